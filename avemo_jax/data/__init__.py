@@ -1,0 +1,1 @@
+"""From annotation and feature files to tables of frames."""

@@ -1,0 +1,99 @@
+"""The frame table: features and labels of the frames of one split, joined."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from avemo_jax.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSet:
+    """One extractor's features in a store.
+
+    Attributes:
+        name: ``EXTRACTOR@INPUT``, e.g. ``enet_b2_8_best@cropped_aligned-224``.
+        kind: "visual" (rows where a face was found) or "audio" (a row per frame).
+        dim: Length of a feature vector.
+        output_dim: Columns of the extractor's own outputs; 0 where none are stored.
+        fingerprint: Of weights, input, alignment rule and version; sets with
+            different fingerprints never mix.
+    """
+
+    name: str
+    kind: str
+    dim: int
+    output_dim: int
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameTable:
+    """Features and labels of one split, video after video, frames ascending.
+
+    A row is a frame that has a vector in every visual set (in every audio set, where
+    no visual one is asked for), whether or not its label is valid.
+
+    Attributes:
+        task: Whose labels these are.
+        split: "train", "dev", "train+dev", "validation" or "test".
+        feature_sets: In the order of their columns, visual ones first.
+        features: Concatenated vectors, float16; zeros where a set has none. May be
+            memory-mapped.
+        outputs: The visual extractors' own outputs, float32, or None.
+        labels: Of each row; -1 (NaN for VA) where invalid.
+        valid: Rows whose label counts.
+        has_audio: Rows with a vector in every audio set asked for (all True where
+            none is asked for).
+        frame: Official 1-based frame numbers.
+        videos: Names of the subject-videos, sorted.
+        source_videos: The recording that each video was taken from.
+        row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
+        num_frames: Frames of each video: the decoded or the annotated length or the
+            last feature's number, whichever is largest.
+        fps: Frames per second, NaN where unknown.
+        dense_labels: Labels of the frames 1 .. num_frames of every video, also of
+            those without a row.
+        fingerprint: Of the data: annotations and feature sets.
+        report: Counts of what was joined, missing or dropped, for results and logs.
+    """
+
+    task: Task
+    split: str
+    feature_sets: tuple[FeatureSet, ...]
+    features: Float[np.ndarray, "rows dim"]
+    outputs: Float[np.ndarray, "rows outputs"] | None
+    labels: Shaped[np.ndarray, "rows ..."]
+    valid: Bool[np.ndarray, " rows"]
+    has_audio: Bool[np.ndarray, " rows"]
+    frame: Int[np.ndarray, " rows"]
+    videos: tuple[str, ...]
+    source_videos: tuple[str, ...]
+    row_offsets: Int[np.ndarray, " videos+1"]
+    num_frames: Int[np.ndarray, " videos"]
+    fps: Float[np.ndarray, " videos"]
+    dense_labels: Shaped[np.ndarray, "frames ..."]
+    fingerprint: str
+    report: dict[str, int | list[str]]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, valid or not."""
+        return len(self.frame)
+
+    @property
+    def dense_offsets(self) -> Int[np.ndarray, " videos+1"]:
+        """Where each video begins among the dense frames."""
+        return np.concatenate([[0], np.cumsum(self.num_frames)]).astype(np.int64)
+
+    @property
+    def video_of_row(self) -> Int[np.ndarray, " rows"]:
+        """Index of each row's video."""
+        counts = np.diff(self.row_offsets)
+        return np.repeat(np.arange(len(self.videos)), counts).astype(np.int32)
+
+    @property
+    def dense_index(self) -> Int[np.ndarray, " rows"]:
+        """Position of each row among the dense frames."""
+        return self.dense_offsets[self.video_of_row] + self.frame - 1

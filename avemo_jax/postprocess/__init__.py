@@ -1,0 +1,1 @@
+"""From scores to decisions: gaps, smoothing, thresholds; all compiled."""

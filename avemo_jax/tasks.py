@@ -1,0 +1,157 @@
+"""The three tasks: expressions (EXPR), action units (AU), valence and arousal (VA).
+
+The only place that knows their names, label rules, outputs, activation, losses,
+metrics and how the best epoch is selected.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
+
+TaskName = Literal["EXPR", "AU", "VA"]
+
+# Order of the ABAW challenges (Kollias et al.), which is not AffectNet's order.
+EXPRESSIONS = (
+    "Neutral",
+    "Anger",
+    "Disgust",
+    "Fear",
+    "Happiness",
+    "Sadness",
+    "Surprise",
+    "Other",
+)
+ACTION_UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What one task is.
+
+    Attributes:
+        name: "EXPR", "AU" or "VA".
+        title: For plots and tables.
+        header: Header line of the official annotation and submission files.
+        folders: Official folder names of its annotations; any of them may occur.
+        columns: Names of the outputs in tables that we write, in order.
+        activation: From logits to scores: "softmax", "sigmoid" or "tanh".
+        label_shape: Shape of one frame's label.
+        label_dtype: Of labels in memory and in the store.
+        invalid: What an invalid label is in official files.
+        score_range: Least and largest score after the activation.
+        criterion: Score on dev, larger is better, by which the best epoch is taken.
+        headline: The score that a results table shows.
+        fixed_smoothing: (mode, half width in frames) where nothing may be chosen on
+            dev; the best that the original reported for its MLP heads.
+    """
+
+    name: TaskName
+    title: str
+    header: str
+    folders: tuple[str, ...]
+    columns: tuple[str, ...]
+    activation: Literal["softmax", "sigmoid", "tanh"]
+    label_shape: tuple[int, ...]
+    label_dtype: type
+    invalid: int
+    score_range: tuple[float, float]
+    criterion: str
+    headline: str
+    fixed_smoothing: tuple[Literal["mean", "median"], int]
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs per frame: 8, 12 or 2."""
+        return len(self.columns)
+
+    def activate(
+        self, logits: Float[Array, "*batch outputs"]
+    ) -> Float[Array, "*batch outputs"]:
+        """Scores of logits, in float32: probabilities, or values in [-1, 1] for VA."""
+        functions: dict[str, Callable[[Any], Any]] = {
+            "softmax": jax.nn.softmax,
+            "sigmoid": jax.nn.sigmoid,
+            "tanh": jnp.tanh,
+        }
+        return functions[self.activation](logits.astype(jnp.float32))
+
+    def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
+        """Labels of ``num_frames`` frames, all invalid (-1; NaN for VA)."""
+        fill = np.nan if self.name == "VA" else -1
+        return np.full((num_frames, *self.label_shape), fill, self.label_dtype)
+
+    def valid(
+        self, labels: Shaped[np.ndarray, "frames ..."]
+    ) -> Bool[np.ndarray, " frames"]:
+        """Where a frame counts: a class known, no AU of it at -1, no value missing."""
+        if self.name == "EXPR":
+            return labels >= 0
+        if self.name == "AU":
+            return (labels >= 0).all(axis=-1)
+        return np.isfinite(labels).all(axis=-1)
+
+
+EXPR = Task(
+    name="EXPR",
+    title="Expressions",
+    header=",".join(EXPRESSIONS),
+    folders=("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge"),
+    columns=EXPRESSIONS,
+    activation="softmax",
+    label_shape=(),
+    label_dtype=np.int8,
+    invalid=-1,
+    score_range=(0.0, 1.0),
+    criterion="f1_macro",
+    headline="f1_macro",
+    fixed_smoothing=("median", 200),
+)
+AU = Task(
+    name="AU",
+    title="Action units",
+    header=",".join(f"AU{unit}" for unit in ACTION_UNITS),
+    folders=("AU_Detection_Challenge",),
+    columns=tuple(f"AU{unit:02d}" for unit in ACTION_UNITS),
+    activation="sigmoid",
+    label_shape=(len(ACTION_UNITS),),
+    label_dtype=np.int8,
+    invalid=-1,
+    score_range=(0.0, 1.0),
+    criterion="f1_mean_at_0.5",
+    headline="f1_mean",
+    fixed_smoothing=("median", 15),
+)
+VA = Task(
+    name="VA",
+    title="Valence and arousal",
+    header="valence,arousal",
+    folders=("VA_Estimation_Challenge",),
+    columns=("valence", "arousal"),
+    activation="tanh",
+    label_shape=(2,),
+    label_dtype=np.float32,
+    invalid=-5,
+    score_range=(-1.0, 1.0),
+    criterion="ccc_mean",
+    headline="ccc_mean",
+    fixed_smoothing=("median", 30),
+)
+TASKS: dict[str, Task] = {task.name: task for task in (EXPR, AU, VA)}
+
+
+def get_task(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        ValueError: If there is no such task.
+    """
+    if name not in TASKS:
+        raise ValueError(
+            f"unknown task {name!r}; config.task may be {', '.join(TASKS)}"
+        )
+    return TASKS[name]

@@ -1,0 +1,1 @@
+"""The store of Aff-Wild2 annotations and features."""
