@@ -92,8 +92,8 @@ class Task:
         if self.name == "EXPR":
             return labels >= 0
         if self.name == "AU":
-            return (labels >= 0).all(axis=-1)
-        return np.isfinite(labels).all(axis=-1)
+            return np.asarray((labels >= 0).all(axis=-1))
+        return np.asarray(np.isfinite(labels).all(axis=-1))
 
 
 EXPR = Task(
