@@ -1,0 +1,84 @@
+"""What a store is built from: annotations and features of videos, from anywhere.
+
+Files are one origin (`annotations.py`, `feature_files.py`); made data is another.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+Kind = Literal["visual", "audio"]
+KINDS: tuple[Kind, ...] = ("visual", "audio")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoAnnotations:
+    """The labels of one subject-video, of the tasks that it is annotated for.
+
+    Attributes:
+        video: Name of the subject-video, e.g. ``5-60-1920x1080-4_left``.
+        labels: By task name, one label for each of the frames 1, 2, ...: EXPR int8
+            (frames,), AU int8 (frames, 12), VA float32 (frames, 2); -1 (NaN for VA)
+            where invalid. Lengths may differ between tasks.
+        splits: By task name: "train", "dev", "validation" or "test". Official train
+            videos are "train"; ``build_store`` draws dev from them.
+        num_frames: Frames of the decoded video; 0 if unknown.
+        fps: Frames per second; NaN if unknown.
+    """
+
+    video: str
+    labels: Mapping[str, Shaped[np.ndarray, "frames ..."]]
+    splits: Mapping[str, str]
+    num_frames: int = 0
+    fps: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFeatures:
+    """One video's vectors of one feature set.
+
+    Attributes:
+        frame: Official 1-based frame numbers, ascending, each once.
+        features: One vector a frame; finite. The store keeps float16.
+        outputs: The extractor's own outputs (logits, then valence and arousal), or
+            None where it has none.
+    """
+
+    frame: Int[np.ndarray, " rows"]
+    features: Float[np.ndarray, "rows dim"]
+    outputs: Float[np.ndarray, "rows outputs"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSource:
+    """One feature set to be packed, read video by video.
+
+    Attributes:
+        name: ``EXTRACTOR@INPUT``.
+        kind: "visual" (rows where a face was found) or "audio" (a row per frame).
+        dim: Length of a vector.
+        output_dim: Columns of the extractor's own outputs; 0 where there are none.
+        fingerprint: Of weights, input, alignment rule and version. Sets of different
+            fingerprints never mix.
+        content: Changes whenever anything that ``read`` returns changes (e.g. a
+            digest of the files, or of a generator's parameters): a set of the same
+            content is not built again.
+        videos: Names of the videos that have features.
+        read: From a video's name to its features; called once a video, in sorted
+            order, while the store is written.
+        report: Counts of what was dropped while reading, and of whom; ``read`` may
+            add to it. Kept in the store.
+    """
+
+    name: str
+    kind: Kind
+    dim: int
+    output_dim: int
+    fingerprint: str
+    content: str
+    videos: tuple[str, ...]
+    read: Callable[[str], VideoFeatures]
+    report: dict[str, int | list[str]] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""A store on disk -> the frame table of (task, split, feature sets)."""
