@@ -1,0 +1,199 @@
+"""Checkpoints by orbax: of a training run, and of finished heads. Alone imports orbax.
+
+Orbax does not protect array data, so a sha256 of every leaf is kept beside it and
+checked on loading.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from orbax.checkpoint import v1 as ocp
+
+from avemo_jax import sharding
+
+HEAD_SCHEMA = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or of another shape than expected."""
+
+
+def leaf_digests(tree: Any) -> dict[str, str]:
+    """Sha256 of each leaf's dtype, shape and bytes, by its path in the tree."""
+    digests = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+        digests[jax.tree_util.keystr(path)] = digest.hexdigest()
+    return digests
+
+
+def _abstract(tree: Any, mesh: Mesh) -> Any:
+    whole = sharding.replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), tree
+    )
+
+
+def _damaged(tree: Any, expected: dict[str, str] | None) -> list[str]:
+    """Paths of leaves whose digests are not the expected ones."""
+    if expected is None:
+        return ["(no digests stored)"]
+    found = leaf_digests(tree)
+    names = sorted(found.keys() | expected.keys())
+    return [name for name in names if found.get(name) != expected.get(name)]
+
+
+class RunCheckpoints:
+    """The last two epochs of a training run, in ``directory``."""
+
+    def __init__(self, directory: pathlib.Path, mesh: Mesh):
+        """Opens or makes ``directory``; what a killed save left there is removed."""
+        training = ocp.training
+        self._mesh = mesh
+        self._directory = directory
+        self._checkpointer = training.Checkpointer(
+            directory.absolute(),
+            save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=training.preservation_policies.LatestN(2),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, epoch: int, state: Any) -> None:
+        """Writes ``state`` (a tree of arrays) as the checkpoint of ``epoch``.
+
+        Raises:
+            CheckpointError: If orbax did not write it.
+        """
+        metadata = {"sha256": leaf_digests(state)}
+        if not self._checkpointer.save(epoch, state, custom_metadata=metadata):
+            raise CheckpointError(f"epoch {epoch} was not saved in {self._directory}")
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The newest whole checkpoint as (epoch, state), or None where there is none.
+
+        A damaged one is reported and removed, and the one before it taken.
+
+        Args:
+            like: A tree of arrays, or of their shapes and dtypes, as was saved.
+
+        Raises:
+            CheckpointError: If there are checkpoints and none of them is whole.
+        """
+        steps = [meta.step for meta in self._checkpointer.checkpoints]
+        for step in sorted(steps, reverse=True):
+            fault = ""
+            try:
+                state = self._checkpointer.load(step, _abstract(like, self._mesh))
+                stored = self._checkpointer.metadata(step).custom_metadata or {}
+                if damaged := _damaged(state, stored.get("sha256")):
+                    fault = f"sha256 differs for {', '.join(damaged[:3])}"
+            except (ValueError, OSError, KeyError) as error:
+                fault = f"{type(error).__name__}: {error}"
+            if not fault:
+                return step, state
+            logging.error("checkpoint %s/%d: %s", self._directory, step, fault)
+            self._checkpointer.delete(step)
+        if steps:
+            raise CheckpointError(
+                f"no checkpoint in {self._directory} is whole; remove the workdir to "
+                "train from the start"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._checkpointer.close()
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON whole or not at all; NaN is refused."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> None:
+    """Writes a head checkpoint: ``head.json`` and ``params/``, whole or not at all.
+
+    Args:
+        directory: Replaced where it stands.
+        card: What ``head.json`` says; schema and digests are added.
+        variables: Tree of plain dicts of arrays, leading axis seeds.
+    """
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    ocp.save((temporary / "params").absolute(), variables)
+    card = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
+    write_json(temporary / "head.json", card)
+    if directory.exists():
+        old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+        directory.rename(old)
+        temporary.rename(directory)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(directory)
+
+
+def read_card(directory: pathlib.Path) -> dict[str, Any]:
+    """``head.json`` of a head checkpoint.
+
+    Raises:
+        CheckpointError: If ``directory`` is no head checkpoint of a known schema.
+    """
+    path = directory / "head.json"
+    if not path.is_file():
+        hint = ""
+        if (directory / "best_model" / "head.json").is_file():
+            hint = f"; did you mean {directory / 'best_model'}?"
+        raise CheckpointError(
+            f"{directory} is no head checkpoint: it has no head.json{hint} "
+            "Name a best_model/ folder that training wrote"
+        )
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}:{error.lineno}: {error.msg}") from error
+    if card.get("schema") != HEAD_SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {card.get('schema')!r}; this version reads {HEAD_SCHEMA}"
+        )
+    return card
+
+
+def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
+    """The variables of a head checkpoint, whole on every device.
+
+    Args:
+        directory: Of the checkpoint.
+        like: Tree with the shapes and dtypes that its card promises.
+        mesh: Where to put them.
+
+    Raises:
+        CheckpointError: If they are damaged or of other shapes.
+    """
+    card = read_card(directory)
+    try:
+        variables = ocp.load((directory / "params").absolute(), _abstract(like, mesh))
+    except (ValueError, OSError, KeyError) as error:
+        raise CheckpointError(f"{directory}/params: {error}") from error
+    if damaged := _damaged(variables, card.get("sha256")):
+        raise CheckpointError(
+            f"{directory}/params is damaged: sha256 differs for "
+            f"{', '.join(damaged[:3])}; take another copy of the checkpoint"
+        )
+    return variables

@@ -1,0 +1,228 @@
+"""The configuration: every field with its default, unit and choices.
+
+A file in ``configs/`` calls :func:`base_config` and changes what differs. Fields are
+overridden on the command line: ``--config.learning_rate=3e-4``.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from avemo_jax.tasks import get_task
+
+DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
+
+# Fields that do not change what is computed: where it runs and how it is shown.
+_NOT_IDENTITY = ("workdir", "log", "data.device_budget_gb", "data.cache_dir")
+
+
+def base_config(task: str, head: str, features: str | None = None) -> ConfigDict:
+    """A locked configuration with the defaults of ``head`` for ``task``.
+
+    Args:
+        task: "EXPR", "AU" or "VA".
+        head: "mlp" or "transformer".
+        features: Feature sets joined by "+"; None means :data:`DEFAULT_FEATURES`.
+    """
+    get_task(task)
+    temporal = head == "transformer"
+    config = ConfigDict()
+    config.task = task  # EXPR | AU | VA
+    config.seed = 0  # of the parameters and dropout; model i of num_seeds has seed + i
+    config.num_seeds = 1  # models trained together in one program
+    config.protocol = "ours"  # ours | original: named in results.json
+    config.batch_size = 2048 if temporal else 1024  # frames, over all devices
+    config.num_epochs = 20 if temporal else 10  # passes over the training frames
+    config.learning_rate = 1e-3  # peak, AdamW
+    config.weight_decay = 1e-4  # decoupled, AdamW
+    config.dropout = 0.1 if temporal else 0.0  # rate in [0, 1)
+    config.workdir = config_dict.placeholder(str)  # None: runs/<config>-<identity>
+    config.data = _data_config(features or DEFAULT_FEATURES)
+    config.head = _head_config(head)
+    config.train = _train_config()
+    config.loss = _loss_config()
+    config.sweep = ConfigDict()  # each combination of what is listed x seeds, at once
+    config.sweep.learning_rate = ()  # e.g. (1e-4, 1e-3)
+    config.sweep.weight_decay = ()
+    config.sweep.dropout = ()
+    config.evaluate = ConfigDict()
+    config.evaluate.split = "validation"  # validation | dev | train | test
+    config.evaluate.windows = "average"  # of overlapping windows: average | centre
+    config.evaluate.batch_size = 8192  # frames at once
+    config.postprocess = ConfigDict()
+    config.postprocess.faithful_gaps = False  # the original's swapped weights
+    config.log = ConfigDict()
+    config.log.progress = True  # progress bars
+    config.log.tensorboard = True  # event files, where tensorboardX is installed
+    return config.lock()
+
+
+def _data_config(features: str) -> ConfigDict:
+    data = ConfigDict()
+    data.dir = config_dict.placeholder(str)  # of the store; None: the demo corpus
+    data.features = features  # names joined by "+", visual ones first
+    data.train_on = "train"  # train | train+dev (then nothing is chosen on dev)
+    data.folds = 0  # k: dev is each of k parts of the official train videos in turn
+    data.fold = -1  # one fold, 0 .. folds-1; -1 runs them all
+    data.fold_seed = 0  # of the draw of folds
+    data.missing_audio = "zeros"  # zeros | drop: frames without sound
+    data.order_seed = 0  # of the order of examples; the same for all seeds
+    data.device_budget_gb = config_dict.placeholder(float)  # None: from the device
+    data.cache_dir = config_dict.placeholder(str)  # None: AVEMO_CACHE or the user's
+    return data
+
+
+def _head_config(kind: str) -> ConfigDict:
+    head = ConfigDict()
+    head.kind = kind  # mlp | transformer
+    head.audio_flag = False  # an input that says whether the frame has sound
+    head.va_form = "affine"  # VA MLP: affine | shared, two forms of the original
+    head.attention = "window"  # transformer: window | batch (the original's)
+    head.window = 128  # frames; transformer over windows
+    head.positions = "learned"  # learned | sinusoidal | none
+    head.dtype = "float32"  # of the arithmetic: float32 | bfloat16
+    return head
+
+
+def _train_config() -> ConfigDict:
+    train = ConfigDict()
+    train.warmup = 0.05  # share of all steps
+    train.schedule = "cosine"  # cosine | constant, after the warm-up
+    train.clip_norm = 1.0  # of the gradient; 0 is off
+    train.select_by = "metric"  # on dev: metric | loss | ccc_valence
+    train.early_stop_epochs = 5  # without a better dev; 0 is off
+    train.eval_mode = False  # the original's: no dropout, BatchNorm frozen at 0 and 1
+    train.frames_per_video = 0  # drawn per video and epoch; 0 takes all
+    train.window_stride = 64  # frames between training windows
+    train.seed_mode = "auto"  # auto | map (bit-equal to a solo run) | vmap
+    train.scan_steps = 0  # steps per compiled scan; 0 chooses by batch_size
+    return train
+
+
+def _loss_config() -> ConfigDict:
+    loss = ConfigDict()
+    loss.class_weights = "balanced"  # balanced | sqrt | none; EXPR and AU
+    loss.focal_gamma = 0.0  # 0 is off
+    loss.label_smoothing = 0.0  # 0 is off
+    loss.logit_adjustment = 0.0  # tau of the log prior, EXPR; 0 is off
+    loss.va_on = "tanh"  # CCC loss on: tanh | logits (the original's)
+    return loss
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "protocol": ("ours", "original"),
+    "data.train_on": ("train", "train+dev"),
+    "data.missing_audio": ("zeros", "drop"),
+    "head.kind": ("mlp", "transformer"),
+    "head.va_form": ("affine", "shared"),
+    "head.attention": ("window", "batch"),
+    "head.positions": ("learned", "sinusoidal", "none"),
+    "head.dtype": ("float32", "bfloat16"),
+    "train.schedule": ("cosine", "constant"),
+    "train.select_by": ("metric", "loss", "ccc_valence"),
+    "train.seed_mode": ("auto", "map", "vmap"),
+    "loss.class_weights": ("balanced", "sqrt", "none"),
+    "loss.va_on": ("tanh", "logits"),
+    "evaluate.split": ("validation", "dev", "train", "test"),
+    "evaluate.windows": ("average", "centre"),
+}
+_AT_LEAST: dict[str, float] = {
+    "num_seeds": 1,
+    "batch_size": 1,
+    "num_epochs": 1,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "dropout": 0,
+    "head.window": 2,
+    "train.warmup": 0,
+    "train.clip_norm": 0,
+    "train.early_stop_epochs": 0,
+    "train.frames_per_video": 0,
+    "train.window_stride": 1,
+    "train.scan_steps": 0,
+    "loss.focal_gamma": 0,
+    "loss.label_smoothing": 0,
+    "evaluate.batch_size": 1,
+    "data.folds": 0,
+    "data.fold": -1,
+}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses values that make no sense, before any work is done.
+
+    Raises:
+        ValueError: Names the field, its value and what it may be.
+    """
+    get_task(config.task)
+    values = flatten(config)
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            raise ValueError(
+                f"config.{name} is {values[name]!r}; it may be {', '.join(choices)}"
+            )
+    for name, least in _AT_LEAST.items():
+        if not values[name] >= least:
+            raise ValueError(f"config.{name} is {values[name]}; it is to be >= {least}")
+    for rate in (config.dropout, *config.sweep.dropout):
+        if not 0 <= rate < 1:
+            raise ValueError(f"dropout is {rate}; it is to be in [0, 1)")
+    if config.data.folds == 1 or config.data.fold >= max(config.data.folds, 1):
+        raise ValueError(
+            f"config.data.folds is {config.data.folds} and config.data.fold "
+            f"{config.data.fold}; use at least 2 folds, numbered from 0, or 0 for none"
+        )
+    if config.data.folds and config.data.train_on != "train":
+        raise ValueError("config.data.folds needs config.data.train_on='train'")
+    if config.train.select_by == "ccc_valence" and config.task != "VA":
+        raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
+    if config.head.kind == "transformer" and config.head.attention == "batch":
+        if config.head.positions != "none":
+            raise ValueError(
+                f"config.head.positions is {config.head.positions!r}; attention over "
+                "the batch has no positions: set it to 'none'"
+            )
+
+
+def flatten(config: ConfigDict | dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of all leaf fields to their values."""
+    leaves: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict | dict):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def to_plain(config: ConfigDict) -> dict[str, Any]:
+    """The configuration as JSON knows it: nested dicts, lists for tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
+    return plain
+
+
+def _identity_fields(plain: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in flatten(plain).items()
+        if not any(name == n or name.startswith(n + ".") for n in _NOT_IDENTITY)
+    }
+
+
+def identity(config: ConfigDict) -> str:
+    """8 hex digits that differ where a field differs that changes the result."""
+    text = json.dumps(_identity_fields(to_plain(config)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Lines ``name: old -> new`` for fields that change the result."""
+    before, after = _identity_fields(old), _identity_fields(new)
+    names = sorted(before.keys() | after.keys())
+    return [
+        f"{name}: {before.get(name, 'absent')!r} -> {after.get(name, 'absent')!r}"
+        for name in names
+        if before.get(name, "absent") != after.get(name, "absent")
+    ]

@@ -1,0 +1,58 @@
+"""The optimiser: AdamW, warm-up and cosine, clipping; rates may be traced."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+def schedule(
+    step: Int[Array, ""], *, num_steps: int, warmup: float, kind: str
+) -> Float[Array, ""]:
+    """Share of the peak learning rate at ``step`` (from 0), in [0, 1].
+
+    Linear from 1 / warm-up steps to 1 over the first ``warmup`` share of the steps,
+    then a cosine to 0 at ``num_steps`` ("cosine") or 1 ("constant").
+    """
+    warmup_steps = round(num_steps * warmup)
+    now = step.astype(jnp.float32)
+    rise = (now + 1) / max(warmup_steps, 1)
+    if kind == "constant":
+        return jnp.minimum(rise, 1.0)
+    progress = (now - warmup_steps) / max(num_steps - warmup_steps, 1)
+    fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
+    return jnp.where(step < warmup_steps, rise, fall)
+
+
+def adamw(
+    learning_rate: Float[Array, ""] | float,
+    weight_decay: Float[Array, ""] | float,
+    *,
+    num_steps: int,
+    warmup: float = 0.0,
+    kind: str = "constant",
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """AdamW (0.9, 0.999, eps 1e-8), with rates that may be traced.
+
+    So models with different rates share one program.
+
+    Args:
+        learning_rate: Peak of the schedule.
+        weight_decay: Decoupled, times the learning rate, on every parameter (torch).
+        num_steps: Of the whole training.
+        warmup: Share of ``num_steps`` over which the rate rises.
+        kind: "cosine" or "constant" after that.
+        clip_norm: Largest global norm of the gradient; 0 is off.
+    """
+
+    def rate(step: Int[Array, ""]) -> Float[Array, ""]:
+        share = schedule(step, num_steps=num_steps, warmup=warmup, kind=kind)
+        return learning_rate * share
+
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    parts += [
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(rate),
+    ]
+    return optax.chain(*parts)
