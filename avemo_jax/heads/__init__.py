@@ -1,1 +1,139 @@
 """Fusion heads: features of a frame, or of a window of frames, to logits."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from avemo_jax.heads.layers import Mode
+from avemo_jax.heads.mlp import Mlp, VaMlp
+from avemo_jax.heads.spec import HeadSpec
+from avemo_jax.heads.transformer import Transformer
+
+__all__ = ["Head", "HeadSpec", "build_head"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One head as pure functions over plain nested dicts of arrays.
+
+    The dicts' names are those of the original's state dicts, weights (outputs, inputs);
+    its 1x1 convolutions are here without their last axis. The modules behind are
+    split once, here; nothing else needs to know them.
+
+    Attributes:
+        spec: What head it is. Two heads are equal if their specs are.
+    """
+
+    spec: HeadSpec
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the input is (windows, frames, dim) and not (batch, dim)."""
+        return self.spec.takes_windows
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters as PyTorch would start them, and BatchNorm's statistics.
+
+        Args:
+            key: Of the random values.
+
+        Returns:
+            Nested dicts of float32 arrays; the statistics are {} where there are none.
+        """
+        _, params, stats = _split(_module(self.spec, key))
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def apply(
+        self,
+        params: dict[str, Any],
+        stats: dict[str, Any],
+        x: Float[Array, "*batch dim"],
+        *,
+        mask: Bool[Array, "*batch"] | None = None,
+        train: bool,
+        key: PRNGKeyArray | None = None,
+        dropout: float | Float[Array, ""] = 0.0,
+        update_stats: bool = True,
+    ) -> tuple[Float[Array, "*batch outputs"], dict[str, Any]]:
+        """Logits of each frame, and the statistics after this batch.
+
+        Args:
+            params: As :meth:`init` gives them.
+            stats: As :meth:`init` gives them.
+            x: Features, finite everywhere. (batch, dim); for a Transformer over windows
+                (windows, frames, dim), for one over the batch (batch, dim) as one
+                sequence.
+            mask: True where a frame is there; others are not attended to and do not
+                count in BatchNorm. None: all are there.
+            train: Dropout, and BatchNorm by the batch's own statistics.
+            key: For dropout; may be None where ``dropout`` is 0.0 or not training.
+            dropout: Rate in [0, 1), may be traced; a Python 0.0 costs nothing.
+            update_stats: False leaves the statistics as they are.
+
+        Returns:
+            Logits in float32, of no meaning where ``mask`` is False; statistics.
+
+        Raises:
+            ValueError: If ``x`` has other axes or columns than the head, or more frames
+                than its window; if dropout has no key.
+        """
+        self._check(x)
+        mode = Mode(train, mask, key, dropout, update_stats)
+        module = nnx.merge(_graphdef(self.spec), params, stats)
+        if self.spec.kind == "transformer" and not self.takes_windows:
+            mode.mask = None if mask is None else mask[None]
+            logits = module(x[None], mode)[0]
+        else:
+            logits = module(x, mode)
+        return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+    def num_params(self) -> int:
+        """Trainable values; running statistics do not count."""
+        params, _ = jax.eval_shape(self.init, jax.random.key(0))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    def _check(self, x: Array) -> None:
+        spec = self.spec
+        if spec.takes_windows:
+            axes, fits = "(windows, frames, dim)", x.ndim == 3
+        elif spec.kind == "transformer":
+            axes, fits = "(batch, dim)", x.ndim == 2
+        else:
+            axes, fits = "(..., dim)", x.ndim >= 2
+        if not fits or x.shape[-1] != spec.input_dim:
+            raise ValueError(
+                f"input of shape {x.shape}; expected {axes} with {spec.input_dim} columns, "
+                f"features {spec.dims}{' + audio flag' if spec.audio_flag else ''}; "
+                "pass the features that the head was built for"
+            )
+        if spec.takes_windows and x.shape[1] > spec.window:
+            raise ValueError(
+                f"windows of {x.shape[1]} frames; expected at most {spec.window}; cut "
+                "them, or build the head with a larger window"
+            )
+
+
+def build_head(spec: HeadSpec) -> Head:
+    """The head that ``spec`` describes."""
+    return Head(spec)
+
+
+def _module(spec: HeadSpec, key: PRNGKeyArray) -> nnx.Module:
+    rngs = nnx.Rngs(params=key)
+    if spec.kind == "transformer":
+        return Transformer(spec, rngs=rngs)
+    return VaMlp(spec, rngs=rngs) if spec.task == "VA" else Mlp(spec, rngs=rngs)
+
+
+def _split(module: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    return nnx.split(module, nnx.Param, nnx.BatchStat)
+
+
+@functools.cache
+def _graphdef(spec: HeadSpec) -> nnx.GraphDef:
+    return _split(nnx.eval_shape(lambda: _module(spec, jax.random.key(0))))[0]

@@ -1,0 +1,210 @@
+"""The layers of the heads, with the names, layouts and arithmetic of PyTorch's.
+
+A weight is (outputs, inputs), as in a PyTorch state dict: the gradient of a product
+then comes out in the layout of its weight, and converting weights is a renaming.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+NORM_EPSILON = 1e-5  # of torch's LayerNorm and BatchNorm
+BATCH_NORM_MOMENTUM = 0.1  # weight of the new batch, as torch counts it
+LEAKY_SLOPE = 0.1
+
+
+@dataclasses.dataclass
+class Mode:
+    """How one pass through a head is run.
+
+    Attributes:
+        train: Dropout, and BatchNorm by the batch.
+        mask: True where a frame is there, of the input's leading axes; None: all are.
+        key: Of dropout; needed in training unless ``dropout`` is a Python zero.
+        dropout: Rate in [0, 1).
+        update_stats: Whether BatchNorm's running statistics move in training.
+    """
+
+    train: bool
+    mask: Bool[Array, "*batch"] | None = None
+    key: PRNGKeyArray | None = None
+    dropout: float | Float[Array, ""] = 0.0
+    update_stats: bool = True
+    _sites: int = 0
+
+    def drop(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """``x`` with values set to zero at random, the others scaled up.
+
+        Raises:
+            ValueError: If bits are needed and there is no key, or if a rate known
+                now is outside [0, 1).
+        """
+        known = isinstance(self.dropout, int | float)
+        if not self.train or (known and self.dropout == 0):
+            return x
+        if known and not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"dropout is {self.dropout}; expected a rate in [0, 1); correct "
+                "config.dropout"
+            )
+        if self.key is None:
+            raise ValueError(
+                f"dropout {self.dropout} in training without a key; expected a PRNG "
+                "key; pass key= to Head.apply, or dropout=0.0"
+            )
+        key = jax.random.fold_in(self.key, self._sites)
+        self._sites += 1
+        keep = jax.random.bernoulli(key, 1 - jnp.float32(self.dropout), x.shape)
+        scale = jnp.asarray(1 / (1 - self.dropout), x.dtype)
+        return jnp.where(keep, x * scale, 0)
+
+
+def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], bound: float) -> Array:
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def _accumulator(dtype: jnp.dtype) -> jnp.dtype:
+    """Of sums and statistics: float32, or float64 for float64."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def _product(x: Array, weight: Array, dtype: jnp.dtype) -> Array:
+    """``x @ weight.T`` over the last axes, summed in float32 or better."""
+    contract = (((x.ndim - 1,), (1,)), ((), ()))
+    return jax.lax.dot_general(
+        x.astype(dtype),
+        weight.astype(dtype),
+        contract,
+        preferred_element_type=_accumulator(dtype),
+    )
+
+
+class Linear(nnx.Module):
+    """``x @ weight.T + bias``; also PyTorch's 1x1 convolution.
+
+    Both parameters start uniform in +-1 / sqrt(inputs), PyTorch's default.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nnx.Param(_uniform(rngs.params(), (outputs, inputs), bound))
+        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), bound))
+        self.dtype = dtype
+
+    def __call__(
+        self, x: Float[Array, "*batch inputs"], *, last: bool = False
+    ) -> Float[Array, "*batch outputs"]:
+        """The outputs, in the layer's dtype; in float32 or better where ``last``."""
+        y = _product(x, self.weight[...], self.dtype)
+        y = y + self.bias[...].astype(y.dtype)
+        return y if last else y.astype(self.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Each vector less its mean, over its biased deviation; then weight and bias."""
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype):
+        self.weight = nnx.Param(jnp.ones(dim, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+        """The normalised vectors, in the layer's dtype."""
+        x = x.astype(_accumulator(self.dtype))
+        x = x - x.mean(axis=-1, keepdims=True)
+        variance = jnp.square(x).mean(axis=-1, keepdims=True)
+        x = x * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return (x * self.weight[...] + self.bias[...]).astype(self.dtype)
+
+
+class BatchNorm(nnx.Module):
+    """PyTorch's BatchNorm1d over all leading axes; masked frames do not count.
+
+    The batch is normalised by its biased variance; the running variance takes the
+    unbiased one. A batch without frames leaves the running statistics alone.
+    """
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype):
+        self.weight = nnx.Param(jnp.ones(dim, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(dim, jnp.float32))
+        self.running_mean = nnx.BatchStat(jnp.zeros(dim, jnp.float32))
+        self.running_var = nnx.BatchStat(jnp.ones(dim, jnp.float32))
+        self.dtype = dtype
+
+    def __call__(
+        self, x: Float[Array, "*batch dim"], mode: Mode
+    ) -> Float[Array, "*batch dim"]:
+        """The normalised vectors, in the layer's dtype."""
+        x = x.astype(_accumulator(self.dtype))
+        if mode.train:
+            mean, variance = self._batch_statistics(x, mode)
+        else:
+            mean, variance = self.running_mean[...], self.running_var[...]
+        x = (x - mean) * (jax.lax.rsqrt(variance + NORM_EPSILON) * self.weight[...])
+        return (x + self.bias[...]).astype(self.dtype)
+
+    def _batch_statistics(self, x: Array, mode: Mode) -> tuple[Array, Array]:
+        axes = tuple(range(x.ndim - 1))
+        if mode.mask is None:
+            count = jnp.asarray(math.prod(x.shape[:-1]), x.dtype)
+            weight = jnp.ones((), x.dtype)
+        else:
+            weight = mode.mask[..., None].astype(x.dtype)
+            count = weight.sum()
+        divisor = jnp.maximum(count, 1)
+        mean = (x * weight).sum(axis=axes) / divisor
+        variance = (jnp.square(x - mean) * weight).sum(axis=axes) / divisor
+        if mode.update_stats:
+            unbiased = variance * (divisor / jnp.maximum(count - 1, 1))
+            step = jnp.where(count > 0, BATCH_NORM_MOMENTUM, 0.0).astype(x.dtype)
+            for stat, new in (
+                (self.running_mean, mean),
+                (self.running_var, unbiased),
+            ):
+                old = stat[...]
+                moved = (1 - step) * old + step * jax.lax.stop_gradient(new)
+                stat[...] = moved.astype(old.dtype)
+        return mean, variance
+
+
+class SelfAttention(nnx.Module):
+    """PyTorch's MultiheadAttention of a sequence with itself.
+
+    The weights of query, key and value start Xavier uniform as one matrix, the output's
+    as a Linear's; all biases start at zero.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        bound = math.sqrt(6 / (dim + 3 * dim))
+        self.in_proj_weight = nnx.Param(_uniform(rngs.params(), (3 * dim, dim), bound))
+        self.in_proj_bias = nnx.Param(jnp.zeros(3 * dim, jnp.float32))
+        self.out_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.out_proj.bias[...] = jnp.zeros(dim, jnp.float32)
+        self.num_heads = num_heads
+        self.dtype = dtype
+
+    def __call__(
+        self,
+        x: Float[Array, "sequences frames dim"],
+        mode: Mode,
+    ) -> Float[Array, "sequences frames dim"]:
+        """What each frame gathers from the frames that are there."""
+        sequences, frames, dim = x.shape
+        qkv = _product(x, self.in_proj_weight[...], self.dtype)
+        qkv = (qkv + self.in_proj_bias[...].astype(qkv.dtype)).astype(self.dtype)
+        parts = qkv.reshape(sequences, frames, 3, self.num_heads, -1)
+        query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+        wide = _accumulator(self.dtype)
+        scores = jnp.einsum("sqhd,skhd->shqk", query, key, preferred_element_type=wide)
+        scores = scores / math.sqrt(dim // self.num_heads)
+        if mode.mask is not None:
+            # Not -inf: a sequence without frames would give NaN.
+            lowest = jnp.finfo(wide).min
+            scores = jnp.where(mode.mask[:, None, None, :], scores, lowest)
+        weights = mode.drop(jax.nn.softmax(scores, axis=-1)).astype(self.dtype)
+        mixed = jnp.einsum("shqk,skhd->sqhd", weights, value)
+        return self.out_proj(mixed.reshape(sequences, frames, dim))

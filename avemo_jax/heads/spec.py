@@ -1,0 +1,158 @@
+"""What a fusion head is: the options that make it, and nothing that needs arrays."""
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+from avemo_jax.tasks import TaskName, get_task
+
+Kind = Literal["mlp", "transformer"]
+VaForm = Literal["affine", "shared"]
+Attention = Literal["window", "batch"]
+Positions = Literal["learned", "sinusoidal", "none"]
+Dtype = Literal["float32", "bfloat16", "float64"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": get_args(Kind),
+    "va_form": get_args(VaForm),
+    "attention": get_args(Attention),
+    "positions": get_args(Positions),
+    "dtype": get_args(Dtype),
+}
+_SIZES = (
+    "window",
+    "mlp_dim",
+    "feat_dim",
+    "model_dim",
+    "ffn_dim",
+    "head_dim",
+    "num_heads",
+    "num_layers",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSpec:
+    """Everything that decides a head's parameters and arithmetic.
+
+    The sizes' defaults are those of the original system; an option that does not
+    belong to ``kind`` and ``task`` has no effect.
+
+    Attributes:
+        task: "EXPR", "AU" or "VA".
+        kind: "mlp" sees one frame, "transformer" a sequence of frames.
+        dims: Feature lengths of the concatenated sets, in the order of the columns;
+            visual and audio sets in any number.
+        audio_flag: One more input column, the last: 1 where the frame has sound.
+        va_form: MLP for VA only. "affine": two branches Linear, BatchNorm, Linear.
+            "shared": valence through a wide layer and a LeakyReLU, arousal affine.
+        attention: Transformer only. "window": over consecutive frames of one video.
+            "batch": over the frames of the batch, whatever they are (the original).
+        window: Most frames in a window, for "window".
+        positions: Transformer only. How the offset in the window enters; "batch"
+            has an order without meaning and demands "none".
+        dtype: Of the arithmetic. Parameters, softmax, the statistics of norms and
+            the logits are float32 also with "bfloat16". "float64" is for checks and
+            needs jax_enable_x64.
+        mlp_dim: Hidden width of the MLPs (and of their VA branches).
+        feat_dim: Width of ``feat_fc``.
+        model_dim: Width of the encoder layers.
+        ffn_dim: Hidden width of the encoder layers' feed-forward part.
+        head_dim: Hidden width of the Transformer's output head.
+        num_heads: Attention heads; divides ``model_dim``.
+        num_layers: Encoder layers.
+
+    Raises:
+        ValueError: If an option is not among its choices, a size is below 1, there
+            are no features, or options contradict each other.
+    """
+
+    task: TaskName
+    kind: Kind
+    dims: tuple[int, ...]
+    audio_flag: bool = False
+    va_form: VaForm = "affine"
+    attention: Attention = "window"
+    window: int = 128
+    positions: Positions = "learned"
+    dtype: Dtype = "float32"
+    mlp_dim: int = 128
+    feat_dim: int = 512
+    model_dim: int = 128
+    ffn_dim: int = 128
+    head_dim: int = 32
+    num_heads: int = 4
+    num_layers: int = 4
+
+    def __post_init__(self):
+        get_task(self.task)
+        for field, choices in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(
+                    f"unknown {field} {value!r} of a head; expected one of "
+                    f"{', '.join(choices)}; correct config.head.{field}"
+                )
+        for field in _SIZES:
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"head {field} is {getattr(self, field)}; expected 1 or more; "
+                    f"correct config.head.{field}"
+                )
+        if not self.dims or min(self.dims) < 1:
+            raise ValueError(
+                f"head dims are {self.dims}; expected the length of each feature set; "
+                "name at least one feature set in config.features"
+            )
+        if self.kind == "transformer":
+            self._check_transformer()
+
+    def _check_transformer(self) -> None:
+        if self.attention == "batch" and self.positions != "none":
+            raise ValueError(
+                f"positions {self.positions!r} with attention 'batch'; the frames of a "
+                "batch have no order, expected 'none'; set config.head.positions"
+                "='none' or config.head.attention='window'"
+            )
+        if self.model_dim % self.num_heads or self.model_dim % 2:
+            raise ValueError(
+                f"head model_dim {self.model_dim} with num_heads {self.num_heads}; "
+                "expected an even multiple of num_heads; change one of them"
+            )
+
+    @property
+    def input_dim(self) -> int:
+        """Columns of the head's input."""
+        return sum(self.dims) + int(self.audio_flag)
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits per frame: 8, 12 or 2."""
+        return get_task(self.task).num_outputs
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the input is (windows, frames, dim) and not (batch, dim)."""
+        return self.kind == "transformer" and self.attention == "window"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        return {**dataclasses.asdict(self), "dims": list(self.dims)}
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any]) -> "HeadSpec":
+        """The spec whose :meth:`to_dict` is ``options``.
+
+        Raises:
+            ValueError: If an option is unknown or a needed one is missing, or as the
+                class itself.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(options) - fields)
+        missing = sorted({"task", "kind", "dims"} - set(options))
+        if unknown or missing:
+            raise ValueError(
+                f"head options: unknown {unknown}, missing {missing}; expected task, "
+                f"kind, dims and any of {', '.join(sorted(fields))}; correct head.json "
+                "or read it with the version that wrote it"
+            )
+        return cls(**{**options, "dims": tuple(options["dims"])})

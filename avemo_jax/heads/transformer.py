@@ -1,0 +1,131 @@
+"""The Transformer head: over windows of consecutive frames, or over the batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from avemo_jax.heads.layers import (
+    LEAKY_SLOPE,
+    BatchNorm,
+    LayerNorm,
+    Linear,
+    Mode,
+    SelfAttention,
+)
+from avemo_jax.heads.spec import HeadSpec
+
+# Amplitude of the positions at the start, near that of the features beside them.
+POSITION_SCALE = 0.1
+
+
+class EncoderLayer(nnx.Module):
+    """Self-attention and a feed-forward part, each added and then normalised.
+
+    ``torch.nn.TransformerEncoderLayer`` with its defaults (post-norm, ReLU). Layers
+    start from their own random values; PyTorch's encoder starts them as copies of one.
+    """
+
+    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+        dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
+        self.self_attn = SelfAttention(dim, spec.num_heads, dtype=dtype, rngs=rngs)
+        self.linear1 = Linear(dim, spec.ffn_dim, dtype=dtype, rngs=rngs)
+        self.linear2 = Linear(spec.ffn_dim, dim, dtype=dtype, rngs=rngs)
+        self.norm1 = LayerNorm(dim, dtype=dtype)
+        self.norm2 = LayerNorm(dim, dtype=dtype)
+
+    def __call__(
+        self, x: Float[Array, "sequences frames dim"], mode: Mode
+    ) -> Float[Array, "sequences frames dim"]:
+        """The frames after this layer."""
+        x = self.norm1(x + mode.drop(self.self_attn(x, mode)))
+        hidden = mode.drop(jax.nn.relu(self.linear1(x)))
+        return self.norm2(x + mode.drop(self.linear2(hidden)))
+
+
+class Encoder(nnx.Module):
+    """Encoder layers one after the other, without a norm at the end."""
+
+    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+        self.layers = nnx.Dict(
+            {str(i): EncoderLayer(spec, rngs=rngs) for i in range(spec.num_layers)}
+        )
+
+    def __call__(
+        self, x: Float[Array, "sequences frames dim"], mode: Mode
+    ) -> Float[Array, "sequences frames dim"]:
+        """The frames after all layers."""
+        for i in range(len(self.layers)):
+            x = self.layers[str(i)](x, mode)
+        return x
+
+
+class Transformer(nnx.Module):
+    """Projection of the features, encoder, and an output head for each frame."""
+
+    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+        dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
+        self.task = spec.task
+        self.dtype = dtype
+        self.feat_fc = Linear(spec.input_dim, spec.feat_dim, dtype=dtype, rngs=rngs)
+        self.conv1 = Linear(spec.feat_dim, dim, dtype=dtype, rngs=rngs)
+        self.kind_of_positions = spec.positions
+        if spec.positions == "learned":
+            start = jax.random.normal(rngs.params(), (spec.window, dim), jnp.float32)
+            self.positions = nnx.Param(POSITION_SCALE * start)
+        self.transformer_encoder = Encoder(spec, rngs=rngs)
+        if spec.task == "VA":
+            self.vhead = _output(spec, 1, "2", rngs)
+            self.ahead = _output(spec, 1, "2", rngs)
+        else:
+            # The original has a dropout layer before the last one for EXPR only, which
+            # moves the name of the last one.
+            last = "3" if spec.task == "EXPR" else "2"
+            self.head = _output(spec, spec.num_outputs, last, rngs)
+
+    def __call__(
+        self, x: Float[Array, "sequences frames dim"], mode: Mode
+    ) -> Float[Array, "sequences frames outputs"]:
+        """Logits of each frame; of no meaning where the mask is False."""
+        x = self.conv1(jax.nn.leaky_relu(self.feat_fc(x), LEAKY_SLOPE))
+        if self.kind_of_positions == "learned":
+            x = x + self.positions[...][: x.shape[1]].astype(self.dtype)
+        elif self.kind_of_positions == "sinusoidal":
+            table = POSITION_SCALE * sinusoids(x.shape[1], x.shape[2])
+            x = x + jnp.asarray(table, self.dtype)
+        x = self.transformer_encoder(x, mode)
+        if self.task == "VA":
+            parts = [_run_output(h, "2", x, mode) for h in (self.vhead, self.ahead)]
+            return jnp.concatenate(parts, axis=-1)
+        return _run_output(self.head, "3" if self.task == "EXPR" else "2", x, mode)
+
+
+def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
+    """Sines, then cosines, of each frame's offset at ``dim / 2`` wavelengths.
+
+    The wavelengths rise geometrically from 2 pi to 20,000 pi frames (Vaswani et al.,
+    2017, section 3.5; there sines and cosines alternate).
+    """
+    rates = 10_000.0 ** (-np.arange(dim // 2) / (dim // 2))
+    angles = np.arange(frames)[:, None] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def _output(spec: HeadSpec, outputs: int, last: str, rngs: nnx.Rngs) -> nnx.Dict:
+    """Linear, BatchNorm, Linear, under the names of the original."""
+    dtype = jnp.dtype(spec.dtype)
+    return nnx.Dict(
+        {
+            "0": Linear(spec.model_dim, spec.head_dim, dtype=dtype, rngs=rngs),
+            "1": BatchNorm(spec.head_dim, dtype=dtype),
+            last: Linear(spec.head_dim, outputs, dtype=dtype, rngs=rngs),
+        }
+    )
+
+
+def _run_output(head: nnx.Dict, last: str, x: Array, mode: Mode) -> Array:
+    hidden = head["1"](head["0"](x), mode)
+    if last == "3":
+        hidden = mode.drop(hidden)
+    return head[last](hidden, last=True)
