@@ -1,0 +1,171 @@
+"""Scores of every frame of a video from the scores of the frames that have any.
+
+The plan is made once, by numpy, from frame numbers alone; filling is two gathers and
+a blend on the device, for any number of members at once.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FillPlan:
+    """From which rows each dense frame takes its scores.
+
+    The dense frames are the frames 1 .. num_frames of every video, one video after
+    the other. A pytree: it goes through ``jax.jit`` as an argument.
+
+    Attributes:
+        prev_row: The sample at or before the frame (the first one, before it).
+        next_row: The sample at or after the frame (the last one, after it).
+        weight: Share of ``next_row``, in [0, 1]; 0 where the frame is held or has a
+            sample of its own.
+        filled: Frames that have no sample of their own.
+        lo: Where the frame's sequence begins among the dense frames.
+        hi: One past the end of the frame's sequence. Windows are cut at both.
+        has_rows: False for all frames of a video without any sample; their scores are
+            ``fill``'s ``neutral``, and the caller reports them.
+    """
+
+    prev_row: Int[Array | np.ndarray, " frames"]
+    next_row: Int[Array | np.ndarray, " frames"]
+    weight: Float[Array | np.ndarray, " frames"]
+    filled: Bool[Array | np.ndarray, " frames"]
+    lo: Int[Array | np.ndarray, " frames"]
+    hi: Int[Array | np.ndarray, " frames"]
+    has_rows: Bool[Array | np.ndarray, " frames"]
+
+    @property
+    def num_frames(self) -> int:
+        """Dense frames of all videos together."""
+        return self.filled.shape[0]
+
+
+def fill_plan(
+    frame: Int[np.ndarray, " rows"],
+    row_offsets: Int[np.ndarray, " videos+1"],
+    num_frames: Int[np.ndarray, " videos"],
+    *,
+    faithful: bool = False,
+    samples: Bool[np.ndarray, " rows"] | None = None,
+) -> FillPlan:
+    """How the dense frames of all videos are filled from the rows at hand.
+
+    Before a video's first sample its scores are held, after the last one likewise, up
+    to ``num_frames``; between two samples they are interpolated by frame number.
+
+    Args:
+        frame: 1-based frame numbers, ascending within a video.
+        row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
+        num_frames: Length of each video, at least its last row's frame number.
+        faithful: As the original system: the two weights of the interpolation are
+            swapped, and a sequence ends at its last sample, so that windows are cut
+            there. The frames after it, which the original does not score, form a
+            sequence of their own and hold the last sample's scores.
+        samples: Rows to be used; the original used those with a valid label only.
+            None: all of them.
+
+    Raises:
+        ValueError: If frame numbers do not ascend from 1 to ``num_frames``, or the
+            offsets do not fit the rows, or there are over 2^31 - 1 frames.
+    """
+    _check(frame, row_offsets, num_frames)
+    rows = np.arange(len(frame)) if samples is None else np.flatnonzero(samples)
+    dense_offsets = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
+    total = int(dense_offsets[-1])
+    if total > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{total} frames in one plan; expected at most 2^31 - 1; split the videos"
+        )
+    video_of_row = np.repeat(np.arange(len(num_frames)), np.diff(row_offsets))
+    # where the samples lie among the dense frames, ascending over all videos
+    position = dense_offsets[video_of_row[rows]] + frame[rows] - 1
+    # the samples of video i are rows[first[i] : first[i + 1]]
+    first = np.searchsorted(rows, row_offsets)
+    video = np.repeat(np.arange(len(num_frames)), num_frames)
+    has_rows = (np.diff(first) > 0)[video]
+    index = np.arange(total)
+    begin, end = first[:-1][video], first[1:][video] - 1
+    # the last sample at or before the frame, the first at or after it, in its video
+    before = np.clip(np.searchsorted(position, index, side="right") - 1, begin, end)
+    after = np.clip(np.searchsorted(position, index, side="left"), begin, end)
+    before, after = (np.where(has_rows, each, 0) for each in (before, after))
+    lo, hi = dense_offsets[:-1][video], dense_offsets[1:][video]
+    if len(rows) == 0:
+        zeros = np.zeros(total, np.int64)
+        prev_row, next_row, weight = zeros, zeros, zeros.astype(np.float32)
+        filled = np.ones(total, bool)
+    else:
+        filled = np.ones(total, bool)
+        filled[position] = False
+        gap = position[after] - position[before]
+        weight = np.where(gap > 0, (index - position[before]) / np.maximum(gap, 1), 0.0)
+        prev_row, next_row = rows[before], rows[after]
+        if faithful:
+            weight = np.where(gap > 0, 1.0 - weight, 0.0)
+            stop = np.where(has_rows, position[end] + 1, hi)
+            lo, hi = np.where(index >= stop, stop, lo), np.where(index < stop, stop, hi)
+    return FillPlan(
+        prev_row=prev_row.astype(np.int32),
+        next_row=next_row.astype(np.int32),
+        weight=weight.astype(np.float32),
+        filled=filled,
+        lo=lo.astype(np.int32),
+        hi=hi.astype(np.int32),
+        has_rows=has_rows,
+    )
+
+
+def fill(
+    scores: Float[Array | np.ndarray, "*members rows outputs"],
+    plan: FillPlan,
+    *,
+    neutral: float = 0.0,
+) -> Float[Array, "*members frames outputs"]:
+    """Scores of every frame of every video, gaps filled as the plan says.
+
+    Args:
+        scores: After the activation, one row per row of the plan.
+        plan: Of the same rows.
+        neutral: Every score of a video without any row: 1 / 8 for EXPR, 0 for AU
+            (inactive) and VA.
+    """
+    shape = (*scores.shape[:-2], plan.num_frames, scores.shape[-1])
+    if scores.shape[-2] == 0:
+        return jnp.full(shape, neutral, jnp.float32)
+    scores = jnp.asarray(scores, jnp.float32)
+    prev = jnp.take(scores, jnp.asarray(plan.prev_row), axis=-2)
+    # as a step from prev, so that equal neighbours stay exactly equal
+    step = jnp.take(scores, jnp.asarray(plan.next_row), axis=-2) - prev
+    dense = prev + jnp.asarray(plan.weight)[:, None] * step
+    return jnp.where(jnp.asarray(plan.has_rows)[:, None], dense, neutral)
+
+
+def _check(
+    frame: Int[np.ndarray, " rows"],
+    row_offsets: Int[np.ndarray, " videos+1"],
+    num_frames: Int[np.ndarray, " videos"],
+) -> None:
+    """Raise ValueError unless rows, offsets and lengths fit each other."""
+    counts = np.diff(row_offsets)
+    if row_offsets[0] != 0 or row_offsets[-1] != len(frame) or (counts < 0).any():
+        raise ValueError(
+            f"row offsets from {row_offsets[0]} to {row_offsets[-1]} for {len(frame)} "
+            "rows; expected ascending ones from 0 to the number of rows; take all "
+            "three arguments from one frame table"
+        )
+    video = np.repeat(np.arange(len(counts)), counts)
+    bad = (frame < 1) | (frame > num_frames[video])
+    bad[1:] |= (video[1:] == video[:-1]) & (frame[1:] <= frame[:-1])
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"row {row} has frame number {frame[row]} in a video of "
+            f"{num_frames[video[row]]} frames; expected numbers that ascend from 1 to "
+            "the video's length; sort the rows by video and frame"
+        )
