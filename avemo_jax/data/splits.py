@@ -1,0 +1,254 @@
+"""Splits: train, dev, validation, test; dev drawn by source video; k folds.
+
+The rule for "one recording". The two faces of a video are ``X_left`` and ``X_right``
+of ``X``. Official names are ``ID-FPS-WxH[-PART]`` and ``videoN[_PART]``: the number
+after the size, or after ``videoN_``, counts the parts of one recording, and is cut off.
+Nothing else is: ``video4`` and ``video45`` are two recordings, and a name of any other
+form (``360``, ``interview_2``) is its own source, for its numbers may mean anything.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+SPLITS = ("train", "dev", "validation", "test")
+
+_FACE = re.compile(r"(.+)_(left|right)")
+_SIZED = re.compile(r"(\d+-\d+-\d+x\d+)-\d+")
+_NUMBERED = re.compile(r"(video\d+)_\d+")
+_FPS = re.compile(r"\d+-(\d+)-\d+x\d+(-\d+)?")
+
+
+def base_video(video: str) -> str:
+    """The video file that a subject-video was taken from, which also has its sound."""
+    match = _FACE.fullmatch(video)
+    return match[1] if match else video
+
+
+def source_video(video: str) -> str:
+    """The recording that a subject-video is a part of (rule: see the module)."""
+    base = base_video(video)
+    match = _SIZED.fullmatch(base) or _NUMBERED.fullmatch(base)
+    return match[1] if match else base
+
+
+def nominal_fps(video: str) -> float:
+    """Frames per second that an official name ``ID-FPS-WxH`` tells; NaN for others."""
+    match = _FPS.fullmatch(base_video(video))
+    return float(match[1]) if match and int(match[1]) > 0 else float("nan")
+
+
+def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """``names`` in an order that depends on the seed and on nothing else.
+
+    Digests rather than a random generator: the order stays the same with every
+    version of every library, and that of two names does not depend on a third.
+    """
+    return sorted(
+        set(names),
+        key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name),
+    )
+
+
+def draw_dev(
+    train_videos: Iterable[str], *, seed: int = 0, grouped: bool = True
+) -> set[str]:
+    """The dev videos among the official train videos: about 20 % of the sources.
+
+    ``max(1, int(n / 5))`` of n sources are drawn, with all their videos.
+
+    Args:
+        train_videos: Official train videos of one task, in any order; none give none.
+        seed: Of the draw.
+        grouped: Draw source videos; False draws subject-videos one by one, so that
+            both faces or two parts of a recording may fall on both sides.
+
+    Raises:
+        ValueError: If there is only one source.
+    """
+    videos = sorted(set(train_videos))
+    source_of = {v: source_video(v) if grouped else v for v in videos}
+    sources = _shuffled(source_of.values(), seed)
+    if not sources:
+        return set()
+    if len(sources) == 1:
+        raise ValueError(
+            f"the only train source is {sources[0]!r}; dev needs at least 2 source "
+            "videos: add videos, or give the splits yourself (--split-dir)"
+        )
+    drawn = set(sources[: max(1, len(sources) // 5)])
+    return {v for v in videos if source_of[v] in drawn}
+
+
+def draw_splits(
+    official: Mapping[str, Mapping[str, str]], *, seed: int = 0, grouped: bool = True
+) -> dict[str, dict[str, str]]:
+    """The splits of each task: the official ones, with dev drawn from train.
+
+    Args:
+        official: By task, then by video: "train", "validation", "test"; a task that
+            has a "dev" video already is taken as it is.
+        seed: Of the draw.
+        grouped: See ``draw_dev``.
+
+    Raises:
+        ValueError: If a split has another name, or a task has one train source.
+    """
+    result: dict[str, dict[str, str]] = {}
+    for task, by_video in official.items():
+        check_splits(by_video, where=task)
+        splits = dict(sorted(by_video.items()))
+        if "dev" not in splits.values():
+            train = [v for v, split in splits.items() if split == "train"]
+            try:
+                dev = draw_dev(train, seed=seed, grouped=grouped)
+            except ValueError as error:
+                raise ValueError(f"{task}: {error}") from error
+            splits.update(dict.fromkeys(sorted(dev), "dev"))
+        result[task] = splits
+    return result
+
+
+def check_splits(splits: Mapping[str, str], *, where: str) -> None:
+    """Nothing, if every video's split is one of the four.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for video, split in splits.items():
+        if split not in SPLITS:
+            raise ValueError(
+                f"{where}: video {video!r} is in split {split!r}; expected one of "
+                f"{', '.join(SPLITS)}"
+            )
+
+
+def grouped_folds(
+    videos: Iterable[str], num_folds: int, seed: int = 0
+) -> list[list[str]]:
+    """The held-out videos of each of k folds, all of a source in one fold.
+
+    Sources are dealt out in a seeded order, so folds have equally many (to one).
+
+    Args:
+        videos: Official train videos (train and dev), in any order.
+        num_folds: k, at least 2 and at most the number of sources.
+        seed: Of the order.
+
+    Raises:
+        ValueError: If ``num_folds`` is out of its range.
+    """
+    by_source: dict[str, list[str]] = defaultdict(list)
+    for video in sorted(set(videos)):
+        by_source[source_video(video)].append(video)
+    if not 2 <= num_folds <= len(by_source):
+        raise ValueError(
+            f"num_folds is {num_folds}; expected 2 to {len(by_source)}, the number of "
+            "source videos: change config.data.folds"
+        )
+    order = _shuffled(by_source, seed)
+    return [
+        sorted(v for source in order[fold::num_folds] for v in by_source[source])
+        for fold in range(num_folds)
+    ]
+
+
+def fold_splits(folds: list[list[str]], fold: int) -> dict[str, str]:
+    """Splits in which fold number ``fold`` (from 0) is dev and all others are train."""
+    return {
+        video: "dev" if number == fold else "train"
+        for number, videos in enumerate(folds)
+        for video in videos
+    }
+
+
+# Our splits by the file names of a user's lists, in lower case.
+_PLAIN = {f"{split}.txt": split for split in SPLITS}
+_ORIGINAL = {"train.txt": "train", "val.txt": "dev", "test.txt": "validation"}
+
+
+def read_split_lists(
+    folder: str | os.PathLike[str], known_videos: Iterable[str]
+) -> dict[str, str]:
+    """Splits by video, from a folder of lists with one video name a line.
+
+    The files are ``train.txt``, ``dev.txt``, ``validation.txt``, ``test.txt`` (any of
+    them); or the original system's ``Train.txt``, ``Val.txt``, ``Test.txt``, whose
+    "val" is our dev and whose "test" is our validation. Case does not matter: what
+    tells them apart is ``Val.txt`` against ``dev.txt`` or ``validation.txt``.
+
+    Args:
+        folder: Where the lists are.
+        known_videos: Names that may occur.
+
+    Raises:
+        ValueError: If there are no lists, it is not clear of which kind they are, a
+            name is unknown (file and line are given), or a video occurs twice.
+    """
+    folder = pathlib.Path(folder)
+    known = set(known_videos)
+    files = {p.name.lower(): p for p in sorted(folder.glob("*")) if p.is_file()}
+    ours = {"dev.txt", "validation.txt"} & set(files)
+    originals = "val.txt" in files
+    if bool(ours) == originals:
+        raise ValueError(
+            f"{folder} has {', '.join(sorted(files)) or 'no files'}; expected "
+            "train.txt with dev.txt or validation.txt (and test.txt), or the "
+            "original's Train.txt, Val.txt, Test.txt: name the lists so"
+        )
+    splits: dict[str, str] = {}
+    for name, split in (_ORIGINAL if originals else _PLAIN).items():
+        if name not in files:
+            continue
+        text = files[name].read_text(encoding="utf-8-sig")
+        for number, line in enumerate(text.splitlines(), start=1):
+            video = line.strip().removesuffix(".txt")
+            if not video:
+                continue
+            where = f"{files[name]}, line {number}"
+            if video not in known:
+                raise ValueError(
+                    f"{where}: unknown video {video!r}; expected the name of a video "
+                    "with annotations or features: correct or remove the line"
+                )
+            if video in splits:
+                raise ValueError(
+                    f"{where}: video {video!r} is in {splits[video]!r} already; "
+                    "expected each video once: remove one of the lines"
+                )
+            splits[video] = split
+    return splits
+
+
+def write_splits(
+    path: str | os.PathLike[str],
+    splits: Mapping[str, Mapping[str, str]],
+    *,
+    how: Mapping[str, int | bool | str],
+) -> None:
+    """``splits.json``: by task and split the sorted videos, and how they were drawn."""
+    path = pathlib.Path(path)
+    content: dict[str, object] = {"schema_version": 1, "how": dict(how), "splits": {}}
+    content["splits"] = {
+        task: {
+            split: sorted(v for v, s in by_video.items() if s == split)
+            for split in SPLITS
+        }
+        for task, by_video in splits.items()
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_splits(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """By task, then by video: the split, as ``write_splits`` wrote it."""
+    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    return {
+        task: {video: split for split, videos in lists.items() for video in videos}
+        for task, lists in content["splits"].items()
+    }
