@@ -107,7 +107,7 @@ class Head:
             axes, fits = "(..., dim)", x.ndim >= 2
         if not fits or x.shape[-1] != spec.input_dim:
             raise ValueError(
-                f"input of shape {x.shape}; expected {axes} with {spec.input_dim} columns, "
+                f"input of shape {x.shape}; expected {axes}, dim {spec.input_dim} from "
                 f"features {spec.dims}{' + audio flag' if spec.audio_flag else ''}; "
                 "pass the features that the head was built for"
             )
@@ -131,7 +131,9 @@ def _module(spec: HeadSpec, key: PRNGKeyArray) -> nnx.Module:
 
 
 def _split(module: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    return nnx.split(module, nnx.Param, nnx.BatchStat)
+    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat)
+    params, stats = states
+    return graphdef, params, stats
 
 
 @functools.cache
