@@ -125,7 +125,7 @@ def fill(
     scores: Float[Array | np.ndarray, "*members rows outputs"],
     plan: FillPlan,
     *,
-    neutral: float = 0.0,
+    neutral: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "*members frames outputs"]:
     """Scores of every frame of every video, gaps filled as the plan says.
 

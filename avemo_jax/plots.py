@@ -1,0 +1,301 @@
+"""Plots of a run. Drawn without a display; matplotlib is imported on the first one.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart; lines differ in
+style or marker as well. Every title names the data and the split.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from avemo_jax.postprocess.smoothing import Setting
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+_DPI = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """Valence and arousal over one video.
+
+    Attributes:
+        video: Its name.
+        fps: Frames per second; NaN where unknown, the axis then counts frames.
+        scores: Predicted valence and arousal of the frames 1, 2, ...
+        labels: Likewise annotated; NaN where invalid.
+        filled: Frames without a face crop, whose scores were filled in.
+    """
+
+    video: str
+    fps: float
+    scores: Float[np.ndarray, "frames 2"]
+    labels: Float[np.ndarray, "frames 2"]
+    filled: Bool[np.ndarray, " frames"]
+
+
+def plot_learning_curves(
+    path: str | pathlib.Path,
+    history: Sequence[Mapping[str, Any]],
+    title: str,
+    *,
+    criterion: str,
+    best_epochs: Sequence[int] = (),
+) -> None:
+    """Training loss and the dev score by which the best epoch is taken, by epoch.
+
+    Args:
+        path: Of the PNG file.
+        history: A record per epoch: ``epoch``, ``loss`` and ``criterion``; each value
+            a number, or a list with one per member.
+        title: Names the data.
+        criterion: Key of the dev score.
+        best_epochs: The epoch that each member keeps; marked.
+
+    Raises:
+        ValueError: If there is no epoch.
+    """
+    if not history:
+        raise ValueError(
+            "no epoch in the history; expected at least one record; plot after training"
+        )
+    epochs = [record["epoch"] for record in history]
+    figure = _figure(9, 3.8)
+    panels = figure.subplots(1, 2)
+    names = (("loss", "training loss"), (criterion, f"dev {criterion}"))
+    for panel, (key, label), colour in zip(
+        panels, names, (_BLUE, _ORANGE), strict=True
+    ):
+        values = np.array([np.atleast_1d(record[key]) for record in history], float)
+        several = values.shape[1] > 1
+        if several:
+            panel.plot(epochs, values, color=colour, alpha=0.3, linewidth=1)
+        mean = f"mean of {values.shape[1]} seeds" if several else None
+        panel.plot(epochs, values.mean(axis=1), "o-", color=colour, ms=4, label=mean)
+        if key == criterion and best_epochs:
+            best = np.array(best_epochs)
+            at = [epochs.index(epoch) for epoch in best]
+            height = values[at, np.arange(len(best)) % values.shape[1]]
+            panel.plot(best, height, "k*", ms=10, label="kept")
+        panel.set(xlabel="epoch", ylabel=label)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
+    _save(figure, path, title)
+
+
+def plot_confusion(
+    path: str | pathlib.Path,
+    counts: Int[np.ndarray, "classes classes"],
+    names: Sequence[str],
+    title: str,
+) -> None:
+    """Confusion matrix: shades are shares of a row, numbers are frames.
+
+    Args:
+        path: Of the PNG file.
+        counts: Frames by label (rows) and prediction (columns).
+        names: Of the classes.
+        title: Names the data and the split.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(7.2, 6.2)
+    panel = figure.subplots()
+    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = np.arange(len(names))
+    panel.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
+    panel.set_yticks(ticks, names)
+    panel.set(xlabel="predicted", ylabel="label")
+    panel.grid(visible=False)
+    for row, column in np.ndindex(*counts.shape):
+        share = shares[row, column]
+        panel.text(
+            column,
+            row,
+            f"{share:.0%}\n{counts[row, column]:,}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share > 0.55 else "black",
+        )
+    figure.colorbar(image, ax=panel, label="share of the label's frames", shrink=0.85)
+    _save(figure, path, title)
+
+
+def plot_au_f1(
+    path: str | pathlib.Path,
+    names: Sequence[str],
+    f1: Float[np.ndarray, " units"],
+    f1_fixed: Float[np.ndarray, " units"],
+    title: str,
+    *,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> None:
+    """F1 of every action unit as bars: at its own threshold and at 0.5.
+
+    Args:
+        path: Of the PNG file.
+        names: Of the units.
+        f1: At the threshold of each unit.
+        f1_fixed: At 0.5.
+        title: Names the data and the split.
+        thresholds: Written under the units' names.
+    """
+    figure = _figure(9, 4)
+    panel = figure.subplots()
+    at, width = np.arange(len(names)), 0.4
+    pairs = (
+        (f1, "own threshold", _BLUE, -0.5, ""),
+        (f1_fixed, "threshold 0.5", _ORANGE, 0.5, "//"),
+    )
+    for values, label, colour, side, hatch in pairs:
+        panel.bar(
+            at + side * width,
+            values,
+            width,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=f"{label}: mean {np.mean(values):.3f}",
+        )
+    ticks = list(names)
+    if thresholds is not None:
+        ticks = [
+            f"{name}\n≥ {t:.1f}" for name, t in zip(names, thresholds, strict=True)
+        ]
+    panel.set_xticks(at, ticks)
+    panel.grid(visible=False, axis="x")
+    panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.7, len(names) - 0.3))
+    figure.legend(loc="outside lower center", ncols=2)
+    _save(figure, path, title)
+
+
+def plot_va_timeline(
+    path: str | pathlib.Path, videos: Sequence[Timeline], title: str
+) -> None:
+    """Valence and arousal of a few videos over time, predictions against labels.
+
+    Args:
+        path: Of the PNG file.
+        videos: A column of panels each; usually two.
+        title: Names the data and the split.
+
+    Raises:
+        ValueError: If there is no video.
+    """
+    if not videos:
+        raise ValueError("no video to plot; expected one or more; pass Timelines")
+    figure = _figure(5.5 * len(videos), 5)
+    panels = figure.subplots(2, len(videos), squeeze=False, sharey=True, sharex="col")
+    for column, video in enumerate(videos):
+        known = np.isfinite(video.fps)
+        time = np.arange(1, len(video.scores) + 1) / (video.fps if known else 1)
+        for row, name in enumerate(("valence", "arousal")):
+            panel = panels[row, column]
+            _shade(panel, time, video.filled)
+            panel.plot(time, video.labels[:, row], color="black", lw=1.6, label="label")
+            panel.plot(
+                time, video.scores[:, row], color=_ORANGE, lw=1.2, label="predicted"
+            )
+            panel.axhline(0, color=_GREY, lw=0.6)
+            panel.set(ylim=(-1.05, 1.05), xlim=(time[0], time[-1]))
+            if column == 0:
+                panel.set_ylabel(f"{name} (-1 to 1)")
+            if row == 0:
+                panel.set_title(video.video, fontsize=10)
+        panels[1, column].set_xlabel("time (s)" if known else "frame")
+    handles = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    _save(figure, path, title)
+
+
+def plot_smoothing(
+    path: str | pathlib.Path,
+    scores: Mapping[Setting, Float[np.ndarray, " members"]],
+    title: str,
+    *,
+    metric: str,
+    chosen: Setting | None = None,
+) -> None:
+    """A score against the window's half width, for mean and median windows.
+
+    Args:
+        path: Of the PNG file.
+        scores: Of each setting, one per member; lines are means, bands ± the standard
+            deviation over members.
+        title: Names the data and the split.
+        metric: Name of the score.
+        chosen: The setting to mark, chosen on dev.
+    """
+    figure = _figure(7, 4)
+    panel = figure.subplots()
+    none = [values for (mode, _), values in scores.items() if mode == "none"]
+    widths = sorted({half for _, half in scores})
+    styles = (("mean", _BLUE, "o-"), ("median", _ORANGE, "s--"))
+    for mode, colour, style in styles:
+        points = [(0, values) for values in none]
+        points += [(half, values) for (m, half), values in scores.items() if m == mode]
+        points.sort(key=lambda point: point[0])
+        x = [widths.index(half) for half, _ in points]
+        mean = np.array([np.mean(values) for _, values in points])
+        std = np.array([np.std(values) for _, values in points])
+        panel.plot(x, mean, style, color=colour, ms=5, label=mode)
+        if std.any():
+            panel.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15)
+    if chosen is not None:
+        panel.plot(
+            widths.index(chosen[1]),
+            np.mean(scores[chosen]),
+            "k*",
+            ms=13,
+            label=f"chosen on dev: {chosen[0]} {chosen[1]}",
+        )
+    panel.set_xticks(range(len(widths)), ["none" if not w else str(w) for w in widths])
+    panel.set(xlabel="half width of the window (frames)", ylabel=metric)
+    panel.legend()
+    _save(figure, path, title)
+
+
+def _shade(
+    panel: Any, time: Float[np.ndarray, " frames"], where: Bool[np.ndarray, " frames"]
+) -> None:
+    """Grey where ``where`` holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]])))
+    half_step = (time[1] - time[0]) / 2 if len(time) > 1 else 0.5
+    for number, (start, stop) in enumerate(edges.reshape(-1, 2)):
+        panel.axvspan(
+            time[start] - half_step,
+            time[stop - 1] + half_step,
+            color=_GREY,
+            alpha=0.3,
+            lw=0,
+            label=None if number else "no face crop (filled)",
+        )
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure that belongs to no window; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: str | pathlib.Path, title: str) -> None:
+    """Title, light frame and grid, then the PNG file."""
+    figure.suptitle(title, fontsize=12)
+    for panel in figure.axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        if not panel.images and panel.get_label() != "<colorbar>":
+            panel.grid(visible=True, axis="y", color=_GREY, alpha=0.25, lw=0.6)
+            panel.set_axisbelow(True)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # no date and no version in the file: equal plots are equal bytes
+    figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None})

@@ -1,0 +1,137 @@
+"""The scores of a run as a small table of plain text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avemo_jax.tasks import get_task
+
+DEMO_TITLE = "demo corpus (synthetic)"
+_FRAMES = {"with_crop": "with crop", "all_labelled": "all labelled"}
+_BLOCKS = ("raw", "smoothed", "tuned_on_reported")
+_METRICS = {
+    "EXPR": {"f1_macro": "macro F1", "accuracy": "accuracy"},
+    "AU": {"f1_mean": "mean F1", "f1_mean_at_0.5": "mean F1, thresholds 0.5"},
+    "VA": {
+        "ccc_mean": "mean CCC",
+        "ccc_valence": "CCC valence",
+        "ccc_arousal": "CCC arousal",
+    },
+}
+
+
+def data_title(results: Mapping[str, Any]) -> str:
+    """What titles and tables call the data: the demo corpus, or the store's path.
+
+    Args:
+        results: Of results.json; ``data`` is "demo", a path, or a mapping with
+            ``path`` and ``fingerprint``.
+    """
+    if results["synthetic"]:
+        return DEMO_TITLE
+    data = results["data"]
+    if isinstance(data, Mapping):
+        return f"{data['path']} ({str(data['fingerprint'])[:8]})"
+    return str(data)
+
+
+def scores_table(results: Mapping[str, Any]) -> str:
+    """The scores of results.json, a row for each way of post-processing.
+
+    Names the data, the split, and on what the settings were chosen. Behind a mean over
+    seeds stands their standard deviation.
+
+    Args:
+        results: Of results.json. ``mode`` and ``half_width_frames`` stand beside the
+            sets of frames in each block of ``metrics``, one value or one per seed. A
+            block that is missing has no row, a score that is missing is "-".
+            ``chosen_on`` is "dev", or None where nothing was chosen;
+            ``chosen_on_reason`` may say why.
+    """
+    task = get_task(results["task"])
+    metrics, seeds = results["metrics"], results["num_seeds"]
+    features = results["features"]
+    names = [features] if isinstance(features, str) else features
+    lines = [
+        f"{task.title} ({task.name}): {data_title(results)}, {results['split']}",
+        f"{results['head']} on {' + '.join(names)}"
+        + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else ""),
+        "",
+    ]
+    blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
+    rows: list[Sequence[str]] = []
+    for metric, title in _METRICS[task.name].items():
+        rows.append((title, *_FRAMES.values()))
+        for name, block in blocks.items():
+            cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
+            rows.append((f"  {name}{_window(block)}", *cells))
+    counts = [_num_frames(blocks, frames) for frames in _FRAMES]
+    rows.append(("frames", *counts))
+    return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
+
+
+def _cell(scores: Mapping[str, Any], metric: str) -> str:
+    """One score, with its deviation where there is one."""
+    if metric not in scores:
+        return "-"
+    deviation = scores.get(f"{metric}_std")
+    # the deviation takes room in every row, so that the digits stand in columns
+    behind = "" if deviation is None else f" ± {deviation:.3f}"
+    return f"{scores[metric]:.3f}{behind}"
+
+
+def _window(block: Mapping[str, Any]) -> str:
+    """The smoothing of a block, for its row."""
+    if "mode" not in block:
+        return ""
+    modes, widths = block["mode"], block["half_width_frames"]
+    if isinstance(modes, str):
+        return f", {_setting(modes, widths)}"
+    pairs = list(
+        dict.fromkeys(_setting(*pair) for pair in zip(modes, widths, strict=True))
+    )
+    return f", {pairs[0]}" if len(pairs) == 1 else f", {len(pairs)} windows by seed"
+
+
+def _setting(mode: str, half_width: int) -> str:
+    """In words."""
+    return "no window" if mode == "none" else f"{mode} ±{half_width}"
+
+
+def _num_frames(blocks: Mapping[str, Any], frames: str) -> str:
+    """How many frames were scored."""
+    for block in blocks.values():
+        if "num_frames" in (block.get(frames) or {}):
+            return f"{block[frames]['num_frames']:,}"
+    return "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the first column at the left, the others at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        right = [
+            cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
+        ]
+        lines.append("   ".join([name.ljust(widths[0]), *right]))
+    return lines
+
+
+def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
+    """What was chosen where."""
+    what = "window and thresholds" if results["task"] == "AU" else "window"
+    chosen_on, notes = results.get("chosen_on"), []
+    if "smoothed" in blocks:
+        if chosen_on:
+            notes.append(f"smoothed: {what} chosen on {chosen_on}.")
+        else:
+            reason = results.get("chosen_on_reason")
+            notes.append(
+                f"smoothed: fixed {what}, nothing chosen{f': {reason}' if reason else ''}."
+            )
+    if "tuned_on_reported" in blocks:
+        notes.append(
+            f"tuned_on_reported: {what} chosen on {results['split']} itself, "
+            "so too good to report."
+        )
+    return notes
