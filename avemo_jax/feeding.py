@@ -6,6 +6,7 @@ memory budget ("streamed"). Both see the same batches in the same order.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -168,11 +169,19 @@ class WindowPlan:
         """Windows in a batch."""
         return max(self.batch_size // self.window, 1)
 
+    @functools.cached_property
+    def num_windows(self) -> int:
+        """Windows with a label in them, at phase 0."""
+        windows = video_windows(
+            self.table, self.stride, np.zeros(len(self.table.videos), np.int64)
+        )
+        useful = _windows_with_labels(self.table, windows, self.window)
+        return int(useful.sum())
+
     @property
     def num_steps(self) -> int:
         """Steps of an epoch; a phase changes the number of windows, never this."""
-        spans = self.table.num_frames - 1
-        return int((spans // self.stride + 1).sum()) // self.windows_per_step
+        return self.num_windows // self.windows_per_step
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "steps windows 3"]:
         """First dense frame, and first and end of its video, of each window."""

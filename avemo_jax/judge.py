@@ -1,0 +1,163 @@
+"""The score on dev after each epoch, and the best of each member so far."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from avemo_jax import metrics
+from avemo_jax.data.table import FrameTable
+from avemo_jax.feeding import Feeder
+from avemo_jax.heads import Head
+from avemo_jax.members import Members
+from avemo_jax.objective import dev_loss
+from avemo_jax.predict import Predictor
+from avemo_jax.steps import Loss, make_optimizer, one_by_one
+from avemo_jax.tasks import get_task
+
+
+class Judge:
+    """Scores of all members on dev: called with their variables after each epoch."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        head: Head,
+        loss_of: Loss,
+        table: FrameTable,
+        feeder: Feeder,
+        mesh: Mesh,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            config: Says what is selected by.
+            head: Of the members.
+            loss_of: The training loss, for selection by it and for the log.
+            table: Dev.
+            feeder: Of dev.
+            mesh: The devices.
+        """
+        self._predict = Predictor(
+            head,
+            table,
+            feeder,
+            mesh,
+            batch_size=evaluation_batch(config, head),
+            windows=config.evaluate.windows,
+            mapped=one_by_one(config, mesh),
+        )
+        self.criterion = get_task(config.task).criterion
+        self.selected_by = {
+            "metric": self.criterion,
+            "loss": "loss",
+            "ccc_valence": "ccc_valence",
+        }[config.train.select_by]
+
+        @jax.jit
+        def scored(scores: Any, labels: Any, mask: Any) -> dict[str, Any]:
+            def one(member: Any) -> dict[str, Any]:
+                found = metrics.task_metrics(config.task, member, labels, mask)
+                loss = dev_loss(loss_of, config.task, member, labels, mask)
+                return {**found, "loss": loss}
+
+            return jax.lax.map(one, scores)
+
+        self._scored = functools.partial(
+            scored, labels=jnp.asarray(table.labels), mask=jnp.asarray(table.valid)
+        )
+
+    def __call__(
+        self, variables: Any
+    ) -> tuple[Float[np.ndarray, " members"], dict[str, Any]]:
+        """(What members are selected by, larger is better; what the log gets)."""
+        found = self._scored(jnp.asarray(self._predict(variables)))
+        found = {name: np.asarray(value) for name, value in found.items()}
+        record: dict[str, Any] = {}
+        for name, values in found.items():
+            if values.ndim == 1:
+                record[f"dev_{name}"] = float(values.mean())
+        for name in {self.criterion, self.selected_by}:
+            record[f"dev_{name}_per_member"] = values_of(found[name])
+        sign = -1 if self.selected_by == "loss" else 1
+        return sign * found[self.selected_by], record
+
+
+def values_of(array: Any) -> list[float]:
+    """A list that JSON takes."""
+    return [float(value) for value in np.asarray(array)]
+
+
+def evaluation_batch(config: ConfigDict, head: Head) -> int:
+    """Rows at once: where the batch is the sequence, as many as in training."""
+    if head.spec.kind == "transformer" and head.spec.attention == "batch":
+        return int(config.batch_size)
+    return int(config.evaluate.batch_size)
+
+
+# --- The state of a run ---------------------------------------------------------------
+
+
+def fresh_state(
+    config: ConfigDict, members: Members, head: Head, num_steps: int
+) -> dict[str, Any]:
+    """What a checkpoint holds; every leaf has a leading axis of members."""
+    variables = members.init(head)
+    hyper = members.hyper()
+
+    def start(params: Any, setting: Any) -> Any:
+        return make_optimizer(config, setting, num_steps).init(params)
+
+    count = len(members.seeds)
+    return {
+        "models": (variables, jax.vmap(start)(variables["params"], hyper)),
+        "best": jax.tree.map(jnp.copy, variables),
+        "best_score": jnp.full(count, -jnp.inf),
+        "best_epoch": jnp.zeros(count, jnp.int32),
+        "stopped": jnp.zeros(count, bool),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="patience")
+def keep_best(
+    state: dict[str, Any],
+    scores: Float[Array, " members"],
+    epoch: Any,
+    patience: int,
+) -> dict[str, Any]:
+    """``state`` with each member's best up to ``epoch``, and whether it stops.
+
+    A member stops after ``patience`` epochs without a better score; 0 is never.
+    """
+    better = (scores > state["best_score"]) & ~state["stopped"]
+
+    def choose(new: Array, old: Array) -> Array:
+        where = better.reshape(-1, *[1] * (new.ndim - 1))
+        return jnp.where(where, new, old)
+
+    best_epoch = jnp.where(better, epoch, state["best_epoch"])
+    stopped = state["stopped"]
+    if patience:
+        stopped = stopped | (epoch - best_epoch >= patience)
+    return {
+        **state,
+        "best": jax.tree.map(choose, state["models"][0], state["best"]),
+        "best_score": jnp.where(better, scores, state["best_score"]),
+        "best_epoch": best_epoch.astype(jnp.int32),
+        "stopped": stopped,
+    }
+
+
+@jax.jit
+def keep_last(state: dict[str, Any], epoch: Any) -> dict[str, Any]:
+    """``state`` with every member's last as its best: there is no dev to choose by."""
+    return {
+        **state,
+        "best": jax.tree.map(jnp.copy, state["models"][0]),
+        "best_epoch": jnp.full_like(state["best_epoch"], epoch),
+    }

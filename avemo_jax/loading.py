@@ -1,0 +1,143 @@
+"""Which store a configuration means, its tables, and where they fit."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from avemo_jax.data import demo
+from avemo_jax.data.splits import grouped_folds
+from avemo_jax.data.store import Store, open_store
+from avemo_jax.data.table import FrameTable
+from avemo_jax.feeding import Feeder, make_feeder
+from avemo_jax.heads import HeadSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A store, and what results call it.
+
+    Attributes:
+        store: Where tables come from.
+        name: "demo", or the store's path.
+        title: For logs, tables and plots.
+        splits: By video, in place of the store's own; None takes those.
+    """
+
+    store: Store
+    name: str
+    title: str
+    splits: Mapping[str, str] | None = None
+
+
+def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
+    """The store at ``directory``; the demo corpus where none is named.
+
+    Raises:
+        FileNotFoundError: If ``directory`` is not a store.
+    """
+    if directory is None:
+        path = demo.demo_store(pathlib.Path(cache_dir) if cache_dir else None)
+        logging.info("no data directory given: using the %s", demo.DEMO_TITLE)
+        return Data(open_store(path), "demo", demo.DEMO_TITLE)
+    path = pathlib.Path(directory).expanduser()
+    store = open_store(path)
+    title = demo.DEMO_TITLE if store.synthetic else path.name or str(path)
+    return Data(store, str(path.absolute()), title)
+
+
+def feature_names(config: ConfigDict) -> list[str]:
+    """Names in ``config.data.features``.
+
+    Raises:
+        ValueError: If there is none, or one twice.
+    """
+    names = [name.strip() for name in config.data.features.split("+")]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"config.data.features is {config.data.features!r}; name each feature set "
+            "once, joined by '+', e.g. enet_b2_8_best+wav2vec2_base"
+        )
+    return names
+
+
+def fold_data(data: Data, config: ConfigDict) -> Data:
+    """``data`` with fold ``config.data.fold`` of the official train videos as dev."""
+    if not config.data.folds or config.data.fold < 0:
+        return data
+    splits = dict(data.store.splits(config.task))
+    official = [v for v, split in splits.items() if split in ("train", "dev")]
+    folds = grouped_folds(official, config.data.folds, config.data.fold_seed)
+    for i, videos in enumerate(folds):
+        for video in videos:
+            splits[video] = "dev" if i == config.data.fold else "train"
+    return dataclasses.replace(data, splits=splits)
+
+
+def memory_budget(gigabytes: float | None = None) -> int:
+    """Bytes that tables may take on a device.
+
+    Six tenths of an accelerator's memory, a half of the host's for the CPU, unless
+    ``gigabytes`` says otherwise.
+    """
+    if gigabytes is not None:
+        return int(gigabytes * 1e9)
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(0.6 * stats["bytes_limit"])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+class Loader:
+    """Loads tables; those that no longer fit the budget stay on disk."""
+
+    def __init__(
+        self, data: Data, mesh: Mesh, *, task: str, missing_audio: str, budget: int
+    ):
+        """Begins with the whole budget.
+
+        Args:
+            data: The store.
+            mesh: The devices.
+            task: Whose labels.
+            missing_audio: "zeros" or "drop", for frames without sound.
+            budget: Bytes of tables on a device.
+        """
+        self._data = data
+        self._mesh = mesh
+        self._task = task
+        self._options: dict[str, Any] = {"missing_audio": missing_audio}
+        if data.splits is not None:
+            self._options["splits"] = data.splits
+        self._left = budget
+
+    def load(
+        self, split: str, spec: HeadSpec, features: list[str]
+    ) -> tuple[FrameTable, Feeder]:
+        """The table of ``split`` and the feeder of a head's batches from it."""
+        store, options = self._data.store, dict(self._options)
+        rows, size = store.plan(self._task, split, features, **options)
+        resident = size <= self._left
+        if resident:
+            self._left -= size
+        else:
+            options["memmap_path"] = store.memmap_path(self._task, split, features)
+            logging.info(
+                "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed",
+                *(split, rows, size / 1e9, self._left / 1e9),
+            )
+        table = store.load_table(self._task, split, features, **options)
+        feeder = make_feeder(
+            table,
+            self._mesh,
+            window=spec.window if spec.takes_windows else 0,
+            audio_flag=spec.audio_flag,
+            resident=resident,
+        )
+        return table, feeder

@@ -1,0 +1,105 @@
+"""What a run writes about itself: metrics.jsonl, TensorBoard, environment.json."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+import avemo_jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one JSON object a line; scalars to TensorBoard as well."""
+
+    def __init__(self, workdir: pathlib.Path, *, tensorboard: bool):
+        """Opens the log of ``workdir``.
+
+        Args:
+            workdir: Of the run.
+            tensorboard: Write event files where tensorboardX is installed.
+        """
+        self._path = workdir / "metrics.jsonl"
+        self._writer = None
+        if tensorboard and importlib.util.find_spec("tensorboardX"):
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(workdir / "tensorboard"))
+
+    def keep_until(self, epoch: int) -> None:
+        """Drops lines of epochs after ``epoch``: they are trained again."""
+        kept = [line for line in self.read() if line["epoch"] <= epoch]
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(self._path)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines; a last line cut by a kill is left out."""
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends ``record``, which names its epoch; lists are not for TensorBoard."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self._writer:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(name, value, record["step"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._writer:
+            self._writer.close()
+
+
+def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
+    """Versions, devices, git revision and the videos of each split.
+
+    Args:
+        videos: By split.
+    """
+    return {
+        "avemo_jax": avemo_jax.__version__,
+        "git_revision": _git_revision(),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "processes": jax.process_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "videos": videos,
+    }
+
+
+def _git_revision() -> str | None:
+    """Of the checkout that the package runs from, "+" where it has changes."""
+    root = pathlib.Path(avemo_jax.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown ({error})"
+    return revision + ("+" if changed else "")

@@ -1,0 +1,95 @@
+"""The models that one program trains together: seeds x settings."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from avemo_jax.heads import Head
+
+SWEPT = ("learning_rate", "weight_decay", "dropout")
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """What the members differ in; settings outside, seeds inside.
+
+    Attributes:
+        seeds: Of each member's parameters and dropout.
+        settings: Values of :data:`SWEPT` for each member.
+        num_seeds: Members of each setting.
+    """
+
+    seeds: tuple[int, ...]
+    settings: tuple[dict[str, float], ...]
+    num_seeds: int
+
+    @property
+    def swept(self) -> bool:
+        """Whether there is more than one setting."""
+        return len(self.seeds) > self.num_seeds
+
+    def hyper(self) -> dict[str, Any]:
+        """Seeds' keys and settings as arrays with a leading axis of members."""
+        keys = [jax.random.fold_in(jax.random.key(seed), 1) for seed in self.seeds]
+        values = {
+            name: jnp.asarray([s[name] for s in self.settings], jnp.float32)
+            for name in SWEPT
+        }
+        return {"key": jnp.stack(keys), **values}
+
+    def init(self, head: Head) -> dict[str, Any]:
+        """Fresh ``{"params", "stats"}``, leading axis members.
+
+        A seed's values do not depend on the other members.
+        """
+        init = jax.jit(head.init)
+        trees = []
+        for seed in self.seeds:
+            params, stats = init(jax.random.fold_in(jax.random.key(seed), 0))
+            trees.append({"params": params, "stats": stats})
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def make_members(config: ConfigDict) -> Members:
+    """The members that ``config`` asks for: num_seeds, or x the sweep's settings."""
+    lists = [
+        tuple(config.sweep.learning_rate) or (config.learning_rate,),
+        tuple(config.sweep.weight_decay) or (config.weight_decay,),
+        tuple(config.sweep.dropout) or (config.dropout,),
+    ]
+    seeds, settings = [], []
+    for values in itertools.product(*lists):
+        setting = dict(zip(SWEPT, map(float, values), strict=True))
+        for seed in range(config.seed, config.seed + config.num_seeds):
+            seeds.append(seed)
+            settings.append(setting)
+    return Members(tuple(seeds), tuple(settings), config.num_seeds)
+
+
+def best_setting(members: Members, scores: np.ndarray) -> tuple[slice, list[dict]]:
+    """The members of the setting with the best mean score, and a table of all.
+
+    Args:
+        members: All that were trained.
+        scores: On dev, one per member, larger is better.
+    """
+    by_setting = scores.reshape(-1, members.num_seeds)
+    table = []
+    for i, row in enumerate(by_setting):
+        setting = members.settings[i * members.num_seeds]
+        table.append(
+            {**setting, "dev_mean": float(row.mean()), "dev_std": float(row.std())}
+        )
+    best = int(by_setting.mean(axis=1).argmax())
+    start = best * members.num_seeds
+    return slice(start, start + members.num_seeds), table
+
+
+def take_members(tree: Any, which: slice) -> Any:
+    """The members ``which`` of a tree with a leading axis of members."""
+    return jax.tree.map(lambda leaf: leaf[which], tree)

@@ -1,0 +1,137 @@
+"""What a configuration trains: the head, the loss and the order of examples."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from avemo_jax import losses
+from avemo_jax.data.table import FrameTable
+from avemo_jax.feeding import FramePlan, WindowPlan
+from avemo_jax.heads import HeadSpec
+from avemo_jax.steps import Loss
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot begin or go on."""
+
+
+def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
+    """The head that ``config`` asks for, over features of ``dims``."""
+    return HeadSpec(
+        task=config.task,
+        kind=config.head.kind,
+        dims=dims,
+        audio_flag=config.head.audio_flag,
+        va_form=config.head.va_form,
+        attention=config.head.attention,
+        window=config.head.window,
+        positions=config.head.positions,
+        dtype=config.head.dtype,
+    )
+
+
+def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
+    """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
+    options: dict[str, Any] = {}
+    weights = None
+    if config.task == "VA":
+        options["pre_tanh"] = config.loss.va_on == "logits"
+        options["ddof"] = 1 if config.protocol == "original" else 0
+    else:
+        options["focal_gamma"] = config.loss.focal_gamma
+        options["label_smoothing"] = config.loss.label_smoothing
+        if config.loss.class_weights != "none":
+            weights = losses.class_weights(
+                config.task,
+                table.labels,
+                table.valid,
+                scheme="inverse" if config.loss.class_weights == "balanced" else "sqrt",
+            )
+    if config.task == "EXPR" and config.loss.logit_adjustment:
+        counts = np.bincount(table.labels[table.valid], minlength=8)
+        options["logit_adjustment"] = config.loss.logit_adjustment
+        options["log_prior"] = losses.expr_log_prior(counts)
+    loss = losses.make_loss(config.task, **options)
+    return lambda logits, labels, mask: loss(logits, labels, mask, weights)
+
+
+def make_plan(
+    config: ConfigDict, table: FrameTable, spec: HeadSpec, mesh: Mesh
+) -> FramePlan | WindowPlan:
+    """The order of examples; a batch that is more than the data has is reduced.
+
+    Raises:
+        TrainingError: If there is nothing to train on, or a batch cannot be divided
+            over the devices.
+    """
+    if not table.valid.any():
+        raise TrainingError(
+            f"split {table.split!r} has no frame with features and a valid "
+            f"{config.task} label in its {len(table.videos)} videos; look at the "
+            "store's annotations and splits.json"
+        )
+    if spec.takes_windows:
+        return _window_plan(config, table, spec.window, mesh)
+    plan = FramePlan(
+        table,
+        config.batch_size,
+        config.data.order_seed,
+        config.train.frames_per_video,
+    )
+    if not plan.num_steps:
+        size = plan.num_examples // mesh.size * mesh.size or plan.num_examples
+        plan = dataclasses.replace(plan, batch_size=size)
+        _warn_reduced(config, size)
+    if spec.kind == "mlp":
+        _check_divides(plan.batch_size, 1, mesh)
+    return plan
+
+
+def _window_plan(
+    config: ConfigDict, table: FrameTable, window: int, mesh: Mesh
+) -> WindowPlan:
+    size = max(config.batch_size // window, 1) * window
+    plan = WindowPlan(
+        table, size, config.data.order_seed, window, config.train.window_stride
+    )
+    if not plan.num_steps:
+        windows = plan.num_windows // mesh.size * mesh.size or plan.num_windows
+        plan = dataclasses.replace(plan, batch_size=windows * window)
+        _warn_reduced(config, windows * window)
+    _check_divides(plan.windows_per_step, window, mesh)
+    return plan
+
+
+def _warn_reduced(config: ConfigDict, size: int) -> None:
+    logging.warning(
+        "config.batch_size %d is more frames than an epoch has; using %d",
+        *(config.batch_size, size),
+    )
+
+
+def _check_divides(examples: int, frames: int, mesh: Mesh) -> None:
+    if examples % mesh.size:
+        raise TrainingError(
+            f"a batch of {examples} examples cannot be divided over {mesh.size} "
+            f"devices; set config.batch_size to a multiple of {frames * mesh.size}"
+        )
+
+
+def dev_loss(loss_of: Loss, task_name: str, scores: Any, labels: Any, mask: Any) -> Any:
+    """The training loss of scores, over all frames at once; traced.
+
+    Scores are taken back to logits, which is exact but for clipping at 1e-7.
+    """
+    if task_name == "EXPR":
+        logits = jnp.log(jnp.maximum(scores, 1e-7))
+    elif task_name == "AU":
+        inner = jnp.clip(scores, 1e-7, 1 - 1e-7)
+        logits = jnp.log(inner) - jnp.log1p(-inner)
+    else:
+        logits = jnp.arctanh(jnp.clip(scores, -1 + 1e-7, 1 - 1e-7))
+    return loss_of(logits, labels, mask)

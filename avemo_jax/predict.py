@@ -1,0 +1,154 @@
+"""Scores of every row of a table, by one head or by many of one shape at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from avemo_jax import sharding
+from avemo_jax.data.table import FrameTable
+from avemo_jax.feeding import Batch, Feeder, video_windows
+from avemo_jax.heads import Head
+from avemo_jax.tasks import get_task
+
+
+def over_members(function: Callable[[Any], Any], members: Any, *, mapped: bool) -> Any:
+    """``function`` of each member: one after another (``mapped``) or batched.
+
+    One after another gives each member the very numbers that it gets alone.
+    """
+    return lax.map(function, members) if mapped else jax.vmap(function)(members)
+
+
+def constrain(batch: Batch, mesh: Mesh) -> Batch:
+    """The batch divided over the devices, where its size allows."""
+
+    def divide(array: Any) -> Any:
+        if array.shape[0] % mesh.size:
+            return array
+        return lax.with_sharding_constraint(array, sharding.divided(mesh))
+
+    return jax.tree.map(divide, batch)
+
+
+class Predictor:
+    """Scores of one table; compiled once, called with any parameters of the head."""
+
+    def __init__(
+        self,
+        head: Head,
+        table: FrameTable,
+        feeder: Feeder,
+        mesh: Mesh,
+        *,
+        batch_size: int,
+        windows: str = "average",
+        mapped: bool = True,
+    ):
+        """Plans the passes over ``table``.
+
+        Args:
+            head: Whose scores these are.
+            table: Every row of it gets scores, valid or not.
+            feeder: Of ``table``.
+            mesh: The devices.
+            batch_size: Frames at once. A head that attends over the batch sees this
+                many rows in their order as one sequence.
+            windows: A frame in several windows gets their "average", or the scores of
+                the one in which it is most central ("centre").
+            mapped: Members one after another, rather than batched.
+        """
+        self._table = table
+        self._feeder = feeder
+        self._centre = windows == "centre"
+        self._window = feeder.window
+        task = get_task(head.spec.task)
+
+        @jax.jit
+        def scores_of(variables: Any, data: Any, inputs: Any) -> Any:
+            batch = feeder.take(data, jax.tree.map(lambda array: array[0], inputs))
+            batch = constrain(batch, mesh)
+
+            def one(member: Any) -> Any:
+                logits, _ = head.apply(
+                    member["params"],
+                    member["stats"],
+                    batch.x,
+                    mask=batch.present,
+                    train=False,
+                )
+                return task.activate(logits)
+
+            return over_members(one, variables, mapped=mapped)
+
+        self._scores_of = scores_of
+        if self._window:
+            self._plan = self._window_plan(batch_size)
+        else:
+            self._plan = _pad(np.arange(table.num_rows, dtype=np.int32), batch_size)
+
+    def _window_plan(self, batch_size: int) -> Int[np.ndarray, "chunks windows 3"]:
+        stride = max(self._window // 2, 1)
+        phases = np.zeros(len(self._table.videos), np.int64)
+        windows = video_windows(self._table, stride, phases)
+        # The last window of a video is moved back so that it is full where it can be.
+        last = np.maximum(windows[:, 2] - self._window, windows[:, 1])
+        windows[:, 0] = np.minimum(windows[:, 0], last)
+        windows = np.unique(windows, axis=0)
+        return _pad(windows, max(batch_size // self._window, 1))
+
+    def __call__(self, variables: Any) -> Float[np.ndarray, "members rows outputs"]:
+        """Scores of all rows, float32.
+
+        Args:
+            variables: ``{"params": ..., "stats": ...}``, leading axis members.
+        """
+        parts = []
+        for inputs in self._feeder.chunks(self._plan, 1):
+            parts.append(
+                np.asarray(self._scores_of(variables, self._feeder.data, inputs))
+            )
+        scores = np.concatenate(parts, axis=1)
+        if not self._window:
+            return scores[:, : self._table.num_rows]
+        return self._combine(scores)
+
+    def _combine(
+        self, scores: Float[np.ndarray, "members windows frames outputs"]
+    ) -> Float[np.ndarray, "members rows outputs"]:
+        """One score per row from those of the windows that it lies in."""
+        windows = self._plan.reshape(-1, 3)
+        offsets = np.arange(self._window)
+        dense = windows[:, :1] + offsets
+        inside = (dense >= windows[:, 1:2]) & (dense < windows[:, 2:3])
+        total = int(self._table.num_frames.sum())
+        sums = np.zeros((scores.shape[0], total, scores.shape[-1]), np.float32)
+        weights = np.zeros(total, np.float32)
+        nearest = np.full(total, np.inf, np.float32)
+        distance = np.abs(offsets - (self._window - 1) / 2).astype(np.float32)
+        for i in range(len(windows)):
+            at, here = dense[i][inside[i]], inside[i]
+            if self._centre:
+                better = distance[here] < nearest[at]
+                at, here = at[better], np.flatnonzero(here)[better]
+                nearest[at] = distance[here]
+                sums[:, at], weights[at] = scores[:, i, here], 1
+            else:
+                sums[:, at] += scores[:, i, here]
+                weights[at] += 1
+        rows = self._table.dense_index
+        return sums[:, rows] / weights[rows][:, None]
+
+
+def _pad(index: Int[np.ndarray, "n ..."], size: int) -> Int[np.ndarray, "_ size ..."]:
+    """``index`` in groups of ``size``, the last filled up with what is nowhere."""
+    size = min(size, len(index))
+    missing = -len(index) % size
+    # Row -1 is padding; so is a window that ends before it begins.
+    fill = np.full((missing, *index.shape[1:]), -1, index.dtype)
+    padded: Any = np.concatenate([index, fill])
+    return np.asarray(padded.reshape(-1, size, *index.shape[1:]))

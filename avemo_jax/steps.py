@@ -1,0 +1,166 @@
+"""The compiled part of training: one step, and scans over many."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from avemo_jax import optim
+from avemo_jax.feeding import Batch, Feeder
+from avemo_jax.heads import Head
+from avemo_jax.members import Members
+from avemo_jax.predict import constrain, over_members
+
+Loss = Callable[..., jax.Array]
+# Seeds on a CPU: one after another below this batch size, where each is then bit-equal
+# to its solo run; batched from here on, where that is a quarter faster.
+_BATCHED_SEEDS_FROM = 512
+
+
+def train_step(
+    model: tuple[Any, Any],
+    batch: Batch,
+    step: jax.Array,
+    hyper: dict[str, Any],
+    *,
+    head: Head,
+    loss_of: Loss,
+    optimizer_of: Callable[[dict[str, Any]], optax.GradientTransformation],
+    use_dropout: bool,
+    train_mode: bool,
+) -> tuple[tuple[Any, Any], jax.Array]:
+    """One member after one step, and its loss; pure.
+
+    Args:
+        model: ({"params", "stats"}, optimiser state).
+        batch: Of this step.
+        step: Steps before this one.
+        hyper: The member's key and settings.
+        head: The network.
+        loss_of: (logits, labels, mask) -> scalar.
+        optimizer_of: From the settings to the optimiser.
+        use_dropout: False where no member has any, which saves the random bits.
+        train_mode: False trains as the original: no dropout, BatchNorm frozen.
+    """
+    variables, opt_state = model
+
+    def objective(params: Any) -> tuple[jax.Array, Any]:
+        logits, stats = head.apply(
+            params,
+            variables["stats"],
+            batch.x,
+            mask=batch.present,
+            train=train_mode,
+            key=jax.random.fold_in(hyper["key"], step) if use_dropout else None,
+            dropout=hyper["dropout"] if use_dropout else 0.0,
+        )
+        return loss_of(logits, batch.labels, batch.counts), stats
+
+    grad = jax.value_and_grad(objective, has_aux=True)
+    (loss, stats), grads = grad(variables["params"])
+    updates, opt_state = optimizer_of(hyper).update(
+        grads, opt_state, variables["params"]
+    )
+    params = optax.apply_updates(variables["params"], updates)
+    return ({"params": params, "stats": stats}, opt_state), loss
+
+
+def make_train_chunk(
+    config: ConfigDict,
+    members: Members,
+    head: Head,
+    loss_of: Loss,
+    feeder: Feeder,
+    mesh: Mesh,
+    num_steps: int,
+) -> Callable[..., tuple[Any, jax.Array]]:
+    """Compiled ``(models, stopped, hyper, data, inputs, first) -> (models, losses)``.
+
+    It scans over the steps of ``inputs``; ``losses`` is (members, steps). Members that
+    have stopped stay as they are.
+    """
+    use_dropout = not config.train.eval_mode and any(
+        setting["dropout"] > 0 for setting in members.settings
+    )
+
+    def optimizer_of(hyper: dict[str, Any]) -> optax.GradientTransformation:
+        return make_optimizer(config, hyper, num_steps)
+
+    def step_of(model: Any, batch: Batch, step: jax.Array, hyper: Any) -> Any:
+        return train_step(
+            model,
+            batch,
+            step,
+            hyper,
+            head=head,
+            loss_of=loss_of,
+            optimizer_of=optimizer_of,
+            use_dropout=use_dropout,
+            train_mode=not config.train.eval_mode,
+        )
+
+    mapped = one_by_one(config, mesh)
+
+    def train_chunk(
+        models: Any, stopped: Any, hyper: Any, data: Any, inputs: Any, first: Any
+    ) -> tuple[Any, jax.Array]:
+        count = jax.tree.leaves(inputs)[0].shape[0]
+        steps = first + jnp.arange(count)
+
+        def one(member: Any) -> Any:
+            model, stop, setting = member
+
+            def body(model: Any, xs: Any) -> Any:
+                step, inputs = xs
+                batch = constrain(feeder.take(data, inputs), mesh)
+                # The same program follows, wherever the batch comes from.
+                batch = lax.optimization_barrier(batch)
+                return step_of(model, batch, step, setting)
+
+            def go(model: Any) -> Any:
+                return lax.scan(body, model, (steps, inputs))
+
+            def stay(model: Any) -> Any:
+                return model, jnp.zeros(count)
+
+            return lax.cond(stop, stay, go, model)
+
+        return over_members(one, (models, stopped, hyper), mapped=mapped)
+
+    return jax.jit(train_chunk, donate_argnums=0)
+
+
+def make_optimizer(
+    config: ConfigDict, hyper: dict[str, Any], num_steps: int
+) -> optax.GradientTransformation:
+    """AdamW with the rates of one member."""
+    return optim.adamw(
+        hyper["learning_rate"],
+        hyper["weight_decay"],
+        num_steps=num_steps,
+        warmup=config.train.warmup,
+        kind=config.train.schedule,
+        clip_norm=config.train.clip_norm,
+    )
+
+
+def one_by_one(config: ConfigDict, mesh: Mesh) -> bool:
+    """Whether members are trained one after another rather than batched."""
+    if config.train.seed_mode != "auto":
+        return config.train.seed_mode == "map"
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return on_cpu and config.batch_size < _BATCHED_SEEDS_FROM
+
+
+def scan_length(config: ConfigDict, steps_per_epoch: int) -> int:
+    """Steps per compiled scan: few dispatches, chunks of even length."""
+    wanted = config.train.scan_steps
+    if not wanted:
+        wanted = min(max(16384 // config.batch_size, 8), 256)
+    chunks = -(-steps_per_epoch // wanted)
+    return -(-steps_per_epoch // chunks)
