@@ -1,9 +1,29 @@
 """Annotations and features -> a store on disk, with no TensorFlow."""
 
+import contextlib
+import fcntl
+import io
+import json
 import os
-from collections.abc import Iterable, Mapping
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from absl import logging
+
+from avemo_jax.data import splits as splits_lib
+from avemo_jax.data import tfds as tfds_lib
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations
+from avemo_jax.data.splits import base_video
+from avemo_jax.tasks import TASKS
+
+if TYPE_CHECKING:
+    from data_builders.affwild2.contents import Contents
+
+SPLITS_FILE = "splits.json"
+Report = dict[str, int | list[str]]
 
 
 def build_store(
@@ -17,7 +37,7 @@ def build_store(
     synthetic: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
-) -> dict[str, dict[str, int | list[str]]]:
+) -> dict[str, Report]:
     """What was written, dropped or missing, by config; the store lies in ``out_dir``.
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
@@ -46,4 +66,239 @@ def build_store(
             ``overwrite`` is False.
         RuntimeError: If another build writes into ``out_dir`` at the moment.
     """
-    raise NotImplementedError
+    from data_builders.affwild2.contents import AnnotationContents, FeatureContents
+
+    records = _by_video(annotations)
+    sources = _by_name(feature_sources)
+    by_task, how = _splits(records, splits, split_seed, grouped_dev)
+    contents: list[Contents] = [
+        AnnotationContents(
+            tfds_lib.ANNOTATIONS,
+            records,
+            by_task,
+            how=how,
+            synthetic=synthetic,
+            show_progress=show_progress,
+        ),
+        *(
+            FeatureContents(source, synthetic=synthetic, show_progress=show_progress)
+            for source in sources.values()
+        ),
+    ]
+    root = pathlib.Path(out_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        _remove_incomplete(root)
+        # All are checked before the first is written: no store of two minds.
+        standing = {c.name: _stands(root, c, overwrite) for c in contents}
+        for content in contents:
+            if standing[content.name]:
+                logging.info("%s stands already in %s", content.name, root)
+            else:
+                _build_config(root, content)
+        _write_splits(root, how)
+    return {c.name: _report(root, c, records) for c in contents}
+
+
+def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """``DIR/affwild2/CONFIG/VERSION``."""
+    return pathlib.Path(root) / tfds_lib.DATASET / name / tfds_lib.VERSION
+
+
+def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """What is kept beside the examples of a config.
+
+    Raises:
+        ValueError: If the config has none, and so was not written by ``build_store``.
+    """
+    path = config_folder(root, name) / "metadata.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{path.parent} has no metadata.json; expected a config that build_store "
+            "wrote: remove the folder and build it again"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _by_video(annotations: Iterable[VideoAnnotations]) -> dict[str, VideoAnnotations]:
+    """Records by their videos; an error where a video has two."""
+    records: dict[str, VideoAnnotations] = {}
+    for record in annotations:
+        if record.video in records:
+            raise ValueError(
+                f"video {record.video!r} has two annotation records; expected one: "
+                "put the labels of all tasks into one record"
+            )
+        unknown = (set(record.labels) | set(record.splits)) - set(TASKS)
+        if unknown:
+            raise ValueError(
+                f"video {record.video!r} is annotated for {sorted(unknown)}; expected "
+                f"{', '.join(TASKS)}: correct the record"
+            )
+        records[record.video] = record
+    return records
+
+
+def _by_name(sources: Iterable[FeatureSource]) -> dict[str, FeatureSource]:
+    """Feature sets by name; an error where two are called alike."""
+    by_name: dict[str, FeatureSource] = {}
+    for source in sources:
+        if source.name in by_name:
+            raise ValueError(
+                f"two feature sets are called {source.name!r}; expected different "
+                "names: tell them apart by EXTRACTOR@INPUT"
+            )
+        by_name[source.name] = source
+    return by_name
+
+
+def _splits(
+    records: Mapping[str, VideoAnnotations],
+    given: Mapping[str, Mapping[str, str]] | None,
+    seed: int,
+    grouped: bool,
+) -> tuple[dict[str, dict[str, str]], dict[str, int | bool | str]]:
+    """Each task's splits, and how they came about."""
+    if given is not None:
+        for task, by_video in given.items():
+            splits_lib.check_splits(by_video, where=task)
+        # A list may name videos that have no labels of the task: they are not of it,
+        # unless it says that they are to be predicted.
+        chosen = {
+            task: {
+                video: split
+                for video, split in sorted(by_video.items())
+                if split == "test"
+                or (video in records and task in records[video].labels)
+            }
+            for task, by_video in given.items()
+        }
+        return chosen, {"origin": "given"}
+    official: dict[str, dict[str, str]] = {task: {} for task in TASKS}
+    for video, record in sorted(records.items()):
+        for task, split in record.splits.items():
+            official[task][video] = split
+    drawn = splits_lib.draw_splits(official, seed=seed, grouped=grouped)
+    return drawn, {"origin": "drawn", "seed": seed, "grouped": grouped}
+
+
+@contextlib.contextmanager
+def _locked(root: pathlib.Path) -> Iterator[None]:
+    """Hold ``root`` for one build; the lock falls when the process ends, killed or not.
+
+    Raises:
+        RuntimeError: If another process holds it.
+    """
+    with (root / ".build.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"another build writes into {root}; expected to be alone: wait until "
+                "it ends, or choose another folder"
+            ) from error
+        yield
+
+
+def _remove_incomplete(root: pathlib.Path) -> None:
+    """Remove what killed builds left."""
+    pattern = f"{tfds_lib.DATASET}/*/{tfds_lib.INCOMPLETE_PREFIX}*"
+    for folder in sorted(root.glob(pattern)):
+        logging.warning("removing what an earlier build left incomplete: %s", folder)
+        shutil.rmtree(folder)
+
+
+def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
+    """Whether the config stands with this content; False if it is to be replaced.
+
+    Raises:
+        ValueError: If it stands with other content and may not be replaced.
+    """
+    folder = config_folder(root, content.name)
+    if not folder.exists():
+        return False
+    found = None
+    if (folder / "metadata.json").is_file():
+        found = read_metadata(root, content.name).get("content")
+    if found == content.digest:
+        return True
+    if not overwrite:
+        raise ValueError(
+            f"{folder} stands with other content (fingerprint {str(found)[:12]}, "
+            f"expected {content.digest[:12]}): the files, the splits or their seed "
+            "changed; pass --overwrite to replace it, or build into another folder"
+        )
+    return False
+
+
+def _build_config(root: pathlib.Path, content: "Contents") -> None:
+    """Write one config; what stands in its place goes away as a whole, before."""
+    from data_builders.affwild2.affwild2_dataset_builder import Builder
+
+    tfds = tfds_lib.import_tfds()
+    folder = config_folder(root, content.name)
+    if folder.exists():
+        old = folder.with_name(f"{tfds_lib.INCOMPLETE_PREFIX}OLD_{folder.name}")
+        folder.rename(old)
+        shutil.rmtree(old)
+    config: Any = content.name
+    if content.name not in Builder.builder_configs:
+        config = tfds.core.BuilderConfig(
+            name=content.name, version=tfds_lib.VERSION, description="Features."
+        )
+    builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
+    # TFDS wants a folder for downloads, of which there are none, and tells of them on
+    # stdout; the progress bar and errors go to stderr.
+    with (
+        tempfile.TemporaryDirectory() as downloads,
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        builder.download_and_prepare(download_dir=downloads)
+
+
+def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> None:
+    """``splits.json`` of the store as it stands now."""
+    from avemo_jax.data.store import open_store
+
+    store = open_store(root)
+    by_task = {
+        task: {
+            video: split
+            for split in splits_lib.SPLITS
+            for video in store.split_videos(task, split)
+        }
+        for task in TASKS
+    }
+    splits_lib.write_splits(root / SPLITS_FILE, by_task, how=how)
+
+
+def _report(
+    root: pathlib.Path,
+    content: "Contents",
+    records: Mapping[str, VideoAnnotations],
+) -> Report:
+    """Counts of one config as it stands."""
+    metadata = read_metadata(root, content.name)
+    if content.name == tfds_lib.ANNOTATIONS:
+        lengths = metadata["num_frames"]
+        return {"videos": len(lengths), "frames": sum(lengths.values())}
+    runs: dict[str, list[int]] = metadata["runs"]
+    rows = {
+        video: sum(last - first + 1 for first, last in zip(r[::2], r[1::2], strict=True))
+        for video, r in runs.items()
+    }
+    have = {video for video, count in rows.items() if count}
+    without = [
+        video
+        for video in sorted(records)
+        if video not in have
+        and not (metadata["kind"] == "audio" and base_video(video) in have)
+    ]
+    return {
+        "videos": len(rows),
+        "frames": sum(rows.values()),
+        "empty_videos": sorted(set(rows) - have),
+        "annotated_videos_without_features": without,
+        "videos_without_annotations": sorted(have - set(records)),
+        **metadata["report"],
+    }

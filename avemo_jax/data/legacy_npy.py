@@ -33,7 +33,6 @@ _GLOBALS = {
     ("numpy.core.numeric", "_frombuffer"): "frombuffer",
     ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("collections", "OrderedDict"): "OrderedDict",
-    ("_codecs", "encode"): "encode",
 }
 _DTYPES = {
     f"{kind}{size}": np.dtype(f"{kind}{size}")
@@ -133,6 +132,7 @@ class _Interpreter:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.objects_left = len(data)
 
     def run(self) -> Any:
         """The object that the pickle describes, with arrays and dicts in place."""
@@ -205,16 +205,14 @@ class _Interpreter:
             self.refuse(f"a call of {type(function).__name__}")
         made: Any
         match function.meaning, arguments:
-            case "reconstruct", (_Global(meaning="ndarray"), tuple(), bytes() | str()):
+            case "reconstruct", (_Global(meaning="ndarray"), tuple(), bytes()):
                 made = _Array()
             case "dtype", (str(code), *_):
                 made = _Dtype(None if code in ("O8", "O4", "O") else _DTYPES[code])
             case "scalar", (_Dtype(value=np.dtype() as dtype), bytes(raw)):
                 made = _numeric(dtype, (), raw)[()]
             case "frombuffer", (bytes(raw), _Dtype() as dtype, tuple(shape), str(o)):
-                made = _Array(_filled(dtype, shape, raw, fortran=o == "F"))
-            case "encode", (str(text), "latin1" | "latin-1"):
-                made = text.encode("latin1")
+                made = _Array(self.filled(dtype, shape, raw, fortran=o == "F"))
             case "OrderedDict", ():
                 made = {}
             case _:
@@ -226,12 +224,32 @@ class _Interpreter:
         state = self.stack.pop()
         match self.stack[-1], state:
             case _Array() as array, (int(), tuple(shape), _Dtype() as dtype, f, raw):
-                array.value = _filled(dtype, shape, raw, fortran=bool(f))
+                array.value = self.filled(dtype, shape, raw, fortran=bool(f))
             case _Dtype() as dtype, (int(), "<" | "|" | "=" | ">" as order, *_):
                 if dtype.value is not None and order in "<>":
                     dtype.value = dtype.value.newbyteorder(order)
             case target, _:
                 self.refuse(f"the state of a {type(target).__name__}")
+
+    def filled(
+        self, dtype: _Dtype, shape: tuple[Any, ...], raw: Any, *, fortran: bool
+    ) -> np.ndarray:
+        """The array of a pickled state: bytes of numbers, or a list of objects."""
+        if dtype.value is not None:
+            if type(raw) is not bytes:
+                raise ValueError(f"a {type(raw).__name__} as an array's content")
+            array = _numeric(dtype.value, shape[::-1] if fortran else shape, raw)
+            return array.T if fortran else array
+        if type(raw) is not list or math.prod(shape) != len(raw):
+            raise ValueError(f"objects in an array of shape {shape!r}")
+        # A list can be named again and again in a few bytes; copies are counted.
+        self.objects_left -= len(raw)
+        if self.objects_left < 0:
+            self.refuse("more objects than it has bytes")
+        objects = np.empty(len(raw), object)
+        for index, item in enumerate(raw):
+            objects[index] = item
+        return objects.reshape(shape)
 
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values, in turn, into the dict on the stack."""
@@ -279,20 +297,6 @@ def _numeric(dtype: np.dtype, shape: tuple[Any, ...], raw: bytes) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize != len(raw):
         raise ValueError(f"{len(raw)} bytes for an array of shape {shape!r}")
     return np.frombuffer(raw, dtype).reshape(shape)
-
-
-def _filled(dtype: _Dtype, shape: Any, raw: Any, *, fortran: bool) -> np.ndarray:
-    """The array of a pickled state: bytes of numbers, or a list of objects."""
-    if dtype.value is not None:
-        raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-        array = _numeric(dtype.value, shape[::-1] if fortran else shape, raw)
-        return array.T if fortran else array
-    if type(raw) is not list or math.prod(shape) != len(raw):
-        raise ValueError(f"objects in an array of shape {shape!r}")
-    objects = np.empty(len(raw), object)
-    for index, item in enumerate(raw):
-        objects[index] = item
-    return objects.reshape(shape)
 
 
 def _pushes(make: Callable[[_Interpreter], Any]) -> Callable[[_Interpreter], None]:

@@ -82,3 +82,52 @@ class FeatureSource:
     videos: tuple[str, ...]
     read: Callable[[str], VideoFeatures]
     report: dict[str, int | list[str]] = dataclasses.field(default_factory=dict)
+
+
+def as_float16(
+    values: Float[np.ndarray, "rows dim"], *, where: str
+) -> Float[np.ndarray, "rows dim"]:
+    """``values`` in float16, each still finite after the cast.
+
+    Raises:
+        ValueError: If a value is not finite, or overflows (65,520 and more).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = values.astype(np.float16)
+    finite = np.isfinite(cast)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"{where}: row {row}, column {column} is {values[row, column]!r}; expected "
+            "finite values below 65520, the range of float16: scale the features, or "
+            "extract them again"
+        )
+    return cast
+
+
+def check_features(features: VideoFeatures, source: FeatureSource, video: str) -> None:
+    """Nothing, if ``features`` are rows that a store may hold.
+
+    Raises:
+        ValueError: If frames are not ascending from 1, or dims are not the source's.
+    """
+    where = f"{source.name}, video {video!r}"
+    frame = features.frame
+    if len(frame) and (int(frame[0]) < 1 or (np.diff(frame) <= 0).any()):
+        raise ValueError(
+            f"{where}: frame numbers {frame[:5].tolist()} ...; expected ascending ones "
+            "from 1, each once: sort them, and remove what is there twice"
+        )
+    shape = (len(frame), source.dim)
+    if features.features.shape != shape:
+        raise ValueError(
+            f"{where}: features of shape {features.features.shape}; expected {shape}: "
+            "extract this video again with the network of the others"
+        )
+    outputs = None if features.outputs is None else features.outputs.shape
+    expected = (len(frame), source.output_dim) if source.output_dim else None
+    if outputs != expected:
+        raise ValueError(
+            f"{where}: outputs of shape {outputs}; expected {expected}: extract this "
+            "video again with the network of the others"
+        )

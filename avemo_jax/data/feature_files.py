@@ -1,0 +1,380 @@
+"""Feature files, one per video and set: our ``.npz`` and the original's ``.npy``.
+
+``FEATURES/NAME/VIDEO.npz`` holds ``frame`` int32, ``features`` float16 or float32
+(frames, dim), optionally ``outputs`` float32, and ``meta`` (JSON text). The original's
+are ``KIND/VIDEO.npy``, a pickled dict ``VIDEO/00001.jpg`` -> vector.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from absl import logging
+
+from avemo_jax.data import feature_sets
+from avemo_jax.data.legacy_npy import read_original_npy
+from avemo_jax.data.sources import FeatureSource, Kind, VideoFeatures, as_float16
+
+_KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
+_FIELDS = {"frame", "features", "outputs", "meta"}
+
+
+def write_feature_file(
+    path: str | os.PathLike[str],
+    features: VideoFeatures,
+    meta: Mapping[str, Any],
+    *,
+    dtype: Literal["float16", "float32"] = "float16",
+) -> None:
+    """``path``, whole or not at all: written beside it, synced, then renamed.
+
+    Args:
+        path: ``FEATURES/NAME/VIDEO.npz``.
+        features: Rows with ascending frame numbers and finite vectors.
+        meta: At least ``fingerprint`` (str); also ``kind`` ("visual" or "audio"),
+            ``source``, ``checksums``.
+        dtype: Of the stored vectors.
+
+    Raises:
+        ValueError: If there is no fingerprint, frames do not ascend from 1, or a value
+            is not finite (after the cast).
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".npz" or not isinstance(meta.get("fingerprint"), str):
+        raise ValueError(
+            f"{path} with meta {dict(meta)!r:.80}; expected a name that ends in .npz "
+            "and a text meta['fingerprint']: pass both"
+        )
+    frame = features.frame.astype(np.int32)
+    if len(frame) and (frame[0] < 1 or (np.diff(frame) <= 0).any()):
+        raise ValueError(
+            f"{path}: frame numbers {frame[:5].tolist()} ...; expected ascending ones "
+            "from 1: sort the rows"
+        )
+    vectors = features.features.astype(np.float32)
+    if dtype == "float16":
+        vectors = as_float16(features.features, where=str(path))
+    arrays = {"frame": frame, "features": vectors, "meta": np.array(json.dumps(meta))}
+    if features.outputs is not None:
+        arrays["outputs"] = features.outputs.astype(np.float32)
+    for name in ("features", "outputs"):
+        if name in arrays and not np.isfinite(arrays[name]).all():
+            raise ValueError(
+                f"{path}: {name} have values that are not finite; expected numbers "
+                "only: leave out frames without a vector"
+            )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Make a rename in ``folder`` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_feature_file(
+    path: str | os.PathLike[str],
+) -> tuple[VideoFeatures, dict[str, Any]]:
+    """The rows as they stand in a ``.npz``, and its meta. No pickle is read.
+
+    Raises:
+        ValueError: If it is damaged, or fields, shapes or dtypes are wrong.
+    """
+    path = pathlib.Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays.get("meta", "null")))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected a .npz with frame, features "
+            "and meta (JSON text): extract this video again"
+        ) from error
+    shapes = {name: (a.dtype.name, a.shape) for name, a in arrays.items()}
+    rows = shapes.get("frame", ("", (0,)))[1][:1]
+    good = (
+        {"frame", "features", "meta"} <= set(arrays) <= _FIELDS
+        and arrays["frame"].dtype == np.int32
+        and arrays["frame"].ndim == 1
+        and arrays["features"].dtype in (np.float16, np.float32)
+        and arrays["features"].ndim == 2
+        and arrays["features"].shape[:1] == rows
+        and isinstance(meta, dict)
+        and isinstance(meta.get("fingerprint"), str)
+    )
+    if good and "outputs" in arrays:
+        outputs = arrays["outputs"]
+        good = outputs.dtype == np.float32 and outputs.ndim == 2
+        good = good and outputs.shape[:1] == rows
+    if not good:
+        raise ValueError(
+            f"{path} holds {shapes}; expected frame int32 (frames,), features float16 "
+            "or float32 (frames, dim), optionally outputs float32 (frames, n), and "
+            "meta, a JSON object with a fingerprint: extract this video again"
+        )
+    rows_of = VideoFeatures(
+        arrays["frame"], arrays["features"], arrays.get("outputs")
+    )
+    return rows_of, meta
+
+
+def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:
+    """The rows of one of the original's ``.npy`` files, in the order of its keys.
+
+    Raises:
+        ValueError: If a key is malformed or of another video, the vectors disagree in
+            length, or there are none.
+        RefusedPickleError: If it holds more than numpy arrays and plain containers.
+    """
+    path = pathlib.Path(path)
+    vectors = read_original_npy(path)
+    frames = []
+    shapes = {}
+    for key, vector in vectors.items():
+        match = _KEY.fullmatch(key)
+        if match is None or match[1] not in (None, path.stem) or int(match[2]) < 1:
+            raise ValueError(
+                f"{path}: key {key!r:.80}; expected '{path.stem}/00001.jpg', counted "
+                "from 1: rename the file or extract this video again"
+            )
+        frames.append(int(match[2]))
+        shapes.setdefault((vector.shape, vector.dtype.kind), key)
+    if len(shapes) != 1 or any(len(s) != 1 or k != "f" for s, k in shapes):
+        raise ValueError(
+            f"{path}: vectors of shape "
+            f"{', '.join(f'{s} ({key})' for (s, _), key in shapes.items()) or 'none'}; "
+            "expected one float vector a frame, all of one length: extract this video "
+            "again"
+        )
+    frame = np.array(frames, np.int64)
+    if frame.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{path}: frame number {frame.max()}; expected int32")
+    features = np.stack(list(vectors.values())).astype(np.float32)
+    return VideoFeatures(frame.astype(np.int32), features)
+
+
+def clean_rows(
+    raw: VideoFeatures, *, where: str
+) -> tuple[VideoFeatures, dict[str, int]]:
+    """Rows that a store may hold, and how many had to be mended.
+
+    Rows are put in ascending order. A frame that is there twice with the same values
+    is kept once; a row with a NaN or infinity is left out.
+
+    Args:
+        raw: Rows as read from a file.
+        where: Named in errors.
+
+    Returns:
+        The rows, and counts by ``nonfinite_rows``, ``duplicate_rows``,
+        ``unsorted_rows`` (those that are not 0).
+
+    Raises:
+        ValueError: If two rows of one frame differ, or a frame number is below 1.
+    """
+    counts: dict[str, int] = {}
+    finite = np.isfinite(raw.features).all(axis=1)
+    if raw.outputs is not None:
+        finite &= np.isfinite(raw.outputs).all(axis=1)
+    steps = np.diff(raw.frame)
+    if len(raw.frame) and raw.frame.min() < 1:
+        raise ValueError(
+            f"{where}: frame number {raw.frame.min()}; expected numbers from 1: "
+            "extract this video again"
+        )
+    if finite.all() and (steps > 0).all():
+        return raw, counts
+    counts["nonfinite_rows"] = int((~finite).sum())
+    counts["unsorted_rows"] = int((steps < 0).sum())
+    order = np.argsort(raw.frame, kind="stable")
+    order = order[finite[order]]
+    frame, features = raw.frame[order], raw.features[order]
+    outputs = None if raw.outputs is None else raw.outputs[order]
+    again = np.flatnonzero(np.diff(frame) == 0) + 1
+    for i in again:
+        same = (features[i] == features[i - 1]).all()
+        if outputs is not None:
+            same = same and (outputs[i] == outputs[i - 1]).all()
+        if not same:
+            raise ValueError(
+                f"{where}: frame {frame[i]} is there twice with different values; "
+                "expected each frame once: extract this video again"
+            )
+    counts["duplicate_rows"] = len(again)
+    keep = np.ones(len(frame), bool)
+    keep[again] = False
+    outputs = None if outputs is None else outputs[keep]
+    counts = {name: count for name, count in counts.items() if count}
+    return VideoFeatures(frame[keep], features[keep], outputs), counts
+
+
+def find_feature_sources(
+    folders: Iterable[str | os.PathLike[str]],
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+) -> list[FeatureSource]:
+    """The feature sets whose files lie in the sub-folders of ``folders``.
+
+    A sub-folder is called as its set (``EXTRACTOR@INPUT``, or short), or as in the
+    original system. The same set may lie in several of the folders, with different
+    videos.
+
+    Args:
+        folders: Each has one sub-folder per set, with one file per video.
+        kinds: By name of set or sub-folder: "visual" or "audio", for extractors that
+            are not known and whose files do not say it.
+
+    Raises:
+        ValueError: If there are no files, a name is malformed, a kind is unknown, a
+            video is there twice, or the files of a set disagree in fingerprint, kind
+            or dim.
+    """
+    found: dict[str, dict[str, pathlib.Path]] = {}
+    kind_of: dict[str, Kind | None] = {}
+    asked = dict(kinds or {})
+    for folder in map(pathlib.Path, folders):
+        subfolders = [
+            p for p in sorted(folder.glob("*")) if p.is_dir() and p.name[0] != "."
+        ]
+        if not subfolders:
+            raise ValueError(
+                f"{folder} has no folders of features; expected FOLDER/SET/VIDEO.npz "
+                "or .npy: give the folder above the sets"
+            )
+        for subfolder in subfolders:
+            name, kind = feature_sets.folder_to_set(subfolder.name)
+            kind_of[name] = asked.get(subfolder.name, asked.get(name, kind))
+            _add_files(subfolder, name, found.setdefault(name, {}))
+    return [_source(name, found[name], kind_of[name]) for name in sorted(found)]
+
+
+def _add_files(
+    folder: pathlib.Path, name: str, files: dict[str, pathlib.Path]
+) -> None:
+    """Put the feature files of ``folder`` into ``files``, by video."""
+    entries = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    feature_files = [p for p in entries if p.suffix in (".npz", ".npy") and p.is_file()]
+    others = sorted({p.name for p in entries} - {p.name for p in feature_files})
+    if others:
+        logging.warning("%s: ignored what is no feature file: %s", folder, others)
+    if not feature_files:
+        raise ValueError(
+            f"{folder} has no .npz or .npy files; expected one per video: extract the "
+            "features, or remove the folder"
+        )
+    for path in feature_files:
+        if path.stem in files:
+            raise ValueError(
+                f"{path}: {name} of video {path.stem!r} is also in {files[path.stem]}; "
+                "expected one file: remove one of the two"
+            )
+        files[path.stem] = path
+
+
+def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:
+    """Rows and meta of a file of either kind; the original's have no meta."""
+    if path.suffix == ".npz":
+        return read_feature_file(path)
+    return read_original_file(path), {}
+
+
+def _source(
+    name: str, files: Mapping[str, pathlib.Path], kind: Kind | None
+) -> FeatureSource:
+    """The set that ``files`` make up; what all must share is taken from the first."""
+    first = files[min(files)]
+    rows, meta = _read_any(first)
+    kind = kind or meta.get("kind")
+    if kind is None:
+        raise ValueError(
+            f"{first.parent}: it is not known whether {name!r} is visual or audio; "
+            f"expected the kind of an unknown extractor: say it (--kind {name}=visual)"
+        )
+    dim = rows.features.shape[1]
+    feature_sets.check_known(name, kind, dim)
+    fingerprint = meta.get("fingerprint") or _original_fingerprint(name)
+    report: dict[str, int | list[str]] = {}
+    source = FeatureSource(
+        name=name,
+        kind=kind,
+        dim=dim,
+        output_dim=0 if rows.outputs is None else rows.outputs.shape[1],
+        fingerprint=fingerprint,
+        content=_content(name, fingerprint, files),
+        videos=tuple(sorted(files)),
+        read=functools.partial(_read_checked, files, name, kind, fingerprint, report),
+        report=report,
+    )
+    return source
+
+
+def _read_checked(
+    files: Mapping[str, pathlib.Path],
+    name: str,
+    kind: Kind,
+    fingerprint: str,
+    report: dict[str, int | list[str]],
+    video: str,
+) -> VideoFeatures:
+    """One video's rows, cleaned and counted; its file must fit the others."""
+    path = files[video]
+    raw, meta = _read_any(path)
+    own = meta.get("fingerprint") or _original_fingerprint(name)
+    if own != fingerprint or meta.get("kind", kind) != kind:
+        raise ValueError(
+            f"{path} is {meta.get('kind', kind)} with fingerprint {own}; expected "
+            f"{kind} with {fingerprint}, as in the set's other files: sets of "
+            "different weights, input or version never mix; extract all alike"
+        )
+    rows, counts = clean_rows(raw, where=str(path))
+    for key, count in counts.items():
+        report[key] = int(report.get(key, 0)) + count  # type: ignore[arg-type]
+        videos = report.setdefault(key.replace("_rows", "_videos"), [])
+        assert isinstance(videos, list)
+        videos.append(f"{video}: {count}")
+    return rows
+
+
+def _original_fingerprint(name: str) -> str:
+    """Of a set of the original's files, which do not tell their weights.
+
+    All such sets of one name have the same: they mix with each other, and with no set
+    whose weights are known.
+    """
+    text = json.dumps([name, "files of the original system, weights unknown"])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(name: str, fingerprint: str, files: Mapping[str, pathlib.Path]) -> str:
+    """A digest of all files of a set."""
+    digest = hashlib.sha256(json.dumps([name, fingerprint]).encode())
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        read: Callable[[str], bytes] = lambda video: _file_digest(files[video])  # noqa: E731
+        for video, file in zip(sorted(files), pool.map(read, sorted(files)), strict=True):
+            digest.update(video.encode() + b"\0" + file)
+    return digest.hexdigest()
+
+
+def _file_digest(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
