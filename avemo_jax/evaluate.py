@@ -1,0 +1,351 @@
+"""Evaluation: a head checkpoint and a split -> results, predictions and plots."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Float
+
+from avemo_jax import checkpoint, choice, figures, results, sharding
+from avemo_jax.choice import NO_WINDOW, Selection
+from avemo_jax.data.table import FrameTable
+from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.loading import Data, Loader, memory_budget
+from avemo_jax.postprocess.gaps import FillPlan, fill
+from avemo_jax.postprocess.smoothing import smooth
+from avemo_jax.postprocess.sweep import (
+    SETTINGS,
+    choose,
+    neutral_score,
+    score_settings,
+)
+from avemo_jax.predict import Predictor
+from avemo_jax.predictions import write_predictions
+from avemo_jax.tasks import Task, get_task
+
+
+class EvaluationError(ValueError):
+    """A checkpoint that does not fit the data."""
+
+
+@dataclasses.dataclass
+class Trained:
+    """A head checkpoint, loaded.
+
+    Attributes:
+        directory: Where it lies.
+        card: Its ``head.json``.
+        head: The network.
+        variables: Leading axis seeds.
+        mesh: Where they are.
+    """
+
+    directory: pathlib.Path
+    card: dict[str, Any]
+    head: Head
+    variables: Any
+    mesh: jax.sharding.Mesh
+
+    @property
+    def task(self) -> Task:
+        """Of the head."""
+        return get_task(self.card["task"])
+
+    @property
+    def features(self) -> list[str]:
+        """Full names of its feature sets, in order."""
+        return [entry["name"] for entry in self.card["features"]]
+
+    @property
+    def faithful(self) -> bool:
+        """Whether gaps and binarised smoothing are the original's."""
+        return bool(self.card["config"]["postprocess"]["faithful_gaps"])
+
+
+def load_trained(directory: pathlib.Path) -> Trained:
+    """The head checkpoint in ``directory``, on all devices.
+
+    Raises:
+        CheckpointError: If it is none, or damaged.
+    """
+    card = checkpoint.read_card(directory)
+    mesh = sharding.make_mesh()
+    head = build_head(HeadSpec.from_dict(card["head"]))
+    params, stats = jax.eval_shape(head.init, jax.random.key(0))
+    count = len(card["seeds"])
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
+        {"params": params, "stats": stats},
+    )
+    variables = checkpoint.load_head(directory, like, mesh)
+    return Trained(directory, card, head, variables, mesh)
+
+
+def check_features(trained: Trained, data: Data) -> None:
+    """Refuses a store whose features are not those that the head was trained on.
+
+    Raises:
+        EvaluationError: Names the sets that differ.
+    """
+    for entry in trained.card["features"]:
+        found = data.store.feature_set(entry["name"])
+        if (found.fingerprint, found.dim) != (entry["fingerprint"], entry["dim"]):
+            raise EvaluationError(
+                f"{trained.directory} was trained on {entry['name']} with fingerprint "
+                f"{entry['fingerprint']} and {entry['dim']} values; {data.name} has "
+                f"{found.fingerprint} and {found.dim}; extract the features with the "
+                "same weights and settings"
+            )
+
+
+def scores_of(
+    trained: Trained, data: Data, split: str, budget: int
+) -> tuple[FrameTable, Float[np.ndarray, "seeds rows outputs"]]:
+    """The table of ``split`` and the scores of its rows by every seed."""
+    card = trained.card
+    loader = Loader(
+        data,
+        trained.mesh,
+        task=card["task"],
+        missing_audio=card["missing_audio"],
+        budget=budget,
+    )
+    table, feeder = loader.load(split, trained.head.spec, trained.features)
+    predictor = Predictor(
+        trained.head,
+        table,
+        feeder,
+        trained.mesh,
+        batch_size=card["evaluation_batch_size"],
+        windows=card["windows"],
+    )
+    return table, predictor(trained.variables)
+
+
+def select(trained: Trained, data: Data, budget: int) -> Selection:
+    """What was, or now is, chosen on dev; fixed values where nothing may be chosen."""
+    card = trained.card
+    if card.get("selection"):
+        return Selection.from_dict(card["selection"])
+    num_seeds = len(card["seeds"])
+    if card["training_videos"] == "unknown":
+        reason = "the videos that it was trained on are unknown"
+        return choice.fixed_selection(trained.task, num_seeds, reason)
+    dev = data.store.videos(card["task"], "dev", splits=data.splits)
+    if shared := sorted(set(dev) & set(card["training_videos"])):
+        reason = f"{len(shared)} of {len(dev)} dev videos were trained on"
+        return choice.fixed_selection(trained.task, num_seeds, reason)
+    if not dev:
+        reason = "the store has no dev videos"
+        return choice.fixed_selection(trained.task, num_seeds, reason)
+    table, scores = scores_of(trained, data, "dev", budget)
+    return choice.select_on_dev(trained.task, table, scores, faithful=trained.faithful)
+
+
+def evaluate(
+    directory: pathlib.Path,
+    data: Data,
+    workdir: pathlib.Path,
+    *,
+    split: str = "validation",
+    device_budget_gb: float | None = None,
+    update_card: bool = False,
+) -> dict[str, Any]:
+    """Scores of a checkpoint on ``split``; writes results, predictions and plots.
+
+    Args:
+        directory: A head checkpoint.
+        data: The store.
+        workdir: Gets ``results.json``, ``predictions.csv`` and ``plots/``.
+        split: A split without labels gets predictions and no scores.
+        device_budget_gb: Memory for tables; None asks the device.
+        update_card: Keep the selection and the scores in the checkpoint's card.
+
+    Returns:
+        What ``results.json`` says.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing or damaged.
+        EvaluationError: If it does not fit the data.
+    """
+    trained = load_trained(directory)
+    check_features(trained, data)
+    budget = memory_budget(device_budget_gb)
+    selection = select(trained, data, budget)
+    table, scores = scores_of(trained, data, split, budget)
+    plan = choice.plan_of(table, faithful=trained.faithful)
+    if lost := [
+        video
+        for video, start in zip(table.videos, table.dense_offsets, strict=False)
+        if not plan.has_rows[start]
+    ]:
+        logging.warning(
+            "%d videos have no features; their frames get neutral scores: %s",
+            *(len(lost), ", ".join(lost)),
+        )
+
+    found = describe(trained, data, table, selection)
+    sweep = None
+    if table.task.valid(table.dense_labels).any():
+        sweep = _sweep(trained, table, plan, scores, selection)
+        found |= _scored(trained, table, plan, selection, sweep)
+    best = best_seed(selection, trained.card)
+    dense = final_scores(trained, plan, scores, selection, best)
+    limits = None if selection.thresholds is None else selection.thresholds[best]
+    write_predictions(
+        workdir / "predictions.csv",
+        trained.task,
+        table,
+        plan,
+        dense,
+        thresholds=limits,
+        labels=sweep is not None,
+    )
+    if sweep is not None:
+        figures.draw(
+            workdir / "plots",
+            found,
+            table,
+            plan,
+            dense,
+            sweep=sweep.smoothed,
+            selection=selection,
+            seed=best,
+        )
+    if update_card:
+        trained.card["selection"] = selection.to_dict()
+        trained.card["scores"] = found.get("metrics")
+        checkpoint.write_json(directory / "head.json", trained.card)
+    checkpoint.write_json(workdir / "results.json", found)
+    return found
+
+
+def best_seed(selection: Selection, card: dict[str, Any]) -> int:
+    """Index of the seed that is best on dev; the first where there is no dev."""
+    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
+    return int(np.argmax(scores))
+
+
+def final_scores(
+    trained: Trained,
+    plan: FillPlan,
+    scores: Float[np.ndarray, "seeds rows outputs"],
+    selection: Selection,
+    seed: int,
+) -> Float[np.ndarray, "frames outputs"]:
+    """Scores of every frame by one seed, gaps filled and smoothed as selected."""
+    task, faithful = trained.task, trained.faithful
+    rows = choice.smoothable(task, scores, selection.raw_thresholds, faithful)[seed]
+    dense = fill(jnp.asarray(rows), plan, neutral=neutral_score(task))
+    mode, half_width = selection.settings[seed]
+    if mode != "none":
+        dense = smooth(dense, plan.lo, plan.hi, half_width=half_width, mode=mode)
+    return np.asarray(dense)
+
+
+def describe(
+    trained: Trained, data: Data, table: FrameTable, selection: Selection
+) -> dict[str, Any]:
+    """What results.json says beside the scores."""
+    card = trained.card
+    return {
+        "schema_version": results.SCHEMA_VERSION,
+        "task": card["task"],
+        "data": "demo"
+        if data.name == "demo"
+        else {"path": data.name, "fingerprint": data.store.fingerprint},
+        "synthetic": bool(data.store.synthetic),
+        "features": trained.features,
+        "head": card["head"]["kind"],
+        "split": table.split,
+        "num_seeds": len(card["seeds"]),
+        "seed": card["seeds"][0],
+        "chosen_on": selection.on,
+        "chosen_on_reason": selection.reason,
+        "protocol": card["protocol"],
+        "trained_on_this_split": bool(
+            card["training_videos"] != "unknown"
+            and set(card["training_videos"]) & set(table.videos)
+        ),
+        "counts": {table.split: results.counts_of(table)},
+        "joined": table.report,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Scores of all settings: of the plain scores, and of what was smoothed."""
+
+    raw: dict[Any, Any]
+    smoothed: dict[Any, Any]
+
+
+def _sweep(
+    trained: Trained,
+    table: FrameTable,
+    plan: FillPlan,
+    scores: Float[np.ndarray, "seeds rows outputs"],
+    selection: Selection,
+) -> Sweep:
+    task, labels = trained.task, table.dense_labels
+    given = given_raw = None
+    if task.name == "AU":
+        given = {setting: selection.thresholds for setting in SETTINGS}
+        given_raw = {NO_WINDOW: selection.raw_thresholds}
+    raw = score_settings(
+        task, scores, plan, labels, settings=(NO_WINDOW,), thresholds=given_raw
+    )
+    rows = choice.smoothable(task, scores, selection.raw_thresholds, trained.faithful)
+    return Sweep(raw, score_settings(task, rows, plan, labels, thresholds=given))
+
+
+def _scored(
+    trained: Trained,
+    table: FrameTable,
+    plan: FillPlan,
+    selection: Selection,
+    sweep: Sweep,
+) -> dict[str, Any]:
+    """The blocks ``metrics`` and ``per_seed``."""
+    task, card = trained.task, trained.card
+    valid = task.valid(table.dense_labels)
+    frames = {
+        "with_crop": int((valid & ~np.asarray(plan.filled)).sum()),
+        "all_labelled": int(valid.sum()),
+    }
+    fps, count = results.frame_rate(table), len(card["seeds"])
+    given = "_given" if task.name == "AU" else ""
+    tuned = [c.setting for c in choose(sweep.smoothed, task.headline)]
+    blocks = {
+        "raw": results.block_of(
+            task,
+            sweep.raw,
+            [NO_WINDOW] * count,
+            frames,
+            ending=given,
+            sets=("with_crop",),
+        ),
+        "smoothed": results.block_of(
+            task, sweep.smoothed, selection.settings, frames, ending=given, fps=fps
+        ),
+        "tuned_on_reported": results.block_of(
+            task, sweep.smoothed, tuned, frames, fps=fps
+        ),
+    }
+    per_seed: list[dict[str, Any]] = []
+    for i, seed in enumerate(card["seeds"]):
+        one: dict[str, Any] = {"seed": seed, "best_epoch": card["best_epochs"][i]}
+        if card.get("dev_scores"):
+            one["dev"] = {task.criterion: card["dev_scores"][i]}
+            if selection.dev_scores:
+                one["dev"][f"smoothed_{task.headline}"] = selection.dev_scores[i]
+        one |= {name: by_seed[i] for name, (_, by_seed) in blocks.items()}
+        per_seed.append(one)
+    return {
+        "metrics": {name: block for name, (block, _) in blocks.items()},
+        "per_seed": per_seed,
+    }

@@ -1,0 +1,182 @@
+"""A whole run in one work directory: train, evaluate the best, say what came out."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from avemo_jax import checkpoint, figures, results
+from avemo_jax.config import check_config, difference, identity, to_plain
+from avemo_jax.evaluate import evaluate
+from avemo_jax.loading import Data, fold_data, open_data
+from avemo_jax.logs import MetricsLog, environment
+from avemo_jax.report import scores_table
+from avemo_jax.tasks import get_task
+from avemo_jax.train import train
+
+
+class WorkdirError(ValueError):
+    """A work directory that belongs to another configuration."""
+
+
+def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
+    """Trains and evaluates what ``config`` says; goes on where an earlier run ended.
+
+    Args:
+        config: Of the experiment.
+        name: Of the default work directory, ``runs/<name>-<identity>``.
+
+    Returns:
+        What ``results.json`` says.
+
+    Raises:
+        ValueError: If the configuration or the data make no sense.
+        WorkdirError: If ``config.workdir`` holds a run of another configuration.
+    """
+    check_config(config)
+    workdir = pathlib.Path(config.workdir or f"runs/{name}-{identity(config)}")
+    data = open_data(config.data.dir, config.data.cache_dir)
+    claim_workdir(workdir, config)
+    if config.data.folds and config.data.fold < 0:
+        return _run_folds(config, data, workdir)
+    return _run_one(config, fold_data(data, config), workdir)
+
+
+def evaluate_checkpoint(
+    directory: pathlib.Path,
+    *,
+    data_dir: str | None,
+    split: str,
+    workdir: pathlib.Path | None,
+    cache_dir: str | None = None,
+    device_budget_gb: float | None = None,
+) -> dict[str, Any]:
+    """Scores of a head checkpoint on a split, written to ``workdir``.
+
+    Args:
+        directory: The head checkpoint, e.g. ``WORKDIR/best_model``.
+        data_dir: Of the store; None takes the demo corpus.
+        split: "validation", "dev", "train" or "test".
+        workdir: None takes ``evaluation-<split>`` beside the checkpoint.
+        cache_dir: For the demo corpus.
+        device_budget_gb: Memory for tables; None asks the device.
+    """
+    checkpoint.read_card(directory)  # says at once what is wrong
+    data = open_data(data_dir, cache_dir)
+    workdir = workdir or directory.absolute().parent / f"evaluation-{split}"
+    workdir.mkdir(parents=True, exist_ok=True)
+    found = evaluate(
+        directory, data, workdir, split=split, device_budget_gb=device_budget_gb
+    )
+    _say(found, workdir)
+    return found
+
+
+def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes ``workdir`` this configuration's.
+
+    Raises:
+        WorkdirError: If it is another's; shows what differs.
+    """
+    path = workdir / "config.json"
+    plain = to_plain(config)
+    if path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if lines := difference(old, plain):
+            raise WorkdirError(
+                f"{workdir} holds a run of another configuration:\n  "
+                + "\n  ".join(lines)
+                + "\nname another --workdir, or give the same configuration"
+            )
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(path, plain)
+
+
+def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    best = workdir / "best_model"
+    if (workdir / "results.json").exists() and (best / "head.json").exists():
+        logging.info("%s is finished: it is evaluated, not trained again", workdir)
+    else:
+        splits = data.store.splits(config.task) if data.splits is None else data.splits
+        videos: dict[str, list[str]] = {}
+        for video, split in sorted(splits.items()):
+            videos.setdefault(split, []).append(video)
+        checkpoint.write_json(workdir / "environment.json", environment(videos))
+        train(config, data, workdir)
+    found = evaluate(
+        best,
+        data,
+        workdir,
+        split=config.evaluate.split,
+        device_budget_gb=config.data.device_budget_gb,
+        update_card=True,
+    )
+    card = checkpoint.read_card(best)
+    log = MetricsLog(workdir, tensorboard=False)
+    figures.draw_learning_curves(
+        workdir / "plots", log.read(), config.task, data.title, card["best_epochs"]
+    )
+    if card["sweep"]:
+        print(_sweep_table(card["sweep"], get_task(config.task).criterion))
+    _say(found, workdir)
+    return found
+
+
+def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    """All folds, one after another, and their mean and deviation."""
+    task = get_task(config.task)
+    folds = []
+    for fold in range(config.data.folds):
+        one = config.copy_and_resolve_references()
+        with one.unlocked():
+            one.data.fold = fold
+        folder = workdir / f"fold_{fold}"
+        claim_workdir(folder, one)
+        folds.append(_run_one(one, fold_data(data, one), folder))
+    summary: dict[str, Any] = {
+        "schema_version": results.SCHEMA_VERSION,
+        "task": task.name,
+        "synthetic": folds[0]["synthetic"],
+        "data": folds[0]["data"],
+        "split": folds[0]["split"],
+        "num_folds": len(folds),
+        "metrics": {},
+        "folds": [found["metrics"] for found in folds],
+    }
+    for name, frames in (("raw", "with_crop"), ("smoothed", "with_crop")):
+        values = [found["metrics"][name][frames][task.headline] for found in folds]
+        summary["metrics"][name] = {
+            frames: {
+                task.headline: float(np.mean(values)),
+                f"{task.headline}_std": float(np.std(values, ddof=1)),
+            }
+        }
+        print(
+            f"{data.title}, {task.name}, {len(folds)} folds, {name}: "
+            f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+        )
+    checkpoint.write_json(workdir / "results.json", summary)
+    return summary
+
+
+def _sweep_table(rows: list[dict[str, Any]], criterion: str) -> str:
+    names = list(rows[0])[:-2]
+    lines = ["  ".join([f"{n:>13}" for n in names] + [f"dev {criterion}"])]
+    best = max(rows, key=lambda row: row["dev_mean"])
+    for row in rows:
+        cells = [f"{row[name]:>13g}" for name in names]
+        mark = "  <- best" if row is best else ""
+        cells.append(f"{row['dev_mean']:.4f} ± {row['dev_std']:.4f}{mark}")
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def _say(found: dict[str, Any], workdir: pathlib.Path) -> None:
+    if "metrics" in found:
+        print(scores_table(found))
+    else:
+        print(f"{found['split']} has no labels: predictions only")
+    print(f"Written to {workdir}/")

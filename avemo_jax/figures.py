@@ -1,0 +1,144 @@
+"""Which plots a task's evaluation gets, from its results."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax import plots
+from avemo_jax.choice import Selection
+from avemo_jax.data.table import FrameTable
+from avemo_jax.postprocess.gaps import FillPlan
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.sweep import SettingScores
+from avemo_jax.report import data_title
+from avemo_jax.tasks import get_task
+
+
+def draw(
+    directory: pathlib.Path,
+    found: dict[str, Any],
+    table: FrameTable,
+    plan: FillPlan,
+    dense: Float[np.ndarray, "frames outputs"],
+    *,
+    sweep: Mapping[Setting, SettingScores],
+    selection: Selection,
+    seed: int,
+) -> None:
+    """Plots of one evaluation.
+
+    Args:
+        directory: Gets the PNG files.
+        found: Of results.json.
+        table: Of the split.
+        plan: Of the table.
+        dense: Final scores of every frame, by the seed that is best on dev.
+        sweep: Scores of all smoothing settings.
+        selection: What was chosen.
+        seed: Index of that seed.
+    """
+    task = table.task
+    title = f"{data_title(found)}, {task.name}, {table.split}"
+    valid = task.valid(table.dense_labels)
+    if task.name == "EXPR":
+        counts = np.zeros((task.num_outputs, task.num_outputs), np.int64)
+        np.add.at(counts, (table.dense_labels[valid], dense[valid].argmax(axis=1)), 1)
+        plots.plot_confusion(directory / "confusion.png", counts, task.columns, title)
+    elif task.name == "AU":
+        _draw_units(directory, table, dense, selection, seed, title)
+    else:
+        plots.plot_va_timeline(
+            directory / "timeline.png", _timelines(table, plan, dense), title
+        )
+    plots.plot_smoothing(
+        directory / "smoothing.png",
+        {
+            setting: by_frames["with_crop"][task.headline]
+            for setting, by_frames in sweep.items()
+        },
+        f"{title}; tuned on these frames where not marked",
+        metric=task.headline,
+        chosen=selection.settings[seed] if selection.on else None,
+    )
+
+
+def draw_learning_curves(
+    directory: pathlib.Path,
+    history: list[dict[str, Any]],
+    task_name: str,
+    title: str,
+    best_epochs: list[int],
+) -> None:
+    """Loss and dev score by epoch, from the lines of metrics.jsonl."""
+    criterion = get_task(task_name).criterion
+    if not history or f"dev_{criterion}" not in history[0]:
+        return  # trained without dev: there is no dev score to draw
+    records = [
+        {
+            "epoch": line["epoch"],
+            "loss": line["loss_per_member"],
+            criterion: line[f"dev_{criterion}_per_member"],
+        }
+        for line in history
+    ]
+    plots.plot_learning_curves(
+        directory / "learning_curves.png",
+        records,
+        f"{title}, {task_name}",
+        criterion=criterion,
+        best_epochs=best_epochs,
+    )
+
+
+def _draw_units(
+    directory: pathlib.Path,
+    table: FrameTable,
+    dense: Float[np.ndarray, "frames units"],
+    selection: Selection,
+    seed: int,
+    title: str,
+) -> None:
+    task = table.task
+    valid = task.valid(table.dense_labels)
+    labels, limits = table.dense_labels[valid] == 1, selection.thresholds
+    own = np.full(task.num_outputs, 0.5) if limits is None else limits[seed]
+    plots.plot_au_f1(
+        directory / "au_f1.png",
+        task.columns,
+        _unit_f1(dense[valid] >= own, labels),
+        _unit_f1(dense[valid] >= 0.5, labels),
+        title,
+        thresholds=own,
+    )
+
+
+def _unit_f1(decided: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " units"]:
+    hits = (decided & labels).sum(axis=0)
+    total = decided.sum(axis=0) + labels.sum(axis=0)
+    return np.where(total > 0, 2 * hits / np.maximum(total, 1), 0.0)
+
+
+def _timelines(
+    table: FrameTable, plan: FillPlan, dense: Float[np.ndarray, "frames 2"]
+) -> list[plots.Timeline]:
+    """The two videos with the most labelled frames."""
+    offsets = table.dense_offsets
+    valid = table.task.valid(table.dense_labels)
+    labelled = np.add.reduceat(valid.astype(int), offsets[:-1])
+    chosen = np.sort(np.argsort(-labelled, kind="stable")[:2])
+    lines = []
+    for i in chosen:
+        part = slice(offsets[i], offsets[i + 1])
+        lines.append(
+            plots.Timeline(
+                video=table.videos[i],
+                fps=float(table.fps[i]),
+                scores=dense[part],
+                labels=table.dense_labels[part],
+                filled=np.asarray(plan.filled)[part],
+            )
+        )
+    return lines

@@ -1,0 +1,99 @@
+"""Flags, devices, and dispatch: train and evaluate, or evaluate a checkpoint.
+
+python -m avemo_jax.main --config configs/expr_mlp.py
+python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=validation
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment to run.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where results go; default runs/<config>-<identity>."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate"], "train also evaluates the best epoch."
+)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Head checkpoint to evaluate, e.g. RUN/best_model."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Store to evaluate on; default is the demo corpus."
+)
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    "validation",
+    ["validation", "dev", "train", "test"],
+    "Split to evaluate on.",
+)
+_DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic", False, "Bit-identical results on GPU too; slower there."
+)
+
+
+def _prepare_devices() -> None:
+    """Sets what has to be set before JAX starts."""
+    if _DETERMINISTIC.value:
+        old = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
+
+
+def _main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(
+            f"unexpected {' '.join(argv[1:])!r}; options are written --config=FILE, "
+            "--config.FIELD=VALUE"
+        )
+    _prepare_devices()
+    from avemo_jax import experiment  # after the devices are prepared
+
+    if _MODE.value == "evaluate":
+        if not _CHECKPOINT.value:
+            raise app.UsageError(
+                "--mode=evaluate needs --checkpoint=DIR, e.g. RUN/best_model"
+            )
+        data_dir = _DATA_DIR.value
+        if data_dir is None and _CONFIG.value is not None:
+            data_dir = _CONFIG.value.data.dir
+        experiment.evaluate_checkpoint(
+            pathlib.Path(_CHECKPOINT.value),
+            data_dir=data_dir,
+            split=_SPLIT.value,
+            workdir=pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None,
+        )
+        return
+    config = _CONFIG.value
+    if config is None:
+        raise app.UsageError("name an experiment: --config configs/expr_mlp.py")
+    if _WORKDIR.value:
+        config.workdir = _WORKDIR.value
+    if _DATA_DIR.value:
+        config.data.dir = _DATA_DIR.value
+    path = flags.FLAGS["config"].config_filename.split(":")[0]
+    experiment.run(config, name=pathlib.Path(path).stem)
+
+
+def run(argv: list[str] | None = None) -> None:
+    """The command line; errors that a user can mend end it in one line."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+
+    def guarded(arguments: list[str]) -> None:
+        try:
+            _main(arguments)
+        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            if flags.FLAGS.verbosity >= logging.DEBUG:
+                raise
+            kind = type(error).__name__
+            print(f"avemo_jax: {kind}: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(guarded, argv=argv)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,91 @@
+"""results.json: scores of all seeds, with their means and standard deviations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.table import FrameTable
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.sweep import Metrics, SettingScores, pick
+from avemo_jax.tasks import Task
+
+SCHEMA_VERSION = 1
+SETS = ("with_crop", "all_labelled")
+
+
+def named(task: Task, name: str, value: Any) -> Any:
+    """A score as JSON has it: a number, or numbers by the outputs' names."""
+    array = np.asarray(value, np.float64)
+    if array.ndim == 0:
+        return float(array)
+    return {c: float(v) for c, v in zip(task.columns, array, strict=True)}
+
+
+def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
+    """Means over seeds, with ``_std`` beside them where there are several seeds."""
+    block: dict[str, Any] = {}
+    for name, values in scores.items():
+        wide = np.asarray(values, np.float64)
+        block[name] = named(task, name, wide.mean(axis=0))
+        if len(wide) > 1 and wide.ndim == 1:
+            block[f"{name}_std"] = float(wide.std(ddof=1))
+    return block
+
+
+def block_of(
+    task: Task,
+    scores: Mapping[Setting, SettingScores],
+    settings: Sequence[Setting],
+    frames: Mapping[str, int],
+    *,
+    ending: str = "",
+    sets: Sequence[str] = SETS,
+    fps: float | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One of ``raw``, ``smoothed``, ``tuned_on_reported``: means, and by seed.
+
+    Args:
+        task: Of the scores.
+        scores: Of the whole sweep.
+        settings: The window of each seed.
+        frames: Number of frames in each set.
+        ending: "_given" for thresholds chosen elsewhere.
+        sets: Of frames, to be reported.
+        fps: To give windows in seconds; None where unknown.
+    """
+    block: dict[str, Any] = {}
+    by_seed: list[dict[str, Any]] = [{} for _ in settings]
+    for name in sets:
+        found = pick(scores, settings, name + ending)
+        block[name] = {**mean_scores(task, found), "num_frames": frames[name]}
+        for i, one in enumerate(by_seed):
+            one[name] = {key: named(task, key, v[i]) for key, v in found.items()}
+    if len(sets) > 1:
+        modes = [mode for mode, _ in settings]
+        widths = [half for _, half in settings]
+        same = len(set(settings)) == 1
+        block["mode"] = modes[0] if same else modes
+        block["half_width_frames"] = widths[0] if same else widths
+        seconds = [None if fps is None else round((2 * w + 1) / fps, 3) for w in widths]
+        block["window_s"] = seconds[0] if same else seconds
+        for one, mode, half in zip(by_seed, modes, widths, strict=True):
+            one |= {"mode": mode, "half_width_frames": half}
+    return block, by_seed
+
+
+def frame_rate(table: FrameTable) -> float | None:
+    """Median frames per second of the videos, None where unknown."""
+    known = table.fps[np.isfinite(table.fps)]
+    return float(np.median(known)) if len(known) else None
+
+
+def counts_of(table: FrameTable) -> dict[str, int]:
+    """Videos, frames and samples of a split."""
+    return {
+        "videos": len(table.videos),
+        "frames": int(table.num_frames.sum()),
+        "frames_with_features": table.num_rows,
+        "samples": int(table.valid.sum()),
+        "frames_without_sound": int((~table.has_audio).sum()),
+    }

@@ -1,0 +1,263 @@
+"""Training on small made tables: what must hold whatever the numbers are."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from made_tables import MadeStore, made_data, made_table
+
+from avemo_jax import checkpoint
+from avemo_jax.config import base_config
+from avemo_jax.feeding import FramePlan, WindowPlan
+from avemo_jax.objective import TrainingError
+from avemo_jax.train import train
+
+TASKS = ("EXPR", "AU", "VA")
+HEADS = ("mlp", "transformer")
+
+
+def small_config(task="EXPR", head="mlp", **fields):
+    config = base_config(task, head)
+    config.batch_size = 32 if head == "mlp" else 128
+    config.num_epochs = 2
+    config.learning_rate = 1e-2
+    config.head.window = 16
+    config.train.window_stride = 8
+    config.log.tensorboard = False
+    config.evaluate.batch_size = 64
+    for name, value in fields.items():
+        config.update_from_flattened_dict({name.replace("__", "."): value})
+    return config
+
+
+def trained(config, workdir, **store):
+    workdir.mkdir(exist_ok=True)
+    directory = train(config, made_data(task=config.task, **store), workdir)
+    card = checkpoint.read_card(directory)
+    return card["sha256"], card
+
+
+def history(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("head", HEADS)
+def test_dev_score_rises(task, head, tmp_path):
+    config = small_config(task, head, num_epochs=4)
+    trained(config, tmp_path)
+    criterion = {"EXPR": "f1_macro", "AU": "f1_mean_at_0.5", "VA": "ccc_mean"}[task]
+    scores = [line[f"dev_{criterion}"] for line in history(tmp_path)]
+    losses = [line["loss"] for line in history(tmp_path)]
+    chance = {"EXPR": 0.15, "AU": 0.4, "VA": 0.1}[task]
+    assert max(scores) > chance
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_member_equals_its_solo_run(head, tmp_path):
+    """Bit for bit, where members are trained one after another."""
+    many = small_config("VA", head, num_seeds=3, dropout=0.2, train__seed_mode="map")
+    train(many, made_data(task="VA"), _made(tmp_path / "many"))
+    solo = small_config("VA", head, seed=2, dropout=0.2, train__seed_mode="map")
+    train(solo, made_data(task="VA"), _made(tmp_path / "solo"))
+    first, second = (
+        _best_params(tmp_path / name / "checkpoints") for name in ("many", "solo")
+    )
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a[2], b[0])
+    alone = history(tmp_path / "solo")[-1]["dev_ccc_mean_per_member"][0]
+    assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_member"][2] == alone
+
+
+def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
+    leaves = []
+    for mode in ("map", "vmap"):
+        config = small_config(num_seeds=3, train__seed_mode=mode, num_epochs=1)
+        train(config, made_data(), _made(tmp_path / mode))
+        leaves.append(_best_params(tmp_path / mode / "checkpoints"))
+    for a, b in zip(*leaves, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("head", HEADS)
+def test_streaming_gives_the_same_bits(task, head, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        MadeStore, "memmap_path", lambda *_: tmp_path / "flat", raising=False
+    )
+    digests = []
+    for name, budget in (("resident", 1.0), ("streamed", 0.0)):
+        config = small_config(task, head, data__device_budget_gb=budget, dropout=0.1)
+        digests.append(trained(config, tmp_path / name)[0])
+    assert (tmp_path / "flat").exists()
+    assert digests[0] == digests[1]
+
+
+def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
+    whole = trained(small_config(num_epochs=4, dropout=0.1), tmp_path / "whole")
+
+    class Cut(Exception):
+        pass
+
+    save = checkpoint.RunCheckpoints.save
+
+    def cut_after_two(self, epoch, state):
+        save(self, epoch, state)
+        if epoch == 2:
+            raise Cut
+
+    config = small_config(num_epochs=4, dropout=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.RunCheckpoints, "save", cut_after_two)
+        with pytest.raises(Cut):
+            trained(config, tmp_path / "cut")
+    (tmp_path / "cut" / "metrics.jsonl").open("a").write('{"epoch": 3, "hal')
+    resumed = trained(config, tmp_path / "cut")
+    assert resumed == whole
+    assert [line["epoch"] for line in history(tmp_path / "cut")] == [1, 2, 3, 4]
+
+
+def test_damaged_checkpoint_is_reported_and_the_one_before_taken(tmp_path, caplog):
+    config = small_config(num_epochs=3)
+    first = trained(config, tmp_path)
+    files = [p for p in (tmp_path / "checkpoints" / "3").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(bytes(data))
+    caplog.set_level("ERROR")
+    again = trained(config, tmp_path)
+    assert "checkpoints/3" in caplog.text
+    assert again == first
+
+
+def test_nan_stops_and_names_the_steps(tmp_path):
+    config = small_config(learning_rate=float("inf"))
+    with pytest.raises(TrainingError, match=r"loss is .* in steps \d+ to \d+"):
+        trained(config, tmp_path)
+
+
+def test_stopped_members_keep_their_best(tmp_path):
+    config = small_config(num_epochs=12, learning_rate=0.05, num_seeds=2)
+    config.train.early_stop_epochs = 2
+    _, card = trained(config, tmp_path)
+    lines = history(tmp_path)
+    for member, best in enumerate(card["best_epochs"]):
+        scores = [line["dev_f1_macro_per_member"][member] for line in lines]
+        assert scores[best - 1] == max(scores) == card["dev_scores"][member]
+        after = scores[best + 1 :]
+        assert len(set(after[1:])) <= 1  # frozen from then on
+
+
+def test_sweep_trains_all_and_keeps_the_best(tmp_path):
+    config = small_config(num_seeds=2)
+    config.sweep.learning_rate = (1e-5, 1e-2)
+    config.sweep.dropout = (0.0, 0.5)
+    _, card = trained(config, tmp_path)
+    assert len(card["sweep"]) == 4
+    best = max(card["sweep"], key=lambda row: row["dev_mean"])
+    assert card["setting"]["learning_rate"] == best["learning_rate"] == 1e-2
+    assert card["seeds"] == [0, 1]
+    # a setting of the sweep is what it is alone
+    one = small_config(num_seeds=2, **card["setting"])
+    _, alone = trained(one, tmp_path / "alone")
+    np.testing.assert_allclose(alone["dev_scores"], card["dev_scores"], atol=1e-6)
+
+
+def test_train_and_dev_together_keep_the_last_epoch(tmp_path):
+    config = small_config(data__train_on="train+dev")
+    _, card = trained(config, tmp_path)
+    assert card["best_epochs"] == [2]
+    assert card["dev_scores"] is None
+    assert not any(name.startswith("dev_") for name in history(tmp_path)[0])
+
+
+def test_eval_mode_leaves_batchnorm_alone(tmp_path):
+    for name, frozen in (("frozen", True), ("free", False)):
+        config = small_config("VA", train__eval_mode=frozen)
+        trained(config, tmp_path / name)
+        stats = _best_stats(tmp_path / name / "checkpoints")
+        means = [leaf for leaf in stats if not (leaf == 1).all()]
+        moved = any((leaf != 0).any() for leaf in means)
+        assert moved is not frozen
+
+
+def test_no_valid_label_is_an_error(tmp_path):
+    data = made_data()
+    load = data.store.load_table
+    data.store.load_table = lambda *a, **k: dataclasses.replace(
+        load(*a, **k), valid=np.zeros(load(*a, **k).num_rows, bool)
+    )
+    with pytest.raises(TrainingError, match="valid EXPR label"):
+        train(small_config(), data, tmp_path)
+
+
+def test_batch_larger_than_the_data_is_reduced(tmp_path, caplog):
+    caplog.set_level("WARNING")
+    trained(small_config(batch_size=100_000, num_epochs=1), tmp_path)
+    assert "100000" in caplog.text
+    assert history(tmp_path)[0]["step"] == 1
+
+
+def test_every_valid_frame_is_seen_once_an_epoch():
+    table = made_table()
+    plan = FramePlan(table, 7, order_seed=3)
+    first, second = plan.epoch(0).ravel(), plan.epoch(1).ravel()
+    assert len(set(first)) == len(first) == plan.num_steps * 7
+    assert table.valid.sum() - len(first) < 7
+    assert table.valid[first].all()
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, FramePlan(table, 7, 3).epoch(0).ravel())
+
+
+def test_frames_per_video_are_drawn_anew_each_epoch():
+    table = made_table()
+    plan = FramePlan(table, 10, order_seed=3, frames_per_video=5)
+    assert plan.num_examples == 5 * len(table.videos)
+    rows = plan.epoch(0).ravel()
+    counts = np.bincount(table.video_of_row[rows])
+    assert (counts <= 5).all()
+    assert set(rows) != set(plan.epoch(1).ravel())
+
+
+def test_windows_stay_in_their_video_and_cover_it():
+    table = made_table()
+    plan = WindowPlan(table, 64, order_seed=0, window=16, stride=8)
+    windows = plan.epoch(0).reshape(-1, 3)
+    assert set(windows[:, 1]) <= set(table.dense_offsets)
+    assert (windows[:, 0] + 16 > windows[:, 1]).all()
+    assert (windows[:, 0] < windows[:, 2]).all()
+    seen = np.zeros(int(table.num_frames.sum()), int)
+    for start, low, high in windows:
+        seen[max(start, low) : min(start + 16, high)] += 1
+    assert (seen > 0).mean() > 0.85
+
+
+def _made(path):
+    path.mkdir()
+    return path
+
+
+def _restored(directory):
+    from orbax.checkpoint import v1 as ocp
+
+    whole = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    metadata = ocp.metadata(max(directory.glob("[0-9]*")).absolute()).metadata
+    abstract = jax.tree.map(
+        lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=whole), metadata
+    )
+    return ocp.load(max(directory.glob("[0-9]*")).absolute(), abstract)
+
+
+def _best_params(directory):
+    best = _restored(directory)["best"]["params"]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(best)]
+
+
+def _best_stats(directory):
+    best = _restored(directory)["best"]["stats"]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(best)]
