@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from data_builders.affwild2.contents import Contents
 
 SPLITS_FILE = "splits.json"
+FORMAT = 1  # of examples and metadata; part of every content digest
 Report = dict[str, int | list[str]]
 
 
@@ -284,7 +285,9 @@ def _report(
         return {"videos": len(lengths), "frames": sum(lengths.values())}
     runs: dict[str, list[int]] = metadata["runs"]
     rows = {
-        video: sum(last - first + 1 for first, last in zip(r[::2], r[1::2], strict=True))
+        video: sum(
+            last - first + 1 for first, last in zip(r[::2], r[1::2], strict=True)
+        )
         for video, r in runs.items()
     }
     have = {video for video, count in rows.items() if count}

@@ -132,9 +132,7 @@ def read_feature_file(
             "or float32 (frames, dim), optionally outputs float32 (frames, n), and "
             "meta, a JSON object with a fingerprint: extract this video again"
         )
-    rows_of = VideoFeatures(
-        arrays["frame"], arrays["features"], arrays.get("outputs")
-    )
+    rows_of = VideoFeatures(arrays["frame"], arrays["features"], arrays.get("outputs"))
     return rows_of, meta
 
 
@@ -268,9 +266,7 @@ def find_feature_sources(
     return [_source(name, found[name], kind_of[name]) for name in sorted(found)]
 
 
-def _add_files(
-    folder: pathlib.Path, name: str, files: dict[str, pathlib.Path]
-) -> None:
+def _add_files(folder: pathlib.Path, name: str, files: dict[str, pathlib.Path]) -> None:
     """Put the feature files of ``folder`` into ``files``, by video."""
     entries = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
     feature_files = [p for p in entries if p.suffix in (".npz", ".npy") and p.is_file()]
@@ -370,7 +366,9 @@ def _content(name: str, fingerprint: str, files: Mapping[str, pathlib.Path]) -> 
     digest = hashlib.sha256(json.dumps([name, fingerprint]).encode())
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         read: Callable[[str], bytes] = lambda video: _file_digest(files[video])  # noqa: E731
-        for video, file in zip(sorted(files), pool.map(read, sorted(files)), strict=True):
+        for video, file in zip(
+            sorted(files), pool.map(read, sorted(files)), strict=True
+        ):
             digest.update(video.encode() + b"\0" + file)
     return digest.hexdigest()
 

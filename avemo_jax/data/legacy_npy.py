@@ -322,7 +322,9 @@ _ACTIONS: dict[int, Callable[[_Interpreter], None]] = {
         "J": _pushes(lambda m: m.number("<i")),
         "K": _pushes(lambda m: m.number("<B")),
         "M": _pushes(lambda m: m.number("<H")),
-        "\x8a": _pushes(lambda m: int.from_bytes(m.take(m.number("<B")), "little", signed=True)),
+        "\x8a": _pushes(
+            lambda m: int.from_bytes(m.take(m.number("<B")), "little", signed=True)
+        ),
         "G": _pushes(lambda m: m.number(">d")),
         "X": _pushes(lambda m: m.take(m.number("<I")).decode("utf-8")),
         "\x8c": _pushes(lambda m: m.take(m.number("<B")).decode("utf-8")),

@@ -1,6 +1,389 @@
 """A store on disk -> the frame table of (task, split, feature sets)."""
+
 import dataclasses
-def open_store(root):
-    class S:
-        def split_videos(self,t,s): return ()
-    return S()
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+from jaxtyping import Shaped
+
+from avemo_jax.data import build, feature_sets, joining, reading
+from avemo_jax.data import tfds as tfds_lib
+from avemo_jax.data.frame_runs import from_runs
+from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
+from avemo_jax.data.splits import SPLITS, base_video, nominal_fps, source_video
+from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.tasks import TASKS, get_task
+
+SPLIT_CHOICES = (*SPLITS, "train+dev")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Annotated:
+    """One example of the annotations."""
+
+    num_frames: int
+    fps: float
+    source_video: str
+    labels: Mapping[str, np.ndarray]
+    splits: Mapping[str, str]
+
+
+def open_store(data_dir: str | os.PathLike[str]) -> "Store":
+    """The store that ``build_store`` wrote into ``data_dir``.
+
+    Raises:
+        ValueError: If there is none, or it was written in another format.
+    """
+    root = pathlib.Path(data_dir)
+    folder = root / tfds_lib.DATASET
+    if not build.config_folder(root, tfds_lib.ANNOTATIONS).is_dir():
+        hint = "build it with scripts/build_store.py, or correct the path"
+        if root.name == tfds_lib.DATASET:
+            hint = f"give the folder above it, {root.parent}"
+        raise ValueError(
+            f"no store in {str(root)!r}; expected the folder "
+            f"{build.config_folder(root, tfds_lib.ANNOTATIONS)}: {hint}"
+        )
+    names = sorted(p.parent.name for p in folder.glob(f"*/{tfds_lib.VERSION}"))
+    metadata = {name: build.read_metadata(root, name) for name in names}
+    for name, values in metadata.items():
+        if values.get("format") != build.FORMAT:
+            raise ValueError(
+                f"{build.config_folder(root, name)} has format "
+                f"{values.get('format')!r}; expected {build.FORMAT}: build it again "
+                "with this version"
+            )
+    return Store(root, metadata)
+
+
+class Store:
+    """Annotations and feature sets of subject-videos, on disk.
+
+    Attributes:
+        path: The folder that ``build_store`` was given.
+        feature_sets: By full name.
+        fingerprint: Of everything in it.
+        synthetic: Made data: every result made from it says so.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, metadata: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Use ``open_store``."""
+        self.path = path
+        self._metadata = metadata
+        self.synthetic = any(bool(m["synthetic"]) for m in metadata.values())
+        self.fingerprint = _digest({n: m["content"] for n, m in metadata.items()})
+        self.feature_sets: dict[str, FeatureSet] = {
+            name: FeatureSet(
+                name, m["kind"], m["dim"], m["output_dim"], m["fingerprint"]
+            )
+            for name, m in metadata.items()
+            if name != tfds_lib.ANNOTATIONS
+        }
+        self._frames: dict[str, dict[str, np.ndarray]] = {}
+
+    @functools.cached_property
+    def _annotated(self) -> dict[str, _Annotated]:
+        """The annotations by video: about 21 bytes a frame."""
+        folder = build.config_folder(self.path, tfds_lib.ANNOTATIONS)
+        return {
+            example["video"].decode(): _Annotated(
+                num_frames=int(example["num_frames"]),
+                fps=float(example["fps"]),
+                source_video=example["source_video"].decode(),
+                labels={task: example[task.lower()] for task in TASKS},
+                splits={t: example[f"{t.lower()}_split"].decode() for t in TASKS},
+            )
+            for example in tfds_lib.open_examples(folder)
+        }
+
+    def _packed(self, name: str) -> reading.Packed:
+        """One feature set as it lies on disk."""
+        return reading.Packed(
+            folder=build.config_folder(self.path, name),
+            content=self._metadata[name]["content"],
+            frames=self.frames(name),
+        )
+
+    def frames(self, name: str) -> Mapping[str, np.ndarray]:
+        """By video: the numbers of the frames that the set ``name`` has vectors of."""
+        if name not in self._frames:
+            runs = self._metadata[name]["runs"]
+            self._frames[name] = {video: from_runs(r) for video, r in runs.items()}
+        return self._frames[name]
+
+    @functools.cached_property
+    def _unlabelled(self) -> frozenset[str]:
+        """Videos with features and no annotations: test videos of every task.
+
+        Not one of which there is only the sound, under the name of the video file
+        that several faces were taken from.
+        """
+        have = {video for name in self.feature_sets for video in self.frames(name)}
+        seen = {
+            video
+            for name, one in self.feature_sets.items()
+            if one.kind == "visual"
+            for video in self.frames(name)
+        }
+        known = have | set(self._annotated)
+        shared_sound = {base_video(v) for v in known if base_video(v) != v} - seen
+        return frozenset(have - set(self._annotated) - shared_sound)
+
+    def split_of(self, task: str) -> dict[str, str]:
+        """The stored split of every video that is in one for ``task``."""
+        get_task(task)
+        splits = dict.fromkeys(self._unlabelled, "test")
+        for video, annotated in self._annotated.items():
+            if annotated.splits[task]:
+                splits[video] = annotated.splits[task]
+        return dict(sorted(splits.items()))
+
+    def split_videos(
+        self, task: str, split: str, splits: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """The videos of a split, sorted, whether or not they have features.
+
+        Args:
+            task: "EXPR", "AU" or "VA".
+            split: "train", "dev", "train+dev", "validation" or "test".
+            splits: By video: a split that replaces the stored one ("none": in no
+                split). Videos that it does not name keep theirs.
+
+        Raises:
+            ValueError: If the split's name, or a video in ``splits``, is unknown.
+        """
+        if split not in SPLIT_CHOICES:
+            raise ValueError(
+                f"unknown split {split!r}; expected one of {', '.join(SPLIT_CHOICES)}"
+            )
+        by_video = self.split_of(task)
+        known = set(self._annotated) | self._unlabelled
+        for video, own in (splits or {}).items():
+            if video not in known or own not in (*SPLITS, "none"):
+                raise ValueError(
+                    f"split {own!r} for video {video!r}; expected one of "
+                    f"{', '.join(SPLITS)}, none, for one of the {len(known)} videos of "
+                    f"{self.path}: correct the list"
+                )
+            by_video[video] = own
+        wanted = split.split("+")
+        return tuple(sorted(v for v, own in by_video.items() if own in wanted))
+
+    def resolve(self, names: Sequence[str]) -> tuple[FeatureSet, ...]:
+        """The sets that ``names`` mean, short or full, visual ones first.
+
+        Raises:
+            ValueError: If there are none, one is unknown or ambiguous, or one is
+                named twice.
+        """
+        found = [feature_sets.resolve_name(n, self.feature_sets) for n in names]
+        if not found or len(set(found)) < len(found):
+            raise ValueError(
+                f"feature sets {', '.join(found) or 'none'}; expected at least one, "
+                f"each once, of {', '.join(self.feature_sets)}: change config.features"
+            )
+        sets = [self.feature_sets[name] for name in found]
+        return tuple(sorted(sets, key=lambda s: s.kind != "visual"))
+
+    def check_same(self, wanted: Sequence[FeatureSet]) -> None:
+        """Nothing, if the store has the sets that a model was trained on.
+
+        Raises:
+            ValueError: If one is not there, or has another fingerprint or dim.
+        """
+        for one in wanted:
+            here = self.feature_sets.get(one.name)
+            if here is None:
+                raise ValueError(
+                    f"no feature set {one.name!r} in {self.path}; it has "
+                    f"{', '.join(self.feature_sets)}: add the set with build_store"
+                )
+            if (here.fingerprint, here.dim) != (one.fingerprint, one.dim):
+                raise ValueError(
+                    f"feature set {one.name!r} in {self.path} has fingerprint "
+                    f"{here.fingerprint} and dim {here.dim}; expected "
+                    f"{one.fingerprint} and {one.dim}: it was extracted with other "
+                    "weights, input, alignment or version; extract it alike"
+                )
+
+    def plan(
+        self,
+        task: str,
+        split: str,
+        feature_names: Sequence[str],
+        *,
+        missing_audio: Missing = "zeros",
+        splits: Mapping[str, str] | None = None,
+    ) -> Plan:
+        """What ``load_table`` of the same arguments will load: rows, bytes, report.
+
+        Raises:
+            ValueError: If a name is unknown, or there are no rows.
+        """
+        chosen = get_task(task)
+        sets = self.resolve(feature_names)
+        counts = Counts()
+        names = self.split_videos(task, split, splits)
+        joined = [self._join(v, sets, missing_audio, counts) for v in names]
+        videos = tuple(video for video in joined if video is not None)
+        if not videos:
+            stored = list(self.split_of(task).values())
+            have = ", ".join(f"{stored.count(s)} {s}" for s in SPLITS)
+            raise ValueError(
+                f"no rows for {task} {split} with {', '.join(s.name for s in sets)} "
+                f"({len(names)} videos of the split, "
+                f"{len(counts.videos_without_features)} of them without features; the "
+                f"store has {have}); expected some: "
+                "choose another split, or add features of these videos"
+            )
+        report = {
+            "videos": len(videos),
+            "rows": sum(len(video.frame) for video in videos),
+            **dataclasses.asdict(counts),
+        }
+        return Plan(chosen, split, sets, videos, report)
+
+    def _join(
+        self,
+        video: str,
+        sets: Sequence[FeatureSet],
+        missing_audio: Missing,
+        counts: Counts,
+    ) -> JoinedVideo | None:
+        """The rows of one video."""
+        none = np.zeros(0, np.int32)
+        parts: dict[str, str | None] = {}
+        frames: dict[str, dict[str, np.ndarray]] = {"visual": {}, "audio": {}}
+        for one in sets:
+            present = self.frames(one.name)
+            part = joining.origin(video, one.kind == "audio", present)
+            parts[one.name] = part
+            frames[one.kind][one.name] = none if part is None else present[part]
+        annotated = self._annotated.get(video)
+        return joining.join_video(
+            video,
+            frames["visual"],
+            frames["audio"],
+            annotated=annotated.num_frames if annotated else 0,
+            parts=parts,
+            missing_audio=missing_audio,
+            counts=counts,
+        )
+
+    def load_table(
+        self,
+        task: str,
+        split: str,
+        feature_names: Sequence[str],
+        *,
+        missing_audio: Missing = "zeros",
+        memmap_path: str | os.PathLike[str] | None = None,
+        splits: Mapping[str, str] | None = None,
+        show_progress: bool = True,
+    ) -> FrameTable:
+        """Features and labels of a split, joined by video and frame.
+
+        Rows are the frames that every visual set has. A video without sound, or a
+        frame of it, keeps its row: zeros, ``has_audio`` False, counted in the report.
+
+        Args:
+            task: "EXPR", "AU" or "VA".
+            split: "train", "dev", "train+dev", "validation" or "test".
+            feature_names: Any number of sets, short or full names, also audio alone.
+            missing_audio: "zeros", or "drop": rows without sound leave.
+            memmap_path: Write the features into this file and map it, or map it if it
+                stands already with the same content; None: load them into memory.
+            splits: See ``split_videos``.
+            show_progress: A bar on stderr, if it takes over two seconds.
+
+        Raises:
+            ValueError: If a name is unknown, there are no rows, or the store is
+                damaged.
+        """
+        plan = self.plan(
+            task, split, feature_names, missing_audio=missing_audio, splits=splits
+        )
+        features, outputs = reading.load_vectors(
+            plan,
+            {one.name: self._packed(one.name) for one in plan.feature_sets},
+            memmap_path,
+            show_progress=show_progress,
+        )
+        num_frames = np.array([v.num_frames for v in plan.videos], np.int32)
+        dense = self._dense_labels(plan)
+        starts = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
+        index = [s + v.frame - 1 for s, v in zip(starts, plan.videos, strict=False)]
+        labels = dense[np.concatenate(index)]
+        valid = plan.task.valid(labels)
+        report = dict(plan.report)
+        report["rows_with_label"] = int(valid.sum())
+        labelled = int(plan.task.valid(dense).sum())
+        report["labelled_frames_without_row"] = labelled - int(valid.sum())
+        _log(plan, report)
+        known = [self._annotated.get(v.video) for v in plan.videos]
+        sources = [
+            a.source_video if a else source_video(v.video)
+            for a, v in zip(known, plan.videos, strict=True)
+        ]
+        fps = [
+            a.fps if a else nominal_fps(v.video)
+            for a, v in zip(known, plan.videos, strict=True)
+        ]
+        counts = [len(v.frame) for v in plan.videos]
+        return FrameTable(
+            task=plan.task,
+            split=split,
+            feature_sets=plan.feature_sets,
+            features=features,
+            outputs=outputs,
+            labels=labels,
+            valid=valid,
+            has_audio=np.concatenate([v.has_audio for v in plan.videos]),
+            frame=np.concatenate([v.frame for v in plan.videos]),
+            videos=tuple(v.video for v in plan.videos),
+            source_videos=tuple(sources),
+            row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            num_frames=num_frames,
+            fps=np.array(fps, np.float32),
+            dense_labels=dense,
+            fingerprint=self._data_fingerprint(plan.feature_sets),
+            report=report,
+        )
+
+    def _data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
+        """Of the annotations and of these sets."""
+        names = [tfds_lib.ANNOTATIONS, *(s.name for s in sets)]
+        return _digest({name: self._metadata[name]["content"] for name in names})
+
+    def _dense_labels(self, plan: Plan) -> Shaped[np.ndarray, "frames ..."]:
+        """Labels of all frames of all videos, in one array."""
+        total = sum(video.num_frames for video in plan.videos)
+        dense = plan.task.empty_labels(total)
+        start = 0
+        for video in plan.videos:
+            annotated = self._annotated.get(video.video)
+            if annotated is not None:
+                labels = annotated.labels[plan.task.name]
+                dense[start : start + len(labels)] = labels
+            start += video.num_frames
+        return dense
+
+
+def _digest(contents: Mapping[str, str]) -> str:
+    """Of the contents of configs, in the order of their names."""
+    return hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
+
+
+def _log(plan: Plan, report: Mapping[str, int | list[str]]) -> None:
+    """Log what a table was made from."""
+    names = "+".join(s.name for s in plan.feature_sets)
+    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, dict(report))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from avemo_jax.data.build import FORMAT
 from avemo_jax.data.frame_runs import to_runs
 from avemo_jax.data.sources import (
     FeatureSource,
@@ -20,7 +21,6 @@ from avemo_jax.data.sources import (
 from avemo_jax.data.splits import source_video
 from avemo_jax.tasks import TASKS, VA, Task
 
-FORMAT = 1  # of the examples and the metadata; part of every content digest
 VIDEOS_PER_SHARD = 32
 
 KeyExample = tuple[str, dict[str, Any]]

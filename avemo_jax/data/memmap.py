@@ -1,0 +1,101 @@
+"""Matrices in flat files that are mapped into memory, not loaded.
+
+A file is the matrix, row after row, and behind it the 64 characters of a fingerprint of
+what it was made from. It is written under another name and renamed when it is whole, so
+a file of the right size with the right fingerprint is the right one.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from absl import logging
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatFile:
+    """Where a matrix lies and what it is.
+
+    Attributes:
+        path: Of the file.
+        shape: Rows and columns.
+        dtype: Of its values.
+    """
+
+    path: pathlib.Path
+    shape: tuple[int, int]
+    dtype: type
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the matrix alone."""
+        return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
+
+    def stands(self, fingerprint: str) -> bool:
+        """Whether it is there, whole, and made from the same."""
+        if not self.path.is_file():
+            return False
+        if self.path.stat().st_size != self.num_bytes + len(fingerprint):
+            return False
+        with self.path.open("rb") as file:
+            file.seek(self.num_bytes)
+            return file.read() == fingerprint.encode()
+
+    def open(self) -> np.ndarray:
+        """The matrix, read-only."""
+        if not self.num_bytes:
+            return np.zeros(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
+
+
+def open_or_write(
+    files: Sequence[FlatFile], fingerprint: str, fill: Callable[..., None]
+) -> list[np.ndarray]:
+    """The matrices, read-only and memory-mapped; written before, unless they stand.
+
+    Args:
+        files: Where they lie. One that stands with another fingerprint is replaced.
+        fingerprint: Of all that decides their content.
+        fill: Writes the content into matrices of zeros, given in the order of
+            ``files``; called only if one of them does not stand.
+    """
+    if all(file.stands(fingerprint) for file in files):
+        logging.info("%s stands already", files[0].path)
+        return [file.open() for file in files]
+    temporary = []
+    try:
+        matrices = []
+        for file in files:
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            path = file.path.with_name(f".{file.path.name}.{os.getpid()}")
+            temporary.append(path)
+            matrices.append(_new(path, file))
+        fill(*matrices)
+        for matrix in matrices:
+            if isinstance(matrix, np.memmap):
+                matrix.flush()
+        del matrices
+        for path, file in zip(temporary, files, strict=True):
+            with path.open("rb+") as stream:
+                stream.seek(file.num_bytes)
+                stream.write(fingerprint.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(path, file.path)
+    finally:
+        for path in temporary:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    return [file.open() for file in files]
+
+
+def _new(path: pathlib.Path, file: FlatFile) -> np.ndarray:
+    """A matrix of zeros in a new file; rows never written take no room on disk."""
+    with path.open("wb") as stream:
+        stream.truncate(file.num_bytes)
+    if not file.num_bytes:
+        return np.zeros(file.shape, file.dtype)
+    return np.memmap(path, file.dtype, "r+", shape=file.shape)
