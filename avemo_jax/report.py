@@ -58,9 +58,9 @@ def scores_table(results: Mapping[str, Any]) -> str:
         "",
     ]
     blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
-    rows: list[Sequence[str]] = []
+    rows: list[Sequence[str]] = [("", *_FRAMES.values())]
     for metric, title in _METRICS[task.name].items():
-        rows.append((title, *_FRAMES.values()))
+        rows.append((title, "", ""))
         for name, block in blocks.items():
             cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
             rows.append((f"  {name}{_window(block)}", *cells))
@@ -74,7 +74,6 @@ def _cell(scores: Mapping[str, Any], metric: str) -> str:
     if metric not in scores:
         return "-"
     deviation = scores.get(f"{metric}_std")
-    # the deviation takes room in every row, so that the digits stand in columns
     behind = "" if deviation is None else f" ± {deviation:.3f}"
     return f"{scores[metric]:.3f}{behind}"
 
@@ -113,22 +112,22 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         right = [
             cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
         ]
-        lines.append("   ".join([name.ljust(widths[0]), *right]))
+        lines.append("   ".join([name.ljust(widths[0]), *right]).rstrip())
     return lines
 
 
 def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
     """What was chosen where."""
-    what = "window and thresholds" if results["task"] == "AU" else "window"
     chosen_on, notes = results.get("chosen_on"), []
-    if "smoothed" in blocks:
-        if chosen_on:
-            notes.append(f"smoothed: {what} chosen on {chosen_on}.")
-        else:
-            reason = results.get("chosen_on_reason")
-            notes.append(
-                f"smoothed: fixed {what}, nothing chosen{f': {reason}' if reason else ''}."
-            )
+    au = results["task"] == "AU"
+    what = "window and thresholds" if au else "window"
+    fitted = f"raw: thresholds, smoothed: {what}" if au else f"smoothed: {what}"
+    if "smoothed" in blocks and chosen_on:
+        notes.append(f"{fitted} chosen on {chosen_on}.")
+    elif "smoothed" in blocks:
+        reason = results.get("chosen_on_reason")
+        because = f": {reason}" if reason else ""
+        notes.append(f"smoothed: fixed {what}, nothing was chosen{because}.")
     if "tuned_on_reported" in blocks:
         notes.append(
             f"tuned_on_reported: {what} chosen on {results['split']} itself, "

@@ -4,17 +4,14 @@ The plan is made once, by numpy, from frame numbers alone; filling is two gather
 a blend on the device, for any number of members at once.
 """
 
-import dataclasses
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FillPlan:
+class FillPlan(NamedTuple):
     """From which rows each dense frame takes its scores.
 
     The dense frames are the frames 1 .. num_frames of every video, one video after
@@ -48,7 +45,7 @@ class FillPlan:
 
 def fill_plan(
     frame: Int[np.ndarray, " rows"],
-    row_offsets: Int[np.ndarray, " videos+1"],
+    row_offsets: Int[np.ndarray, " offsets"],
     num_frames: Int[np.ndarray, " videos"],
     *,
     faithful: bool = False,
@@ -148,7 +145,7 @@ def fill(
 
 def _check(
     frame: Int[np.ndarray, " rows"],
-    row_offsets: Int[np.ndarray, " videos+1"],
+    row_offsets: Int[np.ndarray, " offsets"],
     num_frames: Int[np.ndarray, " videos"],
 ) -> None:
     """Raise ValueError unless rows, offsets and lengths fit each other."""

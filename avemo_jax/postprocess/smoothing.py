@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 Mode = Literal["none", "mean", "median"]
 Setting = tuple[Mode, int]
@@ -206,7 +206,7 @@ def _medians(
 
 def _wavelet_matrix(
     values: Float[Array, "outputs size"], bits: int
-) -> tuple[Int[Array, "bits outputs size"], Float[Array, "outputs size"]]:
+) -> tuple[Integer[Array, "bits outputs size"], Float[Array, "outputs size"]]:
     """The wavelet matrix of each output's ranks, and its values in ascending order.
 
     Level b holds, for each position, how many of the ranks before it have a 0 as
@@ -220,7 +220,9 @@ def _wavelet_matrix(
     key = key.at[:, -1].set(jnp.uint32(0xFFFFFFFF))
     place = jnp.broadcast_to(jnp.arange(size, dtype=jnp.uint32), key.shape)
 
-    def argsort16(digits: Int[Array, "outputs size"]) -> Int[Array, "outputs size"]:
+    def argsort16(
+        digits: Integer[Array, "outputs size"],
+    ) -> Integer[Array, "outputs size"]:
         # one sort of integers, several times faster in XLA than one of pairs
         packed = lax.sort((digits << bits) | place, is_stable=False)
         return (packed & jnp.uint32(size - 1)).astype(jnp.int32)
@@ -231,8 +233,8 @@ def _wavelet_matrix(
     row = jnp.arange(num_outputs)[:, None]
 
     def scattered(
-        where: Int[Array, "outputs size"], what: Int[Array, "outputs size"]
-    ) -> Int[Array, "outputs size"]:
+        where: Integer[Array, "outputs size"], what: Integer[Array, "outputs size"]
+    ) -> Integer[Array, "outputs size"]:
         empty = jnp.zeros_like(what)
         return empty.at[row, where].set(
             what, unique_indices=True, mode="promise_in_bounds"
@@ -253,7 +255,7 @@ def _wavelet_matrix(
 
 
 def _kth(
-    levels: Int[Array, "bits outputs size"],
+    levels: Integer[Array, "bits outputs size"],
     ascending: Float[Array, "outputs size"],
     begin: Int[Array, " windows"],
     end: Int[Array, " windows"],
@@ -291,8 +293,9 @@ def _kth(
 
 
 def _take(
-    flat: Float[Array, " n"] | Int[Array, " n"], index: Int[Array, "rows columns"]
-) -> Float[Array, "rows columns"] | Int[Array, "rows columns"]:
+    flat: Float[Array, " n"] | Integer[Array, " n"],
+    index: Integer[Array, "rows columns"],
+) -> Float[Array, "rows columns"] | Integer[Array, "rows columns"]:
     """Entries at indices that are known to be inside."""
     return flat.at[index].get(mode="promise_in_bounds")
 

@@ -61,7 +61,7 @@ def score_settings(
     labels: Shaped[np.ndarray, "frames ..."],
     *,
     settings: Sequence[Setting] = SETTINGS,
-    thresholds: Mapping[Setting, Float[np.ndarray, "members outputs"]] | None = None,
+    thresholds: Mapping[Setting, Float[np.ndarray, "members units"]] | None = None,
 ) -> dict[Setting, SettingScores]:
     """The task's scores at every smoothing setting, for every member.
 
@@ -104,18 +104,18 @@ def score_settings(
         dense = _fill(jnp.asarray(rows), device_plan, neutral_score(task))
         smoothed = smooth_all(dense, plan.lo, plan.hi, settings)
         for setting, frames in zip(settings, smoothed, strict=True):
-            limits = {"": None}
+            limits: dict[str, Array | None] = {"": None}
             if task.name == "AU":
-                best = best_thresholds(frames, device_labels, masks["with_crop"])
-                limits = {"": best}
+                limits[""] = best_thresholds(frames, device_labels, masks["with_crop"])
             if thresholds is not None and setting in thresholds:
                 limits["_given"] = jnp.asarray(thresholds[setting][member], jnp.float32)
             for ending, limit in limits.items():
                 for name, mask in masks.items():
                     one = task_metrics(task.name, frames, device_labels, mask, limit)
                     parts[setting].setdefault(name + ending, []).append(one)
-        # numbers only, so that this member's frames can be freed
-        parts = jax.tree.map(np.asarray, parts)
+        for by_frames in parts.values():  # waits, so that the frames can be freed
+            for members in by_frames.values():
+                members[-1] = jax.device_get(members[-1])
     return {
         setting: {name: _stack(members) for name, members in by_frames.items()}
         for setting, by_frames in parts.items()
@@ -188,7 +188,7 @@ def pick(
 
 def thresholds_of(
     results: Mapping[Setting, SettingScores], frames: str = "with_crop"
-) -> dict[Setting, Float[np.ndarray, "members outputs"]] | None:
+) -> dict[Setting, Float[np.ndarray, "members units"]] | None:
     """Thresholds found best at each setting, as ``score_settings`` takes them.
 
     Args:
