@@ -70,7 +70,7 @@ class FrameTable:
     frame: Int[np.ndarray, " rows"]
     videos: tuple[str, ...]
     source_videos: tuple[str, ...]
-    row_offsets: Int[np.ndarray, " videos+1"]
+    row_offsets: Int[np.ndarray, " offsets"]
     num_frames: Int[np.ndarray, " videos"]
     fps: Float[np.ndarray, " videos"]
     dense_labels: Shaped[np.ndarray, "frames ..."]
@@ -83,7 +83,7 @@ class FrameTable:
         return len(self.frame)
 
     @property
-    def dense_offsets(self) -> Int[np.ndarray, " videos+1"]:
+    def dense_offsets(self) -> Int[np.ndarray, " offsets"]:
         """Where each video begins among the dense frames."""
         return np.concatenate([[0], np.cumsum(self.num_frames)]).astype(np.int64)
 
