@@ -63,7 +63,7 @@ def plot_learning_curves(
             "no epoch in the history; expected at least one record; plot after training"
         )
     epochs = [record["epoch"] for record in history]
-    figure = _figure(9, 3.8)
+    figure = _figure(9.0, 3.8)
     panels = figure.subplots(1, 2)
     names = (("loss", "training loss"), (criterion, f"dev {criterion}"))
     for panel, (key, label), colour in zip(
@@ -144,7 +144,7 @@ def plot_au_f1(
         title: Names the data and the split.
         thresholds: Written under the units' names.
     """
-    figure = _figure(9, 4)
+    figure = _figure(9.0, 4.0)
     panel = figure.subplots()
     at, width = np.arange(len(names)), 0.4
     pairs = (
@@ -188,20 +188,21 @@ def plot_va_timeline(
     """
     if not videos:
         raise ValueError("no video to plot; expected one or more; pass Timelines")
-    figure = _figure(5.5 * len(videos), 5)
+    figure = _figure(5.5 * len(videos), 5.0)
     panels = figure.subplots(2, len(videos), squeeze=False, sharey=True, sharex="col")
     for column, video in enumerate(videos):
         known = np.isfinite(video.fps)
-        time = np.arange(1, len(video.scores) + 1) / (video.fps if known else 1)
+        rate = video.fps if known else 1.0
+        time, half = np.arange(1, len(video.scores) + 1) / rate, 0.5 / rate
         for row, name in enumerate(("valence", "arousal")):
             panel = panels[row, column]
-            _shade(panel, time, video.filled)
+            _shade(panel, time, video.filled, half)
             panel.plot(time, video.labels[:, row], color="black", lw=1.6, label="label")
             panel.plot(
                 time, video.scores[:, row], color=_ORANGE, lw=1.2, label="predicted"
             )
             panel.axhline(0, color=_GREY, lw=0.6)
-            panel.set(ylim=(-1.05, 1.05), xlim=(time[0], time[-1]))
+            panel.set(ylim=(-1.05, 1.05), xlim=(time[0] - half, time[-1] + half))
             if column == 0:
                 panel.set_ylabel(f"{name} (-1 to 1)")
             if row == 0:
@@ -234,7 +235,7 @@ def plot_smoothing(
         metric: Name of the score.
         chosen: The setting to mark, chosen on dev.
     """
-    figure = _figure(7, 4)
+    figure = _figure(7.0, 4.0)
     panel = figure.subplots()
     none = [values for (mode, _), values in scores.items() if mode == "none"]
     widths = sorted({half for _, half in scores})
@@ -264,15 +265,17 @@ def plot_smoothing(
 
 
 def _shade(
-    panel: Any, time: Float[np.ndarray, " frames"], where: Bool[np.ndarray, " frames"]
+    panel: Any,
+    time: Float[np.ndarray, " frames"],
+    where: Bool[np.ndarray, " frames"],
+    half: float,
 ) -> None:
-    """Grey where ``where`` holds."""
+    """Grey where ``where`` holds; ``half`` is half the time from frame to frame."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]])))
-    half_step = (time[1] - time[0]) / 2 if len(time) > 1 else 0.5
     for number, (start, stop) in enumerate(edges.reshape(-1, 2)):
         panel.axvspan(
-            time[start] - half_step,
-            time[stop - 1] + half_step,
+            time[start] - half,
+            time[stop - 1] + half,
             color=_GREY,
             alpha=0.3,
             lw=0,

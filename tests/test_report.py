@@ -1,0 +1,177 @@
+"""The table of scores, and plots that are drawn without a display."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from avemo_jax import plots
+from avemo_jax.report import data_title, scores_table
+from avemo_jax.tasks import AU, EXPRESSIONS
+
+TITLE = "Expressions: demo corpus (synthetic), validation"
+
+
+def made_results(**changes):
+    scores = {
+        "f1_macro": 0.4561,
+        "f1_macro_std": 0.0042,
+        "accuracy": 0.5,
+        "num_frames": 9,
+    }
+    results = {
+        "task": "EXPR",
+        "data": "demo",
+        "synthetic": True,
+        "features": ["enet_b2_8_best", "wav2vec2_base"],
+        "head": "mlp",
+        "split": "validation",
+        "num_seeds": 3,
+        "chosen_on": "dev",
+        "metrics": {
+            "raw": {"with_crop": scores | {"f1_macro": 0.4}},
+            "smoothed": {
+                "mode": "median",
+                "half_width_frames": 100,
+                "with_crop": scores,
+                "all_labelled": scores | {"f1_macro": 0.44, "num_frames": 12345},
+            },
+            "tuned_on_reported": {
+                "mode": ["median", "mean", "mean"],
+                "half_width_frames": [200, 5, 5],
+                "with_crop": scores | {"f1_macro": 0.47},
+            },
+        },
+    }
+    return results | changes
+
+
+def test_table_names_data_choices_and_scores():
+    lines = scores_table(made_results()).split("\n")
+    assert lines[0] == "Expressions (EXPR): demo corpus (synthetic), validation"
+    assert lines[1] == (
+        "mlp on enet_b2_8_best + wav2vec2_base; mean ± standard deviation of 3 seeds"
+    )
+    f1 = lines[lines.index("macro F1") + 1 : lines.index("accuracy")]
+    assert [line.split("  ")[1] for line in f1] == [
+        "raw",
+        "smoothed, median ±100",
+        "tuned_on_reported, 2 windows by seed",
+    ]
+    assert f1[0].split()[-4:] == ["0.400", "±", "0.004", "-"]
+    assert f1[1].split()[-6:] == ["0.456", "±", "0.004", "0.440", "±", "0.004"]
+    assert any(line.split() == ["frames", "9", "12,345"] for line in lines)
+    assert "smoothed: window chosen on dev." in lines
+    assert lines[-1].startswith("tuned_on_reported: window chosen on validation itself")
+    assert max(map(len, lines)) <= 88
+    # every row ends in the same column
+    assert len({len(line) for line in f1}) == 1
+
+
+def test_table_where_nothing_was_chosen():
+    table = scores_table(
+        made_results(
+            chosen_on=None, chosen_on_reason="training videos unknown", num_seeds=1
+        )
+    )
+    assert "nothing was chosen: training videos unknown." in table
+    assert "standard deviation" not in table
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("AU", ["mean F1", "mean F1, thresholds 0.5"]),
+        ("VA", ["mean CCC", "CCC valence", "CCC arousal"]),
+    ],
+)
+def test_table_of_the_other_tasks(task, names):
+    scores = {"f1_mean": 0.5, "f1_mean_at_0.5": 0.4, "ccc_mean": 0.3}
+    metrics = {"raw": {"with_crop": scores}, "smoothed": {"with_crop": scores}}
+    lines = scores_table(made_results(task=task, metrics=metrics)).split("\n")
+    assert [line for line in lines if line in names] == names
+    assert "0.500" in "".join(lines) if task == "AU" else "0.300" in "".join(lines)
+    thresholds = "raw: thresholds, smoothed: window and thresholds chosen on dev."
+    assert (thresholds in lines) == (task == "AU")
+
+
+def test_titles_name_the_data():
+    assert data_title({"synthetic": True, "data": "demo"}) == "demo corpus (synthetic)"
+    real = {"synthetic": False, "data": {"path": "/store", "fingerprint": "0123456789"}}
+    assert data_title(real) == "/store (01234567)"
+    assert data_title({"synthetic": False, "data": "/store"}) == "/store"
+
+
+def draw(path, kind):
+    rng = np.random.default_rng(0)
+    if kind == "curves":
+        history = [
+            {"epoch": e, "loss": [1 / e, 2 / e], "f1_macro": [0.1 * e, 0.2]}
+            for e in (1, 2, 3)
+        ]
+        plots.plot_learning_curves(
+            path, history, TITLE, criterion="f1_macro", best_epochs=[3, 1]
+        )
+    elif kind == "confusion":
+        counts = rng.integers(0, 1000, (8, 8))
+        counts[3] = 0  # a class without labels
+        plots.plot_confusion(path, counts, EXPRESSIONS, TITLE)
+    elif kind == "au":
+        plots.plot_au_f1(
+            path,
+            AU.columns,
+            rng.random(12),
+            rng.random(12),
+            TITLE,
+            thresholds=np.full(12, 0.4),
+        )
+    elif kind == "va":
+        scores = rng.uniform(-1, 1, (40, 2))
+        filled = np.arange(40) % 7 == 0
+        videos = [
+            plots.Timeline("a", 30.0, scores, np.full((40, 2), np.nan), filled),
+            plots.Timeline("b", float("nan"), scores, scores[::-1], ~filled),
+        ]
+        plots.plot_va_timeline(path, videos, TITLE)
+    else:
+        scores = {("none", 0): rng.random(2), ("mean", 5): rng.random(2)}
+        scores |= {("median", 5): rng.random(2), ("median", 200): rng.random(2)}
+        plots.plot_smoothing(
+            path, scores, TITLE, metric="f1_macro", chosen=("median", 200)
+        )
+
+
+@pytest.mark.parametrize("kind", ["curves", "confusion", "au", "va", "smoothing"])
+def test_plots_are_drawn_and_repeatable(tmp_path, kind):
+    draw(tmp_path / "new" / "one.png", kind)
+    draw(tmp_path / "two.png", kind)
+    first = (tmp_path / "new" / "one.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert (tmp_path / "two.png").read_bytes() == first
+
+
+def test_one_epoch_one_member_one_frame(tmp_path):
+    history = [{"epoch": 1, "loss": 0.5, "ccc_mean": 0.1}]
+    plots.plot_learning_curves(tmp_path / "c.png", history, "", criterion="ccc_mean")
+    one = plots.Timeline(
+        "a", 25.0, np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1, bool)
+    )
+    plots.plot_va_timeline(tmp_path / "v.png", [one], "")
+    plots.plot_smoothing(tmp_path / "s.png", {("none", 0): np.zeros(1)}, "", metric="x")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_nothing_to_plot_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no epoch"):
+        plots.plot_learning_curves(tmp_path / "c.png", [], "", criterion="f1_macro")
+    with pytest.raises(ValueError, match="no video"):
+        plots.plot_va_timeline(tmp_path / "v.png", [], "")
+
+
+def test_importing_draws_in_no_plotting_library():
+    code = "import sys, avemo_jax.plots; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
