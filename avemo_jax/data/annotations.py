@@ -324,7 +324,7 @@ def _dense_mtl(frames: dict[int, list[float]]) -> dict[str, np.ndarray]:
     """One video's rows by frame number -> dense labels of the tasks it has any of."""
     numbers = np.array(sorted(frames))
     values = np.array([frames[number] for number in numbers])
-    labels = {}
+    labels: dict[str, np.ndarray] = {}
     for task, part in ((VA, slice(0, 2)), (EXPR, slice(2, 3)), (AU, slice(3, None))):
         dense = task.empty_labels(int(numbers[-1]))
         dense[numbers - 1] = _to_labels(values[:, part], task)

@@ -147,7 +147,7 @@ def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:
     path = pathlib.Path(path)
     vectors = read_original_npy(path)
     frames = []
-    shapes = {}
+    shapes: dict[tuple[tuple[int, ...], str], str] = {}
     for key, vector in vectors.items():
         match = _KEY.fullmatch(key)
         if match is None or match[1] not in (None, path.stem) or int(match[2]) < 1:

@@ -192,7 +192,7 @@ class _Interpreter:
 
     def find(self, module: object, name: object) -> None:
         """Push what a name means."""
-        meaning = _GLOBALS.get((module, name))  # type: ignore[call-overload]
+        meaning = _GLOBALS.get((str(module), str(name)))
         if meaning is None:
             self.refuse(f"{module!s:.80}.{name!s:.80}")
         self.stack.append(_Global(meaning))

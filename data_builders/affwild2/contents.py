@@ -175,7 +175,7 @@ class AnnotationContents(Contents):
         self._lengths: dict[str, int] = {}
 
     @functools.cached_property
-    def digest(self) -> str:  # type: ignore[override]
+    def digest(self) -> str:
         """Of all labels and splits."""
         total = hashlib.sha256(json.dumps([FORMAT, self.synthetic]).encode())
         for video in self.videos:

@@ -1,0 +1,164 @@
+"""The command that builds a store from annotation and feature folders."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from avemo_jax.data import annotations, build, feature_files, splits
+from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
+from avemo_jax.tasks import TASKS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build or complete a store; 0, or 1 after an error, which stderr then tells."""
+    args = _parser().parse_args(argv)
+    try:
+        kinds = _kinds(args.kind)
+        records = {
+            record.video: record
+            for record in annotations.read_annotations(args.annotations, mtl=args.mtl)
+        }
+        sources = feature_files.find_feature_sources(args.features, kinds=kinds)
+        for text in args.test_list:
+            _add_test_videos(records, text)
+        report = build.build_store(
+            args.out,
+            records.values(),
+            sources,
+            splits=_given_splits(args.split_dir, records, sources),
+            split_seed=args.split_seed,
+            grouped_dev=not args.ungrouped_dev,
+            overwrite=args.overwrite,
+            show_progress=not args.quiet,
+        )
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print_report(args.out, report)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--annotations", required=True, help="folder of the official task folders"
+    )
+    parser.add_argument(
+        "--features",
+        action="append",
+        default=[],
+        help="folder with one folder per feature set; may be given several times",
+    )
+    parser.add_argument("--out", required=True, help="folder of the store")
+    parser.add_argument(
+        "--split-dir",
+        help="your own lists: train.txt, dev.txt, validation.txt, test.txt, or the "
+        "original's Train.txt, Val.txt, Test.txt; or folders EXPR, AU, VA of such",
+    )
+    parser.add_argument(
+        "--split-seed", type=int, default=0, help="seed of the draw of dev"
+    )
+    parser.add_argument(
+        "--ungrouped-dev",
+        action="store_true",
+        help="draw dev by subject-video, as the original did, not by recording",
+    )
+    parser.add_argument(
+        "--test-list",
+        action="append",
+        default=[],
+        metavar="TASK=FILE",
+        help="names of the challenge's test videos of a task, one a line",
+    )
+    parser.add_argument(
+        "--mtl", action="store_true", help="read the multi-task annotation files"
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="SET=KIND",
+        help="visual or audio, for an extractor that is not known",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what has other content"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def _pair(text: str, flag: str, values: Sequence[str] | None) -> tuple[str, str]:
+    """Both sides of ``A=B``."""
+    left, equals, right = text.partition("=")
+    if not left or not equals or not right or (values and right not in values):
+        raise ValueError(
+            f"{flag} {text!r}; expected NAME=VALUE"
+            + (f" with one of {', '.join(values)}" if values else "")
+            + ": correct the flag"
+        )
+    return left, right
+
+
+def _kinds(texts: Sequence[str]) -> dict[str, Kind]:
+    """Kinds by set, from the flags."""
+    pairs = dict(_pair(text, "--kind", KINDS) for text in texts)
+    return {name: kind for name in pairs for kind in KINDS if kind == pairs[name]}
+
+
+def _add_test_videos(records: dict[str, VideoAnnotations], text: str) -> None:
+    """Put the videos of ``TASK=FILE`` into that task's test split."""
+    task, path = _pair(text, "--test-list", None)
+    if task not in TASKS:
+        raise ValueError(
+            f"--test-list {text!r}: unknown task {task!r}; expected one of "
+            f"{', '.join(TASKS)}: correct the flag"
+        )
+    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
+    for number, line in enumerate(lines, start=1):
+        video = line.strip()
+        if not video:
+            continue
+        record = records.get(video, VideoAnnotations(video, {}, {}))
+        if task in record.splits:
+            raise ValueError(
+                f"{path}, line {number}: video {video!r} is in {task} "
+                f"{record.splits[task]!r} already; expected one without labels: "
+                "remove the line"
+            )
+        records[video] = dataclasses.replace(
+            record, splits={**record.splits, task: "test"}
+        )
+
+
+def _given_splits(
+    split_dir: str | None,
+    records: Mapping[str, VideoAnnotations],
+    sources: Sequence[FeatureSource],
+) -> dict[str, dict[str, str]] | None:
+    """The user's own lists by task, or None."""
+    if split_dir is None:
+        return None
+    folder = pathlib.Path(split_dir)
+    known = set(records).union(*(source.videos for source in sources))
+    own = [task for task in TASKS if (folder / task).is_dir()]
+    if own:
+        return {t: splits.read_split_lists(folder / t, known) for t in own}
+    lists = splits.read_split_lists(folder, known)
+    return {task: lists for task in TASKS}
+
+
+def print_report(out: str, report: Mapping[str, build.Report]) -> None:
+    """A line per config on stdout, and what was missing or dropped under it."""
+    print(f"store {out}")
+    for name, counts in report.items():
+        print(f"  {name}: {counts['videos']} videos, {counts['frames']} frames")
+        for key, value in counts.items():
+            if key in ("videos", "frames") or not value:
+                continue
+            text = str(value)
+            if isinstance(value, list):
+                names = ", ".join(value[:5]) + (", ..." if len(value) > 5 else "")
+                text = f"{len(value)} ({names})"
+            print(f"    {key.replace('_', ' ')}: {text}")
