@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -45,7 +46,8 @@ class Head:
         Returns:
             Nested dicts of float32 arrays; the statistics are {} where there are none.
         """
-        _, params, stats = _split(_module(self.spec, key))
+        module = _module(self.spec, key)
+        params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
     def apply(
@@ -84,7 +86,9 @@ class Head:
         """
         self._check(x)
         mode = Mode(train, mask, key, dropout, update_stats)
-        module = nnx.merge(_graphdef(self.spec), params, stats)
+        # Trees read from files hold NumPy arrays.
+        arrays = jax.tree.map(jnp.asarray, (params, stats))
+        module = nnx.merge(_graphdef(self.spec), *arrays)
         if self.spec.kind == "transformer" and not self.takes_windows:
             mode.mask = None if mask is None else mask[None]
             logits = module(x[None], mode)[0]
@@ -130,12 +134,8 @@ def _module(spec: HeadSpec, key: PRNGKeyArray) -> nnx.Module:
     return VaMlp(spec, rngs=rngs) if spec.task == "VA" else Mlp(spec, rngs=rngs)
 
 
-def _split(module: nnx.Module) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    graphdef, *states = nnx.split(module, nnx.Param, nnx.BatchStat)
-    params, stats = states
-    return graphdef, params, stats
-
-
 @functools.cache
-def _graphdef(spec: HeadSpec) -> nnx.GraphDef:
-    return _split(nnx.eval_shape(lambda: _module(spec, jax.random.key(0))))[0]
+def _graphdef(spec: HeadSpec) -> Any:
+    """The module without its arrays, for ``nnx.merge``."""
+    module = nnx.eval_shape(lambda: _module(spec, jax.random.key(0)))
+    return nnx.split(module, nnx.Param, nnx.BatchStat)[0]

@@ -171,6 +171,55 @@ class BatchNorm(nnx.Module):
         return mean, variance
 
 
+class Branch(nnx.Module):
+    """Linear, BatchNorm, Linear: the end of the Transformer and of each VA branch.
+
+    The layers are called by their positions in the original's ``nn.Sequential``, as its
+    state dicts have them.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        positions: tuple[str, str, str] = ("0", "1", "2"),
+        leaky: bool = False,
+        dropout: bool = True,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        """Build the branch.
+
+        Args:
+            inputs: Columns that come in.
+            hidden: Width between the two Linear layers.
+            outputs: Columns that come out.
+            positions: Of the three layers with parameters.
+            leaky: Whether a LeakyReLU follows the first layer.
+            dropout: Whether the last layer's input is dropped out in training.
+            dtype: Of the arithmetic.
+            rngs: Of the random start.
+        """
+        self.positions, self.leaky, self.dropout = positions, leaky, dropout
+        first, norm, last = positions
+        setattr(self, first, Linear(inputs, hidden, dtype=dtype, rngs=rngs))
+        setattr(self, norm, BatchNorm(hidden, dtype=dtype))
+        setattr(self, last, Linear(hidden, outputs, dtype=dtype, rngs=rngs))
+
+    def __call__(
+        self, x: Float[Array, "*batch inputs"], mode: Mode
+    ) -> Float[Array, "*batch outputs"]:
+        """The outputs, in float32 or better."""
+        first, norm, last = (getattr(self, name) for name in self.positions)
+        x = first(x)
+        if self.leaky:
+            x = jax.nn.leaky_relu(x, LEAKY_SLOPE)
+        x = norm(x, mode)
+        return last(mode.drop(x) if self.dropout else x, last=True)
+
+
 class SelfAttention(nnx.Module):
     """PyTorch's MultiheadAttention of a sequence with itself.
 

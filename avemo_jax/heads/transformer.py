@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from avemo_jax.heads.layers import (
     LEAKY_SLOPE,
-    BatchNorm,
+    Branch,
     LayerNorm,
     Linear,
     Mode,
@@ -76,13 +76,9 @@ class Transformer(nnx.Module):
             self.positions = nnx.Param(POSITION_SCALE * start)
         self.transformer_encoder = Encoder(spec, rngs=rngs)
         if spec.task == "VA":
-            self.vhead = _output(spec, 1, "2", rngs)
-            self.ahead = _output(spec, 1, "2", rngs)
+            self.vhead, self.ahead = _output(spec, 1, rngs), _output(spec, 1, rngs)
         else:
-            # The original has a dropout layer before the last one for EXPR only, which
-            # moves the name of the last one.
-            last = "3" if spec.task == "EXPR" else "2"
-            self.head = _output(spec, spec.num_outputs, last, rngs)
+            self.head = _output(spec, spec.num_outputs, rngs)
 
     def __call__(
         self, x: Float[Array, "sequences frames dim"], mode: Mode
@@ -96,9 +92,8 @@ class Transformer(nnx.Module):
             x = x + jnp.asarray(table, self.dtype)
         x = self.transformer_encoder(x, mode)
         if self.task == "VA":
-            parts = [_run_output(h, "2", x, mode) for h in (self.vhead, self.ahead)]
-            return jnp.concatenate(parts, axis=-1)
-        return _run_output(self.head, "3" if self.task == "EXPR" else "2", x, mode)
+            return jnp.concatenate([self.vhead(x, mode), self.ahead(x, mode)], axis=-1)
+        return self.head(x, mode)
 
 
 def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
@@ -112,20 +107,15 @@ def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def _output(spec: HeadSpec, outputs: int, last: str, rngs: nnx.Rngs) -> nnx.Dict:
-    """Linear, BatchNorm, Linear, under the names of the original."""
-    dtype = jnp.dtype(spec.dtype)
-    return nnx.Dict(
-        {
-            "0": Linear(spec.model_dim, spec.head_dim, dtype=dtype, rngs=rngs),
-            "1": BatchNorm(spec.head_dim, dtype=dtype),
-            last: Linear(spec.head_dim, outputs, dtype=dtype, rngs=rngs),
-        }
+def _output(spec: HeadSpec, outputs: int, rngs: nnx.Rngs) -> Branch:
+    """The last layers; the original drops out for EXPR only, which moves a name."""
+    drops = spec.task == "EXPR"
+    return Branch(
+        spec.model_dim,
+        spec.head_dim,
+        outputs,
+        positions=("0", "1", "3" if drops else "2"),
+        dropout=drops,
+        dtype=jnp.dtype(spec.dtype),
+        rngs=rngs,
     )
-
-
-def _run_output(head: nnx.Dict, last: str, x: Array, mode: Mode) -> Array:
-    hidden = head["1"](head["0"](x), mode)
-    if last == "3":
-        hidden = mode.drop(hidden)
-    return head[last](hidden, last=True)

@@ -1,0 +1,384 @@
+"""The heads against PyTorch's own layers, with random weights.
+
+The reference networks are built here from the description of the original: its layers,
+its names in the state dicts, its order. ``python tests/test_parity_heads.py`` writes
+``tests/golden/heads.npz`` anew, from which ``test_heads.py`` checks the heads where
+there is no PyTorch.
+"""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.heads.layers import BatchNorm, LayerNorm, Linear, Mode, SelfAttention
+
+torch = pytest.importorskip("torch", reason="extra 'parity' is not installed")
+nn = torch.nn
+pytestmark = pytest.mark.parity
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "heads.npz"
+OUTPUTS = {"EXPR": 8, "AU": 12, "VA": 1}
+BATCH = {"attention": "batch", "positions": "none"}
+SMALL = {"mlp_dim": 8, "feat_dim": 12, "model_dim": 8, "ffn_dim": 6, "head_dim": 4}
+SPECS = {
+    "expr_mlp": HeadSpec("EXPR", "mlp", (7, 4)),
+    "au_mlp": HeadSpec("AU", "mlp", (7, 4), audio_flag=True),
+    "va_mlp_affine": HeadSpec("VA", "mlp", (7, 4)),
+    "va_mlp_shared": HeadSpec("VA", "mlp", (7, 4), va_form="shared"),
+    "expr_transformer": HeadSpec("EXPR", "transformer", (7, 4), **BATCH),
+    "au_transformer": HeadSpec("AU", "transformer", (7, 4), **BATCH),
+    "va_transformer": HeadSpec("VA", "transformer", (7, 4), **BATCH),
+}
+
+
+class TorchMlp(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.fc1 = nn.Linear(spec.input_dim, spec.mlp_dim)
+        self.fc2 = nn.Linear(spec.mlp_dim, OUTPUTS[spec.task])
+
+    def forward(self, x):
+        return self.fc2(torch.relu(self.fc1(x)))
+
+
+class TorchVaMlp(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        dim, hidden = spec.input_dim, spec.mlp_dim
+        self.shared = spec.va_form == "shared"
+        affine = [nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, 1)]
+        self.ahead = nn.Sequential(*affine)
+        if self.shared:
+            self.feat_fc = nn.Conv1d(dim, spec.feat_dim, 1)
+            self.vhead = nn.Sequential(
+                nn.Linear(spec.feat_dim, hidden),
+                nn.LeakyReLU(0.1),
+                nn.BatchNorm1d(hidden),
+                nn.Linear(hidden, 1),
+            )
+        else:
+            self.vhead = nn.Sequential(
+                nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, 1)
+            )
+
+    def forward(self, x):
+        wide = self.feat_fc(x[..., None])[..., 0] if self.shared else x
+        return torch.cat([self.vhead(wide), self.ahead(x)], dim=-1)
+
+
+class TorchTransformer(nn.Module):
+    """``x`` is (sequences, frames, dim); ``mask`` True where a frame is there."""
+
+    def __init__(self, spec):
+        super().__init__()
+        dim = spec.model_dim
+        self.feat_fc = nn.Conv1d(spec.input_dim, spec.feat_dim, 1)
+        self.conv1 = nn.Conv1d(spec.feat_dim, dim, 1)
+        layer = nn.TransformerEncoderLayer(
+            dim, spec.num_heads, spec.ffn_dim, dropout=0.3, batch_first=True
+        )
+        self.transformer_encoder = nn.TransformerEncoder(
+            layer, spec.num_layers, enable_nested_tensor=False
+        )
+        if spec.positions == "learned":
+            self.positions = nn.Parameter(torch.zeros(spec.window, dim))
+        if spec.task == "VA":
+            self.vhead, self.ahead = self._out(spec), self._out(spec)
+        else:
+            self.head = self._out(spec)
+
+    @staticmethod
+    def _out(spec):
+        drop = [nn.Dropout(0.3)] if spec.task == "EXPR" else []
+        return nn.Sequential(
+            nn.Linear(spec.model_dim, spec.head_dim),
+            nn.BatchNorm1d(spec.head_dim),
+            *drop,
+            nn.Linear(spec.head_dim, OUTPUTS[spec.task]),
+        )
+
+    def forward(self, x, mask=None):
+        """Logits of the frames that are there, one after the other."""
+        wide = nn.functional.leaky_relu(self.feat_fc(x.transpose(1, 2)), 0.1)
+        x = self.conv1(wide).transpose(1, 2)
+        if hasattr(self, "positions"):
+            x = x + self.positions[: x.shape[1]]
+        x = self.transformer_encoder(
+            x, src_key_padding_mask=None if mask is None else ~mask
+        )
+        x = x.flatten(0, 1) if mask is None else x[mask]
+        if hasattr(self, "vhead"):
+            return torch.cat([self.vhead(x), self.ahead(x)], dim=-1)
+        return self.head(x)
+
+
+def reference(spec, seed=0, dtype=torch.float64):
+    """PyTorch's network with random weights, norms and running statistics too."""
+    torch.manual_seed(seed)
+    if spec.kind == "transformer":
+        network = TorchTransformer(spec)
+    else:
+        network = TorchVaMlp(spec) if spec.task == "VA" else TorchMlp(spec)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2.0)
+            elif name.endswith("running_mean") or value.ndim == 1:
+                value.normal_(0.3, 0.5)
+            elif value.ndim:
+                value.mul_(1.5) if name != "positions" else value.normal_(0, 0.5)
+    return network.to(dtype).eval()
+
+
+def ours(network):
+    """The network's parameters and statistics as our head takes them."""
+    trees = ({}, {})
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        array = value.detach().numpy().copy()
+        array = array[..., 0] if array.ndim == 3 else array
+        trees["running_" in name][tuple(name.split("."))] = array
+    return unflatten_dict(trees[0]), unflatten_dict(trees[1])
+
+
+def run_reference(spec, network, x, mask=None):
+    x = torch.as_tensor(np.asarray(x))
+    if spec.kind == "mlp":
+        return network(x)
+    return network(x if x.ndim == 3 else x[None], mask)
+
+
+def with_dtype(spec, dtype):
+    return HeadSpec.from_dict({**spec.to_dict(), "dtype": dtype})
+
+
+def jitted(spec, train=False):
+    """The head's ``apply`` compiled, of (params, stats, x, mask)."""
+
+    def run(params, stats, x, mask=None):
+        return build_head(spec).apply(params, stats, x, mask=mask, train=train)
+
+    return jax.jit(run)
+
+
+def without_dropout(network, train):
+    """In train or eval mode, dropout off: it draws other bits and has its own test."""
+    network.train(train)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+
+
+def frames(spec, num=9, seed=1, dtype=np.float64):
+    shape = (num, spec.input_dim)
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_head_equals_torch_in_float64(name):
+    spec = with_dtype(SPECS[name], "float64")
+    network, x = reference(spec), frames(spec)
+    expected = run_reference(spec, network, x).detach().numpy()
+    with jax.enable_x64(True):
+        got, _ = build_head(spec).apply(
+            *ours(network), jax.numpy.asarray(x), train=False
+        )
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_head_equals_torch_in_float32(name):
+    spec = SPECS[name]
+    spec = HeadSpec.from_dict({**spec.to_dict(), "dims": (1408, 768)})
+    network = reference(spec, dtype=torch.float32)
+    x = frames(spec, num=32, dtype=np.float32)
+    expected = run_reference(spec, network, x).detach().numpy()
+    got, _ = jitted(spec)(*ours(network), x)
+    np.testing.assert_allclose(got, expected, atol=2e-5 * expected.std(), rtol=2e-5)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", SPECS)
+def test_gradients_and_statistics_equal_torch(name, train):
+    spec = with_dtype(golden_specs()[name], "float64")
+    network, x = reference(spec), frames(spec)
+    params, stats = ours(network)
+    without_dropout(network, train)
+    logits = run_reference(spec, network, x)
+    direction = np.random.default_rng(2).normal(size=logits.shape)
+    (logits * torch.as_tensor(direction)).sum().backward()
+    with jax.enable_x64(True):
+
+        def loss(params):
+            out, new = jitted(spec, train)(params, stats, x)
+            return (out * direction).sum(), (out, new)
+
+        gradients, (got, new) = jax.jit(jax.grad(loss, has_aux=True))(params)
+        np.testing.assert_allclose(got, logits.detach(), rtol=1e-9, atol=1e-10)
+        largest = max(abs(g).max() for g in jax.tree.leaves(gradients))
+        compared = 0
+        for names, gradient in flatten_dict(gradients).items():
+            parameter = network.get_parameter(".".join(names))
+            np.testing.assert_allclose(
+                gradient,
+                parameter.grad.reshape(gradient.shape),
+                rtol=1e-9,
+                atol=1e-11 * largest,
+                err_msg=".".join(names),
+            )
+            compared += 1
+        assert compared == len(list(network.parameters()))
+        for names, stat in flatten_dict(new).items():
+            expected = network.get_buffer(".".join(names))
+            np.testing.assert_allclose(stat, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("task", ["EXPR", "AU", "VA"])
+def test_windows_with_masked_frames_equal_torch(task, train):
+    spec = golden_specs()[f"{task.lower()}_transformer"]
+    windows = {"attention": "window", "positions": "learned", "window": 10}
+    spec = with_dtype(HeadSpec.from_dict({**spec.to_dict(), **windows}), "float64")
+    network = reference(spec)
+    without_dropout(network, train)
+    params, stats = ours(network)
+    x = np.random.default_rng(1).normal(size=(3, 8, spec.input_dim))
+    mask = np.random.default_rng(2).random((3, 8)) < 0.7
+    expected = run_reference(spec, network, x, torch.as_tensor(mask)).detach()
+    with jax.enable_x64(True):
+        got, new = jitted(spec, train)(params, stats, x, mask)
+        np.testing.assert_allclose(
+            np.asarray(got)[mask], expected, rtol=1e-9, atol=1e-10
+        )
+        for names, stat in flatten_dict(new).items():
+            buffer = network.get_buffer(".".join(names))
+            np.testing.assert_allclose(stat, buffer, rtol=1e-9)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_names_are_those_of_the_state_dict(spec):
+    params, stats = build_head(spec).init(jax.random.key(0))
+    got = {".".join(k): v.shape for k, v in flatten_dict({**params}).items()}
+    got |= {".".join(k): v.shape for k, v in flatten_dict(stats).items()}
+    expected = {
+        name: tuple(value.shape[:2])
+        for name, value in reference(spec).state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert got == expected
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_start_is_distributed_as_torchs(spec):
+    """The largest value of each parameter, a uniform one's bound, within 2 %."""
+    spec = HeadSpec.from_dict({**spec.to_dict(), "dims": (300,), "audio_flag": False})
+    torch.manual_seed(0)
+    network = type(reference(spec))(spec)
+    params, _ = build_head(spec).init(jax.random.key(0))
+    for names, value in flatten_dict(params).items():
+        expected = network.get_parameter(".".join(names)).detach().numpy()
+        if value.size < 1000:
+            assert np.all(value == 0) == bool((expected == 0).all()), names
+            assert np.all(value == 1) == bool((expected == 1).all()), names
+        else:
+            ratio = float(abs(value).max() / abs(expected).max())
+            assert ratio == pytest.approx(1, abs=0.02), names
+            ratio = float(value.std() / expected.std())
+            assert ratio == pytest.approx(1, abs=0.05), names
+
+
+def block_output(block, layer, *inputs):
+    """What our layer gives with the values of the PyTorch layer of the same names."""
+    for name, value in layer.state_dict().items():
+        if name == "num_batches_tracked":
+            continue
+        target = block
+        for part in name.split("."):
+            target = getattr(target, part)
+        target.set_value(jax.numpy.asarray(value.numpy()))
+    return block(*inputs)
+
+
+def test_blocks_equal_torch_in_float64():
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).normal(size=(3, 5, 8)) * 2 + 1
+    given, dtype = torch.as_tensor(x), np.dtype("float64")
+    linear, norm = nn.Linear(8, 6).double(), nn.LayerNorm(8).double()
+    batch_norm = nn.BatchNorm1d(8).double()
+    attention = nn.MultiheadAttention(8, 2, batch_first=True).double()
+    with torch.no_grad():
+        for parameter in (*norm.parameters(), *batch_norm.parameters()):
+            parameter.normal_()
+        attention.in_proj_bias.normal_()
+        attention.out_proj.bias.normal_()
+    with jax.enable_x64(True), torch.no_grad():
+        rngs, value = nnx.Rngs(params=0), jax.numpy.asarray(x)
+        got = block_output(Linear(8, 6, dtype=dtype, rngs=rngs), linear, value)
+        np.testing.assert_allclose(got, linear(given), rtol=1e-9)
+        got = block_output(LayerNorm(8, dtype=dtype), norm, value)
+        np.testing.assert_allclose(got, norm(given), rtol=1e-9)
+        block = SelfAttention(8, 2, dtype=dtype, rngs=rngs)
+        got = block_output(block, attention, value, Mode(train=False))
+        np.testing.assert_allclose(got, attention(given, given, given)[0], rtol=1e-9)
+        block = BatchNorm(8, dtype=dtype)
+        got = block_output(block, batch_norm, value, Mode(train=True))
+        expected = batch_norm(given.flatten(0, 1)).reshape(x.shape)
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
+        for stat in ("running_mean", "running_var"):
+            expected = getattr(batch_norm, stat)
+            np.testing.assert_allclose(getattr(block, stat)[...], expected, rtol=1e-9)
+
+
+def golden_specs():
+    """Small heads of every kind, so that the file stays small."""
+    return {
+        name: HeadSpec.from_dict({**spec.to_dict(), **SMALL, "num_layers": 2})
+        for name, spec in SPECS.items()
+    }
+
+
+def write_golden(path):
+    """Specs, weights, inputs and PyTorch's logits of small heads, in one ``.npz``.
+
+    Keys are ``NAME/spec`` (JSON text), ``NAME/x``, ``NAME/logits`` and
+    ``NAME/params/...``, ``NAME/stats/...`` with the names of the parameters.
+    """
+    arrays = {}
+    for name, spec in golden_specs().items():
+        network = reference(spec, seed=3, dtype=torch.float32)
+        x = frames(spec, num=6, seed=4, dtype=np.float32)
+        params, stats = ours(network)
+        arrays[f"{name}/spec"] = np.array(json.dumps(spec.to_dict()))
+        arrays[f"{name}/x"] = x
+        logits = run_reference(spec, network.double(), x.astype(np.float64))
+        arrays[f"{name}/logits"] = logits.detach().numpy()
+        for kind, tree in (("params", params), ("stats", stats)):
+            for names, value in flatten_dict(tree).items():
+                arrays["/".join((name, kind, *names))] = value
+    np.savez_compressed(path, **arrays)
+
+
+def test_golden_file_is_what_torch_gives(tmp_path):
+    write_golden(tmp_path / "heads.npz")
+    with np.load(tmp_path / "heads.npz") as new, np.load(GOLDEN) as kept:
+        assert set(new.files) == set(kept.files)
+        for name in new.files:
+            if name.endswith("/spec"):
+                assert str(new[name]) == str(kept[name])
+            else:
+                np.testing.assert_allclose(new[name], kept[name], rtol=1e-6, atol=1e-7)
+    assert GOLDEN.stat().st_size < 100_000
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    write_golden(GOLDEN)
