@@ -84,49 +84,22 @@ def write_predictions(
             f"expected {num_frames} frames and {task.num_outputs} outputs; fill and "
             "smooth the scores of this table first"
         )
-    limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
-    has_crop = np.zeros(num_frames, bool)
-    has_crop[table.dense_index] = True
-    frame = np.arange(num_frames) - np.repeat(
-        table.dense_offsets[:-1], table.num_frames
-    )
-    names = pa.array(table.videos, pa.string())
-    video = np.repeat(np.arange(len(table.videos)), table.num_frames)
-    filled = np.asarray(plan.filled)
     schema = pa.schema(list(column_types(task, labels=labels).items()))
-
-    def chunk(rows: slice) -> pa.RecordBatch:
-        columns: list[pa.Array] = [
-            names.take(pa.array(video[rows])),
-            pa.array((frame[rows] + 1).astype(np.int32)),
-            pa.array(has_crop[rows].astype(np.int8)),
-            pa.array(filled[rows].astype(np.int8)),
-        ]
-        columns += _score_columns(task, scores[rows], limits)
-        if labels:
-            columns += _label_columns(task, table.dense_labels[rows])
-        return pa.record_batch(columns, schema=schema)
-
-    def chunks() -> Iterator[pa.RecordBatch]:
-        for start in range(0, num_frames, _CHUNK_ROWS):
-            yield chunk(slice(start, start + _CHUNK_ROWS))
-
+    limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
     quoted = any(set(name) & set(',"\r\n') for name in table.videos)
+    style = "needed" if quoted else "none"
 
     def write_csv(target: str) -> None:
-        style = "needed" if quoted else "none"
+        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
         with open(target, "wb") as file:
             file.write((",".join(schema.names) + "\n").encode())
-            options = pyarrow.csv.WriteOptions(
-                include_header=False, quoting_style=style
-            )
             with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-                for batch in chunks():
+                for batch in _chunks(schema, task, table, plan, scores, limits):
                     writer.write_batch(batch)
 
     def write_parquet(target: str) -> None:
         with pyarrow.parquet.ParquetWriter(target, schema) as writer:
-            for batch in chunks():
+            for batch in _chunks(schema, task, table, plan, scores, limits):
                 writer.write_batch(batch)
 
     _replace(path, write_csv)
@@ -162,6 +135,38 @@ def read_predictions(path: str | pathlib.Path) -> pa.Table:
             f"{path}: {error}; expected a predictions file as this package writes it; "
             "write it anew with --mode=evaluate"
         ) from error
+
+
+def _chunks(
+    schema: pa.Schema,
+    task: Task,
+    table: FrameTable,
+    plan: FillPlan,
+    scores: Float[np.ndarray, "frames outputs"],
+    limits: Float[np.ndarray, " outputs"],
+) -> Iterator[pa.RecordBatch]:
+    """The rows, some at a time; with labels where the schema has them."""
+    num_frames = len(scores)
+    has_crop = np.zeros(num_frames, bool)
+    has_crop[table.dense_index] = True
+    begin = np.repeat(table.dense_offsets[:-1], table.num_frames)
+    names = pa.array(table.videos, pa.string())
+    video = np.repeat(np.arange(len(table.videos)), table.num_frames)
+    filled = np.asarray(plan.filled)
+    labels = any(name.startswith("label_") for name in schema.names)
+    for start in range(0, num_frames, _CHUNK_ROWS):
+        rows = slice(start, min(start + _CHUNK_ROWS, num_frames))
+        number = np.arange(rows.start, rows.stop) - begin[rows] + 1
+        columns: list[pa.Array] = [
+            names.take(pa.array(video[rows])),
+            pa.array(number.astype(np.int32)),
+            pa.array(has_crop[rows].astype(np.int8)),
+            pa.array(filled[rows].astype(np.int8)),
+        ]
+        columns += _score_columns(task, scores[rows], limits)
+        if labels:
+            columns += _label_columns(task, table.dense_labels[rows])
+        yield pa.record_batch(columns, schema=schema)
 
 
 def _types_of(path: pathlib.Path, found: list[str]) -> dict[str, pa.DataType]:
