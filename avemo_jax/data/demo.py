@@ -1,0 +1,150 @@
+"""The demo corpus (synthetic): a small made-up Aff-Wild2, so that all runs at once.
+
+Provenance: nothing in it was recorded. numpy draws 96 "videos" with labels of all
+three tasks and features under the names and in the sizes of the real extractors, from
+the seed and the numbers in `demo_parameters.py`. No score on it says anything of
+real faces; whatever is made from it says "demo corpus (synthetic)".
+
+It is made to show, in seconds, what matters on real data:
+
+- Expressions switch like a Markov chain and last 100-600 frames; one frame shows them
+  badly, by noise that is partly slow: wide smoothing helps. Action units come and go
+  within some 20 frames: narrow smoothing helps, wide hurts. Valence and arousal drift.
+- The voice tells of arousal, of speech and of classes that look alike.
+- Some things only time tells: look-alikes differ in that one is held and the other
+  moves; small movements quicken with arousal; a half-tight muscle on its way up counts,
+  on its way down it does not. A head over time can beat one that sees single frames.
+- Subjects differ, and none is on both sides of a split. Classes are rare as in
+  Aff-Wild2 (milder). Crops, labels and sound are missing here and there.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import platformdirs
+from absl import logging
+
+from avemo_jax.data.build import build_store
+from avemo_jax.data.demo_corpus import DemoCorpus, demo_plan
+from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
+from avemo_jax.data.sources import VideoAnnotations, VideoFeatures
+
+DEMO_TITLE = "demo corpus (synthetic)"
+# Counts up when the program, not only a parameter, changes what is written.
+DEMO_VERSION = 1
+_MANIFEST = "demo_files.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoRecord:
+    """One subject-video, whole.
+
+    Attributes:
+        annotations: Its labels and official splits.
+        features: By the sets' full names; no audio sets where there is no sound.
+    """
+
+    annotations: VideoAnnotations
+    features: dict[str, VideoFeatures]
+
+
+def generate(p: Parameters = PARAMETERS) -> Iterator[DemoRecord]:
+    """The videos one after the other, in the order of their names."""
+    corpus = DemoCorpus(p)
+    sources = corpus.sources(demo_fingerprint(p))
+    for name in corpus.videos:
+        features = {s.name: s.read(name) for s in sources if name in s.videos}
+        yield DemoRecord(corpus.annotations(name), features)
+
+
+def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
+    """16 hex digits of everything that the corpus depends on."""
+    content = {
+        "version": DEMO_VERSION,
+        "parameters": dataclasses.asdict(p),
+        "plan": [dataclasses.asdict(video) for video in demo_plan(p)],
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
+    """A directory for `open_store` with the demo corpus, written once.
+
+    It is written beside its place and renamed, so that no half corpus is ever seen; of
+    several processes that write at once, one wins and the others discard theirs. What
+    stands is taken if all its files are there in their sizes (the records have check
+    sums of their own), else written anew.
+
+    Args:
+        cache_dir: Where it is kept, in a folder of its own. None: the environment
+            variable ``AVEMO_CACHE``, or else the user's cache directory.
+
+    Raises:
+        OSError: If the cache directory cannot be written to.
+    """
+    if cache_dir is None:
+        default = platformdirs.user_cache_dir("avemo_jax")
+        cache_dir = pathlib.Path(os.environ.get("AVEMO_CACHE") or default)
+    place = cache_dir.expanduser() / f"demo-v{DEMO_VERSION}-{demo_fingerprint()}"
+    if _is_whole(place):
+        return place
+    cache_dir.expanduser().mkdir(parents=True, exist_ok=True)
+    logging.info("writing the %s to %s; this happens once", DEMO_TITLE, place)
+    with tempfile.TemporaryDirectory(
+        prefix=".demo-", dir=place.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        ours = pathlib.Path(scratch) / "new"
+        corpus = DemoCorpus()
+        build_store(
+            ours,
+            [corpus.annotations(name) for name in corpus.videos],
+            corpus.sources(demo_fingerprint()),
+            synthetic=True,
+            show_progress=False,
+        )
+        (ours / _MANIFEST).write_text(json.dumps(_sizes(ours), indent=1) + "\n")
+        _put_in_place(ours, place, pathlib.Path(scratch) / "damaged")
+    return place
+
+
+def _sizes(folder: pathlib.Path) -> dict[str, int]:
+    """Bytes of each file below ``folder``, the manifest's own aside."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {
+        str(p.relative_to(folder).as_posix()): p.stat().st_size
+        for p in files
+        if p.name != _MANIFEST
+    }
+
+
+def _is_whole(place: pathlib.Path) -> bool:
+    """Whether all files stand as they were written, by name and size."""
+    manifest = place / _MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        expected = json.loads(manifest.read_text())
+    except ValueError:
+        return False  # cut off: written anew
+    found = _sizes(place)
+    return all(found.get(name) == size for name, size in expected.items())
+
+
+def _put_in_place(ours: pathlib.Path, place: pathlib.Path, aside: pathlib.Path) -> None:
+    """``place`` holds a whole corpus afterwards: ours, or that of a faster process."""
+    if place.exists() and not _is_whole(place):
+        logging.warning("%s is damaged; it is written anew", place)
+        place.rename(aside)
+    try:
+        ours.rename(place)
+    except OSError:
+        if not _is_whole(place):
+            raise
+        shutil.rmtree(ours)
