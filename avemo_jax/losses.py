@@ -166,7 +166,7 @@ def make_loss(task_name: str, **options: Any) -> LossFunction:
             f"unknown options {unknown} of the {task.name} loss; expected any of "
             f"{', '.join(known[task.name])}; correct config.loss"
         )
-    _check_options(options)
+    options = _checked_options(options)
     if task.name == "VA":
         return functools.partial(_unweighted_va_loss, **options)
     return functools.partial(expr_loss if task.name == "EXPR" else au_loss, **options)
@@ -244,7 +244,11 @@ def class_weights(
 
 
 def _unweighted_va_loss(
-    logits: Array, labels: Array, mask: Array | None, weights: None, **options: Any
+    logits: Array,
+    labels: Array,
+    mask: Array | None,
+    weights: Array | None,
+    **options: Any,
 ) -> Float[Array, ""]:
     if weights is not None:
         raise ValueError(
@@ -254,18 +258,26 @@ def _unweighted_va_loss(
     return va_loss(logits, labels, mask, **options)
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options in the types that the losses take."""
+    checked = dict(options)
     for name, low, high in (
         ("focal_gamma", 0.0, np.inf),
         ("label_smoothing", 0.0, 1.0),
+        ("logit_adjustment", 0.0, np.inf),
         ("ddof", 0, 1),
     ):
-        value = options.get(name, 0)
-        if not low <= value <= high:
+        if name not in options:
+            continue
+        if not low <= options[name] <= high:
             raise ValueError(
-                f"{name} is {value}; expected a value in [{low}, {high}]; correct "
-                f"config.loss.{name}"
+                f"{name} is {options[name]}; expected a value in [{low}, {high}]; "
+                f"correct config.loss.{name}"
             )
+        checked[name] = int(options[name]) if name == "ddof" else float(options[name])
+    if options.get("log_prior") is not None:
+        checked["log_prior"] = jnp.asarray(options["log_prior"])
+    return checked
 
 
 def _counted(values: Array, mask: Array | None) -> Array:
