@@ -108,7 +108,7 @@ WRONG = [
 def test_error_names_file_and_line(tmp_path, task, rows, line, what):
     path = tmp_path / "video1.txt"
     write(path, task.header, rows)
-    with pytest.raises(ValueError, match="video1.txt, line") as error:
+    with pytest.raises(ValueError, match=r"video1\.txt, line") as error:
         read_label_file(path, task)
     assert f"line {line}:" in str(error.value)
     assert what in str(error.value)
@@ -138,7 +138,7 @@ def test_error_names_the_first_wrong_line(tmp_path, before, after, wrong):
 def test_empty_or_wrong_header(tmp_path, content, what):
     path = tmp_path / "v.txt"
     path.write_bytes(content.encode())
-    with pytest.raises(ValueError, match="v.txt") as error:
+    with pytest.raises(ValueError, match=r"v\.txt") as error:
         read_label_file(path, EXPR)
     assert what in str(error.value)
 
@@ -170,7 +170,7 @@ def test_tree_errors(tmp_path):
     with pytest.raises(ValueError, match="no annotations in"):
         read_annotations(tmp_path / "nowhere")
     make_tree(tmp_path)
-    with pytest.raises(ValueError, match="no annotations in .*AU_Detection_Challenge"):
+    with pytest.raises(ValueError, match=r"no annotations in .*AU_Detection_Challenge"):
         read_annotations(tmp_path, tasks=["AU"])
     with pytest.raises(ValueError, match="give the folder above"):
         read_annotations(tmp_path / VA.folders[0])
@@ -245,7 +245,7 @@ def test_mtl_file(tmp_path, header):
 def test_mtl_error_names_the_line(tmp_path, row, what):
     first = f"video0/00007.jpg,0,0,0,{ZEROS}"
     write(tmp_path / "val.txt", MTL_HEADERS[1], [first, row])
-    with pytest.raises(ValueError, match="val.txt, line 3") as error:
+    with pytest.raises(ValueError, match=r"val\.txt, line 3") as error:
         read_mtl_file(tmp_path / "val.txt")
     assert what in str(error.value)
 

@@ -102,7 +102,7 @@ def read_feature_file(
     """
     path = pathlib.Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.get("meta", "null")))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
