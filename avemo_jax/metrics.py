@@ -269,9 +269,10 @@ def task_metrics(
         half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
         chosen = half if thresholds is None else thresholds
         f1 = _threshold_f1(arrays, jnp.stack([chosen, half]), chunk_frames)
+        means = f1.mean(axis=1)
         return {
-            "f1_mean": f1[0].mean(),
-            "f1_mean_at_0.5": f1[1].mean(),
+            "f1_mean": means[0],
+            "f1_mean_at_0.5": means[1],
             "f1_per_unit": f1[0],
             "thresholds": chosen,
         }
