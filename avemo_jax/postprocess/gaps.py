@@ -53,19 +53,18 @@ def fill_plan(
 ) -> FillPlan:
     """How the dense frames of all videos are filled from the rows at hand.
 
-    Before a video's first sample its scores are held, after the last one likewise, up
-    to ``num_frames``; between two samples they are interpolated by frame number.
+    Before a video's first sample and after its last one scores are held; between two
+    samples they are interpolated by frame number.
 
     Args:
         frame: 1-based frame numbers, ascending within a video.
         row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
         num_frames: Length of each video, at least its last row's frame number.
         faithful: As the original system: the two weights of the interpolation are
-            swapped, and a sequence ends at its last sample, so that windows are cut
-            there. The frames after it, which the original does not score, form a
-            sequence of their own and hold the last sample's scores.
-        samples: Rows to be used; the original used those with a valid label only.
-            None: all of them.
+            swapped, and windows are cut at a sequence's last sample. The frames after
+            it, which the original does not score, hold its scores as a sequence of
+            their own.
+        samples: Rows to use; the original's have a valid label. None: all.
 
     Raises:
         ValueError: If frame numbers do not ascend from 1 to ``num_frames``, or the
@@ -74,44 +73,33 @@ def fill_plan(
     _check(frame, row_offsets, num_frames)
     rows = np.arange(len(frame)) if samples is None else np.flatnonzero(samples)
     dense_offsets = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
-    total = int(dense_offsets[-1])
-    if total > np.iinfo(np.int32).max:
-        raise ValueError(
-            f"{total} frames in one plan; expected at most 2^31 - 1; split the videos"
-        )
     video_of_row = np.repeat(np.arange(len(num_frames)), np.diff(row_offsets))
     # where the samples lie among the dense frames, ascending over all videos
     position = dense_offsets[video_of_row[rows]] + frame[rows] - 1
     # the samples of video i are rows[first[i] : first[i + 1]]
     first = np.searchsorted(rows, row_offsets)
     video = np.repeat(np.arange(len(num_frames)), num_frames)
+    index = np.arange(dense_offsets[-1])
+    lo, hi = dense_offsets[:-1][video], dense_offsets[1:][video]
     has_rows = (np.diff(first) > 0)[video]
-    index = np.arange(total)
-    begin, end = first[:-1][video], first[1:][video] - 1
+    if len(rows) == 0:  # so that the look-ups below find something
+        rows, position = np.zeros(1, np.int64), np.full(1, -1)
     # the last sample at or before the frame, the first at or after it, in its video
+    begin, end = first[:-1][video], np.maximum(first[1:][video] - 1, 0)
     before = np.clip(np.searchsorted(position, index, side="right") - 1, begin, end)
     after = np.clip(np.searchsorted(position, index, side="left"), begin, end)
-    before, after = (np.where(has_rows, each, 0) for each in (before, after))
-    lo, hi = dense_offsets[:-1][video], dense_offsets[1:][video]
-    if len(rows) == 0:
-        zeros = np.zeros(total, np.int64)
-        prev_row, next_row, weight = zeros, zeros, zeros.astype(np.float32)
-        filled = np.ones(total, bool)
-    else:
-        filled = np.ones(total, bool)
-        filled[position] = False
-        gap = position[after] - position[before]
-        weight = np.where(gap > 0, (index - position[before]) / np.maximum(gap, 1), 0.0)
-        prev_row, next_row = rows[before], rows[after]
-        if faithful:
-            weight = np.where(gap > 0, 1.0 - weight, 0.0)
-            stop = np.where(has_rows, position[end] + 1, hi)
-            lo, hi = np.where(index >= stop, stop, lo), np.where(index < stop, stop, hi)
+    before, after = np.where(has_rows, before, 0), np.where(has_rows, after, 0)
+    gap = position[after] - position[before]
+    weight = np.where(gap > 0, (index - position[before]) / np.maximum(gap, 1), 0.0)
+    if faithful:
+        weight = np.where(gap > 0, 1.0 - weight, 0.0)
+        stop = np.where(has_rows, position[end] + 1, hi)
+        lo, hi = np.where(index >= stop, stop, lo), np.where(index < stop, stop, hi)
     return FillPlan(
-        prev_row=prev_row.astype(np.int32),
-        next_row=next_row.astype(np.int32),
+        prev_row=rows[before].astype(np.int32),
+        next_row=rows[after].astype(np.int32),
         weight=weight.astype(np.float32),
-        filled=filled,
+        filled=~np.isin(index, position),
         lo=lo.astype(np.int32),
         hi=hi.astype(np.int32),
         has_rows=has_rows,
@@ -149,6 +137,11 @@ def _check(
     num_frames: Int[np.ndarray, " videos"],
 ) -> None:
     """Raise ValueError unless rows, offsets and lengths fit each other."""
+    total = int(num_frames.sum(dtype=np.int64))
+    if total > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{total} frames in one plan; expected at most 2^31 - 1; split the videos"
+        )
     counts = np.diff(row_offsets)
     if row_offsets[0] != 0 or row_offsets[-1] != len(frame) or (counts < 0).any():
         raise ValueError(

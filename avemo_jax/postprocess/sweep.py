@@ -78,11 +78,11 @@ def score_settings(
         thresholds: AU only: of each unit, chosen elsewhere, for any of the settings.
 
     Returns:
-        By setting, then by set of frames: ``with_crop`` (valid label and a sample of
-        the plan) and ``all_labelled`` (valid label), then by the name of the score.
-        For AU these two are at the thresholds best for this very setting, member and
-        ``with_crop`` frames (beside ``f1_mean_at_0.5``); where ``thresholds`` has the
-        setting, ``with_crop_given`` and ``all_labelled_given`` are at those.
+        By setting, set of frames and name: ``with_crop`` (valid label, a sample of the
+        plan) and ``all_labelled`` (valid label). For AU these are at the thresholds
+        best for this setting, member and its ``with_crop`` frames; where
+        ``thresholds`` has the setting, both are there again, at those, with the ending
+        ``_given``.
 
     Raises:
         ValueError: If thresholds are given for a task other than AU, or as ``smooth``.
@@ -99,26 +99,22 @@ def score_settings(
     }
     device_plan = jax.tree.map(jnp.asarray, plan)
     device_labels = jnp.asarray(labels)
-    parts: dict[Setting, dict[str, list[dict[str, Any]]]] = {s: {} for s in settings}
-    for member, rows in enumerate(scores):
+    members = []
+    for i, rows in enumerate(scores):
         dense = _fill(jnp.asarray(rows), device_plan, neutral_score(task))
         smoothed = smooth_all(dense, plan.lo, plan.hi, settings)
+        member = {}
         for setting, frames in zip(settings, smoothed, strict=True):
-            limits: dict[str, Array | None] = {"": None}
-            if task.name == "AU":
-                limits[""] = best_thresholds(frames, device_labels, masks["with_crop"])
-            if thresholds is not None and setting in thresholds:
-                limits["_given"] = jnp.asarray(thresholds[setting][member], jnp.float32)
-            for ending, limit in limits.items():
-                for name, mask in masks.items():
-                    one = task_metrics(task.name, frames, device_labels, mask, limit)
-                    parts[setting].setdefault(name + ending, []).append(one)
-        for by_frames in parts.values():  # waits, so that the frames can be freed
-            for members in by_frames.values():
-                members[-1] = jax.device_get(members[-1])
+            given = None if thresholds is None else thresholds.get(setting)
+            limits = None if given is None else jnp.asarray(given[i], jnp.float32)
+            member[setting] = _metrics(task, frames, device_labels, masks, limits)
+        members.append(jax.device_get(member))  # waits; the frames can be freed
     return {
-        setting: {name: _stack(members) for name, members in by_frames.items()}
-        for setting, by_frames in parts.items()
+        setting: {
+            name: _stack([member[setting][name] for member in members])
+            for name in members[0][setting]
+        }
+        for setting in settings
     }
 
 
@@ -201,6 +197,26 @@ def thresholds_of(
     if not all("thresholds" in scores[frames] for scores in results.values()):
         return None
     return {setting: s[frames]["thresholds"] for setting, s in results.items()}
+
+
+def _metrics(
+    task: Task,
+    frames: Float[Array, "frames outputs"],
+    labels: Shaped[Array, "frames ..."],
+    masks: Mapping[str, Array],
+    given: Float[Array, " outputs"] | None,
+) -> dict[str, dict[str, Array]]:
+    """One member's scores at one setting: by set of frames, then by name."""
+    best = None
+    if task.name == "AU":
+        best = best_thresholds(frames, labels, masks["with_crop"])
+    out = {}
+    for name, mask in masks.items():
+        out[name] = task_metrics(task.name, frames, labels, mask, best)
+        if given is not None:
+            at_given = task_metrics(task.name, frames, labels, mask, given)
+            out[f"{name}_given"] = at_given
+    return out
 
 
 @jax.jit
