@@ -53,17 +53,16 @@ def fill_plan(
 ) -> FillPlan:
     """How the dense frames of all videos are filled from the rows at hand.
 
-    Before a video's first sample and after its last one scores are held; between two
-    samples they are interpolated by frame number.
+    Scores are held before a video's first sample and after its last one, and
+    interpolated by frame number between two.
 
     Args:
         frame: 1-based frame numbers, ascending within a video.
         row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
         num_frames: Length of each video, at least its last row's frame number.
-        faithful: As the original system: the two weights of the interpolation are
-            swapped, and windows are cut at a sequence's last sample. The frames after
-            it, which the original does not score, hold its scores as a sequence of
-            their own.
+        faithful: As the original: the interpolation's weights are swapped, and windows
+            are cut at the last sample. The frames after it, which the original does
+            not score, hold its scores as a sequence of their own.
         samples: Rows to use; the original's have a valid label. None: all.
 
     Raises:
@@ -74,7 +73,7 @@ def fill_plan(
     rows = np.arange(len(frame)) if samples is None else np.flatnonzero(samples)
     dense_offsets = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
     video_of_row = np.repeat(np.arange(len(num_frames)), np.diff(row_offsets))
-    # where the samples lie among the dense frames, ascending over all videos
+    # where the samples lie among the dense frames, ascending
     position = dense_offsets[video_of_row[rows]] + frame[rows] - 1
     # the samples of video i are rows[first[i] : first[i + 1]]
     first = np.searchsorted(rows, row_offsets)

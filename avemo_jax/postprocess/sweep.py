@@ -65,9 +65,8 @@ def score_settings(
 ) -> dict[Setting, SettingScores]:
     """The task's scores at every smoothing setting, for every member.
 
-    Gaps are filled first, so that windows reach over frames without a crop. One
-    member's smoothed scores are in memory at a time: 4 bytes x frames x outputs x
-    settings. Compiled once per number of frames and rows.
+    Gaps are filled first. One member's smoothed scores are in memory at a time: 4 bytes
+    x frames x outputs x settings. Compiled once per number of frames and rows.
 
     Args:
         task: Whose scores and labels these are.
@@ -75,14 +74,13 @@ def score_settings(
         plan: Of the split.
         labels: Of the dense frames (``FrameTable.dense_labels``).
         settings: Pairs (mode, half width in frames).
-        thresholds: AU only: of each unit, chosen elsewhere, for any of the settings.
+        thresholds: AU only: chosen elsewhere, for any of the settings.
 
     Returns:
         By setting, set of frames and name: ``with_crop`` (valid label, a sample of the
         plan) and ``all_labelled`` (valid label). For AU these are at the thresholds
-        best for this setting, member and its ``with_crop`` frames; where
-        ``thresholds`` has the setting, both are there again, at those, with the ending
-        ``_given``.
+        best for this setting, member and its ``with_crop`` frames; if ``thresholds``
+        has the setting, both are there again, at those, with the ending ``_given``.
 
     Raises:
         ValueError: If thresholds are given for a task other than AU, or as ``smooth``.
