@@ -15,7 +15,7 @@ from avemo_jax.data.table import FeatureSet
 from avemo_jax.tasks import Task
 
 Missing = Literal["zeros", "drop"]
-Frames = Int[np.ndarray, " rows"]
+Frames = Int[np.ndarray, " _"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,6 +64,11 @@ class Builder(tfds.core.ShardBasedBuilder):
             config=config, file_format=file_format or "array_record", **kwargs
         )
 
+    def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
+        if isinstance(builder_config, tfds.core.BuilderConfig):
+            return builder_config  # without a warning that it is not predefined
+        return super()._create_builder_config(builder_config, version)
+
     def _info(self) -> Any:
         name = self.builder_config.name
         features = _annotations() if name == ANNOTATIONS else self._features(name)
