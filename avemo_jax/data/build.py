@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import io
 import json
 import os
 import pathlib
@@ -248,12 +247,8 @@ def _build_config(root: pathlib.Path, content: "Contents") -> None:
             name=content.name, version=tfds_lib.VERSION, description="Features."
         )
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
-    # TFDS wants a folder for downloads, of which there are none, and tells of them on
-    # stdout; the progress bar and errors go to stderr.
-    with (
-        tempfile.TemporaryDirectory() as downloads,
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
+    # TFDS wants a folder for downloads, of which there are none.
+    with tempfile.TemporaryDirectory() as downloads:
         builder.download_and_prepare(download_dir=downloads)
 
 

@@ -69,6 +69,12 @@ class Builder(tfds.core.ShardBasedBuilder):
             return builder_config  # without a warning that it is not predefined
         return super()._create_builder_config(builder_config, version)
 
+    def _log_download_bytes(self) -> None:
+        """Nothing is downloaded, and the progress bar tells the rest."""
+
+    def _log_download_done(self) -> None:
+        """See ``_log_download_bytes``."""
+
     def _info(self) -> Any:
         name = self.builder_config.name
         features = _annotations() if name == ANNOTATIONS else self._features(name)

@@ -169,6 +169,9 @@ class AnnotationContents(Contents):
         super().__init__(
             name, sorted(records), synthetic=synthetic, show_progress=show_progress
         )
+        for video, record in records.items():
+            for task, labels in record.labels.items():
+                _check_labels(labels, TASKS[task], video)
         self.records = records
         self.splits = splits
         self.how = dict(how)
@@ -199,7 +202,7 @@ class AnnotationContents(Contents):
         for name, task in TASKS.items():
             labels = task.empty_labels(num_frames)
             if name in record.labels:
-                given = _checked(record.labels[name], task, video)
+                given = record.labels[name]
                 labels[: len(given)] = given
             example[name.lower()] = labels
             example[f"{name.lower()}_split"] = self.splits.get(name, {}).get(video, "")
@@ -216,8 +219,8 @@ class AnnotationContents(Contents):
         }
 
 
-def _checked(labels: np.ndarray, task: Task, video: str) -> np.ndarray:
-    """``labels``, which may be stored.
+def _check_labels(labels: np.ndarray, task: Task, video: str) -> None:
+    """Nothing, if ``labels`` may be stored.
 
     Raises:
         ValueError: If shape, dtype or range are not those of the task's labels.
@@ -234,4 +237,3 @@ def _checked(labels: np.ndarray, task: Task, video: str) -> np.ndarray:
             f"{labels.shape}, in range: {good}; expected {np.dtype(task.label_dtype)} "
             f"of shape {shape}: see VideoAnnotations"
         )
-    return labels
