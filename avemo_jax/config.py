@@ -81,6 +81,7 @@ def _head_config(kind: str) -> ConfigDict:
     head.va_form = "affine"  # VA MLP: affine | shared, two forms of the original
     head.attention = "window"  # transformer: window | batch (the original's)
     head.window = 128  # frames; transformer over windows
+    head.num_layers = 4  # transformer
     head.positions = "learned"  # learned | sinusoidal | none
     head.dtype = "float32"  # of the arithmetic: float32 | bfloat16
     return head
@@ -136,6 +137,7 @@ _AT_LEAST: dict[str, float] = {
     "weight_decay": 0,
     "dropout": 0,
     "head.window": 2,
+    "head.num_layers": 1,
     "train.warmup": 0,
     "train.clip_norm": 0,
     "train.early_stop_epochs": 0,

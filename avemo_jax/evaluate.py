@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from avemo_jax import checkpoint, choice, figures, results, sharding
 from avemo_jax.choice import NO_WINDOW, Selection
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.loading import Data, Loader, memory_budget
 from avemo_jax.postprocess.gaps import FillPlan, fill
@@ -26,10 +26,6 @@ from avemo_jax.postprocess.sweep import (
 from avemo_jax.predict import Predictor
 from avemo_jax.predictions import write_predictions
 from avemo_jax.tasks import Task, get_task
-
-
-class EvaluationError(ValueError):
-    """A checkpoint that does not fit the data."""
 
 
 @dataclasses.dataclass
@@ -89,17 +85,13 @@ def check_features(trained: Trained, data: Data) -> None:
     """Refuses a store whose features are not those that the head was trained on.
 
     Raises:
-        EvaluationError: Names the sets that differ.
+        ValueError: Names the set that differs.
     """
-    for entry in trained.card["features"]:
-        found = data.store.feature_set(entry["name"])
-        if (found.fingerprint, found.dim) != (entry["fingerprint"], entry["dim"]):
-            raise EvaluationError(
-                f"{trained.directory} was trained on {entry['name']} with fingerprint "
-                f"{entry['fingerprint']} and {entry['dim']} values; {data.name} has "
-                f"{found.fingerprint} and {found.dim}; extract the features with the "
-                "same weights and settings"
-            )
+    wanted = [
+        FeatureSet(e["name"], e["kind"], e["dim"], 0, e["fingerprint"])
+        for e in trained.card["features"]
+    ]
+    data.store.check_same(wanted)
 
 
 def scores_of(
@@ -135,7 +127,7 @@ def select(trained: Trained, data: Data, budget: int) -> Selection:
     if card["training_videos"] == "unknown":
         reason = "the videos that it was trained on are unknown"
         return choice.fixed_selection(trained.task, num_seeds, reason)
-    dev = data.store.videos(card["task"], "dev", splits=data.splits)
+    dev = data.store.split_videos(card["task"], "dev", data.splits)
     if shared := sorted(set(dev) & set(card["training_videos"])):
         reason = f"{len(shared)} of {len(dev)} dev videos were trained on"
         return choice.fixed_selection(trained.task, num_seeds, reason)
@@ -170,7 +162,7 @@ def evaluate(
 
     Raises:
         CheckpointError: If the checkpoint is missing or damaged.
-        EvaluationError: If it does not fit the data.
+        ValueError: If it does not fit the data.
     """
     trained = load_trained(directory)
     check_features(trained, data)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from avemo_jax import checkpoint, figures, results
 from avemo_jax.config import check_config, difference, identity, to_plain
+from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
 from avemo_jax.loading import Data, fold_data, open_data
 from avemo_jax.logs import MetricsLog, environment
@@ -100,10 +101,10 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     if (workdir / "results.json").exists() and (best / "head.json").exists():
         logging.info("%s is finished: it is evaluated, not trained again", workdir)
     else:
-        splits = data.store.splits(config.task) if data.splits is None else data.splits
-        videos: dict[str, list[str]] = {}
-        for video, split in sorted(splits.items()):
-            videos.setdefault(split, []).append(video)
+        videos = {
+            split: list(data.store.split_videos(config.task, split, data.splits))
+            for split in SPLITS
+        }
         checkpoint.write_json(workdir / "environment.json", environment(videos))
         train(config, data, workdir)
     found = evaluate(

@@ -22,7 +22,7 @@ from avemo_jax.data.table import FrameTable
 
 
 class Batch(NamedTuple):
-    """Frames (batch,) or windows (windows, T) of them.
+    """Frames (batch,), or windows of them (windows, T), of one step.
 
     Attributes:
         x: Features (..., dim), float16.
@@ -66,8 +66,8 @@ def table_arrays(table: FrameTable, *, windows: bool, audio_flag: bool) -> Table
     return TableArrays(table.features, has_audio, table.labels, table.valid, row_of)
 
 
-def gather(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Batch:
-    """The batch that ``index`` names.
+def rows_of(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
+    """The rows that ``index`` names, -1 where there is none.
 
     Args:
         arrays: Of numpy or jax, as ``xp`` is.
@@ -76,18 +76,23 @@ def gather(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Batch
         window: Frames per window, or 0.
         xp: ``numpy`` or ``jax.numpy``.
     """
-    rows = index
-    if window:
-        dense = index[:, :1] + xp.arange(window, dtype=np.int32)
-        inside = (dense >= index[:, 1:2]) & (dense < index[:, 2:3])
-        dense = xp.clip(dense, 0, len(arrays.row_of) - 1)
-        rows = xp.where(inside, arrays.row_of[dense], -1)
+    if not window:
+        return index
+    dense = index[:, :1] + xp.arange(window, dtype=np.int32)
+    inside = (dense >= index[:, 1:2]) & (dense < index[:, 2:3])
+    dense = xp.clip(dense, 0, len(arrays.row_of) - 1)
+    return xp.where(inside, arrays.row_of[dense], -1)
+
+
+def gather(arrays: TableArrays, index: Any, window: int) -> Batch:
+    """The batch that ``index`` names, see :func:`rows_of`; traced."""
+    rows = rows_of(arrays, index, window)
     present = rows >= 0
-    rows = xp.maximum(rows, 0)
+    rows = jnp.maximum(rows, 0)
     x = arrays.features[rows]
     if arrays.has_audio is not None:
         flag = arrays.has_audio[rows][..., None].astype(x.dtype)
-        x = xp.concatenate([x, flag], axis=-1)
+        x = jnp.concatenate([x, flag], axis=-1)
     return Batch(x, arrays.labels[rows], present & arrays.valid[rows], present)
 
 
@@ -233,21 +238,27 @@ class ResidentFeeder:
     def __init__(self, arrays: TableArrays, mesh: Mesh, window: int):
         """Copies ``arrays`` to the devices of ``mesh``."""
         self._mesh = mesh
+        self._arrays = sharding.replicate(
+            jax.tree.map(np.ascontiguousarray, arrays), mesh
+        )
         self.window = window
-        self.data = sharding.replicate(jax.tree.map(np.ascontiguousarray, arrays), mesh)
 
-    def chunks(self, plan: Any, length: int) -> Iterator[Any]:
-        """Inputs of ``length`` steps after another; the last may be shorter."""
+    def chunks(self, plan: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
+        """What ``length`` steps after another gather from, and their indices.
+
+        The last chunk may be shorter.
+        """
         for start in range(0, len(plan), length):
-            yield _put_steps(plan[start : start + length], self._mesh)
-
-    def take(self, data: TableArrays, index: Any) -> Batch:
-        """The batch of one step's inputs; traced."""
-        return gather(data, index, self.window)
+            index = plan[start : start + length]
+            yield self._arrays, _put_steps(index, self._mesh)
 
 
 class StreamedFeeder:
-    """The table on the host, memory-mapped; chunks of batches are read ahead."""
+    """The table on the host, memory-mapped; what chunks need of it is read ahead.
+
+    A chunk is sent as a small table of its own with indices into it, so that the same
+    program runs as on a resident table.
+    """
 
     def __init__(self, arrays: TableArrays, mesh: Mesh, window: int, threads: int = 2):
         """Keeps ``arrays`` where they are.
@@ -262,41 +273,47 @@ class StreamedFeeder:
         self._mesh = mesh
         self._threads = threads
         self.window = window
-        self.data = ()
 
-    def chunks(self, plan: Any, length: int) -> Iterator[Any]:
-        """Batches of ``length`` steps after another; the last may be shorter."""
-
-        def read(chunk: int) -> Batch:
-            index = plan[chunk * length : (chunk + 1) * length]
-            steps = [gather(self._arrays, i, self.window, np) for i in index]
-            return Batch(*(np.stack(part) for part in zip(*steps, strict=True)))
-
+    def chunks(self, plan: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
+        """As of :class:`ResidentFeeder`."""
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1
         )
         numbers = grain.MapDataset.range(-(-len(plan) // length))
-        for batch in numbers.map(read).to_iter_dataset(options):
-            yield _put_steps(batch, self._mesh)
+        read = numbers.map(lambda i: self._read(plan[i * length : (i + 1) * length]))
+        for arrays, index in read.to_iter_dataset(options):
+            yield sharding.replicate(arrays, self._mesh), _put_steps(index, self._mesh)
 
-    def take(self, data: tuple[()], batch: Batch) -> Batch:
-        """The batch as it came; traced."""
-        del data
-        return batch
+    def _read(self, index: Int[np.ndarray, "steps batch ..."]) -> Any:
+        """The part of the table that ``index`` names, and indices into that part."""
+        flat = index.reshape(-1, *index.shape[2:])
+        rows = rows_of(self._arrays, flat, self.window, np)
+        order = np.arange(rows.size, dtype=np.int32)
+        local = np.where(rows.ravel() >= 0, order, -1).astype(np.int32)
+        picked = np.maximum(rows.ravel(), 0)
+        features, has_audio, labels, valid, _ = self._arrays
+        arrays = TableArrays(
+            features[picked],
+            None if has_audio is None else has_audio[picked],
+            labels[picked],
+            valid[picked],
+            local if self.window else None,
+        )
+        if not self.window:
+            return arrays, local.reshape(index.shape)
+        starts = np.arange(len(flat), dtype=np.int32) * self.window
+        windows = np.stack([starts, starts, starts + self.window], axis=1)
+        return arrays, windows.reshape(index.shape)
 
 
 Feeder = ResidentFeeder | StreamedFeeder
 
 
-def _put_steps(tree: Any, mesh: Mesh) -> Any:
-    """Arrays (steps, batch, ...) to the devices, the batch divided if it can be."""
-
-    def put(array: Any) -> Any:
-        even = array.shape[1] % mesh.size == 0
-        place = sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
-        return jax.device_put(array, place)
-
-    return jax.tree.map(put, tree)
+def _put_steps(index: Any, mesh: Mesh) -> Any:
+    """Indices (steps, batch, ...) to the devices, the batch divided if it can be."""
+    even = index.shape[1] % mesh.size == 0
+    place = sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
+    return jax.device_put(index, place)
 
 
 def make_feeder(

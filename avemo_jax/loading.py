@@ -1,6 +1,8 @@
 """Which store a configuration means, its tables, and where they fit."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,7 +14,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax.data import demo
-from avemo_jax.data.splits import grouped_folds
+from avemo_jax.data.cache import cache_dir as default_cache_dir
+from avemo_jax.data.splits import fold_splits, grouped_folds
 from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, make_feeder
@@ -27,7 +30,7 @@ class Data:
         store: Where tables come from.
         name: "demo", or the store's path.
         title: For logs, tables and plots.
-        splits: By video, in place of the store's own; None takes those.
+        splits: By video, where they differ from the store's own.
     """
 
     store: Store
@@ -71,13 +74,9 @@ def fold_data(data: Data, config: ConfigDict) -> Data:
     """``data`` with fold ``config.data.fold`` of the official train videos as dev."""
     if not config.data.folds or config.data.fold < 0:
         return data
-    splits = dict(data.store.splits(config.task))
-    official = [v for v, split in splits.items() if split in ("train", "dev")]
+    official = data.store.split_videos(config.task, "train+dev")
     folds = grouped_folds(official, config.data.folds, config.data.fold_seed)
-    for i, videos in enumerate(folds):
-        for video in videos:
-            splits[video] = "dev" if i == config.data.fold else "train"
-    return dataclasses.replace(data, splits=splits)
+    return dataclasses.replace(data, splits=fold_splits(folds, config.data.fold))
 
 
 def memory_budget(gigabytes: float | None = None) -> int:
@@ -98,7 +97,14 @@ class Loader:
     """Loads tables; those that no longer fit the budget stay on disk."""
 
     def __init__(
-        self, data: Data, mesh: Mesh, *, task: str, missing_audio: str, budget: int
+        self,
+        data: Data,
+        mesh: Mesh,
+        *,
+        task: str,
+        missing_audio: str,
+        budget: int,
+        cache_dir: pathlib.Path | None = None,
     ):
         """Begins with the whole budget.
 
@@ -108,7 +114,9 @@ class Loader:
             task: Whose labels.
             missing_audio: "zeros" or "drop", for frames without sound.
             budget: Bytes of tables on a device.
+            cache_dir: Of streamed tables; None takes the default.
         """
+        self._cache_dir = cache_dir or default_cache_dir()
         self._data = data
         self._mesh = mesh
         self._task = task
@@ -122,15 +130,17 @@ class Loader:
     ) -> tuple[FrameTable, Feeder]:
         """The table of ``split`` and the feeder of a head's batches from it."""
         store, options = self._data.store, dict(self._options)
-        rows, size = store.plan(self._task, split, features, **options)
-        resident = size <= self._left
+        plan = store.plan(self._task, split, features, **options)
+        resident = plan.bytes <= self._left
         if resident:
-            self._left -= size
+            self._left -= plan.bytes
         else:
-            options["memmap_path"] = store.memmap_path(self._task, split, features)
+            options["memmap_path"] = self._flat_file(split, features)
             logging.info(
-                "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed",
-                *(split, rows, size / 1e9, self._left / 1e9),
+                "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed "
+                "from %s",
+                *(split, plan.rows, plan.bytes / 1e9, self._left / 1e9),
+                options["memmap_path"],
             )
         table = store.load_table(self._task, split, features, **options)
         feeder = make_feeder(
@@ -141,3 +151,10 @@ class Loader:
             resident=resident,
         )
         return table, feeder
+
+    def _flat_file(self, split: str, features: list[str]) -> pathlib.Path:
+        """Where a table that is streamed lies: one file for what it is made of."""
+        made_of = [self._data.name, self._task, split, *features, self._options]
+        text = json.dumps(made_of, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._cache_dir / "tables" / f"{digest}.bin"

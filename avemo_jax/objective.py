@@ -30,6 +30,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
         va_form=config.head.va_form,
         attention=config.head.attention,
         window=config.head.window,
+        num_layers=config.head.num_layers,
         positions=config.head.positions,
         dtype=config.head.dtype,
     )
@@ -52,10 +53,11 @@ def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
                 table.valid,
                 scheme="inverse" if config.loss.class_weights == "balanced" else "sqrt",
             )
+            weights = jnp.asarray(weights)
     if config.task == "EXPR" and config.loss.logit_adjustment:
         counts = np.bincount(table.labels[table.valid], minlength=8)
         options["logit_adjustment"] = config.loss.logit_adjustment
-        options["log_prior"] = losses.expr_log_prior(counts)
+        options["log_prior"] = jnp.asarray(losses.expr_log_prior(counts))
     loss = losses.make_loss(config.task, **options)
     return lambda logits, labels, mask: loss(logits, labels, mask, weights)
 

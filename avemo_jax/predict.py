@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from avemo_jax import sharding
 from avemo_jax.data.table import FrameTable
-from avemo_jax.feeding import Batch, Feeder, video_windows
+from avemo_jax.feeding import Batch, Feeder, gather, video_windows
 from avemo_jax.heads import Head
 from avemo_jax.tasks import get_task
 
@@ -69,9 +69,8 @@ class Predictor:
         task = get_task(head.spec.task)
 
         @jax.jit
-        def scores_of(variables: Any, data: Any, inputs: Any) -> Any:
-            batch = feeder.take(data, jax.tree.map(lambda array: array[0], inputs))
-            batch = constrain(batch, mesh)
+        def scores_of(variables: Any, arrays: Any, index: Any) -> Any:
+            batch = constrain(gather(arrays, index[0], feeder.window), mesh)
 
             def one(member: Any) -> Any:
                 logits, _ = head.apply(
@@ -108,10 +107,8 @@ class Predictor:
             variables: ``{"params": ..., "stats": ...}``, leading axis members.
         """
         parts = []
-        for inputs in self._feeder.chunks(self._plan, 1):
-            parts.append(
-                np.asarray(self._scores_of(variables, self._feeder.data, inputs))
-            )
+        for arrays, index in self._feeder.chunks(self._plan, 1):
+            parts.append(np.asarray(self._scores_of(variables, arrays, index)))
         scores = np.concatenate(parts, axis=1)
         if not self._window:
             return scores[:, : self._table.num_rows]

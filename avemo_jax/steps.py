@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax import optim
-from avemo_jax.feeding import Batch, Feeder
+from avemo_jax.feeding import Batch, Feeder, gather
 from avemo_jax.heads import Head
 from avemo_jax.members import Members
 from avemo_jax.predict import constrain, over_members
@@ -79,9 +79,9 @@ def make_train_chunk(
     mesh: Mesh,
     num_steps: int,
 ) -> Callable[..., tuple[Any, jax.Array]]:
-    """Compiled ``(models, stopped, hyper, data, inputs, first) -> (models, losses)``.
+    """Compiled ``(models, stopped, hyper, data, plan, first) -> (models, losses)``.
 
-    It scans over the steps of ``inputs``; ``losses`` is (members, steps). Members that
+    It scans over the steps of ``plan``; ``losses`` is (members, steps). Members that
     have stopped stay as they are.
     """
     use_dropout = not config.train.eval_mode and any(
@@ -107,23 +107,23 @@ def make_train_chunk(
     mapped = one_by_one(config, mesh)
 
     def train_chunk(
-        models: Any, stopped: Any, hyper: Any, data: Any, inputs: Any, first: Any
+        models: Any, stopped: Any, hyper: Any, data: Any, plan: Any, first: Any
     ) -> tuple[Any, jax.Array]:
-        count = jax.tree.leaves(inputs)[0].shape[0]
+        count = len(plan)
         steps = first + jnp.arange(count)
 
         def one(member: Any) -> Any:
             model, stop, setting = member
 
             def body(model: Any, xs: Any) -> Any:
-                step, inputs = xs
-                batch = constrain(feeder.take(data, inputs), mesh)
-                # The same program follows, wherever the batch comes from.
+                step, index = xs
+                batch = constrain(gather(data, index, feeder.window), mesh)
+                # Rounding does not depend on how the gather is compiled.
                 batch = lax.optimization_barrier(batch)
                 return step_of(model, batch, step, setting)
 
             def go(model: Any) -> Any:
-                return lax.scan(body, model, (steps, inputs))
+                return lax.scan(body, model, (steps, plan))
 
             def stay(model: Any) -> Any:
                 return model, jnp.zeros(count)

@@ -42,13 +42,14 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
     # 1. Tables; dev first: if one has to be streamed, it is the larger one.
     mesh = sharding.make_mesh()
     names = feature_names(config)
-    spec = make_spec(config, tuple(data.store.feature_set(n).dim for n in names))
+    spec = make_spec(config, tuple(fs.dim for fs in data.store.resolve(names)))
     loader = Loader(
         data,
         mesh,
         task=config.task,
         missing_audio=config.data.missing_audio,
         budget=memory_budget(config.data.device_budget_gb),
+        cache_dir=config.data.cache_dir and pathlib.Path(config.data.cache_dir),
     )
     has_dev = config.data.train_on == "train"
     dev = loader.load("dev", spec, names) if has_dev else None
@@ -57,8 +58,8 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
     # 2. What is trained, and in which order it sees the frames.
     head = build_head(spec)
     members = make_members(config)
-    loss_of = make_loss(config, table)
     plan = make_plan(config, table, spec, mesh)
+    loss_of = make_loss(config, table)
     num_steps = plan.num_steps * config.num_epochs
     chunk = make_train_chunk(config, members, head, loss_of, feeder, mesh, num_steps)
     judge = Judge(config, head, loss_of, *dev, mesh) if dev else None
@@ -135,9 +136,9 @@ def run_epoch(
     length = scan_length(config, plan.num_steps)
     models, losses = state["models"], []
     pending: Any = None
-    for inputs in feeder.chunks(plan.epoch(epoch), length):
+    for arrays, index in feeder.chunks(plan.epoch(epoch), length):
         models, latest = chunk(
-            models, state["stopped"], hyper, feeder.data, inputs, jnp.int32(first)
+            models, state["stopped"], hyper, arrays, index, jnp.int32(first)
         )
         # The chunk before is looked at while this one is computed.
         if pending is not None:

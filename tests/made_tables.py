@@ -1,10 +1,12 @@
 """Small made tables and a store of them, for tests of training and evaluation."""
 
 import dataclasses
+import types
 import zlib
 
 import numpy as np
 
+from avemo_jax.data.store import Store
 from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.tasks import get_task
@@ -74,25 +76,22 @@ def made_table(
     )
 
 
-@dataclasses.dataclass
-class MadeStore:
-    """The part of a store that training and evaluation use, of made tables."""
+class MadeStore(Store):
+    """A store of made tables; every split is there for every task."""
 
-    task: str = "EXPR"
-    dims: tuple[int, ...] = (12, 5)
-    videos: int = 6
-    frames: int = 90
-    synthetic: bool = True
-    fingerprint: str = "made"
+    def __init__(self, task="EXPR", dims=(12, 5), videos=6, frames=90):
+        self.options = {"dims": dims, "videos": videos, "frames": frames}
+        sets = made_table(task, **self.options).feature_sets
+        self.feature_sets = {fs.name: fs for fs in sets}
+        self.synthetic = True
+        self.fingerprint = "made"
 
-    def feature_set(self, name: str) -> FeatureSet:
-        sets = made_table(self.task, dims=self.dims).feature_sets
-        return next(fs for fs in sets if fs.name.startswith(name))
+    def split_videos(self, task, split, splits=None):
+        parts = [made_table(task, split=s, **self.options) for s in split.split("+")]
+        return tuple(video for part in parts for video in part.videos)
 
     def load_table(self, task, split, features, *, memmap_path=None, **_):
-        table = made_table(
-            task, split=split, dims=self.dims, videos=self.videos, frames=self.frames
-        )
+        table = made_table(task, split=split, **self.options)
         if memmap_path:
             memmap_path.parent.mkdir(parents=True, exist_ok=True)
             shape = table.features.shape
@@ -103,7 +102,7 @@ class MadeStore:
 
     def plan(self, task, split, features, **_):
         table = self.load_table(task, split, features)
-        return table.num_rows, table.features.nbytes
+        return types.SimpleNamespace(rows=table.num_rows, bytes=table.features.nbytes)
 
 
 def made_data(**options) -> Data:
