@@ -5,12 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.data.annotations import (
-    MTL_HEADERS,
-    read_annotations,
-    read_label_file,
-    read_mtl_file,
-)
+from avemo_jax.data.annotations import read_annotations
+from avemo_jax.data.label_files import MTL_HEADERS, read_label_file, read_mtl_file
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 IN_FOLDER = settings(

@@ -15,10 +15,10 @@ from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store, config_folder
 from avemo_jax.data.build_command import main
 from avemo_jax.data.feature_files import (
-    find_feature_sources,
     read_original_file,
     write_feature_file,
 )
+from avemo_jax.data.feature_folders import find_feature_sources
 from avemo_jax.data.sources import VideoAnnotations, VideoFeatures
 from avemo_jax.data.splits import draw_dev, read_splits, source_video
 from avemo_jax.data.store import open_store

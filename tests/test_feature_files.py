@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from avemo_jax.data import feature_sets
 from avemo_jax.data.feature_files import (
     clean_rows,
-    find_feature_sources,
     read_feature_file,
     read_original_file,
     write_feature_file,
 )
+from avemo_jax.data.feature_folders import find_feature_sources
 from avemo_jax.data.frame_runs import from_runs, to_runs
 from avemo_jax.data.legacy_npy import RefusedPickleError, read_original_npy
 from avemo_jax.data.sources import VideoFeatures, as_float16

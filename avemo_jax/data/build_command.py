@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from avemo_jax.data import annotations, build, feature_files, splits
+from avemo_jax.data import annotations, build, feature_folders, splits
 from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
 from avemo_jax.tasks import TASKS
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record.video: record
             for record in annotations.read_annotations(args.annotations, mtl=args.mtl)
         }
-        sources = feature_files.find_feature_sources(args.features, kinds=kinds)
+        sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
         for text in args.test_list:
             _add_test_videos(records, text)
         report = build.build_store(

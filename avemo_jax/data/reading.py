@@ -5,13 +5,16 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from avemo_jax.data import memmap, tfds
-from avemo_jax.data.joining import Plan, rows_digest
+from avemo_jax.data.joining import JoinedVideo, Plan, rows_digest
+
+_NUM_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,18 +103,23 @@ def _fill_set(
     """Write one set's vectors into its columns of the targets."""
     examples = tfds.open_examples(packed.folder)
     position = {video: i for i, video in enumerate(packed.frames)}
-    row = 0
-    for video in plan.videos:
+
+    def fill_video(video: JoinedVideo, rows: slice) -> None:
         part = video.parts[name]
-        rows = slice(row, row + len(video.frame))
-        row = rows.stop
-        if part is not None:
-            example = examples[position[part]]
-            _check_example(packed, part, example)
-            take, put = _matching(example["frame"], video.frame)
-            for field, target in targets.items():
-                target[rows][put] = example[field][take]
-        bar.update()
+        if part is None:
+            return
+        example = examples[position[part]]
+        _check_example(packed, part, example)
+        take, put = _matching(example["frame"], video.frame)
+        for field, target in targets.items():
+            target[rows][put] = example[field][take]
+
+    ends = np.cumsum([len(video.frame) for video in plan.videos]).tolist()
+    rows = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
+    # Decompression frees the interpreter; every thread holds one video.
+    with ThreadPoolExecutor(min(_NUM_THREADS, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(fill_video, plan.videos, rows):
+            bar.update()
 
 
 def _check_example(packed: Packed, video: str, example: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What a store is built from: annotations and features of videos, from anywhere.
 
-Files are one origin (`annotations.py`, `feature_files.py`); made data is another.
+Files are one origin (`annotations.py`, `feature_folders.py`); made data is another.
 """
 
 import dataclasses

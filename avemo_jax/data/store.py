@@ -10,29 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
-from jaxtyping import Shaped
 
-from avemo_jax.data import build, feature_sets, joining, reading
+from avemo_jax.data import assembling, build, feature_sets, joining, reading
 from avemo_jax.data import tfds as tfds_lib
+from avemo_jax.data.assembling import AnnotatedVideo
 from avemo_jax.data.frame_runs import from_runs
 from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
-from avemo_jax.data.splits import SPLITS, base_video, nominal_fps, source_video
+from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.data.table import FeatureSet, FrameTable
-from avemo_jax.tasks import TASKS, get_task
+from avemo_jax.tasks import get_task
 
 SPLIT_CHOICES = (*SPLITS, "train+dev")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Annotated:
-    """One example of the annotations."""
-
-    num_frames: int
-    fps: float
-    source_video: str
-    labels: Mapping[str, np.ndarray]
-    splits: Mapping[str, str]
 
 
 def open_store(data_dir: str | os.PathLike[str]) -> "Store":
@@ -91,19 +79,10 @@ class Store:
         self._frames: dict[str, dict[str, np.ndarray]] = {}
 
     @functools.cached_property
-    def _annotated(self) -> dict[str, _Annotated]:
+    def _annotated(self) -> dict[str, AnnotatedVideo]:
         """The annotations by video: about 21 bytes a frame."""
         folder = build.config_folder(self.path, tfds_lib.ANNOTATIONS)
-        return {
-            example["video"].decode(): _Annotated(
-                num_frames=int(example["num_frames"]),
-                fps=float(example["fps"]),
-                source_video=example["source_video"].decode(),
-                labels={task: example[task.lower()] for task in TASKS},
-                splits={t: example[f"{t.lower()}_split"].decode() for t in TASKS},
-            )
-            for example in tfds_lib.open_examples(folder)
-        }
+        return assembling.read_annotated(folder)
 
     def _packed(self, name: str) -> reading.Packed:
         """One feature set as it lies on disk."""
@@ -318,45 +297,12 @@ class Store:
             memmap_path,
             show_progress=show_progress,
         )
-        num_frames = np.array([v.num_frames for v in plan.videos], np.int32)
-        dense = self._dense_labels(plan)
-        starts = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
-        index = [s + v.frame - 1 for s, v in zip(starts, plan.videos, strict=False)]
-        labels = dense[np.concatenate(index)]
-        valid = plan.task.valid(labels)
-        report = dict(plan.report)
-        report["rows_with_label"] = int(valid.sum())
-        labelled = int(plan.task.valid(dense).sum())
-        report["labelled_frames_without_row"] = labelled - int(valid.sum())
-        _log(plan, report)
-        known = [self._annotated.get(v.video) for v in plan.videos]
-        sources = [
-            a.source_video if a else source_video(v.video)
-            for a, v in zip(known, plan.videos, strict=True)
-        ]
-        fps = [
-            a.fps if a else nominal_fps(v.video)
-            for a, v in zip(known, plan.videos, strict=True)
-        ]
-        counts = [len(v.frame) for v in plan.videos]
-        return FrameTable(
-            task=plan.task,
-            split=split,
-            feature_sets=plan.feature_sets,
-            features=features,
-            outputs=outputs,
-            labels=labels,
-            valid=valid,
-            has_audio=np.concatenate([v.has_audio for v in plan.videos]),
-            frame=np.concatenate([v.frame for v in plan.videos]),
-            videos=tuple(v.video for v in plan.videos),
-            source_videos=tuple(sources),
-            row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            num_frames=num_frames,
-            fps=np.array(fps, np.float32),
-            dense_labels=dense,
+        return assembling.assemble(
+            plan,
+            self._annotated,
+            features,
+            outputs,
             fingerprint=self._data_fingerprint(plan.feature_sets),
-            report=report,
         )
 
     def _data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
@@ -364,26 +310,7 @@ class Store:
         names = [tfds_lib.ANNOTATIONS, *(s.name for s in sets)]
         return _digest({name: self._metadata[name]["content"] for name in names})
 
-    def _dense_labels(self, plan: Plan) -> Shaped[np.ndarray, "frames ..."]:
-        """Labels of all frames of all videos, in one array."""
-        total = sum(video.num_frames for video in plan.videos)
-        dense = plan.task.empty_labels(total)
-        start = 0
-        for video in plan.videos:
-            annotated = self._annotated.get(video.video)
-            if annotated is not None:
-                labels = annotated.labels[plan.task.name]
-                dense[start : start + len(labels)] = labels
-            start += video.num_frames
-        return dense
-
 
 def _digest(contents: Mapping[str, str]) -> str:
     """Of the contents of configs, in the order of their names."""
     return hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
-
-
-def _log(plan: Plan, report: Mapping[str, int | list[str]]) -> None:
-    """Log what a table was made from."""
-    names = "+".join(s.name for s in plan.feature_sets)
-    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, dict(report))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data import annotations, feature_files, feature_sets, splits
+from avemo_jax.data import annotations, feature_folders, feature_sets, splits
 from avemo_jax.data.tfds import ANNOTATIONS, DATASET, SPLIT, VERSION, import_tfds
 from avemo_jax.tasks import TASKS
 from data_builders.affwild2.contents import (
@@ -150,7 +150,7 @@ def _manual_contents(folder: pathlib.Path, name: str) -> Contents:
             synthetic=False,
             show_progress=True,
         )
-    sources = feature_files.find_feature_sources([folder / "features"])
+    sources = feature_folders.find_feature_sources([folder / "features"])
     by_name = {source.name: source for source in sources}
     if name not in by_name:
         raise ValueError(
