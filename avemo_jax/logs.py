@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -11,10 +12,30 @@ import sys
 from typing import Any
 
 import jax
+from absl import logging as absl_logging
 
 import avemo_jax
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+
+_ROOT = pathlib.Path(avemo_jax.__file__).parent
+
+
+def speak_plainly() -> None:
+    """Logs to stderr as ``HH:MM:SS message``; of libraries only what warns."""
+    absl_logging.use_absl_handler()
+    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.set_stderrthreshold("info")
+    handler = absl_logging.get_absl_handler()
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
+    )
+    handler.addFilter(
+        lambda record: (
+            record.levelno >= logging.WARNING
+            or _ROOT in pathlib.Path(record.pathname).parents
+        )
+    )
 
 
 class MetricsLog:

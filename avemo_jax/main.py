@@ -49,8 +49,9 @@ def _main(argv: list[str]) -> None:
             "--config.FIELD=VALUE"
         )
     _prepare_devices()
-    from avemo_jax import experiment  # after the devices are prepared
+    from avemo_jax import experiment, logs  # after the devices are prepared
 
+    logs.speak_plainly()
     if _MODE.value == "evaluate":
         if not _CHECKPOINT.value:
             raise app.UsageError(
@@ -79,9 +80,6 @@ def _main(argv: list[str]) -> None:
 
 def run(argv: list[str] | None = None) -> None:
     """The command line; errors that a user can mend end it in one line."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-
     def guarded(arguments: list[str]) -> None:
         try:
             _main(arguments)
