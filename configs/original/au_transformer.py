@@ -1,0 +1,8 @@
+"""AU, transformer head, as the original system trained it; its faulty steps included."""
+
+from avemo_jax.config import DEFAULT_FEATURES, original_config
+
+
+def get_config(features: str = DEFAULT_FEATURES):
+    """The experiment's configuration."""
+    return original_config("AU", "transformer", features)
