@@ -1,5 +1,7 @@
 """Small made sources of a store, for the tests of building and loading."""
 
+import pathlib
+
 import numpy as np
 
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
@@ -61,3 +63,9 @@ def source(
         videos=tuple(content),
         read=content.__getitem__,
     )
+
+
+def save_original(path: pathlib.Path, content: object) -> None:
+    """A ``.npy`` file as the original system wrote them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, content, allow_pickle=True)  # type: ignore[arg-type]

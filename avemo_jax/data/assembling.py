@@ -66,6 +66,7 @@ def assemble(
         fingerprint: Of the annotations and the feature sets.
     """
     videos = plan.videos
+    counts = [len(v.frame) for v in videos]
     num_frames = np.array([v.num_frames for v in videos], np.int32)
     dense = _dense_labels(plan, annotated)
     starts = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
@@ -80,8 +81,7 @@ def assemble(
     }
     names = "+".join(one.name for one in plan.feature_sets)
     logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, report)
-    counts = [len(v.frame) for v in videos]
-    known = {v.video: annotated[v.video] for v in videos if v.video in annotated}
+    known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
     return FrameTable(
         task=plan.task,
         split=plan.split,
@@ -93,23 +93,19 @@ def assemble(
         has_audio=np.concatenate([v.has_audio for v in videos]),
         frame=np.concatenate([v.frame for v in videos]),
         videos=tuple(v.video for v in videos),
-        source_videos=tuple(
-            known[v.video].source_video if v.video in known else source_video(v.video)
-            for v in videos
-        ),
+        source_videos=tuple(a.source_video for a in known),
         row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         num_frames=num_frames,
-        fps=np.array(
-            [
-                known[v.video].fps if v.video in known else nominal_fps(v.video)
-                for v in videos
-            ],
-            np.float32,
-        ),
+        fps=np.array([a.fps for a in known], np.float32),
         dense_labels=dense,
         fingerprint=fingerprint,
         report=report,
     )
+
+
+def _unannotated(video: str) -> AnnotatedVideo:
+    """What the name of a video without annotations tells."""
+    return AnnotatedVideo(0, nominal_fps(video), source_video(video), {}, {})
 
 
 def _dense_labels(

@@ -66,25 +66,16 @@ def build_store(
             ``overwrite`` is False.
         RuntimeError: If another build writes into ``out_dir`` at the moment.
     """
-    from data_builders.affwild2.contents import AnnotationContents, FeatureContents
-
     records = _by_video(annotations)
-    sources = _by_name(feature_sources)
     by_task, how = _splits(records, splits, split_seed, grouped_dev)
-    contents: list[Contents] = [
-        AnnotationContents(
-            tfds_lib.ANNOTATIONS,
-            records,
-            by_task,
-            how=how,
-            synthetic=synthetic,
-            show_progress=show_progress,
-        ),
-        *(
-            FeatureContents(source, synthetic=synthetic, show_progress=show_progress)
-            for source in sources.values()
-        ),
-    ]
+    contents = _contents(
+        records,
+        _by_name(feature_sources),
+        by_task,
+        how,
+        synthetic=synthetic,
+        show_progress=show_progress,
+    )
     root = pathlib.Path(out_dir)
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
@@ -150,6 +141,34 @@ def _by_name(sources: Iterable[FeatureSource]) -> dict[str, FeatureSource]:
             )
         by_name[source.name] = source
     return by_name
+
+
+def _contents(
+    records: Mapping[str, VideoAnnotations],
+    sources: Mapping[str, FeatureSource],
+    splits: Mapping[str, Mapping[str, str]],
+    how: Mapping[str, int | bool | str],
+    *,
+    synthetic: bool,
+    show_progress: bool,
+) -> list["Contents"]:
+    """What the configs are to hold, the annotations first."""
+    from data_builders.affwild2.contents import AnnotationContents, FeatureContents
+
+    return [
+        AnnotationContents(
+            tfds_lib.ANNOTATIONS,
+            records,
+            splits,
+            how=how,
+            synthetic=synthetic,
+            show_progress=show_progress,
+        ),
+        *(
+            FeatureContents(source, synthetic=synthetic, show_progress=show_progress)
+            for source in sources.values()
+        ),
+    ]
 
 
 def _splits(

@@ -168,7 +168,7 @@ def _check_field(field: str, task: Task, where: str) -> float:
 
 def read_mtl_file(
     path: str | os.PathLike[str],
-) -> dict[str, dict[str, Shaped[np.ndarray, "frames ..."]]]:
+) -> dict[str, dict[str, Shaped[np.ndarray, "_ ..."]]]:
     """By video, then by task name: labels of the frames 1 .. the last one named.
 
     Frames that the file does not name are invalid. A task of which a video has no

@@ -45,7 +45,7 @@ _MAX_REPEATS = 64
 
 @dataclasses.dataclass(slots=True)
 class _Global:
-    """A name that the pickle gave and that is allowed."""
+    """A name that is allowed."""
 
     meaning: str
 
@@ -68,9 +68,7 @@ class RefusedPickleError(ValueError):
     """The file asks for something that no feature file needs."""
 
 
-def read_original_npy(
-    path: str | os.PathLike[str],
-) -> dict[str, np.ndarray]:
+def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The dict of vectors that ``np.save`` stored: ``VIDEO/00001.jpg`` -> (dim,).
 
     Raises:
@@ -311,7 +309,6 @@ def _pushes(make: Callable[[_Interpreter], Any]) -> Callable[[_Interpreter], Non
 _ACTIONS: dict[int, Callable[[_Interpreter], None]] = {
     ord(code): action
     for code, action in {
-        # PROTO and FRAME say nothing about the content.
         "\x80": lambda m: m.take(1),
         "\x95": lambda m: m.take(8),
         "(": lambda m: m.marks.append(len(m.stack)),

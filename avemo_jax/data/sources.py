@@ -30,7 +30,7 @@ class VideoAnnotations:
     """
 
     video: str
-    labels: Mapping[str, Shaped[np.ndarray, "frames ..."]]
+    labels: Mapping[str, Shaped[np.ndarray, "_ ..."]]
     splits: Mapping[str, str]
     num_frames: int = 0
     fps: float = float("nan")

@@ -46,4 +46,6 @@ def open_examples(folder: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
         folder: ``DIR/affwild2/CONFIG/VERSION``.
     """
     builder = import_tfds().builder_from_directory(os.fspath(folder))
+    if not builder.info.splits[SPLIT].num_examples:
+        return ()  # array_record opens no file without records
     return builder.as_data_source(split=SPLIT)
