@@ -198,7 +198,7 @@ def test_repeated_vectors_are_bounded(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ([1, 2], "holds an array of int64"),
+        ([1, 2], "begins with .*<i8"),
         ({}, "none"),
         ({"v/00001.jpg": 3}, "holds a int"),
         ({"w/00001.jpg": np.zeros(3, np.float32)}, "key 'w/00001.jpg'"),
@@ -219,10 +219,10 @@ def test_original_with_wrong_content(tmp_path, content, what):
 
 def test_other_npy_files(tmp_path):
     np.save(tmp_path / "v.npy", np.zeros(3))
-    with pytest.raises(ValueError, match="holds an array of float64"):
+    with pytest.raises(ValueError, match=r"begins with .*<f8"):
         read_original_npy(tmp_path / "v.npy")
     (tmp_path / "v.npy").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"no \.npy file"):
+    with pytest.raises(ValueError, match="begins with b'text'"):
         read_original_npy(tmp_path / "v.npy")
 
 

@@ -12,10 +12,10 @@ Instructions: Python's Lib/pickletools.py; arrays: numpy's ``ndarray.__reduce__`
 """
 
 import dataclasses
-import io
 import math
 import os
 import pathlib
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -39,6 +39,12 @@ _DTYPES = {
     for kind, sizes in {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}.items()
     for size in sizes
 } | {"b1": np.dtype("b1")}
+# The only header that numpy.lib.format writes for one pickled object.
+_HEADER = re.compile(
+    rb"\x93NUMPY(?:\x01\x00..|[\x02\x03]\x00....)"
+    rb"\{'descr': '\|O', 'fortran_order': (?:True|False), 'shape': \(\), \} *\n",
+    re.DOTALL,
+)
 # An array may be named by many keys (one hop of sound serves several frames).
 _MAX_REPEATS = 64
 
@@ -78,25 +84,14 @@ def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     path = pathlib.Path(path)
     data = path.read_bytes()
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = reader(stream)
-    except (ValueError, KeyError) as error:
+    header = _HEADER.match(data)
+    if header is None:
         raise ValueError(
-            f"{path} is no .npy file ({error}); expected np.save of a dict "
-            "{'VIDEO/00001.jpg': vector}: extract or convert the features again"
-        ) from error
-    if not dtype.hasobject or shape != ():
-        raise ValueError(
-            f"{path} holds an array of {dtype}, shape {shape}; expected np.save of a "
-            "dict {'VIDEO/00001.jpg': vector}: is this another kind of file?"
+            f"{path} begins with {data[:100]!r}; expected np.save of a dict "
+            "{'VIDEO/00001.jpg': vector}, which is one pickled object: is this another "
+            "kind of file?"
         )
-    value = _Interpreter(path, data, stream.tell()).run()
+    value = _Interpreter(path, data, header.end()).run()
     if isinstance(value, np.ndarray) and value.dtype == object and value.shape == ():
         value = value.item()
     if not isinstance(value, dict):
