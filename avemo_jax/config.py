@@ -206,7 +206,7 @@ def check_config(config: ConfigDict) -> None:
     for rate in (config.dropout, *config.sweep.dropout):
         if not 0 <= rate < 1:
             raise ValueError(f"dropout is {rate}; it is to be in [0, 1)")
-    if config.data.folds == 1 or config.data.fold >= max(config.data.folds, 1):
+    if config.data.folds == 1 or config.data.fold >= config.data.folds:
         raise ValueError(
             f"config.data.folds is {config.data.folds} and config.data.fold "
             f"{config.data.fold}; use at least 2 folds, numbered from 0, or 0 for none"
