@@ -1,0 +1,250 @@
+"""The configuration: every field is used, every file loads, wrong values are refused."""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from avemo_jax import config as config_lib
+from avemo_jax.config import base_config, check_config, difference, flatten, identity
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "configs").rglob("*.py"))
+# Reads by name, and checks of values, do not count as use.
+SOURCES = [p for p in sorted((ROOT / "avemo_jax").rglob("*.py")) if p.stem != "config"]
+
+
+# The library loads configuration files by a method of importlib that is to go.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the load_module.. method is deprecated:DeprecationWarning"
+)
+
+
+def loaded(*arguments: str):
+    """The configuration as the program gets it from its command line."""
+    values, line = flags.FlagValues(), ["program", *arguments]
+    holder = config_flags.DEFINE_config_file(
+        "config", flag_values=values, sys_argv=line
+    )
+    values(line)
+    return holder.value
+
+
+def chain(node: ast.AST) -> list[str] | None:
+    """Names of ``a.b["c"]``, None for what is no such chain."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        name, inner = node.attr, chain(node.value)
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        name, inner = str(node.slice.value), chain(node.value)
+    else:
+        return None
+    return None if inner is None else [*inner, name]
+
+
+def fields_read(source: str) -> Iterator[str]:
+    """Dotted names that are read from something called config."""
+    for node in ast.walk(ast.parse(source)):
+        is_read = isinstance(getattr(node, "ctx", None), ast.Load)
+        names = chain(node) if is_read else None
+        if names and "config" in names[:-1]:
+            yield ".".join(names[names.index("config") + 1 :])
+
+
+def test_reader_tells_reading_from_setting():
+    source = 'config.a.b = config.c.d\nuse(card.config["e"]["f"], other.g)'
+    assert {"c.d", "e.f"} <= set(fields_read(source))
+    assert not {"a.b", "g"} & set(fields_read(source))
+
+
+@pytest.fixture(scope="module")
+def used() -> set[str]:
+    return {field for path in SOURCES for field in fields_read(path.read_text())}
+
+
+@pytest.mark.parametrize("name", sorted(flatten(base_config("EXPR", "mlp"))))
+def test_every_field_is_read_somewhere(name, used):
+    assert name in used, f"config.{name} changes nothing: use it, or remove it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file_loads_as_on_the_command_line(path):
+    config = loaded(f"--config={path}")
+    assert len(path.read_text().splitlines()) <= 60
+    assert config.is_locked
+    assert config.data.features == config_lib.DEFAULT_FEATURES
+    assert path.stem == f"{config.task.lower()}_{config.head.kind}"
+    assert (config.protocol == "original") is (path.parent.name == "original")
+    check_config(config)
+    named = loaded(f"--config={path}:vggish")
+    assert named.data.features == "vggish"
+
+
+def test_there_is_a_file_for_each_task_and_head():
+    names = {
+        f"{t}_{h}.py" for t in ("expr", "au", "va") for h in ("mlp", "transformer")
+    }
+    for folder in (ROOT / "configs", ROOT / "configs" / "original"):
+        assert names <= {path.name for path in folder.iterdir()}
+
+
+def test_flags_override_every_kind_of_field():
+    config = loaded(
+        f"--config={ROOT / 'configs' / 'expr_mlp.py'}",
+        "--config.data.dir=/some/store",
+        "--config.workdir=here",
+        "--config.data.device_budget_gb=0.5",
+        "--config.data.cache_dir=/cache",
+        "--config.learning_rate=3e-4",
+        "--config.sweep.learning_rate=(1e-4, 1e-3)",
+        "--config.log.progress=false",
+        "--config.head.kind=transformer",
+    )
+    assert config.data.dir == "/some/store"
+    assert config.workdir == "here"
+    assert config.data.device_budget_gb == 0.5
+    assert config.data.cache_dir == "/cache"
+    assert config.learning_rate == 3e-4
+    assert config.sweep.learning_rate == (1e-4, 1e-3)
+    assert config.log.progress is False
+    assert config.head.kind == "transformer"
+    check_config(config)
+
+
+def test_placeholders_are_none_until_given():
+    config = loaded(f"--config={ROOT / 'configs' / 'expr_mlp.py'}")
+    assert config.data.dir is None
+    assert config.workdir is None
+    assert config.data.device_budget_gb is None
+    assert config.data.cache_dir is None
+
+
+@pytest.mark.parametrize(
+    "name", ["learnin_rate", "data.direction", "train.clip", "x.y"]
+)
+def test_unknown_field_is_an_error_that_names_it(name):
+    path = ROOT / "configs" / "expr_mlp.py"
+    with pytest.raises((AttributeError, KeyError), match=name.split(".")[0]):
+        loaded(f"--config={path}", f"--config.{name}=1")
+    with pytest.raises((AttributeError, KeyError), match=name.split(".")[0]):
+        base_config("EXPR", "mlp").update_from_flattened_dict({name: 1})
+
+
+def changed(name: str, value: object, task: str = "EXPR"):
+    config = base_config(task, "mlp")
+    config.update_from_flattened_dict({name: value})
+    return config
+
+
+@pytest.mark.parametrize("name", sorted(config_lib._CHOICES))
+def test_choice_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match=rf"config\.{name} is 'nonesuch'; it may be"):
+        check_config(changed(name, "nonesuch"))
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [(name, choice) for name, all_ in config_lib._CHOICES.items() for choice in all_],
+)
+def test_every_choice_is_taken(name, choice):
+    check_config(changed(name, choice, task="VA"))
+
+
+@pytest.mark.parametrize(("name", "least"), sorted(config_lib._AT_LEAST.items()))
+def test_least_value_is_taken_and_less_refused(name, least):
+    default = flatten(base_config("EXPR", "mlp"))[name]
+    kind = float if isinstance(default, float) else int
+    check_config(changed(name, kind(least)))
+    with pytest.raises(ValueError, match=rf"config\.{name} is .*>= {least}"):
+        check_config(changed(name, kind(least - 1)))
+
+
+def test_every_number_and_word_has_a_range():
+    """A field that nobody checks fails late, or never."""
+    free = {"seed", "data.fold_seed", "data.order_seed", "loss.logit_adjustment"}
+    words = {"task", "data.features", "data.dir", "workdir", "data.cache_dir"}
+    for name, value in flatten(base_config("EXPR", "mlp")).items():
+        if isinstance(value, bool | tuple) or value is None:
+            continue
+        known = config_lib._CHOICES if isinstance(value, str) else config_lib._AT_LEAST
+        assert name in known or name in free | words, name
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.0, 1.5])
+@pytest.mark.parametrize("name", ["dropout", "sweep.dropout"])
+def test_dropout_is_below_one(name, value):
+    with pytest.raises(ValueError, match="dropout is"):
+        check_config(changed(name, (value,) if "sweep" in name else value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task": "MOOD"}, r"unknown task 'MOOD'; config\.task may be EXPR"),
+        ({"data.folds": 1}, r"config\.data\.folds is 1"),
+        ({"data.folds": 3, "data.fold": 3}, r"config\.data\.fold 3"),
+        ({"data.fold": 0}, r"config\.data\.folds is 0"),
+        (
+            {"data.folds": 2, "data.train_on": "train+dev"},
+            r"config\.data\.train_on='train'",
+        ),
+        ({"train.select_by": "ccc_valence"}, r"config\.train\.select_by"),
+        (
+            {"head.kind": "transformer", "head.attention": "batch"},
+            r"config\.head\.positions is 'learned'",
+        ),
+        ({"learning_rate": float("nan")}, r"config\.learning_rate is nan"),
+    ],
+)
+def test_values_that_contradict_are_refused(fields, message):
+    config = base_config("EXPR", "mlp")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=message):
+        check_config(config)
+
+
+def test_identity_leaves_out_where_and_how_shown():
+    plain = base_config("EXPR", "mlp")
+    for name, value in {
+        "workdir": "elsewhere",
+        "log.progress": False,
+        "log.tensorboard": False,
+        "data.device_budget_gb": 1.0,
+        "data.cache_dir": "/cache",
+    }.items():
+        other = changed(name, value)
+        assert identity(other) == identity(plain), name
+        assert difference(plain.to_dict(), other.to_dict()) == []
+
+
+def test_identity_differs_where_the_result_does():
+    free = {"workdir", "log.progress", "log.tensorboard"}
+    free |= {"data.device_budget_gb", "data.cache_dir"}
+    plain = base_config("EXPR", "mlp")
+    seen = {identity(plain)}
+    for name, value in flatten(plain).items():
+        if name in free:
+            continue
+        if isinstance(value, bool):
+            other = changed(name, not value)
+        elif isinstance(value, int | float):
+            other = changed(name, value + 1)
+        elif isinstance(value, tuple):
+            other = changed(name, (0.5,))
+        else:
+            other = changed(name, "other")
+        assert identity(other) not in seen, name
+        seen.add(identity(other))
+        (line,) = difference(config_lib.to_plain(plain), config_lib.to_plain(other))
+        assert line.startswith(f"{name}: ")
+
+
+def test_identity_is_8_hex_digits_and_the_same_each_time():
+    first = identity(base_config("AU", "transformer"))
+    assert first == identity(base_config("AU", "transformer"))
+    assert len(first) == 8
+    assert set(first) <= set("0123456789abcdef")
