@@ -1,4 +1,4 @@
-"""The configuration: every field is used, every file loads, wrong values are refused."""
+"""The configuration: fields are used, files load, wrong values are refused."""
 
 import ast
 import pathlib
@@ -124,13 +124,19 @@ def test_placeholders_are_none_until_given():
 
 
 @pytest.mark.parametrize(
-    "name", ["learnin_rate", "data.direction", "train.clip", "x.y"]
+    ("name", "part"),
+    [
+        ("learnin_rate", "learnin_rate"),
+        ("data.direction", "direction"),
+        ("train.clip", "clip"),
+        ("x.y", "x"),
+    ],
 )
-def test_unknown_field_is_an_error_that_names_it(name):
+def test_unknown_field_is_an_error_that_names_it(name, part):
     path = ROOT / "configs" / "expr_mlp.py"
-    with pytest.raises((AttributeError, KeyError), match=name.split(".")[0]):
+    with pytest.raises((AttributeError, KeyError), match=part):
         loaded(f"--config={path}", f"--config.{name}=1")
-    with pytest.raises((AttributeError, KeyError), match=name.split(".")[0]):
+    with pytest.raises((AttributeError, KeyError), match=part):
         base_config("EXPR", "mlp").update_from_flattened_dict({name: 1})
 
 
