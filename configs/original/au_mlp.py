@@ -1,4 +1,4 @@
-"""AU, mlp head, as the original system trained it; its faulty steps included."""
+"""AU, mlp head, as the original system trained it."""
 
 from avemo_jax.config import DEFAULT_FEATURES, original_config
 

@@ -1,4 +1,4 @@
-"""VA, transformer head, as the original system trained it; its faulty steps included."""
+"""VA, transformer head, as the original system trained it."""
 
 from avemo_jax.config import DEFAULT_FEATURES, original_config
 

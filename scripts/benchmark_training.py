@@ -1,0 +1,304 @@
+"""Training speed of the EXPR MLP: ours against PyTorch, on the same work and machine.
+
+One epoch over frames of 2,176 features, at batch 32 and at batch 1024: our compiled
+scan; a PyTorch loop over a Dataset of per-frame dicts with a DataLoader, as the
+original system has it; a PyTorch loop over tensors already in memory. Rounds alternate
+between them; medians are reported. Needs the extra ``parity``.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from avemo_jax import sharding
+from avemo_jax.config import original_config
+from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.feeding import make_feeder
+from avemo_jax.heads import build_head
+from avemo_jax.judge import fresh_state
+from avemo_jax.members import make_members
+from avemo_jax.objective import make_loss, make_plan, make_spec
+from avemo_jax.steps import make_train_chunk
+from avemo_jax.tasks import EXPR
+from avemo_jax.train import run_epoch
+
+DIMS = (1408, 768)
+DIM, HIDDEN, CLASSES = sum(DIMS), 128, 8
+FLOPS_PER_FRAME = 4 * DIM * HIDDEN + 6 * HIDDEN * CLASSES  # no gradient of the input
+BARS = {
+    "batch 32: DataLoader loop / ours": (">=", 3.5),
+    "batch 32: tensor loop / ours": (">=", 3.0),
+    "batch 1024: tensor loop / ours": (">=", 1.2),
+    "batch 1024: share of the matmul rate": (">=", 0.55),
+    "batch 32: ten seeds / one": ("<=", 11.0),
+    "batch 1024: ten seeds / one": ("<=", 8.0),
+    "batch 32: members unequal to their solo runs": ("<=", 0),
+}
+
+
+def made_table(frames: int) -> FrameTable:
+    """``frames`` rows of noise with random labels, one video."""
+    rng = np.random.default_rng(0)
+    features = np.empty((frames, DIM), np.float16)
+    for start in range(0, frames, 10_000):
+        part = features[start : start + 10_000]
+        part[:] = rng.standard_normal(part.shape, np.float32)
+    labels = rng.integers(0, CLASSES, frames).astype(np.int8)
+    sets = tuple(FeatureSet(f"set{d}@made", "visual", d, 0, "") for d in DIMS)
+    return FrameTable(
+        task=EXPR,
+        split="train",
+        feature_sets=sets,
+        features=features,
+        outputs=None,
+        labels=labels,
+        valid=np.ones(frames, bool),
+        has_audio=np.ones(frames, bool),
+        frame=np.arange(1, frames + 1, dtype=np.int32),
+        videos=("made",),
+        source_videos=("made",),
+        row_offsets=np.array([0, frames]),
+        num_frames=np.array([frames], np.int32),
+        fps=np.array([30.0]),
+        dense_labels=labels,
+        fingerprint="made",
+        report={},
+    )
+
+
+class Ours:
+    """One epoch of our training, with everything that the host does in it."""
+
+    def __init__(self, table: FrameTable, batch_size: int, seeds: int = 1, **options):
+        config = original_config("EXPR", "mlp")
+        config.batch_size, config.num_seeds = batch_size, seeds
+        config.train.seed_mode = options.get("seed_mode", "auto")
+        config.seed = options.get("seed", 0)
+        config.learning_rate = 1e-3
+        mesh = sharding.make_mesh()
+        spec = make_spec(config, DIMS)
+        head, members = build_head(spec), make_members(config)
+        self._plan = make_plan(config, table, spec, mesh)
+        self._feeder = options.get("feeder") or make_feeder(
+            table, mesh, window=0, audio_flag=False, resident=True
+        )
+        self.feeder = self._feeder
+        self._config = config
+        steps = self._plan.num_steps * config.num_epochs
+        self._chunk = make_train_chunk(
+            config, members, head, make_loss(config, table), self._feeder, mesh, steps
+        )
+        self._hyper = members.hyper()
+        self.state = fresh_state(config, members, head, steps)
+        self._epoch = 0
+
+    def __call__(self) -> None:
+        """Trains an epoch; returns when it is done."""
+        self.state, self.losses = run_epoch(
+            *(self._config, self._epoch, self.state, self._hyper, self._chunk),
+            *(self._plan, self._feeder, tqdm(disable=True)),
+        )
+        jax.block_until_ready(self.state)
+        self._epoch += 1
+
+    def params(self) -> Any:
+        """Of all members, leading axis members."""
+        return self.state["models"][0]["params"]
+
+
+class FrameDicts(torch.utils.data.Dataset):
+    """A dict per frame, as the original's Dataset gives them."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray):
+        self._frames = list(features)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {
+            "features": torch.from_numpy(self._frames[index]),
+            "label": int(self._labels[index]),
+        }
+
+
+class Torch:
+    """One epoch of a PyTorch loop: AdamW, weighted cross entropy."""
+
+    def __init__(self, table: FrameTable, batch_size: int, features: np.ndarray, kind):
+        torch.manual_seed(0)
+        self._features, self._labels = features, table.labels.astype(np.int64)
+        self._batch_size, self._kind = batch_size, kind
+        self._net = torch.nn.Sequential(
+            torch.nn.Linear(DIM, HIDDEN),
+            torch.nn.ReLU(),
+            torch.nn.Linear(HIDDEN, CLASSES),
+        )
+        self._optimizer = torch.optim.AdamW(
+            self._net.parameters(), lr=1e-3, weight_decay=5e-5, fused=kind == "fused"
+        )
+        counts = np.bincount(self._labels, minlength=CLASSES)
+        weights = torch.tensor(len(self._labels) / (CLASSES * counts)).float()
+        self._loss = torch.nn.CrossEntropyLoss(weight=weights, reduction="none")
+        if kind == "loader":
+            dataset = FrameDicts(features, self._labels)
+            self._loader = torch.utils.data.DataLoader(
+                dataset, batch_size=batch_size, shuffle=True, drop_last=True
+            )
+
+    def _batches(self):
+        if self._kind == "loader":
+            for batch in self._loader:
+                yield batch["features"], batch["label"]
+            return
+        features = torch.from_numpy(self._features)
+        labels = torch.from_numpy(self._labels)
+        order = torch.randperm(len(features))
+        size = self._batch_size
+        for start in range(0, len(order) - size + 1, size):
+            index = order[start : start + size]
+            yield features[index], labels[index]
+
+    def __call__(self) -> None:
+        """Trains an epoch."""
+        self._net.train()
+        for features, labels in self._batches():
+            self._optimizer.zero_grad()
+            loss = self._loss(self._net(features), labels).mean()
+            loss.backward()
+            self._optimizer.step()
+        if not torch.isfinite(loss):
+            raise RuntimeError("the PyTorch loop's loss is not finite")
+
+
+class Matmul:
+    """Products of 2048 x 2048 float32 matrices."""
+
+    size, repeats = 2048, 8
+
+    def __init__(self):
+        self._matrix = jnp.ones((self.size, self.size)) / self.size
+        self._product = jax.jit(lambda a, b: a @ b)
+        self()
+
+    def __call__(self) -> None:
+        """Runs them one after another."""
+        product = self._matrix
+        for _ in range(self.repeats):
+            product = self._product(product, self._matrix)
+        product.block_until_ready()
+
+
+def seconds(function: Callable[[], None]) -> float:
+    """Wall time of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def alternating(
+    entries: dict[str, Callable[[], None]], rounds: int
+) -> dict[str, float]:
+    """Median seconds of each, after one call that is not counted."""
+    for entry in entries.values():
+        if not isinstance(entry, Torch):
+            entry()  # compiles
+    times: dict[str, list[float]] = {name: [] for name in entries}
+    for number in range(rounds):
+        for name, entry in entries.items():
+            times[name].append(seconds(entry))
+        line = ", ".join(f"{name} {t[-1]:.2f}" for name, t in times.items())
+        print(f"  round {number + 1}, seconds: {line}", flush=True)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def unequal_members(frames: int, seeds: int) -> int:
+    """How many members of one program differ in a bit from their solo runs."""
+    table = made_table(frames)
+    together = Ours(table, 32, seeds)
+    together()
+    wrong = 0
+    for seed in range(seeds):
+        alone = Ours(table, 32, seed=seed, feeder=together.feeder)
+        alone()
+        pairs = zip(
+            jax.tree.leaves(together.params()),
+            jax.tree.leaves(alone.params()),
+            strict=True,
+        )
+        wrong += not all(np.array_equal(a[seed], b[0]) for a, b in pairs)
+    return wrong
+
+
+def measure(frames: int, rounds: int, seeds: int) -> dict[str, Any]:
+    """Everything that is reported."""
+    table = made_table(frames)
+    features = table.features.astype(np.float32)
+    found: dict[str, Any] = {"frames": frames, "rounds": rounds}
+    for size in (32, 1024):
+        print(f"batch {size}", flush=True)
+        ours = Ours(table, size)
+        entries: dict[str, Callable[[], None]] = {
+            "ours": ours,
+            "tensor loop": Torch(table, size, features, "tensors"),
+            "tensor loop, fused AdamW": Torch(table, size, features, "fused"),
+            "matmul": Matmul(),
+        }
+        if size == 32:
+            entries["DataLoader loop"] = Torch(table, size, features, "loader")
+        times = alternating(entries, rounds)
+        del entries
+        rate = 2 * Matmul.size**3 * Matmul.repeats / times["matmul"]
+        share = FLOPS_PER_FRAME * (frames // size * size) / times["ours"] / rate
+        for name in ("DataLoader loop", "tensor loop", "tensor loop, fused AdamW"):
+            if name in times:
+                found[f"batch {size}: {name} / ours"] = times[name] / times["ours"]
+        found[f"batch {size}: share of the matmul rate"] = share
+        many = Ours(table, size, seeds, feeder=ours.feeder)
+        both = alternating({"one": ours, "ten": many}, rounds)
+        found[f"batch {size}: ten seeds / one"] = both["ten"] / both["one"]
+        found[f"batch {size}: seconds"] = {**times, "ten seeds": both["ten"]}
+    name = "batch 32: members unequal to their solo runs"
+    found[name] = unequal_members(min(frames, 16_000), seeds)
+    return found
+
+
+def main() -> None:
+    """Measures, prints, and with ``--check`` fails where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=300_000, help="in an epoch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--check", action="store_true", help="status 1 below a bar")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
+    options = parser.parse_args()
+    found = measure(options.frames, options.rounds, seeds=10)
+    missed = 0
+    print(f"{'figure':<48}{'measured':>10}   bar")
+    for name, value in found.items():
+        if isinstance(value, dict):
+            continue
+        sign, bar = BARS.get(name, ("", None))
+        good = bar is None or (value >= bar if sign == ">=" else value <= bar)
+        missed += not good
+        mark = "" if good else "   MISSED"
+        print(f"{name:<48}{value:>10.4g}   {sign} {bar or ''}{mark}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    if options.check and missed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
