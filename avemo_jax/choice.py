@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from absl import logging
 from jaxtyping import Float
 
 from avemo_jax.data.table import FrameTable
@@ -122,6 +123,22 @@ def plan_of(table: FrameTable, *, faithful: bool) -> FillPlan:
         faithful=faithful,
         samples=table.valid if faithful else None,
     )
+
+
+def warn_of_lost(table: FrameTable, plan: FillPlan) -> None:
+    """Logs which videos have no row that their scores could be filled from."""
+    first = zip(table.videos, table.dense_offsets, strict=False)
+    if lost := [video for video, start in first if not plan.has_rows[start]]:
+        logging.warning(
+            "%d videos have no features; their frames get neutral scores: %s",
+            *(len(lost), ", ".join(lost)),
+        )
+
+
+def best_seed(selection: Selection, card: dict[str, Any]) -> int:
+    """Index of the seed that is best on dev; the first where there is no dev."""
+    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
+    return int(np.argmax(scores))
 
 
 def smoothable(

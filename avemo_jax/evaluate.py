@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Float
 
 from avemo_jax import checkpoint, choice, figures, results, sharding
@@ -170,22 +169,33 @@ def evaluate(
     selection = select(trained, data, budget)
     table, scores = scores_of(trained, data, split, budget)
     plan = choice.plan_of(table, faithful=trained.faithful)
-    if lost := [
-        video
-        for video, start in zip(table.videos, table.dense_offsets, strict=False)
-        if not plan.has_rows[start]
-    ]:
-        logging.warning(
-            "%d videos have no features; their frames get neutral scores: %s",
-            *(len(lost), ", ".join(lost)),
-        )
-
+    choice.warn_of_lost(table, plan)
     found = describe(trained, data, table, selection)
     sweep = None
     if table.task.valid(table.dense_labels).any():
         sweep = _sweep(trained, table, plan, scores, selection)
         found |= _scored(trained, table, plan, selection, sweep)
-    best = best_seed(selection, trained.card)
+    _write(workdir, trained, table, plan, scores, selection, found, sweep)
+    if update_card:
+        trained.card["selection"] = selection.to_dict()
+        trained.card["scores"] = found.get("metrics")
+        checkpoint.write_json(directory / "head.json", trained.card)
+    checkpoint.write_json(workdir / "results.json", found)
+    return found
+
+
+def _write(
+    workdir: pathlib.Path,
+    trained: Trained,
+    table: FrameTable,
+    plan: FillPlan,
+    scores: Float[np.ndarray, "seeds rows outputs"],
+    selection: Selection,
+    found: dict[str, Any],
+    sweep: "Sweep | None",
+) -> None:
+    """Predictions by the seed that is best on dev, and its plots where labels are."""
+    best = choice.best_seed(selection, trained.card)
     dense = final_scores(trained, plan, scores, selection, best)
     limits = None if selection.thresholds is None else selection.thresholds[best]
     write_predictions(
@@ -208,18 +218,6 @@ def evaluate(
             selection=selection,
             seed=best,
         )
-    if update_card:
-        trained.card["selection"] = selection.to_dict()
-        trained.card["scores"] = found.get("metrics")
-        checkpoint.write_json(directory / "head.json", trained.card)
-    checkpoint.write_json(workdir / "results.json", found)
-    return found
-
-
-def best_seed(selection: Selection, card: dict[str, Any]) -> int:
-    """Index of the seed that is best on dev; the first where there is no dev."""
-    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
-    return int(np.argmax(scores))
 
 
 def final_scores(

@@ -31,12 +31,14 @@ class Data:
         name: "demo", or the store's path.
         title: For logs, tables and plots.
         splits: By video, where they differ from the store's own.
+        cache_dir: Of streamed tables; None takes the default.
     """
 
     store: Store
     name: str
     title: str
     splits: Mapping[str, str] | None = None
+    cache_dir: pathlib.Path | None = None
 
 
 def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
@@ -45,14 +47,15 @@ def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
     Raises:
         FileNotFoundError: If ``directory`` is not a store.
     """
+    cache = pathlib.Path(cache_dir).expanduser() if cache_dir else None
     if directory is None:
-        path = demo.demo_store(pathlib.Path(cache_dir) if cache_dir else None)
+        path = demo.demo_store(cache)
         logging.info("no data directory given: using the %s", demo.DEMO_TITLE)
-        return Data(open_store(path), "demo", demo.DEMO_TITLE)
+        return Data(open_store(path), "demo", demo.DEMO_TITLE, cache_dir=cache)
     path = pathlib.Path(directory).expanduser()
     store = open_store(path)
     title = demo.DEMO_TITLE if store.synthetic else path.name or str(path)
-    return Data(store, str(path.absolute()), title)
+    return Data(store, str(path.absolute()), title, cache_dir=cache)
 
 
 def feature_names(config: ConfigDict) -> list[str]:
@@ -114,9 +117,9 @@ class Loader:
             task: Whose labels.
             missing_audio: "zeros" or "drop", for frames without sound.
             budget: Bytes of tables on a device.
-            cache_dir: Of streamed tables; None takes the default.
+            cache_dir: Of streamed tables; None takes that of ``data``.
         """
-        self._cache_dir = cache_dir or default_cache_dir()
+        self._cache_dir = cache_dir or data.cache_dir or default_cache_dir()
         self._data = data
         self._mesh = mesh
         self._task = task

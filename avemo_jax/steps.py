@@ -125,10 +125,7 @@ def make_train_chunk(
             def go(model: Any) -> Any:
                 return lax.scan(body, model, (steps, plan))
 
-            def stay(model: Any) -> Any:
-                return model, jnp.zeros(count)
-
-            return lax.cond(stop, stay, go, model)
+            return lax.cond(stop, lambda m: (m, jnp.zeros(count)), go, model)
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
