@@ -198,7 +198,13 @@ def _provenance(
             else config.evaluate.batch_size
         ),
         "train_on": config.data.train_on,
-        "training_videos": list(table.videos),
+        "training_videos": [
+            video
+            for video, rows in zip(
+                table.videos, np.diff(table.row_offsets), strict=True
+            )
+            if rows
+        ],
         "dev_videos": list(dev.videos) if dev else [],
         "config": to_plain(config),
         "version": avemo_jax.__version__,

@@ -80,7 +80,9 @@ def assemble(
         "labelled_frames_without_row": labelled - int(valid.sum()),
     }
     names = "+".join(one.name for one in plan.feature_sets)
-    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, report)
+    words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report.items()]
+    said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
+    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, said)
     known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
     return FrameTable(
         task=plan.task,

@@ -46,7 +46,7 @@ class Plan:
         task: Whose labels.
         split: "train", "dev", "train+dev", "validation" or "test".
         feature_sets: In the order of their columns, visual ones first.
-        videos: Those that have rows, sorted, with the frames of their rows.
+        videos: Sorted, with the frames of their rows; an annotated one may have none.
         report: Counts of what is joined, missing or dropped.
     """
 
@@ -121,7 +121,10 @@ def join_video(
     missing_audio: Missing,
     counts: Counts,
 ) -> JoinedVideo | None:
-    """The rows of one video, or None where it has none; ``counts`` grows.
+    """The rows of one video; ``counts`` grows.
+
+    A video that is annotated stays without any row, so that its frames are scored; one
+    with neither annotations nor rows is None.
 
     Args:
         video: Its name.
@@ -138,9 +141,16 @@ def join_video(
         counts.rows_not_in_all_visual_sets += len(union) - len(frame)
     else:
         frame = functools.reduce(np.intersect1d, audio.values())
+    empty = JoinedVideo(
+        video,
+        frame[:0].astype(np.int32),
+        frame[:0] > 0,
+        annotated,
+        dict.fromkeys(parts),
+    )
     if not len(frame):
         counts.videos_without_features.append(video)
-        return None
+        return empty if annotated else None
     has_audio = np.ones(len(frame), bool)
     for numbers in audio.values():
         has_audio &= np.isin(frame, numbers, assume_unique=True)
@@ -153,7 +163,7 @@ def join_video(
         counts.rows_dropped_without_audio += without
         frame, has_audio = frame[has_audio], has_audio[has_audio]
         if not len(frame):
-            return None
+            return empty if annotated else None
     else:
         counts.rows_without_audio += without
     last = max(int(f[-1]) for f in [*visual.values(), *audio.values()] if len(f))

@@ -214,7 +214,7 @@ class Store:
         names = self.split_videos(task, split, splits)
         joined = [self._join(v, sets, missing_audio, counts) for v in names]
         videos = tuple(video for video in joined if video is not None)
-        if not videos:
+        if not any(len(video.frame) for video in videos):
             stored = list(self.split_of(task).values())
             have = ", ".join(f"{stored.count(s)} {s}" for s in SPLITS)
             raise ValueError(
