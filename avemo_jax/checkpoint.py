@@ -159,10 +159,10 @@ def read_card(directory: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         hint = ""
         if (directory / "best_model" / "head.json").is_file():
-            hint = f"; did you mean {directory / 'best_model'}?"
+            hint = f", here {directory / 'best_model'}"
         raise CheckpointError(
-            f"{directory} is no head checkpoint: it has no head.json{hint} "
-            "Name a best_model/ folder that training wrote"
+            f"{directory} is no head checkpoint: it has no head.json; name a "
+            f"best_model/ folder that training wrote{hint}"
         )
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from avemo_jax import checkpoint, figures, results
 from avemo_jax.config import check_config, difference, identity, to_plain
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
-from avemo_jax.loading import Data, fold_data, open_data
+from avemo_jax.loading import Data, feature_names, fold_data, open_data
 from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import scores_table
 from avemo_jax.tasks import get_task
@@ -40,6 +40,7 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     check_config(config)
     workdir = pathlib.Path(config.workdir or f"runs/{name}-{identity(config)}")
     data = open_data(config.data.dir, config.data.cache_dir)
+    data.store.resolve(feature_names(config))  # before the workdir is this run's
     claim_workdir(workdir, config)
     if config.data.folds and config.data.fold < 0:
         return _run_folds(config, data, workdir)

@@ -7,6 +7,7 @@ python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=val
 import os
 import pathlib
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -74,23 +75,46 @@ def _main(argv: list[str]) -> None:
         config.workdir = _WORKDIR.value
     if _DATA_DIR.value:
         config.data.dir = _DATA_DIR.value
-    path = flags.FLAGS["config"].config_filename.split(":")[0]
-    experiment.run(config, name=pathlib.Path(path).stem)
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    experiment.run(config, name=pathlib.Path(file.split(":")[0]).stem)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """What of the command line is no flag; a wrong configuration ends the program."""
+    for i, argument in enumerate(argv):
+        name, given, path = argument.partition("=")
+        if name.lstrip("-") == "config" and name != "config":
+            path = (path if given else " ".join(argv[i + 1 : i + 2])).split(":")[0]
+            if not pathlib.Path(path).is_file():
+                _refuse(f"no configuration {path!r}; name one: configs/expr_mlp.py")
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        reason = error.args[0]
+        reason = reason.args[0] if isinstance(reason, KeyError) else reason
+        _refuse(
+            f"no such field in the configuration: {' '.join(str(reason).split())}; "
+            "avemo_jax/config.py lists all"
+        )
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"avemo_jax: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 def run(argv: list[str] | None = None) -> None:
     """The command line; errors that a user can mend end it in one line."""
+
     def guarded(arguments: list[str]) -> None:
         try:
             _main(arguments)
         except (ValueError, RuntimeError, FileNotFoundError) as error:
             if flags.FLAGS.verbosity >= logging.DEBUG:
                 raise
-            kind = type(error).__name__
-            print(f"avemo_jax: {kind}: {error}", file=sys.stderr)
-            sys.exit(1)
+            _refuse(f"{type(error).__name__}: {error}")
 
-    app.run(guarded, argv=argv)
+    app.run(guarded, argv=argv, flags_parser=_parse)
 
 
 if __name__ == "__main__":
