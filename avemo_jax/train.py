@@ -41,8 +41,9 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
     """
     # 1. Tables; dev first: if one has to be streamed, it is the larger one.
     mesh = sharding.make_mesh()
-    names = feature_names(config)
-    spec = make_spec(config, tuple(fs.dim for fs in data.store.resolve(names)))
+    feature_sets = data.store.resolve(feature_names(config))
+    names = [feature_set.name for feature_set in feature_sets]
+    spec = make_spec(config, tuple(fs.dim for fs in feature_sets))
     loader = Loader(
         data,
         mesh,

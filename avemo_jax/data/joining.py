@@ -166,7 +166,11 @@ def join_video(
             return empty if annotated else None
     else:
         counts.rows_without_audio += without
-    last = max(int(f[-1]) for f in [*visual.values(), *audio.values()] if len(f))
+    # Sound runs one frame past the picture by the challenge's count of frames, so it
+    # tells a video's length only where annotations do not.
+    last = int(frame[-1])
+    if not annotated:
+        last = max(int(f[-1]) for f in [*visual.values(), *audio.values()] if len(f))
     return JoinedVideo(
         video, frame.astype(np.int32), has_audio, max(annotated, last), parts
     )

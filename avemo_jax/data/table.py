@@ -50,8 +50,9 @@ class FrameTable:
         videos: Names of the subject-videos, sorted.
         source_videos: The recording that each video was taken from.
         row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
-        num_frames: Frames of each video: the decoded or the annotated length or the
-            last feature's number, whichever is largest.
+        num_frames: Frames of each video: the decoded or annotated length or the last
+            row's number, whichever is larger; without annotations, the last number in
+            any feature set.
         fps: Frames per second, NaN where unknown.
         dense_labels: Labels of the frames 1 .. num_frames of every video, also of
             those without a row.

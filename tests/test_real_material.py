@@ -1,0 +1,46 @@
+"""The main job on real faces and sound, where they are at hand."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from avemo_jax.config import base_config
+from avemo_jax.experiment import run
+from avemo_jax.predictions import read_predictions
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(shared_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("real") / "store"
+    command = [
+        *(sys.executable, "scripts/build_store.py", "--quiet"),
+        *("--annotations", str(shared_data / "affwild2_mini" / "Annotations")),
+        *("--features", str(shared_data / "affwild2_mini_features"), "--out", str(out)),
+    ]
+    subprocess.run(command, check=True)
+    return out
+
+
+@pytest.mark.parametrize("task", ["EXPR", "AU", "VA"])
+@pytest.mark.parametrize("head", ["mlp", "transformer"])
+def test_six_experiments(task, head, store, tmp_path):
+    config = base_config(task, head)
+    config.data.dir = str(store)
+    config.workdir = str(tmp_path)
+    config.num_epochs = 2
+    config.head.num_layers = 1
+    found = run(config)
+    assert found["synthetic"] is False
+    assert found["data"]["path"] == str(store)
+    assert found["joined"]["videos_without_audio"] == ["7-30-176x144"]
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert stored == json.loads(json.dumps(found))
+    table = read_predictions(tmp_path / "predictions.csv")
+    videos, counts = np.unique(table["video"].to_pylist(), return_counts=True)
+    assert list(videos) == ["5-60-1920x1080-4_right", "7-30-176x144", "video3"]
+    assert list(counts) == [105, 120, 72]  # every annotated frame
