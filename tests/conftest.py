@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 from jaxtyping import install_import_hook
@@ -18,3 +19,22 @@ def shared_data() -> pathlib.Path:
     if not (path / "affwild2_mini").is_dir():
         pytest.skip("no real material: set AVEMO_SHARED to a folder that has it")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """Caches of this run, one for all workers; the user's own are not touched."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVEMO_CACHE", str(root / "avemo_cache"))
+        yield root / "avemo_cache"
+
+
+@pytest.fixture(scope="session")
+def demo_store_dir(avemo_cache: pathlib.Path) -> pathlib.Path:
+    """The demo corpus as a store, written once a run."""
+    from avemo_jax.data.demo import demo_store
+
+    return demo_store(avemo_cache)

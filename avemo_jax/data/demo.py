@@ -2,8 +2,10 @@
 
 Provenance: nothing in it was recorded. numpy draws 96 "videos" with labels of all
 three tasks and features under the names and in the sizes of the real extractors, from
-the seed and the numbers in `demo_parameters.py`. No score on it says anything of
-real faces; whatever is made from it says "demo corpus (synthetic)".
+the seed and the numbers in `demo_parameters.py`. These were chosen so that the list
+below can be seen, and the seed so that every expression is in every labelled split: no
+score on it is evidence for a method or says anything of real faces. Whatever is made
+from it says "demo corpus (synthetic)".
 
 It is made to show, in seconds, what matters on real data:
 
@@ -18,18 +20,19 @@ It is made to show, in seconds, what matters on real data:
   Aff-Wild2 (milder). Crops, labels and sound are missing here and there.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 
-import platformdirs
 from absl import logging
 
+from avemo_jax.data import cache, tfds
 from avemo_jax.data.build import build_store
 from avemo_jax.data.demo_corpus import DemoCorpus, demo_plan
 from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
@@ -39,6 +42,8 @@ DEMO_TITLE = "demo corpus (synthetic)"
 # Counts up when the program, not only a parameter, changes what is written.
 DEMO_VERSION = 1
 _MANIFEST = "demo_files.json"
+_SCRATCH = ".demo-"
+_LEFTOVER_AGE_S = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,7 @@ def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
     """16 hex digits of everything that the corpus depends on."""
     content = {
         "version": DEMO_VERSION,
+        "store": tfds.VERSION,
         "parameters": dataclasses.asdict(p),
         "plan": [dataclasses.asdict(video) for video in demo_plan(p)],
     }
@@ -89,17 +95,14 @@ def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
     Raises:
         OSError: If the cache directory cannot be written to.
     """
-    if cache_dir is None:
-        default = platformdirs.user_cache_dir("avemo_jax")
-        cache_dir = pathlib.Path(os.environ.get("AVEMO_CACHE") or default)
-    place = cache_dir.expanduser() / f"demo-v{DEMO_VERSION}-{demo_fingerprint()}"
+    cache_dir = (cache_dir or cache.cache_dir()).expanduser()
+    place = cache_dir / f"demo-v{DEMO_VERSION}-{demo_fingerprint()}"
     if _is_whole(place):
         return place
-    cache_dir.expanduser().mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(place.parent)
     logging.info("writing the %s to %s; this happens once", DEMO_TITLE, place)
-    with tempfile.TemporaryDirectory(
-        prefix=".demo-", dir=place.parent, ignore_cleanup_errors=True
-    ) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=place.parent) as scratch:
         ours = pathlib.Path(scratch) / "new"
         corpus = DemoCorpus()
         build_store(
@@ -141,10 +144,19 @@ def _put_in_place(ours: pathlib.Path, place: pathlib.Path, aside: pathlib.Path) 
     """``place`` holds a whole corpus afterwards: ours, or that of a faster process."""
     if place.exists() and not _is_whole(place):
         logging.warning("%s is damaged; it is written anew", place)
-        place.rename(aside)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            place.rename(aside)
     try:
         ours.rename(place)
     except OSError:
         if not _is_whole(place):
             raise
         shutil.rmtree(ours)
+
+
+def _remove_leftovers(cache_dir: pathlib.Path) -> None:
+    """Scratch folders of processes that were killed more than a day ago are gone."""
+    for folder in cache_dir.glob(f"{_SCRATCH}*"):
+        if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE_S:
+            logging.info("removing %s, left by a run that was killed", folder)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -37,13 +37,13 @@ class Parameters:
     """
 
     # One at which each expression occurs in every split that has labels.
-    seed: int = 2945
+    seed: int = 4379
     # Shares of the expressions: Aff-Wild2's train counts to the power 0.75, which
     # leaves the rarest some hundred frames in 36,000.
     shares: tuple[float, ...] = (
         0.264, 0.044, 0.032, 0.028, 0.166, 0.144, 0.072, 0.250,
     )  # fmt: skip
-    dwell_mean: tuple[int, ...] = (300, 150, 140, 140, 250, 270, 160, 310)
+    dwell_mean: tuple[int, ...] = (340, 190, 180, 180, 290, 310, 200, 350)
     dwell_range: tuple[int, int] = (100, 600)
     # A new expression replaces the old one on the face within 2 x this + 1 frames.
     blend_half_width: int = 8
@@ -51,7 +51,7 @@ class Parameters:
     strength: tuple[float, float, float] = (0.85, 0.25, 60.0)
     strength_range: tuple[float, float] = (0.25, 1.3)
     # Neutral and Other, Anger and Disgust, Fear and Surprise look alike but for this.
-    pair_gap: float = 0.2
+    pair_gap: float = 0.12
     # Each time that an expression comes, it looks a little different.
     episode: float = 0.2
     # Expressions that move all the time; the others are held.
@@ -75,8 +75,8 @@ class Parameters:
     speech_mean: tuple[float, float] = (45.0, 90.0)
     silent_gain: float = 0.25
     face: tuple[Channel, ...] = (
-        Channel("appearance", 6, 1.0, 0.35, 0.7, 80.0, 0.7),
-        Channel("rhythm", 2, 2.0, 0.15, 0.2, 10.0, 0.3),
+        Channel("appearance", 6, 1.0, 0.35, 0.8, 50.0, 0.75),
+        Channel("rhythm", 2, 2.4, 0.15, 0.2, 10.0, 0.25),
         Channel("tempo", 2, 1.2, 0.15, 0.25, 10.0, 0.3),
         Channel("valence", 1, 1.5, 0.4, 0.65, 12.0, 0.5),
         Channel("arousal", 1, 1.4, 0.3, 0.7, 12.0, 0.5),
@@ -84,7 +84,7 @@ class Parameters:
         Channel("pose", 4, 1.0, 0.3, 1.0, 60.0, 0.2),
     )
     voice: tuple[Channel, ...] = (
-        Channel("class", 5, 1.1, 0.2, 0.7, 25.0, 0.4),
+        Channel("class", 5, 1.0, 0.2, 0.7, 25.0, 0.4),
         Channel("arousal", 2, 1.4, 0.2, 0.5, 20.0, 0.3),
         Channel("valence", 1, 0.9, 0.2, 0.6, 20.0, 0.3),
         Channel("mouth", 4, 1.1, 0.2, 0.3, 4.0, 0.4),
