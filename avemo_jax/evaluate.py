@@ -261,7 +261,7 @@ def describe(
             card["training_videos"] != "unknown"
             and set(card["training_videos"]) & set(table.videos)
         ),
-        "counts": {table.split: results.counts_of(table)},
+        "counts": {**card.get("counts", {}), table.split: results.counts_of(table)},
         "joined": table.report,
     }
 

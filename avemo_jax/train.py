@@ -22,6 +22,7 @@ from avemo_jax.loading import Data, Loader, feature_names, memory_budget
 from avemo_jax.logs import MetricsLog
 from avemo_jax.members import Members, best_setting, make_members, take_members
 from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
+from avemo_jax.results import counts_of
 from avemo_jax.steps import make_train_chunk, scan_length
 
 
@@ -207,6 +208,7 @@ def _provenance(
             if rows
         ],
         "dev_videos": list(dev.videos) if dev else [],
+        "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
         "config": to_plain(config),
         "version": avemo_jax.__version__,
     }
