@@ -50,9 +50,11 @@ def _main(argv: list[str]) -> None:
             "--config.FIELD=VALUE"
         )
     _prepare_devices()
-    from avemo_jax import experiment, logs  # after the devices are prepared
+    # After the devices are prepared:
+    from avemo_jax import compilation, experiment, logs
 
     logs.speak_plainly()
+    compilation.keep_compiled()
     if _MODE.value == "evaluate":
         if not _CHECKPOINT.value:
             raise app.UsageError(
