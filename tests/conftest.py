@@ -27,8 +27,11 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
+    from avemo_jax.compilation import keep_compiled
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVEMO_CACHE", str(root / "avemo_cache"))
+        keep_compiled()
         yield root / "avemo_cache"
 
 
@@ -38,3 +41,14 @@ def demo_store_dir(avemo_cache: pathlib.Path) -> pathlib.Path:
     from avemo_jax.data.demo import demo_store
 
     return demo_store(avemo_cache)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything is installed, only tests of real material may skip."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("AVEMO_EXPECT_NO_SKIPS"):
+        return
+    for report in reporter.stats.get("skipped", []):
+        if "no real material" not in str(report.longrepr):
+            reporter.write_line(f"unexpected skip: {report.nodeid} {report.longrepr}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
