@@ -258,13 +258,8 @@ def task_metrics(
     task = get_task(task_name)
     arrays = (scores, labels, mask)
     if task.name == "EXPR":
-        confusion = _accumulate(
-            Confusion.empty(scores.shape[-1]),
-            Confusion.from_batch,
-            arrays,
-            chunk_frames,
-        )
-        return confusion.compute()
+        start = Confusion.empty(scores.shape[-1])
+        return _accumulate(start, Confusion.from_batch, arrays, chunk_frames).compute()
     if task.name == "AU":
         half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
         chosen = half if thresholds is None else thresholds
@@ -276,10 +271,8 @@ def task_metrics(
             "f1_per_unit": f1[0],
             "thresholds": chosen,
         }
-    state = _accumulate(
-        Ccc.empty(scores.shape[-1]), Ccc.from_batch, arrays, chunk_frames
-    )
-    ccc = state.compute()
+    empty = Ccc.empty(scores.shape[-1])
+    ccc = _accumulate(empty, Ccc.from_batch, arrays, chunk_frames).compute()
     return {"ccc_mean": ccc.mean(), "ccc_valence": ccc[0], "ccc_arousal": ccc[1]}
 
 

