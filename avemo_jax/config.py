@@ -55,7 +55,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.postprocess.faithful_gaps = False  # the original's swapped weights
     config.log = ConfigDict()
     config.log.progress = True  # progress bars
-    config.log.tensorboard = True  # event files, where tensorboardX is installed
+    config.log.tensorboard = True  # event files, where a writer is installed
     return config.lock()
 
 

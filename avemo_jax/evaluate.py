@@ -282,7 +282,8 @@ def _sweep(
     selection: Selection,
 ) -> Sweep:
     task, labels = trained.task, table.dense_labels
-    given = given_raw = None
+    given: Any = None
+    given_raw: Any = None
     if task.name == "AU":
         given = {setting: selection.thresholds for setting in SETTINGS}
         given_raw = {NO_WINDOW: selection.raw_thresholds}

@@ -118,9 +118,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     )
     card = checkpoint.read_card(best)
     log = MetricsLog(workdir, tensorboard=False)
-    figures.draw_learning_curves(
-        workdir / "plots", log.read(), config.task, data.title, card["best_epochs"]
-    )
+    figures.draw_learning_curves(workdir / "plots", log.read(), card, data.title)
     if card["sweep"]:
         print(_sweep_table(card["sweep"], get_task(config.task).criterion))
     _say(found, workdir)

@@ -59,7 +59,7 @@ def draw(
             setting: by_frames["with_crop"][task.headline]
             for setting, by_frames in sweep.items()
         },
-        f"{title}; tuned on these frames where not marked",
+        title,
         metric=task.headline,
         chosen=selection.settings[seed] if selection.on else None,
     )
@@ -68,28 +68,36 @@ def draw(
 def draw_learning_curves(
     directory: pathlib.Path,
     history: list[dict[str, Any]],
-    task_name: str,
+    card: dict[str, Any],
     title: str,
-    best_epochs: list[int],
 ) -> None:
-    """Loss and dev score by epoch, from the lines of metrics.jsonl."""
-    criterion = get_task(task_name).criterion
+    """Loss and dev score by epoch of the seeds that ``card`` keeps.
+
+    Args:
+        directory: Gets the PNG file.
+        history: Lines of metrics.jsonl.
+        card: Of the head checkpoint.
+        title: Names the data.
+    """
+    criterion = get_task(card["task"]).criterion
+    kept = slice(*card["members"])
     if not history or f"dev_{criterion}" not in history[0]:
         return  # trained without dev: there is no dev score to draw
     records = [
         {
             "epoch": line["epoch"],
-            "loss": line["loss_per_member"],
-            criterion: line[f"dev_{criterion}_per_member"],
+            # None where a member has stopped
+            "loss": [np.nan if v is None else v for v in line["loss_per_member"][kept]],
+            criterion: line[f"dev_{criterion}_per_member"][kept],
         }
         for line in history
     ]
     plots.plot_learning_curves(
         directory / "learning_curves.png",
         records,
-        f"{title}, {task_name}",
+        f"{title}, {card['task']}",
         criterion=criterion,
-        best_epochs=best_epochs,
+        best_epochs=card["best_epochs"],
     )
 
 

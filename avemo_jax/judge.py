@@ -1,6 +1,7 @@
 """The score on dev after each epoch, and the best of each member so far."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -88,9 +89,10 @@ class Judge:
         return sign * found[self.selected_by], record
 
 
-def values_of(array: Any) -> list[float]:
-    """A list that JSON takes."""
-    return [float(value) for value in np.asarray(array)]
+def values_of(array: Any) -> list[float | None]:
+    """A list that JSON takes; None for NaN."""
+    values = (float(value) for value in np.asarray(array))
+    return [None if math.isnan(value) else value for value in values]
 
 
 def evaluation_batch(config: ConfigDict, head: Head) -> int:

@@ -9,6 +9,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 from typing import Any
 
 import jax
@@ -46,14 +47,11 @@ class MetricsLog:
 
         Args:
             workdir: Of the run.
-            tensorboard: Write event files where tensorboardX is installed.
+            tensorboard: Write event files, where tensorboardX or tensorboard is
+                installed.
         """
         self._path = workdir / "metrics.jsonl"
-        self._writer = None
-        if tensorboard and importlib.util.find_spec("tensorboardX"):
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(workdir / "tensorboard"))
+        self._writer = _event_writer(workdir / "tensorboard") if tensorboard else None
 
     def keep_until(self, epoch: int) -> None:
         """Drops lines of epochs after ``epoch``: they are trained again."""
@@ -87,6 +85,35 @@ class MetricsLog:
             self._writer.close()
 
 
+def _event_writer(directory: pathlib.Path) -> Any:
+    """A writer with ``add_scalar``; None where neither package is installed."""
+    if importlib.util.find_spec("tensorboardX"):
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(directory))
+    if importlib.util.find_spec("tensorboard"):
+        return _TensorBoardWriter(directory)
+    return None
+
+
+class _TensorBoardWriter:
+    """Scalars as event files by the package tensorboard, which needs no TensorFlow."""
+
+    def __init__(self, directory: pathlib.Path):
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._file = EventFileWriter(str(directory))
+        self.flush, self.close = self._file.flush, self._file.close
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        point = Summary.Value(tag=name, simple_value=value)
+        summary = Summary(value=[point])
+        self._file.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
 def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
     """Versions, devices, git revision and the videos of each split.
 
@@ -102,7 +129,7 @@ def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
         "videos": videos,
     }
 

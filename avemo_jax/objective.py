@@ -39,7 +39,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
 def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
     """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
     options: dict[str, Any] = {}
-    weights = None
+    weights: Any = None
     if config.task == "VA":
         options["pre_tanh"] = config.loss.va_on == "logits"
         options["ddof"] = 1 if config.protocol == "original" else 0

@@ -50,7 +50,7 @@ def plot_learning_curves(
     Args:
         path: Of the PNG file.
         history: A record per epoch: ``epoch``, ``loss`` and ``criterion``; each value
-            a number, or a list with one per member.
+            a number, or a list with one per member; NaN where one has stopped.
         title: Names the data.
         criterion: Key of the dev score.
         best_epochs: The epoch that each member keeps; marked.
@@ -74,7 +74,9 @@ def plot_learning_curves(
         if several:
             panel.plot(epochs, values, color=colour, alpha=0.3, linewidth=1)
         mean = f"mean of {values.shape[1]} seeds" if several else None
-        panel.plot(epochs, values.mean(axis=1), "o-", color=colour, ms=4, label=mean)
+        panel.plot(
+            epochs, np.nanmean(values, axis=1), "o-", color=colour, ms=4, label=mean
+        )
         if key == criterion and best_epochs:
             best = np.array(best_epochs)
             at = [epochs.index(epoch) for epoch in best]

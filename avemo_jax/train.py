@@ -93,7 +93,7 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
             "epoch": epoch + 1,
             "step": (epoch + 1) * plan.num_steps,
             "loss": float(losses[trained].mean()),
-            "loss_per_member": values_of(losses),
+            "loss_per_member": values_of(np.where(trained, losses, np.nan)),
             "frames_per_s": plan.num_steps * plan.batch_size / seconds,
         }
         if judge:
@@ -144,23 +144,25 @@ def run_epoch(
         )
         # The chunk before is looked at while this one is computed.
         if pending is not None:
-            losses.append(_finite(*pending, bar))
-        pending = (latest, first)
+            losses.append(_finite(pending, first, bar))
+        pending = latest
         first += latest.shape[1]
-    losses.append(_finite(*pending, bar))
+    losses.append(_finite(pending, first, bar))
     mean = np.concatenate(losses, axis=1).mean(axis=1, dtype=np.float64)
     return {**state, "models": models}, mean
 
 
-def _finite(losses: Any, first: int, bar: tqdm) -> Float[np.ndarray, "members steps"]:
+def _finite(losses: Any, end: int, bar: tqdm) -> Float[np.ndarray, "members steps"]:
+    """The losses of a chunk that ends after step ``end``."""
     values = np.asarray(losses)
     bar.update(values.shape[1])
     if not np.isfinite(values).all():
         member, step = np.argwhere(~np.isfinite(values))[0]
+        first = end - values.shape[1]
         raise TrainingError(
-            f"the loss is {values[member, step]} in steps {first + 1} to "
-            f"{first + values.shape[1]} (first at step {first + step + 1}, member "
-            f"{member}); try a lower config.learning_rate, or look at the features"
+            f"the loss is {values[member, step]} in steps {first + 1} to {end} (first "
+            f"at step {first + step + 1}, member {member}); try a lower "
+            "config.learning_rate, or look at the features"
         )
     return values
 
@@ -222,7 +224,8 @@ def _export(
 ) -> pathlib.Path:
     """Writes the seeds of the best setting."""
     scores = np.asarray(state["best_score"])
-    which, settings = slice(0, members.num_seeds), []
+    which = slice(0, members.num_seeds)
+    settings: list[dict[str, float]] = []
     chosen = bool(np.isfinite(scores).all())
     if chosen:
         which, settings = best_setting(members, scores)
@@ -232,6 +235,7 @@ def _export(
         )
     card = {
         **card,
+        "members": [which.start, which.stop],
         "seeds": list(members.seeds[which]),
         "setting": members.settings[which.start],
         "sweep": settings if members.swept else [],
