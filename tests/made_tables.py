@@ -1,11 +1,13 @@
 """Small made tables and a store of them, for tests of training and evaluation."""
 
 import dataclasses
+import pathlib
 import types
 import zlib
 
 import numpy as np
 
+from avemo_jax.data.splits import SPLITS
 from avemo_jax.data.store import Store
 from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.loading import Data
@@ -20,8 +22,14 @@ def made_table(
     frames: int = 90,
     dims: tuple[int, ...] = (12, 5),
     seed: int = 0,
+    slow: float = 0.9,
+    noise: float = 0.3,
 ) -> FrameTable:
-    """Videos whose features carry their labels; gaps, invalid labels, lost sound."""
+    """Videos whose features carry their labels; gaps, invalid labels, lost sound.
+
+    ``slow`` is how much of a frame the next one keeps, ``noise`` what the features
+    have of their own. Split "test" has no labels.
+    """
     rng = np.random.default_rng([seed, zlib.crc32(f"{task} {split}".encode())])
     kind = get_task(task)
     lengths = rng.integers(frames // 2, frames + 1, videos)
@@ -29,7 +37,7 @@ def made_table(
     teacher = np.random.default_rng(99).normal(size=(dim, kind.num_outputs))
     latent = rng.normal(size=(total, dim))
     for i in range(1, total):  # slow in time
-        latent[i] = 0.9 * latent[i - 1] + 0.4 * latent[i]
+        latent[i] = slow * latent[i - 1] + 4 * (1 - slow) * latent[i]
     signal = latent @ teacher / np.sqrt(dim)
     if task == "EXPR":
         labels = signal.argmax(axis=1).astype(np.int8)
@@ -39,13 +47,15 @@ def made_table(
         labels = np.tanh(signal).astype(np.float32)
     labels = labels.copy()
     labels[rng.random(total) < 0.05] = -1 if task != "VA" else np.nan
+    if split == "test":
+        labels = kind.empty_labels(total)
     has_row = rng.random(total) > 0.1
     has_row[0] = True
     frame = np.concatenate([np.arange(1, n + 1) for n in lengths])
     video = np.repeat(np.arange(videos), lengths)
     counts = np.bincount(video[has_row], minlength=videos)
     has_audio = np.ones(int(has_row.sum()), bool)
-    features = (latent + 0.3 * rng.normal(size=latent.shape)).astype(np.float16)
+    features = (latent + noise * rng.normal(size=latent.shape)).astype(np.float16)
     features = features[has_row]
     if len(dims) > 1:
         has_audio = video[has_row] != videos - 1
@@ -76,22 +86,68 @@ def made_table(
     )
 
 
+def joined(tables: list[FrameTable], split: str) -> FrameTable:
+    """One table of the videos of several, as ``split``."""
+
+    def stacked(name: str) -> np.ndarray:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    arrays = ("features", "labels", "valid", "has_audio", "frame", "num_frames", "fps")
+    names = sum((table.videos for table in tables), ())
+    counts = np.concatenate([np.diff(table.row_offsets) for table in tables])
+    return dataclasses.replace(
+        tables[0],
+        split=split,
+        **{name: stacked(name) for name in (*arrays, "dense_labels")},
+        videos=names,
+        source_videos=names,
+        row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        report={"videos": len(names)},
+    )
+
+
+def one_video(table: FrameTable, i: int) -> FrameTable:
+    """Video number ``i`` of a table, alone."""
+    low, high = table.row_offsets[i : i + 2]
+    first, end = table.dense_offsets[i : i + 2]
+    by_row = ("features", "labels", "valid", "has_audio", "frame")
+    return dataclasses.replace(
+        table,
+        **{name: getattr(table, name)[low:high] for name in by_row},
+        **{name: getattr(table, name)[i : i + 1] for name in ("videos", "num_frames")},
+        fps=table.fps[i : i + 1],
+        source_videos=table.videos[i : i + 1],
+        row_offsets=np.array([0, high - low]),
+        dense_labels=table.dense_labels[first:end],
+    )
+
+
 class MadeStore(Store):
     """A store of made tables; every split is there for every task."""
 
-    def __init__(self, task="EXPR", dims=(12, 5), videos=6, frames=90):
-        self.options = {"dims": dims, "videos": videos, "frames": frames}
-        sets = made_table(task, **self.options).feature_sets
+    def __init__(self, task="EXPR", fingerprint="made", **options):
+        self.path = pathlib.Path("made")
+        self.options = options
+        sets = made_table(task, **options).feature_sets
         self.feature_sets = {fs.name: fs for fs in sets}
         self.synthetic = True
-        self.fingerprint = "made"
+        self.fingerprint = fingerprint
+
+    def videos_of(self, task, split, splits):
+        """The videos of a split, each as a table."""
+        by_name = {}
+        for own in SPLITS:
+            table = made_table(task, split=own, **self.options)
+            for i, name in enumerate(table.videos):
+                if (splits or {}).get(name, own) in split.split("+"):
+                    by_name[name] = one_video(table, i)
+        return dict(sorted(by_name.items()))
 
     def split_videos(self, task, split, splits=None):
-        parts = [made_table(task, split=s, **self.options) for s in split.split("+")]
-        return tuple(video for part in parts for video in part.videos)
+        return tuple(self.videos_of(task, split, splits))
 
-    def load_table(self, task, split, features, *, memmap_path=None, **_):
-        table = made_table(task, split=split, **self.options)
+    def load_table(self, task, split, features, *, memmap_path=None, splits=None, **_):
+        table = joined(list(self.videos_of(task, split, splits).values()), split)
         if memmap_path:
             memmap_path.parent.mkdir(parents=True, exist_ok=True)
             shape = table.features.shape
@@ -100,8 +156,8 @@ class MadeStore(Store):
             table = dataclasses.replace(table, features=mapped)
         return table
 
-    def plan(self, task, split, features, **_):
-        table = self.load_table(task, split, features)
+    def plan(self, task, split, features, *, splits=None, **_):
+        table = self.load_table(task, split, features, splits=splits)
         return types.SimpleNamespace(rows=table.num_rows, bytes=table.features.nbytes)
 
 
