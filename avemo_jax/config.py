@@ -34,10 +34,12 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.num_seeds = 1  # models trained together in one program
     config.protocol = "ours"  # ours | original: named in results.json
     config.batch_size = 2048 if temporal else 1024  # frames, over all devices
-    config.num_epochs = 20 if temporal else 10  # passes over the training frames
-    config.learning_rate = 1e-3  # peak, AdamW
+    config.num_epochs = 10  # passes over the training frames
+    # Peak, AdamW. Of 1e-4 .. 3e-3 (MLP) and 1e-4 .. 1e-3 (Transformer), x dropout, these
+    # are within the seeds' noise of the best on the demo corpus' dev.
+    config.learning_rate = 3e-4 if temporal else 1e-3
     config.weight_decay = 1e-4  # decoupled, AdamW
-    config.dropout = 0.1 if temporal else 0.0  # rate in [0, 1)
+    config.dropout = 0.3 if temporal else 0.0  # rate in [0, 1)
     config.workdir = config_dict.placeholder(str)  # None: runs/<config>-<identity>
     config.data = _data_config(features or DEFAULT_FEATURES)
     config.head = _head_config(head)

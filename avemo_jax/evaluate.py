@@ -171,6 +171,10 @@ def evaluate(
     plan = choice.plan_of(table, faithful=trained.faithful)
     choice.warn_of_lost(table, plan)
     found = describe(trained, data, table, selection)
+    if found["trained_on_this_split"]:
+        logging.warning(
+            "the head was trained on videos of %s: no score to report", split
+        )
     sweep = None
     if table.task.valid(table.dense_labels).any():
         sweep = _sweep(trained, table, plan, scores, selection)
@@ -178,6 +182,7 @@ def evaluate(
     _write(workdir, trained, table, plan, scores, selection, found, sweep)
     if update_card:
         trained.card["selection"] = selection.to_dict()
+        trained.card["best_seed"] = trained.card["seeds"][best]
         trained.card["scores"] = found.get("metrics")
         checkpoint.write_json(directory / "head.json", trained.card)
     checkpoint.write_json(workdir / "results.json", found)

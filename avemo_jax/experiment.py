@@ -97,8 +97,28 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     checkpoint.write_json(path, plain)
 
 
+def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
+    """Refuses to go on in ``workdir`` with other annotations or features.
+
+    Raises:
+        WorkdirError: If the run began with data of another fingerprint.
+    """
+    path = workdir / "environment.json"
+    if not path.exists():
+        return
+    old = json.loads(path.read_text(encoding="utf-8")).get("data_fingerprint")
+    if old != fingerprint:
+        raise WorkdirError(
+            f"{workdir} began with data of fingerprint {old}; the store's is now "
+            f"{fingerprint}; name another --workdir, or bring the data back"
+        )
+
+
 def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
     best = workdir / "best_model"
+    feature_sets = data.store.resolve(feature_names(config))
+    fingerprint = data.store.data_fingerprint(feature_sets)
+    claim_data(workdir, fingerprint)
     if (workdir / "results.json").exists() and (best / "head.json").exists():
         logging.info("%s is finished: it is evaluated, not trained again", workdir)
     else:
@@ -106,7 +126,10 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
             split: list(data.store.split_videos(config.task, split, data.splits))
             for split in SPLITS
         }
-        checkpoint.write_json(workdir / "environment.json", environment(videos))
+        checkpoint.write_json(
+            workdir / "environment.json",
+            {**environment(videos), "data_fingerprint": fingerprint},
+        )
         train(config, data, workdir)
     found = evaluate(
         best,

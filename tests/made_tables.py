@@ -28,11 +28,13 @@ def made_table(
     """Videos whose features carry their labels; gaps, invalid labels, lost sound.
 
     ``slow`` is how much of a frame the next one keeps, ``noise`` what the features
-    have of their own. Split "test" has no labels.
+    have of their own. All splits have tables of the same shape, so that programs are
+    compiled once. Split "test" has no labels.
     """
     rng = np.random.default_rng([seed, zlib.crc32(f"{task} {split}".encode())])
     kind = get_task(task)
-    lengths = rng.integers(frames // 2, frames + 1, videos)
+    shapes = np.random.default_rng([seed, videos])  # the same for all splits
+    lengths = shapes.integers(frames // 2, frames + 1, videos)
     total, dim = int(lengths.sum()), sum(dims)
     teacher = np.random.default_rng(99).normal(size=(dim, kind.num_outputs))
     latent = rng.normal(size=(total, dim))
@@ -49,7 +51,7 @@ def made_table(
     labels[rng.random(total) < 0.05] = -1 if task != "VA" else np.nan
     if split == "test":
         labels = kind.empty_labels(total)
-    has_row = rng.random(total) > 0.1
+    has_row = shapes.random(total) > 0.1
     has_row[0] = True
     frame = np.concatenate([np.arange(1, n + 1) for n in lengths])
     video = np.repeat(np.arange(videos), lengths)
@@ -132,6 +134,9 @@ class MadeStore(Store):
         self.feature_sets = {fs.name: fs for fs in sets}
         self.synthetic = True
         self.fingerprint = fingerprint
+
+    def data_fingerprint(self, sets):
+        return self.fingerprint
 
     def videos_of(self, task, split, splits):
         """The videos of a split, each as a table."""

@@ -302,11 +302,11 @@ class Store:
             self._annotated,
             features,
             outputs,
-            fingerprint=self._data_fingerprint(plan.feature_sets),
+            fingerprint=self.data_fingerprint(plan.feature_sets),
         )
 
-    def _data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
-        """Of the annotations and of these sets."""
+    def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
+        """Of the annotations and of these sets; other sets do not change it."""
         names = [tfds_lib.ANNOTATIONS, *(s.name for s in sets)]
         return _digest({name: self._metadata[name]["content"] for name in names})
 
