@@ -12,11 +12,17 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from avemo_jax.heads import HeadSpec, build_head
-from avemo_jax.heads.layers import BatchNorm, LayerNorm, Linear, Mode, SelfAttention
+from avemo_jax.heads.layers import (
+    BatchNorm,
+    LayerNorm,
+    Linear,
+    Mode,
+    SelfAttention,
+    Start,
+)
 
 torch = pytest.importorskip("torch", reason="extra 'parity' is not installed")
 nn = torch.nn
@@ -321,12 +327,12 @@ def test_blocks_equal_torch_in_float64():
         attention.in_proj_bias.normal_()
         attention.out_proj.bias.normal_()
     with jax.enable_x64(True), torch.no_grad():
-        rngs, value = nnx.Rngs(params=0), jax.numpy.asarray(x)
-        got = block_output(Linear(8, 6, dtype=dtype, rngs=rngs), linear, value)
+        start, value = Start(), jax.numpy.asarray(x)
+        got = block_output(Linear(8, 6, dtype=dtype, start=start), linear, value)
         np.testing.assert_allclose(got, linear(given), rtol=1e-9)
         got = block_output(LayerNorm(8, dtype=dtype), norm, value)
         np.testing.assert_allclose(got, norm(given), rtol=1e-9)
-        block = SelfAttention(8, 2, dtype=dtype, rngs=rngs)
+        block = SelfAttention(8, 2, dtype=dtype, start=start)
         got = block_output(block, attention, value, Mode(train=False))
         np.testing.assert_allclose(got, attention(given, given, given)[0], rtol=1e-9)
         block = BatchNorm(8, dtype=dtype)

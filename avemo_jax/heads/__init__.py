@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from avemo_jax.heads.layers import Mode
+from avemo_jax.heads.layers import Mode, Start
 from avemo_jax.heads.mlp import Mlp, VaMlp
 from avemo_jax.heads.spec import HeadSpec
 from avemo_jax.heads.transformer import Transformer
@@ -46,7 +46,7 @@ class Head:
         Returns:
             Nested dicts of float32 arrays; the statistics are {} where there are none.
         """
-        module = _module(self.spec, key)
+        module = _module(self.spec, Start(key, self.num_params()))
         params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
@@ -98,8 +98,9 @@ class Head:
 
     def num_params(self) -> int:
         """Trainable values; running statistics do not count."""
-        params, _ = jax.eval_shape(self.init, jax.random.key(0))
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        module = nnx.eval_shape(lambda: _module(self.spec, Start()))
+        leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+        return sum(math.prod(leaf.shape) for leaf in leaves)
 
     def _check(self, x: Array) -> None:
         spec = self.spec
@@ -127,15 +128,14 @@ def build_head(spec: HeadSpec) -> Head:
     return Head(spec)
 
 
-def _module(spec: HeadSpec, key: PRNGKeyArray) -> nnx.Module:
-    rngs = nnx.Rngs(params=key)
+def _module(spec: HeadSpec, start: Start) -> nnx.Module:
     if spec.kind == "transformer":
-        return Transformer(spec, rngs=rngs)
-    return VaMlp(spec, rngs=rngs) if spec.task == "VA" else Mlp(spec, rngs=rngs)
+        return Transformer(spec, start=start)
+    return VaMlp(spec, start=start) if spec.task == "VA" else Mlp(spec, start=start)
 
 
 @functools.cache
 def _graphdef(spec: HeadSpec) -> Any:
     """The module without its arrays, for ``nnx.merge``."""
-    module = nnx.eval_shape(lambda: _module(spec, jax.random.key(0)))
+    module = nnx.eval_shape(lambda: _module(spec, Start()))
     return nnx.split(module, nnx.Param, nnx.BatchStat)[0]

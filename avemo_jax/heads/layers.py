@@ -91,10 +91,6 @@ def _mix(x: Array) -> Array:
     return x ^ (x >> 16)
 
 
-def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], bound: float) -> Array:
-    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
-
-
 def _accumulator(dtype: jnp.dtype) -> jnp.dtype:
     """Of sums and statistics: float32, or float64 for float64."""
     return jnp.promote_types(dtype, jnp.float32)
@@ -111,16 +107,41 @@ def _product(x: Array, weight: Array, dtype: jnp.dtype) -> Array:
     )
 
 
+class Start:
+    """The random values that a module's parameters start from, handed out in order.
+
+    They are drawn at once: compiling a draw for each parameter takes longer than an
+    epoch of training.
+    """
+
+    def __init__(self, key: PRNGKeyArray | None = None, size: int = 0):
+        """Draw the values.
+
+        Args:
+            key: Of the values. None: zeros, where only shapes matter.
+            size: Values in all.
+        """
+        self._left = None if key is None else jax.random.uniform(key, (size,))
+
+    def uniform(self, shape: tuple[int, ...], bound: float) -> Float[Array, "..."]:
+        """The next values, uniform in [-bound, bound)."""
+        if self._left is None:
+            return jnp.zeros(shape, jnp.float32)
+        size = math.prod(shape)
+        values, self._left = self._left[:size], self._left[size:]
+        return (values * (2 * bound) - bound).reshape(shape)
+
+
 class Linear(nnx.Module):
     """``x @ weight.T + bias``; also PyTorch's 1x1 convolution.
 
     Both parameters start uniform in +-1 / sqrt(inputs), PyTorch's default.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype, start: Start):
         bound = 1 / math.sqrt(inputs)
-        self.weight = nnx.Param(_uniform(rngs.params(), (outputs, inputs), bound))
-        self.bias = nnx.Param(_uniform(rngs.params(), (outputs,), bound))
+        self.weight = nnx.Param(start.uniform((outputs, inputs), bound))
+        self.bias = nnx.Param(start.uniform((outputs,), bound))
         self.dtype = dtype
 
     def __call__(
@@ -216,7 +237,7 @@ class Branch(nnx.Module):
         leaky: bool = False,
         dropout: bool = True,
         dtype: jnp.dtype,
-        rngs: nnx.Rngs,
+        start: Start,
     ):
         """Build the branch.
 
@@ -228,13 +249,13 @@ class Branch(nnx.Module):
             leaky: Whether a LeakyReLU follows the first layer.
             dropout: Whether the last layer's input is dropped out in training.
             dtype: Of the arithmetic.
-            rngs: Of the random start.
+            start: Of the random values.
         """
         self.positions, self.leaky, self.dropout = positions, leaky, dropout
         first, norm, last = positions
-        setattr(self, first, Linear(inputs, hidden, dtype=dtype, rngs=rngs))
+        setattr(self, first, Linear(inputs, hidden, dtype=dtype, start=start))
         setattr(self, norm, BatchNorm(hidden, dtype=dtype))
-        setattr(self, last, Linear(hidden, outputs, dtype=dtype, rngs=rngs))
+        setattr(self, last, Linear(hidden, outputs, dtype=dtype, start=start))
 
     def __call__(
         self, x: Float[Array, "*batch inputs"], mode: Mode
@@ -255,11 +276,11 @@ class SelfAttention(nnx.Module):
     as a Linear's; all biases start at zero.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, start: Start):
         bound = math.sqrt(6 / (dim + 3 * dim))
-        self.in_proj_weight = nnx.Param(_uniform(rngs.params(), (3 * dim, dim), bound))
+        self.in_proj_weight = nnx.Param(start.uniform((3 * dim, dim), bound))
         self.in_proj_bias = nnx.Param(jnp.zeros(3 * dim, jnp.float32))
-        self.out_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.out_proj = Linear(dim, dim, dtype=dtype, start=start)
         self.out_proj.bias[...] = jnp.zeros(dim, jnp.float32)
         self.num_heads = num_heads
         self.dtype = dtype

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from avemo_jax.heads.layers import Branch, Linear, Mode
+from avemo_jax.heads.layers import Branch, Linear, Mode, Start
 from avemo_jax.heads.spec import HeadSpec
 
 
 class Mlp(nnx.Module):
     """Linear, ReLU, dropout, Linear: for EXPR and AU."""
 
-    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+    def __init__(self, spec: HeadSpec, *, start: Start):
         dtype = jnp.dtype(spec.dtype)
-        self.fc1 = Linear(spec.input_dim, spec.mlp_dim, dtype=dtype, rngs=rngs)
-        self.fc2 = Linear(spec.mlp_dim, spec.num_outputs, dtype=dtype, rngs=rngs)
+        self.fc1 = Linear(spec.input_dim, spec.mlp_dim, dtype=dtype, start=start)
+        self.fc2 = Linear(spec.mlp_dim, spec.num_outputs, dtype=dtype, start=start)
 
     def __call__(
         self, x: Float[Array, "*batch dim"], mode: Mode
@@ -32,12 +32,12 @@ class VaMlp(nnx.Module):
     through the wide ``feat_fc`` and has a LeakyReLU before its BatchNorm.
     """
 
-    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+    def __init__(self, spec: HeadSpec, *, start: Start):
         dtype = jnp.dtype(spec.dtype)
         dim, hidden = spec.input_dim, spec.mlp_dim
         self.shared = spec.va_form == "shared"
         if self.shared:
-            self.feat_fc = Linear(dim, spec.feat_dim, dtype=dtype, rngs=rngs)
+            self.feat_fc = Linear(dim, spec.feat_dim, dtype=dtype, start=start)
             self.vhead = Branch(
                 spec.feat_dim,
                 hidden,
@@ -45,11 +45,11 @@ class VaMlp(nnx.Module):
                 positions=("0", "2", "3"),
                 leaky=True,
                 dtype=dtype,
-                rngs=rngs,
+                start=start,
             )
         else:
-            self.vhead = Branch(dim, hidden, 1, dtype=dtype, rngs=rngs)
-        self.ahead = Branch(dim, hidden, 1, dtype=dtype, rngs=rngs)
+            self.vhead = Branch(dim, hidden, 1, dtype=dtype, start=start)
+        self.ahead = Branch(dim, hidden, 1, dtype=dtype, start=start)
 
     def __call__(
         self, x: Float[Array, "*batch dim"], mode: Mode

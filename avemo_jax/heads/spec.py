@@ -1,22 +1,16 @@
 """What a fusion head is: the options that make it, and nothing that needs arrays."""
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Any
 
-from avemo_jax.tasks import TaskName, get_task
+from avemo_jax.tasks import get_task
 
-Kind = Literal["mlp", "transformer"]
-VaForm = Literal["affine", "shared"]
-Attention = Literal["window", "batch"]
-Positions = Literal["learned", "sinusoidal", "none"]
-Dtype = Literal["float32", "bfloat16", "float64"]
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "kind": get_args(Kind),
-    "va_form": get_args(VaForm),
-    "attention": get_args(Attention),
-    "positions": get_args(Positions),
-    "dtype": get_args(Dtype),
+CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": ("mlp", "transformer"),
+    "va_form": ("affine", "shared"),
+    "attention": ("window", "batch"),
+    "positions": ("learned", "sinusoidal", "none"),
+    "dtype": ("float32", "bfloat16", "float64"),
 }
 _SIZES = (
     "window",
@@ -66,15 +60,15 @@ class HeadSpec:
             are no features, or options contradict each other.
     """
 
-    task: TaskName
-    kind: Kind
+    task: str
+    kind: str
     dims: tuple[int, ...]
     audio_flag: bool = False
-    va_form: VaForm = "affine"
-    attention: Attention = "window"
+    va_form: str = "affine"
+    attention: str = "window"
     window: int = 128
-    positions: Positions = "learned"
-    dtype: Dtype = "float32"
+    positions: str = "learned"
+    dtype: str = "float32"
     mlp_dim: int = 128
     feat_dim: int = 512
     model_dim: int = 128
@@ -85,7 +79,7 @@ class HeadSpec:
 
     def __post_init__(self):
         get_task(self.task)
-        for field, choices in _CHOICES.items():
+        for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(

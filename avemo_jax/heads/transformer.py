@@ -13,6 +13,7 @@ from avemo_jax.heads.layers import (
     Linear,
     Mode,
     SelfAttention,
+    Start,
 )
 from avemo_jax.heads.spec import HeadSpec
 
@@ -27,11 +28,11 @@ class EncoderLayer(nnx.Module):
     start from their own random values; PyTorch's encoder starts them as copies of one.
     """
 
-    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+    def __init__(self, spec: HeadSpec, *, start: Start):
         dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
-        self.self_attn = SelfAttention(dim, spec.num_heads, dtype=dtype, rngs=rngs)
-        self.linear1 = Linear(dim, spec.ffn_dim, dtype=dtype, rngs=rngs)
-        self.linear2 = Linear(spec.ffn_dim, dim, dtype=dtype, rngs=rngs)
+        self.self_attn = SelfAttention(dim, spec.num_heads, dtype=dtype, start=start)
+        self.linear1 = Linear(dim, spec.ffn_dim, dtype=dtype, start=start)
+        self.linear2 = Linear(spec.ffn_dim, dim, dtype=dtype, start=start)
         self.norm1 = LayerNorm(dim, dtype=dtype)
         self.norm2 = LayerNorm(dim, dtype=dtype)
 
@@ -47,9 +48,9 @@ class EncoderLayer(nnx.Module):
 class Encoder(nnx.Module):
     """Encoder layers one after the other, without a norm at the end."""
 
-    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+    def __init__(self, spec: HeadSpec, *, start: Start):
         self.layers = nnx.Dict(
-            {str(i): EncoderLayer(spec, rngs=rngs) for i in range(spec.num_layers)}
+            {str(i): EncoderLayer(spec, start=start) for i in range(spec.num_layers)}
         )
 
     def __call__(
@@ -64,21 +65,21 @@ class Encoder(nnx.Module):
 class Transformer(nnx.Module):
     """Projection of the features, encoder, and an output head for each frame."""
 
-    def __init__(self, spec: HeadSpec, *, rngs: nnx.Rngs):
+    def __init__(self, spec: HeadSpec, *, start: Start):
         dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
         self.task = spec.task
         self.dtype = dtype
-        self.feat_fc = Linear(spec.input_dim, spec.feat_dim, dtype=dtype, rngs=rngs)
-        self.conv1 = Linear(spec.feat_dim, dim, dtype=dtype, rngs=rngs)
+        self.feat_fc = Linear(spec.input_dim, spec.feat_dim, dtype=dtype, start=start)
+        self.conv1 = Linear(spec.feat_dim, dim, dtype=dtype, start=start)
         self.kind_of_positions = spec.positions
         if spec.positions == "learned":
-            start = jax.random.normal(rngs.params(), (spec.window, dim), jnp.float32)
-            self.positions = nnx.Param(POSITION_SCALE * start)
-        self.transformer_encoder = Encoder(spec, rngs=rngs)
+            table = start.uniform((spec.window, dim), POSITION_SCALE)
+            self.positions = nnx.Param(table)
+        self.transformer_encoder = Encoder(spec, start=start)
         if spec.task == "VA":
-            self.vhead, self.ahead = _output(spec, 1, rngs), _output(spec, 1, rngs)
+            self.vhead, self.ahead = _output(spec, 1, start), _output(spec, 1, start)
         else:
-            self.head = _output(spec, spec.num_outputs, rngs)
+            self.head = _output(spec, spec.num_outputs, start)
 
     def __call__(
         self, x: Float[Array, "sequences frames dim"], mode: Mode
@@ -107,7 +108,7 @@ def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def _output(spec: HeadSpec, outputs: int, rngs: nnx.Rngs) -> Branch:
+def _output(spec: HeadSpec, outputs: int, start: Start) -> Branch:
     """The last layers; the original drops out for EXPR only, which moves a name."""
     drops = spec.task == "EXPR"
     return Branch(
@@ -117,5 +118,5 @@ def _output(spec: HeadSpec, outputs: int, rngs: nnx.Rngs) -> Branch:
         positions=("0", "1", "3" if drops else "2"),
         dropout=drops,
         dtype=jnp.dtype(spec.dtype),
-        rngs=rngs,
+        start=start,
     )
