@@ -1,0 +1,106 @@
+"""A head checkpoint, loaded, and its scores on a split."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax import checkpoint, sharding
+from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.loading import Data, Loader
+from avemo_jax.predict import Predictor
+from avemo_jax.tasks import Task, get_task
+
+
+@dataclasses.dataclass
+class Trained:
+    """A head checkpoint, loaded.
+
+    Attributes:
+        directory: Where it lies.
+        card: Its ``head.json``.
+        head: The network.
+        variables: Leading axis seeds.
+        mesh: Where they are.
+    """
+
+    directory: pathlib.Path
+    card: dict[str, Any]
+    head: Head
+    variables: Any
+    mesh: jax.sharding.Mesh
+
+    @property
+    def task(self) -> Task:
+        """Of the head."""
+        return get_task(self.card["task"])
+
+    @property
+    def features(self) -> list[str]:
+        """Full names of its feature sets, in order."""
+        return [entry["name"] for entry in self.card["features"]]
+
+    @property
+    def faithful(self) -> bool:
+        """Whether gaps and binarised smoothing are the original's."""
+        return bool(self.card["config"]["postprocess"]["faithful_gaps"])
+
+
+def load_trained(directory: pathlib.Path) -> Trained:
+    """The head checkpoint in ``directory``, on all devices.
+
+    Raises:
+        CheckpointError: If it is none, or damaged.
+    """
+    card = checkpoint.read_card(directory)
+    mesh = sharding.make_mesh()
+    head = build_head(HeadSpec.from_dict(card["head"]))
+    params, stats = jax.eval_shape(head.init, jax.random.key(0))
+    count = len(card["seeds"])
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
+        {"params": params, "stats": stats},
+    )
+    variables = checkpoint.load_head(directory, like, mesh)
+    return Trained(directory, card, head, variables, mesh)
+
+
+def check_features(trained: Trained, data: Data) -> None:
+    """Refuses a store whose features are not those that the head was trained on.
+
+    Raises:
+        ValueError: Names the set that differs.
+    """
+    wanted = [
+        FeatureSet(e["name"], e["kind"], e["dim"], 0, e["fingerprint"])
+        for e in trained.card["features"]
+    ]
+    data.store.check_same(wanted)
+
+
+def scores_of(
+    trained: Trained, data: Data, split: str, budget: int
+) -> tuple[FrameTable, Float[np.ndarray, "seeds rows outputs"]]:
+    """The table of ``split`` and the scores of its rows by every seed."""
+    card = trained.card
+    loader = Loader(
+        data,
+        trained.mesh,
+        task=card["task"],
+        missing_audio=card["missing_audio"],
+        budget=budget,
+    )
+    table, feeder = loader.load(split, trained.head.spec, trained.features)
+    predictor = Predictor(
+        trained.head,
+        table,
+        feeder,
+        trained.mesh,
+        batch_size=card["evaluation_batch_size"],
+        windows=card["windows"],
+    )
+    return table, predictor(trained.variables)
