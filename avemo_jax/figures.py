@@ -83,6 +83,11 @@ def draw_learning_curves(
     kept = slice(*card["members"])
     if not history or f"dev_{criterion}" not in history[0]:
         return  # trained without dev: there is no dev score to draw
+    lines = [
+        line
+        for line in history
+        if any(value is not None for value in line["loss_per_member"][kept])
+    ]
     records = [
         {
             "epoch": line["epoch"],
@@ -90,7 +95,7 @@ def draw_learning_curves(
             "loss": [np.nan if v is None else v for v in line["loss_per_member"][kept]],
             criterion: line[f"dev_{criterion}_per_member"][kept],
         }
-        for line in history
+        for line in lines
     ]
     plots.plot_learning_curves(
         directory / "learning_curves.png",
