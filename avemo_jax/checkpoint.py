@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -124,6 +125,23 @@ def write_json(path: pathlib.Path, content: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+# What a killed write leaves: .NAME.PID.tmp, .NAME.PID.old, .predictions.csv.RANDOM
+_LEFTOVER = re.compile(r"\.(best_model|\w+\.json|predictions\.\w+)\.\w+(\.tmp|\.old)?")
+
+
+def remove_leftovers(workdir: pathlib.Path) -> None:
+    """Removes what writes of a killed run left half in ``workdir``."""
+    for folder in (workdir, workdir / "best_model"):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if not _LEFTOVER.fullmatch(path.name):
+                continue
+            logging.info("removing %s, left by a run that was killed", path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> None:
