@@ -119,6 +119,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)
     claim_data(workdir, fingerprint)
+    checkpoint.remove_leftovers(workdir)
     if (workdir / "results.json").exists() and (best / "head.json").exists():
         logging.info("%s is finished: it is evaluated, not trained again", workdir)
     else:
