@@ -1,6 +1,7 @@
 """The compiled part of training: one step, and scans over many."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -125,7 +126,14 @@ def make_train_chunk(
             def go(model: Any) -> Any:
                 return lax.scan(body, model, (steps, plan))
 
-            return lax.cond(stop, lambda m: (m, jnp.zeros(count)), go, model)
+            def stay(model: Any) -> Any:
+                return model, jnp.zeros(count)
+
+            if mapped:
+                return lax.cond(stop, stay, go, model)
+            # A batched cond would batch the gather too: each member its own copy.
+            after = go(model)
+            return jax.tree.map(partial(jnp.where, stop), stay(model), after)
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
