@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from avemo_jax.data.label_files import read_label_file, read_mtl_file
+from avemo_jax.data.listing import entries, subfolders
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.data.splits import nominal_fps
 from avemo_jax.tasks import TASKS, Task
@@ -88,32 +89,55 @@ def _folder_labels(
 
 def _no_annotations(root: pathlib.Path, folders: tuple[str, ...]) -> NoReturn:
     """Raise that there are no annotations, with what is there instead."""
-    there = sorted(p.name for p in root.glob("*")) if root.is_dir() else []
+    there = [path.name for path in entries(root)]
+    state = f"has {', '.join(there[:8]) or 'nothing'}"
+    if not root.is_dir():
+        state = "is a file" if root.exists() else "does not exist"
     raise ValueError(
-        f"no annotations in {root} (which has {', '.join(there[:8]) or 'nothing'}); "
-        f"expected one of the folders {', '.join(folders)}: give the folder above them"
+        f"no annotations in {root} (which {state}); expected one of the folders "
+        f"{', '.join(folders)}: {_where_instead(root, folders)}"
     )
+
+
+def _where_instead(root: pathlib.Path, folders: tuple[str, ...]) -> str:
+    """What to do about a root without annotations."""
+    known = {
+        MTL_FOLDER,
+        *(folder for task in TASKS.values() for folder in task.folders),
+    }
+    if not root.exists():
+        return "correct the path"
+    here = root.absolute()
+    for path in (here, *here.parents[:2]):
+        if path.name in known:
+            return f"give the folder above them, {path.parent}"
+    for folder in subfolders(root):
+        if any((folder / name).is_dir() for name in folders):
+            return f"give {folder}"
+    if (root / MTL_FOLDER).is_dir():
+        return f"for the files in {MTL_FOLDER}, pass --mtl"
+    return "give the folder above them"
 
 
 def _label_files(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
     """The split and the path of every label file of one task's folder."""
-    subfolders = [p for p in sorted(folder.iterdir()) if p.is_dir()]
-    unknown = [p.name for p in subfolders if p.name not in SET_FOLDERS]
-    if unknown or not subfolders:
+    sets = subfolders(folder)
+    unknown = [p.name for p in sets if p.name not in SET_FOLDERS]
+    if unknown or not sets:
         raise ValueError(
-            f"{folder} has the folders {', '.join(p.name for p in subfolders) or '-'}; "
+            f"{folder} has the folders {', '.join(p.name for p in sets) or '-'}; "
             f"expected {' and '.join(SET_FOLDERS)}: rename or remove the others"
         )
-    for subfolder in subfolders:
-        entries = [p for p in sorted(subfolder.iterdir()) if not p.name.startswith(".")]
-        files = [p for p in entries if p.suffix == ".txt" and p.is_file()]
+    for subfolder in sets:
+        there = entries(subfolder)
+        files = [p for p in there if p.suffix == ".txt" and p.is_file()]
         if not files:
             raise ValueError(
                 f"{subfolder} has no .txt files; expected one per video: "
                 "unpack the annotations again, or remove the folder"
             )
-        if len(files) < len(entries):
-            others = sorted({p.name for p in entries} - {p.name for p in files})
+        if len(files) < len(there):
+            others = sorted({p.name for p in there} - {p.name for p in files})
             logging.warning("%s: ignored what is no label file: %s", subfolder, others)
         for path in files:
             yield SET_FOLDERS[subfolder.name], path
@@ -124,7 +148,7 @@ def _mtl_labels(
 ) -> Iterator[tuple[pathlib.Path, str, Task, str, np.ndarray]]:
     """File, split, task, video and labels of the multi-task files below ``root``."""
     folder = root / MTL_FOLDER if (root / MTL_FOLDER).is_dir() else root
-    files = [p for p in sorted(folder.glob("*.txt")) if not p.name.startswith(".")]
+    files = [p for p in entries(folder) if p.suffix == ".txt" and p.is_file()]
     chosen = []
     for prefix, split in (("train", "train"), ("val", "validation")):
         fitting = [p for p in files if p.name.lower().startswith(prefix)]
@@ -135,7 +159,12 @@ def _mtl_labels(
             )
         chosen += [(path, split) for path in fitting]
     if not chosen:
-        _no_annotations(folder, (f"{MTL_FOLDER} (with train*.txt and val*.txt)",))
+        if folder != root:
+            raise ValueError(
+                f"{folder} has no train*.txt and no val*.txt; expected one file per "
+                "set: unpack the annotations again"
+            )
+        _no_annotations(root, (MTL_FOLDER,))
     for path, split in chosen:
         for video, by_task in read_mtl_file(path).items():
             for name, labels in by_task.items():

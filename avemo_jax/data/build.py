@@ -1,18 +1,16 @@
 """Annotations and features -> a store on disk, with no TensorFlow."""
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from avemo_jax.data import splits as splits_lib
+from avemo_jax.data import store_folder
 from avemo_jax.data import tfds as tfds_lib
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations
 from avemo_jax.data.splits import base_video
@@ -41,31 +39,29 @@ def build_store(
     """What was written, dropped or missing, by config; the store lies in ``out_dir``.
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
-    folder that is renamed at the end: a killed build leaves no half config that reads
-    as whole. A config that stands already with the same content is skipped; incomplete
-    folders of earlier builds are removed at the start.
+    folder that is renamed at the end: a killed build leaves no half config. One that
+    stands with the same content is skipped; incomplete folders are removed at the start.
 
     Args:
         out_dir: Where ``affwild2/CONFIG/VERSION`` and ``splits.json`` are written.
         annotations: One record per subject-video. Videos that only have features
             need none: they are test videos of every task.
-        feature_sources: The feature sets. Each is read video by video, so they may be
-            generators of any size.
+        feature_sources: The feature sets, each read video by video.
         splits: By task, then by video, one of "train", "dev", "validation", "test";
-            replaces the splits of the annotations, nothing is drawn. None: dev is
-            drawn from the "train" videos of each task that has no dev video yet.
+            replaces those of the annotations, nothing is drawn. None: dev is drawn
+            from the "train" videos of each task without dev videos.
         split_seed: Seed of that draw.
-        grouped_dev: Draw by source video; False draws single subject-videos, as the
-            original system did.
+        grouped_dev: Draw by source video; False: by subject-video, as the original.
         synthetic: Made data: kept in the store, so that every result says so.
         overwrite: Replace a config that stands with other content.
         show_progress: Draw a bar on stderr.
 
     Raises:
-        ValueError: If a record is wrong, or a config stands with other content and
-            ``overwrite`` is False.
+        ValueError: If a record or ``out_dir`` is wrong, or a config stands with other
+            content and ``overwrite`` is False.
         RuntimeError: If another build writes into ``out_dir`` at the moment.
     """
+    root = store_folder.checked(pathlib.Path(out_dir))
     records = _by_video(annotations)
     by_task, how = _splits(records, splits, split_seed, grouped_dev)
     contents = _contents(
@@ -76,10 +72,9 @@ def build_store(
         synthetic=synthetic,
         show_progress=show_progress,
     )
-    root = pathlib.Path(out_dir)
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
-        _remove_incomplete(root)
+    with store_folder.locked(root):
+        store_folder.remove_incomplete(root)
         # All are checked before the first is written: no store of two minds.
         standing = {c.name: _stands(root, c, overwrite) for c in contents}
         for content in contents:
@@ -192,6 +187,8 @@ def _splits(
             }
             for task, by_video in given.items()
         }
+        for task, by_video in given.items():
+            _say_left_out(task, sorted(set(by_video) - set(chosen[task])))
         return chosen, {"origin": "given"}
     official: dict[str, dict[str, str]] = {task: {} for task in TASKS}
     for video, record in sorted(records.items()):
@@ -201,30 +198,16 @@ def _splits(
     return drawn, {"origin": "drawn", "seed": seed, "grouped": grouped}
 
 
-@contextlib.contextmanager
-def _locked(root: pathlib.Path) -> Iterator[None]:
-    """Hold ``root`` for one build; the lock falls when the process ends, killed or not.
-
-    Raises:
-        RuntimeError: If another process holds it.
-    """
-    with (root / ".build.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"another build writes into {root}; expected to be alone: wait until "
-                "it ends, or choose another folder"
-            ) from error
-        yield
-
-
-def _remove_incomplete(root: pathlib.Path) -> None:
-    """Remove what killed builds left."""
-    pattern = f"{tfds_lib.DATASET}/*/{tfds_lib.INCOMPLETE_PREFIX}*"
-    for folder in sorted(root.glob(pattern)):
-        logging.warning("removing what an earlier build left incomplete: %s", folder)
-        shutil.rmtree(folder)
+def _say_left_out(task: str, videos: list[str]) -> None:
+    """Log the videos of a user's list that have no labels of the task."""
+    if videos:
+        logging.warning(
+            "%s: %d listed videos have no %s labels and are in none of its splits: %s",
+            task,
+            len(videos),
+            task,
+            ", ".join(videos[:5]) + (", ..." if len(videos) > 5 else ""),
+        )
 
 
 def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
@@ -251,23 +234,19 @@ def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
 
 
 def _build_config(root: pathlib.Path, content: "Contents") -> None:
-    """Write one config; what stands in its place goes away as a whole, before."""
+    """Write one config; what stands in its place comes back if that fails."""
     from data_builders.affwild2.affwild2_dataset_builder import Builder
 
     tfds = tfds_lib.import_tfds()
-    folder = config_folder(root, content.name)
-    if folder.exists():
-        old = folder.with_name(f"{tfds_lib.INCOMPLETE_PREFIX}OLD_{folder.name}")
-        folder.rename(old)
-        shutil.rmtree(old)
     config: Any = content.name
     if content.name not in Builder.builder_configs:
         config = tfds.core.BuilderConfig(
             name=content.name, version=tfds_lib.VERSION, description="Features."
         )
+    folder = config_folder(root, content.name)
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
     # TFDS wants a folder for downloads, of which there are none.
-    with tempfile.TemporaryDirectory() as downloads:
+    with store_folder.replacing(folder), tempfile.TemporaryDirectory() as downloads:
         builder.download_and_prepare(download_dir=downloads)
 
 
@@ -305,6 +284,9 @@ def _report(
         for video, r in runs.items()
     }
     have = {video for video, count in rows.items() if count}
+    known = set(records)
+    if metadata["kind"] == "audio":  # the sound of two faces lies under one name
+        known |= {base_video(video) for video in records}
     without = [
         video
         for video in sorted(records)
@@ -316,6 +298,6 @@ def _report(
         "frames": sum(rows.values()),
         "empty_videos": sorted(set(rows) - have),
         "annotated_videos_without_features": without,
-        "videos_without_annotations": sorted(have - set(records)),
+        "videos_without_annotations": sorted(have - known),
         **metadata["report"],
     }

@@ -6,7 +6,9 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from avemo_jax.data import annotations, build, feature_folders, splits
+from absl import logging
+
+from avemo_jax.data import annotations, build, feature_folders, listing, splits
 from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
 from avemo_jax.tasks import TASKS
 
@@ -36,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(
+            f"error: {error}; expected files that can be read, and for --out a folder "
+            "that can be written, with room: correct the path or its rights",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
     print_report(args.out, report)
     return 0
 
@@ -115,11 +127,7 @@ def _add_test_videos(records: dict[str, VideoAnnotations], text: str) -> None:
             f"--test-list {text!r}: unknown task {task!r}; expected one of "
             f"{', '.join(TASKS)}: correct the flag"
         )
-    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
-    for number, line in enumerate(lines, start=1):
-        video = line.strip()
-        if not video:
-            continue
+    for number, video in listing.read_names(path):
         record = records.get(video, VideoAnnotations(video, {}, {}))
         if task in record.splits:
             raise ValueError(
@@ -137,16 +145,29 @@ def _given_splits(
     records: Mapping[str, VideoAnnotations],
     sources: Sequence[FeatureSource],
 ) -> dict[str, dict[str, str]] | None:
-    """The user's own lists by task, or None."""
+    """The user's own lists by task, with the test videos among ``records``; or None."""
     if split_dir is None:
         return None
     folder = pathlib.Path(split_dir)
     known = set(records).union(*(source.videos for source in sources))
     own = [task for task in TASKS if (folder / task).is_dir()]
-    if own:
-        return {t: splits.read_split_lists(folder / t, known) for t in own}
-    lists = splits.read_split_lists(folder, known)
-    return {task: lists for task in TASKS}
+    given = {t: splits.read_split_lists(folder / t, known) for t in own}
+    if not own:
+        lists = splits.read_split_lists(folder, known)
+        given = {task: dict(lists) for task in TASKS}
+    for task, by_video in given.items():
+        if "dev" not in by_video.values():
+            logging.warning(
+                "%s: the lists in %s have no dev video, so that nothing can be chosen "
+                "on dev (epoch, thresholds, smoothing): add dev.txt",
+                task,
+                folder,
+            )
+    for video, record in records.items():
+        for task, split in record.splits.items():
+            if split == "test":  # from --test-list
+                given.setdefault(task, {})[video] = split
+    return given
 
 
 def print_report(out: str, report: Mapping[str, build.Report]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avemo_jax.data.legacy_npy import read_original_npy
-from avemo_jax.data.sources import VideoFeatures, as_float16
+from avemo_jax.data.sources import MAX_FRAME, VideoFeatures, as_float16
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
 _FIELDS = {"frame", "features", "outputs", "meta"}
@@ -145,12 +145,15 @@ def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:
     shapes: dict[tuple[tuple[int, ...], str], str] = {}
     for key, vector in vectors.items():
         match = _KEY.fullmatch(key)
-        if match is None or match[1] not in (None, path.stem) or int(match[2]) < 1:
+        number = 0 if match is None else int(match[2])
+        of_video = match is not None and match[1] in (None, path.stem)
+        if not of_video or not 1 <= number <= MAX_FRAME:
             raise ValueError(
                 f"{path}: key {key!r:.80}; expected '{path.stem}/00001.jpg', counted "
-                "from 1: rename the file or extract this video again"
+                f"from 1 to {MAX_FRAME} at most: rename the file or extract this video "
+                "again"
             )
-        frames.append(int(match[2]))
+        frames.append(number)
         shapes.setdefault((vector.shape, vector.dtype.kind), key)
     if len(shapes) != 1 or any(len(s) != 1 or k != "f" for s, k in shapes):
         raise ValueError(
@@ -159,11 +162,8 @@ def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:
             "expected one float vector a frame, all of one length: extract this video "
             "again"
         )
-    frame = np.array(frames, np.int64)
-    if frame.max() > np.iinfo(np.int32).max:
-        raise ValueError(f"{path}: frame number {frame.max()}; expected int32")
     features = np.stack(list(vectors.values())).astype(np.float32)
-    return VideoFeatures(frame.astype(np.int32), features)
+    return VideoFeatures(np.array(frames, np.int32), features)
 
 
 def clean_rows(
@@ -183,18 +183,20 @@ def clean_rows(
         ``unsorted_rows`` (those that are not 0).
 
     Raises:
-        ValueError: If two rows of one frame differ, or a frame number is below 1.
+        ValueError: If two rows of one frame differ, or a frame number is below 1 or
+            above ``MAX_FRAME``.
     """
     counts: dict[str, int] = {}
     finite = np.isfinite(raw.features).all(axis=1)
     if raw.outputs is not None:
         finite &= np.isfinite(raw.outputs).all(axis=1)
     steps = np.diff(raw.frame)
-    if len(raw.frame) and raw.frame.min() < 1:
-        raise ValueError(
-            f"{where}: frame number {raw.frame.min()}; expected numbers from 1: "
-            "extract this video again"
-        )
+    for number in (raw.frame.min(), raw.frame.max()) if len(raw.frame) else ():
+        if not 1 <= number <= MAX_FRAME:
+            raise ValueError(
+                f"{where}: frame number {number}; expected 1 to {MAX_FRAME}: extract "
+                "this video again"
+            )
     if finite.all() and (steps > 0).all():
         return raw, counts
     counts["nonfinite_rows"] = int((~finite).sum())

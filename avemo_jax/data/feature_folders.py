@@ -7,17 +7,19 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import logging
 
-from avemo_jax.data import feature_sets
+from avemo_jax.data import feature_sets, listing
 from avemo_jax.data.feature_files import (
     clean_rows,
     read_feature_file,
     read_original_file,
 )
-from avemo_jax.data.sources import FeatureSource, Kind, VideoFeatures
+from avemo_jax.data.sources import FeatureSource, Kind, VideoFeatures, as_float16
+
+_SUFFIXES = (".npz", ".npy")
 
 
 def find_feature_sources(
@@ -37,42 +39,71 @@ def find_feature_sources(
             are not known and whose files do not say it.
 
     Raises:
-        ValueError: If there are no files, a name is malformed, a kind is unknown, a
-            video is there twice, or the files of a set disagree in fingerprint, kind
-            or dim.
+        ValueError: If there are no files, a name is malformed, a kind is unknown or
+            of no set, a video is there twice, or the files of a set disagree in
+            fingerprint, kind or dim.
     """
     found: dict[str, dict[str, pathlib.Path]] = {}
     kind_of: dict[str, Kind | None] = {}
     asked = dict(kinds or {})
+    unused = set(asked)
     for folder in map(pathlib.Path, folders):
-        subfolders = [
-            p for p in sorted(folder.glob("*")) if p.is_dir() and p.name[0] != "."
-        ]
-        if not subfolders:
-            raise ValueError(
-                f"{folder} has no folders of features; expected FOLDER/SET/VIDEO.npz "
-                "or .npy: give the folder above the sets"
-            )
-        for subfolder in subfolders:
-            name, kind = feature_sets.folder_to_set(subfolder.name)
+        sets = listing.subfolders(folder)
+        if not sets:
+            _no_sets(folder)
+        for subfolder in sets:
+            paths = _feature_files(subfolder)
+            try:
+                name, kind = feature_sets.folder_to_set(subfolder.name)
+            except ValueError as error:
+                raise ValueError(f"{subfolder}: {error}") from error
+            unused -= {subfolder.name, name}
             kind_of[name] = asked.get(subfolder.name, asked.get(name, kind))
-            _add_files(subfolder, name, found.setdefault(name, {}))
+            _add_files(paths, name, found.setdefault(name, {}))
+    if unused:
+        raise ValueError(
+            f"a kind is given for {', '.join(sorted(unused))}; expected a set that is "
+            f"there ({', '.join(sorted(found)) or 'none'}): correct --kind"
+        )
     return [_source(name, found[name], kind_of[name]) for name in sorted(found)]
 
 
-def _add_files(folder: pathlib.Path, name: str, files: dict[str, pathlib.Path]) -> None:
-    """Put the feature files of ``folder`` into ``files``, by video."""
-    entries = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
-    feature_files = [p for p in entries if p.suffix in (".npz", ".npy") and p.is_file()]
-    others = sorted({p.name for p in entries} - {p.name for p in feature_files})
+def _no_sets(folder: pathlib.Path) -> NoReturn:
+    """Raise that ``folder`` holds no feature sets."""
+    instead = "give the folder above the sets"
+    if any(path.suffix in _SUFFIXES for path in listing.entries(folder)):
+        instead = f"this is one set's folder, give {folder.absolute().parent}"
+    elif not folder.is_dir():
+        instead = "there is no such folder, correct the path"
+    raise ValueError(
+        f"{folder} has no folders of features; expected FOLDER/SET/VIDEO.npz or .npy: "
+        f"{instead}"
+    )
+
+
+def _feature_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of one set's folder."""
+    there = listing.entries(folder)
+    paths = [p for p in there if p.suffix in _SUFFIXES and p.is_file()]
+    others = sorted({p.name for p in there} - {p.name for p in paths})
+    if not paths:
+        instead = "extract the features, or remove the folder"
+        if others:
+            instead = f"if it is no set but holds the sets, give {folder} itself"
+        raise ValueError(
+            f"{folder} has no .npz or .npy files (it has "
+            f"{', '.join(others[:5]) or 'nothing'}); expected one per video: {instead}"
+        )
     if others:
         logging.warning("%s: ignored what is no feature file: %s", folder, others)
-    if not feature_files:
-        raise ValueError(
-            f"{folder} has no .npz or .npy files; expected one per video: extract the "
-            "features, or remove the folder"
-        )
-    for path in feature_files:
+    return paths
+
+
+def _add_files(
+    paths: Iterable[pathlib.Path], name: str, files: dict[str, pathlib.Path]
+) -> None:
+    """Put the feature files of a set into ``files``, by video."""
+    for path in paths:
         if path.stem in files:
             raise ValueError(
                 f"{path}: {name} of video {path.stem!r} is also in {files[path.stem]}; "
@@ -112,7 +143,9 @@ def _source(
         fingerprint=fingerprint,
         content=_content(name, fingerprint, files),
         videos=tuple(sorted(files)),
-        read=functools.partial(_read_checked, files, name, kind, fingerprint, report),
+        read=functools.partial(
+            _read_checked, files, name, kind, dim, fingerprint, report
+        ),
         report=report,
     )
     return source
@@ -122,6 +155,7 @@ def _read_checked(
     files: Mapping[str, pathlib.Path],
     name: str,
     kind: Kind,
+    dim: int,
     fingerprint: str,
     report: dict[str, int | list[str]],
     video: str,
@@ -136,13 +170,20 @@ def _read_checked(
             f"{kind} with {fingerprint}, as in the set's other files: sets of "
             "different weights, input or version never mix; extract all alike"
         )
+    if raw.features.shape[1] != dim:
+        raise ValueError(
+            f"{path}: vectors of {raw.features.shape[1]} values; expected {dim}, as in "
+            "the set's other files: extract this video again with the network of the "
+            "others"
+        )
     rows, counts = clean_rows(raw, where=str(path))
     for key, count in counts.items():
         report[key] = int(report.get(key, 0)) + count  # type: ignore[arg-type]
         videos = report.setdefault(key.replace("_rows", "_videos"), [])
         assert isinstance(videos, list)
         videos.append(f"{video}: {count}")
-    return rows
+    features = as_float16(rows.features, where=str(path))
+    return VideoFeatures(rows.frame, features, rows.outputs)
 
 
 def _original_fingerprint(name: str) -> str:

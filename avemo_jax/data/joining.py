@@ -166,14 +166,17 @@ def join_video(
             return empty if annotated else None
     else:
         counts.rows_without_audio += without
-    # Sound runs one frame past the picture by the challenge's count of frames, so it
-    # tells a video's length only where annotations do not.
-    last = int(frame[-1])
-    if not annotated:
-        last = max(int(f[-1]) for f in [*visual.values(), *audio.values()] if len(f))
-    return JoinedVideo(
-        video, frame.astype(np.int32), has_audio, max(annotated, last), parts
-    )
+    length = max(annotated, int(frame[-1])) if annotated else _last(visual, audio)
+    return JoinedVideo(video, frame.astype(np.int32), has_audio, length, parts)
+
+
+def _last(*sets: Mapping[str, Frames]) -> int:
+    """The last frame with a vector in any set.
+
+    Sound runs one frame past the picture by the challenge's count of frames, so this
+    tells a video's length only where annotations do not.
+    """
+    return max(int(f[-1]) for group in sets for f in group.values() if len(f))
 
 
 def rows_digest(parts: Sequence[str], videos: Sequence[JoinedVideo]) -> str:

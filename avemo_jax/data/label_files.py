@@ -15,6 +15,7 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Float, Int8, Shaped
 
+from avemo_jax.data.sources import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR, VA, Task
 
 MTL_HEADERS = (
@@ -194,10 +195,10 @@ def read_mtl_file(
                 f"({MTL_HEADERS[1]}): correct the line"
             )
         match = _IMAGE.fullmatch(image.strip())
-        if match is None or int(match[2]) < 1:
+        if match is None or not 1 <= int(match[2]) <= MAX_FRAME:
             raise ValueError(
                 f"{where}: image name {image.strip()!r}; expected VIDEO/00001.jpg, "
-                "counted from 1: correct the line"
+                f"counted from 1 to {MAX_FRAME} at most: correct the line"
             )
         frames = rows.setdefault(match[1], {})
         if int(match[2]) in frames:

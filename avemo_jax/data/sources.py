@@ -12,6 +12,9 @@ from jaxtyping import Float, Int, Shaped
 
 Kind = Literal["visual", "audio"]
 KINDS: tuple[Kind, ...] = ("visual", "audio")
+# 92 hours at 30 frames/s: a larger frame number is a mistake, and labels are dense, so
+# that one such number would take all memory.
+MAX_FRAME = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)

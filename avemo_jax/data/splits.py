@@ -15,6 +15,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from avemo_jax.data.listing import entries, read_names
+
 SPLITS = ("train", "dev", "validation", "test")
 
 _FACE = re.compile(r"(.+)_(left|right)")
@@ -191,7 +193,7 @@ def read_split_lists(
     """
     folder = pathlib.Path(folder)
     known = set(known_videos)
-    files = {p.name.lower(): p for p in sorted(folder.glob("*")) if p.is_file()}
+    files = {p.name.lower(): p for p in entries(folder) if p.is_file()}
     ours = {"dev.txt", "validation.txt"} & set(files)
     originals = "val.txt" in files
     if bool(ours) == originals:
@@ -204,16 +206,13 @@ def read_split_lists(
     for name, split in (_ORIGINAL if originals else _PLAIN).items():
         if name not in files:
             continue
-        text = files[name].read_text(encoding="utf-8-sig")
-        for number, line in enumerate(text.splitlines(), start=1):
-            video = line.strip().removesuffix(".txt")
-            if not video:
-                continue
+        for number, video in read_names(files[name]):
             where = f"{files[name]}, line {number}"
             if video not in known:
                 raise ValueError(
                     f"{where}: unknown video {video!r}; expected the name of a video "
-                    "with annotations or features: correct or remove the line"
+                    "with annotations or features, without folder and ending: correct "
+                    "or remove the line"
                 )
             if video in splits:
                 raise ValueError(

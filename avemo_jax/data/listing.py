@@ -1,0 +1,52 @@
+"""What people's folders and lists hold, without what archives and systems leave."""
+
+import os
+import pathlib
+
+
+def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Files and folders in ``folder``, sorted; none where it is no folder.
+
+    Hidden ones (``.DS_Store``, ``._NAME``) and ``__MACOSX``, which macOS puts into
+    archives, hold nothing of the data and are left out.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.name != "__MACOSX" and not path.name.startswith(".")
+    )
+
+
+def subfolders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Folders among the ``entries``."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def read_names(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Line number and name of every line of a list that is not blank.
+
+    Windows line ends, a byte-order mark, and the ending ``.txt`` of names are read.
+
+    Raises:
+        ValueError: If there is no such file, or it is no text in UTF-8.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"no file {str(path)!r}; expected a list with one video name a line: "
+            "correct the path"
+        )
+    data = path.read_bytes()
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 (byte {error.object[error.start]:#04x}); "
+            "expected one video name a line: save the list as UTF-8"
+        ) from error
+    names = [line.strip().removesuffix(".txt") for line in text.splitlines()]
+    return [(number, name) for number, name in enumerate(names, start=1) if name]
