@@ -149,7 +149,10 @@ def test_command_with_npz_of_an_unknown_extractor(tmp_path, mini):
     store = open_store(tmp_path / "s")
     assert store.feature_sets["mine@cropped-64"].fingerprint == "abc"
     table = store.load_table("AU", "validation", ["mine", "vggish"])
-    assert table.videos == ("video3",)
+    # Annotated videos without features of a set stay, without rows.
+    assert set(table.videos) == {"video3", "5-60-1920x1080-4_right", "7-30-176x144"}
+    rows_of = dict(zip(table.videos, np.diff(table.row_offsets), strict=True))
+    assert rows_of["video3"] == table.num_rows
     assert table.features.shape == (3, 132)
     np.testing.assert_array_equal(table.outputs, rows.outputs)
     assert source_video("video3") in table.source_videos
