@@ -35,8 +35,9 @@ USERS = {
     "experiment": {"main", "scripts"},
     "main": {"cli"},
     "cli": set(),
-    "checkpoint": {"train", "evaluate", "experiment", "scripts"},
-    "loading": {"train", "evaluate", "experiment", "scripts"},
+    "checkpoint": {"train", "trained", "evaluate", "experiment", "scripts"},
+    "loading": {"train", "trained", "evaluate", "experiment", "scripts"},
+    "trained": {"evaluate", "experiment", "scripts"},
 }
 # Rooms that know no files.
 PURE = ("tasks", "losses", "metrics", "optim", "sharding", "heads", "postprocess")
