@@ -6,6 +6,7 @@ import fcntl
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from made_stores import annotated, save_original, source, vectors
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store, config_folder
 from avemo_jax.data.build_command import main
-from avemo_jax.data.feature_files import write_feature_file
+from avemo_jax.data.feature_files import read_feature_file, write_feature_file
 from avemo_jax.data.label_files import read_mtl_file
 from avemo_jax.data.listing import entries, read_names
 from avemo_jax.data.store import open_store
@@ -265,3 +266,45 @@ def test_packages_have_what_tfds_reads_beside_a_builder():
     folder = REPOSITORY / "data_builders" / "affwild2"
     others = [path.name for path in entries(folder) if path.suffix != ".py"]
     assert set(packed) == set(others) - {"__pycache__"}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_damaged_npz_is_always_told(tmp_path, compressed):
+    path = tmp_path / "v.npz"
+    rows = vectors("x", {"v": [1, 2, 3]}, 40)["v"]
+    write_feature_file(path, rows, {"fingerprint": "f"})
+    if compressed:
+        with np.load(path) as file:
+            np.savez_compressed(path, **dict(file))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    told = whole_ones = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), rng.integers(1, 9)):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(1, 2 * len(whole))])
+        try:
+            read_feature_file(path)
+            whole_ones += 1
+        except ValueError as error:
+            told += str(path) in str(error)
+    assert told + whole_ones == 300
+    assert told > 250
+
+
+def test_npz_that_claims_a_huge_shape(tmp_path):
+    path = tmp_path / "v.npz"
+    rows = vectors("x", {"v": [1, 2, 3]}, 40)["v"]
+    write_feature_file(path, rows, {"fingerprint": "f"})
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    members["features.npy"] = members["features.npy"].replace(
+        b"'shape': (3, 40), }" + b" " * 16, b"'shape': (3" + b"0" * 16 + b", 40), }"
+    )
+    assert b"3" + b"0" * 16 in members["features.npy"]
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    with pytest.raises(ValueError, match=r"v\.npz cannot be read"):
+        read_feature_file(path)

@@ -40,7 +40,7 @@ def build_store(
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
     folder that is renamed at the end: a killed build leaves no half config. One that
-    stands with the same content is skipped; incomplete folders are removed at the start.
+    stands with the same content is skipped; incomplete folders are removed at first.
 
     Args:
         out_dir: Where ``affwild2/CONFIG/VERSION`` and ``splits.json`` are written.

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,17 @@ from avemo_jax.data.legacy_npy import read_original_npy
 from avemo_jax.data.sources import MAX_FRAME, VideoFeatures, as_float16
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
+# What zipfile and numpy raise on damaged files; RuntimeError is of zip features that
+# numpy never writes, MemoryError of shapes that no file has.
+_DAMAGES = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 _FIELDS = {"frame", "features", "outputs", "meta"}
 
 
@@ -100,7 +112,7 @@ def read_feature_file(
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.get("meta", "null")))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"{path} cannot be read ({error}); expected a .npz with frame, features "
             "and meta (JSON text): extract this video again"
