@@ -1,7 +1,6 @@
 """The compiled part of training: one step, and scans over many."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -83,7 +82,7 @@ def make_train_chunk(
     """Compiled ``(models, stopped, hyper, data, plan, first) -> (models, losses)``.
 
     It scans over the steps of ``plan``; ``losses`` is (members, steps). Members that
-    have stopped stay as they are.
+    have stopped stay as they are, or in batched mode go on unused; their losses are 0.
     """
     use_dropout = not config.train.eval_mode and any(
         setting["dropout"] > 0 for setting in members.settings
@@ -131,9 +130,10 @@ def make_train_chunk(
 
             if mapped:
                 return lax.cond(stop, stay, go, model)
-            # A batched cond would batch the gather too: each member its own copy.
-            after = go(model)
-            return jax.tree.map(partial(jnp.where, stop), stay(model), after)
+            # Batched, a cond would give each member its own copy of the frames. What a
+            # stopped member still learns is not used.
+            model, losses = go(model)
+            return model, jnp.where(stop, 0.0, losses)
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
@@ -166,6 +166,6 @@ def scan_length(config: ConfigDict, steps_per_epoch: int) -> int:
     """Steps per compiled scan: few dispatches, chunks of even length."""
     wanted = config.train.scan_steps
     if not wanted:
-        wanted = min(max(16384 // config.batch_size, 8), 256)
+        wanted = min(max(32768 // config.batch_size, 8), 256)
     chunks = -(-steps_per_epoch // wanted)
     return -(-steps_per_epoch // chunks)
