@@ -44,16 +44,34 @@ def history(workdir):
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize(
+CASES = pytest.mark.parametrize(
     ("task", "head"),
     [("EXPR", "mlp"), ("AU", "mlp"), ("VA", "mlp"), ("EXPR", "transformer")],
 )
-def test_dev_score_rises(task, head, tmp_path):
-    config = small_config(task, head, num_epochs=4)
-    trained(config, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory):
+    """Trained with the table in memory, each case once: (workdir, digests)."""
+    made = {}
+
+    def run(task, head):
+        if (task, head) not in made:
+            workdir = tmp_path_factory.mktemp("resident") / f"{task}_{head}"
+            config = small_config(task, head, num_epochs=4, dropout=0.1)
+            config.data.device_budget_gb = 1.0
+            made[task, head] = workdir, trained(config, workdir)[0]
+        return made[task, head]
+
+    return run
+
+
+@CASES
+def test_dev_score_rises(task, head, resident):
+    workdir, _ = resident(task, head)
     criterion = {"EXPR": "f1_macro", "AU": "f1_mean_at_0.5", "VA": "ccc_mean"}[task]
-    scores = [line[f"dev_{criterion}"] for line in history(tmp_path)]
-    losses = [line["loss"] for line in history(tmp_path)]
+    scores = [line[f"dev_{criterion}"] for line in history(workdir)]
+    losses = [line["loss"] for line in history(workdir)]
     chance = {"EXPR": 0.15, "AU": 0.4, "VA": 0.1}[task]
     assert max(scores) > chance
     assert losses[-1] < losses[0]
@@ -85,17 +103,14 @@ def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    ("task", "head"), [("EXPR", "mlp"), ("VA", "mlp"), ("AU", "transformer")]
-)
-def test_streaming_gives_the_same_bits(task, head, tmp_path):
-    digests = []
-    for name, budget in (("resident", 1.0), ("streamed", 0.0)):
-        config = small_config(task, head, data__device_budget_gb=budget, dropout=0.1)
-        config.data.cache_dir = str(tmp_path)
-        digests.append(trained(config, tmp_path / name)[0])
+@CASES
+def test_streaming_gives_the_same_bits(task, head, resident, tmp_path):
+    config = small_config(task, head, num_epochs=4, dropout=0.1)
+    config.data.device_budget_gb = 0.0
+    config.data.cache_dir = str(tmp_path)
+    digests, _ = trained(config, tmp_path / "streamed")
     assert len(list((tmp_path / "tables").iterdir())) == 2
-    assert digests[0] == digests[1]
+    assert digests == resident(task, head)[1]
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
