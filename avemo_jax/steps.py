@@ -1,5 +1,6 @@
 """The compiled part of training: one step, and scans over many."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -87,23 +88,14 @@ def make_train_chunk(
     use_dropout = not config.train.eval_mode and any(
         setting["dropout"] > 0 for setting in members.settings
     )
-
-    def optimizer_of(hyper: dict[str, Any]) -> optax.GradientTransformation:
-        return make_optimizer(config, hyper, num_steps)
-
-    def step_of(model: Any, batch: Batch, step: jax.Array, hyper: Any) -> Any:
-        return train_step(
-            model,
-            batch,
-            step,
-            hyper,
-            head=head,
-            loss_of=loss_of,
-            optimizer_of=optimizer_of,
-            use_dropout=use_dropout,
-            train_mode=not config.train.eval_mode,
-        )
-
+    step_of = functools.partial(
+        train_step,
+        head=head,
+        loss_of=loss_of,
+        optimizer_of=lambda hyper: make_optimizer(config, hyper, num_steps),
+        use_dropout=use_dropout,
+        train_mode=not config.train.eval_mode,
+    )
     mapped = one_by_one(config, mesh)
 
     def train_chunk(
