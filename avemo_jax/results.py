@@ -23,9 +23,14 @@ def named(task: Task, name: str, value: Any) -> Any:
 
 
 def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
-    """Means over seeds, with ``_std`` beside them where there are several seeds."""
+    """Means over seeds, with ``_std`` beside them where there are several seeds.
+
+    Several seeds have several thresholds, and their mean is nobody's: left out.
+    """
     block: dict[str, Any] = {}
     for name, values in scores.items():
+        if name == "thresholds" and len(values) > 1:
+            continue
         wide = np.asarray(values, np.float64)
         block[name] = named(task, name, wide.mean(axis=0))
         if len(wide) > 1 and wide.ndim == 1:

@@ -226,7 +226,8 @@ def test_blocks_of_metrics(runs, task, seeds):
 
 def check_scores(scores: dict, task: str, seeds: int) -> None:
     plain = {name for name in scores if not name.endswith("_std")} - {"num_frames"}
-    assert plain == SCORES[task]
+    # The thresholds of several seeds have no mean that anyone could use.
+    assert plain == SCORES[task] - ({"thresholds"} if seeds > 1 else set())
     low = -1 if task == "VA" else 0
     for name in plain:
         if isinstance(scores[name], dict):

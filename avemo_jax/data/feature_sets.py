@@ -1,6 +1,7 @@
 """Names of feature sets: ``EXTRACTOR@INPUT``, and what is known of each extractor."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 
@@ -141,7 +142,7 @@ def resolve_name(name: str, present: Iterable[str]) -> str:
         else:
             candidates = of_extractor
         if len(candidates) == 1:
-            logging.info("feature set %s is %s", name, candidates[0])
+            _say_once(name, candidates[0])
             return candidates[0]
     if of_extractor:
         raise ValueError(
@@ -152,3 +153,9 @@ def resolve_name(name: str, present: Iterable[str]) -> str:
         f"unknown feature set {name!r}; the store has {', '.join(present) or 'none'}: "
         "choose among these, or add it with build_store"
     )
+
+
+@functools.cache
+def _say_once(name: str, full: str) -> None:
+    """Log what a short name means, once a process."""
+    logging.info("feature set %s is %s", name, full)
