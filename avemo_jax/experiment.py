@@ -60,13 +60,21 @@ def evaluate_checkpoint(
 
     Args:
         directory: The head checkpoint, e.g. ``WORKDIR/best_model``.
-        data_dir: Of the store; None takes the demo corpus.
+        data_dir: Of the store; None takes the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
         workdir: None takes ``evaluation-<split>`` beside the checkpoint.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
+
+    Raises:
+        ValueError: If the checkpoint or the store is none, or they do not fit.
     """
-    checkpoint.read_card(directory)  # says at once what is wrong
+    trained_on = checkpoint.read_card(directory)["data"]["name"]
+    if data_dir is None and trained_on != "demo":
+        raise ValueError(
+            f"{directory} was trained on {trained_on}; without a store the demo corpus "
+            "would be scored: name one, --data_dir=DIR"
+        )
     data = open_data(data_dir, cache_dir)
     workdir = workdir or directory.absolute().parent / f"evaluation-{split}"
     workdir.mkdir(parents=True, exist_ok=True)

@@ -490,6 +490,14 @@ def test_split_without_labels_gives_predictions_only(runs, tmp_path):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
+def test_the_demo_corpus_never_stands_in_for_a_store(runs):
+    best = runs("EXPR", 1).workdir / "best_model"
+    with pytest.raises(ValueError, match="--data_dir"):
+        experiment.evaluate_checkpoint(
+            best, data_dir=None, split="validation", workdir=None
+        )
+
+
 def test_evaluation_lies_beside_the_checkpoint(runs):
     run = runs("VA", 1)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
