@@ -132,8 +132,7 @@ def make_train_chunk(
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    options = _CPU_OPTIONS if on_cpu else None
+    options = _CPU_OPTIONS if _on_cpu(mesh) else None
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)
 
 
@@ -155,8 +154,11 @@ def one_by_one(config: ConfigDict, mesh: Mesh) -> bool:
     """Whether members are trained one after another rather than batched."""
     if config.train.seed_mode != "auto":
         return config.train.seed_mode == "map"
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return on_cpu and config.batch_size < _BATCHED_SEEDS_FROM
+    return _on_cpu(mesh) and config.batch_size < _BATCHED_SEEDS_FROM
+
+
+def _on_cpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def scan_length(config: ConfigDict, steps_per_epoch: int) -> int:
