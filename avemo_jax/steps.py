@@ -21,8 +21,8 @@ Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
 # to its solo run; batched from here on, where that is a quarter faster.
 _BATCHED_SEEDS_FROM = 512
-# XLA's own width is 256 bits; a small step takes a tenth less with 512 where the CPU has
-# them, and is the same elsewhere. Batched members wait for memory: nothing to gain.
+# XLA's own width is 256 bits; a small step takes a tenth less with 512 where the CPU
+# has them, and is the same elsewhere. Batched members wait for memory: no gain there.
 _CPU_OPTIONS: dict[str, str | bool | int] = {"xla_cpu_prefer_vector_width": 512}
 
 
