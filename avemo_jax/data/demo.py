@@ -2,10 +2,10 @@
 
 Provenance: nothing in it was recorded. numpy draws 96 "videos" with labels of all
 three tasks and features under the names and in the sizes of the real extractors, from
-the seed and the numbers in `demo_parameters.py`. These were chosen so that the list
-below can be seen, and the seed so that every expression is in every labelled split: no
-score on it is evidence for a method or says anything of real faces. Whatever is made
-from it says "demo corpus (synthetic)".
+the seed and the numbers in `demo_parameters.py`. These were chosen, with an eye on the
+scores, so that the list below can be seen, and the seed so that every expression is in
+every labelled split: no score on it is evidence for a method or says anything of real
+faces. Whatever is made from it says "demo corpus (synthetic)".
 
 It is made to show, in seconds, what matters on real data:
 
