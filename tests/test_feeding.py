@@ -1,0 +1,69 @@
+"""Tables on their way to a device."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from made_tables import made_table
+
+from avemo_jax import sharding
+from avemo_jax.data.reading import aligned_zeros
+from avemo_jax.feeding import (
+    ResidentFeeder,
+    StreamedFeeder,
+    gather,
+    make_feeder,
+    table_arrays,
+)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1000, 17), (0, 4)])
+def test_aligned_zeros(shape):
+    array = aligned_zeros(shape, np.float16)
+    assert array.shape == shape
+    assert array.dtype == np.float16
+    assert not array.any()
+    assert not array.size or array.ctypes.data % 64 == 0
+
+
+def test_a_loaded_table_is_not_copied_on_a_cpu():
+    table = made_table()
+    features = aligned_zeros(table.features.shape, np.float16)
+    features[:] = table.features
+    table = dataclasses.replace(table, features=features)
+    mesh = sharding.make_mesh()
+    feeder = make_feeder(table, mesh, window=0, audio_flag=False, resident=True)
+    arrays, _ = next(feeder.chunks(np.zeros((1, 2), np.int32), 1))
+    shard = arrays.features.addressable_shards[0].data
+    assert shard.unsafe_buffer_pointer() == features.ctypes.data
+
+
+@pytest.mark.parametrize("window", [0, 8])
+@pytest.mark.parametrize("audio_flag", [False, True])
+def test_streamed_chunks_hold_what_the_table_holds(window, audio_flag):
+    table = made_table()
+    mesh = sharding.make_mesh()
+    arrays = table_arrays(table, windows=bool(window), audio_flag=audio_flag)
+    rng = np.random.default_rng(0)
+    if window:
+        first = rng.integers(-4, 30, (5, 3))
+        plan = np.stack([first, 0 * first, 0 * first + 28], axis=-1).astype(np.int32)
+    else:
+        plan = rng.integers(-1, table.num_rows, (5, 6)).astype(np.int32)
+    batches = []
+    for kind in (ResidentFeeder, StreamedFeeder):
+        own = []
+        for chunk, index in kind(arrays, mesh, window).chunks(plan, 2):
+            own += [gather(chunk, step, window) for step in index]
+        batches.append(own)
+    assert len(batches[0]) == len(batches[1]) == 5
+    for a, b in zip(*batches, strict=True):
+        np.testing.assert_array_equal(a.present, b.present)
+        np.testing.assert_array_equal(a.counts, b.counts)
+        there = np.asarray(a.present)
+        assert there.any()
+        assert not there.all() or not window
+        np.testing.assert_array_equal(np.asarray(a.x)[there], np.asarray(b.x)[there])
+        np.testing.assert_array_equal(
+            np.asarray(a.labels)[there], np.asarray(b.labels)[there]
+        )
