@@ -13,6 +13,7 @@ from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.sweep import SettingScores
+from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.report import data_title
 from avemo_jax.tasks import get_task
 
@@ -45,7 +46,8 @@ def draw(
     valid = task.valid(table.dense_labels)
     if task.name == "EXPR":
         counts = np.zeros((task.num_outputs, task.num_outputs), np.int64)
-        np.add.at(counts, (table.dense_labels[valid], dense[valid].argmax(axis=1)), 1)
+        decided = np.asarray(decide_class(dense[valid]))
+        np.add.at(counts, (table.dense_labels[valid], decided), 1)
         plots.plot_confusion(directory / "confusion.png", counts, task.columns, title)
     elif task.name == "AU":
         _draw_units(directory, table, dense, selection, seed, title)
@@ -121,8 +123,8 @@ def _draw_units(
     plots.plot_au_f1(
         directory / "au_f1.png",
         task.columns,
-        _unit_f1(dense[valid] >= own, labels),
-        _unit_f1(dense[valid] >= 0.5, labels),
+        _unit_f1(np.asarray(decide(dense[valid], own)), labels),
+        _unit_f1(np.asarray(decide(dense[valid], 0.5)), labels),
         title,
         thresholds=own,
     )

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
+from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.tasks import TASKS, Task
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
@@ -197,9 +198,9 @@ def _score_columns(
     columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
     if task.name == "EXPR":
         classes = pa.array(task.columns, pa.string())
-        return [classes.take(pa.array(scores.argmax(axis=-1))), *columns]
+        return [classes.take(pa.array(np.asarray(decide_class(scores)))), *columns]
     if task.name == "AU":
-        active = (scores >= limits.astype(np.float32)).astype(np.int8)
+        active = np.asarray(decide(scores, limits)).astype(np.int8)
         return columns + [pa.array(np.ascontiguousarray(each)) for each in active.T]
     return columns
 

@@ -1,12 +1,13 @@
 """From scores to decisions."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
 def decide(
-    scores: Float[Array, "*members frames outputs"],
-    thresholds: Float[Array, "*members outputs"] | float = 0.5,
+    scores: Float[Array | np.ndarray, "*members frames outputs"],
+    thresholds: Float[Array | np.ndarray, "*members outputs"] | float = 0.5,
 ) -> Bool[Array, "*members frames outputs"]:
     """Which action units are active: score >= threshold.
 
@@ -17,11 +18,11 @@ def decide(
     limits = jnp.asarray(thresholds, jnp.float32)
     if limits.ndim:
         limits = limits[..., None, :]
-    return scores >= limits
+    return jnp.asarray(scores) >= limits
 
 
 def decide_class(
-    scores: Float[Array, "*members frames classes"],
+    scores: Float[Array | np.ndarray, "*members frames classes"],
 ) -> Int[Array, "*members frames"]:
     """The class with the highest score; of equal ones the first."""
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
