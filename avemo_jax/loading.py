@@ -107,7 +107,6 @@ class Loader:
         task: str,
         missing_audio: str,
         budget: int,
-        cache_dir: pathlib.Path | None = None,
     ):
         """Begins with the whole budget.
 
@@ -117,9 +116,8 @@ class Loader:
             task: Whose labels.
             missing_audio: "zeros" or "drop", for frames without sound.
             budget: Bytes of tables on a device.
-            cache_dir: Of streamed tables; None takes that of ``data``.
         """
-        self._cache_dir = cache_dir or data.cache_dir or default_cache_dir()
+        self._cache_dir = data.cache_dir or default_cache_dir()
         self._data = data
         self._mesh = mesh
         self._task = task

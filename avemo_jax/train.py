@@ -51,7 +51,6 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
         task=config.task,
         missing_audio=config.data.missing_audio,
         budget=memory_budget(config.data.device_budget_gb),
-        cache_dir=config.data.cache_dir and pathlib.Path(config.data.cache_dir),
     )
     has_dev = config.data.train_on == "train"
     dev = loader.load("dev", spec, names) if has_dev else None

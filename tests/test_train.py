@@ -32,9 +32,11 @@ def small_config(task="EXPR", head="mlp", **fields):
     return config
 
 
-def trained(config, workdir, **store):
+def trained(config, workdir, *, cache_dir=None, **store):
     workdir.mkdir(exist_ok=True)
-    directory = train(config, made_data(task=config.task, **store), workdir)
+    data = made_data(task=config.task, **store)
+    data = dataclasses.replace(data, cache_dir=cache_dir)
+    directory = train(config, data, workdir)
     card = checkpoint.read_card(directory)
     return card["sha256"], card
 
@@ -107,8 +109,7 @@ def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
 def test_streaming_gives_the_same_bits(task, head, resident, tmp_path):
     config = small_config(task, head, num_epochs=4, dropout=0.1)
     config.data.device_budget_gb = 0.0
-    config.data.cache_dir = str(tmp_path)
-    digests, _ = trained(config, tmp_path / "streamed")
+    digests, _ = trained(config, tmp_path / "streamed", cache_dir=tmp_path)
     assert len(list((tmp_path / "tables").iterdir())) == 2
     assert digests == resident(task, head)[1]
 
