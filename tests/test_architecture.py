@@ -20,7 +20,10 @@ MAY_IMPORT = {
     "sharding": set(),
     "heads": {"heads", "tasks"},
     "postprocess": {"postprocess", "metrics", "tasks"},
-    "data": {"data", "tasks", "data_builders"},
+    "extractors": {"extractors"},
+    "media": {"media"},
+    "weights": set(),
+    "data": {"data", "tasks", "data_builders", "extractors"},
     "data_builders": {"data_builders", "data", "tasks"},
     "config": {"tasks"},
     "checkpoint": {"sharding"},
@@ -41,9 +44,10 @@ USERS = {
 }
 # Rooms that know no files.
 PURE = ("tasks", "losses", "metrics", "optim", "sharding", "heads", "postprocess")
+PURE += ("extractors",)
 OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"}
 OF_FILES |= {"pyarrow", "safetensors", "orbax", "tensorflow_datasets", "array_record"}
-COMPARES_WITH_TORCH = ("benchmark_training",)
+COMPARES_WITH_TORCH = ("benchmark_training", "benchmark_extractors")
 HEAVY = ("tensorflow", "torch", "timm", "transformers", "tensorboard", "apache_beam")
 
 

@@ -1,6 +1,5 @@
-"""Names of feature sets: ``EXTRACTOR@INPUT``, and what is known of each extractor."""
+"""Names of feature sets: ``EXTRACTOR@INPUT``."""
 
-import dataclasses
 import functools
 import re
 from collections.abc import Iterable
@@ -8,32 +7,8 @@ from collections.abc import Iterable
 from absl import logging
 
 from avemo_jax.data.sources import KINDS, Kind
+from avemo_jax.extractors import EXTRACTORS
 
-
-@dataclasses.dataclass(frozen=True)
-class Extractor:
-    """What is known of an extractor without its network.
-
-    Attributes:
-        kind: "visual" or "audio".
-        dim: Length of its feature vector.
-        output_dim: Columns of its own outputs: 8 logits, 10 with valence and arousal.
-        default_input: What its bare name is short for.
-    """
-
-    kind: Kind
-    dim: int
-    output_dim: int
-    default_input: str
-
-
-EXTRACTORS: dict[str, Extractor] = {
-    "enet_b2_8_best": Extractor("visual", 1408, 8, "cropped_aligned-224"),
-    "enet_b0_8_va_mtl": Extractor("visual", 1280, 10, "cropped_aligned-224"),
-    "enet_b0_8_best_vgaf": Extractor("visual", 1280, 8, "cropped-224"),
-    "wav2vec2_base": Extractor("audio", 768, 0, "16k"),
-    "vggish": Extractor("audio", 128, 0, "0.96s"),
-}
 
 # Names of the original's audio folders that are not ours.
 _ORIGINAL_AUDIO = {"wav2vec2": "wav2vec2_base"}

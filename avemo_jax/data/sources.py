@@ -5,12 +5,12 @@ Files are one origin (`annotations.py`, `feature_folders.py`); made data is anot
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-Kind = Literal["visual", "audio"]
+from avemo_jax.extractors import Kind
+
 KINDS: tuple[Kind, ...] = ("visual", "audio")
 # 92 hours at 30 frames/s: a larger frame number is a mistake, and labels are dense, so
 # that one such number would take all memory.

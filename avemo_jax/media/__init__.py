@@ -1,0 +1,1 @@
+"""Files to arrays: face crops and sound."""

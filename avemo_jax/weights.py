@@ -1,0 +1,130 @@
+"""Weights in ``.safetensors``: tensors by the reference network's names, and metadata.
+
+The file keeps what the reference network keeps, under its names and in its layout;
+what an accelerator computes with is derived from that on loading.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import struct
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+SCHEMA = 1
+
+
+class WeightsError(ValueError):
+    """A file of weights that is missing, damaged, or another network's."""
+
+
+def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
+    """Sha256 over names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, Any],
+) -> None:
+    """``path``, whole or not at all: written beside it, synced, then renamed.
+
+    Args:
+        path: Ends in ``.safetensors``.
+        tensors: By name.
+        metadata: What JSON can hold; ``extractor`` at least. ``schema`` and
+            ``tensors_sha256`` are added.
+
+    Raises:
+        ValueError: If the name has another ending.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path} for weights; expected a name that ends in .safetensors; rename it"
+        )
+    whole = {
+        **metadata,
+        "schema": SCHEMA,
+        "tensors_sha256": tensors_digest(tensors),
+    }
+    texts = {key: json.dumps(value) for key, value in whole.items()}
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+    )
+    os.close(handle)
+    try:
+        safetensors.numpy.save_file(arrays, temporary, texts)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_weights(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Tensors by name, and the metadata.
+
+    Raises:
+        WeightsError: If the file is not there, is not one that this program wrote, or
+            its tensors are not those that were written.
+    """
+    path = pathlib.Path(path)
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            texts = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{path}: no such file; expected weights in .safetensors; fetch them with "
+            "avemo fetch, or convert a file that you have with avemo convert"
+        ) from None
+    except (safetensors.SafetensorError, OSError, struct.error) as error:
+        raise WeightsError(
+            f"{path}: not readable as .safetensors ({error}); expected a file written "
+            "by avemo convert; convert the original weights (.pt, .pth, .bin, .onnx) "
+            "with it"
+        ) from error
+    metadata = _parsed(path, texts)
+    if metadata.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{path}: schema {metadata.get('schema')!r}; expected {SCHEMA}, as avemo "
+            "convert of this version writes it; convert the original weights again"
+        )
+    if metadata.get("tensors_sha256") != tensors_digest(tensors):
+        raise WeightsError(
+            f"{path}: its tensors are not those that were written (sha256 differs); "
+            "the file is damaged or was changed; convert the original weights again"
+        )
+    return tensors, metadata
+
+
+def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return {key: json.loads(text) for key, text in texts.items()}
+    except json.JSONDecodeError as error:
+        if "schema" in texts:
+            raise WeightsError(
+                f"{path}: damaged metadata ({error}); convert the original weights "
+                "again"
+            ) from error
+        # A foreign .safetensors, such as Hugging Face's {"format": "pt"}.
+        return dict(texts)

@@ -1,0 +1,1 @@
+"""The reference networks, for tests and benchmarks with the extra "parity"."""

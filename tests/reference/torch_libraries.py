@@ -1,0 +1,35 @@
+"""timm and transformers, where torchvision's operators were built for another torch."""
+
+import types
+
+import pytest
+
+_OPERATORS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_kept: list[object] = []
+
+
+def import_timm() -> types.ModuleType:
+    """``timm``; skips the test where it is not installed."""
+    _define_operators()
+    return pytest.importorskip("timm", reason="needs the extra 'parity'")
+
+
+def import_transformers() -> types.ModuleType:
+    """``transformers``; skips the test where it is not installed."""
+    _define_operators()
+    return pytest.importorskip("transformers", reason="needs the extra 'parity'")
+
+
+def _define_operators() -> None:
+    """Declares the operators that torchvision's import asks for and nobody calls."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
+    if _kept:
+        return
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, signature in _OPERATORS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(name + signature)
+    _kept.append(library)
