@@ -91,7 +91,7 @@ def read_weights(
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             texts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise WeightsError(
             f"{path}: no such file; expected weights in .safetensors; fetch them with "

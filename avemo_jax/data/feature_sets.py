@@ -9,7 +9,6 @@ from absl import logging
 from avemo_jax.data.sources import KINDS, Kind
 from avemo_jax.extractors import EXTRACTORS
 
-
 # Names of the original's audio folders that are not ours.
 _ORIGINAL_AUDIO = {"wav2vec2": "wav2vec2_base"}
 _NAME = re.compile(r"[A-Za-z0-9_.+-]+(@[A-Za-z0-9_.+-]+)?")

@@ -1,0 +1,1 @@
+"""Extractors: a network, its weights, and the way from files to its input."""

@@ -1,0 +1,31 @@
+"""A network on every device of this process, each with its part of the batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+_AXIS = "data"
+
+
+def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function(params, batch)``, jitted, the batch divided over the local devices.
+
+    Every device runs the whole function on its rows alone, so that ``function`` may
+    loop over rows.
+
+    Args:
+        function: From params (whole on every device) and a tree of arrays with the
+            batch on axis 0, to a tree of arrays with the batch on axis 0.
+    """
+    mesh = Mesh(np.asarray(jax.local_devices()), (_AXIS,))
+    divided = jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(_AXIS)),
+        out_specs=PartitionSpec(_AXIS),
+        check_vma=False,
+    )
+    return jax.jit(divided)
