@@ -7,18 +7,13 @@ between them; medians are reported. Needs the extra ``parity``.
 """
 
 import argparse
-import json
-import pathlib
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
+from measuring import Matmul, add_options, alternating, report
 from tqdm import tqdm
 
 from avemo_jax import sharding
@@ -183,47 +178,6 @@ class Torch:
             raise RuntimeError("the PyTorch loop's loss is not finite")
 
 
-class Matmul:
-    """Products of 2048 x 2048 float32 matrices."""
-
-    size, repeats = 2048, 8
-
-    def __init__(self):
-        self._matrix = jnp.ones((self.size, self.size)) / self.size
-        self._product = jax.jit(lambda a, b: a @ b)
-        self()
-
-    def __call__(self) -> None:
-        """Runs them one after another."""
-        product = self._matrix
-        for _ in range(self.repeats):
-            product = self._product(product, self._matrix)
-        product.block_until_ready()
-
-
-def seconds(function: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
-def alternating(
-    entries: dict[str, Callable[[], None]], rounds: int
-) -> dict[str, float]:
-    """Median seconds of each, after one call that is not counted."""
-    for entry in entries.values():
-        if not isinstance(entry, Torch):
-            entry()  # compiles
-    times: dict[str, list[float]] = {name: [] for name in entries}
-    for number in range(rounds):
-        for name, entry in entries.items():
-            times[name].append(seconds(entry))
-        line = ", ".join(f"{name} {t[-1]:.2f}" for name, t in times.items())
-        print(f"  round {number + 1}, seconds: {line}", flush=True)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def unequal_members(frames: int, seeds: int) -> int:
     """How many members of one program differ in a bit from their solo runs."""
     table = made_table(frames)
@@ -258,15 +212,17 @@ def measure(frames: int, rounds: int, seeds: int) -> dict[str, Any]:
         }
         if size == 32:
             entries["DataLoader loop"] = Torch(table, size, features, "loader")
+        ours()  # compiles
         times = alternating(entries, rounds)
         del entries
-        rate = 2 * Matmul.size**3 * Matmul.repeats / times["matmul"]
+        rate = Matmul.flops / times["matmul"]
         share = FLOPS_PER_FRAME * (frames // size * size) / times["ours"] / rate
         for name in ("DataLoader loop", "tensor loop", "tensor loop, fused AdamW"):
             if name in times:
                 found[f"batch {size}: {name} / ours"] = times[name] / times["ours"]
         found[f"batch {size}: share of the matmul rate"] = share
         many = Ours(table, size, seeds, feeder=ours.feeder)
+        many()  # compiles
         both = alternating({"one": ours, "ten": many}, rounds)
         found[f"batch {size}: ten seeds / one"] = both["ten"] / both["one"]
         found[f"batch {size}: seconds"] = {**times, "ten seeds": both["ten"]}
@@ -280,24 +236,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=300_000, help="in an epoch")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--check", action="store_true", help="status 1 below a bar")
-    parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
+    add_options(parser)
     options = parser.parse_args()
     found = measure(options.frames, options.rounds, seeds=10)
-    missed = 0
-    print(f"{'figure':<48}{'measured':>10}   bar")
-    for name, value in found.items():
-        if isinstance(value, dict):
-            continue
-        sign, bar = BARS.get(name, ("", None))
-        good = bar is None or (value >= bar if sign == ">=" else value <= bar)
-        missed += not good
-        mark = "" if good else "   MISSED"
-        print(f"{name:<48}{value:>10.4g}   {sign} {bar or ''}{mark}")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    if options.check and missed:
-        sys.exit(1)
+    report(found, BARS, options)
 
 
 if __name__ == "__main__":

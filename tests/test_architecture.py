@@ -179,6 +179,7 @@ def test_files_and_functions_are_short(path, trees):
 _IMPORT_ALL = """
 import importlib, importlib.util, json, sys
 modules, scripts, heavy = json.loads(sys.argv[1])
+sys.path.insert(0, "scripts")
 for name in modules:
     importlib.import_module(name)
 for path in scripts:
