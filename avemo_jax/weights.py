@@ -17,11 +17,23 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from avemo_jax.data.cache import cache_dir
+
 SCHEMA = 1
 
 
 class WeightsError(ValueError):
     """A file of weights that is missing, damaged, or another network's."""
+
+
+def weights_dir() -> pathlib.Path:
+    """Folder of the weights that were fetched, in the user's cache directory."""
+    return cache_dir() / "weights"
+
+
+def default_weights_path(name: str) -> pathlib.Path:
+    """Where the weights of the extractor ``name`` lie once they are fetched."""
+    return weights_dir() / f"{name}.safetensors"
 
 
 def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "postprocess": {"postprocess", "metrics", "tasks"},
     "extractors": {"extractors"},
     "media": {"media"},
-    "weights": set(),
+    "weights": {"data"},
     "data": {"data", "tasks", "data_builders", "extractors"},
     "data_builders": {"data_builders", "data", "tasks"},
     "config": {"tasks"},

@@ -66,6 +66,69 @@ def huggingface(repository: str) -> Source:
     return Source(file, url)
 
 
-def thesis_head(folder: str, file: str, git_blob: str) -> Source:
-    """A head of the original system; its repository states no licence."""
-    return Source(file, f"{_THESIS}{folder}/{file}", git_blob=git_blob)
+@dataclasses.dataclass(frozen=True)
+class ThesisHead:
+    """A head of the original system; its repository states no licence.
+
+    Attributes:
+        task: "EXPR", "AU" or "VA".
+        head: "mlp" or "transformer" (which the original calls fusion).
+        features: Extractors that it was trained on, in the order of its input.
+        source: The file.
+    """
+
+    task: str
+    head: str
+    features: tuple[str, ...]
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.source.file.removesuffix(".pth")
+
+
+# Extractors behind the words of the original's file names.
+_THESIS_FEATURES = {
+    "visual": ("enet_b2_8_best",),
+    "visual_vggish": ("enet_b2_8_best", "vggish"),
+    "visual_wav2vec2": ("enet_b2_8_best", "wav2vec2_base"),
+    "effnet_b0_vggish": ("enet_b0_8_va_mtl", "vggish"),
+}
+_THESIS_HEADS = {"mlp": "mlp", "fusion": "transformer"}
+_THESIS_BLOBS = {
+    "EXPR_mlp_visual": "7c6b6a53f76d589580cdfec4da2eb19d467c4533",
+    "EXPR_mlp_visual_vggish": "420ceb2679f1f60387a80f2cda55f34e3766cc19",
+    "EXPR_mlp_visual_wav2vec2": "4036f02eefdd81e1c5f9deea0593c3faf2a790b9",
+    "EXPR_fusion_visual": "e2a6ea59e20c1a781e2c7911838f3412994dfadb",
+    "EXPR_fusion_visual_vggish": "2fab794d5c8e698e57a746287af6a014d04665e1",
+    "EXPR_fusion_visual_wav2vec2": "a956985b233767cf8f5885bcd617066e15bab530",
+    "AU_mlp_visual": "9c1c43fc5011a8b3e137302a4bfd233837be6837",
+    "AU_mlp_visual_vggish": "f71c327e271a0f0b56e5f1e2f28b7da5027e5a92",
+    "AU_mlp_visual_wav2vec2": "46e08b0935435dba217f1b8ef71ecd013b9937da",
+    "AU_mlp_effnet_b0_vggish": "dbb4f06712af95e74b58e47fb379626cab6daaa5",
+    "AU_fusion_visual": "c299077c15aa01ff51a2bc15d7530af8ffeaa83f",
+    "AU_fusion_visual_vggish": "6078e83fd31e77de480e0ebe9626e42fc2582fdb",
+    "AU_fusion_visual_wav2vec2": "0c4906cdb16343e2cf2d8c3ef02f3dba922c54a7",
+    "VA_mlp_visual": "de416b78a537f75193215e7963aec32c82471599",
+    "VA_mlp_visual_vggish": "8a9cfd6c8fbe1f1769e99085c43e55cfd2f28253",
+    "VA_mlp_visual_wav2vec2": "bde02f6dbf528d5ff7c29e92ae632b8636100691",
+    "VA_fusion_visual": "b49c60f0c60a893fb3529caffd29232c51187f1f",
+    "VA_fusion_visual_vggish": "f8f8a137765dfe9f274df3b78a208a2512d3174a",
+    "VA_fusion_visual_wav2vec2": "a2bd267977c147d427b2265dfad620860a345d67",
+}
+
+
+def _thesis_head(key: str, git_blob: str) -> ThesisHead:
+    task, head, features = key.split("_", 2)
+    file = f"best_{key}.pth"
+    url = f"{_THESIS}best_{task}_model/{file}"
+    return ThesisHead(
+        task=task,
+        head=_THESIS_HEADS[head],
+        features=_THESIS_FEATURES[features],
+        source=Source(file, url, git_blob=git_blob),
+    )
+
+
+THESIS_HEADS = tuple(_thesis_head(*item) for item in _THESIS_BLOBS.items())
