@@ -1,0 +1,305 @@
+"""Pickles carried out by a small machine that runs no code.
+
+Unpickling may run any code: a pickle is a program that looks names up, calls what it
+found and sets attributes. The ``Machine`` knows the instructions that move values about
+and build plain containers. Whatever touches a name (looking it up, calling it, giving
+it a state) is handed to a ``Policy``, which builds values itself from checked parts, or
+refuses. Nothing is ever imported or called by name.
+
+Every instruction costs time and memory in proportion to its own bytes. A policy that
+copies values which a pickle can name again and again has to count the copies.
+
+Instructions: Python's Lib/pickletools.py.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+
+class RefusedPickleError(ValueError):
+    """The pickle asks for something that its kind of file does not need."""
+
+
+class DamagedPickleError(ValueError):
+    """The bytes are no pickle, or are damaged."""
+
+
+class Refusal(Exception):
+    """Raised by a policy: its text says what the pickle asked for."""
+
+
+class Policy:
+    """What names in a pickle stand for; as it is here, it refuses them all.
+
+    Its methods raise ``Refusal`` with what was asked for, or ValueError, TypeError,
+    KeyError, IndexError where the parts do not fit.
+
+    Attributes:
+        source: The file, for messages.
+        allowed: What the pickle may ask for, for messages.
+        expected: What the file should be, for messages.
+    """
+
+    source: object = "pickle"
+    allowed = "plain containers"
+    expected = "a pickle"
+
+    @property
+    def instructions(self) -> "Mapping[int, Action]":
+        """What may be carried out, by opcode."""
+        return PLAIN
+
+    def find(self, module: str, name: str) -> Any:
+        """What a name stands for."""
+        raise Refusal(f"{module:.80}.{name:.80}")
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What calling ``function`` would make."""
+        raise Refusal(f"a call of {type(function).__name__}")
+
+    def create(self, kind: Any, arguments: Any, named: Any) -> Any:
+        """What making an object of the class ``kind`` would make."""
+        raise Refusal(f"a new {type(kind).__name__}")
+
+    def set_state(self, target: Any, state: Any) -> None:
+        """Fill ``target``, in place."""
+        raise Refusal(f"the state of a {type(target).__name__}")
+
+    def set_items(self, target: Any, items: list[Any]) -> None:
+        """Put keys and values, in turn, into ``target``."""
+        raise Refusal(f"entries in a {type(target).__name__}")
+
+    def append_items(self, target: Any, items: list[Any]) -> None:
+        """Append to ``target``."""
+        raise Refusal(f"appending to a {type(target).__name__}")
+
+    def add_items(self, target: Any, items: list[Any]) -> None:
+        """Add to the set ``target``."""
+        raise Refusal(f"members of a {type(target).__name__}")
+
+    def persistent(self, identity: Any) -> Any:
+        """What lies outside the pickle under ``identity``."""
+        raise Refusal("something outside the pickle")
+
+    def finished(self, value: Any) -> Any:
+        """The whole pickle's value, when all has been carried out."""
+        return value
+
+
+class Machine:
+    """Carries out the instructions of one pickle; see the module.
+
+    Attributes:
+        position: Index into ``data`` of the next byte.
+    """
+
+    def __init__(self, data: bytes, policy: Policy, start: int = 0) -> None:
+        self.data = data
+        self.policy = policy
+        self.position = start
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """The value that the pickle describes, as the policy builds it.
+
+        Raises:
+            RefusedPickleError: If it asks for what the policy does not allow.
+            DamagedPickleError: If the bytes are not a pickle's.
+        """
+        actions = self.policy.instructions
+        try:
+            while True:
+                opcode = self.data[self.position]
+                self.position += 1
+                if opcode == ord("."):
+                    return self.policy.finished(self.stack.pop())
+                action = actions.get(opcode)
+                if action is None:
+                    raise Refusal(f"the instruction {bytes([opcode])!r}")
+                action(self)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except (
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            struct.error,
+        ) as error:
+            raise DamagedPickleError(
+                f"{self.policy.source}, byte {self.position}: damaged or no pickle "
+                f"({type(error).__name__}: {error}); expected {self.policy.expected}: "
+                "copy the file again"
+            ) from error
+
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        """Raise that the file asks for what was refused."""
+        raise RefusedPickleError(
+            f"{self.policy.source}, byte {self.position}: the pickle asks for "
+            f"{refusal}, which may run code; expected {self.policy.allowed} only: do "
+            "not trust this file; nothing of it was run"
+        ) from None
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+        end = self.position + count
+        if count < 0 or end > len(self.data):
+            raise ValueError(f"{count} bytes announced, the file ends before")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def number(self, code: str) -> int:
+        """The next number in ``struct`` code ``code``."""
+        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def integer(self, code: str) -> int:
+        """The next integer of any length; ``code`` is that of its length."""
+        return int.from_bytes(self.take(self.number(code)), "little", signed=True)
+
+    def text(self, code: str) -> str:
+        """The next text; ``code`` is that of its length in bytes."""
+        return self.take(self.number(code)).decode("utf-8")
+
+    def line(self) -> str:
+        """The next line of text."""
+        end = self.data.index(b"\n", self.position)
+        text = self.data[self.position : end].decode("utf-8")
+        self.position = end + 1
+        return text
+
+    def to_mark(self) -> list[Any]:
+        """What lies on the stack above the last mark, taken off."""
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def find(self, module: object, name: object) -> None:
+        """Push what a name stands for."""
+        self.stack.append(self.policy.find(str(module), str(name)))
+
+    def reduce(self) -> None:
+        """Push what a call would make."""
+        arguments = self.stack.pop()
+        self.stack.append(self.policy.call(self.stack.pop(), arguments))
+
+    def create(self, named: Any) -> None:
+        """Push what making an object would make."""
+        arguments = self.stack.pop()
+        self.stack.append(self.policy.create(self.stack.pop(), arguments, named))
+
+    def build(self) -> None:
+        """Fill the last value."""
+        state = self.stack.pop()
+        self.policy.set_state(self.stack[-1], state)
+
+    def frozen(self) -> None:
+        """Push a frozen set of what lies above the last mark."""
+        members: set[Any] = set()
+        self.policy.add_items(members, self.to_mark())
+        self.stack.append(frozenset(members))
+
+    def tuple_of(self, count: int) -> None:
+        """Make one tuple of the last ``count`` values."""
+        if len(self.stack) < count:
+            raise ValueError("too few values for a tuple")
+        items = tuple(self.stack[len(self.stack) - count :])
+        del self.stack[len(self.stack) - count :]
+        self.stack.append(items)
+
+    def put(self, index: int) -> None:
+        """Remember the last value."""
+        self.memo[index] = self.stack[-1]
+
+    def set_items(self, items: list[Any]) -> None:
+        """Put keys and values, in turn, into the last value."""
+        self.policy.set_items(self.stack[-1], items)
+
+    def append_items(self, items: list[Any]) -> None:
+        """Append to the last value."""
+        self.policy.append_items(self.stack[-1], items)
+
+    def add_items(self, items: list[Any]) -> None:
+        """Add to the set that is the last value."""
+        self.policy.add_items(self.stack[-1], items)
+
+
+Action = Callable[[Machine], object]
+
+
+def _pushes(make: Callable[[Machine], Any]) -> Action:
+    """An action that pushes what ``make`` reads."""
+
+    def action(machine: Machine) -> None:
+        machine.stack.append(make(machine))
+
+    return action
+
+
+# Plain values and containers, names, calls and states.
+PLAIN: dict[int, Action] = {
+    ord(code): action
+    for code, action in {
+        "\x80": lambda m: m.take(1),
+        "\x95": lambda m: m.take(8),
+        "(": lambda m: m.marks.append(len(m.stack)),
+        "0": lambda m: m.stack.pop(),
+        "N": _pushes(lambda m: None),
+        "\x88": _pushes(lambda m: True),
+        "\x89": _pushes(lambda m: False),
+        "J": _pushes(lambda m: m.number("<i")),
+        "K": _pushes(lambda m: m.number("<B")),
+        "M": _pushes(lambda m: m.number("<H")),
+        "\x8a": _pushes(lambda m: m.integer("<B")),
+        "G": _pushes(lambda m: m.number(">d")),
+        "X": _pushes(lambda m: m.text("<I")),
+        "\x8c": _pushes(lambda m: m.text("<B")),
+        "\x8d": _pushes(lambda m: m.text("<Q")),
+        "B": _pushes(lambda m: m.take(m.number("<I"))),
+        "C": _pushes(lambda m: m.take(m.number("<B"))),
+        "\x8e": _pushes(lambda m: m.take(m.number("<Q"))),
+        "\x96": _pushes(lambda m: m.take(m.number("<Q"))),
+        ")": _pushes(lambda m: ()),
+        "t": _pushes(lambda m: tuple(m.to_mark())),
+        "\x85": lambda m: m.tuple_of(1),
+        "\x86": lambda m: m.tuple_of(2),
+        "\x87": lambda m: m.tuple_of(3),
+        "]": _pushes(lambda m: []),
+        "}": _pushes(lambda m: {}),
+        "a": lambda m: m.append_items([m.stack.pop()]),
+        "e": lambda m: m.append_items(m.to_mark()),
+        "s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),
+        "u": lambda m: m.set_items(m.to_mark()),
+        "c": lambda m: m.find(m.line(), m.line()),
+        "\x93": lambda m: m.find(m.stack.pop(-2), m.stack.pop()),
+        "R": lambda m: m.reduce(),
+        "b": lambda m: m.build(),
+        "q": lambda m: m.put(m.number("<B")),
+        "r": lambda m: m.put(m.number("<I")),
+        "\x94": lambda m: m.put(len(m.memo)),
+        "h": _pushes(lambda m: m.memo[m.number("<B")]),
+        "j": _pushes(lambda m: m.memo[m.number("<I")]),
+    }.items()
+}
+# And objects of classes, sets, strings of Python 2, and what lies outside the pickle.
+WITH_OBJECTS: dict[int, Action] = PLAIN | {
+    ord(code): action
+    for code, action in {
+        "1": lambda m: m.to_mark(),
+        "2": _pushes(lambda m: m.stack[-1]),
+        "\x8b": _pushes(lambda m: m.integer("<i")),
+        "T": _pushes(lambda m: m.text("<i")),
+        "U": _pushes(lambda m: m.text("<B")),
+        "\x8f": _pushes(lambda m: set()),
+        "\x90": lambda m: m.add_items(m.to_mark()),
+        "\x91": lambda m: m.frozen(),
+        "\x81": lambda m: m.create({}),
+        "\x92": lambda m: m.create(m.stack.pop()),
+        "Q": _pushes(lambda m: m.policy.persistent(m.stack.pop())),
+    }.items()
+}
