@@ -1,0 +1,279 @@
+"""Published files: downloaded, checked, and only then called by their name."""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from absl import logging
+from tqdm import tqdm
+
+from avemo_jax.convert.transfer import (
+    DownloadError,
+    NoRoomError,
+    Part,
+    Patience,
+    no_room,
+    transfer,
+)
+from avemo_jax.extractors.sources import Source
+
+_BLOCK = 2**20
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+class ChecksumError(DownloadError):
+    """A file that is not the published one."""
+
+
+def verify(path: str | os.PathLike[str], source: Source) -> str:
+    """Sha256 of the file, which is the published one as far as that can be told.
+
+    Nothing published to check it by is a warning, with the sha256 in it.
+
+    Raises:
+        ChecksumError: If it is another file.
+        DownloadError: If it cannot be read.
+    """
+    path = pathlib.Path(path)
+    sha256, git_blob = _digests(path)
+    faults = [
+        f"{kind} {found} (expected {expected}{'...' * (len(expected) < len(found))})"
+        for kind, found, expected in (
+            ("sha256", sha256, source.sha256.lower()),
+            ("git blob", git_blob, source.git_blob.lower()),
+        )
+        if not found.startswith(expected)
+    ]
+    if faults:
+        raise ChecksumError(
+            f"{path} has {', '.join(faults)}; it is not {source.file} as published at "
+            f"{source.url}"
+        )
+    if not source.checkable:
+        logging.warning(
+            "%s: no checksum of it is published, so it is taken as it came; its "
+            "sha256 is %s",
+            path,
+            sha256,
+        )
+    return sha256
+
+
+def download(
+    source: Source,
+    directory: str | os.PathLike[str],
+    *,
+    show_progress: bool = True,
+    patience: Patience | None = None,
+    allow_loopback: bool = False,
+) -> pathlib.Path:
+    """Path of the published file in ``directory``: checked, downloaded where missing.
+
+    It grows in ``NAME.part``, which one process at a time holds and the next one, or
+    the next call, goes on with. Where no checksum is published, the sha256 is kept in
+    ``NAME.sha256`` and the file is held to it from then on. Companions are not
+    downloaded.
+
+    Args:
+        source: What to get.
+        directory: Made if it is not there.
+        show_progress: Whether a bar is drawn, on a terminal.
+        patience: With the server.
+        allow_loopback: Whether http is allowed for this very machine, for tests.
+
+    Raises:
+        ChecksumError: If what came, or what was there, is another file.
+        DownloadError: If it cannot be had or kept.
+        ValueError: If ``source.file`` is not a plain name.
+    """
+    if source.file in ("", "..") or "/" in source.file:
+        raise ValueError(f"file {source.file!r} of a source; expected a plain name")
+    target = pathlib.Path(directory) / source.file
+    try:
+        if os.path.lexists(target):
+            return _taken(target, source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _held(target.with_name(f"{target.name}.part")) as part:
+            if os.path.lexists(target):  # another process was first
+                part.path.unlink()
+                return _taken(target, source)
+            _fill(part, source, target, show_progress, patience, allow_loopback)
+            _finish(part, source, target)
+    except OSError as error:
+        raise DownloadError(
+            f"{error.filename or target}: {error.strerror or error}; expected a folder "
+            "that can be written; correct its rights, or set AVEMO_CACHE to another"
+        ) from error
+    return target
+
+
+def _taken(target: pathlib.Path, source: Source) -> pathlib.Path:
+    """``target``, which is there already, checked."""
+    record = _record(target)
+    known = source
+    if not source.checkable and record.exists():
+        text = record.read_text().partition(" ")[0]
+        if not re.fullmatch("[0-9a-f]{64}", text):
+            raise DownloadError(
+                f"{record}: {text[:80]!r}; expected the sha256 of {target.name}; "
+                "remove it to take the file as it is"
+            )
+        known = dataclasses.replace(source, sha256=text)
+    try:
+        sha256 = verify(target, known)
+    except ChecksumError as error:
+        beside = "" if known is source else f" (as {record.name} has it)"
+        raise ChecksumError(
+            f"{error}{beside}; remove it to download it again, or put the right file "
+            "in its place"
+        ) from error
+    if not known.checkable:
+        _write_record(target, sha256)
+    return target
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path) -> Iterator[Part]:
+    """The file ``path``, locked; the lock falls when the process ends, killed or not.
+
+    Whoever finishes takes the name away, so after waiting the name is looked at again.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    while True:
+        descriptor = os.open(path, flags, 0o644)
+        try:
+            _lock(descriptor, path)
+            if _is(descriptor, path):
+                yield Part(descriptor, path)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: pathlib.Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.warning("%s: another process downloads it; waiting", path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logging.warning(
+            "%s is on a file system without locks (%s): see to it that nobody else "
+            "downloads it at the same time",
+            path,
+            error.strerror,
+        )
+
+
+def _is(descriptor: int, path: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _fill(
+    part: Part,
+    source: Source,
+    target: pathlib.Path,
+    show_progress: bool,
+    patience: Patience | None,
+    allow_loopback: bool,
+) -> None:
+    """All bytes of ``source`` in ``part``, on the disk."""
+    # None draws the bar on a terminal only.
+    hidden = None if show_progress else True
+    with tqdm(
+        desc=source.file,
+        initial=part.size,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=hidden,
+    ) as bar:
+        try:
+            told = transfer(
+                source.url,
+                part,
+                patience or Patience(),
+                bar=bar,
+                allow_loopback=allow_loopback,
+            )
+        except NoRoomError:
+            raise
+        except DownloadError as error:
+            raise DownloadError(
+                f"{source.url}: {error}. Try again later, or get the file by another "
+                f"way and put it at {target}"
+            ) from error
+    if not (told or source.checkable):
+        part.path.unlink()
+        raise DownloadError(
+            f"{source.url}: neither a length nor a checksum of it is known, so that a "
+            f"cut file would look whole; get it by another way and put it at {target}"
+        )
+    try:
+        os.fsync(part.descriptor)
+    except OSError as error:
+        raise no_room(part, error.strerror or str(error)) from error
+
+
+def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
+    """The name for the bytes, if they are right."""
+    try:
+        sha256 = verify(part.path, source)
+    except ChecksumError as error:
+        part.path.unlink()
+        part.state_path.unlink(missing_ok=True)
+        raise ChecksumError(
+            f"{error}; it was removed. Try again; if it comes again, the published "
+            "file has changed or the network changes it: get it by another way and "
+            f"put it at {target}"
+        ) from error
+    os.replace(part.path, target)
+    if not source.checkable:
+        _write_record(target, sha256)
+    part.state_path.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _record(target: pathlib.Path) -> pathlib.Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _write_record(target: pathlib.Path, sha256: str) -> None:
+    """In the form that ``sha256sum --check`` reads."""
+    record = _record(target)
+    beside = record.with_name(f"{record.name}.{os.getpid()}.tmp")
+    beside.write_text(f"{sha256}  {target.name}\n")
+    os.replace(beside, record)
+
+
+def _digests(path: pathlib.Path) -> tuple[str, str]:
+    """Sha256, and the id that git gives to the content."""
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            git_blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            while block := file.read(_BLOCK):
+                sha256.update(block)
+                git_blob.update(block)
+    except OSError as error:
+        raise DownloadError(
+            f"{path}: {error.strerror or error}; expected a file that can be read; "
+            "correct the path or its rights"
+        ) from error
+    return sha256.hexdigest(), git_blob.hexdigest()

@@ -1,0 +1,346 @@
+"""Bytes of an address into an open file: over https, resumed, tried again."""
+
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import re
+import time
+import urllib.parse
+from typing import Any
+
+import requests
+from absl import logging
+from tqdm import tqdm
+
+_MIB = 2**20
+_CHUNK = 64 * 2**10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_FOR_NOW = (408, 425, 429)  # and every 5xx: another time it may go well
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class DownloadError(RuntimeError):
+    """A file that cannot be had, or is not the one that was published."""
+
+
+class NoRoomError(DownloadError):
+    """A disk that is full."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for, and how often asked.
+
+    Attributes:
+        attempts: Without progress one after another, before it is given up.
+        progress_bytes: Beyond the most that has come so far, to count as progress.
+        backoff_s: Pause after the first failure; doubled after each, up to ``pause_s``.
+        pause_s: The longest pause, the server's own wish (Retry-After) included.
+        connect_s: For a connection.
+        read_s: Without a byte.
+        redirects: Followed at most.
+        max_bytes: Of a file; a server that sends more is cut off.
+    """
+
+    attempts: int = 5
+    progress_bytes: int = _MIB
+    backoff_s: float = 0.5
+    pause_s: float = 30.0
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    redirects: int = 10
+    max_bytes: int = 4 * 2**30
+
+
+@dataclasses.dataclass
+class Part:
+    """A file that grows, held by this process alone.
+
+    Attributes:
+        descriptor: Open for reading and writing.
+        path: Its name.
+    """
+
+    descriptor: int
+    path: pathlib.Path
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return os.fstat(self.descriptor).st_size
+
+    @property
+    def state_path(self) -> pathlib.Path:
+        """Where is kept which file of which server the bytes are of."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def begin(self, state: "_State") -> None:
+        """Anew, with no byte."""
+        os.ftruncate(self.descriptor, 0)
+        beside = self.state_path.with_name(f"{self.state_path.name}.tmp")
+        beside.write_text(json.dumps(dataclasses.asdict(state)))
+        os.replace(beside, self.state_path)
+
+    def append(self, data: bytes) -> None:
+        """Add ``data`` at the end."""
+        os.lseek(self.descriptor, 0, os.SEEK_END)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.descriptor, view) :]
+
+    def state(self, url: str) -> "_State | None":
+        """What the bytes are of, if they can be added to."""
+        if not self.size:
+            return None
+        try:
+            state = _State(**json.loads(self.state_path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            logging.info("%s: not resumed (%s)", self.path, error)
+            return None
+        return state if state.url == url and state.resumable else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """Which file of which server: its address, validators and length."""
+
+    url: str
+    etag: str = ""
+    modified: str = ""
+    total: int | None = None
+
+    @property
+    def validator(self) -> str:
+        """For If-Range, which takes no weak ETag."""
+        strong = "" if self.etag.startswith("W/") else self.etag
+        return strong or self.modified
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the server can tell a changed file from this one."""
+        return bool(self.validator)
+
+
+class _Again(Exception):
+    """It may go well another time: why, and how long the server wants to rest."""
+
+    def __init__(self, reason: str, rest_s: float = 0.0):
+        super().__init__(reason)
+        self.rest_s = rest_s
+
+
+def transfer(
+    url: str,
+    part: Part,
+    patience: Patience,
+    *,
+    bar: "tqdm[Any]",
+    allow_loopback: bool = False,
+) -> bool:
+    """Fills ``part`` with what lies at ``url``, after what it has already.
+
+    Args:
+        url: Over https.
+        part: Its bytes are kept if the server says that they are of the same file.
+        patience: With the server.
+        bar: Shows bytes.
+        allow_loopback: Whether http is allowed for this very machine, for tests.
+
+    Returns:
+        Whether the end was told by the server, by length or chunks: if not, a cut
+        connection looks like the end.
+
+    Raises:
+        DownloadError: If it cannot be had.
+        NoRoomError: If the disk is full.
+    """
+    failures, farthest = 0, part.size
+    with requests.Session() as session:
+        while True:
+            try:
+                return _attempt(session, url, part, patience, bar, allow_loopback)
+            except _Again as problem:
+                if part.size >= farthest + patience.progress_bytes:
+                    failures, farthest = 0, part.size
+                failures += 1
+                if failures >= patience.attempts:
+                    raise DownloadError(
+                        f"{problem}, {failures} times without progress"
+                    ) from problem
+                pause = min(
+                    max(patience.backoff_s * 2 ** (failures - 1), problem.rest_s),
+                    patience.pause_s,
+                )
+                logging.warning("%s: %s; again in %.1f s", url, problem, pause)
+                time.sleep(pause)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                raise no_room(part, error.strerror or str(error)) from error
+
+
+def no_room(part: Part, reason: str) -> NoRoomError:
+    """The error of a full disk."""
+    return NoRoomError(
+        f"{part.path}: no room after {part.size} bytes ({reason}); make room, or set "
+        "AVEMO_CACHE to a folder on another disk; the same command goes on where it "
+        "stopped"
+    )
+
+
+def _attempt(
+    session: requests.Session,
+    url: str,
+    part: Part,
+    patience: Patience,
+    bar: "tqdm[Any]",
+    allow_loopback: bool,
+) -> bool:
+    state = part.state(url)
+    if state and state.total is not None and state.total == part.size:
+        return True
+    headers = {"Accept-Encoding": "identity"}
+    if state:
+        headers |= {"Range": f"bytes={part.size}-", "If-Range": state.validator}
+    try:
+        response = _get(session, url, headers, patience, allow_loopback)
+        with response:
+            _check_status(response, part)
+            if response.status_code == 206:
+                total = _check_continues(response, part, state)
+            else:
+                total = _length(response)
+                if total is not None and total > patience.max_bytes:
+                    raise DownloadError(f"{total} bytes; expected no such large file")
+                part.begin(_new_state(url, response, total))
+            _copy(response, part, total, patience, bar)
+            chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
+            return total is not None or chunked
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+    ) as error:
+        raise _Again(_reason(error)) from error
+    except requests.RequestException as error:
+        raise DownloadError(_reason(error)) from error
+
+
+def _get(
+    session: requests.Session,
+    url: str,
+    headers: dict[str, str],
+    patience: Patience,
+    allow_loopback: bool,
+) -> requests.Response:
+    """The answer at the end of the redirects, none of which leaves https."""
+    here = url
+    for _ in range(patience.redirects + 1):
+        parts = urllib.parse.urlsplit(here)
+        loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if parts.scheme != "https" and not (loopback and allow_loopback):
+            on_the_way = "" if here == url else f", where {url} redirects to"
+            raise DownloadError(
+                f"{here}{on_the_way}; expected an address over https, for anybody on "
+                "the way can change what comes otherwise"
+            )
+        response = session.get(
+            here,
+            headers=headers,
+            stream=True,
+            allow_redirects=False,
+            timeout=(patience.connect_s, patience.read_s),
+        )
+        to = response.headers.get("Location")
+        if response.status_code not in _REDIRECTS or not to:
+            return response
+        response.close()
+        allow_loopback = allow_loopback and parts.scheme == "http"
+        here = urllib.parse.urljoin(here, to)
+    raise DownloadError(f"over {patience.redirects} redirects; expected an end of them")
+
+
+def _check_status(response: requests.Response, part: Part) -> None:
+    status = response.status_code
+    said = f"the server answers {status} {response.reason}"
+    if status == 416:
+        os.ftruncate(part.descriptor, 0)
+        raise _Again(f"{said}: from the start")
+    if status in _FOR_NOW or status >= 500:
+        wish = response.headers.get("Retry-After", "")
+        raise _Again(said, float(wish) if re.fullmatch(r"\d{1,6}", wish) else 0.0)
+    if status not in (200, 206):
+        raise DownloadError(f"{said}; expected the file")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise DownloadError(f"sent as {encoding!r}; expected its bytes as they are")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise DownloadError(
+            "the server answers with a web page; expected the file (is there a login "
+            "page before the network?)"
+        )
+
+
+def _check_continues(
+    response: requests.Response, part: Part, state: _State | None
+) -> int | None:
+    """Total length, if the answer is the rest of what is there."""
+    text = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text)
+    etag = response.headers.get("ETag", "")
+    if (
+        state
+        and match
+        and int(match[1]) == part.size
+        and int(match[2]) + 1 == int(match[3])
+        and state.total in (None, int(match[3]))
+        and (not state.etag or not etag or etag == state.etag)
+    ):
+        return int(match[3])
+    os.ftruncate(part.descriptor, 0)
+    raise _Again(f"the server sends another part ({text!r}): from the start")
+
+
+def _length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if re.fullmatch(r"\d{1,18}", text) else None
+
+
+def _new_state(url: str, response: requests.Response, total: int | None) -> _State:
+    return _State(
+        url=url,
+        etag=response.headers.get("ETag", ""),
+        modified=response.headers.get("Last-Modified", ""),
+        total=total,
+    )
+
+
+def _copy(
+    response: requests.Response,
+    part: Part,
+    total: int | None,
+    patience: Patience,
+    bar: "tqdm[Any]",
+) -> None:
+    bar.total = total
+    free = os.fstatvfs(part.descriptor)
+    if total is not None and total - part.size > free.f_bavail * free.f_frsize:
+        raise no_room(part, f"{total} bytes in all")
+    for chunk in response.iter_content(_CHUNK):
+        part.append(chunk)
+        bar.update(part.size - bar.n)
+        if part.size > (patience.max_bytes if total is None else total):
+            os.ftruncate(part.descriptor, 0)
+            raise _Again(f"over {total or patience.max_bytes} bytes")
+    if total is not None and part.size < total:
+        raise _Again(f"cut off after {part.size} of {total} bytes")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason that a library gives, without its wrapping."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return f"{type(error).__name__}: {error}"
