@@ -1,0 +1,121 @@
+"""State dicts of whole pickled PyTorch modules, and out of training checkpoints."""
+
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.convert.torch_records import Record, TorchFileError
+
+# Where training checkpoints keep the network.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+_MAX_LEVELS = 100  # modules within one another
+# Letters that the names of all modules may have together. A file can name one module
+# again and again, as torch does for shared ones; each time counts.
+_MAX_LETTERS = 1 << 22
+
+
+def state_dict_of(value: Any) -> dict[str, np.ndarray]:
+    """Tensors by dotted name, as ``Module.state_dict()`` names and orders them.
+
+    Args:
+        value: What ``read_torch`` gave: a state dict; a module, of which parameters and
+            persistent buffers count; or a dict with one of these under one of
+            ``WRAPPERS``.
+
+    Raises:
+        TorchFileError: If ``value`` is none of these, holds several, or has tensors
+            that were not read (quantised, sparse).
+    """
+    if isinstance(value, dict):
+        inside = [key for key in value if _holds_weights(key, value[key])]
+        if inside:
+            return state_dict_of(_only_one(value, inside))
+        found = value
+    elif _is_module(value):
+        found = _of_module(value)
+    else:
+        raise TorchFileError(
+            f"{_described(value)} where weights should be; expected a state dict or a "
+            "pickled module; is this another kind of file?"
+        )
+    wrong = [
+        f"{key!s:.80} ({_described(item)})"
+        for key, item in found.items()
+        if not isinstance(key, str) or not isinstance(item, np.ndarray)
+    ]
+    if wrong or not found:
+        raise TorchFileError(
+            f"{len(wrong)} of {len(found)} weights are no plain tensors: "
+            f"{', '.join(wrong[:8])}; expected dense tensors of plain types by name; "
+            "save the state dict of the float32 network"
+        )
+    return dict(found)
+
+
+def _is_module(value: Any) -> bool:
+    """Whether ``value`` is a pickled ``torch.nn.Module``."""
+    return (
+        isinstance(value, Record)
+        and isinstance(value.state, dict)
+        and all(
+            isinstance(value.state.get(part), dict)
+            for part in ("_parameters", "_buffers", "_modules")
+        )
+    )
+
+
+def _holds_weights(key: Any, value: Any) -> bool:
+    """Whether an entry of a dict is a network of its own."""
+    if not isinstance(value, dict):
+        return _is_module(value)
+    return key in WRAPPERS or any(isinstance(v, np.ndarray) for v in value.values())
+
+
+def _only_one(value: dict[Any, Any], inside: list[Any]) -> Any:
+    """The entry that is the network."""
+    if len(inside) > 1 or inside[0] not in WRAPPERS:
+        raise TorchFileError(
+            f"weights under {', '.join(f'{key!r:.80}' for key in inside[:8])}; "
+            f"expected them in one place, which may be {', '.join(WRAPPERS)}; save "
+            "that part alone"
+        )
+    return value[inside[0]]
+
+
+def _of_module(module: Record) -> dict[str, Any]:
+    """Parameters, buffers, then children, each in order; what is None is left out."""
+    found: dict[str, Any] = {}
+    letters_left = _MAX_LETTERS
+    waiting: list[tuple[str, int, Any]] = [("", 0, module)]
+    while waiting:
+        prefix, level, part = waiting.pop()
+        letters_left -= len(prefix) + 1
+        if level > _MAX_LEVELS or letters_left < 0:
+            raise TorchFileError(
+                f"modules below {prefix!r:.80} over {_MAX_LEVELS} levels deep, or too "
+                "many; expected a network; do not trust this file"
+            )
+        if not _is_module(part):
+            raise TorchFileError(
+                f"module {prefix.rstrip('.')!r:.80} is {_described(part)}; expected "
+                "parameters, buffers and modules; save the network's state dict"
+            )
+        hidden = part.state.get("_non_persistent_buffers_set", ())
+        parameters, buffers = part.state["_parameters"], part.state["_buffers"]
+        own = [
+            *parameters.items(),
+            *((k, v) for k, v in buffers.items() if k not in hidden),
+        ]
+        letters_left -= sum(len(prefix) + len(str(key)) for key, _ in own)
+        found |= {f"{prefix}{key}": item for key, item in own if item is not None}
+        children = [
+            (f"{prefix}{key}.", level + 1, child)
+            for key, child in part.state["_modules"].items()
+            if child is not None
+        ]
+        waiting += reversed(children)
+    return found
+
+
+def _described(value: Any) -> str:
+    return f"a {value.name if isinstance(value, Record) else type(value).__name__}"

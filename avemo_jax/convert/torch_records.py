@@ -1,0 +1,86 @@
+"""What a PyTorch file names and nobody makes: inert records."""
+
+import dataclasses
+from typing import Any
+
+_MAX_DEPTH = 300  # containers and records within one another
+
+
+class TorchFileError(ValueError):
+    """A file that is damaged, asks to run code, or holds what is not expected."""
+
+
+@dataclasses.dataclass(eq=False, slots=True, repr=False)
+class Record:
+    """Something that a file names, taken down and never made.
+
+    Attributes:
+        name: Module and name, such as ``timm.models.efficientnet.EfficientNet``.
+        args: What it was called with, named arguments as a dict at the end; None: it
+            was only named (a class, a function, ``torch.float32``).
+        state: What the object was to be filled with, mostly its attributes by name.
+        items: What was put in: values, or (key, value).
+    """
+
+    name: str
+    args: tuple[Any, ...] | None = None
+    state: Any = None
+    items: list[Any] | tuple[()] = ()
+
+    def __repr__(self) -> str:
+        return f"Record({self.name})"
+
+
+def check_depth(value: Any) -> None:
+    """That ``value`` is not too deep, and no plain container contains itself.
+
+    An object may: its attributes often name what it belongs to.
+
+    Raises:
+        ValueError: If it is or does.
+    """
+    depths: dict[int, int] = {}
+    # Parts that are being looked at: where they are in ``way``.
+    open_at: dict[int, int] = {}
+    # Of each: itself, those of its parts not looked at yet, the deepest of the others.
+    way: list[tuple[Any, list[Any], list[int]]] = [(None, [value], [0])]
+    while way:
+        of, parts, deepest = way[-1]
+        if not parts:
+            way.pop()
+            depths[id(of)] = deepest[0] + 1
+            open_at.pop(id(of), None)
+            if way:
+                way[-1][2][0] = max(way[-1][2][0], deepest[0] + 1)
+            continue
+        part = parts.pop()
+        inner = _parts(part)
+        if inner is None:
+            continue
+        if id(part) in open_at:
+            round_trip = way[open_at[id(part)] :]
+            if not any(type(member[0]) is Record for member in round_trip):
+                raise ValueError(f"a {type(part).__name__} that contains itself")
+            continue
+        known = depths.get(id(part), 0)
+        if len(way) + known > _MAX_DEPTH:
+            raise ValueError(f"over {_MAX_DEPTH} values within one another")
+        if known:
+            deepest[0] = max(deepest[0], known)
+        else:
+            open_at[id(part)] = len(way)
+            way.append((part, inner, [0]))
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """What ``value`` contains; None: it is no container, or empty."""
+    match value:
+        case dict():
+            parts = [*value, *value.values()]
+        case list() | tuple() | set() | frozenset():
+            parts = list(value)
+        case Record():
+            parts = [value.args, value.state, value.items]
+        case _:
+            return None
+    return parts or None
