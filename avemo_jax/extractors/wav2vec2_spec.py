@@ -1,0 +1,227 @@
+"""What a wav2vec 2.0 network is: its sizes, its file form, and its parameters."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+# The positional convolution's taps are computed with in rows of so many.
+TAPS_IN_ROW = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Wav2Vec2Spec:
+    """Sizes and switches of a network, as its published configuration has them.
+
+    Attributes:
+        conv_dims: Channels after each convolution.
+        conv_kernels: Taps of each.
+        conv_strides: Step of each.
+        conv_bias: Whether the convolutions have one.
+        feat_extract_norm: "group": GroupNorm with one channel a group, over all of the
+            track, after the first convolution. "layer": LayerNorm after each.
+        do_stable_layer_norm: Whether the Transformer's layers norm first, not last.
+        hidden_size: Width of the Transformer; length of the vectors.
+        num_layers: Of the Transformer.
+        num_heads: Of its attention.
+        ffn_dim: Width between the two products of its feed-forward part.
+        pos_kernel: Taps of the positional convolution.
+        pos_groups: Its groups.
+    """
+
+    conv_dims: tuple[int, ...] = (512,) * 7
+    conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_bias: bool = False
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    do_stable_layer_norm: bool = False
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    ffn_dim: int = 3072
+    pos_kernel: int = 128
+    pos_groups: int = 16
+
+    @property
+    def hop(self) -> int:
+        """Samples from one vector to the next."""
+        return math.prod(self.conv_strides)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that the local part of one vector sees."""
+        return self.samples_for(1)
+
+    def frames_in(self, samples: int) -> int:
+        """Vectors that ``samples`` give; 0 where they are under the receptive field."""
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
+            samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
+        return samples
+
+    def samples_for(self, frames: int) -> int:
+        """Samples that ``frames`` vectors are made of, at least one."""
+        pairs = list(zip(self.conv_kernels, self.conv_strides, strict=True))
+        for kernel, stride in reversed(pairs):
+            frames = (frames - 1) * stride + kernel
+        return frames
+
+
+BASE = Wav2Vec2Spec()
+
+
+def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the file form."""
+    shapes: dict[str, tuple[int, ...]] = {"masked_spec_embed": (spec.hidden_size,)}
+    inputs = 1
+    for i, (dim, kernel) in enumerate(
+        zip(spec.conv_dims, spec.conv_kernels, strict=True)
+    ):
+        name = f"feature_extractor.conv_layers.{i}"
+        shapes[f"{name}.conv.weight"] = (dim, inputs, kernel)
+        if spec.conv_bias:
+            shapes[f"{name}.conv.bias"] = (dim,)
+        if i == 0 or spec.feat_extract_norm == "layer":
+            shapes |= _affine(f"{name}.layer_norm", dim)
+        inputs = dim
+    hidden, ffn = spec.hidden_size, spec.ffn_dim
+    shapes |= _affine("feature_projection.layer_norm", inputs)
+    shapes |= _affine("feature_projection.projection", hidden, inputs)
+    position = "encoder.pos_conv_embed.conv"
+    shapes[f"{position}.bias"] = (hidden,)
+    shapes[f"{position}.weight_g"] = (1, 1, spec.pos_kernel)
+    shapes[f"{position}.weight_v"] = (
+        hidden,
+        hidden // spec.pos_groups,
+        spec.pos_kernel,
+    )
+    shapes |= _affine("encoder.layer_norm", hidden)
+    for i in range(spec.num_layers):
+        name = f"encoder.layers.{i}"
+        for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            shapes |= _affine(f"{name}.attention.{part}", hidden, hidden)
+        shapes |= _affine(f"{name}.layer_norm", hidden)
+        shapes |= _affine(f"{name}.feed_forward.intermediate_dense", ffn, hidden)
+        shapes |= _affine(f"{name}.feed_forward.output_dense", hidden, ffn)
+        shapes |= _affine(f"{name}.final_layer_norm", hidden)
+    return shapes
+
+
+def _affine(name: str, outputs: int, *inputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, *inputs), f"{name}.bias": (outputs,)}
+
+
+def prepare(
+    spec: Wav2Vec2Spec,
+    state: Mapping[str, np.ndarray],
+    *,
+    dtype: str = "float32",
+) -> dict[str, Any]:
+    """Parameters as the functions below take them.
+
+    Weight norm is folded, and the queries' scale into their projection, in float64;
+    queries, keys and values become one product; weights are (inputs, outputs).
+
+    Args:
+        spec: Which network.
+        state: The file form, whole: names and shapes of :func:`state_shapes`. Only
+            ``masked_spec_embed``, which serves training, may be missing.
+        dtype: Of the result; "float64" for checks.
+
+    Raises:
+        ValueError: If a tensor is missing, of another shape, or not known.
+    """
+    _check(spec, state)
+    wide = {name: np.asarray(x, np.float64) for name, x in state.items()}
+    convolutions = {}
+    for i in range(len(spec.conv_dims)):
+        name = f"feature_extractor.conv_layers.{i}"
+        layer: dict[str, Any] = {
+            "weight": wide[f"{name}.conv.weight"].transpose(2, 1, 0)
+        }
+        if spec.conv_bias:
+            layer["bias"] = wide[f"{name}.conv.bias"]
+        if f"{name}.layer_norm.weight" in wide:
+            layer["norm"] = _pair(wide, f"{name}.layer_norm")
+        convolutions[str(i)] = layer
+    transformer = {
+        "norm": _pair(wide, "feature_projection.layer_norm"),
+        "projection": _linear(wide, "feature_projection.projection"),
+        "positions": {
+            "weight": _positions(spec, wide),
+            "bias": wide["encoder.pos_conv_embed.conv.bias"],
+        },
+        "encoder_norm": _pair(wide, "encoder.layer_norm"),
+        "layers": {
+            str(i): _layer(spec, wide, f"encoder.layers.{i}")
+            for i in range(spec.num_layers)
+        },
+    }
+    params = {"convolutions": {"layers": convolutions}, "transformer": transformer}
+    return jax.tree.map(lambda x: np.ascontiguousarray(x, np.dtype(dtype)), params)
+
+
+def _check(spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray]) -> None:
+    expected = state_shapes(spec)
+    if "masked_spec_embed" not in state:
+        del expected["masked_spec_embed"]
+    found = {name: tuple(x.shape) for name, x in state.items()}
+    wrong = sorted(
+        f"{name}: {found.get(name, 'missing')} for {expected.get(name, 'nothing')}"
+        for name in expected.keys() | found.keys()
+        if expected.get(name) != found.get(name)
+    )
+    if wrong:
+        raise ValueError(
+            f"weights that are not this wav2vec 2.0's: {'; '.join(wrong[:8])}"
+            f"{f' and {len(wrong) - 8} more' if len(wrong) > 8 else ''}; expected the "
+            f"{len(expected)} tensors of its file form; convert the original weights "
+            "again, or give the spec that belongs to them"
+        )
+
+
+def _pair(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {"weight": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
+
+
+def _linear(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {"weight": state[f"{name}.weight"].T, "bias": state[f"{name}.bias"]}
+
+
+def _layer(
+    spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray], name: str
+) -> dict[str, Any]:
+    scale = (spec.hidden_size // spec.num_heads) ** -0.5
+    query, key, value = (
+        _linear(state, f"{name}.attention.{part}_proj") for part in ("q", "k", "v")
+    )
+    query = {part: x * scale for part, x in query.items()}
+    return {
+        "mixed": {
+            part: np.concatenate([query[part], key[part], value[part]], axis=-1)
+            for part in ("weight", "bias")
+        },
+        "out": _linear(state, f"{name}.attention.out_proj"),
+        "norm": _pair(state, f"{name}.layer_norm"),
+        "wide": _linear(state, f"{name}.feed_forward.intermediate_dense"),
+        "narrow": _linear(state, f"{name}.feed_forward.output_dense"),
+        "final_norm": _pair(state, f"{name}.final_layer_norm"),
+    }
+
+
+def _positions(spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The positional convolution's weight: (groups, taps, inputs, rows, outputs).
+
+    Tap ``TAPS_IN_ROW * row + tap``; where they are no whole rows, the last end in 0.
+    """
+    name = "encoder.pos_conv_embed.conv"
+    direction = state[f"{name}.weight_v"]
+    length = np.sqrt(np.square(direction).sum(axis=(0, 1), keepdims=True))
+    weight = state[f"{name}.weight_g"] * direction / length
+    weight = np.pad(weight, [(0, 0), (0, 0), (0, -spec.pos_kernel % TAPS_IN_ROW)])
+    outputs, inputs, taps = weight.shape
+    groups, rows = spec.pos_groups, taps // TAPS_IN_ROW
+    weight = weight.reshape(groups, outputs // groups, inputs, rows, TAPS_IN_ROW)
+    return weight.transpose(0, 4, 2, 3, 1)
