@@ -101,7 +101,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with _held(target.with_name(f"{target.name}.part")) as part:
             if os.path.lexists(target):  # another process was first
-                part.path.unlink()
+                _remove(part)
                 return _taken(target, source)
             _fill(part, source, target, show_progress, patience, allow_loopback)
             _finish(part, source, target)
@@ -210,12 +210,14 @@ def _fill(
         except NoRoomError:
             raise
         except DownloadError as error:
+            if not part.size:
+                _remove(part)
             raise DownloadError(
                 f"{source.url}: {error}. Try again later, or get the file by another "
                 f"way and put it at {target}"
             ) from error
     if not (told or source.checkable):
-        part.path.unlink()
+        _remove(part)
         raise DownloadError(
             f"{source.url}: neither a length nor a checksum of it is known, so that a "
             f"cut file would look whole; get it by another way and put it at {target}"
@@ -231,8 +233,7 @@ def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
     try:
         sha256 = verify(part.path, source)
     except ChecksumError as error:
-        part.path.unlink()
-        part.state_path.unlink(missing_ok=True)
+        _remove(part)
         raise ChecksumError(
             f"{error}; it was removed. Try again; if it comes again, the published "
             "file has changed or the network changes it: get it by another way and "
@@ -247,6 +248,12 @@ def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove(part: Part) -> None:
+    """Its name; who waits for it sees that and makes a new one."""
+    part.state_path.unlink(missing_ok=True)
+    part.path.unlink()
 
 
 def _record(target: pathlib.Path) -> pathlib.Path:

@@ -1,0 +1,299 @@
+"""The command that gets published weights: downloaded, checked and converted."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from avemo_jax.convert.conversion import HEAD, Converted, convert
+from avemo_jax.convert.download import ChecksumError, download, verify
+from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
+from avemo_jax.convert.rules import ConversionError
+from avemo_jax.convert.torch_file import TorchFileError
+from avemo_jax.convert.transfer import DownloadError, Patience
+from avemo_jax.extractors import EXTRACTORS, Extractor
+from avemo_jax.extractors.sources import THESIS_HEADS, Source, ThesisHead
+from avemo_jax.weights import (
+    WeightsError,
+    default_weights_path,
+    read_weights,
+    weights_dir,
+)
+
+THESIS = "thesis"
+_ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)
+
+
+def sources_dir() -> pathlib.Path:
+    """Folder of the published files as they came."""
+    return weights_dir() / "sources"
+
+
+def head_path(head: ThesisHead) -> pathlib.Path:
+    """Where the head checkpoint of one of the original's heads lies."""
+    return weights_dir() / THESIS / head.name
+
+
+def fetch_extractor(
+    extractor: Extractor,
+    *,
+    given: pathlib.Path | None = None,
+    source_file: str | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> Converted | None:
+    """What was converted to the extractor's place; None where it was there already.
+
+    Args:
+        extractor: Whose weights.
+        given: The published file, or a folder that it is in; None downloads it.
+        source_file: Name of the source to take; None is the one that ``given`` is
+            called as, else the preferred one. No other one is tried.
+        overwrite: Whether weights that are there are converted again.
+        show_progress: Whether a bar is drawn.
+
+    Raises:
+        DownloadError: If the file cannot be had or is not the published one.
+        ConversionError: If it cannot be converted.
+        TorchFileError: If it is no file of PyTorch, or would run code.
+        WeightsError: If weights are there and are not this extractor's.
+    """
+    out = default_weights_path(extractor.name)
+    if out.exists() and not overwrite:
+        _check_there(out, extractor.name)
+        return None
+    source = _chosen(extractor, given, source_file)
+    path = _file(source, given, show_progress=show_progress)
+    # Companions lie beside a file that is given.
+    beside = given if given is None or given.is_dir() else given.parent
+    companions = [
+        _file(companion, beside, show_progress=show_progress)
+        for companion in source.companions
+    ]
+    pca = companions[0] if companions else None
+    return convert(extractor.name, path, out, pca=pca, overwrite=overwrite)
+
+
+def fetch_head(
+    head: ThesisHead,
+    *,
+    given: pathlib.Path | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+    patience: Patience | None = None,
+) -> Converted | None:
+    """What was converted to the head's place; None where it was there already.
+
+    Args:
+        head: Of the original system.
+        given: The published file, or a folder that it is in; None downloads it.
+        overwrite: Whether a checkpoint that is there is replaced.
+        show_progress: Whether a bar is drawn.
+        patience: With the server.
+
+    Raises:
+        DownloadError: If the file cannot be had or is not the published one.
+        ConversionError: If it cannot be converted.
+        TorchFileError: If it is no file of PyTorch, or would run code.
+    """
+    out = head_path(head)
+    if is_head_checkpoint(out) and not overwrite:
+        return None
+    path = _file(head.source, given, show_progress=show_progress, patience=patience)
+    return convert(HEAD, path, out, features=head.features, overwrite=overwrite)
+
+
+def _check_there(out: pathlib.Path, name: str) -> None:
+    try:
+        _, metadata = read_weights(out)
+    except WeightsError as error:
+        raise WeightsError(f"{error} (--overwrite replaces it)") from error
+    if metadata.get("extractor") != name:
+        raise WeightsError(
+            f"{out} has weights of {metadata.get('extractor')!r}; expected {name}; "
+            "give --overwrite to replace them"
+        )
+
+
+def _chosen(
+    extractor: Extractor, given: pathlib.Path | None, source_file: str | None
+) -> Source:
+    named = {source.file: source for source in extractor.sources}
+    if source_file is None:
+        called = given.name if given else ""
+        return named.get(called, extractor.sources[0])
+    if source_file not in named:
+        raise DownloadError(
+            f"--source {source_file!r} for {extractor.name}; expected one of "
+            f"{', '.join(named)}; correct it"
+        )
+    return named[source_file]
+
+
+def _file(
+    source: Source,
+    given: pathlib.Path | None,
+    *,
+    show_progress: bool,
+    patience: Patience | None = None,
+) -> pathlib.Path:
+    """The published file, checked: downloaded, or from where the user has it."""
+    if given is None:
+        return download(
+            source, sources_dir(), show_progress=show_progress, patience=patience
+        )
+    path = given / source.file if given.is_dir() else given
+    if not path.exists():
+        raise DownloadError(
+            f"{path}: no such file; expected {source.file} as published at "
+            f"{source.url}; put it there, or leave --from out to download it"
+        )
+    try:
+        verify(path, source)
+    except ChecksumError as error:
+        raise ChecksumError(
+            f"{error}; get it again, or convert it as weights of your own with avemo "
+            "convert"
+        ) from error
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch what is named; 0, or 1 after an error, which stderr then tells."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.list:
+        _print_list()
+        return 0
+    heads = {head.name: head for head in THESIS_HEADS}
+    known = [*EXTRACTORS, THESIS, *heads]
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(
+            f"unknown name {unknown[0]!r}; expected one of {', '.join(EXTRACTORS)}, "
+            f"{THESIS}, or one of its heads; --list shows all"
+        )
+    if not args.names:
+        parser.error("nothing to fetch; expected a NAME; --list shows all")
+    if len(args.names) > 1 and (args.given or args.source):
+        parser.error(f"{len(args.names)} names; expected one with --from and --source")
+    if args.source and args.names[0] not in EXTRACTORS:
+        parser.error(f"--source with {args.names[0]}, which has one source; omit it")
+    if args.names[0] == THESIS and args.given and not args.given.is_dir():
+        parser.error(f"--from {args.given}; expected a folder for {THESIS}")
+    try:
+        failed = 0
+        for name in args.names:
+            if name in EXTRACTORS:
+                failed += _fetch_one_extractor(EXTRACTORS[name], args)
+            else:
+                wanted = THESIS_HEADS if name == THESIS else (heads[name],)
+                failed += _fetch_heads(wanted, args)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
+    """Number of failures."""
+    try:
+        done = fetch_extractor(
+            extractor,
+            given=args.given,
+            source_file=args.source,
+            overwrite=args.overwrite,
+            show_progress=not args.quiet,
+        )
+    except _ERRORS as error:
+        print(f"error: {extractor.name}: {error}", file=sys.stderr)
+        others = [source.file for source in extractor.sources[1:]]
+        if isinstance(error, DownloadError) and others and not args.source:
+            print(f"another source: --source {others[0]}", file=sys.stderr)
+        return 1
+    state = "ready" if done else "there already (--overwrite converts it again)"
+    print(f"{extractor.name}: {state}\n  {default_weights_path(extractor.name)}")
+    for note in done.notes if done else ():
+        print(f"  {note}")
+    print(f"  licence: {extractor.licence}", flush=True)
+    return 0
+
+
+def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
+    """Number of failures."""
+    print(f"licence: {LICENCE}; the files are for use here, not to be passed on")
+    failed, patience = 0, Patience()
+    for head in heads:
+        try:
+            done = fetch_head(
+                head,
+                given=args.given,
+                overwrite=args.overwrite,
+                show_progress=not args.quiet,
+                patience=patience,
+            )
+        except _ERRORS as error:
+            failed += 1
+            print(f"{head.name}: failed", flush=True)
+            print(f"error: {head.name}: {error}", file=sys.stderr)
+            # Where one cannot be had, the others are asked for once.
+            if isinstance(error, DownloadError) and not isinstance(
+                error, ChecksumError
+            ):
+                patience = Patience(attempts=1)
+        else:
+            state = "ready" if done else "there already"
+            print(f"{head.name}: {state}, {head_path(head)}", flush=True)
+    if len(heads) > 1:
+        print(f"{len(heads) - failed} of {len(heads)} heads are there")
+    return failed
+
+
+def _print_list() -> None:
+    for extractor in EXTRACTORS.values():
+        out = default_weights_path(extractor.name)
+        print(f"{extractor.name}: {out if out.exists() else 'not fetched'}")
+        print(f"  licence: {extractor.licence}")
+        for source in extractor.sources:
+            print(f"  {source.file}: {source.url}")
+    print(f"{THESIS}, the heads of the original system\n  licence: {LICENCE}")
+    for head in THESIS_HEADS:
+        out = head_path(head)
+        print(f"  {head.name}: {out if is_head_checkpoint(out) else 'not fetched'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="avemo fetch",
+        description="Download published weights, check them and convert them.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="an extractor; thesis: all heads of the original system; or one of them",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="show all names and what is there"
+    )
+    parser.add_argument(
+        "--from",
+        dest="given",
+        type=pathlib.Path,
+        metavar="PATH",
+        help="the published file, or a folder with it, instead of a download; "
+        "checked in the same way",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="FILE",
+        help="another of the published files, as --list names them",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="convert again what is there"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

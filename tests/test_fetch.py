@@ -1,0 +1,333 @@
+"""`avemo fetch`: what is downloaded, what it is converted to, what is said."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import random
+
+import numpy as np
+import pytest
+from faulty_server import cut_before, serving, status
+
+from avemo_jax.convert import fetch
+from avemo_jax.convert.conversion import Converted
+from avemo_jax.convert.download import download
+from avemo_jax.convert.rules import ConversionError
+from avemo_jax.convert.transfer import Patience
+from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.extractors.sources import THESIS_HEADS
+from avemo_jax.weights import default_weights_path, weights_dir, write_weights
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = Patience(backoff_s=0.001, read_s=2.0)
+
+
+def content(name: str) -> bytes:
+    return random.Random(name).randbytes(5_000)
+
+
+def local(source, server, *, checked: bool = True):
+    """``source`` as if ``server`` had published it."""
+    server.files[source.file] = content(source.file)
+    digest = hashlib.sha256(content(source.file)).hexdigest()
+    return dataclasses.replace(
+        source,
+        url=server.url(source.file),
+        git_blob="",
+        sha256=digest if checked else "",
+        companions=tuple(local(c, server) for c in source.companions),
+    )
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("AVEMO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(cache, monkeypatch):
+    """Every source lies on a server on this machine."""
+    with serving({}) as server:
+        extractors = {
+            name: dataclasses.replace(
+                extractor,
+                sources=tuple(
+                    local(s, server, checked=s.checkable) for s in extractor.sources
+                ),
+            )
+            for name, extractor in EXTRACTORS.items()
+        }
+        heads = tuple(
+            dataclasses.replace(head, source=local(head.source, server))
+            for head in THESIS_HEADS
+        )
+        monkeypatch.setattr(fetch, "EXTRACTORS", extractors)
+        monkeypatch.setattr(fetch, "THESIS_HEADS", heads)
+        loopback = functools.partial(download, allow_loopback=True)
+
+        def quick(*args, patience=None, **kwargs):
+            attempts = patience.attempts if patience else QUICK.attempts
+            one = dataclasses.replace(QUICK, attempts=attempts)
+            return loopback(*args, patience=one, **kwargs)
+
+        monkeypatch.setattr(fetch, "download", quick)
+        yield server
+
+
+@pytest.fixture
+def converted(monkeypatch):
+    """Conversions that were asked for; each writes what can be told from others."""
+    calls = []
+
+    def convert(name, source, out, *, pca=None, features=None, overwrite=False):
+        assert overwrite or not out.exists()
+        calls.append((name, source, out, pca, features))
+        if source.read_bytes() != content(source.name.replace(" (1)", "")):
+            raise ConversionError(f"{source.name} cannot be converted")
+        if name == "head":
+            (out / "params").mkdir(parents=True, exist_ok=True)
+            (out / "head.json").write_text(json.dumps({"from": source.name}))
+        else:
+            write_weights(out, {"x": np.zeros(1)}, {"extractor": name})
+        return Converted(name, out, 1, 1, "made up", ("a note",))
+
+    monkeypatch.setattr(fetch, "convert", convert)
+    return calls
+
+
+def asked(server) -> list[str]:
+    return [path.lstrip("/") for path, _ in server.requests]
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_extractor(server, converted, capsys, name):
+    assert fetch.main([name]) == 0
+    preferred = fetch.EXTRACTORS[name].sources[0]
+    source = fetch.sources_dir() / preferred.file
+    out = default_weights_path(name)
+    pca = fetch.sources_dir() / "vggish_pca_params.npz" if name == "vggish" else None
+    assert converted == [(name, source, out, pca, None)]
+    assert asked(server) == [s.file for s in (preferred, *preferred.companions)]
+    said = capsys.readouterr().out
+    assert f"{name}: ready" in said
+    assert "a note" in said
+    assert str(out) in said
+    assert f"licence: {EXTRACTORS[name].licence}" in said
+
+    assert fetch.main([name]) == 0
+    assert f"{name}: there already" in capsys.readouterr().out
+    assert len(converted) == 1
+    assert fetch.main([name, "--overwrite"]) == 0
+    assert len(converted) == 2
+    # The published file is kept.
+    assert len(server.requests) == 1 + len(preferred.companions)
+
+
+def test_several(server, converted, capsys):
+    server.faults = [status(404)]
+    assert fetch.main(["vggish", "enet_b2_8", "wav2vec2_base"]) == 1
+    out, err = capsys.readouterr()
+    assert "error: vggish: " in err
+    assert "enet_b2_8: ready" in out
+    assert "wav2vec2_base: ready" in out
+
+
+def test_another_source_is_taken_only_when_asked_for(server, converted, capsys):
+    server.faults = [status(404)]
+    assert fetch.main(["enet_b2_8_best"]) == 1
+    err = capsys.readouterr().err
+    assert "answers 404" in err
+    assert str(fetch.sources_dir() / "enet_b2_8_best.pt") in err
+    assert "another source: --source enet_b2_8_best.onnx" in err
+    assert asked(server) == ["enet_b2_8_best.pt"]
+    assert converted == []
+    assert fetch.main(["enet_b2_8_best", "--source", "enet_b2_8_best.onnx"]) == 0
+    assert asked(server)[1:] == ["enet_b2_8_best.onnx"]
+    assert converted[0][1].name == "enet_b2_8_best.onnx"
+    assert fetch.main(["enet_b2_8_best", "--source", "x", "--overwrite"]) == 1
+    assert "'x' for enet_b2_8_best; expected one of" in capsys.readouterr().err
+
+
+def test_wrong_bytes(server, converted, capsys):
+    server.files["enet_b2_8.pt"] = b"something else"
+    assert fetch.main(["enet_b2_8"]) == 1
+    err = capsys.readouterr().err
+    assert hashlib.sha256(b"something else").hexdigest() in err
+    assert fetch.EXTRACTORS["enet_b2_8"].sources[0].sha256 in err
+    assert converted == []
+    assert list(fetch.sources_dir().iterdir()) == []
+
+
+def test_published_file_that_cannot_be_converted(server, converted, capsys):
+    server.files["wav2vec2_fairseq_base_ls960.pth"] = b"nothing to check this by"
+    assert fetch.main(["wav2vec2_base"]) == 1
+    assert "cannot be converted" in capsys.readouterr().err
+    assert not default_weights_path("wav2vec2_base").exists()
+
+
+def test_from_a_file(server, converted, tmp_path, capsys):
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    path = folder / "enet_b2_8_best.onnx"
+    command = ["enet_b2_8_best", "--from", str(path)]
+    assert fetch.main(command) == 1
+    assert "no such file" in capsys.readouterr().err
+    path.write_bytes(b"wrong")
+    assert fetch.main(command) == 1
+    assert hashlib.sha256(b"wrong").hexdigest() in capsys.readouterr().err
+    path.write_bytes(content(path.name))
+    assert fetch.main(command) == 0
+    # Under another name it is the preferred source, or the one that is named.
+    other = folder / "enet_b2_8_best (1).pt"
+    other.write_bytes(content("enet_b2_8_best.pt"))
+    assert fetch.main([*command[:2], str(other), "--overwrite"]) == 0
+    command = [*command[:2], str(other), "--source", "enet_b2_8_best.onnx"]
+    assert fetch.main([*command, "--overwrite"]) == 1
+    assert [call[1] for call in converted] == [path, other]
+    assert server.requests == []
+    assert not fetch.sources_dir().exists()
+
+
+@pytest.mark.parametrize("of", ["file", "folder"])
+def test_from_a_place_with_companions(server, converted, tmp_path, capsys, of):
+    body, pca = tmp_path / "vggish-10086976.pth", tmp_path / "vggish_pca_params.npz"
+    body.write_bytes(content(body.name))
+    command = ["vggish", "--from", str(body if of == "file" else tmp_path)]
+    assert fetch.main(command) == 1
+    assert f"{pca}: no such file; expected vggish_pca" in capsys.readouterr().err
+    pca.write_bytes(content(pca.name))
+    assert fetch.main(command) == 0
+    assert converted == [("vggish", body, default_weights_path("vggish"), pca, None)]
+    assert server.requests == []
+
+
+def test_weights_that_are_others(server, converted, capsys):
+    out = default_weights_path("vggish")
+    write_weights(out, {"x": np.zeros(1)}, {"extractor": "enet_b2_8"})
+    assert fetch.main(["vggish"]) == 1
+    assert "weights of 'enet_b2_8'; expected vggish" in capsys.readouterr().err
+    out.write_bytes(b"damaged")
+    assert fetch.main(["vggish"]) == 1
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert converted == []
+    assert fetch.main(["vggish", "--overwrite"]) == 0
+
+
+def test_thesis(server, converted, capsys):
+    assert fetch.main(["thesis"]) == 0
+    out = capsys.readouterr().out
+    assert "licence: none stated" in out
+    assert "19 of 19 heads are there" in out
+    assert len(converted) == 19
+    for head, call in zip(THESIS_HEADS, converted, strict=True):
+        place = weights_dir() / "thesis" / head.name
+        assert call == (
+            "head",
+            fetch.sources_dir() / head.source.file,
+            place,
+            None,
+            head.features,
+        )
+        assert f"{head.name}: ready, {place}" in out
+    assert fetch.main(["thesis"]) == 0
+    assert capsys.readouterr().out.count("there already") == 19
+    assert len(server.requests) == len(converted) == 19
+
+
+def test_thesis_with_failures(server, converted, capsys):
+    first, second = THESIS_HEADS[0], THESIS_HEADS[3]
+    server.files[first.source.file] = b"other bytes"
+    del server.files[second.source.file]
+    assert fetch.main(["thesis"]) == 1
+    out, err = capsys.readouterr()
+    assert out.count(": failed") == 2
+    assert "17 of 19 heads are there" in out
+    assert f"error: {first.name}: " in err
+    assert hashlib.sha256(b"other bytes").hexdigest() in err
+    assert f"error: {second.name}: " in err
+    assert "answers 404" in err
+    server.files |= {h.source.file: content(h.source.file) for h in (first, second)}
+    assert fetch.main(["thesis"]) == 0
+    assert len(converted) == 19
+
+
+def test_thesis_without_network_ends_soon(server, converted, capsys):
+    server.faults = [cut_before] * 99
+    assert fetch.main(["thesis"]) == 1
+    assert "0 of 19" in capsys.readouterr().out
+    assert len(server.requests) == QUICK.attempts + 18
+
+
+def test_one_head(server, converted, tmp_path, capsys):
+    head = THESIS_HEADS[9]
+    assert head.name == "best_AU_mlp_effnet_b0_vggish"
+    assert fetch.main([head.name]) == 0
+    assert "licence: none stated" in capsys.readouterr().out
+    assert [call[4] for call in converted] == [("enet_b0_8_va_mtl", "vggish")]
+    path = tmp_path / head.source.file
+    path.write_bytes(content(path.name))
+    assert fetch.main([head.name, "--overwrite", "--from", str(path)]) == 0
+    assert converted[1][1] == path
+    assert fetch.main(["thesis", "--from", str(tmp_path)]) == 1
+    assert len(server.requests) == 1
+
+
+def test_list(server, converted, capsys):
+    assert fetch.main(["enet_b2_8", THESIS_HEADS[0].name]) == 0
+    capsys.readouterr()
+    assert fetch.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert f"enet_b2_8: {default_weights_path('enet_b2_8')}" in out
+    assert "vggish: not fetched" in out
+    assert f"{THESIS_HEADS[0].name}: {weights_dir()}" in out
+    assert f"{THESIS_HEADS[1].name}: not fetched" in out
+    for extractor in EXTRACTORS.values():
+        assert extractor.licence in out
+        assert all(source.file in out for source in extractor.sources)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing to fetch"),
+        (["wav2vec"], "unknown name 'wav2vec'; expected one of enet_b2_8_best"),
+        (["vggish", "enet_b2_8", "--from", "x"], "2 names; expected one"),
+        (["thesis", "--source", "x"], "has one source"),
+        (["thesis", "--from", "/nowhere"], "expected a folder"),
+    ],
+)
+def test_wrong_use(cache, capsys, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        fetch.main(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_stopped_by_hand(server, converted, monkeypatch, capsys):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch, "download", stopped)
+    assert fetch.main(["vggish"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_table_of_sources():
+    """No two share a file in the cache; all over https; the heads are the 19."""
+    sources = [s for e in EXTRACTORS.values() for s in e.sources]
+    sources += [c for s in sources for c in s.companions]
+    sources += [head.source for head in THESIS_HEADS]
+    assert len({s.file for s in sources}) == len(sources)
+    assert all(s.url.startswith("https://") for s in sources)
+    assert all(s.file == s.url.rsplit("/", 1)[-1] for s in sources if s.checkable)
+    blobs = [s.git_blob for s in sources if s.git_blob]
+    assert len(set(blobs)) == len(blobs)
+    assert all(len(blob) == 40 and int(blob, 16) for blob in blobs)
+    assert len(THESIS_HEADS) == 19
+    assert {h.task for h in THESIS_HEADS} == {"EXPR", "AU", "VA"}
+    assert all(set(h.features) <= set(EXTRACTORS) for h in THESIS_HEADS)
+    assert not set(EXTRACTORS) & {h.name for h in THESIS_HEADS}
