@@ -3,22 +3,33 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import pathlib
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from faulty_server import cut_before, serving, status
+import safetensors.numpy
+from faulty_server import cut_after, cut_before, serving, status
 
+from avemo_jax import checkpoint
 from avemo_jax.convert import fetch
 from avemo_jax.convert.conversion import Converted
 from avemo_jax.convert.download import download
+from avemo_jax.convert.networks import file_shapes
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.transfer import Patience
 from avemo_jax.extractors import EXTRACTORS
-from avemo_jax.extractors.sources import THESIS_HEADS
-from avemo_jax.weights import default_weights_path, weights_dir, write_weights
+from avemo_jax.extractors.sources import THESIS_HEADS, Source
+from avemo_jax.weights import (
+    default_weights_path,
+    read_weights,
+    weights_dir,
+    write_weights,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = Patience(backoff_s=0.001, read_s=2.0)
@@ -97,6 +108,14 @@ def converted(monkeypatch):
 
     monkeypatch.setattr(fetch, "convert", convert)
     return calls
+
+
+def published(server, source, data: bytes):
+    """``source`` as if ``server`` had published ``data`` as it."""
+    server.files[source.file] = data
+    digest = hashlib.sha256(data).hexdigest()
+    url = server.url(source.file)
+    return Source(source.file, url, sha256=digest)
 
 
 def asked(server) -> list[str]:
@@ -276,6 +295,64 @@ def test_one_head(server, converted, tmp_path, capsys):
     assert len(server.requests) == 1
 
 
+def test_extractor_in_earnest(server, monkeypatch, capsys):
+    extractor = fetch.EXTRACTORS["enet_b0_8_va_mtl"]
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in file_shapes(extractor).items()
+    }
+    source = Source("enet_b0_8_va_mtl.safetensors", "")
+    source = published(server, source, safetensors.numpy.save(tensors))
+    extractor = dataclasses.replace(extractor, sources=(source,))
+    monkeypatch.setitem(fetch.EXTRACTORS, extractor.name, extractor)
+    server.faults = [cut_after(2**23), status(503)]
+    assert fetch.main([extractor.name]) == 0
+    found, metadata = read_weights(default_weights_path(extractor.name))
+    assert metadata["extractor"] == extractor.name
+    assert metadata["source_sha256"] == source.sha256
+    assert sorted(found) == sorted(tensors)
+    assert all(np.array_equal(found[name], tensors[name]) for name in found)
+    assert fetch.main([extractor.name]) == 0
+    assert "there already" in capsys.readouterr().out
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parity
+def test_head_in_earnest(server, monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    head = next(h for h in fetch.THESIS_HEADS if h.name == "best_AU_mlp_visual_vggish")
+    layers = {"fc1": torch.nn.Linear(1536, 128), "fc2": torch.nn.Linear(128, 12)}
+    file = io.BytesIO()
+    torch.save(torch.nn.ModuleDict(layers).state_dict(), file)
+    source = published(server, head.source, file.getvalue())
+    head = dataclasses.replace(head, source=source)
+    monkeypatch.setattr(fetch, "THESIS_HEADS", (head,))
+    assert fetch.main(["thesis"]) == 0
+    assert f"ready, {fetch.head_path(head)}" in capsys.readouterr().out
+    card = checkpoint.read_card(fetch.head_path(head))
+    assert card["task"] == "AU"
+    assert [one["name"].split("@")[0] for one in card["features"]] == [*head.features]
+    assert card["training_videos"] == "unknown"
+    assert card["provenance"]["source_sha256"] == source.sha256
+    assert "none stated" in card["provenance"]["licence"]
+    assert fetch.main(["thesis", "--overwrite"]) == 0
+    assert len(server.requests) == 1
+
+
+def test_script(cache):
+    command = [sys.executable, "-W", "error", str(ROOT / "scripts/fetch_weights.py")]
+    done = subprocess.run([*command, "--list"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("not fetched") == len(EXTRACTORS) + len(THESIS_HEADS)
+    place = cache / "vggish.pth"
+    done = subprocess.run(
+        [*command, "vggish", "--from", str(place)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: vggish: {place}: no such file")
+
+
 def test_list(server, converted, capsys):
     assert fetch.main(["enet_b2_8", THESIS_HEADS[0].name]) == 0
     capsys.readouterr()
@@ -314,6 +391,24 @@ def test_stopped_by_hand(server, converted, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "download", stopped)
     assert fetch.main(["vggish"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["vggish", THESIS_HEADS[0].name])
+def test_another_process_is_first(server, converted, monkeypatch, capsys, name):
+    """It ended while this one waited for the download."""
+    inner = fetch.download
+
+    def slow(*args, **kwargs):
+        path = inner(*args, **kwargs)
+        with monkeypatch.context() as patch:
+            patch.setattr(fetch, "download", inner)
+            assert fetch.main([name]) == 0
+        return path
+
+    monkeypatch.setattr(fetch, "download", slow)
+    assert fetch.main([name]) == 0
+    assert "there already" in capsys.readouterr().out
+    assert len(converted) == 1
 
 
 def test_table_of_sources():

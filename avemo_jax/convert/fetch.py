@@ -70,6 +70,8 @@ def fetch_extractor(
         _file(companion, beside, show_progress=show_progress)
         for companion in source.companions
     ]
+    if out.exists() and not overwrite:  # another process was first
+        return None
     pca = companions[0] if companions else None
     return convert(extractor.name, path, out, pca=pca, overwrite=overwrite)
 
@@ -100,6 +102,8 @@ def fetch_head(
     if is_head_checkpoint(out) and not overwrite:
         return None
     path = _file(head.source, given, show_progress=show_progress, patience=patience)
+    if is_head_checkpoint(out) and not overwrite:  # another process was first
+        return None
     return convert(HEAD, path, out, features=head.features, overwrite=overwrite)
 
 
