@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jaxtyping import Float
 
 from avemo_jax import checkpoint, sharding
@@ -72,13 +73,25 @@ def load_trained(directory: pathlib.Path) -> Trained:
 def check_features(trained: Trained, data: Data) -> None:
     """Refuses a store whose features are not those that the head was trained on.
 
+    Of a converted head the fingerprints are unknown: names and lengths are checked,
+    and a warning says so.
+
     Raises:
         ValueError: Names the set that differs.
     """
-    wanted = [
-        FeatureSet(e["name"], e["kind"], e["dim"], 0, e["fingerprint"])
-        for e in trained.card["features"]
-    ]
+    wanted = []
+    for entry in trained.card["features"]:
+        name, fingerprint = entry["name"], entry["fingerprint"]
+        here = data.store.feature_sets.get(name)
+        if fingerprint == "unknown" and here is not None:
+            logging.warning(
+                "%s does not say which %s it was trained on; expected features "
+                "extracted alike, and only their name and length can be checked",
+                trained.directory,
+                name,
+            )
+            fingerprint = here.fingerprint
+        wanted.append(FeatureSet(name, entry["kind"], entry["dim"], 0, fingerprint))
     data.store.check_same(wanted)
 
 

@@ -39,7 +39,7 @@ USERS = {
     "experiment": {"main", "scripts"},
     "main": {"cli"},
     "cli": set(),
-    "checkpoint": {"train", "trained", "evaluate", "experiment", "scripts"},
+    "checkpoint": {"train", "trained", "evaluate", "experiment", "convert", "scripts"},
     "loading": {"train", "trained", "evaluate", "experiment", "scripts"},
     "trained": {"evaluate", "experiment", "scripts"},
 }

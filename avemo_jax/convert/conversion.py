@@ -1,0 +1,298 @@
+"""Conversion: a file of weights -> ``.safetensors``, or a head checkpoint."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+import avemo_jax
+from avemo_jax import checkpoint
+from avemo_jax.convert import (
+    efficientnet,
+    heads,
+    networks,
+    onnx_file,
+    source_file,
+    vggish,
+    wav2vec2,
+)
+from avemo_jax.convert.rules import ConversionError, Renamed
+from avemo_jax.convert.source_file import SourceFile
+from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
+from avemo_jax.extractors.sources import THESIS_HEADS, Source
+from avemo_jax.weights import write_weights
+
+HEAD = "head"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What a conversion wrote.
+
+    Attributes:
+        name: Of the extractor, or "head".
+        out: The file; a head's folder.
+        num_tensors: In it.
+        num_parameters: Values of all tensors, running statistics among them.
+        what: Network and outputs, or task and features, in words.
+        notes: What was left out or filled in, and why.
+    """
+
+    name: str
+    out: pathlib.Path
+    num_tensors: int
+    num_parameters: int
+    what: str
+    notes: tuple[str, ...] = ()
+
+
+def convert(
+    name: str,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    pca: str | os.PathLike[str] | None = None,
+    features: Sequence[str] | None = None,
+    faithful: bool = False,
+    overwrite: bool = False,
+) -> Converted:
+    """Writes ``source`` as weights of ours, or as a head checkpoint.
+
+    Args:
+        name: An extractor of the table, or "head" for one of the original system's.
+        source: ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.safetensors`` or ``.onnx``.
+        out: Ends in ``.safetensors``; for a head a folder.
+        pca: For VGGish: the published ``vggish_pca_params.npz``.
+        features: For a head: its feature sets, where they cannot be inferred.
+        faithful: For a head: evaluated as the original did (gaps, smoothing of
+            decisions), not as ours are.
+        overwrite: Whether what stands at ``out`` may be replaced.
+
+    Raises:
+        ConversionError: If the source is another's, or does not fit, or an argument
+            does not belong to ``name``; nothing is written then.
+        TorchFileError: If the file is damaged or would run code.
+        ValueError: If ``name`` is unknown, or ``out`` has another ending.
+    """
+    target = pathlib.Path(out)
+    if name != HEAD and name not in EXTRACTORS:
+        raise ConversionError(
+            f"unknown name {name!r}; expected one of {', '.join(EXTRACTORS)}, or head "
+            "for a head of the original system; correct the name"
+        )
+    for flag, given, owner in (
+        ("--pca", pca is not None, "vggish"),
+        ("--features", features is not None, HEAD),
+        ("--faithful", faithful, HEAD),
+    ):
+        if given and name != owner:
+            raise ConversionError(
+                f"{flag} with {name}; expected it with {owner} only; leave it out"
+            )
+    _check_out(name, target, overwrite)
+    opened = source_file.open_source(source)
+    if name == HEAD:
+        return _convert_head(opened, target, features, faithful)
+    return _convert_extractor(get_extractor(name), opened, target, pca)
+
+
+def _check_out(name: str, out: pathlib.Path, overwrite: bool) -> None:
+    if name != HEAD and out.suffix != ".safetensors":
+        raise ConversionError(
+            f"{out} for weights; expected a name that ends in .safetensors; rename it"
+        )
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not overwrite:
+        raise ConversionError(
+            f"{out} is there already; expected a new name; choose another, or replace "
+            "it with --overwrite"
+        )
+    replaceable = heads.is_head_checkpoint(out) if name == HEAD else out.is_file()
+    if not replaceable:
+        kind = "a head checkpoint" if name == HEAD else "a file"
+        raise ConversionError(
+            f"{out} is not {kind}; expected one where --overwrite is given; remove it "
+            "yourself, or choose another name"
+        )
+
+
+def _convert_extractor(
+    extractor: Extractor,
+    opened: SourceFile,
+    out: pathlib.Path,
+    pca: str | os.PathLike[str] | None,
+) -> Converted:
+    _check_published(extractor, opened)
+    companions = [c for source in extractor.sources for c in source.companions]
+    metadata = _metadata(extractor, opened)
+    pca_tensors = None
+    if pca is not None:
+        pca_tensors = vggish.read_pca(pca)
+        pca_file = source_file.open_source(pca)
+        _warn_if_other(pca_file, companions)
+        for key, value in pca_file.provenance(companions).items():
+            metadata[f"pca_{key}"] = value
+    found = _read(extractor, opened, pca_tensors, metadata)
+    notes = [
+        f"left out {len(names)}: {reason}" for reason, names in found.ignored.items()
+    ]
+    if metadata.get("batch_norm") == "folded":
+        notes.append("BatchNorm came folded into the convolutions")
+    if extractor.network == "vggish" and "pca.means" not in found.tensors:
+        logging.warning(
+            "no PCA: only raw vectors can be made with %s; convert it with "
+            "--pca vggish_pca_params.npz for the published ones",
+            out,
+        )
+    if filled := metadata.get("filled"):
+        notes += [f"{name}: {reason}" for name, reason in filled.items()]
+    write_weights(out, found.tensors, metadata)
+    outputs = f", {extractor.output_dim} outputs" if extractor.outputs else ""
+    return Converted(
+        name=extractor.name,
+        out=out,
+        num_tensors=len(found.tensors),
+        num_parameters=sum(t.size for t in found.tensors.values()),
+        what=f"{extractor.network}{outputs}",
+        notes=tuple(notes),
+    )
+
+
+def _read(
+    extractor: Extractor,
+    opened: SourceFile,
+    pca: dict[str, np.ndarray] | None,
+    metadata: dict[str, Any],
+) -> Renamed:
+    """The tensors of the file form; says in ``metadata`` how they came about."""
+    shapes = networks.file_shapes(extractor)
+    names: Any = {"file": opened.path.name, "wanted": extractor.name}
+    if opened.path.suffix.lower() == source_file.ONNX:
+        if not extractor.network.startswith("efficientnet"):
+            raise ConversionError(
+                f"{opened.path} for {extractor.name}; expected .onnx for EfficientNets "
+                "only; convert the PyTorch file"
+            )
+        layers = onnx_file.read_layers(opened.path)
+        networks.check_network(networks.of_layers(layers), extractor, opened.path.name)
+        metadata["batch_norm"] = "folded" if efficientnet.folded(layers) else "kept"
+        return efficientnet.from_layers(layers, shapes, **names)
+    state = source_file.read_state(opened.path)
+    networks.check_network(networks.of_state(state), extractor, opened.path.name)
+    if extractor.network == "vggish":
+        return vggish.from_state(state, shapes, **names, pca=pca)
+    if extractor.network == "wav2vec2":
+        metadata["naming"] = wav2vec2.naming(state)
+        _warn_if_fine_tuned(extractor, state, opened.path.name)
+        if not wav2vec2.has_mask(state):
+            metadata["filled"] = {wav2vec2.MASK: wav2vec2.MASK_REASON}
+        return wav2vec2.from_state(state, shapes, **names)
+    return efficientnet.from_state(state, shapes, **names)
+
+
+def _convert_head(
+    opened: SourceFile,
+    out: pathlib.Path,
+    given: Sequence[str] | None,
+    faithful: bool,
+) -> Converted:
+    file = opened.path.name
+    _warn_if_other(opened, [head.source for head in THESIS_HEADS])
+    state = source_file.read_state(opened.path)
+    published = heads.published_head(opened)
+    dim = heads.input_dim(state, file=file)
+    features = heads.choose_features(dim, given, published, file=file)
+    dims = tuple(one.extractor.dim for one in features)
+    spec = heads.infer_spec(state, dims, file=file)
+    if published is not None:
+        heads.check_published(spec, published, file=file)
+    variables = heads.variables_of(state, spec, file=file)
+    card = heads.card_of(spec, features, opened, faithful=faithful)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_head(out, card, variables)
+    used = [name for name in state if not name.endswith("num_batches_tracked")]
+    names = " + ".join(one.name for one in features)
+    return Converted(
+        name=HEAD,
+        out=out,
+        num_tensors=len(used),
+        num_parameters=sum(state[name].size for name in used),
+        what=f"{spec.task}, {spec.kind}, of {names}",
+        notes=(
+            "trained on videos that are not known: nothing is chosen on dev for it",
+            f"licence: {heads.LICENCE}",
+        ),
+    )
+
+
+def _metadata(extractor: Extractor, opened: SourceFile) -> dict[str, Any]:
+    takes = extractor.takes
+    return {
+        "extractor": extractor.name,
+        "network": extractor.network,
+        **opened.provenance(extractor.sources),
+        "licence": extractor.licence,
+        "preprocessing": dataclasses.asdict(takes)
+        | ({"resize": "bilinear"} if isinstance(takes, ImageInput) else {}),
+        "outputs": list(extractor.outputs),
+        "avemo_jax": avemo_jax.__version__,
+    }
+
+
+def _check_published(extractor: Extractor, opened: SourceFile) -> None:
+    """Refuses another extractor's published file; warns of a changed one.
+
+    Raises:
+        ConversionError: If the content is published as another extractor's only.
+    """
+    if any(opened.is_published(source) for source in extractor.sources):
+        return
+    for other in EXTRACTORS.values():
+        if any(opened.is_published(source) for source in other.sources):
+            raise ConversionError(
+                f"{opened.path} is the published file of {other.name}; expected one of "
+                f"{extractor.name}; convert it as {other.name}"
+            )
+    _warn_if_other(opened, [s for e in EXTRACTORS.values() for s in e.sources])
+
+
+def _warn_if_other(opened: SourceFile, known: Sequence[Source]) -> None:
+    """Warns of a file that is called as a published one and has another content."""
+    source = opened.named(known)
+    if source is not None and not opened.is_published(source):
+        expected = (
+            f"git blob {source.git_blob}"
+            if source.git_blob
+            else f"sha256 {source.sha256}"
+        )
+        logging.warning(
+            "%s IS NOT THE PUBLISHED FILE of that name: its sha256 is %s, its git blob "
+            "%s; published is %s at %s. Unless it is your own, fetch it again",
+            opened.path,
+            opened.sha256,
+            opened.git_blob,
+            expected,
+            source.url,
+        )
+
+
+def _warn_if_fine_tuned(
+    extractor: Extractor, state: dict[str, np.ndarray], file: str
+) -> None:
+    fine_tuned = wav2vec2.is_recogniser(state)
+    if fine_tuned != (extractor.name == "wav2vec2_base_960h"):
+        found = "has" if fine_tuned else "has no"
+        logging.warning(
+            "%s %s output layer of a recogniser: is it %s? What is published as %s %s "
+            "fine-tuned, and the two normalise the waveform differently",
+            file,
+            found,
+            extractor.name,
+            extractor.name,
+            "was not" if fine_tuned else "was",
+        )

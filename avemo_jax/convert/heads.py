@@ -1,0 +1,306 @@
+"""The original's heads: from their state dicts to head checkpoints."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import avemo_jax
+from avemo_jax.convert.rules import (
+    IDENTITY,
+    ConversionError,
+    Ignored,
+    Rule,
+    failure,
+    rename,
+)
+from avemo_jax.convert.source_file import SourceFile
+from avemo_jax.extractors import EXTRACTORS, Extractor
+from avemo_jax.extractors.sources import THESIS_HEADS, ThesisHead
+from avemo_jax.heads import HeadSpec, build_head
+
+UNKNOWN = "unknown"
+LICENCE = "none stated by the repository of the original system"
+_NUM_HEADS = 4  # of attention; the tensors do not tell
+# Frames that the original scored at once; its Transformer attends among them.
+_ORIGINAL_BATCH = 32
+_EVALUATION_BATCH = 8192
+_TASK_OF_OUTPUTS = {8: "EXPR", 12: "AU"}
+# Extractors that the original system combined, by the length of the features.
+_COMBINATIONS = (
+    ("enet_b2_8_best",),
+    ("enet_b2_8_best", "vggish"),
+    ("enet_b2_8_best", "wav2vec2_base"),
+    ("enet_b0_8_va_mtl", "vggish"),
+)
+_RULES = (Rule(r"(feat_fc|conv1)\.weight", r"\1.weight", squeeze=1), IDENTITY)
+_IGNORED = (
+    Ignored(r".+\.num_batches_tracked", "BatchNorm's counter of training batches"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureInput:
+    """A feature set that a head takes.
+
+    Attributes:
+        name: ``EXTRACTOR@INPUT``.
+        extractor: What is known of it.
+    """
+
+    name: str
+    extractor: Extractor
+
+
+def infer_spec(
+    state: Mapping[str, np.ndarray], dims: tuple[int, ...], *, file: str
+) -> HeadSpec:
+    """What head the tensors are, with the original's attention among a batch.
+
+    Args:
+        state: By the original's names.
+        dims: Lengths of its feature sets, in order.
+        file: Name of the source, for errors.
+
+    Raises:
+        ConversionError: If they are none of the original's heads.
+    """
+    shapes = {name: array.shape for name, array in state.items()}
+    task = _task(shapes, file)
+    if "conv1.weight" in shapes:
+        end = "vhead.0.weight" if task == "VA" else "head.0.weight"
+        layers = [
+            int(match[1])
+            for name in shapes
+            if (match := re.match(r"transformer_encoder\.layers\.(\d+)\.", name))
+        ]
+        first = "transformer_encoder.layers.0.linear1.weight"
+        return HeadSpec(
+            task,
+            "transformer",
+            dims,
+            attention="batch",
+            positions="none",
+            feat_dim=_outputs(shapes, "feat_fc.weight", file),
+            model_dim=_outputs(shapes, "conv1.weight", file),
+            ffn_dim=_outputs(shapes, first, file),
+            head_dim=_outputs(shapes, end, file),
+            num_heads=_NUM_HEADS,
+            num_layers=1 + max(layers, default=0),
+        )
+    if task != "VA":
+        hidden = _outputs(shapes, "fc1.weight", file)
+        return HeadSpec(task, "mlp", dims, mlp_dim=hidden)
+    hidden = _outputs(shapes, "vhead.0.weight", file)
+    if "feat_fc.weight" not in shapes:
+        return HeadSpec(task, "mlp", dims, mlp_dim=hidden)
+    wide = _outputs(shapes, "feat_fc.weight", file)
+    return HeadSpec(task, "mlp", dims, va_form="shared", mlp_dim=hidden, feat_dim=wide)
+
+
+def input_dim(state: Mapping[str, np.ndarray], *, file: str) -> int:
+    """Length of the features that a head takes.
+
+    Raises:
+        ConversionError: If its tensors are none of the original's heads.
+    """
+    for name in ("feat_fc.weight", "fc1.weight", "ahead.0.weight"):
+        if name in state and state[name].ndim >= 2:
+            return int(state[name].shape[1])
+    raise _no_head(file, state)
+
+
+def published_head(source: SourceFile) -> ThesisHead | None:
+    """Which of the original's released heads the file is, or is called as."""
+    for head in THESIS_HEADS:
+        if source.is_published(head.source):
+            return head
+    named = {head.source.file: head for head in THESIS_HEADS}
+    return named.get(source.path.name)
+
+
+def choose_features(
+    dim: int,
+    given: Sequence[str] | None,
+    published: ThesisHead | None,
+    *,
+    file: str,
+) -> tuple[FeatureInput, ...]:
+    """The feature sets of a head.
+
+    Args:
+        dim: Length of the features that it takes.
+        given: Names of extractors or feature sets, in the order of the input; None
+            takes those of ``published``, or infers them from ``dim`` where only one
+            combination of the original's has it.
+        published: What the file is known as.
+        file: Name of the source, for errors.
+
+    Raises:
+        ConversionError: If the names are unknown, of another length, or cannot be
+            inferred.
+    """
+    if given is None and published is not None:
+        given = published.features
+    if given is None:
+        fitting = [names for names in _COMBINATIONS if _length(names) == dim]
+        if len(fitting) != 1:
+            might = " or ".join(",".join(names) for names in fitting) or "none known"
+            raise ConversionError(
+                f"{file} takes features of length {dim}; expected to know of which "
+                f"extractors ({might}); name them with --features"
+            )
+        given = fitting[0]
+    names = [name.partition("@")[0] for name in given]
+    unknown = sorted(set(names) - set(EXTRACTORS))
+    if unknown or not names:
+        raise ConversionError(
+            f"--features {','.join(given)!r}; expected names among "
+            f"{', '.join(EXTRACTORS)}, joined by commas; correct them"
+        )
+    kinds = [EXTRACTORS[name].kind for name in names]
+    if _length(names) != dim or kinds != sorted(kinds, reverse=True):
+        listed = " + ".join(f"{n} {EXTRACTORS[n].dim}" for n in names)
+        raise ConversionError(
+            f"{file} takes features of length {dim}, and they are to be {listed}; "
+            "expected their sum to be that length, visual ones first; name others "
+            "with --features"
+        )
+    return tuple(
+        FeatureInput(
+            full if "@" in full else f"{name}@{EXTRACTORS[name].default_input}",
+            EXTRACTORS[name],
+        )
+        for name, full in zip(names, given, strict=True)
+    )
+
+
+def check_published(spec: HeadSpec, published: ThesisHead, *, file: str) -> None:
+    """Nothing, if a head is of the task and kind that its file is known for.
+
+    Raises:
+        ConversionError: If it is another.
+    """
+    expected = (published.task, published.head)
+    if (spec.task, spec.kind) != expected:
+        raise ConversionError(
+            f"{file} holds a head for {spec.task}, {spec.kind}; expected "
+            f"{' '.join(expected)}, as the original's file of that name; rename it"
+        )
+
+
+def variables_of(
+    state: Mapping[str, np.ndarray], spec: HeadSpec, *, file: str
+) -> dict[str, Any]:
+    """Parameters and statistics as a head checkpoint keeps them, one seed.
+
+    Raises:
+        ConversionError: With all faults.
+    """
+    trees = jax.eval_shape(build_head(spec).init, jax.random.key(0))
+    places = [flatten_dict(tree, sep=".") for tree in trees]
+    shapes = {n: tuple(leaf.shape) for tree in places for n, leaf in tree.items()}
+    wanted = f"a head for {spec.task}, {spec.kind}, of {spec.input_dim} features"
+    found = rename(
+        state, shapes, _RULES, file=file, wanted=wanted, ignored=_IGNORED
+    ).tensors
+    params, stats = (
+        unflatten_dict({name: found[name][None] for name in tree}, sep=".")
+        for tree in places
+    )
+    return {"params": params, "stats": stats}
+
+
+def card_of(
+    spec: HeadSpec,
+    features: Sequence[FeatureInput],
+    source: SourceFile,
+    *,
+    faithful: bool,
+) -> dict[str, Any]:
+    """What ``head.json`` says of a converted head.
+
+    Args:
+        spec: The head.
+        features: In the order of the input.
+        source: Where it comes from.
+        faithful: Whether it is evaluated as the original did, with its interpolation
+            and its smoothing of decisions.
+    """
+    batch = spec.kind == "transformer"
+    known = [head.source for head in THESIS_HEADS]
+    return {
+        "task": spec.task,
+        "head": spec.to_dict(),
+        "features": [
+            {
+                "name": one.name,
+                "kind": one.extractor.kind,
+                "dim": one.extractor.dim,
+                "fingerprint": UNKNOWN,
+            }
+            for one in features
+        ],
+        "data": {"name": "unknown data", "synthetic": False, "fingerprint": UNKNOWN},
+        "protocol": "original" if faithful else "ours",
+        # It was trained on frames with sound only.
+        "missing_audio": "drop",
+        "windows": "average",
+        "evaluation_batch_size": _ORIGINAL_BATCH if batch else _EVALUATION_BATCH,
+        "train_on": UNKNOWN,
+        "training_videos": UNKNOWN,
+        "dev_videos": [],
+        "counts": {},
+        "config": {"postprocess": {"faithful_gaps": faithful}},
+        "version": avemo_jax.__version__,
+        "members": [0, 1],
+        "seeds": [0],
+        "setting": {},
+        "sweep": [],
+        "best_epochs": [None],
+        "dev_scores": None,
+        "provenance": {**source.provenance(known), "licence": LICENCE},
+    }
+
+
+def is_head_checkpoint(directory: pathlib.Path) -> bool:
+    """Whether ``directory`` is one that may be replaced by another."""
+    return (directory / "head.json").is_file() and (directory / "params").is_dir()
+
+
+def _task(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
+    if "vhead.0.weight" in shapes and "ahead.0.weight" in shapes:
+        return "VA"
+    for name in ("fc2.bias", "head.3.bias", "head.2.bias"):
+        if name in shapes:
+            outputs = shapes[name][0] if shapes[name] else 0
+            if outputs in _TASK_OF_OUTPUTS:
+                return _TASK_OF_OUTPUTS[outputs]
+            raise failure(
+                file, "a head", [f"source {name}: {outputs} outputs, expected 8 or 12"]
+            )
+    raise _no_head(file, shapes)
+
+
+def _outputs(shapes: Mapping[str, tuple[int, ...]], name: str, file: str) -> int:
+    if len(shapes.get(name, ())) < 2:
+        raise failure(file, "a head", [f"destination {name}: nothing is written to it"])
+    return int(shapes[name][0])
+
+
+def _length(names: Sequence[str]) -> int:
+    return sum(EXTRACTORS[name].dim for name in names)
+
+
+def _no_head(file: str, names: Mapping[str, Any]) -> ConversionError:
+    some = ", ".join(sorted(names)[:6]) or "none"
+    return ConversionError(
+        f"{file} has tensors {some}, ...; expected a head of the original system: "
+        "fc1 and fc2, vhead and ahead, or feat_fc, conv1, transformer_encoder and "
+        "head; see whether it is the right file"
+    )

@@ -1,0 +1,111 @@
+"""Which network a file holds, and which tensors an extractor's file has."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from avemo_jax.convert.onnx_file import Layer
+from avemo_jax.convert.rules import ConversionError
+from avemo_jax.extractors import EXTRACTORS, Extractor
+
+# Width of the last convolution and number of blocks, by network.
+_EFFICIENTNETS = {(1280, 16): "efficientnet_b0", (1408, 23): "efficientnet_b2"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """What a file seems to hold.
+
+    Attributes:
+        network: As ``Extractor.network`` has it, or words for another.
+        num_outputs: Of its classifier; None where it has none.
+    """
+
+    network: str
+    num_outputs: int | None = None
+
+    def __str__(self) -> str:
+        if self.num_outputs is None:
+            return self.network
+        return f"{self.network} with {self.num_outputs} outputs"
+
+
+def file_shapes(extractor: Extractor) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in an extractor's file."""
+    from avemo_jax.extractors import efficientnet, vggish, wav2vec2
+
+    if extractor.network == "vggish":
+        return vggish.state_shapes(vggish.SPEC)
+    if extractor.network == "wav2vec2":
+        return wav2vec2.state_shapes(wav2vec2.BASE)
+    spec = efficientnet.get_spec(extractor.network, extractor.output_dim)
+    return efficientnet.state_shapes(spec)
+
+
+def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
+    """What the names of a state dict tell; None where they tell nothing."""
+    shapes = {name: array.shape for name, array in state.items()}
+    if "conv_head.weight" in shapes and "conv_stem.weight" in shapes:
+        blocks = sum(name.endswith(".conv_dw.weight") for name in shapes)
+        found = {
+            shapes[name]
+            for name in ("classifier.weight", "classifier.0.weight")
+            if name in shapes
+        }
+        outputs = found.pop()[0] if len(found) == 1 else None
+        return _efficientnet(shapes["conv_head.weight"], blocks, outputs)
+    if "features.0.weight" in shapes and "embeddings.0.weight" in shapes:
+        return Recognised("vggish")
+    if any(".pos_conv" in name for name in shapes):
+        return Recognised("wav2vec2")
+    if any(name in shapes for name in ("fc1.weight", "ahead.0.weight", "conv1.weight")):
+        return Recognised("head")
+    return None
+
+
+def of_layers(layers: Sequence[Layer]) -> Recognised | None:
+    """What the layers of an ``.onnx`` file tell; None where they tell nothing."""
+    convolutions = [layer for layer in layers if layer.kind == "Conv"]
+    depthwise = [c for c in convolutions if c.weight.shape[1:2] == (1,)]
+    if not depthwise or layers[-1].kind == "Conv":
+        return None
+    outputs = layers[-1].weight.shape[0]
+    return _efficientnet(convolutions[-1].weight.shape, len(depthwise), outputs)
+
+
+def _efficientnet(
+    last: tuple[int, ...], blocks: int, outputs: int | None
+) -> Recognised:
+    width = last[0] if last else 0
+    other = f"an EfficientNet of {blocks} blocks and width {width}"
+    return Recognised(_EFFICIENTNETS.get((width, blocks), other), outputs)
+
+
+def check_network(found: Recognised | None, extractor: Extractor, file: str) -> None:
+    """Nothing, if ``found`` may be the extractor's network.
+
+    Raises:
+        ConversionError: Says which extractors the file may be instead.
+    """
+    expected = Recognised(extractor.network, extractor.output_dim or None)
+    if found is None or found == expected:
+        return
+    if found.network == extractor.network and found.num_outputs is None:
+        return
+    if found.network == "head":
+        raise ConversionError(
+            f"{file} holds a head; expected {expected} for {extractor.name}; convert "
+            "it with 'avemo convert head FILE OUT'"
+        )
+    fitting = [
+        name
+        for name, one in EXTRACTORS.items()
+        if Recognised(one.network, one.output_dim or None) == found
+    ]
+    hint = "which is none of the extractors; take another file"
+    if fitting:
+        hint = f"convert it as {' or '.join(fitting)}, which it may be"
+    raise ConversionError(
+        f"{file} holds {found}; expected {expected} for {extractor.name}; {hint}"
+    )

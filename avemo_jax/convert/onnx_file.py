@@ -1,0 +1,203 @@
+"""The layers of an ``.onnx`` file that have weights, in the order of its graph.
+
+Exporters rename weights, fold BatchNorm into the convolutions and move weights into
+Constant nodes; what stays is the order of the layers.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.convert.rules import ConversionError, failure
+
+_INSTALL = 'pip install "onnx>=1.17"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """A BatchNormalization behind a convolution.
+
+    Attributes:
+        names: Of weight, bias, mean and variance in the file.
+        weight: (channels,)
+        bias: (channels,)
+        mean: (channels,)
+        variance: (channels,)
+        epsilon: Added to the variance.
+    """
+
+    names: tuple[str, ...]
+    weight: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    epsilon: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution or a linear layer.
+
+    Attributes:
+        kind: "Conv", "Gemm" or "MatMul".
+        name: Of its weight in the file.
+        weight: (outputs, inputs, ...), as torch has it.
+        bias: (outputs,), where it has one.
+        norm: What normalises its outputs, where there is one.
+    """
+
+    kind: str
+    name: str
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    norm: Norm | None = None
+
+
+def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
+    """The layers with weights, in the order in which the graph computes them.
+
+    Raises:
+        ConversionError: If the package onnx is not installed, the file is not readable
+            as ONNX, or has parameters outside such layers.
+    """
+    path = pathlib.Path(path)
+    graph = _load(path).graph
+    walk = _Walk(graph)
+    layers = [layer for node in graph.node for layer in walk.layers_at(node)]
+    faults = walk.faults + [
+        f"source {name} {tuple(tensor.dims)}: used by no convolution or linear layer"
+        for name, tensor in walk.constants.items()
+        if name not in walk.used and _is_parameter(tensor)
+    ]
+    if faults:
+        raise failure(path.name, "a plain network", faults)
+    return layers
+
+
+def _load(path: pathlib.Path) -> Any:
+    try:
+        import onnx
+        from google.protobuf.message import (  # type: ignore[import-untyped]
+            DecodeError,
+        )
+    except ImportError as error:
+        raise ConversionError(
+            f"{path}: the package onnx is not installed ({error}); expected it for "
+            f"reading .onnx files; install it with: {_INSTALL}"
+        ) from error
+    try:
+        # Weights in a file beside it are read too; onnx keeps to the file's folder.
+        return onnx.load(str(path))
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+        raise ConversionError(
+            f"{path}: not readable as ONNX ({error}); expected a whole .onnx file, "
+            "with its .data file beside it where it has one; take another copy"
+        ) from error
+
+
+def _is_parameter(tensor: Any) -> bool:
+    from onnx import TensorProto
+
+    floating = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+    return tensor.data_type in floating and int(np.prod(tensor.dims)) > 1
+
+
+class _Walk:
+    """Looks up what the nodes of a graph are given.
+
+    Attributes:
+        constants: Initialisers and Constant nodes, by name.
+        used: Names of those that belong to a layer.
+        faults: What was found wrong.
+    """
+
+    def __init__(self, graph: Any):
+        self.constants: dict[str, Any] = {t.name: t for t in graph.initializer}
+        self.used: set[str] = set()
+        self.faults: list[str] = []
+        self._same: dict[str, str] = {}
+        self._users: dict[str, list[Any]] = {}
+        for node in graph.node:
+            if node.op_type == "Identity" and node.input and node.output:
+                self._same[node.output[0]] = node.input[0]
+            elif node.op_type == "Constant" and node.output:
+                value = _attributes(node).get("value")
+                if hasattr(value, "dims"):
+                    self.constants[node.output[0]] = value
+            for name in node.input:
+                self._users.setdefault(name, []).append(node)
+
+    def layers_at(self, node: Any) -> Iterable[Layer]:
+        """The layer that ``node`` is, or nothing."""
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
+            return []
+        weight = self._array(node.input[1])
+        if weight is None:
+            if node.op_type == "Conv":
+                self.faults.append(f"source {node.input[1]}: no constant, as quantised")
+            return []
+        name = self._name(node.input[1])
+        bias = self._array(node.input[2]) if len(node.input) > 2 else None
+        after = self._users.get(node.output[0], [])
+        if node.op_type == "Conv":
+            norms = [self._norm(n) for n in after if n.op_type == "BatchNormalization"]
+            return [Layer("Conv", name, weight, bias, norms[0] if norms else None)]
+        attributes = _attributes(node)
+        if (attributes.get("alpha", 1.0), attributes.get("beta", 1.0)) != (1.0, 1.0):
+            self.faults.append(f"source {name}: a Gemm with alpha or beta; expected 1")
+        if node.op_type == "MatMul":
+            adds = [n for n in after if n.op_type == "Add"]
+            given = [self._array(i) for n in adds for i in n.input]
+            bias = next((array for array in given if array is not None), None)
+        transposed = node.op_type == "Gemm" and attributes.get("transB", 0)
+        weight = weight if transposed else weight.T
+        return [Layer(node.op_type, name, weight, bias)]
+
+    def _norm(self, node: Any) -> Norm | None:
+        names = tuple(self._name(name) for name in node.input[1:5])
+        found = [self._array(name) for name in names]
+        arrays = [array for array in found if array is not None]
+        if len(arrays) < 4:
+            self.faults.append(
+                f"source {', '.join(names)}: a BatchNormalization not of constants"
+            )
+            return None
+        epsilon = float(_attributes(node).get("epsilon", 1e-5))  # ONNX's default
+        weight, bias, mean, variance = arrays
+        return Norm(names, weight, bias, mean, variance, epsilon)
+
+    def _name(self, name: str) -> str:
+        """The constant that ``name`` is, behind any Identity nodes."""
+        passed = {name}
+        while name not in self.constants and name in self._same:
+            name = self._same[name]
+            if name in passed:
+                break
+            passed.add(name)
+        return name
+
+    def _array(self, name: str) -> np.ndarray | None:
+        """The constant's values, or None where ``name`` is computed."""
+        from onnx import numpy_helper
+
+        name = self._name(name)
+        if name not in self.constants:
+            return None
+        self.used.add(name)
+        try:
+            return np.asarray(numpy_helper.to_array(self.constants[name]))
+        except (ValueError, TypeError) as error:
+            raise ConversionError(
+                f"{name} in the .onnx file has values of another number than its shape "
+                f"({error}); expected a whole file; take another copy"
+            ) from error
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -1,0 +1,174 @@
+"""Strict renaming: every tensor used or ignored, every place filled exactly once."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+# What weights may be stored in; all are brought to float32.
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+class ConversionError(ValueError):
+    """A source that does not become what was asked for.
+
+    Attributes:
+        faults: All that was found, sorted; empty where there is one reason only.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()):
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    r"""Where tensors whose names match go.
+
+    Attributes:
+        pattern: Regular expression that the whole name has to match.
+        target: Name of the destination, with groups as ``\1``.
+        squeeze: Trailing axes of length 1 that are dropped where the source has them
+            and the destination has not, as of a 1x1 convolution; 0 allows none.
+    """
+
+    pattern: str
+    target: str
+    squeeze: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignored:
+    """Tensors that are left out, and why.
+
+    Attributes:
+        pattern: Regular expression that the whole name has to match.
+        reason: For users.
+    """
+
+    pattern: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+    """What came out of renaming.
+
+    Attributes:
+        tensors: By destination, float32, in the order of the destinations.
+        ignored: Names in the source that were left out, by reason.
+    """
+
+    tensors: dict[str, np.ndarray]
+    ignored: dict[str, list[str]]
+
+
+IDENTITY = Rule(r"(.+)", r"\1")
+
+
+def rename(
+    source: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    rules: Sequence[Rule],
+    *,
+    file: str,
+    wanted: str,
+    ignored: Sequence[Ignored] = (),
+    optional: Mapping[str, tuple[int, ...]] | None = None,
+) -> Renamed:
+    """The tensors of ``source`` under the names of ``shapes``.
+
+    A tensor goes where the first matching rule says, unless it is ignored.
+
+    Args:
+        source: By name.
+        shapes: Of every destination; all have to be written.
+        rules: In order.
+        file: Name of the source, for the error.
+        wanted: What it is to become, for the error.
+        ignored: Looked at before the rules.
+        optional: Further destinations, which may stay without a tensor.
+
+    Raises:
+        ConversionError: With all faults of both sides: a tensor that no rule names, or
+            that has no place; a place with no tensor, two, or one of another shape;
+            values that are not floating point, or not finite.
+    """
+    places = {**shapes, **(optional or {})}
+    writers: dict[str, list[tuple[str, Rule]]] = {}
+    left_out: dict[str, list[str]] = {}
+    faults = []
+    for name in sorted(source):
+        if reason := _reason(name, ignored):
+            left_out.setdefault(reason, []).append(name)
+            continue
+        target, rule = _target(name, rules)
+        if rule is None:
+            faults.append(f"source {name} {source[name].shape}: no rule names it")
+        elif target not in places:
+            to = "" if target == name else f"renamed {target}, "
+            faults.append(f"source {name} {source[name].shape}: {to}has no place")
+        else:
+            writers.setdefault(target, []).append((name, rule))
+    tensors = {}
+    for target, shape in places.items():
+        found = writers.get(target, [])
+        if len(found) == 1:
+            name, rule = found[0]
+            tensors[target] = _fitted(source[name], shape, rule)
+            if fault := _fault(source[name], tensors[target], shape):
+                faults.append(f"destination {target} {shape}: {name} is {fault}")
+        elif found:
+            names = ", ".join(name for name, _ in found)
+            faults.append(f"destination {target} {shape}: written by each of {names}")
+        elif target in shapes:
+            faults.append(f"destination {target} {shape}: nothing is written to it")
+    if faults:
+        raise failure(file, wanted, faults)
+    finished = {n: np.ascontiguousarray(t, np.float32) for n, t in tensors.items()}
+    return Renamed(finished, left_out)
+
+
+def failure(file: str, wanted: str, faults: Sequence[str]) -> ConversionError:
+    """The error that lists all ``faults``, sorted."""
+    listed = sorted(faults)
+    return ConversionError(
+        f"{file} does not fit {wanted}; expected each of its tensors used or known to "
+        f"be left out, and each place filled once; {len(listed)} faults, see whether "
+        "it is the right file:\n  " + "\n  ".join(listed),
+        listed,
+    )
+
+
+def _reason(name: str, ignored: Sequence[Ignored]) -> str:
+    for one in ignored:
+        if re.fullmatch(one.pattern, name):
+            return one.reason
+    return ""
+
+
+def _target(name: str, rules: Sequence[Rule]) -> tuple[str, Rule | None]:
+    for rule in rules:
+        if match := re.fullmatch(rule.pattern, name):
+            return match.expand(rule.target), rule
+    return "", None
+
+
+def _fitted(array: np.ndarray, shape: tuple[int, ...], rule: Rule) -> np.ndarray:
+    """``array`` without those trailing axes of length 1 that the rule lets go."""
+    surplus = array.ndim - len(shape)
+    if 0 < surplus <= rule.squeeze and array.shape[len(shape) :] == (1,) * surplus:
+        return array.reshape(array.shape[: len(shape)])
+    return array
+
+
+def _fault(array: np.ndarray, fitted: np.ndarray, shape: tuple[int, ...]) -> str:
+    if array.dtype.name not in _DTYPES:
+        return f"of dtype {array.dtype.name}; expected one of {', '.join(_DTYPES)}"
+    if fitted.shape != shape:
+        return f"of shape {array.shape}"
+    with np.errstate(over="ignore"):
+        if not np.isfinite(fitted.astype(np.float32)).all():
+            return "not finite everywhere (in float32)"
+    return ""

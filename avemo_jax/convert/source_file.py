@@ -1,0 +1,143 @@
+"""A file that weights come from: what it is, and the tensors in it."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (numpy knows bfloat16 by it)
+import numpy as np
+import safetensors
+
+from avemo_jax.convert.rules import ConversionError
+from avemo_jax.convert.torch_file import read_torch, state_dict_of
+from avemo_jax.extractors.sources import Source
+
+TORCH = (".pt", ".pth", ".bin", ".ckpt")
+ONNX = ".onnx"
+SAFETENSORS = ".safetensors"
+_BLOCK = 2**20
+# Where training programs put the state dict among other things that they save.
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "net")
+# What torch's wrappers of modules put before every name.
+_OUTER = ("module.", "_orig_mod.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
+    """A file and its checksums.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Hex digits.
+        git_blob: Sha1 that git knows its content by, hex digits.
+    """
+
+    path: pathlib.Path
+    sha256: str
+    git_blob: str
+
+    def is_published(self, source: Source) -> bool:
+        """Whether this is that file, by its checksum; False where none is known."""
+        return source.checkable and (
+            self.git_blob.startswith(source.git_blob)
+            and self.sha256.startswith(source.sha256)
+        )
+
+    def named(self, sources: Sequence[Source]) -> Source | None:
+        """The published file that this one is called as, where a checksum is known."""
+        for source in sources:
+            if source.checkable and source.file == self.path.name:
+                return source
+        return None
+
+    def provenance(self, known: Sequence[Source]) -> dict[str, Any]:
+        """For metadata and cards."""
+        published = [s for s in known if self.is_published(s)]
+        return {
+            "source": self.path.name,
+            "source_sha256": self.sha256,
+            "source_git_blob": self.git_blob,
+            "known_source": bool(published),
+            "source_url": published[0].url if published else None,
+        }
+
+
+def open_source(path: str | os.PathLike[str]) -> SourceFile:
+    """The file at ``path`` with its checksums.
+
+    Raises:
+        ConversionError: If it cannot be read.
+    """
+    path = pathlib.Path(path)
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            git_blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            while block := file.read(_BLOCK):
+                sha256.update(block)
+                git_blob.update(block)
+    except OSError as error:
+        raise ConversionError(
+            f"{path}: {error.strerror or error}; expected a file of weights that can "
+            "be read; correct the path, or get the file with avemo fetch"
+        ) from error
+    return SourceFile(path, sha256.hexdigest(), git_blob.hexdigest())
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Tensors by name of a PyTorch or ``.safetensors`` file.
+
+    Prefixes that wrappers of modules put before every name are taken off, and a state
+    dict is found among other things that were saved with it.
+
+    Raises:
+        ConversionError: If the file's ending is another one, or it is no such file.
+        TorchFileError: If it is damaged or would run code.
+    """
+    path = pathlib.Path(path)
+    ending = path.suffix.lower()
+    if ending == SAFETENSORS:
+        return _unwrapped(_read_safetensors(path))
+    if ending in TORCH:
+        value = read_torch(path)
+        for name in _WRAPPERS:
+            if isinstance(value, Mapping) and isinstance(value.get(name), Mapping):
+                value = value[name]
+        return _unwrapped(state_dict_of(value))
+    raise ConversionError(
+        f"{path} ends in {ending!r}; expected one of "
+        f"{', '.join((*TORCH, ONNX, SAFETENSORS))}; rename the file after what it is"
+    )
+
+
+def _unwrapped(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``state`` without what wrappers put before every name."""
+    state = dict(state)
+    while state:
+        found = [p for p in _OUTER if all(name.startswith(p) for name in state)]
+        if not found:
+            break
+        state = {name.removeprefix(found[0]): array for name, array in state.items()}
+    return state
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if "tensors_sha256" in metadata:
+                raise ConversionError(
+                    f"{path} was written by avemo convert already; expected original "
+                    "weights; use it as it is"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError, struct.error, TypeError) as error:
+        raise ConversionError(
+            f"{path}: not readable as .safetensors ({error}); expected a whole file "
+            "of floating-point tensors; take another copy"
+        ) from error

@@ -1,0 +1,129 @@
+"""VGGish: torchvggish's names, and the published PCA."""
+
+import io
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from avemo_jax.convert.rules import (
+    IDENTITY,
+    ConversionError,
+    Renamed,
+    Rule,
+    failure,
+    rename,
+)
+
+# What follows the network where the file has it.
+PCA_SHAPES: dict[str, tuple[int, ...]] = {
+    "pca.eigen_vectors": (128, 128),
+    "pca.means": (128,),
+}
+_PCA_ARRAYS = {"pca_eigen_vectors": "pca.eigen_vectors", "pca_means": "pca.means"}
+_PCA_BYTES = 2**20  # of an array; the published ones have 64 KiB and less
+_RULES = (
+    Rule(r"pproc\.pca_eigen_vectors", "pca.eigen_vectors"),
+    # The means are published as one column.
+    Rule(r"pproc\.pca_means", "pca.means", squeeze=1),
+    IDENTITY,
+)
+
+
+def from_state(
+    state: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    wanted: str,
+    pca: Mapping[str, np.ndarray] | None = None,
+) -> Renamed:
+    """The file form of torchvggish's state dict, with the PCA where there is one.
+
+    Args:
+        state: By torchvggish's names, with or without its ``pproc``.
+        shapes: Of the file form without the PCA.
+        file: Name of the source, for errors.
+        wanted: The extractor, for errors.
+        pca: As ``read_pca`` gives it.
+
+    Raises:
+        ConversionError: With all faults; if the state dict has another PCA than
+            ``pca``, or half of one.
+    """
+    network = {n: s for n, s in shapes.items() if n not in PCA_SHAPES}
+    found = rename(
+        state, network, _RULES, file=file, wanted=wanted, optional=PCA_SHAPES
+    )
+    own = {name: found.tensors[name] for name in PCA_SHAPES if name in found.tensors}
+    if len(own) == 1:
+        missing = next(name for name in PCA_SHAPES if name not in own)
+        raise failure(file, wanted, [f"destination {missing}: nothing is written"])
+    if own and pca is not None:
+        differ = [name for name in own if not np.array_equal(own[name], pca[name])]
+        if differ:
+            raise ConversionError(
+                f"{file} has a PCA of its own, and {', '.join(differ)} differ from "
+                "those of --pca; expected one PCA; leave --pca out to keep the file's"
+            )
+    return Renamed({**found.tensors, **(pca or {})}, found.ignored)
+
+
+def read_pca(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The published PCA, float32, under the names of the file form.
+
+    Nothing in the file is executed, and no more is read than a PCA has.
+
+    Raises:
+        ConversionError: If it is not such a file.
+    """
+    path = pathlib.Path(path)
+    state = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in _PCA_ARRAYS:
+                with archive.open(f"{name}.npy") as member:
+                    state[name] = _read_array(member.read(_PCA_BYTES))
+    except KeyError as error:
+        raise _no_pca(path, f"it has no {error.args[0]!r}") from error
+    # zipfile raises RuntimeError for encryption and NotImplementedError for methods.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        raise _no_pca(path, str(error)) from error
+    rules = [Rule(name, target, squeeze=1) for name, target in _PCA_ARRAYS.items()]
+    return rename(state, PCA_SHAPES, rules, file=path.name, wanted="a PCA").tensors
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    """An array of a ``.npy`` file, whose header may claim no more than is there."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"a .npy of version {version}")
+    shape, fortran, dtype = readers[version](stream)
+    rest = content[stream.tell() :]
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if dtype.hasobject or size != len(rest) or dtype.kind != "f":
+        raise ValueError(f"{len(rest)} bytes for an array {shape} of {dtype}")
+    order = "F" if fortran else "C"
+    return np.frombuffer(rest, dtype).reshape(shape, order=order)  # type: ignore
+
+
+def _no_pca(path: pathlib.Path, reason: str) -> ConversionError:
+    return ConversionError(
+        f"{path}: not readable as the PCA of VGGish ({reason}); expected the arrays "
+        f"{' and '.join(_PCA_ARRAYS)}; take vggish_pca_params.npz as published"
+    )

@@ -1,0 +1,158 @@
+"""wav2vec 2.0: the names of Hugging Face, torchaudio and fairseq."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Rule, rename
+
+MASK = "masked_spec_embed"
+MASK_REASON = "zeros: the source has none, and only training uses it"
+_TRAINING = "for training by contrast: not part of the network"
+_OUTPUT = "output layer of a recogniser: not part of the network"
+_BOTH = r"(weight|bias)"
+
+# Weight norm is stored in two ways by versions of torch.
+_NORMED = tuple(
+    Rule(rf"PREFIX\.{stored}", rf"encoder.pos_conv_embed.conv.{kept}")
+    for stored, kept in (
+        ("weight_g", "weight_g"),
+        ("weight_v", "weight_v"),
+        (r"parametrizations\.weight\.original0", "weight_g"),
+        (r"parametrizations\.weight\.original1", "weight_v"),
+        ("bias", "bias"),
+    )
+)
+
+
+def _positions(prefix: str) -> tuple[Rule, ...]:
+    """Rules of the positional convolution, called ``prefix`` in the source."""
+    escaped = re.escape(prefix)
+    return tuple(
+        Rule(rule.pattern.replace("PREFIX", escaped), rule.target) for rule in _NORMED
+    )
+
+
+_PREFIXES = {
+    "huggingface": r"wav2vec2\.",
+    "torchaudio": r"wav2vec2\.",
+    "fairseq": r"(?:w2v_encoder\.)?w2v_model\.",
+}
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "huggingface": (*_positions("encoder.pos_conv_embed.conv"), IDENTITY),
+    "torchaudio": (
+        Rule(r"(feature_extractor\..+)", r"\1"),
+        Rule(r"encoder\.(feature_projection\..+)", r"\1"),
+        *_positions("encoder.transformer.pos_conv_embed.conv"),
+        Rule(r"encoder\.transformer\.(layer_norm\..+)", r"encoder.\1"),
+        Rule(r"encoder\.transformer\.(layers\..+)", r"encoder.\1"),
+    ),
+    "fairseq": (
+        Rule("mask_emb", MASK),
+        Rule(
+            rf"(feature_extractor\.conv_layers\.\d+)\.0\.{_BOTH}",
+            r"\1.conv.\2",
+        ),
+        # GroupNorm stands third; LayerNorm between two transpositions.
+        Rule(
+            rf"(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?{_BOTH}",
+            r"\1.layer_norm.\2",
+        ),
+        Rule(rf"layer_norm\.{_BOTH}", r"feature_projection.layer_norm.\1"),
+        Rule(rf"post_extract_proj\.{_BOTH}", r"feature_projection.projection.\1"),
+        *_positions("encoder.pos_conv.0"),
+        Rule(rf"encoder\.layer_norm\.{_BOTH}", r"encoder.layer_norm.\1"),
+        Rule(
+            rf"(encoder\.layers\.\d+)\.self_attn\.([kvq]|out)_proj\.{_BOTH}",
+            r"\1.attention.\2_proj.\3",
+        ),
+        Rule(
+            rf"(encoder\.layers\.\d+)\.self_attn_layer_norm\.{_BOTH}",
+            r"\1.layer_norm.\2",
+        ),
+        Rule(
+            rf"(encoder\.layers\.\d+)\.fc1\.{_BOTH}",
+            r"\1.feed_forward.intermediate_dense.\2",
+        ),
+        Rule(
+            rf"(encoder\.layers\.\d+)\.fc2\.{_BOTH}",
+            r"\1.feed_forward.output_dense.\2",
+        ),
+        Rule(
+            rf"(encoder\.layers\.\d+\.final_layer_norm)\.{_BOTH}",
+            r"\1.\2",
+        ),
+    ),
+}
+_IGNORED: dict[str, tuple[Ignored, ...]] = {
+    "huggingface": (
+        Ignored(r"lm_head\..+", _OUTPUT),
+        Ignored(r"(quantizer|project_hid|project_q)\..+", _TRAINING),
+    ),
+    "torchaudio": (Ignored(r"aux\..+", _OUTPUT),),
+    "fairseq": (
+        Ignored(r"(w2v_encoder\.)?proj\..+", _OUTPUT),
+        Ignored(r"(quantizer|project_q|final_proj|target_glu)\..+", _TRAINING),
+    ),
+}
+
+
+def naming(state: Mapping[str, np.ndarray]) -> str:
+    """Whose names these are: "huggingface", "torchaudio" or "fairseq"."""
+    if any(re.search(r"(^|\.)post_extract_proj\.", name) for name in state):
+        return "fairseq"
+    if any(re.search(r"(^|\.)encoder\.transformer\.", name) for name in state):
+        return "torchaudio"
+    return "huggingface"
+
+
+def has_mask(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether the embedding of masked steps is there, under any name."""
+    return any(re.fullmatch(rf"(.+\.)?({MASK}|mask_emb)", name) for name in state)
+
+
+def is_recogniser(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether it was fine-tuned to recognise speech: it has an output layer."""
+    return any(re.match(r"(lm_head|aux|(w2v_encoder\.)?proj)\.", n) for n in state)
+
+
+def from_state(
+    state: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    file: str,
+    wanted: str,
+) -> Renamed:
+    """The file form of a state dict of any of the three.
+
+    A source without the embedding of masked steps gets zeros.
+
+    Args:
+        state: Of the network alone, or of one with an output layer or for training.
+        shapes: Of the file form.
+        file: Name of the source, for errors.
+        wanted: The extractor, for errors.
+
+    Raises:
+        ConversionError: With all faults.
+    """
+    whose = naming(state)
+    rules = tuple(
+        Rule(f"(?:{_PREFIXES[whose]})?{rule.pattern}", rule.target)
+        for rule in _RULES[whose]
+    )
+    needed = {name: shape for name, shape in shapes.items() if name != MASK}
+    mask = {name: shape for name, shape in shapes.items() if name == MASK}
+    found = rename(
+        state,
+        needed,
+        rules,
+        file=file,
+        wanted=wanted,
+        ignored=_IGNORED[whose],
+        optional=mask,
+    )
+    for name, shape in mask.items():
+        found.tensors.setdefault(name, np.zeros(shape, np.float32))
+    return found
