@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +25,7 @@ class Embeddings:
     times_s: Float[np.ndarray, " rows"] | None = None
 
 
+@runtime_checkable
 class SoundSource(Protocol):
     """A sound track that can be read from its start any number of times."""
 
