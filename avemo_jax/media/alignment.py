@@ -1,0 +1,120 @@
+"""Which hop of sound a video frame takes: by time, or as the original system had it.
+
+"time" (the default): frame f at (f - 1) / fps takes the hop whose middle is nearest,
+that is at most half a hop away.
+
+"original": frame f of F takes hop floor((f - 1) * hops / F), as if the hops filled the
+pictures' duration evenly and each stood for what follows its start. It knows no times,
+so its hop is off by more than half a hop wherever that fails. By how much, for frame
+time t, pictures of T seconds and hops of h seconds: t * (1 - hops * h / T), which grows
+to T - hops * h at the end. Where sound and pictures are equally long this is what the
+last incomplete hop leaves over, under one hop (up to 0.96 s with VGGish, 0.02 s with
+wav2vec 2.0); where one is longer, their whole difference.
+"""
+
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+Rule = Literal["time", "original"]
+DEFAULT_RULE: Rule = "time"
+
+
+def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_frames"]:
+    """The hop of each frame: frame f (from 1) takes floor((f - 1) * num_hops / F).
+
+    Args:
+        num_hops: At least 1.
+        num_frames: F. The original counted one more than it decoded: for its very rows
+            pass that and leave out the last.
+
+    Raises:
+        ValueError: If there are no hops or a negative number of frames.
+    """
+    _check_counts(num_hops, num_frames)
+    frames = np.arange(num_frames, dtype=np.int64)
+    return (frames * num_hops // max(num_frames, 1)).astype(np.int32)
+
+
+def align_by_time(
+    hop_times_s: Float[np.ndarray, " hops"], frame_times_s: Float[np.ndarray, " frames"]
+) -> Int32[np.ndarray, " frames"]:
+    """The hop of each frame: the one whose middle is nearest, of two the earlier.
+
+    Frames before the first middle take the first hop, those after the last the last;
+    :func:`count_beyond` says how many are far from both.
+
+    Args:
+        hop_times_s: Middles of the receptive fields, ascending, from the same time 0
+            as the frames.
+        frame_times_s: As :func:`frame_times` gives them.
+
+    Raises:
+        ValueError: If there are no hops, or times are not finite or do not ascend.
+    """
+    _check_counts(len(hop_times_s), len(frame_times_s))
+    for name, times in (("hop", hop_times_s), ("frame", frame_times_s)):
+        if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+            raise ValueError(
+                f"{name} times that are not finite or do not ascend; expected seconds, "
+                "each later than the one before; correct them"
+            )
+    # In float64: half-way between two float32 is seldom a float32.
+    hops = hop_times_s.astype(np.float64)
+    half_way = (hops[:-1] + hops[1:]) / 2
+    return np.searchsorted(half_way, frame_times_s, side="left").astype(np.int32)
+
+
+def count_beyond(
+    hop_times_s: Float[np.ndarray, " hops"],
+    frame_times_s: Float[np.ndarray, " frames"],
+    *,
+    hop_s: float,
+) -> int:
+    """How many frames lie more than a hop before the first middle or after the last.
+
+    Args:
+        hop_times_s: As for :func:`align_by_time`.
+        frame_times_s: Likewise.
+        hop_s: From one hop to the next.
+
+    Raises:
+        ValueError: If there are no hops.
+    """
+    _check_counts(len(hop_times_s), len(frame_times_s))
+    early = frame_times_s < hop_times_s[0] - hop_s
+    late = frame_times_s > hop_times_s[-1] + hop_s
+    return int((early | late).sum())
+
+
+def frame_times(
+    num_frames: int, fps: float | Fraction
+) -> Float[np.ndarray, " num_frames"]:
+    """When each frame is shown, in seconds: (f - 1) / fps for f from 1.
+
+    Args:
+        num_frames: 0 or more.
+        fps: Frames per second; a ratio such as 30000/1001 is kept exact.
+
+    Raises:
+        ValueError: If fps is not a positive number, or num_frames is negative.
+    """
+    if not (np.isfinite(float(fps)) and fps > 0):
+        raise ValueError(
+            f"fps {fps}; expected a positive number; pass the video's frame rate"
+        )
+    _check_counts(1, num_frames)
+    frames = np.arange(num_frames, dtype=np.float64)
+    if isinstance(fps, Fraction):
+        return frames * fps.denominator / fps.numerator
+    return frames / fps
+
+
+def _check_counts(num_hops: int, num_frames: int) -> None:
+    if num_hops < 1 or num_frames < 0:
+        raise ValueError(
+            f"{num_hops} hops for {num_frames} frames; expected at least 1 hop and no "
+            "negative number; leave out a video whose sound is shorter than one hop"
+        )
