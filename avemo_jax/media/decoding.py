@@ -1,0 +1,189 @@
+"""One pass over a sound track with libav: placed in time, holes filled, float32."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container import InputContainer
+from jaxtyping import Float
+
+MAX_CHANNELS = 32
+HOLE_S = 0.1  # time stamps jitter by less
+_HOLE_AFTER_LOSS_S = 0.01  # after a packet that could not be decoded
+_LONGEST_HOLE_S = 3600.0
+_LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
+_SILENCE = 2**16  # samples of it at once
+FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
+
+Samples = Float[np.ndarray, "n channels"]
+
+
+class SoundError(ValueError):
+    """Sound that is missing, damaged, or of another form than expected."""
+
+
+class Reading:
+    """One pass over a sound track.
+
+    Attributes:
+        track: Of libav.
+        declared_s: See :class:`SoundFile`.
+        faults: What libav said of each packet that it could not decode.
+        ahead_s: By how much the samples ran ahead of their time stamps at most.
+    """
+
+    def __init__(self, container: InputContainer, stream: int):
+        self.track = container.streams.audio[stream]
+        self.faults: list[str] = []
+        self.ahead_s = 0.0
+        self._container = container
+        cover = av.stream.Disposition.attached_pic
+        pictures = [v for v in container.streams.video if not v.disposition & cover]
+        self._zero_s = _start_s(pictures[0]) if pictures else None
+        self.declared_s = self._declared_s(bool(pictures))
+
+    def frames(self) -> Iterator[av.AudioFrame]:
+        """What can be decoded, in order."""
+        packets = self._container.demux(self.track)
+        while True:
+            try:
+                if (packet := next(packets, None)) is None:
+                    return
+                decoded = packet.decode()
+            except av.error.FFmpegError as error:
+                # Damage: the next packets may be whole. After its own error the
+                # container has none.
+                self.faults.append(str(error.strerror))
+            else:
+                yield from decoded
+
+    def samples(self, rate_hz: int, channels: int) -> Iterator[Samples]:
+        """From time 0 to the track's end.
+
+        Raises:
+            SoundError: See :meth:`SoundFile.blocks`; without the file's name.
+        """
+        pieces = self._placed(rate_hz, channels)
+        if self.declared_s is None or "mp4" not in self._container.format.name:
+            yield from pieces
+            return
+        end, count, held = round(self.declared_s * rate_hz), 0, []
+        for piece in pieces:
+            count += len(piece)
+            over = count - end
+            if 0 < over <= _LONGEST_PADDING:
+                kept = max(0, len(piece) - over)
+                yield piece[:kept]
+                held.append(piece[kept:])
+            else:
+                # Before the end, or so far after it that it was stated wrong.
+                yield from held
+                held = []
+                yield piece
+
+    def _placed(self, rate_hz: int, channels: int) -> Iterator[Samples]:
+        """From time 0, holes filled, with what an encoder added at the end."""
+        position: int | None = None  # of the next sample; below 0: before time 0
+        faults = 0
+        for frame in self.frames():
+            form = (frame.sample_rate, frame.layout.nb_channels)
+            if form != (rate_hz, channels):
+                raise SoundError(
+                    f"the sound changes from {rate_hz} Hz, {channels} channels to "
+                    f"{form[0]} Hz, {form[1]} channels; expected one form throughout; "
+                    "convert the file to one"
+                )
+            at = self._position(frame, rate_hz)
+            if position is None:
+                position = min(at or 0, 0)
+                hole = (at or 0) - position
+            else:
+                late = 0 if at is None else at - position
+                self.ahead_s = max(self.ahead_s, -late / rate_hz)
+                lost = len(self.faults) > faults
+                jitter_s = _HOLE_AFTER_LOSS_S if lost else HOLE_S
+                hole = late if late > jitter_s * rate_hz else 0
+            faults = len(self.faults)
+            if hole > _LONGEST_HOLE_S * rate_hz:
+                raise SoundError(
+                    f"time stamps leap by {hole / rate_hz:.0f} s; expected at most "
+                    f"{_LONGEST_HOLE_S:.0f} s; mend the file, or extract its sound"
+                )
+            yield from _silence(max(position + hole, 0) - max(position, 0), channels)
+            samples = _float32(frame)
+            position += hole
+            yield samples[max(-position, 0) :]
+            position += len(samples)
+
+    def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
+        """Of the frame's first sample from time 0; None: it has no time stamp."""
+        if frame.pts is None or frame.time_base is None:
+            return None
+        time_s = frame.pts * frame.time_base
+        if self._zero_s is None:
+            self._zero_s = time_s
+        return round((time_s - self._zero_s) * rate_hz)
+
+    def _declared_s(self, has_pictures: bool) -> float | None:
+        container, track = self._container, self.track
+        tag = track.metadata.get("DURATION", "")  # Matroska: hh:mm:ss.fraction
+        if track.duration is not None and track.time_base is not None:
+            length_s = float(track.duration * track.time_base)
+            if self._zero_s is not None:
+                length_s += float((_start_s(track) or 0) - self._zero_s)
+        elif tag.count(":") == 2:
+            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+            length_s = 3600 * hours + 60 * minutes + seconds - float(self._zero_s or 0)
+        elif container.duration is not None and not has_pictures:
+            length_s = container.duration / av.time_base
+        else:
+            return None
+        if container.format.name == "wav" and track.bit_rate:
+            # libav states what is there, not what there should be.
+            length_s += 8 * _missing_bytes(container.name) / track.bit_rate
+        return length_s
+
+
+def _start_s(stream: av.stream.Stream) -> Fraction | None:
+    if stream.start_time is None or stream.time_base is None:
+        return None
+    return stream.start_time * stream.time_base
+
+
+def _missing_bytes(path: str) -> int:
+    """Of a RIFF file: how many fewer it has than its head says."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        stated = int.from_bytes(head[4:], "little") + 8
+        # A writer that does not know the length puts 0 or all ones.
+        unknown = head[:4] != b"RIFF" or stated in (8, 2**32 + 7)
+        return 0 if unknown else max(0, stated - file.seek(0, os.SEEK_END))
+
+
+def _silence(count: int, channels: int) -> Iterator[Samples]:
+    for start in range(0, count, _SILENCE):
+        yield np.zeros((min(_SILENCE, count - start), channels), np.float32)
+
+
+def _float32(frame: av.AudioFrame) -> Samples:
+    """The samples of a frame, [-1, 1]."""
+    kind = frame.format.name.removesuffix("p")
+    if kind not in ("u8", "s16", "s32", "flt", "dbl"):
+        raise SoundError(
+            f"samples of the form {kind}; expected 8, 16, 24 or 32 bits or floats; "
+            "convert the file"
+        )
+    array = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    array = array.T if frame.format.is_planar else array.reshape(-1, channels)
+    if kind == "u8":
+        return (array.astype(np.float32) - 128) / 128
+    if kind in ("s16", "s32"):
+        return array / np.float32(FULL_SCALE[array.dtype.name])
+    if not np.isfinite(array).all():
+        raise SoundError(
+            "values that are not finite numbers; expected [-1, 1]; mend the file"
+        )
+    return array.astype(np.float32)
