@@ -31,11 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, data: bytes) -> None:
-        for begin in range(0, len(data), 2**14):
-            piece = data[begin : begin + 2**14]
-            self.wfile.write(piece)
-            self.server.sent += len(piece)
-            time.sleep(self.server.pause_s)
+        self.wfile.write(data)
 
     def cut(self) -> None:
         """The connection, in the middle of it."""
@@ -57,8 +53,6 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = files
         self.etag = '"first"'
-        self.pause_s = 0.0
-        self.sent = 0
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.lock = threading.Lock()

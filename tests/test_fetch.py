@@ -19,10 +19,10 @@ from avemo_jax import checkpoint
 from avemo_jax.convert import fetch
 from avemo_jax.convert.conversion import Converted
 from avemo_jax.convert.download import download
-from avemo_jax.convert.networks import file_shapes
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.transfer import Patience
 from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
 from avemo_jax.extractors.sources import THESIS_HEADS, Source
 from avemo_jax.weights import (
     default_weights_path,
@@ -300,7 +300,7 @@ def test_extractor_in_earnest(server, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(shape, dtype=np.float32)
-        for name, shape in file_shapes(extractor).items()
+        for name, shape in state_shapes(EfficientNetSpec("b0", 10)).items()
     }
     source = Source("enet_b0_8_va_mtl.safetensors", "")
     source = published(server, source, safetensors.numpy.save(tensors))
