@@ -1,0 +1,184 @@
+"""The layers of EfficientNet with BatchNorm folded in, each in two forms.
+
+"local" is for a CPU: the spatial convolutions are sums over shifted images, which XLA
+there runs several times faster than its convolution with feature groups. "whole" is for
+accelerators, where the convolution is the faster one and reads its input once.
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from avemo_jax.extractors.efficientnet_spec import BlockSpec
+
+Form = Literal["local", "whole"]
+HIGHEST = jax.lax.Precision.HIGHEST
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Pixels before and after, as TensorFlow's "SAME": the odd one comes after."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def silu(x: Float[Array, "*shape"], form: Form) -> Float[Array, "*shape"]:
+    """``x * sigmoid(x)``, in float32 or better.
+
+    By the hyperbolic tangent on a CPU: XLA has a shorter polynomial for it there than
+    for the exponential function. They differ in the last bits.
+    """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if form == "whole":
+        return jax.nn.silu(x)
+    half = 0.5 * x
+    return half + half * jnp.tanh(half)
+
+
+class Pointwise(nnx.Module):
+    """A 1x1 convolution with bias: a product over the channels."""
+
+    def __init__(self, inputs: int, outputs: int):
+        self.kernel = nnx.Param(jnp.zeros((inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch _"]:
+        """The outputs, in float32 or better."""
+        kernel = self.kernel[...].astype(x.dtype)
+        # One long axis of pixels: a product of matrices whatever the image's shape.
+        y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, precision=HIGHEST)
+        return _with_bias(y.reshape(*x.shape[:-1], -1), self.bias[...])
+
+
+class Stem(nnx.Module):
+    """The first layer: 3x3, stride 2, all channels together."""
+
+    kernel_px, stride = 3, 2
+
+    def __init__(self, inputs: int, outputs: int):
+        shape = (self.kernel_px, self.kernel_px, inputs, outputs)
+        self.kernel = nnx.Param(jnp.zeros(shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+
+    def __call__(
+        self, x: Float[Array, "batch height width inputs"], form: Form
+    ) -> Float[Array, "batch _ _ outputs"]:
+        """The outputs, in float32 or better."""
+        kernel = self.kernel[...].astype(x.dtype)
+        if form == "whole":
+            y = _convolved(x, kernel, self.stride, groups=1)
+        else:
+            taps = _taps(x, self.kernel_px, self.stride)
+            columns = jnp.concatenate(taps, axis=-1)
+            flat = kernel.reshape(-1, kernel.shape[-1])
+            y = jnp.matmul(
+                columns.reshape(-1, flat.shape[0]), flat, precision=HIGHEST
+            ).reshape(*columns.shape[:-1], -1)
+        return _with_bias(y, self.bias[...])
+
+
+class Depthwise(nnx.Module):
+    """A convolution of each channel with a kernel of its own, with bias."""
+
+    def __init__(self, channels: int, kernel: int, stride: int):
+        self.kernel = nnx.Param(jnp.zeros((kernel, kernel, channels), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.stride = stride
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], form: Form
+    ) -> Float[Array, "batch _ _ channels"]:
+        """The outputs, in float32 or better."""
+        kernel = self.kernel[...].astype(x.dtype)
+        if form == "whole":
+            y = _convolved(x, kernel[:, :, None], self.stride, groups=x.shape[-1])
+            return _with_bias(y, self.bias[...])
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        rows = kernel.reshape(-1, x.shape[-1]).astype(wide)
+        taps = _taps(x, kernel.shape[0], self.stride)
+        total = taps[0].astype(wide) * rows[0]
+        for tap, row in zip(taps[1:], rows[1:], strict=True):
+            total = total + tap.astype(wide) * row
+        return _with_bias(total, self.bias[...])
+
+
+class SqueezeExcite(nnx.Module):
+    """Each channel of an image times a weight between 0 and 1 from all its means."""
+
+    def __init__(self, channels: int, squeezed: int):
+        self.reduce = Pointwise(channels, squeezed)
+        self.expand = Pointwise(squeezed, channels)
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], form: Form
+    ) -> Float[Array, "batch height width channels"]:
+        """The weighed channels, in the dtype of ``x``; the weights in float32."""
+        means = pooled(x)
+        weights = jax.nn.sigmoid(self.expand(silu(self.reduce(means), form)))
+        return x * weights[:, None, None].astype(x.dtype)
+
+
+class Block(nnx.Module):
+    """Expand, convolve each channel, weigh the channels, project; plus the input."""
+
+    def __init__(self, spec: BlockSpec):
+        if spec.expands:
+            self.expand = Pointwise(spec.inputs, spec.expanded)
+        self.depthwise = Depthwise(spec.expanded, spec.kernel, spec.stride)
+        self.excite = SqueezeExcite(spec.expanded, spec.squeezed)
+        self.project = Pointwise(spec.expanded, spec.outputs)
+        self.spec = spec
+
+    def __call__(
+        self, x: Float[Array, "batch height width inputs"], form: Form
+    ) -> Float[Array, "batch _ _ outputs"]:
+        """The block's output, in the dtype of ``x``."""
+        y = x
+        if self.spec.expands:
+            y = silu(self.expand(y), form).astype(x.dtype)
+        y = silu(self.depthwise(y, form), form).astype(x.dtype)
+        y = self.project(self.excite(y, form))
+        return (x + y if self.spec.adds_input else y).astype(x.dtype)
+
+
+def pooled(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch channels"]:
+    """Means over each image, in float32 or better."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
+
+
+def _with_bias(y: Array, bias: Array) -> Array:
+    wide = jnp.promote_types(y.dtype, jnp.float32)
+    return y.astype(wide) + bias.astype(wide)
+
+
+def _convolved(x: Array, kernel: Array, stride: int, *, groups: int) -> Array:
+    sizes = zip(x.shape[1:3], kernel.shape[:2], strict=True)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=[same_padding(size, side, stride) for size, side in sizes],
+        dimension_numbers=_NHWC,
+        feature_group_count=groups,
+        precision=HIGHEST,
+    )
+
+
+def _taps(x: Array, kernel: int, stride: int) -> list[Array]:
+    """What each place of a kernel sees, in row-major order of the places."""
+    padding = [same_padding(size, kernel, stride) for size in x.shape[1:3]]
+    rows, columns = (math.ceil(size / stride) for size in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    # Else XLA takes the middle place from the unpadded input and computes that twice.
+    x = jax.lax.optimization_barrier(x)
+    return [
+        x[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
+        for i in range(kernel)
+        for j in range(kernel)
+    ]
