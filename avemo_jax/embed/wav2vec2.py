@@ -1,0 +1,343 @@
+"""wav2vec 2.0 over sound tracks of any length, in bounded memory."""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float
+
+from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.devices import on_all_devices
+from avemo_jax.embed.wav2vec2_sound import (
+    Moments,
+    Normaliser,
+    Stereo,
+    Track,
+    patches_of,
+    survey,
+)
+from avemo_jax.embed.wav2vec2_windows import (
+    SeamMeter,
+    Seams,
+    Window,
+    padded_size,
+    sizes_of,
+    windows_of,
+)
+from avemo_jax.extractors import Extractor
+from avemo_jax.extractors import wav2vec2 as network
+from avemo_jax.extractors.wav2vec2 import BASE, Layer, Wav2Vec2Spec
+
+# Samples of the chunks that the original cut a track into.
+ORIGINAL_CHUNK = 2_500_000
+# Sound that goes through the convolutions in one call.
+_CHUNK_S = 5.0
+
+
+class Wav2Vec2Extractor:
+    """One vector for every 20 ms of a sound track.
+
+    The convolutional part is that of the whole track, GroupNorm's statistics included:
+    the track is read twice. The Transformer runs on windows, of which the middle is
+    kept, so that a vector sees ``overlap_s`` of sound on either side at least. A track
+    shorter than a receptive field gives one vector, as though silence followed it; one
+    without samples gives none.
+
+    Attributes:
+        extractor: What it is.
+        seams: Of the track that was finished last: how far windows disagreed.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        state: Mapping[str, np.ndarray],
+        *,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        layers: Literal["last"] | int | tuple[int, ...] = "last",
+        stereo: Stereo = "before",
+        chunking: Literal["overlap", "original"] = "overlap",
+        window_s: float = 30.0,
+        overlap_s: float = 5.0,
+        spec: Wav2Vec2Spec = BASE,
+    ):
+        """Make it ready.
+
+        Args:
+            extractor: From the table; says the sample rate and whether the waveform is
+                normalised, to mean 0 and variance 1 over the whole track.
+            state: Weights in their file form.
+            dtype: Of the products.
+            layers: Which hidden layer to give, as ``transformers`` counts them: 0 is
+                the input of the first, 12 the output of base's last. Several: their
+                mean.
+            stereo: "before": the mean of the channels goes through the network.
+                "after": each channel does, and the outputs are averaged, as the
+                original system did.
+            chunking: "overlap": as above. "original": chunks of 2,500,000 samples one
+                after the other, each as though it were a track of its own.
+            window_s: Length of the windows, their overlaps included.
+            overlap_s: What a window has on either side beyond what is kept.
+            spec: The network's sizes.
+
+        Raises:
+            ValueError: If the weights, the layers or the windows do not fit.
+        """
+        self.extractor = extractor
+        self.seams = Seams()
+        self._spec, self._stereo, self._chunking = spec, stereo, chunking
+        self._layers: tuple[Layer, ...] = (
+            layers if isinstance(layers, tuple) else (layers,)
+        )
+        network.check_layers(spec, self._layers)
+        rate = extractor.sound.sample_rate_hz
+        self._window = round(window_s * rate / spec.hop)
+        self._overlap = round(overlap_s * rate / spec.hop)
+        self._chunk = round(_CHUNK_S * rate / spec.hop)
+        self._check(window_s, overlap_s)
+        longest = self._window
+        if chunking == "original":
+            longest = max(longest, spec.frames_in(ORIGINAL_CHUNK))
+        self._sizes = sizes_of(self._window, longest)
+        params = network.prepare(spec, state)
+        self._first = {"convolutions": {"layers": {"0": _first_layer(params)}}}
+        self._devices = jax.local_devices()
+        mesh = Mesh(np.asarray(self._devices), ("data",))
+        self._params = jax.device_put(
+            _narrowed(params, dtype), NamedSharding(mesh, PartitionSpec())
+        )
+        self._convolve = on_all_devices(
+            functools.partial(_convolved, spec=spec, dtype=dtype)
+        )
+        self._transform = on_all_devices(
+            functools.partial(_transformed, spec=spec, layers=self._layers, dtype=dtype)
+        )
+
+    def _check(self, window_s: float, overlap_s: float) -> None:
+        extractor, spec = self.extractor, self._spec
+        if extractor.dim != spec.hidden_size:
+            raise ValueError(
+                f"{extractor.name} has vectors of {extractor.dim}, this network of "
+                f"{spec.hidden_size}; expected as many; give the spec that belongs to "
+                "the weights"
+            )
+        if not 0 <= 2 * self._overlap < self._window:
+            raise ValueError(
+                f"windows of {window_s} s with {overlap_s} s beyond what is kept on "
+                "either side; expected at least 0 and under half a window; correct them"
+            )
+
+    def extract(self, sound: SoundSource) -> Embeddings:
+        """All vectors of a track, as :meth:`stream` gives them."""
+        parts = list(self.stream(sound))
+        if not parts:
+            empty = np.zeros((0, self.extractor.dim), np.float32)
+            return Embeddings(empty, times_s=np.zeros(0))
+        times = [part.times_s for part in parts if part.times_s is not None]
+        return Embeddings(
+            np.concatenate([part.features for part in parts]),
+            times_s=np.concatenate(times),
+        )
+
+    def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
+        """The vectors of a track in order, some seconds at a time.
+
+        Neither the sound nor the vectors are ever in memory as a whole.
+
+        Raises:
+            ValueError: If the sound is not as its source says, or not finite.
+            RuntimeError: If a second reading gives less of it than the first.
+        """
+        rate = self.extractor.sound.sample_rate_hz
+        track = Track(sound, rate, self._stereo, self._spec.receptive_field)
+        found = survey(track, self._spec)
+        normalise = Normaliser.of(found.wave, normalise=self.extractor.sound.normalise)
+        meter = SeamMeter(self._overlap)
+        if self._chunking == "original":
+            yield from self._in_chunks(track, normalise)
+        else:
+            hops = self._chunk * self._spec.hop
+            overlap = self._spec.samples_for(self._chunk) - hops
+            features = self._convolved(
+                track.pieces(hops, max(overlap, 0)),
+                normalise,
+                self._statistics(normalise, found.patches),
+            )
+            frames = self._spec.frames_in(found.samples)
+            plan = windows_of(frames, window=self._window, overlap=self._overlap)
+            for start, rows in self._windowed(features, plan, meter):
+                yield self._embeddings(rows, start * self._spec.hop)
+        self.seams = meter.result()
+        if self.seams.count:
+            logging.info(
+                "%s: windows of the Transformer disagree at their %d seams by %.3f of "
+                "the deviation (root mean square; at worst %.3f)",
+                self.extractor.name,
+                self.seams.count,
+                self.seams.rms,
+                self.seams.worst,
+            )
+
+    def _in_chunks(self, track: Track, normalise: Normaliser) -> Iterator[Embeddings]:
+        """The original's way; the rest of a track under a receptive field is left."""
+        spec = self._spec
+        hops = self._chunk * spec.hop
+        overlap = max(spec.samples_for(self._chunk) - hops, 0)
+        for i, chunk in enumerate(track.pieces(ORIGINAL_CHUNK)):
+            frames = spec.frames_in(chunk.shape[1])
+            if not frames:
+                break
+            moments = Moments(track.voices, spec.conv_kernels[0])
+            moments.add(patches_of(chunk, spec))
+            pieces = (
+                chunk[:, start : start + hops + overlap]
+                for start in range(0, chunk.shape[1], hops)
+            )
+            statistics = self._statistics(normalise, moments)
+            features = self._convolved(pieces, normalise, statistics)
+            plan = [Window(0, frames, 0, frames)]
+            for _, rows in self._windowed(features, plan, SeamMeter(0)):
+                yield self._embeddings(rows, i * ORIGINAL_CHUNK)
+
+    def _statistics(
+        self, normalise: Normaliser, patches: Moments
+    ) -> tuple[np.ndarray, ...] | None:
+        if self._spec.feat_extract_norm != "group":
+            return None
+        found = network.first_statistics(self._first, *normalise.moments(patches))
+        return tuple(x.astype(np.float32) for x in found)
+
+    def _convolved(
+        self,
+        pieces: Iterable[np.ndarray],
+        normalise: Normaliser,
+        statistics: tuple[np.ndarray, ...] | None,
+    ) -> Iterator[Float[np.ndarray, "voices frames channels"]]:
+        """The local vectors, chunk by chunk, each of as many frames as it has."""
+        size = self._spec.samples_for(self._chunk)
+        group: list[np.ndarray] = []
+        lengths: list[int] = []
+
+        def run() -> Iterator[np.ndarray]:
+            voices = len(group[0])
+            batch: tuple[np.ndarray, ...] = (np.concatenate(group),)
+            if statistics is not None:
+                batch += tuple(np.tile(x, (len(group), 1)) for x in statistics)
+            rows = self._on_devices(self._convolve, batch)
+            for i, frames in enumerate(lengths):
+                yield rows[i * voices : (i + 1) * voices, :frames]
+            group.clear()
+            lengths.clear()
+
+        for piece in pieces:
+            frames = self._spec.frames_in(piece.shape[1])
+            if not frames:
+                break
+            wave = normalise(piece)[:, :size]
+            group.append(np.pad(wave, ((0, 0), (0, size - wave.shape[1]))))
+            lengths.append(min(frames, self._chunk))
+            if len(group) * len(piece) >= len(self._devices):
+                yield from run()
+        if group:
+            yield from run()
+
+    def _windowed(
+        self,
+        features: Iterator[np.ndarray],
+        plan: list[Window],
+        meter: SeamMeter,
+    ) -> Iterator[tuple[int, Float[np.ndarray, "frames dim"]]]:
+        """First frame and vectors of what is kept, averaged over the voices."""
+        buffer = next(features, None)
+        first = 0
+        group: list[np.ndarray] = []
+        for i, window in enumerate(plan):
+            while buffer is None or first + buffer.shape[1] < window.stop:
+                more = next(features, None)
+                if buffer is None or more is None:
+                    raise RuntimeError(
+                        f"sound that ends before frame {window.stop}; expected as much "
+                        "as in the reading before; decode the file again"
+                    )
+                buffer = np.concatenate([buffer, more], axis=1)
+            buffer = buffer[:, window.start - first :]
+            first = window.start
+            group.append(buffer[:, : window.stop - first])
+            full = len(group) * len(buffer) >= len(self._devices)
+            if full or i + 1 == len(plan):
+                windows = plan[i + 1 - len(group) : i + 1]
+                outputs = self._transformed(group)
+                for own, output in zip(windows, outputs, strict=True):
+                    meter.add(own, output)
+                    kept = slice(own.keep_from - own.start, own.keep_to - own.start)
+                    yield own.keep_from, output[kept]
+                group.clear()
+
+    def _transformed(
+        self, group: list[np.ndarray]
+    ) -> list[Float[np.ndarray, "frames dim"]]:
+        """The Transformer's vectors for windows of one length, voices averaged."""
+        voices, frames, _ = group[0].shape
+        size = padded_size(frames, self._sizes)
+        rows = np.concatenate(group)
+        rows = np.pad(rows, ((0, 0), (0, size - frames), (0, 0)))
+        batch = (rows, np.full(len(rows), frames, np.int32))
+        outputs = self._on_devices(self._transform, batch)[:, :frames]
+        return list(outputs.reshape(-1, voices, *outputs.shape[1:]).mean(axis=1))
+
+    def _on_devices(self, function: Any, batch: tuple[np.ndarray, ...]) -> np.ndarray:
+        """One row on each device at a time; a short last batch is filled up."""
+        count = len(self._devices)
+        missing = -len(batch[0]) % count
+        if missing:
+            batch = tuple(np.concatenate([x, x[-1:].repeat(missing, 0)]) for x in batch)
+        found = [
+            function(self._params, tuple(x[i : i + count] for x in batch))
+            for i in range(0, len(batch[0]), count)
+        ]
+        whole = np.concatenate([np.asarray(x) for x in found])
+        return whole[: len(whole) - missing]
+
+    def _embeddings(self, rows: np.ndarray, first_sample: int) -> Embeddings:
+        """Vectors with the times of the middles of their receptive fields."""
+        spec = self._spec
+        starts = first_sample + np.arange(len(rows)) * spec.hop
+        times = (
+            starts + spec.receptive_field / 2
+        ) / self.extractor.sound.sample_rate_hz
+        return Embeddings(np.asarray(rows, np.float32), times_s=times)
+
+
+def _first_layer(params: Mapping[str, Any]) -> dict[str, Any]:
+    return params["convolutions"]["layers"]["0"]
+
+
+def _narrowed(params: Any, dtype: str) -> Any:
+    """Factors of products in ``dtype``; norms and biases as they are."""
+    kept = jnp.dtype(dtype)
+    return jax.tree.map(lambda x: x.astype(kept) if x.ndim > 1 else x, params)
+
+
+def _convolved(
+    params: Any, batch: tuple[Any, ...], *, spec: Wav2Vec2Spec, dtype: str
+) -> jax.Array:
+    waveform, *statistics = batch
+    own = (statistics[0], statistics[1]) if statistics else None
+    return network.convolve(spec, params, waveform, own, dtype=dtype)
+
+
+def _transformed(
+    params: Any,
+    batch: tuple[Any, Any],
+    *,
+    spec: Wav2Vec2Spec,
+    layers: tuple[Layer, ...],
+    dtype: str,
+) -> jax.Array:
+    found = network.transform(spec, params, *batch, layers=layers, dtype=dtype)
+    return functools.reduce(jnp.add, found) / len(found)

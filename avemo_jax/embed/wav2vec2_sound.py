@@ -1,0 +1,199 @@
+"""A sound track in equal pieces, and the statistics of all of it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.embed.contract import SoundSource
+from avemo_jax.extractors.wav2vec2 import Wav2Vec2Spec
+
+Stereo = Literal["before", "after"]
+# Added to the variance that a waveform is normalised by, as transformers' does.
+NORMALISE_EPSILON = 1e-7
+# Patches of the first convolution whose moments are taken at a time.
+_PATCHES = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One reading after another of a sound track, as the network's voices.
+
+    Attributes:
+        sound: Where it comes from.
+        sample_rate_hz: To read it at.
+        stereo: "before": the mean of its channels is the only voice. "after": each
+            channel is one.
+        at_least: Samples that a shorter track is filled up to with silence at its end;
+            one without any sample stays empty.
+    """
+
+    sound: SoundSource
+    sample_rate_hz: int
+    stereo: Stereo
+    at_least: int
+
+    @property
+    def voices(self) -> int:
+        """Waveforms that go through the network."""
+        return self.sound.num_channels if self.stereo == "after" else 1
+
+    def pieces(
+        self, size: int, overlap: int = 0
+    ) -> Iterator[Float[np.ndarray, "voices samples"]]:
+        """The track from its start, cut every ``size`` samples.
+
+        Each piece has the first ``overlap`` samples of the next one at its end, and
+        what is left at the track's end may be shorter. How the source cuts its blocks
+        makes no difference.
+
+        Raises:
+            ValueError: If samples are not finite, or a block has other channels.
+        """
+        parts: list[np.ndarray] = []
+        held = 0
+        for block in self._samples():
+            parts.append(block)
+            held += block.shape[1]
+            if held < size + overlap:
+                continue
+            whole = np.concatenate(parts, axis=1)
+            while whole.shape[1] >= size + overlap:
+                yield whole[:, : size + overlap]
+                whole = whole[:, size:]
+            parts, held = [whole], whole.shape[1]
+        rest = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+        while rest.shape[1]:
+            yield rest[:, : size + overlap]
+            rest = rest[:, size:]
+
+    def _samples(self) -> Iterator[np.ndarray]:
+        total = 0
+        for block in self.sound.blocks(self.sample_rate_hz):
+            if block.ndim != 2 or block.shape[1] != self.sound.num_channels:
+                raise ValueError(
+                    f"a block of sound of shape {block.shape}; expected (samples, "
+                    f"{self.sound.num_channels}) as the source's channels; correct the "
+                    "source"
+                )
+            if not np.isfinite(block).all():
+                raise ValueError(
+                    f"sound with values that are not finite, about {total} samples "
+                    "from its start; expected values in [-1, 1]; decode the file again"
+                )
+            total += len(block)
+            mixed = block.T if self.stereo == "after" else block.mean(axis=1)[None]
+            yield np.asarray(mixed, np.float32)
+        if 0 < total < self.at_least:
+            yield np.zeros((self.voices, self.at_least - total), np.float32)
+
+
+class Moments:
+    """Mean and covariance of vectors that come in parts, in float64.
+
+    Parts are merged as by T. Chan et al. (1979).
+    """
+
+    def __init__(self, voices: int, dim: int):
+        self.count = 0
+        self.mean = np.zeros((voices, dim))
+        self._squares = np.zeros((voices, dim, dim))
+
+    def add(self, vectors: Float[np.ndarray, "voices vectors dim"]) -> None:
+        """Counts these too."""
+        new = vectors.shape[1]
+        if not new:
+            return
+        wide = vectors.astype(np.float64)
+        mean = wide.mean(axis=1)
+        wide -= mean[:, None]
+        step = mean - self.mean
+        both = self.count + new
+        self._squares += wide.transpose(0, 2, 1) @ wide
+        self._squares += (step[:, :, None] * step[:, None]) * (self.count * new / both)
+        self.mean += step * (new / both)
+        self.count = both
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "voices dim dim"]:
+        """The biased one."""
+        return self._squares / max(self.count, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What one reading of a track finds.
+
+    Attributes:
+        samples: Of each voice.
+        wave: Moments of the samples.
+        patches: Moments of what the first convolution multiplies.
+    """
+
+    samples: int
+    wave: Moments
+    patches: Moments
+
+
+def survey(track: Track, spec: Wav2Vec2Spec) -> Survey:
+    """Reads the track once, in bounded memory."""
+    stride, taps = spec.conv_strides[0], spec.conv_kernels[0]
+    size = _PATCHES * stride
+    wave, patches = Moments(track.voices, 1), Moments(track.voices, taps)
+    samples = 0
+    for piece in track.pieces(size, max(taps - stride, 0)):
+        own = piece[:, :size]
+        samples += own.shape[1]
+        wave.add(own[..., None])
+        patches.add(patches_of(piece, spec)[:, :_PATCHES])
+    return Survey(samples, wave, patches)
+
+
+def patches_of(
+    waveform: Float[np.ndarray, "voices samples"], spec: Wav2Vec2Spec
+) -> Float[np.ndarray, "voices patches taps"]:
+    """Views of what the first convolution multiplies."""
+    taps = spec.conv_kernels[0]
+    if waveform.shape[1] < taps:
+        return np.zeros((len(waveform), 0, taps), np.float32)
+    views = np.lib.stride_tricks.sliding_window_view(waveform, taps, axis=1)
+    return views[:, :: spec.conv_strides[0]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Normaliser:
+    """Takes each voice to mean 0 and variance 1, or leaves it.
+
+    Attributes:
+        mean: Of each voice; 0 to leave it.
+        scale: That each is divided by; 1 to leave it.
+    """
+
+    mean: Float[np.ndarray, " voices"]
+    scale: Float[np.ndarray, " voices"]
+
+    @classmethod
+    def of(cls, wave: Moments, *, normalise: bool) -> "Normaliser":
+        """By the moments of the whole track, or none."""
+        mean = wave.mean[:, 0]
+        if not normalise:
+            return cls(np.zeros_like(mean), np.ones_like(mean))
+        return cls(mean, np.sqrt(wave.covariance[:, 0, 0] + NORMALISE_EPSILON))
+
+    def __call__(
+        self, waveform: Float[np.ndarray, "voices samples"]
+    ) -> Float[np.ndarray, "voices samples"]:
+        """The waveform, normalised."""
+        return ((waveform - self.mean[:, None]) / self.scale[:, None]).astype(
+            np.float32
+        )
+
+    def moments(
+        self, moments: Moments
+    ) -> tuple[Float[np.ndarray, "voices dim"], Float[np.ndarray, "voices dim dim"]]:
+        """Mean and covariance that vectors of samples have after it."""
+        scale = self.scale[:, None]
+        mean = (moments.mean - self.mean[:, None]) / scale
+        return mean, moments.covariance / (scale * scale)[..., None]
