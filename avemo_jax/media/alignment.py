@@ -1,7 +1,7 @@
 """Which hop of sound a video frame takes: by time, or as the original system had it.
 
 "time" (the default): frame f at (f - 1) / fps takes the hop whose middle is nearest,
-that is at most half a hop away.
+that is at most half a hop away. Of hops shorter than a frame some are no frame's.
 
 "original": frame f of F takes hop floor((f - 1) * hops / F), as if the hops filled the
 pictures' duration evenly and each stood for what follows its start. It knows no times,
@@ -90,7 +90,7 @@ def count_beyond(
 
 
 def frame_times(
-    num_frames: int, fps: float | Fraction
+    num_frames: int, fps: int | float | Fraction
 ) -> Float[np.ndarray, " num_frames"]:
     """When each frame is shown, in seconds: (f - 1) / fps for f from 1.
 

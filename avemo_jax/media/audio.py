@@ -62,7 +62,7 @@ class Sound:
             )
         kind = array.dtype.name
         if kind in FULL_SCALE:
-            array = array / np.float32(FULL_SCALE[kind])
+            array = array.astype(np.float32) / np.float32(FULL_SCALE[kind])
         elif not np.issubdtype(array.dtype, np.floating):
             raise SoundError(
                 f"samples of dtype {kind}; expected floats, int16 or int32; scale "

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.container import InputContainer
-from jaxtyping import Float
+from jaxtyping import Float32
 
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # time stamps jitter by less
@@ -17,7 +17,7 @@ _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
 _SILENCE = 2**16  # samples of it at once
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
 
-Samples = Float[np.ndarray, "n channels"]
+Samples = Float32[np.ndarray, "n channels"]
 
 
 class SoundError(ValueError):
@@ -181,7 +181,7 @@ def _float32(frame: av.AudioFrame) -> Samples:
     if kind == "u8":
         return (array.astype(np.float32) - 128) / 128
     if kind in ("s16", "s32"):
-        return array / np.float32(FULL_SCALE[array.dtype.name])
+        return array.astype(np.float32) / np.float32(FULL_SCALE[array.dtype.name])
     if not np.isfinite(array).all():
         raise SoundError(
             "values that are not finite numbers; expected [-1, 1]; mend the file"
