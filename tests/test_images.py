@@ -180,10 +180,13 @@ def test_a_jpeg_cut_anywhere_is_refused(options, tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("orientation", [1, 3])
 @pytest.mark.parametrize("shape", [(112, 112), (33, 49), (57, 70), (64, 64)])
-def test_a_jpeg_cut_and_closed_is_refused(shape):
+def test_a_jpeg_cut_and_closed_is_refused(shape, orientation):
     """With its end marker put back libjpeg would fill the rest with grey."""
-    data = encoded(Image.fromarray(smooth(*shape)), "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(smooth(*shape)), "JPEG", exif=exif)
     start = data.rindex(b"\xff\xda") + 14
     for size in range(start, len(data) - 80, 3):
         with pytest.raises(ImageError, match="damaged or cut short"):

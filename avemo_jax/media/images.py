@@ -60,29 +60,7 @@ def read_image(
         raise ImageError(
             f"{name}: empty, 0 bytes; expected a JPEG or PNG; write the file again"
         )
-    Image.init()
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            _check_size(name, *image.size)
-            pixels = _rgb(name, image)
-            if image.format in ("JPEG", "MPO") and _ends_early(data, image, pixels):
-                raise OSError("its compressed data end before the picture does")
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(_too_large(name, str(error))) from error
-    except Image.UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name}: no picture, it starts with {reprlib.repr(data[:16])}; expected "
-            f"one of {', '.join(FORMATS)}; convert it or leave it out"
-        ) from error
-    # What Pillow raises on damaged files is no closed list.
-    except Exception as error:
-        raise ImageError(
-            f"{name}: damaged or cut short ({error}); expected a whole picture; get "
-            "the file again or leave it out"
-        ) from error
-    return pixels
+    return _decoded(name, data)
 
 
 def image_of_array(
@@ -118,6 +96,32 @@ def image_of_array(
     return np.ascontiguousarray(
         array[..., 2::-1] if channels == "BGR" else array[..., :3]
     )
+
+
+def _decoded(name: str, data: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    Image.init()
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_size(name, *image.size)
+            pixels = _rgb(name, image)
+            if image.format in ("JPEG", "MPO") and _ends_early(data, image, pixels):
+                raise OSError("its compressed data end before the picture does")
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(_too_large(name, str(error))) from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: no picture, it starts with {reprlib.repr(data[:16])}; expected "
+            f"one of {', '.join(FORMATS)}; convert it or leave it out"
+        ) from error
+    # What Pillow raises on damaged files is no closed list.
+    except Exception as error:
+        raise ImageError(
+            f"{name}: damaged or cut short ({error}); expected a whole picture; get "
+            "the file again or leave it out"
+        ) from error
+    return pixels
 
 
 def _bytes_of(path: pathlib.Path) -> bytes:
@@ -172,11 +176,14 @@ def _ends_early(
     libjpeg then leaves the last block of each channel flat and goes on. Where the
     picture ends flat, or where that is not to be seen, it is decoded again with some
     bits put in before the marker: they change a picture that lacks data, and no other.
+    Not seen is what ends at a border inside the file: between two scans of a
+    progressive one, at a restart marker, in the very last block.
     """
     height, width = pixels.shape[:2]
     last = pixels[-1, -4:]
     inside_block = (height - 1) % 16 and (width - 1) % 16 >= 4
-    if inside_block and (last != last[0]).any() and "progressive" not in image.info:
+    plain = "progressive" not in image.info and image.getexif().get(0x0112, 1) == 1
+    if plain and inside_block and (last != last[0]).any():
         return False
     end = data.rfind(b"\xff\xd9")
     with Image.open(BytesIO(data[:end] + b"\x55" * 64 + data[end:])) as longer:
