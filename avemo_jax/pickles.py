@@ -154,8 +154,12 @@ class Machine:
         return piece
 
     def number(self, code: str) -> int:
-        """The next number in ``struct`` code ``code``."""
+        """The next integer in ``struct`` code ``code``."""
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def real(self) -> float:
+        """The next float."""
+        return struct.unpack(">d", self.take(8))[0]
 
     def integer(self, code: str) -> int:
         """The next integer of any length; ``code`` is that of its length."""
@@ -256,7 +260,7 @@ PLAIN: dict[int, Action] = {
         "K": _pushes(lambda m: m.number("<B")),
         "M": _pushes(lambda m: m.number("<H")),
         "\x8a": _pushes(lambda m: m.integer("<B")),
-        "G": _pushes(lambda m: m.number(">d")),
+        "G": _pushes(lambda m: m.real()),
         "X": _pushes(lambda m: m.text("<I")),
         "\x8c": _pushes(lambda m: m.text("<B")),
         "\x8d": _pushes(lambda m: m.text("<Q")),

@@ -102,6 +102,8 @@ class _Archive:
         for entry in entries:
             if entry.filename in self.entries:
                 raise _wrong(path, f"two entries {entry.filename!r:.80}")
+            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+                raise _wrong(path, f"{entry.filename!r:.80} is compressed or encrypted")
             self.entries[entry.filename] = entry
         # Entries over one another would be read many times.
         total = sum(entry.file_size for entry in entries)
@@ -140,8 +142,6 @@ class _Archive:
         entry = self.entries[name]
         start, size = entry.header_offset, entry.file_size
         header = self.data[start : start + 30].tobytes()
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise _wrong(self.path, f"{name!r:.80} is compressed or encrypted")
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise _wrong(self.path, f"{name!r:.80} is not where the archive says")
         start += 30 + sum(struct.unpack("<HH", header[26:]))

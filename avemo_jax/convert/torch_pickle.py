@@ -37,6 +37,7 @@ _TENSOR_CLASSES = frozenset(
     "torch.Tensor torch.nn.parameter.Parameter torch.nn.parameter.Buffer".split()
 )
 _MAX_NAME = 256  # characters
+_ENTRY_BYTES = 64  # of a dict or set, about
 # Beyond it an integer's hash can be chosen, and with it how long a lookup takes.
 _MAX_KEY = 1 << 60
 
@@ -157,9 +158,9 @@ class TorchPolicy(pickles.Policy):
         check_depth(value)
         return value
 
-    def copied(self, items: Any) -> Any:
-        """``items``, when the pickle may still copy so many."""
-        self._allowance.spend(16 * len(items))
+    def copied(self, items: Any, item_bytes: int) -> Any:
+        """``items``, when so many more may be made; a pickle can name them again."""
+        self._allowance.spend(item_bytes * len(items))
         return items
 
     def tensor(self, kind: Record, arguments: tuple[Any, ...]) -> Any:
@@ -211,7 +212,7 @@ def _ordered_dict(
     if type(pairs) is not list:
         raise ValueError(f"an OrderedDict of a {type(pairs).__name__}")
     made: dict[Any, Any] = {}
-    for key, value in policy.copied(pairs):
+    for key, value in policy.copied(pairs, _ENTRY_BYTES):
         made[_key(key)] = value
     return made
 
@@ -220,7 +221,7 @@ def _members(policy: TorchPolicy, arguments: tuple[Any, ...]) -> set[Any]:
     (items,) = arguments or ((),)
     if type(items) not in (list, tuple):
         raise ValueError(f"a set of a {type(items).__name__}")
-    return {_key(item) for item in policy.copied(items)}
+    return {_key(item) for item in policy.copied(items, _ENTRY_BYTES)}
 
 
 def _bytes(policy: TorchPolicy, _: Record, arguments: tuple[Any, ...]) -> bytes:
@@ -231,7 +232,7 @@ def _bytes(policy: TorchPolicy, _: Record, arguments: tuple[Any, ...]) -> bytes:
         case (bytes(content),):
             return content
         case (str(text), "latin1" | "latin-1"):
-            return policy.copied(text).encode("latin-1")
+            return policy.copied(text, 1).encode("latin-1")
     raise ValueError("bytes of odd arguments")
 
 
