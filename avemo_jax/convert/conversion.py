@@ -24,6 +24,7 @@ from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
 from avemo_jax.extractors.sources import THESIS_HEADS, Source
+from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.weights import write_weights
 
 HEAD = "head"
@@ -170,7 +171,6 @@ def _read(
     metadata: dict[str, Any],
 ) -> Renamed:
     """The tensors of the file form; says in ``metadata`` how they came about."""
-    shapes = networks.file_shapes(extractor)
     names: Any = {"file": opened.path.name, "wanted": extractor.name}
     if opened.path.suffix.lower() == source_file.ONNX:
         if not extractor.network.startswith("efficientnet"):
@@ -181,18 +181,21 @@ def _read(
         layers = onnx_file.read_layers(opened.path)
         networks.check_network(networks.of_layers(layers), extractor, opened.path.name)
         metadata["batch_norm"] = "folded" if efficientnet.folded(layers) else "kept"
-        return efficientnet.from_layers(layers, shapes, **names)
+        spec = networks.efficientnet_spec(extractor)
+        return efficientnet.from_layers(layers, spec, **names)
     state = source_file.read_state(opened.path)
     networks.check_network(networks.of_state(state), extractor, opened.path.name)
     if extractor.network == "vggish":
+        shapes = networks.vggish_shapes()
         return vggish.from_state(state, shapes, **names, pca=pca)
     if extractor.network == "wav2vec2":
         metadata["naming"] = wav2vec2.naming(state)
         _warn_if_fine_tuned(extractor, state, opened.path.name)
         if not wav2vec2.has_mask(state):
             metadata["filled"] = {wav2vec2.MASK: wav2vec2.MASK_REASON}
-        return wav2vec2.from_state(state, shapes, **names)
-    return efficientnet.from_state(state, shapes, **names)
+        return wav2vec2.from_state(state, BASE, **names)
+    spec = networks.efficientnet_spec(extractor)
+    return efficientnet.from_state(state, spec, **names)
 
 
 def _convert_head(

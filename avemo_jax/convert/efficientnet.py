@@ -1,16 +1,19 @@
 """EfficientNet: timm's names, and layers of ``.onnx`` files by their order."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from avemo_jax.convert.onnx_file import Layer
 from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Rule, failure, rename
+from avemo_jax.extractors.efficientnet import BATCH_NORM_EPSILON
+from avemo_jax.extractors.efficientnet_spec import (
+    NORM_LEAVES,
+    EfficientNetSpec,
+    state_shapes,
+)
+from avemo_jax.extractors.efficientnet_spec import layers as layers_of
 
-# timm's tf_ networks; also what a folded BatchNorm is unfolded with.
-BATCH_NORM_EPSILON = 1e-3
-_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 _RULES = (
     # HSEmotion puts the classifier into an nn.Sequential in some of its files.
     Rule(r"classifier\.0\.(weight|bias)", r"classifier.\1"),
@@ -23,7 +26,7 @@ _IGNORED = (
 
 def from_state(
     state: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
+    spec: EfficientNetSpec,
     *,
     file: str,
     wanted: str,
@@ -32,19 +35,20 @@ def from_state(
 
     Args:
         state: By timm's names.
-        shapes: Of the file form.
+        spec: Of the network.
         file: Name of the source, for errors.
         wanted: The extractor, for errors.
 
     Raises:
         ConversionError: With all faults.
     """
+    shapes = state_shapes(spec)
     return rename(state, shapes, _RULES, file=file, wanted=wanted, ignored=_IGNORED)
 
 
 def from_layers(
     layers: Sequence[Layer],
-    shapes: Mapping[str, tuple[int, ...]],
+    spec: EfficientNetSpec,
     *,
     file: str,
     wanted: str,
@@ -56,23 +60,23 @@ def from_layers(
 
     Args:
         layers: In the graph's order.
-        shapes: Of the file form.
+        spec: Of the network.
         file: Name of the source, for errors.
         wanted: The extractor, for errors.
 
     Raises:
         ConversionError: With all faults.
     """
-    places = layer_order(shapes)
+    shapes, places = state_shapes(spec), list(layers_of(spec))
     faults = []
     if len(layers) != len(places):
         faults.append(f"source: {len(layers)} layers; expected {len(places)}")
     state: dict[str, np.ndarray] = {}
-    for layer, (name, norm) in zip(layers, places, strict=False):
-        expected = f"{name}.weight"
+    for layer, place in zip(layers, places, strict=False):
+        expected = f"{place.name}.weight"
         if layer.name != expected and layer.name in shapes:
             faults.append(f"source {layer.name}: stands where {expected} is expected")
-        if fault := _place(state, layer, name, norm):
+        if fault := _place(state, layer, place.name, place.norm):
             faults.append(f"source {layer.name} {layer.weight.shape}: {fault}")
     if faults:
         raise failure(file, wanted, faults)
@@ -82,31 +86,6 @@ def from_layers(
 def folded(layers: Sequence[Layer]) -> bool:
     """Whether the exporter folded BatchNorm into the convolutions."""
     return not any(layer.norm for layer in layers)
-
-
-def layer_order(
-    shapes: Mapping[str, tuple[int, ...]],
-) -> list[tuple[str, str | None]]:
-    """Names of the layers in the order of computing, each with its BatchNorm's."""
-    blocks = {
-        (int(match[1]), int(match[2]))
-        for name in shapes
-        if (match := re.match(r"blocks\.(\d+)\.(\d+)\.", name))
-    }
-    order: list[tuple[str, str | None]] = [("conv_stem", "bn1")]
-    for stage, index in sorted(blocks):
-        block = f"blocks.{stage}.{index}."
-        inverted = f"{block}conv_pwl.weight" in shapes
-        parts: list[tuple[str, str | None]] = [
-            ("conv_dw", "bn2" if inverted else "bn1"),
-            ("se.conv_reduce", None),
-            ("se.conv_expand", None),
-            ("conv_pwl", "bn3") if inverted else ("conv_pw", "bn2"),
-        ]
-        if inverted:
-            parts.insert(0, ("conv_pw", "bn1"))
-        order += [(block + conv, norm and block + norm) for conv, norm in parts]
-    return [*order, ("conv_head", "bn2"), ("classifier", None)]
 
 
 def _place(
@@ -138,4 +117,4 @@ def _place(
 
 
 def _named(norm: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{norm}.{p}": a for p, a in zip(_NORM_PARTS, arrays, strict=True)}
+    return {f"{norm}.{p}": a for p, a in zip(NORM_LEAVES, arrays, strict=True)}

@@ -38,6 +38,17 @@ _COMBINATIONS = (
     ("enet_b2_8_best", "wav2vec2_base"),
     ("enet_b0_8_va_mtl", "vggish"),
 )
+# Tensors whose outputs are a size of the head.
+_MLP_SIZES = {
+    "mlp_dim": ("fc1.weight", "ahead.0.weight"),
+    "feat_dim": ("feat_fc.weight",),
+}
+_TRANSFORMER_SIZES = {
+    "feat_dim": ("feat_fc.weight",),
+    "model_dim": ("conv1.weight",),
+    "ffn_dim": ("transformer_encoder.layers.0.linear1.weight",),
+    "head_dim": ("head.0.weight", "vhead.0.weight"),
+}
 _RULES = (Rule(r"(feat_fc|conv1)\.weight", r"\1.weight", squeeze=1), IDENTITY)
 _IGNORED = (
     Ignored(r".+\.num_batches_tracked", "BatchNorm's counter of training batches"),
@@ -72,35 +83,26 @@ def infer_spec(
     """
     shapes = {name: array.shape for name, array in state.items()}
     task = _task(shapes, file)
-    if "conv1.weight" in shapes:
-        end = "vhead.0.weight" if task == "VA" else "head.0.weight"
-        layers = [
-            int(match[1])
-            for name in shapes
-            if (match := re.match(r"transformer_encoder\.layers\.(\d+)\.", name))
-        ]
-        first = "transformer_encoder.layers.0.linear1.weight"
-        return HeadSpec(
-            task,
-            "transformer",
-            dims,
-            attention="batch",
-            positions="none",
-            feat_dim=_outputs(shapes, "feat_fc.weight", file),
-            model_dim=_outputs(shapes, "conv1.weight", file),
-            ffn_dim=_outputs(shapes, first, file),
-            head_dim=_outputs(shapes, end, file),
-            num_heads=_NUM_HEADS,
-            num_layers=1 + max(layers, default=0),
-        )
-    if task != "VA":
-        hidden = _outputs(shapes, "fc1.weight", file)
-        return HeadSpec(task, "mlp", dims, mlp_dim=hidden)
-    hidden = _outputs(shapes, "vhead.0.weight", file)
-    if "feat_fc.weight" not in shapes:
-        return HeadSpec(task, "mlp", dims, mlp_dim=hidden)
-    wide = _outputs(shapes, "feat_fc.weight", file)
-    return HeadSpec(task, "mlp", dims, va_form="shared", mlp_dim=hidden, feat_dim=wide)
+    options: dict[str, Any] = {}
+    layers = [
+        int(match[1])
+        for name in shapes
+        if (match := re.match(r"transformer_encoder\.layers\.(\d+)\.", name))
+    ]
+    if layers or "conv1.weight" in shapes:
+        kind, sizes = "transformer", _TRANSFORMER_SIZES
+        options |= {"attention": "batch", "positions": "none"}
+        options |= {"num_heads": _NUM_HEADS, "num_layers": 1 + max(layers, default=0)}
+    else:
+        kind, sizes = "mlp", _MLP_SIZES
+        if task == "VA" and "feat_fc.weight" in shapes:
+            options["va_form"] = "shared"
+    # A size that no tensor tells stays the original's; renaming finds what is missing.
+    for size, names in sizes.items():
+        found = [shapes[name][0] for name in names if len(shapes.get(name, ())) > 1]
+        if found:
+            options[size] = int(found[0])
+    return HeadSpec(task, kind, dims, **options)
 
 
 def input_dim(state: Mapping[str, np.ndarray], *, file: str) -> int:
@@ -285,12 +287,6 @@ def _task(shapes: Mapping[str, tuple[int, ...]], file: str) -> str:
                 file, "a head", [f"source {name}: {outputs} outputs, expected 8 or 12"]
             )
     raise _no_head(file, shapes)
-
-
-def _outputs(shapes: Mapping[str, tuple[int, ...]], name: str, file: str) -> int:
-    if len(shapes.get(name, ())) < 2:
-        raise failure(file, "a head", [f"destination {name}: nothing is written to it"])
-    return int(shapes[name][0])
 
 
 def _length(names: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Which network a file holds, and which tensors an extractor's file has."""
+"""Which network a file holds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,9 @@ import numpy as np
 from avemo_jax.convert.onnx_file import Layer
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.extractors import EXTRACTORS, Extractor
+from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec, Variant
 
+_VARIANTS: dict[str, Variant] = {"efficientnet_b0": "b0", "efficientnet_b2": "b2"}
 # Width of the last convolution and number of blocks, by network.
 _EFFICIENTNETS = {(1280, 16): "efficientnet_b0", (1408, 23): "efficientnet_b2"}
 
@@ -31,16 +33,16 @@ class Recognised:
         return f"{self.network} with {self.num_outputs} outputs"
 
 
-def file_shapes(extractor: Extractor) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in an extractor's file."""
-    from avemo_jax.extractors import efficientnet, vggish, wav2vec2
+def efficientnet_spec(extractor: Extractor) -> EfficientNetSpec:
+    """Of a visual extractor's network."""
+    return EfficientNetSpec(_VARIANTS[extractor.network], extractor.output_dim)
 
-    if extractor.network == "vggish":
-        return vggish.state_shapes(vggish.SPEC)
-    if extractor.network == "wav2vec2":
-        return wav2vec2.state_shapes(wav2vec2.BASE)
-    spec = efficientnet.get_spec(extractor.network, extractor.output_dim)
-    return efficientnet.state_shapes(spec)
+
+def vggish_shapes() -> dict[str, tuple[int, ...]]:
+    """Of the file form without the PCA."""
+    from avemo_jax.extractors import vggish
+
+    return vggish.state_shapes(vggish.SPEC)
 
 
 def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:

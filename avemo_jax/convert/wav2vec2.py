@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Rule, rename
+from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec, state_shapes
 
 MASK = "masked_spec_embed"
 MASK_REASON = "zeros: the source has none, and only training uses it"
@@ -119,7 +120,7 @@ def is_recogniser(state: Mapping[str, np.ndarray]) -> bool:
 
 def from_state(
     state: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
+    spec: Wav2Vec2Spec,
     *,
     file: str,
     wanted: str,
@@ -130,14 +131,14 @@ def from_state(
 
     Args:
         state: Of the network alone, or of one with an output layer or for training.
-        shapes: Of the file form.
+        spec: Of the network.
         file: Name of the source, for errors.
         wanted: The extractor, for errors.
 
     Raises:
         ConversionError: With all faults.
     """
-    whose = naming(state)
+    shapes, whose = state_shapes(spec), naming(state)
     rules = tuple(
         Rule(f"(?:{_PREFIXES[whose]})?{rule.pattern}", rule.target)
         for rule in _RULES[whose]
