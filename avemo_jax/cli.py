@@ -6,21 +6,35 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
 
   train      train and evaluate: avemo train --config configs/expr_mlp.py
   evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
+  fetch      download, check and convert published weights: avemo fetch vggish
+  convert    weights of PyTorch or ONNX to ours: avemo convert vggish FILE OUT
+
+Each has --help.
 """
 
 
 def main() -> None:
     """Runs the sub-command that the command line names."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if command in ("--help", "-h", "help"):
-        print(_USAGE)
-        return
-    if command not in ("train", "evaluate"):
-        print(f"avemo: unknown command {command!r}\n\n{_USAGE}", file=sys.stderr)
-        sys.exit(2)
-    from avemo_jax import main as program
+    arguments = sys.argv[2:]
+    match command:
+        case "--help" | "-h" | "help":
+            print(_USAGE)
+        case "train" | "evaluate":
+            from avemo_jax import main as program
 
-    program.run(["avemo " + command, f"--mode={command}", *sys.argv[2:]])
+            program.run([f"avemo {command}", f"--mode={command}", *arguments])
+        case "fetch":
+            from avemo_jax.convert import fetch
+
+            sys.exit(fetch.main(arguments))
+        case "convert":
+            from avemo_jax.convert import command as convert
+
+            sys.exit(convert.main(arguments))
+        case _:
+            print(f"avemo: unknown command {command!r}\n\n{_USAGE}", file=sys.stderr)
+            sys.exit(2)
 
 
 if __name__ == "__main__":

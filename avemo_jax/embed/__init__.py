@@ -1,1 +1,97 @@
-"""Extractors: a network, its weights, and the way from files to its input."""
+"""Extractors: a network, its weights, and the way from pixels or sound to its input."""
+
+import inspect
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.images import ImageExtractor
+from avemo_jax.embed.vggish import VggishExtractor
+from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
+from avemo_jax.extractors import Extractor, get_extractor
+from avemo_jax.weights import WeightsError, default_weights_path, read_weights
+
+__all__ = [
+    "AnyExtractor",
+    "Embeddings",
+    "ImageExtractor",
+    "SoundSource",
+    "VggishExtractor",
+    "Wav2Vec2Extractor",
+    "load_extractor",
+]
+
+AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor
+DTYPES = ("float32", "bfloat16")
+_CLASSES: dict[str, type[AnyExtractor]] = {
+    "efficientnet_b0": ImageExtractor,
+    "efficientnet_b2": ImageExtractor,
+    "vggish": VggishExtractor,
+    "wav2vec2": Wav2Vec2Extractor,
+}
+
+
+def load_extractor(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+    **options: Any,
+) -> AnyExtractor:
+    """The extractor called ``name``, ready to run on all local devices.
+
+    Args:
+        name: Of the table in :mod:`avemo_jax.extractors`.
+        weights: A ``.safetensors`` that ``avemo convert`` wrote. None: the one that
+            ``avemo fetch`` keeps in the cache directory.
+        dtype: Of the arithmetic: "float32" or "bfloat16" (norms, softmax and what comes
+            out stay float32).
+        **options: Of the extractor's class: ``size_px``, ``batch_size`` for faces;
+            ``output``, ``hop_s``, ``batch_size`` for VGGish; ``layers``, ``stereo``,
+            ``chunking`` and the windows for wav2vec 2.0.
+
+    Raises:
+        ValueError: If the name, the dtype or an option is unknown or out of range.
+        WeightsError: If the file is missing, damaged, or holds another network's
+            weights.
+    """
+    extractor = get_extractor(name)
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"dtype {dtype!r} for {name}; expected one of {', '.join(DTYPES)}"
+        )
+    made = _CLASSES[extractor.network]
+    taken = inspect.signature(made).parameters
+    known = [key for key in taken if key not in ("extractor", "tensors", "dtype")]
+    known = [key for key in known if key != "tensors_sha256"]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(
+            f"unknown options {unknown} of {name}; expected any of {', '.join(known)}"
+        )
+    tensors, digest = _tensors_of(extractor, weights)
+    return made(extractor, tensors, dtype=dtype, tensors_sha256=digest, **options)
+
+
+def _tensors_of(
+    extractor: Extractor, weights: str | os.PathLike[str] | None
+) -> tuple[Mapping[str, np.ndarray], str]:
+    """The tensors of the extractor's weights and their digest; see load_extractor."""
+    name = extractor.name
+    path = pathlib.Path(weights) if weights else default_weights_path(name)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such file; expected the weights of {name}; get them with "
+            f"'avemo fetch {name}', or convert a file that you have with 'avemo "
+            f"convert {name} FILE OUT.safetensors' and pass weights=OUT.safetensors"
+        )
+    tensors, metadata = read_weights(path)
+    if metadata.get("extractor") != name:
+        raise WeightsError(
+            f"{path} holds weights of {metadata.get('extractor')!r}; expected {name}; "
+            f"load that extractor, or pass the file that belongs to {name}"
+        )
+    return tensors, str(metadata["tensors_sha256"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _AXIS = "data"
 
@@ -20,12 +20,20 @@ def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
         function: From params (whole on every device) and a tree of arrays with the
             batch on axis 0, to a tree of arrays with the batch on axis 0.
     """
-    mesh = Mesh(np.asarray(jax.local_devices()), (_AXIS,))
     divided = jax.shard_map(
         function,
-        mesh=mesh,
+        mesh=_mesh(),
         in_specs=(PartitionSpec(), PartitionSpec(_AXIS)),
         out_specs=PartitionSpec(_AXIS),
         check_vma=False,
     )
     return jax.jit(divided)
+
+
+def to_all_devices(tree: Any) -> Any:
+    """``tree`` with every array whole on every local device."""
+    return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.asarray(jax.local_devices()), (_AXIS,))

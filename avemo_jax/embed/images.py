@@ -1,0 +1,153 @@
+"""Faces to embeddings: decoded on the host, resized and normalised on the devices."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from avemo_jax.embed import identity
+from avemo_jax.embed.contract import Embeddings
+from avemo_jax.embed.devices import on_all_devices, to_all_devices
+from avemo_jax.extractors import Extractor, efficientnet
+from avemo_jax.media import resizing
+
+_IN_FLIGHT = 2  # batches that the devices may have before the host waits
+
+Images = np.ndarray | Sequence[np.ndarray]
+
+
+class ImageExtractor:
+    """An EfficientNet on face crops of any size.
+
+    Attributes:
+        extractor: Which, of the table.
+        settings: All that decides its numbers beside the weights.
+        fingerprint: Of weights, settings and version.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        dtype: str = "float32",
+        size_px: int | None = None,
+        batch_size: int = 32,
+        tensors_sha256: str = "",
+    ):
+        """Puts the network on the devices; it compiles with the first batch.
+
+        Args:
+            extractor: Which, of the table.
+            tensors: By timm's names.
+            dtype: Of the arithmetic: "float32" or "bfloat16".
+            size_px: Side that crops are resized to, at least 32. None: the default of
+                the table.
+            batch_size: Images that run at once, rounded up to a multiple of the number
+                of devices; a shorter batch is padded. 1 suits single live images.
+            tensors_sha256: Digest of the tensors, for the fingerprint.
+
+        Raises:
+            ValueError: If a size is out of range.
+            WeightsError: If the tensors are not those of this network.
+        """
+        takes = extractor.image
+        size = takes.size_px if size_px is None else size_px
+        if size < 32 or batch_size < 1:
+            raise ValueError(
+                f"size_px {size}, batch_size {batch_size} for {extractor.name}; "
+                "expected at least 32 and at least 1"
+            )
+        spec = efficientnet.EfficientNetSpec(
+            extractor.network.removeprefix("efficientnet_"), extractor.output_dim
+        )
+        identity.check_tensors(extractor, tensors, efficientnet.state_shapes(spec))
+        self.extractor = extractor
+        self.settings: dict[str, Any] = {"size_px": size, "dtype": dtype}
+        self.fingerprint = identity.fingerprint(
+            extractor, tensors_sha256, self.settings
+        )
+        devices = jax.local_device_count()
+        self.batch_size = -(-batch_size // devices) * devices
+        self._params = to_all_devices(efficientnet.prepare(spec, tensors))
+
+        def resized(_: Any, batch: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+            return resizing.resize_and_normalise(
+                *batch, size_px=size, mean=takes.mean, std=takes.std, dtype=dtype
+            )
+
+        # Two programs: a new canvas size compiles the first again, which is small.
+        self._resize = on_all_devices(resized)
+        self._embed = on_all_devices(
+            lambda params, x: efficientnet.apply(spec, params, x, dtype=dtype)
+        )
+
+    def extract(self, batch: Images) -> Embeddings:
+        """The embedding and the network's own outputs of each image, in order.
+
+        Args:
+            batch: RGB, uint8, each (height, width, 3), of any sizes and number; an
+                array of one size or a sequence of arrays.
+
+        Raises:
+            ValueError: If an image is not of that form.
+        """
+        pieces = list(self.stream(iter(batch)))
+        if not pieces:
+            outputs = self.extractor.output_dim
+            return Embeddings(
+                np.zeros((0, self.extractor.dim), np.float32),
+                np.zeros((0, outputs), np.float32),
+            )
+        return Embeddings(
+            np.concatenate([piece.features for piece in pieces]),
+            np.concatenate(
+                [piece.outputs for piece in pieces if piece.outputs is not None]
+            ),
+        )
+
+    def stream(self, images: Iterator[np.ndarray]) -> Iterator[Embeddings]:
+        """As :meth:`extract`, batch by batch, while the next batch is read.
+
+        The host fills the next batches while the devices work.
+
+        Raises:
+            ValueError: If an image is not RGB, uint8, (height, width, 3).
+        """
+        flying: list[tuple[int, Any]] = []
+        batch: list[np.ndarray] = []
+        for image in images:
+            batch.append(_checked(image))
+            if len(batch) == self.batch_size:
+                flying.append((len(batch), self._start(batch)))
+                batch = []
+            if len(flying) > _IN_FLIGHT:
+                yield _landed(*flying.pop(0))
+        if batch:
+            flying.append((len(batch), self._start(batch)))
+        for rows, result in flying:
+            yield _landed(rows, result)
+
+    def _start(self, images: list[np.ndarray]) -> Any:
+        """The devices' work on one batch, begun."""
+        canvas, heights, widths = resizing.pack(
+            images, rows=self.batch_size, size_px=self.settings["size_px"]
+        )
+        pixels = self._resize(None, (canvas, heights, widths))
+        return self._embed(self._params, pixels)
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    form = image.ndim == 3 and image.shape[-1] == 3 and image.size > 0
+    if image.dtype != np.uint8 or not form:
+        raise ValueError(
+            f"an image of dtype {image.dtype} and shape {image.shape}; expected uint8 "
+            "(height, width, 3), RGB; read files with avemo_jax.media.images.read_image"
+        )
+    return image
+
+
+def _landed(rows: int, result: Any) -> Embeddings:
+    features, outputs = (np.asarray(part)[:rows] for part in result)
+    return Embeddings(features, outputs)
