@@ -7,7 +7,8 @@ it a state) is handed to a ``Policy``, which builds values itself from checked p
 refuses. Nothing is ever imported or called by name.
 
 Every instruction costs time and memory in proportion to its own bytes. A policy that
-copies values which a pickle can name again and again has to count the copies.
+copies, goes through or prints values has to bound that: a pickle of 100 bytes can name
+the same list 2 ** 20 times.
 
 Instructions: Python's Lib/pickletools.py.
 """
@@ -185,7 +186,9 @@ class Machine:
 
     def find(self, module: object, name: object) -> None:
         """Push what a name stands for."""
-        self.stack.append(self.policy.find(str(module), str(name)))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refusal("a name that is no text")
+        self.stack.append(self.policy.find(module, name))
 
     def reduce(self) -> None:
         """Push what a call would make."""

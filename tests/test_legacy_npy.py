@@ -118,6 +118,7 @@ OPCODES = {
     "attribute of class": b"cnumpy\nndarray\n}X\x01\x00\x00\x00aK\x01sb.",
     "call of a dict": b"}(tR.",
     "set on a list": b"]K\x01K\x02s.",
+    "name of lists": b"]q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"h\x00\x93.",
     "other class": (
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(K\x00tC\x01btR."
     ),
@@ -140,6 +141,14 @@ def huge_array(dtype: bytes) -> bytes:
     )
 
 
+def objects_of_shape(shape: bytes) -> bytes:
+    """An array of objects that says it has this shape."""
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+        b"(K\x01(" + shape + b"tcnumpy\ndtype\n(X\x02\x00\x00\x00O8\x89\x88tR\x89]tb."
+    )
+
+
 DAMAGED = {
     "empty": b"",
     "no stop": b"}",
@@ -151,6 +160,8 @@ DAMAGED = {
     "objects from bytes": huge_array(b"O8"),
     "odd dtype": huge_array(b"V9"),
     "structured dtype": huge_array(b"M8"),
+    "shape of texts": objects_of_shape(b"J\xff\xff\xff\x7fX\x01\x00\x00\x00a"),
+    "shape of tuples": objects_of_shape(b")" + b"q\x00h\x00h\x00\x86" * 60),
     "bad text": b"X\x02\x00\x00\x00\xff\xff.",
 }
 

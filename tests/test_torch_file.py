@@ -350,6 +350,8 @@ def test_what_no_network_needs_is_refused(refused, form, value):
 
 
 STORED = storage("0", 12)
+# 2 ** 60 tuples for who prints them.
+MANY = Raw(b")q\x05" + b"h\x05h\x05\x86q\x05" * 60)
 LYING = {
     "tensor behind its storage": tensor(STORED, 12, (1,), (1,)),
     "stride out of its storage": tensor(STORED, 0, (3, 4), (5, 1)),
@@ -384,6 +386,12 @@ LYING = {
     "list in itself": Raw(b"]q\x05h\x05a"),
     "dict in itself": Raw(b"}q\x05]h\x05aU\x01ah\x05s"),
     "long name": Name("torch", "a" * 300),
+    "name of lists": Raw(b"]q\x05" + b"h\x05h\x05\x86q\x05" * 60 + b"h\x05\x93"),
+    "size of tuples": tensor(STORED, 0, (MANY,), (1,)),
+    "offset of tuples": tensor(STORED, MANY, (1,), (1,)),
+    "key of tuples": Raw(b"}" + MANY.instructions + b"Ns"),
+    "long key": Raw(b"}(" + b"U\x01a" * 9 + b"tNs"),
+    "tensor of many arguments": tensor(STORED, 0, (), (), *[None] * 9),
     "deep list": Raw(b"]" * 400 + b"a" * 399),
     "deep tuple": Raw(b")" + b"\x85" * 100_000),
     "text cut off": Raw(b"X\xff\xff\xff\x7f"),
@@ -485,6 +493,7 @@ def test_archive_without_checksums(read):
 
 LEGACY_FAULTS = {
     "another pickle": (pickle.dumps([1, 2]), "none of torch.save"),
+    "tensor for a number": (pickled(tensor(STORED, 0, (), ())), "none of torch.save"),
     "another version": (
         LEGACY_START.replace(struct.pack("<H", 1001), struct.pack("<H", 1002)),
         "none of torch.save",
@@ -545,6 +554,10 @@ GREEDY = {
     "expanded tensor": in_form(0, [tensor(STORED, 0, (2**28,), (0,))]),
     "expanded tensors": in_form(0, [tensor(STORED, 0, (1000, 12), (0, 1))] * 1_000),
     "sets of a list": again_and_again(b"cbuiltins\nset\n", ONES),
+    "objects of many arguments": zip_form(
+        b"\x80\x02ctorch\nA\nq\x010(" + b"N" * 5_000 + b"tq\x02"
+        b"0}K\x01K\x01sq\x03](" + b"h\x01h\x02h\x03\x92" * 10_000 + b"e."
+    ),
     "bytes of a text": again_and_again(
         b"c_codecs\nencode\n", pickled(("x" * 10**5, "latin1"))[2:-1]
     ),
@@ -658,6 +671,23 @@ def test_modules_that_are_none():
         wide = a_module(a=wide, b=wide)
     with pytest.raises(TorchFileError, match="or too many"):
         state_dict_of(wide)
+    hidden = a_module()
+    hidden.state["_buffers"] = {f"b{i}": None for i in range(10_000)}
+    many = a_module(**{f"m{i}": hidden for i in range(10_000)})
+    with pytest.raises(TorchFileError, match="or too many"):
+        state_dict_of(many)
+    twice = a_module()
+    twice.state["_buffers"] = {"w": np.ones(1)}
+    with pytest.raises(TorchFileError, match="two tensors of one name"):
+        state_dict_of(twice)
+    dotted = a_module(a=a_module())
+    dotted.state["_parameters"] = {"a.w": np.ones(1)}
+    with pytest.raises(TorchFileError, match="two tensors of one name"):
+        state_dict_of(dotted)
+    other = a_module()
+    other.state["_parameters"] = {3: np.ones(1)}
+    with pytest.raises(TorchFileError, match=r"a torch.nn.Module where"):
+        state_dict_of(other)
 
 
 # What other versions of timm wrote, with tensors of counted values; see

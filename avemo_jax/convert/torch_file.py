@@ -186,8 +186,10 @@ def _legacy(path: pathlib.Path, data: np.ndarray) -> Any:
         return machine.run(), machine.position
 
     magic, position = plain(0)
-    version, position = plain(position) if magic == _MAGIC_NUMBER else (None, 0)
-    if version != _LEGACY_VERSION:
+    # Types first: a tensor is neither equal nor unequal to a number.
+    right = type(magic) is int and magic == _MAGIC_NUMBER
+    version, position = plain(position) if right else (None, 0)
+    if type(version) is not int or version != _LEGACY_VERSION:
         raise _wrong(path, "a pickle, but none of torch.save")
     _, position = plain(position)
     _, after = plain(position)

@@ -8,6 +8,7 @@ from avemo_jax.convert.torch_records import Record, TorchFileError
 
 # Where training checkpoints keep the network.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PARTS = ("_parameters", "_buffers", "_modules")
 _MAX_LEVELS = 100  # modules within one another
 # Letters that the names of all modules may have together. A file can name one module
 # again and again, as torch does for shared ones; each time counts.
@@ -27,7 +28,7 @@ def state_dict_of(value: Any) -> dict[str, np.ndarray]:
             that were not read (quantised, sparse).
     """
     if isinstance(value, dict):
-        inside = [key for key in value if _holds_weights(key, value[key])]
+        inside = _networks(value)
         if inside:
             return state_dict_of(_only_one(value, inside))
         found = value
@@ -57,18 +58,33 @@ def _is_module(value: Any) -> bool:
     return (
         isinstance(value, Record)
         and isinstance(value.state, dict)
-        and all(
-            isinstance(value.state.get(part), dict)
-            for part in ("_parameters", "_buffers", "_modules")
-        )
+        and all(_is_named(value.state.get(part)) for part in _PARTS)
+        and isinstance(value.state.get("_non_persistent_buffers_set", set()), set)
     )
 
 
-def _holds_weights(key: Any, value: Any) -> bool:
-    """Whether an entry of a dict is a network of its own."""
-    if not isinstance(value, dict):
-        return _is_module(value)
-    return key in WRAPPERS or any(isinstance(v, np.ndarray) for v in value.values())
+def _is_named(value: Any) -> bool:
+    """Whether ``value`` is a dict with names as keys."""
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def _networks(value: dict[Any, Any]) -> list[Any]:
+    """Keys of entries that are a network of their own."""
+    # One dict or module may be many entries; it is gone through once.
+    different = {id(item): item for item in value.values()}
+    weights = {identity for identity, item in different.items() if _holds_weights(item)}
+    return [
+        key
+        for key, item in value.items()
+        if id(item) in weights or (key in WRAPPERS and isinstance(item, dict))
+    ]
+
+
+def _holds_weights(value: Any) -> bool:
+    """Whether ``value`` is a module, or a dict with tensors."""
+    if isinstance(value, dict):
+        return any(isinstance(item, np.ndarray) for item in value.values())
+    return _is_module(value)
 
 
 def _only_one(value: dict[Any, Any], inside: list[Any]) -> Any:
@@ -89,31 +105,34 @@ def _of_module(module: Record) -> dict[str, Any]:
     waiting: list[tuple[str, int, Any]] = [("", 0, module)]
     while waiting:
         prefix, level, part = waiting.pop()
-        letters_left -= len(prefix) + 1
-        if level > _MAX_LEVELS or letters_left < 0:
-            raise TorchFileError(
-                f"modules below {prefix!r:.80} over {_MAX_LEVELS} levels deep, or too "
-                "many; expected a network; do not trust this file"
-            )
         if not _is_module(part):
             raise TorchFileError(
                 f"module {prefix.rstrip('.')!r:.80} is {_described(part)}; expected "
                 "parameters, buffers and modules; save the network's state dict"
             )
-        hidden = part.state.get("_non_persistent_buffers_set", ())
-        parameters, buffers = part.state["_parameters"], part.state["_buffers"]
-        own = [
-            *parameters.items(),
-            *((k, v) for k, v in buffers.items() if k not in hidden),
-        ]
-        letters_left -= sum(len(prefix) + len(str(key)) for key, _ in own)
-        found |= {f"{prefix}{key}": item for key, item in own if item is not None}
-        children = [
+        parameters, buffers, modules = (part.state[name] for name in _PARTS)
+        keys = (*parameters, *buffers, *modules)
+        letters_left -= sum(len(prefix) + len(key) + 1 for key in keys)
+        if level > _MAX_LEVELS or letters_left < 0:
+            raise TorchFileError(
+                f"modules below {prefix!r:.80} over {_MAX_LEVELS} levels deep, or too "
+                "many; expected a network; do not trust this file"
+            )
+        hidden = part.state.get("_non_persistent_buffers_set", set())
+        kept = {key: item for key, item in buffers.items() if key not in hidden}
+        own = (*parameters.items(), *kept.items())
+        new = {f"{prefix}{key}": item for key, item in own if item is not None}
+        if new.keys() & found.keys() or parameters.keys() & buffers.keys():
+            raise TorchFileError(
+                f"two tensors of one name below {prefix!r:.80}; expected a network; do "
+                "not trust this file"
+            )
+        found |= new
+        waiting += [
             (f"{prefix}{key}.", level + 1, child)
-            for key, child in part.state["_modules"].items()
+            for key, child in reversed(modules.items())
             if child is not None
         ]
-        waiting += reversed(children)
     return found
 
 

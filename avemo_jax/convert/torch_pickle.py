@@ -10,6 +10,7 @@ refused, though nothing would have been run.
 What may be called when a tensor is pickled: torch/_utils.py, torch/_tensor.py.
 """
 
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ _TENSOR_CLASSES = frozenset(
 )
 _MAX_NAME = 256  # characters
 _ENTRY_BYTES = 64  # of a dict or set, about
+_MAX_ARGUMENTS = 8  # of a function that makes a tensor
 # Beyond it an integer's hash can be chosen, and with it how long a lookup takes.
 _MAX_KEY = 1 << 60
 
@@ -96,7 +98,9 @@ class TorchPolicy(pickles.Policy):
             return _KNOWN[kind.name](self, kind, arguments)
         if kind.name.split(".")[0] not in _PACKAGES and kind.name not in _NAMES:
             raise pickles.Refusal(f"a call of {kind.name}")
-        return Record(kind.name, (*arguments, named) if named else arguments)
+        if named:
+            arguments = (*self.copied(arguments, _ENTRY_BYTES), named)
+        return Record(kind.name, arguments)
 
     def set_state(self, target: Any, state: Any) -> None:
         """Take down an object's state; attributes of an OrderedDict are left out."""
@@ -165,6 +169,8 @@ class TorchPolicy(pickles.Policy):
 
     def tensor(self, kind: Record, arguments: tuple[Any, ...]) -> Any:
         """A tensor from (storage, offset, size, stride[, gradient, hooks][, ...])."""
+        if len(arguments) > _MAX_ARGUMENTS:
+            raise ValueError(f"a tensor of {len(arguments)} arguments")
         storage, offset, size, stride, *rest = arguments
         rest = rest[2:]  # without gradient and hooks
         known = self._storages[storage]
@@ -192,9 +198,9 @@ def _key(key: Any) -> Any:
             return key
         case int() if -_MAX_KEY < key < _MAX_KEY:
             return key
-        case tuple() if all(type(part) is str for part in key):
+        case tuple() if len(key) < 9 and all(type(part) is str for part in key):
             return key
-    raise ValueError(f"a {type(key).__name__} as a key: {key!r:.80}")
+    raise ValueError(f"a {type(key).__name__} as a key: {reprlib.repr(key)}")
 
 
 def _record_items(target: Any, items: Iterable[Any]) -> None:

@@ -6,6 +6,7 @@ stride of 0 makes a huge tensor of few bytes, so what is copied out is counted.
 
 import dataclasses
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,10 @@ class Storage:
             ValueError: If it has fewer.
         """
         if not _are_counts((offset, count)):
-            raise ValueError(f"{count!r:.40} elements of a storage from {offset!r:.40}")
+            raise ValueError(
+                f"{reprlib.repr(count)} elements of a storage from "
+                f"{reprlib.repr(offset)}"
+            )
         if self.data is None:
             return self
         start, stop = offset * self.element.size, (offset + count) * self.element.size
@@ -162,13 +166,14 @@ def tensor_array(
     """
     offset, size, stride = view
     if type(size) is not tuple or type(stride) is not tuple:
-        raise ValueError(f"a tensor of size {size!r:.80} and stride {stride!r:.80}")
+        raise ValueError(
+            f"a tensor of a {type(size).__name__} and a {type(stride).__name__}"
+        )
     if len(size) != len(stride) or len(size) > _MAX_AXES:
         raise ValueError(f"a tensor of {len(size)} axes and {len(stride)} strides")
+    what = f"a tensor of size {reprlib.repr(size)}, stride {reprlib.repr(stride)}"
     if not _are_counts((offset, *size, *stride)):
-        raise ValueError(
-            f"a tensor of size {size!r:.80}, stride {stride!r:.80} from {offset!r:.40}"
-        )
+        raise ValueError(f"{what} from {reprlib.repr(offset)}")
     if storage.data is None or element.dtype is None:
         return np.zeros(0)
     dtype = element.dtype.newbyteorder(">" if storage.big_endian else "<")
@@ -178,8 +183,8 @@ def tensor_array(
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if (last + 1) * element.size > len(storage.data):
         raise ValueError(
-            f"a tensor of size {size!r:.80}, stride {stride!r:.80} from {offset} of a "
-            f"storage that has {len(storage.data) // element.size} elements"
+            f"{what} from {offset} of a storage that has "
+            f"{len(storage.data) // element.size} elements"
         )
     allowance.spend(count * (4 if element.widened else element.size))
     steps = tuple(

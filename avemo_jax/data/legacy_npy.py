@@ -17,6 +17,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ _HEADER = re.compile(
 )
 # An array may be named by many keys (one hop of sound serves several frames).
 _MAX_REPEATS = 64
+_MAX_AXES = 64  # numpy's
 
 
 @dataclasses.dataclass(slots=True)
@@ -168,8 +170,8 @@ class _FeaturePolicy(pickles.Policy):
                 raise ValueError(f"a {type(raw).__name__} as an array's content")
             array = _numeric(dtype.value, shape[::-1] if fortran else shape, raw)
             return array.T if fortran else array
-        if type(raw) is not list or math.prod(shape) != len(raw):
-            raise ValueError(f"objects in an array of shape {shape!r}")
+        if type(raw) is not list or _count(shape) != len(raw):
+            raise ValueError(f"objects in an array of shape {reprlib.repr(shape)}")
         # A list can be named again and again in a few bytes; copies are counted.
         self.objects_left -= len(raw)
         if self.objects_left < 0:
@@ -205,8 +207,15 @@ class _FeaturePolicy(pickles.Policy):
 
 def _numeric(dtype: np.dtype, shape: tuple[Any, ...], raw: bytes) -> np.ndarray:
     """An array over ``raw``, which must have exactly the bytes of the shape."""
-    if not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"array shape {shape!r}")
-    if math.prod(shape) * dtype.itemsize != len(raw):
-        raise ValueError(f"{len(raw)} bytes for an array of shape {shape!r}")
+    if _count(shape) * dtype.itemsize != len(raw):
+        raise ValueError(
+            f"{len(raw)} bytes for an array of shape {reprlib.repr(shape)}"
+        )
     return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _count(shape: tuple[Any, ...]) -> int:
+    """The number of elements of an array."""
+    if len(shape) > _MAX_AXES or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"array shape {reprlib.repr(shape)}")
+    return math.prod(shape)
