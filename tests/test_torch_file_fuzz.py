@@ -76,7 +76,7 @@ def test_originals_read(originals, tmp_path):
 
 
 def test_a_few_thousand_changed_files(originals, tmp_path):
-    counts = fuzz(originals, tmp_path, 4000, seed=1)
+    counts = fuzz(originals, tmp_path, 3000, seed=1)
     # The changes are neither too small nor too great to reach all of the reader.
     for name in ("read", "damaged", "asks to run code", "no such file"):
         assert counts[name] > 100, counts
