@@ -1,0 +1,209 @@
+"""Sound to VGGish embeddings: log-mel examples and network, on the devices."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+from avemo_jax.embed import identity
+from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.devices import on_all_devices
+from avemo_jax.extractors import Extractor, vggish
+from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
+from avemo_jax.media import log_mel
+
+_SPECTRA_PER_S = log_mel.SAMPLE_RATE_HZ // log_mel.HOP_SAMPLES
+_IN_FLIGHT = 2  # batches that the devices may have before the host waits
+
+
+class VggishExtractor:
+    """VGGish on sound tracks of any length, in bounded memory.
+
+    Attributes:
+        extractor: Which, of the table.
+        settings: All that decides its numbers beside the weights.
+        fingerprint: Of weights, settings and version.
+        hop_s: From one example to the next.
+        batch_size: Examples that run at once.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        dtype: str = "float32",
+        output: str = "quantised",
+        hop_s: float | None = None,
+        batch_size: int = 32,
+        tensors_sha256: str = "",
+    ):
+        """Puts the network on the devices; it compiles with the first batch.
+
+        Args:
+            extractor: Which, of the table.
+            tensors: By torchvggish's names; with the PCA unless ``output`` is "raw".
+            dtype: Of the network's arithmetic: "float32" or "bfloat16". The log-mel
+                spectra and the PCA are float32 always.
+            output: "raw": as the last layer gives it, 0 or more. "pca": whitened.
+                "quantised": whitened, clipped, rounded to 256 levels in [0, 1].
+            hop_s: From the start of one example to the next, in seconds, a multiple of
+                0.01. None: that of the table, 0.96, at which examples hardly overlap.
+            batch_size: Examples that run at once, rounded up to a multiple of the
+                number of devices; a shorter batch is padded.
+            tensors_sha256: Digest of the tensors, for the fingerprint.
+
+        Raises:
+            ValueError: If an option is out of range, or the PCA is needed and missing.
+            WeightsError: If the tensors are not those of this network.
+        """
+        hop_s = extractor.sound.hop_s if hop_s is None else hop_s
+        hop = _spectra_per_hop(hop_s)
+        if batch_size < 1:
+            raise ValueError(
+                f"batch_size {batch_size} for {extractor.name}; expected 1 or more; "
+                "correct the option"
+            )
+        spec = VggishSpec(output)
+        identity.check_tensors(
+            extractor, tensors, vggish.state_shapes(spec), vggish.PCA_SHAPES
+        )
+        self.extractor, self.hop_s = extractor, hop / _SPECTRA_PER_S
+        self.settings: dict[str, Any] = {
+            "output": output,
+            "hop_s": self.hop_s,
+            "dtype": dtype,
+        }
+        self.fingerprint = identity.fingerprint(
+            extractor, tensors_sha256, self.settings
+        )
+        self._devices = jax.local_device_count()
+        self._rows = -(-batch_size // self._devices)  # examples of a device
+        self.batch_size = self._rows * self._devices
+        self._hop_samples = hop * log_mel.HOP_SAMPLES
+        # On every device from now on, and not sent there with each batch.
+        mesh = Mesh(np.asarray(jax.local_devices()), ("data",))
+        self._params = jax.device_put(
+            vggish.prepare(spec, tensors), NamedSharding(mesh, PartitionSpec())
+        )
+        # An example is where its first spectrum is and the 95 after it.
+        starts = np.arange(self._rows) * hop
+        indices = starts[:, None] + np.arange(NUM_SPECTRA)
+
+        def embed(
+            params: Any, sound: Float[Array, "1 samples"]
+        ) -> Float[Array, "1 rows dim"]:
+            examples = log_mel.spectra_of(sound[0])[indices]
+            return vggish.apply(spec, params, examples, dtype=dtype)[None]
+
+        self._embed = on_all_devices(embed)
+
+    def extract(self, sound: SoundSource) -> Embeddings:
+        """The embeddings of a whole track, in time order.
+
+        As in the original, the sound after the last whole example gets none. A track
+        shorter than one example, 0.975 s, is followed by silence until it is one, so
+        that frames have a vector wherever there is any sound; the original gives none.
+        No samples: no rows.
+
+        Args:
+            sound: Of any number of channels, which are averaged.
+
+        Returns:
+            Features (examples, 128), and the middle of each example's sound.
+        """
+        pieces = list(self.stream(sound))
+        features = [np.zeros((0, self.extractor.dim), np.float32)]
+        features += [piece.features for piece in pieces]
+        times = [piece.times_s for piece in pieces if piece.times_s is not None]
+        return Embeddings(
+            np.concatenate(features), times_s=np.concatenate([np.zeros(0), *times])
+        )
+
+    def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
+        """As :meth:`extract`, batch by batch, in memory for a few batches.
+
+        The host reads on while the devices work. What comes out does not depend on the
+        sizes of the source's blocks.
+        """
+        step = self.batch_size * self._hop_samples
+        length = self._num_samples(self.batch_size)
+        flying: list[tuple[int, int, Array]] = []
+        for number, span in enumerate(_spans(_mono(sound), step, length)):
+            rows = self._num_examples(len(span))
+            if number == 0 and len(span):
+                rows = max(rows, 1)
+            if rows < 1:
+                break
+            flying.append((number * self.batch_size, rows, self._start(span)))
+            if len(flying) > _IN_FLIGHT:
+                yield self._landed(*flying.pop(0))
+        for entry in flying:
+            yield self._landed(*entry)
+
+    def _num_samples(self, examples: int) -> int:
+        """Samples that so many examples come from."""
+        return (examples - 1) * self._hop_samples + log_mel.num_samples(NUM_SPECTRA)
+
+    def _num_examples(self, samples: int) -> int:
+        """Whole examples in so many samples, at most a batch."""
+        left = samples - log_mel.num_samples(NUM_SPECTRA)
+        return min(self.batch_size, max(0, left // self._hop_samples + 1))
+
+    def _start(self, span: Float[np.ndarray, " samples"]) -> Array:
+        """The devices' work on one batch, begun: each has a piece of the sound."""
+        step, length = self._rows * self._hop_samples, self._num_samples(self._rows)
+        pieces = np.zeros((self._devices, length), np.float32)
+        for number, piece in enumerate(pieces):
+            part = span[number * step : number * step + length]
+            piece[: len(part)] = part
+        return self._embed(self._params, pieces)
+
+    def _landed(self, first: int, rows: int, result: Array) -> Embeddings:
+        features = np.asarray(result).reshape(self.batch_size, -1)[:rows]
+        starts = np.arange(first, first + rows) * self.hop_s
+        middle = self.extractor.sound.receptive_field_s / 2
+        return Embeddings(features, times_s=starts + middle)
+
+
+def _spectra_per_hop(hop_s: float) -> int:
+    hop = round(hop_s * _SPECTRA_PER_S) if np.isfinite(hop_s) else 0
+    if hop < 1 or abs(hop - hop_s * _SPECTRA_PER_S) > 1e-6:
+        raise ValueError(
+            f"hop_s {hop_s} for vggish; expected a multiple of 0.01, one spectrum or "
+            "more; take 0.96 for the original's"
+        )
+    return hop
+
+
+def _mono(sound: SoundSource) -> Iterator[Float[np.ndarray, " samples"]]:
+    """The track's samples in blocks, channels averaged."""
+    for block in sound.blocks(log_mel.SAMPLE_RATE_HZ):
+        yield block.mean(axis=1)
+
+
+def _spans(
+    blocks: Iterator[Float[np.ndarray, " samples"]], step: int, length: int
+) -> Iterator[Float[np.ndarray, " samples"]]:
+    """``length`` samples from 0, ``step``, 2 * ``step``, ... on; shorter at the end.
+
+    The first that ends with the track, or after it, is the last. Blocks are joined once
+    a span, whatever their sizes.
+    """
+    held: list[np.ndarray] = []
+    size, skip = 0, 0  # samples held, and samples to leave out before
+    for block in blocks:
+        left = block[min(skip, len(block)) :]
+        skip -= len(block) - len(left)
+        held.append(left)
+        size += len(left)
+        # One sample more, so that the last span is told from the others.
+        while size > length:
+            joined = held[0] if len(held) == 1 else np.concatenate(held)
+            yield joined[:length]
+            rest = joined[step:]
+            held, size, skip = [rest], len(rest), max(0, step - len(joined))
+    yield np.concatenate(held) if held else np.zeros(0, np.float32)

@@ -1,0 +1,34 @@
+"""VGGish in PyTorch, with the names of torchvggish's state dict."""
+
+import torch
+from torch import nn
+
+_LAYERS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
+
+
+class Vggish(nn.Module):
+    """From (examples, 1, 96, 64) to (examples, 128), before the PCA."""
+
+    def __init__(self):
+        super().__init__()
+        layers, channels = [], 1
+        for layer in _LAYERS:
+            if isinstance(layer, int):
+                layers += [nn.Conv2d(channels, layer, 3, padding=1), nn.ReLU()]
+                channels = layer
+            else:
+                layers.append(nn.MaxPool2d(2, 2))
+        self.features = nn.Sequential(*layers)
+        self.embeddings = nn.Sequential(
+            nn.Linear(512 * 6 * 4, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 128),
+            nn.ReLU(),
+        )
+
+    def forward(self, examples: torch.Tensor) -> torch.Tensor:
+        x = self.features(examples)
+        # Height, width, channel: the order of the original's weights.
+        return self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
