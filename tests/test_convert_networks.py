@@ -14,8 +14,8 @@ from reference.torch_libraries import import_timm, import_transformers
 from avemo_jax.convert import (
     conversion,
     efficientnet,
-    networks,
     onnx_file,
+    vggish,
     wav2vec2,
 )
 from avemo_jax.convert.command import main
@@ -620,7 +620,7 @@ def test_vggish_has_the_parts_of_torchvggish():
     state = vggish_state()
     assert sum(array.size for array in state.values()) == 72_141_184
     expected = {name: array.shape for name, array in state.items()}
-    assert networks.vggish_shapes() == expected
+    assert vggish.state_shapes() == expected
 
 
 @pytest.fixture
@@ -628,7 +628,7 @@ def small_vggish(monkeypatch):
     """A state dict without the large layers, which are not asked for either."""
     state = {n: a for n, a in vggish_state().items() if a.size < 10**6}
     shapes = {name: array.shape for name, array in state.items()}
-    monkeypatch.setattr(networks, "vggish_shapes", lambda: shapes)
+    monkeypatch.setattr(vggish, "state_shapes", lambda: shapes)
     return {name: np.ascontiguousarray(array) for name, array in state.items()}
 
 
@@ -657,9 +657,7 @@ def of_the_module(pca):
 
 
 def test_vggish_with_the_pca_beside_it(small_vggish, tmp_path, caplog):
-    state = small_vggish | {"embeddings.0.weight": np.zeros((1, 1), np.float32)}
-    del state["embeddings.0.weight"]
-    torch.save(torch_tensors(state), tmp_path / "mine.pth")
+    torch.save(torch_tensors(small_vggish), tmp_path / "mine.pth")
     np.savez(tmp_path / "vggish_pca_params.npz", **pca_of())
     tensors, metadata = converted(
         "vggish",
@@ -667,7 +665,7 @@ def test_vggish_with_the_pca_beside_it(small_vggish, tmp_path, caplog):
         tmp_path,
         pca=tmp_path / "vggish_pca_params.npz",
     )
-    check_equal(tensors, with_pca(state, pca_of()))
+    check_equal(tensors, with_pca(small_vggish, pca_of()))
     assert metadata["pca_source"] == "vggish_pca_params.npz"
     assert metadata["pca_known_source"] is False
     assert "vggish_pca_params.npz IS NOT THE PUBLISHED FILE" in caplog.text

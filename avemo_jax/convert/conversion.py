@@ -186,8 +186,7 @@ def _read(
     state = source_file.read_state(opened.path)
     networks.check_network(networks.of_state(state), extractor, opened.path.name)
     if extractor.network == "vggish":
-        shapes = networks.vggish_shapes()
-        return vggish.from_state(state, shapes, **names, pca=pca)
+        return vggish.from_state(state, **names, pca=pca)
     if extractor.network == "wav2vec2":
         metadata["naming"] = wav2vec2.naming(state)
         _warn_if_fine_tuned(extractor, state, opened.path.name)

@@ -8,9 +8,8 @@ import numpy as np
 from avemo_jax.convert.onnx_file import Layer
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec, Variant
+from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 
-_VARIANTS: dict[str, Variant] = {"efficientnet_b0": "b0", "efficientnet_b2": "b2"}
 # Width of the last convolution and number of blocks, by network.
 _EFFICIENTNETS = {(1280, 16): "efficientnet_b0", (1408, 23): "efficientnet_b2"}
 
@@ -35,14 +34,8 @@ class Recognised:
 
 def efficientnet_spec(extractor: Extractor) -> EfficientNetSpec:
     """Of a visual extractor's network."""
-    return EfficientNetSpec(_VARIANTS[extractor.network], extractor.output_dim)
-
-
-def vggish_shapes() -> dict[str, tuple[int, ...]]:
-    """Of the file form without the PCA."""
-    from avemo_jax.extractors import vggish
-
-    return vggish.state_shapes(vggish.SPEC)
+    variant = extractor.network.removeprefix("efficientnet_")
+    return EfficientNetSpec(variant, extractor.output_dim)
 
 
 def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
@@ -70,7 +63,7 @@ def of_layers(layers: Sequence[Layer]) -> Recognised | None:
     """What the layers of an ``.onnx`` file tell; None where they tell nothing."""
     convolutions = [layer for layer in layers if layer.kind == "Conv"]
     depthwise = [c for c in convolutions if c.weight.shape[1:2] == (1,)]
-    if not depthwise or layers[-1].kind == "Conv":
+    if not depthwise or layers[-1].weight.ndim != 2:
         return None
     outputs = layers[-1].weight.shape[0]
     return _efficientnet(convolutions[-1].weight.shape, len(depthwise), outputs)

@@ -5,6 +5,7 @@ Constant nodes; what stays is the order of the layers.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Iterable
@@ -66,6 +67,7 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
     """
     path = pathlib.Path(path)
     graph = _load(path).graph
+    _check_names(path, graph)
     walk = _Walk(graph)
     layers = [layer for node in graph.node for layer in walk.layers_at(node)]
     faults = walk.faults + [
@@ -99,11 +101,32 @@ def _load(path: pathlib.Path) -> Any:
         ) from error
 
 
-def _is_parameter(tensor: Any) -> bool:
+def _check_names(path: pathlib.Path, graph: Any) -> None:
+    """Nothing, if all names are text and every node gives something."""
+    names = [tensor.name for tensor in graph.initializer]
+    for node in graph.node:
+        names += [node.op_type, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    # protobuf gives what is no UTF-8 as bytes.
+    if any(not isinstance(n, str) for n in names) or not all(
+        node.output for node in graph.node
+    ):
+        raise ConversionError(
+            f"{path}: damaged (a name that is no text, or a node without outputs); "
+            "expected a whole .onnx file; take another copy"
+        )
+
+
+def _floating() -> tuple[int, ...]:
     from onnx import TensorProto
 
-    floating = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-    return tensor.data_type in floating and int(np.prod(tensor.dims)) > 1
+    kinds = TensorProto
+    return (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE)
+
+
+def _is_parameter(tensor: Any) -> bool:
+    """Whether it is no scalar, as of an activation, and no shape or axis."""
+    return tensor.data_type in _floating() and math.prod(tensor.dims) > 1
 
 
 class _Walk:
@@ -122,12 +145,12 @@ class _Walk:
         self._same: dict[str, str] = {}
         self._users: dict[str, list[Any]] = {}
         for node in graph.node:
-            if node.op_type == "Identity" and node.input and node.output:
+            if node.op_type == "Identity" and node.input:
                 self._same[node.output[0]] = node.input[0]
-            elif node.op_type == "Constant" and node.output:
-                value = _attributes(node).get("value")
-                if hasattr(value, "dims"):
-                    self.constants[node.output[0]] = value
+            elif node.op_type == "Constant":
+                for attribute in node.attribute:
+                    if attribute.name == "value" and attribute.HasField("t"):
+                        self.constants[node.output[0]] = attribute.t
             for name in node.input:
                 self._users.setdefault(name, []).append(node)
 
@@ -146,14 +169,13 @@ class _Walk:
         if node.op_type == "Conv":
             norms = [self._norm(n) for n in after if n.op_type == "BatchNormalization"]
             return [Layer("Conv", name, weight, bias, norms[0] if norms else None)]
-        attributes = _attributes(node)
-        if (attributes.get("alpha", 1.0), attributes.get("beta", 1.0)) != (1.0, 1.0):
+        if (_number(node, "alpha", 1.0), _number(node, "beta", 1.0)) != (1.0, 1.0):
             self.faults.append(f"source {name}: a Gemm with alpha or beta; expected 1")
         if node.op_type == "MatMul":
             adds = [n for n in after if n.op_type == "Add"]
             given = [self._array(i) for n in adds for i in n.input]
             bias = next((array for array in given if array is not None), None)
-        transposed = node.op_type == "Gemm" and attributes.get("transB", 0)
+        transposed = node.op_type == "Gemm" and _number(node, "transB", 0.0)
         weight = weight if transposed else weight.T
         return [Layer(node.op_type, name, weight, bias)]
 
@@ -166,7 +188,7 @@ class _Walk:
                 f"source {', '.join(names)}: a BatchNormalization not of constants"
             )
             return None
-        epsilon = float(_attributes(node).get("epsilon", 1e-5))  # ONNX's default
+        epsilon = _number(node, "epsilon", 1e-5)  # ONNX's default
         weight, bias, mean, variance = arrays
         return Norm(names, weight, bias, mean, variance, epsilon)
 
@@ -188,16 +210,22 @@ class _Walk:
         if name not in self.constants:
             return None
         self.used.add(name)
+        tensor = self.constants[name]
+        if tensor.data_type not in _floating():
+            self.faults.append(f"source {name}: not floating point")
+            return None
         try:
-            return np.asarray(numpy_helper.to_array(self.constants[name]))
+            return np.asarray(numpy_helper.to_array(tensor))
         except (ValueError, TypeError) as error:
             raise ConversionError(
-                f"{name} in the .onnx file has values of another number than its shape "
+                f"{name} in the .onnx file: not as many values as its shape says "
                 f"({error}); expected a whole file; take another copy"
             ) from error
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
-
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+def _number(node: Any, name: str, default: float) -> float:
+    """The attribute of a node, which may be stored as float or as integer."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return float(attribute.f if attribute.HasField("f") else attribute.i)
+    return default

@@ -96,21 +96,7 @@ def rename(
             values that are not floating point, or not finite.
     """
     places = {**shapes, **(optional or {})}
-    writers: dict[str, list[tuple[str, Rule]]] = {}
-    left_out: dict[str, list[str]] = {}
-    faults = []
-    for name in sorted(source):
-        if reason := _reason(name, ignored):
-            left_out.setdefault(reason, []).append(name)
-            continue
-        target, rule = _target(name, rules)
-        if rule is None:
-            faults.append(f"source {name} {source[name].shape}: no rule names it")
-        elif target not in places:
-            to = "" if target == name else f"renamed {target}, "
-            faults.append(f"source {name} {source[name].shape}: {to}has no place")
-        else:
-            writers.setdefault(target, []).append((name, rule))
+    writers, left_out, faults = _assigned(source, places, rules, ignored)
     tensors = {}
     for target, shape in places.items():
         found = writers.get(target, [])
@@ -128,6 +114,31 @@ def rename(
         raise failure(file, wanted, faults)
     finished = {n: np.ascontiguousarray(t, np.float32) for n, t in tensors.items()}
     return Renamed(finished, left_out)
+
+
+def _assigned(
+    source: Mapping[str, np.ndarray],
+    places: Mapping[str, tuple[int, ...]],
+    rules: Sequence[Rule],
+    ignored: Sequence[Ignored],
+) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[str]], list[str]]:
+    """Names and rules by destination; names left out by reason; faults of names."""
+    writers: dict[str, list[tuple[str, Rule]]] = {}
+    left_out: dict[str, list[str]] = {}
+    faults = []
+    for name in sorted(source):
+        if reason := _reason(name, ignored):
+            left_out.setdefault(reason, []).append(name)
+            continue
+        target, rule = _target(name, rules)
+        if rule is None:
+            faults.append(f"source {name} {source[name].shape}: no rule names it")
+        elif target not in places:
+            to = "" if target == name else f"renamed {target}, "
+            faults.append(f"source {name} {source[name].shape}: {to}has no place")
+        else:
+            writers.setdefault(target, []).append((name, rule))
+    return writers, left_out, faults
 
 
 def failure(file: str, wanted: str, faults: Sequence[str]) -> ConversionError:

@@ -17,12 +17,8 @@ from avemo_jax.convert.rules import (
     failure,
     rename,
 )
+from avemo_jax.extractors.vggish import PCA_SHAPES, state_shapes
 
-# What follows the network where the file has it.
-PCA_SHAPES: dict[str, tuple[int, ...]] = {
-    "pca.eigen_vectors": (128, 128),
-    "pca.means": (128,),
-}
 _PCA_ARRAYS = {"pca_eigen_vectors": "pca.eigen_vectors", "pca_means": "pca.means"}
 _PCA_BYTES = 2**20  # of an array; the published ones have 64 KiB and less
 _RULES = (
@@ -35,7 +31,6 @@ _RULES = (
 
 def from_state(
     state: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
     *,
     file: str,
     wanted: str,
@@ -45,7 +40,6 @@ def from_state(
 
     Args:
         state: By torchvggish's names, with or without its ``pproc``.
-        shapes: Of the file form without the PCA.
         file: Name of the source, for errors.
         wanted: The extractor, for errors.
         pca: As ``read_pca`` gives it.
@@ -54,9 +48,8 @@ def from_state(
         ConversionError: With all faults; if the state dict has another PCA than
             ``pca``, or half of one.
     """
-    network = {n: s for n, s in shapes.items() if n not in PCA_SHAPES}
     found = rename(
-        state, network, _RULES, file=file, wanted=wanted, optional=PCA_SHAPES
+        state, state_shapes(), _RULES, file=file, wanted=wanted, optional=PCA_SHAPES
     )
     own = {name: found.tensors[name] for name in PCA_SHAPES if name in found.tensors}
     if len(own) == 1:
