@@ -49,9 +49,7 @@ class Pointwise(nnx.Module):
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch _"]:
         """The outputs, in float32 or better."""
         kernel = self.kernel[...].astype(x.dtype)
-        # One long axis of pixels: a product of matrices whatever the image's shape.
-        y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, precision=HIGHEST)
-        return _with_bias(y.reshape(*x.shape[:-1], -1), self.bias[...])
+        return _with_bias(_product(x, kernel), self.bias[...])
 
 
 class Stem(nnx.Module):
@@ -74,10 +72,7 @@ class Stem(nnx.Module):
         else:
             taps = _taps(x, self.kernel_px, self.stride)
             columns = jnp.concatenate(taps, axis=-1)
-            flat = kernel.reshape(-1, kernel.shape[-1])
-            y = jnp.matmul(
-                columns.reshape(-1, flat.shape[0]), flat, precision=HIGHEST
-            ).reshape(*columns.shape[:-1], -1)
+            y = _product(columns, kernel.reshape(-1, kernel.shape[-1]))
         return _with_bias(y, self.bias[...])
 
 
@@ -150,6 +145,13 @@ def pooled(
 ) -> Float[Array, "batch channels"]:
     """Means over each image, in float32 or better."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
+
+
+def _product(x: Array, kernel: Array) -> Array:
+    """As a product of two matrices, whatever the leading axes."""
+    rows = math.prod(x.shape[:-1])
+    y = jnp.matmul(x.reshape(rows, x.shape[-1]), kernel, precision=HIGHEST)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _with_bias(y: Array, bias: Array) -> Array:

@@ -3,13 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import numpy as np
 
-Variant = Literal["b0", "b2", "tiny"]
 # Multiples of B0's widths and depths. "tiny" is for tests; it has no published weights.
-_SCALES: dict[Variant, tuple[float, float]] = {
+_SCALES: dict[str, tuple[float, float]] = {
     "b0": (1.0, 1.0),
     "b2": (1.1, 1.2),
     "tiny": (0.1, 0.5),
@@ -66,14 +64,14 @@ class EfficientNetSpec:
     """Which network it is.
 
     Attributes:
-        variant: Its widths and depths.
+        variant: "b0", "b2" or "tiny": its widths and depths.
         num_outputs: Of the classifier; 0 for a network without one.
 
     Raises:
         ValueError: If the variant is unknown or the number negative.
     """
 
-    variant: Variant
+    variant: str
     num_outputs: int
 
     def __post_init__(self) -> None:
@@ -81,7 +79,7 @@ class EfficientNetSpec:
         if self.variant not in _SCALES:
             raise ValueError(
                 f"unknown EfficientNet {self.variant!r}; expected one of "
-                f"{', '.join(get_args(Variant))}; correct the variant"
+                f"{', '.join(_SCALES)}; correct the variant"
             )
         if self.num_outputs < 0:
             raise ValueError(
