@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import hashlib
 import os
 import pathlib
 import re
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from absl import logging
 from tqdm import tqdm
 
+from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.transfer import (
     DownloadError,
     NoRoomError,
@@ -23,7 +23,6 @@ from avemo_jax.convert.transfer import (
 )
 from avemo_jax.extractors.sources import Source
 
-_BLOCK = 2**20
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -269,18 +268,10 @@ def _write_record(target: pathlib.Path, sha256: str) -> None:
 
 
 def _digests(path: pathlib.Path) -> tuple[str, str]:
-    """Sha256, and the id that git gives to the content."""
-    sha256 = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            git_blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-            while block := file.read(_BLOCK):
-                sha256.update(block)
-                git_blob.update(block)
+        return digests(path)
     except OSError as error:
         raise DownloadError(
             f"{path}: {error.strerror or error}; expected a file that can be read; "
             "correct the path or its rights"
         ) from error
-    return sha256.hexdigest(), git_blob.hexdigest()

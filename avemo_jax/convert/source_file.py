@@ -1,7 +1,6 @@
 """A file that weights come from: what it is, and the tensors in it."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import struct
@@ -12,6 +11,7 @@ import ml_dtypes  # noqa: F401  (numpy knows bfloat16 by it)
 import numpy as np
 import safetensors
 
+from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import read_torch, state_dict_of
 from avemo_jax.extractors.sources import Source
@@ -19,9 +19,6 @@ from avemo_jax.extractors.sources import Source
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 ONNX = ".onnx"
 SAFETENSORS = ".safetensors"
-_BLOCK = 2**20
-# Where training programs put the state dict among other things that they save.
-_WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "net")
 # What torch's wrappers of modules put before every name.
 _OUTER = ("module.", "_orig_mod.")
 
@@ -73,20 +70,13 @@ def open_source(path: str | os.PathLike[str]) -> SourceFile:
         ConversionError: If it cannot be read.
     """
     path = pathlib.Path(path)
-    sha256 = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            git_blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-            while block := file.read(_BLOCK):
-                sha256.update(block)
-                git_blob.update(block)
+        return SourceFile(path, *digests(path))
     except OSError as error:
         raise ConversionError(
             f"{path}: {error.strerror or error}; expected a file of weights that can "
             "be read; correct the path, or get the file with avemo fetch"
         ) from error
-    return SourceFile(path, sha256.hexdigest(), git_blob.hexdigest())
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -104,11 +94,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if ending == SAFETENSORS:
         return _unwrapped(_read_safetensors(path))
     if ending in TORCH:
-        value = read_torch(path)
-        for name in _WRAPPERS:
-            if isinstance(value, Mapping) and isinstance(value.get(name), Mapping):
-                value = value[name]
-        return _unwrapped(state_dict_of(value))
+        return _unwrapped(state_dict_of(read_torch(path)))
     raise ConversionError(
         f"{path} ends in {ending!r}; expected one of "
         f"{', '.join((*TORCH, ONNX, SAFETENSORS))}; rename the file after what it is"

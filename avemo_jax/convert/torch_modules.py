@@ -7,7 +7,7 @@ import numpy as np
 from avemo_jax.convert.torch_records import Record, TorchFileError
 
 # Where training checkpoints keep the network.
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 _PARTS = ("_parameters", "_buffers", "_modules")
 _MAX_LEVELS = 100  # modules within one another
 # Letters that the names of all modules may have together. A file can name one module
