@@ -4,6 +4,10 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -311,6 +315,29 @@ def test_nothing_compiles_again_for_another_track():
     assert sizes_of(150, 150) == [4, 7, 13, 25, 50, 75, 100, 125, 150]
 
 
+_ON_FOUR_DEVICES = """
+import sys, jax, numpy as np
+import test_embed_wav2vec2 as tests
+assert jax.local_device_count() == 4
+extractor = tests.made(stereo="after")
+sound = tests.Sound(tests.sound_of(tests.RATE * 8 + 500, 2))
+np.save(sys.argv[1], extractor.extract(sound).features)
+"""
+
+
+def test_windows_are_divided_over_all_devices(tmp_path):
+    """Two voices of three windows and two chunks, on four devices and on one."""
+    flags = "--xla_force_host_platform_device_count=4"
+    tests = str(pathlib.Path(__file__).parent)
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": tests}
+    command = [sys.executable, "-W", "error", "-c", _ON_FOUR_DEVICES]
+    path = tmp_path / "features.npy"
+    subprocess.run([*command, str(path)], check=True, env=environment, timeout=300)
+    sound = Sound(sound_of(RATE * 8 + 500, 2))
+    expected = made(stereo="after").extract(sound).features
+    assert near(np.load(path), expected, 2e-5)
+
+
 @given(
     st.integers(0, 3_000), st.integers(1, 300), st.integers(0, 200), st.integers(1, 400)
 )
@@ -365,9 +392,9 @@ def test_statistics_are_those_of_the_first_convolution():
 
 def test_moments_in_parts_are_those_of_all():
     rng = np.random.default_rng(0)
-    vectors = 100 + rng.standard_normal((2, 500, 3))
+    vectors = 100 + rng.standard_normal((2, 5_000, 3))
     moments = Moments(2, 3)
-    for part in np.split(vectors, [0, 1, 7, 300], axis=1):
+    for part in np.split(vectors, [0, 1, 7, 4_500], axis=1):
         moments.add(part)
     np.testing.assert_allclose(moments.mean, vectors.mean(axis=1), rtol=1e-13)
     for own, covariance in zip(vectors, moments.covariance, strict=True):
