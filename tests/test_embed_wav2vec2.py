@@ -31,6 +31,7 @@ from avemo_jax.embed.wav2vec2_windows import (
 from avemo_jax.extractors import get_extractor
 from avemo_jax.extractors import wav2vec2 as network
 from avemo_jax.extractors.wav2vec2 import Wav2Vec2Spec
+from avemo_jax.weights import WeightsError
 
 SPEC = Wav2Vec2Spec(
     conv_dims=(16,) * 7,
@@ -301,17 +302,30 @@ def test_options_that_do_not_fit_are_errors():
         Wav2Vec2Extractor(get_extractor("wav2vec2_base"), state_of(SPEC), spec=SPEC)
 
 
+def test_weights_of_another_network_are_an_error():
+    tensors = state_of(LAYERED)
+    extractor = made().extractor
+    with pytest.raises(WeightsError, match=r"conv_layers.0.conv.bias is not a tensor"):
+        Wav2Vec2Extractor(extractor, tensors, spec=SPEC)
+
+
+def test_the_fingerprint_knows_what_decides_the_numbers():
+    options = [{}, {"stereo": "after"}, {"layers": 1}, {"window_s": 4.0}]
+    options += [{"chunking": "original"}, {"tensors_sha256": "ab"}]
+    assert len({made(**own).fingerprint for own in options}) == len(options)
+
+
 def test_nothing_compiles_again_for_another_track():
     """One program for the convolutions, and one for each of few lengths of windows."""
     extractor = made.__wrapped__()
     for seconds in (3.1, 7.77, 12.0, 2.9, 2.93, 20.5):
         extractor.extract(Sound(sound_of(int(RATE * seconds))))
-    assert extractor._convolve._cache_size() == 1
-    assert extractor._transform._cache_size() == 1
+    assert extractor._network.convolve_program._cache_size() == 1
+    assert extractor._network.transform_program._cache_size() == 1
     for seconds in (1.7, 1.9, 0.3, 1.8, 0.45, 0.41):
         extractor.extract(Sound(sound_of(int(RATE * seconds))))
-    assert extractor._convolve._cache_size() == 1
-    assert extractor._transform._cache_size() == 3
+    assert extractor._network.convolve_program._cache_size() == 1
+    assert extractor._network.transform_program._cache_size() == 3
     assert sizes_of(150, 150) == [4, 7, 13, 25, 50, 75, 100, 125, 150]
 
 

@@ -1,18 +1,15 @@
 """wav2vec 2.0 over sound tracks of any length, in bounded memory."""
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from avemo_jax.embed import identity
 from avemo_jax.embed.contract import Embeddings, SoundSource
-from avemo_jax.embed.devices import on_all_devices
+from avemo_jax.embed.wav2vec2_network import Arrays, RowNetwork
 from avemo_jax.embed.wav2vec2_sound import (
     Moments,
     Normaliser,
@@ -31,8 +28,9 @@ from avemo_jax.embed.wav2vec2_windows import (
 )
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors import wav2vec2 as network
-from avemo_jax.extractors.wav2vec2 import BASE, Layer, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2Spec
 
+Chunking = Literal["overlap", "original"]
 # Samples of the chunks that the original cut a track into.
 ORIGINAL_CHUNK = 2_500_000
 # Sound that goes through the convolutions in one call.
@@ -49,30 +47,33 @@ class Wav2Vec2Extractor:
     without samples gives none.
 
     Attributes:
-        extractor: What it is.
+        extractor: Which, of the table.
+        settings: All that decides its numbers beside the weights.
+        fingerprint: Of weights, settings and version.
         seams: Of the track that was finished last: how far windows disagreed.
     """
 
     def __init__(
         self,
         extractor: Extractor,
-        state: Mapping[str, np.ndarray],
+        tensors: Mapping[str, np.ndarray],
         *,
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: str = "float32",
         layers: Literal["last"] | int | tuple[int, ...] = "last",
         stereo: Stereo = "before",
-        chunking: Literal["overlap", "original"] = "overlap",
+        chunking: Chunking = "overlap",
         window_s: float = 30.0,
         overlap_s: float = 5.0,
         spec: Wav2Vec2Spec = BASE,
+        tensors_sha256: str = "",
     ):
         """Make it ready.
 
         Args:
             extractor: From the table; says the sample rate and whether the waveform is
                 normalised, to mean 0 and variance 1 over the whole track.
-            state: Weights in their file form.
-            dtype: Of the products.
+            tensors: Weights by transformers' names.
+            dtype: Of the products: "float32" or "bfloat16".
             layers: Which hidden layer to give, as ``transformers`` counts them: 0 is
                 the input of the first, 12 the output of base's last. Several: their
                 mean.
@@ -84,53 +85,65 @@ class Wav2Vec2Extractor:
             window_s: Length of the windows, their overlaps included.
             overlap_s: What a window has on either side beyond what is kept.
             spec: The network's sizes.
+            tensors_sha256: Digest of the tensors, for the fingerprint.
 
         Raises:
-            ValueError: If the weights, the layers or the windows do not fit.
+            ValueError: If the layers or the windows do not fit.
+            WeightsError: If the tensors are not those of this network.
         """
         self.extractor = extractor
         self.seams = Seams()
         self._spec, self._stereo, self._chunking = spec, stereo, chunking
-        self._layers: tuple[Layer, ...] = (
-            layers if isinstance(layers, tuple) else (layers,)
-        )
+        self._layers = layers if isinstance(layers, tuple) else (layers,)
         network.check_layers(spec, self._layers)
-        rate = extractor.sound.sample_rate_hz
-        self._window = round(window_s * rate / spec.hop)
-        self._overlap = round(overlap_s * rate / spec.hop)
-        self._chunk = round(_CHUNK_S * rate / spec.hop)
-        self._check(window_s, overlap_s)
-        longest = self._window
-        if chunking == "original":
-            longest = max(longest, spec.frames_in(ORIGINAL_CHUNK))
-        self._sizes = sizes_of(self._window, longest)
-        params = network.prepare(spec, state)
-        self._first = {"convolutions": {"layers": {"0": _first_layer(params)}}}
-        self._devices = jax.local_devices()
-        mesh = Mesh(np.asarray(self._devices), ("data",))
-        self._params = jax.device_put(
-            _narrowed(params, dtype), NamedSharding(mesh, PartitionSpec())
+        self._set_windows(window_s, overlap_s)
+        self._check(tensors)
+        self.settings: dict[str, Any] = {
+            "dtype": dtype,
+            "layers": list(self._layers),
+            "stereo": stereo,
+            "chunking": chunking,
+            "normalise": extractor.sound.normalise,
+            "window_frames": self._window,
+            "overlap_frames": self._overlap,
+        }
+        self.fingerprint = identity.fingerprint(
+            extractor, tensors_sha256, self.settings
         )
-        self._convolve = on_all_devices(
-            functools.partial(_convolved, spec=spec, dtype=dtype)
-        )
-        self._transform = on_all_devices(
-            functools.partial(_transformed, spec=spec, layers=self._layers, dtype=dtype)
-        )
+        self._network = RowNetwork(spec, tensors, layers=self._layers, dtype=dtype)
 
-    def _check(self, window_s: float, overlap_s: float) -> None:
+    def _set_windows(self, window_s: float, overlap_s: float) -> None:
+        hops_per_s = self.extractor.sound.sample_rate_hz / self._spec.hop
+        self._window = round(window_s * hops_per_s)
+        self._overlap = round(overlap_s * hops_per_s)
+        self._chunk = round(_CHUNK_S * hops_per_s)
+        if not 0 <= 2 * self._overlap < self._window:
+            raise ValueError(
+                f"windows of {window_s} s with {overlap_s} s beyond what is kept on "
+                "either side; expected at least 0 and under half a window; correct them"
+            )
+        longest = self._window
+        if self._chunking == "original":
+            longest = max(longest, self._spec.frames_in(ORIGINAL_CHUNK))
+        self._sizes = sizes_of(self._window, longest)
+
+    def _check(self, tensors: Mapping[str, np.ndarray]) -> None:
         extractor, spec = self.extractor, self._spec
+        stereo, chunking = get_args(Stereo), get_args(Chunking)
+        if self._stereo not in stereo or self._chunking not in chunking:
+            raise ValueError(
+                f"stereo {self._stereo!r}, chunking {self._chunking!r}; expected one "
+                f"of {', '.join(stereo)} and one of {', '.join(chunking)}; correct them"
+            )
         if extractor.dim != spec.hidden_size:
             raise ValueError(
                 f"{extractor.name} has vectors of {extractor.dim}, this network of "
                 f"{spec.hidden_size}; expected as many; give the spec that belongs to "
                 "the weights"
             )
-        if not 0 <= 2 * self._overlap < self._window:
-            raise ValueError(
-                f"windows of {window_s} s with {overlap_s} s beyond what is kept on "
-                "either side; expected at least 0 and under half a window; correct them"
-            )
+        shapes = network.state_shapes(spec)
+        optional = {"masked_spec_embed": shapes.pop("masked_spec_embed")}
+        identity.check_tensors(extractor, tensors, shapes, optional)
 
     def extract(self, sound: SoundSource) -> Embeddings:
         """All vectors of a track, as :meth:`stream` gives them."""
@@ -166,7 +179,7 @@ class Wav2Vec2Extractor:
             features = self._convolved(
                 track.pieces(hops, max(overlap, 0)),
                 normalise,
-                self._statistics(normalise, found.patches),
+                self._network.statistics(*normalise.moments(found.patches)),
             )
             frames = self._spec.frames_in(found.samples)
             plan = windows_of(frames, window=self._window, overlap=self._overlap)
@@ -198,25 +211,17 @@ class Wav2Vec2Extractor:
                 chunk[:, start : start + hops + overlap]
                 for start in range(0, chunk.shape[1], hops)
             )
-            statistics = self._statistics(normalise, moments)
+            statistics = self._network.statistics(*normalise.moments(moments))
             features = self._convolved(pieces, normalise, statistics)
             plan = [Window(0, frames, 0, frames)]
             for _, rows in self._windowed(features, plan, SeamMeter(0)):
                 yield self._embeddings(rows, i * ORIGINAL_CHUNK)
 
-    def _statistics(
-        self, normalise: Normaliser, patches: Moments
-    ) -> tuple[np.ndarray, ...] | None:
-        if self._spec.feat_extract_norm != "group":
-            return None
-        found = network.first_statistics(self._first, *normalise.moments(patches))
-        return tuple(x.astype(np.float32) for x in found)
-
     def _convolved(
         self,
         pieces: Iterable[np.ndarray],
         normalise: Normaliser,
-        statistics: tuple[np.ndarray, ...] | None,
+        statistics: Arrays,
     ) -> Iterator[Float[np.ndarray, "voices frames channels"]]:
         """The local vectors, chunk by chunk, each of as many frames as it has."""
         size = self._spec.samples_for(self._chunk)
@@ -225,10 +230,8 @@ class Wav2Vec2Extractor:
 
         def run() -> Iterator[np.ndarray]:
             voices = len(group[0])
-            batch: tuple[np.ndarray, ...] = (np.concatenate(group),)
-            if statistics is not None:
-                batch += tuple(np.tile(x, (len(group), 1)) for x in statistics)
-            rows = self._on_devices(self._convolve, batch)
+            own = tuple(np.tile(x, (len(group), 1)) for x in statistics)
+            rows = self._network.convolve(np.concatenate(group), own)
             for i, frames in enumerate(lengths):
                 yield rows[i * voices : (i + 1) * voices, :frames]
             group.clear()
@@ -241,7 +244,7 @@ class Wav2Vec2Extractor:
             wave = normalise(piece)[:, :size]
             group.append(np.pad(wave, ((0, 0), (0, size - wave.shape[1]))))
             lengths.append(min(frames, self._chunk))
-            if len(group) * len(piece) >= len(self._devices):
+            if len(group) * len(piece) >= self._network.devices:
                 yield from run()
         if group:
             yield from run()
@@ -268,7 +271,7 @@ class Wav2Vec2Extractor:
             buffer = buffer[:, window.start - first :]
             first = window.start
             group.append(buffer[:, : window.stop - first])
-            full = len(group) * len(buffer) >= len(self._devices)
+            full = len(group) * len(buffer) >= self._network.devices
             if full or i + 1 == len(plan):
                 windows = plan[i + 1 - len(group) : i + 1]
                 outputs = self._transformed(group)
@@ -286,22 +289,9 @@ class Wav2Vec2Extractor:
         size = padded_size(frames, self._sizes)
         rows = np.concatenate(group)
         rows = np.pad(rows, ((0, 0), (0, size - frames), (0, 0)))
-        batch = (rows, np.full(len(rows), frames, np.int32))
-        outputs = self._on_devices(self._transform, batch)[:, :frames]
+        counts = np.full(len(rows), frames, np.int32)
+        outputs = self._network.transform(rows, counts)[:, :frames]
         return list(outputs.reshape(-1, voices, *outputs.shape[1:]).mean(axis=1))
-
-    def _on_devices(self, function: Any, batch: tuple[np.ndarray, ...]) -> np.ndarray:
-        """One row on each device at a time; a short last batch is filled up."""
-        count = len(self._devices)
-        missing = -len(batch[0]) % count
-        if missing:
-            batch = tuple(np.concatenate([x, x[-1:].repeat(missing, 0)]) for x in batch)
-        found = [
-            function(self._params, tuple(x[i : i + count] for x in batch))
-            for i in range(0, len(batch[0]), count)
-        ]
-        whole = np.concatenate([np.asarray(x) for x in found])
-        return whole[: len(whole) - missing]
 
     def _embeddings(self, rows: np.ndarray, first_sample: int) -> Embeddings:
         """Vectors with the times of the middles of their receptive fields."""
@@ -311,33 +301,3 @@ class Wav2Vec2Extractor:
             starts + spec.receptive_field / 2
         ) / self.extractor.sound.sample_rate_hz
         return Embeddings(np.asarray(rows, np.float32), times_s=times)
-
-
-def _first_layer(params: Mapping[str, Any]) -> dict[str, Any]:
-    return params["convolutions"]["layers"]["0"]
-
-
-def _narrowed(params: Any, dtype: str) -> Any:
-    """Factors of products in ``dtype``; norms and biases as they are."""
-    kept = jnp.dtype(dtype)
-    return jax.tree.map(lambda x: x.astype(kept) if x.ndim > 1 else x, params)
-
-
-def _convolved(
-    params: Any, batch: tuple[Any, ...], *, spec: Wav2Vec2Spec, dtype: str
-) -> jax.Array:
-    waveform, *statistics = batch
-    own = (statistics[0], statistics[1]) if statistics else None
-    return network.convolve(spec, params, waveform, own, dtype=dtype)
-
-
-def _transformed(
-    params: Any,
-    batch: tuple[Any, Any],
-    *,
-    spec: Wav2Vec2Spec,
-    layers: tuple[Layer, ...],
-    dtype: str,
-) -> jax.Array:
-    found = network.transform(spec, params, *batch, layers=layers, dtype=dtype)
-    return functools.reduce(jnp.add, found) / len(found)
