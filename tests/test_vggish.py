@@ -3,7 +3,10 @@
 import dataclasses
 import functools
 import math
+import os
 import pathlib
+import subprocess
+import sys
 import wave
 from collections.abc import Iterator
 from typing import Any
@@ -433,6 +436,52 @@ def test_one_program_for_all_tracks(make):
         assert features.min() >= 0
         assert features.max() <= 1
     assert programs == extractor._embed._cache_size() == 1
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_whole_way_lowers_for_accelerators(platform, make):
+    extractor = make()
+    arguments = (extractor._params, np.zeros((1, extractor._num_samples(2)), "f"))
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    exported = export.export(extractor._embed, platforms=[platform])(*shapes)
+    assert exported.platforms == (platform,)
+    assert "callback" not in exported.mlir_module()
+
+
+_ON_DEVICES = """
+import sys
+import numpy as np
+from test_vggish import VggishExtractor, get_extractor, random_state, track
+extractor = VggishExtractor(
+    get_extractor("vggish"), random_state(), output="raw", hop_s=0.5, batch_size=4
+)
+assert extractor.batch_size == 6
+np.save(sys.argv[1], extractor.extract(track(100_000)).features)
+"""
+
+
+@pytest.mark.slow
+def test_several_devices_give_the_same(state, tmp_path):
+    found = tmp_path / "found.npy"
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_DEVICES, str(found)],
+        capture_output=True,
+        text=True,
+        cwd=pathlib.Path(__file__).parent,
+        env={
+            **os.environ,
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+            "JAX_PLATFORMS": "cpu",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    one = VggishExtractor(
+        get_extractor("vggish"), state, output="raw", hop_s=0.5, batch_size=4
+    )
+    expected = one.extract(track(100_000)).features
+    assert expected.shape == (11, 128)
+    atol = 2e-5 * expected.std()
+    np.testing.assert_allclose(np.load(found), expected, rtol=0, atol=atol)
 
 
 def test_spectra_within_the_batches_are_those_of_the_whole(make):

@@ -304,8 +304,8 @@ class _Vggish(nnx.Module):
         )
 
     def __call__(self, examples: Array) -> Array:
-        # Winograd's products take a CPU 1.6 times less than its convolution; on
-        # accelerators the convolution belongs.
+        # In float32 on 2 CPU cores at batch 32: XLA's convolution 160 examples/s, 9
+        # shifted products 120, Winograd's 230, in micro-batches 280.
         x = jax.lax.platform_dependent(
             examples,
             cpu=self._convolved_by_tiles,
