@@ -1,6 +1,6 @@
 """Sound to VGGish embeddings: log-mel examples and network, on the devices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -89,7 +89,13 @@ class VggishExtractor:
         self._params = jax.device_put(
             vggish.prepare(spec, tensors), NamedSharding(mesh, PartitionSpec())
         )
-        # An example is where its first spectrum is and the 95 after it.
+        self._embed = on_all_devices(self._embedding_of(spec, hop, dtype))
+
+    def _embedding_of(
+        self, spec: VggishSpec, hop: int, dtype: str
+    ) -> Callable[[Any, Array], Array]:
+        """From params and the sound of a device, (1, samples), to (1, rows, 128)."""
+        # An example is the spectrum where it starts and the 95 after it.
         starts = np.arange(self._rows) * hop
         indices = starts[:, None] + np.arange(NUM_SPECTRA)
 
@@ -99,7 +105,7 @@ class VggishExtractor:
             examples = log_mel.spectra_of(sound[0])[indices]
             return vggish.apply(spec, params, examples, dtype=dtype)[None]
 
-        self._embed = on_all_devices(embed)
+        return embed
 
     def extract(self, sound: SoundSource) -> Embeddings:
         """The embeddings of a whole track, in time order.
