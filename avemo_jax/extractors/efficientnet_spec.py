@@ -183,8 +183,7 @@ def layers(spec: EfficientNetSpec) -> Iterator[Layer]:
     inputs = spec.stages[-1][-1].outputs
     yield Layer("conv_head", (spec.dim, inputs, 1, 1), "bn2", ("head",))
     if spec.num_outputs:
-        shape = (spec.num_outputs, spec.dim)
-        yield Layer("classifier", shape, None, ("classifier",))
+        yield Layer("classifier", (spec.num_outputs, spec.dim), None, ("classifier",))
 
 
 def state_shapes(spec: EfficientNetSpec) -> dict[str, tuple[int, ...]]:
