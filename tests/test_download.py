@@ -5,7 +5,6 @@ import io
 import os
 import pathlib
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -510,27 +509,24 @@ def test_full_disk_before(server, tmp_path, monkeypatch):
 
 
 _GET = """
-import sys
+import resource, sys
 from avemo_jax.convert.download import download
 from avemo_jax.extractors.sources import Source
-name, url, sha256, folder = sys.argv[1:]
+name, url, sha256, folder, limit = sys.argv[1:]
+if int(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 source = Source(name, url, sha256=sha256)
 print(download(source, folder, allow_loopback=True), flush=True)
 """
 
 
 def started(wanted: Source, folder: pathlib.Path, limit: int = 0) -> subprocess.Popen:
-    def limited() -> None:
-        if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    arguments = [wanted.file, wanted.url, wanted.sha256, str(folder)]
+    arguments = [wanted.file, wanted.url, wanted.sha256, str(folder), str(limit)]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", _GET, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limited,
     )
 
 
