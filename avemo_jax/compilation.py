@@ -9,6 +9,16 @@ import jaxlib
 
 from avemo_jax.data.cache import cache_dir
 
+# XLA's own width is 256 bits. With 512, where the CPU has them, a small training step
+# takes a tenth less and EfficientNet a seventh; elsewhere it is the same.
+_CPU_OPTIONS: dict[str, str | bool | int] = {"xla_cpu_prefer_vector_width": 512}
+
+
+def compiler_options() -> dict[str, str | bool | int] | None:
+    """Options of XLA for a program on this process's devices."""
+    on_cpu = jax.local_devices()[0].platform == "cpu"
+    return dict(_CPU_OPTIONS) if on_cpu else None
+
 
 def keep_compiled(directory: pathlib.Path | None = None) -> None:
     """Lets JAX keep what it compiles, and find it in the next process.

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax import optim
+from avemo_jax.compilation import compiler_options
 from avemo_jax.feeding import Batch, Feeder, gather
 from avemo_jax.heads import Head
 from avemo_jax.members import Members
@@ -21,9 +22,6 @@ Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
 # to its solo run; batched from here on, where that is a quarter faster.
 _BATCHED_SEEDS_FROM = 512
-# XLA's own width is 256 bits; a small step takes a tenth less with 512 where the CPU
-# has them, and is the same elsewhere. Batched members wait for memory: no gain there.
-_CPU_OPTIONS: dict[str, str | bool | int] = {"xla_cpu_prefer_vector_width": 512}
 
 
 def train_step(
@@ -132,7 +130,8 @@ def make_train_chunk(
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
-    options = _CPU_OPTIONS if mapped and _on_cpu(mesh) else None
+    # Batched members wait for memory: wide vectors gain nothing there.
+    options = compiler_options() if mapped else None
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)
 
 

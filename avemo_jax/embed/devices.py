@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from avemo_jax.compilation import compiler_options
+
 _AXIS = "data"
 
 
@@ -27,7 +29,7 @@ def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
         out_specs=PartitionSpec(_AXIS),
         check_vma=False,
     )
-    return jax.jit(divided)
+    return jax.jit(divided, compiler_options=compiler_options())
 
 
 def to_all_devices(tree: Any) -> Any:

@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from avemo_jax.embed import identity
 from avemo_jax.embed.contract import Embeddings, SoundSource
-from avemo_jax.embed.devices import on_all_devices
+from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, vggish
 from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
 from avemo_jax.media import log_mel
@@ -84,11 +83,7 @@ class VggishExtractor:
         self._rows = -(-batch_size // self._devices)  # examples of a device
         self.batch_size = self._rows * self._devices
         self._hop_samples = hop * log_mel.HOP_SAMPLES
-        # On every device from now on, and not sent there with each batch.
-        mesh = Mesh(np.asarray(jax.local_devices()), ("data",))
-        self._params = jax.device_put(
-            vggish.prepare(spec, tensors), NamedSharding(mesh, PartitionSpec())
-        )
+        self._params = to_all_devices(vggish.prepare(spec, tensors))
         self._embed = on_all_devices(self._embedding_of(spec, hop, dtype))
 
     def _embedding_of(

@@ -6,7 +6,7 @@ Tan and Le, EfficientNet: Rethinking Model Scaling, https://arxiv.org/abs/1905.1
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +131,7 @@ def apply(
     params: dict[str, Any],
     images: Float[Array, "batch height width channels"],
     *,
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32",
+    dtype: str = "float32",
 ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch outputs"]]:
     """Embedding and outputs of each image, in float32 unless ``dtype`` is wider.
 
