@@ -20,6 +20,8 @@ import safetensors.numpy
 from avemo_jax.data.cache import cache_dir
 
 SCHEMA = 1
+# Of tensors, and what .safetensors calls them.
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
 
 
 class WeightsError(ValueError):
@@ -55,17 +57,22 @@ def write_weights(
 
     Args:
         path: Ends in ``.safetensors``.
-        tensors: By name.
+        tensors: By name; float16, float32 or float64.
         metadata: What JSON can hold; ``extractor`` at least. ``schema`` and
             ``tensors_sha256`` are added.
 
     Raises:
-        ValueError: If the name has another ending.
+        ValueError: If the name has another ending, or a tensor another dtype.
     """
     path = pathlib.Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(
             f"{path} for weights; expected a name that ends in .safetensors; rename it"
+        )
+    if wrong := sorted(n for n, a in tensors.items() if a.dtype.name not in _DTYPES):
+        raise ValueError(
+            f"{wrong[0]} of dtype {tensors[wrong[0]].dtype} for {path}; expected one "
+            f"of {', '.join(_DTYPES)}; convert it"
         )
     whole = {
         **metadata,
@@ -102,7 +109,8 @@ def read_weights(
     path = pathlib.Path(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            texts = file.metadata() or {}
+            metadata = _parsed(path, file.metadata() or {})
+            _check_dtypes(path, {n: file.get_slice(n).get_dtype() for n in file.keys()})
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise WeightsError(
@@ -115,12 +123,6 @@ def read_weights(
             "by avemo convert; convert the original weights (.pt, .pth, .bin, .onnx) "
             "with it"
         ) from error
-    metadata = _parsed(path, texts)
-    if metadata.get("schema") != SCHEMA:
-        raise WeightsError(
-            f"{path}: schema {metadata.get('schema')!r}; expected {SCHEMA}, as avemo "
-            "convert of this version writes it; convert the original weights again"
-        )
     if metadata.get("tensors_sha256") != tensors_digest(tensors):
         raise WeightsError(
             f"{path}: its tensors are not those that were written (sha256 differs); "
@@ -130,13 +132,29 @@ def read_weights(
 
 
 def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata of a file that this program wrote."""
     try:
-        return {key: json.loads(text) for key, text in texts.items()}
-    except json.JSONDecodeError as error:
+        metadata = {key: json.loads(text) for key, text in texts.items()}
+    except (ValueError, RecursionError) as error:
         if "schema" in texts:
             raise WeightsError(
-                f"{path}: damaged metadata ({error}); convert the original weights "
-                "again"
+                f"{path}: damaged metadata ({error}); expected JSON as avemo convert "
+                "writes it; convert the original weights again"
             ) from error
         # A foreign .safetensors, such as Hugging Face's {"format": "pt"}.
-        return dict(texts)
+        metadata = {}
+    if metadata.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{path}: schema {metadata.get('schema')!r}; expected {SCHEMA}, as avemo "
+            "convert of this version writes it; convert the original weights again"
+        )
+    return metadata
+
+
+def _check_dtypes(path: pathlib.Path, dtypes: Mapping[str, str]) -> None:
+    known = _DTYPES.values()
+    if wrong := sorted(n for n, dtype in dtypes.items() if dtype not in known):
+        raise WeightsError(
+            f"{path}: {wrong[0]} has dtype {dtypes[wrong[0]]}; expected one of "
+            f"{', '.join(known)}; convert the original weights again"
+        )
