@@ -269,10 +269,12 @@ def test_wrong_states_are_refused_with_every_fault():
     del state["bn1.weight"], state["blocks.0.0.bn1.running_var"]
     state["bn1.num_batches_tracked"] = np.zeros((), np.int64)
     state["classifier.weight"] = np.zeros((8, TINY.dim), np.float32)
-    with pytest.raises(ValueError, match=r"missing; bn1\.weight is missing") as caught:
+    with pytest.raises(
+        ValueError, match=r"missing; .*bn1\.weight is missing"
+    ) as caught:
         efficientnet.prepare(TINY, state)
-    assert "bn1.num_batches_tracked is unknown" in str(caught.value)
-    assert f"(8, {TINY.dim}) and not (3, {TINY.dim})" in str(caught.value)
+    assert "bn1.num_batches_tracked is not a tensor" in str(caught.value)
+    assert f"is (8, {TINY.dim}), expected (3, {TINY.dim})" in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 64, 1), (2, 31, 64, 3)])

@@ -250,6 +250,17 @@ def test_pca_that_is_missing(state):
     assert "pca" not in vggish.prepare(RAW, state)
 
 
+def test_weights_of_another_network(state):
+    other = {k: v for k, v in state.items() if k != "features.0.bias"}
+    other |= {"more": np.zeros(2), "embeddings.4.bias": np.zeros(64)}
+    with pytest.raises(ValueError, match="expected VGGish; pass") as caught:
+        vggish.prepare(vggish.SPEC, other)
+    assert (
+        "embeddings.4.bias is (64,), expected (128,); features.0.bias is missing; "
+        "more is not a tensor of this network"
+    ) in str(caught.value)
+
+
 def test_unknown_output():
     with pytest.raises(ValueError, match="'whitened' of vggish; expected raw, pca"):
         VggishSpec("whitened")

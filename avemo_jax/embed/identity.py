@@ -9,6 +9,7 @@ import numpy as np
 
 import avemo_jax
 from avemo_jax.extractors import Extractor
+from avemo_jax.extractors.states import Shapes, misfits
 from avemo_jax.weights import WeightsError
 
 
@@ -36,8 +37,8 @@ def fingerprint(
 def check_tensors(
     extractor: Extractor,
     tensors: Mapping[str, np.ndarray],
-    shapes: Mapping[str, tuple[int, ...]],
-    optional: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes,
+    optional: Shapes | None = None,
 ) -> None:
     """Nothing, if the tensors are those that the network has.
 
@@ -50,18 +51,9 @@ def check_tensors(
     Raises:
         WeightsError: With every tensor that is missing, surplus or of another shape.
     """
-    allowed = {**shapes, **(optional or {})}
-    faults = [f"{name} is missing" for name in shapes.keys() - tensors.keys()]
-    for name, tensor in tensors.items():
-        if name not in allowed:
-            faults.append(f"{name} is not a tensor of this network")
-        elif tuple(tensor.shape) != allowed[name]:
-            faults.append(f"{name} is {tuple(tensor.shape)}, expected {allowed[name]}")
-    if faults:
-        listed = "; ".join(sorted(faults)[:20])
-        more = f"; and {len(faults) - 20} more" if len(faults) > 20 else ""
+    if found := misfits(tensors, shapes, optional):
         raise WeightsError(
             f"the weights do not fit {extractor.name} ({extractor.network}, "
-            f"{extractor.output_dim} outputs): {listed}{more}; convert the file of "
-            f"this extractor with 'avemo convert {extractor.name} FILE OUT'"
+            f"{extractor.output_dim} outputs): {found}; convert the file of this "
+            f"extractor with 'avemo convert {extractor.name} FILE OUT'"
         )

@@ -31,6 +31,7 @@ from avemo_jax.extractors.efficientnet_spec import (
     places,
     state_shapes,
 )
+from avemo_jax.extractors.states import check_state
 
 __all__ = ["EfficientNetSpec", "apply", "num_params", "prepare", "state_shapes"]
 
@@ -104,7 +105,8 @@ def prepare(
     Raises:
         ValueError: If tensors are missing, unknown, or of other shapes; all are named.
     """
-    _check_state(spec, state)
+    network = f"EfficientNet {spec.variant} with {spec.num_outputs} outputs"
+    check_state(network, state, state_shapes(spec))
     params: dict[str, Any] = {}
     for layer in layers(spec):
         weight = np.asarray(state[f"{layer.name}.weight"], np.float64)
@@ -200,23 +202,6 @@ def _parts(num: int, pixels: int) -> tuple[int, int, int]:
 def _mapped(function: Callable[[Array], Array], x: Array) -> Array:
     """``lax.map`` without a loop where there is but one."""
     return function(x[0])[None] if x.shape[0] == 1 else jax.lax.map(function, x)
-
-
-def _check_state(spec: EfficientNetSpec, state: Mapping[str, np.ndarray]) -> None:
-    expected = state_shapes(spec)
-    faults = [f"{name} is missing" for name in sorted(expected.keys() - state.keys())]
-    faults += [f"{name} is unknown" for name in sorted(state.keys() - expected.keys())]
-    faults += [
-        f"{name} has shape {tuple(state[name].shape)} and not {expected[name]}"
-        for name in sorted(expected.keys() & state.keys())
-        if tuple(state[name].shape) != expected[name]
-    ]
-    if faults:
-        raise ValueError(
-            f"state of another network: {'; '.join(faults)}; expected EfficientNet "
-            f"{spec.variant} with {spec.num_outputs} outputs; pass the weights that "
-            "were converted for it"
-        )
 
 
 @functools.cache

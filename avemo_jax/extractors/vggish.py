@@ -17,6 +17,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from avemo_jax.extractors.states import check_state
+
 NUM_SPECTRA, NUM_BANDS = 96, 64  # of an example
 DIM = 128  # of an embedding
 # What the file form may have beside the network.
@@ -95,7 +97,8 @@ def prepare(spec: VggishSpec, state: Mapping[str, np.ndarray]) -> dict[str, Any]
         Winograd's products (4, 4, inputs, outputs); weights (inputs, outputs).
 
     Raises:
-        ValueError: If the output needs the PCA and ``state`` has none.
+        ValueError: If the output needs the PCA and ``state`` has none, or if tensors
+            are missing, unknown, or of other shapes; all are named.
     """
     missing = [name for name in PCA_SHAPES if name not in state]
     if spec.output != "raw" and missing:
@@ -105,7 +108,7 @@ def prepare(spec: VggishSpec, state: Mapping[str, np.ndarray]) -> dict[str, Any]
             "with 'avemo fetch vggish', or convert again with '--pca "
             "vggish_pca_params.npz', or ask for output 'raw'"
         )
-
+    check_state("VGGish", state, state_shapes(spec), PCA_SHAPES)
     features, embeddings = {}, {}
     for number, (name, *_) in enumerate(_CONVOLUTIONS):
         kernel = np.asarray(state[f"features.{name}.weight"]).transpose(2, 3, 1, 0)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from avemo_jax.extractors.states import check_state
+
 # The positional convolution's taps are computed with in rows of so many.
 TAPS_IN_ROW = 16
 
@@ -133,7 +135,9 @@ def prepare(
     Raises:
         ValueError: If a tensor is missing, of another shape, or not known.
     """
-    _check(spec, state)
+    shapes = state_shapes(spec)
+    optional = {"masked_spec_embed": shapes.pop("masked_spec_embed")}
+    check_state("a wav2vec 2.0 of this spec", state, shapes, optional)
     wide = {name: np.asarray(x, np.float64) for name, x in state.items()}
     convolutions = {}
     for i in range(len(spec.conv_dims)):
@@ -161,25 +165,6 @@ def prepare(
     }
     params = {"convolutions": {"layers": convolutions}, "transformer": transformer}
     return jax.tree.map(lambda x: np.ascontiguousarray(x, np.dtype(dtype)), params)
-
-
-def _check(spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray]) -> None:
-    expected = state_shapes(spec)
-    if "masked_spec_embed" not in state:
-        del expected["masked_spec_embed"]
-    found = {name: tuple(x.shape) for name, x in state.items()}
-    wrong = sorted(
-        f"{name}: {found.get(name, 'missing')} for {expected.get(name, 'nothing')}"
-        for name in expected.keys() | found.keys()
-        if expected.get(name) != found.get(name)
-    )
-    if wrong:
-        raise ValueError(
-            f"weights that are not this wav2vec 2.0's: {'; '.join(wrong[:8])}"
-            f"{f' and {len(wrong) - 8} more' if len(wrong) > 8 else ''}; expected the "
-            f"{len(expected)} tensors of its file form; convert the original weights "
-            "again, or give the spec that belongs to them"
-        )
 
 
 def _pair(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
