@@ -130,8 +130,7 @@ def make_train_chunk(
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
-    # Batched members wait for memory: wide vectors gain nothing there.
-    options = compiler_options() if mapped else None
+    options = compiler_options() if mapped else None  # batched: no gain
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)
 
 

@@ -42,6 +42,8 @@ USERS = {
     "checkpoint": {"train", "trained", "evaluate", "experiment", "convert", "scripts"},
     "loading": {"train", "trained", "evaluate", "experiment", "scripts"},
     "trained": {"evaluate", "experiment", "scripts"},
+    "embed": {"embed", "scripts"},
+    "convert": {"convert", "cli", "scripts"},
 }
 # Rooms that know no files.
 PURE = ("tasks", "losses", "metrics", "optim", "sharding", "heads", "postprocess")
