@@ -13,6 +13,7 @@ from made_weights import made_state, made_weights, network_shapes
 from PIL import Image
 
 from avemo_jax.embed import load_extractor
+from avemo_jax.embed.contract import check_count
 from avemo_jax.extractors import EXTRACTORS, get_extractor
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, apply, prepare
 from avemo_jax.weights import WeightsError, read_weights, write_weights
@@ -135,8 +136,12 @@ def test_unknown_names_and_options(weights):
         load_extractor(NAME, weights=weights, size=224)
     with pytest.raises(ValueError, match=r"dtype 'float16'.*bfloat16"):
         load_extractor(NAME, weights=weights, dtype="float16")
-    with pytest.raises(ValueError, match="size_px 16"):
-        load_extractor(NAME, weights=weights, size_px=16)
+    for option in ("size_px", "batch_size"):
+        with pytest.raises(ValueError, match=f"{option} 0 .* whole number, at least"):
+            load_extractor(NAME, weights=weights, **{option: 0})
+    for value in (48.5, "48", True, None):
+        with pytest.raises(ValueError, match=r"size_px .* whole number, at least 1"):
+            check_count(get_extractor(NAME), "size_px", value, 1)
 
 
 def test_a_missing_file_says_where_weights_come_from(tmp_path, monkeypatch):
@@ -145,6 +150,9 @@ def test_a_missing_file_says_where_weights_come_from(tmp_path, monkeypatch):
     monkeypatch.setenv("AVEMO_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match=r"enet_b2_8\.safetensors.*avemo convert"):
         load_extractor("enet_b2_8")
+    # A path that is empty is not "none given".
+    with pytest.raises(WeightsError, match=r"\.: no such file"):
+        load_extractor("enet_b2_8", weights="")
 
 
 def test_fetched_weights_are_found(tmp_path, monkeypatch, weights):

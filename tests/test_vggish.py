@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from jax import export
 from reference import log_mel as numpy_log_mel
 
+from avemo_jax.embed.contract import checked_blocks
 from avemo_jax.embed.vggish import VggishExtractor, _spans
 from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.extractors.vggish import VggishSpec
@@ -515,7 +516,7 @@ def test_hops_that_are_refused(hop_s, state):
 
 def test_options_and_weights_that_are_refused(state):
     extractor = get_extractor("vggish")
-    with pytest.raises(ValueError, match="batch_size 0 for vggish; expected 1"):
+    with pytest.raises(ValueError, match="batch_size 0 for vggish; expected a w"):
         VggishExtractor(extractor, state, batch_size=0)
     body = {k: v for k, v in state.items() if not k.startswith("pca.")}
     with pytest.raises(ValueError, match="avemo fetch vggish"):
@@ -523,6 +524,33 @@ def test_options_and_weights_that_are_refused(state):
     without = {k: v for k, v in state.items() if k != "features.0.bias"}
     with pytest.raises(WeightsError, match=r"features\.0\.bias is missing"):
         VggishExtractor(extractor, without)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (np.full((20_000, 1), np.nan, np.float32), "not finite, about 16000 samples"),
+        (
+            np.zeros((20_000, 2), np.float32),
+            r"shape \(16000, 2\); expected \(samples, 1",
+        ),
+        (np.zeros((20_000, 1), np.int16), "dtype int16; expected floating point"),
+    ],
+)
+def test_bad_sound_is_an_error(block, message, make):
+    class Bad(Track):
+        num_channels = 1
+
+    sound = Bad(block)
+    if np.isnan(block).any():
+        block[:16_000] = 0
+    with pytest.raises(ValueError, match=message):
+        make().extract(sound)
+
+
+def test_what_is_no_source_of_sound_is_an_error():
+    with pytest.raises(ValueError, match=r"type ndarray.*media\.audio\.Sound"):
+        next(checked_blocks(np.zeros(9_000), 16_000))
 
 
 def test_settings_decide_the_fingerprint(make):

@@ -81,7 +81,7 @@ def _tensors_of(
 ) -> tuple[Mapping[str, np.ndarray], str]:
     """The tensors of the extractor's weights and their digest; see load_extractor."""
     name = extractor.name
-    path = pathlib.Path(weights) if weights else default_weights_path(name)
+    path = default_weights_path(name) if weights is None else pathlib.Path(weights)
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such file; expected the weights of {name}; get them with "

@@ -1,11 +1,13 @@
-"""What every extractor gives, and what those of sound take."""
+"""What every extractor gives, and what it takes, checked."""
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+
+from avemo_jax.extractors import Extractor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,3 +39,48 @@ class SoundSource(Protocol):
     def blocks(self, sample_rate_hz: int) -> Iterator[Float[np.ndarray, "n channels"]]:
         """The samples from the start, resampled, float32 in [-1, 1], in pieces."""
         ...
+
+
+def checked_blocks(
+    sound: Any, sample_rate_hz: int
+) -> Iterator[Float[np.ndarray, "n channels"]]:
+    """The blocks of a :class:`SoundSource`, each as its contract says.
+
+    Raises:
+        ValueError: If ``sound`` is no such source, or a block is not of floating point,
+            not finite, or of other channels.
+    """
+    if not isinstance(sound, SoundSource):
+        raise ValueError(
+            f"sound of type {type(sound).__name__}; expected a source of blocks; take "
+            "avemo_jax.media.audio.Sound for samples, open_sound for files"
+        )
+    total = 0
+    for block in sound.blocks(sample_rate_hz):
+        if block.ndim != 2 or block.shape[1] != sound.num_channels:
+            raise ValueError(
+                f"a block of sound of shape {block.shape}; expected (samples, "
+                f"{sound.num_channels}) as the source's channels; correct the source"
+            )
+        if not np.issubdtype(block.dtype, np.floating):
+            raise ValueError(
+                f"a block of sound of dtype {block.dtype}; expected floating point in "
+                "[-1, 1]; divide 16-bit samples by 32768"
+            )
+        if not np.isfinite(block).all():
+            raise ValueError(
+                f"sound with values that are not finite, about {total} samples from "
+                "its start; expected values in [-1, 1]; decode the file again"
+            )
+        total += len(block)
+        yield block
+
+
+def check_count(extractor: Extractor, option: str, value: Any, least: int) -> None:
+    """Raises ValueError unless the option is a whole number of at least ``least``."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"{option} {value!r} for {extractor.name}; expected a whole number, at "
+            f"least {least}; correct the option"
+        )

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings
+from avemo_jax.embed.contract import Embeddings, check_count
 from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, efficientnet
 from avemo_jax.media import resizing
@@ -54,11 +54,8 @@ class ImageExtractor:
         """
         takes = extractor.image
         size = takes.size_px if size_px is None else size_px
-        if size < 32 or batch_size < 1:
-            raise ValueError(
-                f"size_px {size}, batch_size {batch_size} for {extractor.name}; "
-                "expected at least 32 and at least 1"
-            )
+        check_count(extractor, "size_px", size, efficientnet.MIN_SIZE_PX)
+        check_count(extractor, "batch_size", batch_size, 1)
         spec = efficientnet.EfficientNetSpec(
             extractor.network.removeprefix("efficientnet_"), extractor.output_dim
         )

@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.contract import (
+    Embeddings,
+    SoundSource,
+    check_count,
+    checked_blocks,
+)
 from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, vggish
 from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
@@ -61,11 +66,7 @@ class VggishExtractor:
         """
         hop_s = extractor.sound.hop_s if hop_s is None else hop_s
         hop = _spectra_per_hop(hop_s)
-        if batch_size < 1:
-            raise ValueError(
-                f"batch_size {batch_size} for {extractor.name}; expected 1 or more; "
-                "correct the option"
-            )
+        check_count(extractor, "batch_size", batch_size, 1)
         spec = VggishSpec(output)
         identity.check_tensors(
             extractor, tensors, vggish.state_shapes(spec), vggish.PCA_SHAPES
@@ -115,6 +116,9 @@ class VggishExtractor:
 
         Returns:
             Features (examples, 128), and the middle of each example's sound.
+
+        Raises:
+            ValueError: If the sound is not as its source says, or not finite.
         """
         pieces = list(self.stream(sound))
         features = [np.zeros((0, self.extractor.dim), np.float32)]
@@ -129,6 +133,9 @@ class VggishExtractor:
 
         The host reads on while the devices work. What comes out does not depend on the
         sizes of the source's blocks.
+
+        Raises:
+            ValueError: If the sound is not as its source says, or not finite.
         """
         step = self.batch_size * self._hop_samples
         length = self._num_samples(self.batch_size)
@@ -182,7 +189,7 @@ def _spectra_per_hop(hop_s: float) -> int:
 
 def _mono(sound: SoundSource) -> Iterator[Float[np.ndarray, " samples"]]:
     """The track's samples in blocks, channels averaged."""
-    for block in sound.blocks(log_mel.SAMPLE_RATE_HZ):
+    for block in checked_blocks(sound, log_mel.SAMPLE_RATE_HZ):
         yield block.mean(axis=1)
 
 

@@ -1,6 +1,7 @@
 """wav2vec 2.0 over sound tracks of any length, in bounded memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,7 +29,7 @@ from avemo_jax.embed.wav2vec2_windows import (
 )
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors import wav2vec2 as network
-from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2 import BASE, Layer, Wav2Vec2Spec
 
 Chunking = Literal["overlap", "original"]
 # Samples of the chunks that the original cut a track into.
@@ -59,7 +60,7 @@ class Wav2Vec2Extractor:
         tensors: Mapping[str, np.ndarray],
         *,
         dtype: str = "float32",
-        layers: Literal["last"] | int | tuple[int, ...] = "last",
+        layers: Layer | Sequence[Layer] = "last",
         stereo: Stereo = "before",
         chunking: Chunking = "overlap",
         window_s: float = 30.0,
@@ -94,7 +95,9 @@ class Wav2Vec2Extractor:
         self.extractor = extractor
         self.seams = Seams()
         self._spec, self._stereo, self._chunking = spec, stereo, chunking
-        self._layers = layers if isinstance(layers, tuple) else (layers,)
+        self._layers: tuple[Layer, ...] = (
+            (layers,) if isinstance(layers, int | str) else tuple(layers)
+        )
         network.check_layers(spec, self._layers)
         self._set_windows(window_s, overlap_s)
         self._check(tensors)
@@ -113,6 +116,10 @@ class Wav2Vec2Extractor:
         self._network = RowNetwork(spec, tensors, layers=self._layers, dtype=dtype)
 
     def _set_windows(self, window_s: float, overlap_s: float) -> None:
+        if not math.isfinite(window_s):
+            raise ValueError(
+                f"windows of {window_s} s; expected seconds; take 30 for the usual ones"
+            )
         hops_per_s = self.extractor.sound.sample_rate_hz / self._spec.hop
         self._window = round(window_s * hops_per_s)
         self._overlap = round(overlap_s * hops_per_s)

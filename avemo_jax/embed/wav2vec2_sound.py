@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.embed.contract import SoundSource
+from avemo_jax.embed.contract import SoundSource, checked_blocks
 from avemo_jax.extractors.wav2vec2 import Wav2Vec2Spec
 
 Stereo = Literal["before", "after"]
@@ -52,7 +52,7 @@ class Track:
         makes no difference.
 
         Raises:
-            ValueError: If samples are not finite, or a block has other channels.
+            ValueError: If a block is not as the source's contract says.
         """
         parts: list[np.ndarray] = []
         held = 0
@@ -73,18 +73,7 @@ class Track:
 
     def _samples(self) -> Iterator[np.ndarray]:
         total = 0
-        for block in self.sound.blocks(self.sample_rate_hz):
-            if block.ndim != 2 or block.shape[1] != self.sound.num_channels:
-                raise ValueError(
-                    f"a block of sound of shape {block.shape}; expected (samples, "
-                    f"{self.sound.num_channels}) as the source's channels; correct the "
-                    "source"
-                )
-            if not np.isfinite(block).all():
-                raise ValueError(
-                    f"sound with values that are not finite, about {total} samples "
-                    "from its start; expected values in [-1, 1]; decode the file again"
-                )
+        for block in checked_blocks(self.sound, self.sample_rate_hz):
             total += len(block)
             mixed = block.T if self.stereo == "after" else block.mean(axis=1)[None]
             yield np.asarray(mixed, np.float32)

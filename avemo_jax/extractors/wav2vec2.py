@@ -135,8 +135,8 @@ def transform(
 
 def check_layers(spec: Wav2Vec2Spec, layers: tuple[Layer, ...]) -> None:
     """Raises ValueError if ``layers`` is empty or names one that is not there."""
-    wrong = [x for x in layers if x != "last" and not 0 <= x <= spec.num_layers]
-    if wrong or not layers:
+    there = (*range(spec.num_layers + 1), "last")
+    if not layers or not all(layer in there for layer in layers):
         raise ValueError(
             f"layers {layers}; expected some of 0 to {spec.num_layers}, or 'last'; "
             "correct them"
