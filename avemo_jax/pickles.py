@@ -6,9 +6,10 @@ and build plain containers. Whatever touches a name (looking it up, calling it, 
 it a state) is handed to a ``Policy``, which builds values itself from checked parts, or
 refuses. Nothing is ever imported or called by name.
 
-Every instruction costs time and memory in proportion to its own bytes. A policy that
-copies, goes through or prints values has to bound that: a pickle of 100 bytes can name
-the same list 2 ** 20 times.
+Every instruction costs time in proportion to its own bytes, and memory too, but for
+those of one byte that make a container: these are counted. A policy that copies, goes
+through, hashes or prints values has to bound that: a pickle of 100 bytes can name the
+same list 2 ** 20 times.
 
 Instructions: Python's Lib/pickletools.py.
 """
@@ -16,6 +17,14 @@ Instructions: Python's Lib/pickletools.py.
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
+
+# Containers, names and calls: 56 to 400 bytes of memory each. Picklers write 7 bytes
+# or more for one, on average; a file of nothing else ends here.
+_SPARE_OBJECTS = 1 << 18
+_BYTES_OF_OBJECT = 16
+_MAKING = frozenset(b"])}t\x8f\x85\x86\x87\x91R\x81\x92c\x93Q")
+_MAX_MARKS = 10_000  # open at once: values within one another
+_MAX_REASON = 200  # characters; a KeyError prints the whole key
 
 
 class RefusedPickleError(ValueError):
@@ -101,7 +110,8 @@ class Machine:
         self.position = start
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []
+        self.objects_left = _SPARE_OBJECTS + len(data) // _BYTES_OF_OBJECT
 
     def run(self) -> Any:
         """The value that the pickle describes, as the policy builds it.
@@ -120,6 +130,10 @@ class Machine:
                 action = actions.get(opcode)
                 if action is None:
                     raise Refusal(f"the instruction {bytes([opcode])!r}")
+                if opcode in _MAKING:
+                    self.objects_left -= 1
+                    if self.objects_left < 0:
+                        raise ValueError("more objects than so many bytes may have")
                 action(self)
         except Refusal as refusal:
             self._refuse(refusal)
@@ -131,10 +145,10 @@ class Machine:
             OverflowError,
             struct.error,
         ) as error:
+            reason = f"{type(error).__name__}: {error!s:.{_MAX_REASON}}"
             raise DamagedPickleError(
                 f"{self.policy.source}, byte {self.position}: damaged or no pickle "
-                f"({type(error).__name__}: {error}); expected {self.policy.expected}: "
-                "copy the file again"
+                f"({reason}); expected {self.policy.expected}: copy the file again"
             ) from error
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
@@ -176,6 +190,12 @@ class Machine:
         text = self.data[self.position : end].decode("utf-8")
         self.position = end + 1
         return text
+
+    def mark(self) -> None:
+        """Mark the top of the stack."""
+        if len(self.marks) == _MAX_MARKS:
+            raise ValueError(f"over {_MAX_MARKS} values within one another")
+        self.marks.append(len(self.stack))
 
     def to_mark(self) -> list[Any]:
         """What lies on the stack above the last mark, taken off."""
@@ -220,8 +240,16 @@ class Machine:
         self.stack.append(items)
 
     def put(self, index: int) -> None:
-        """Remember the last value."""
-        self.memo[index] = self.stack[-1]
+        """Remember the last value.
+
+        Picklers number from 0 on, Python 2's from 1 on. Free numbers would let a file
+        choose how long each look-up takes.
+        """
+        if index > len(self.memo) + 1:
+            raise ValueError(f"value {index} put behind {len(self.memo)} others")
+        if index == len(self.memo) + 1:
+            self.memo.append(None)
+        self.memo[index : index + 1] = [self.stack[-1]]
 
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values, in turn, into the last value."""
@@ -254,7 +282,7 @@ PLAIN: dict[int, Action] = {
     for code, action in {
         "\x80": lambda m: m.take(1),
         "\x95": lambda m: m.take(8),
-        "(": lambda m: m.marks.append(len(m.stack)),
+        "(": lambda m: m.mark(),
         "0": lambda m: m.stack.pop(),
         "N": _pushes(lambda m: None),
         "\x88": _pushes(lambda m: True),

@@ -269,7 +269,7 @@ def test_tensors_that_are_not_plain_are_records(read):
 
 def test_objects_may_know_what_they_belong_to(read):
     """As OmegaConf's nodes in fairseq's files do."""
-    node = b"comegaconf\nNode\n)\x81q\x05}U\x06parenth\x05sb"
+    node = b"comegaconf\nNode\n)\x81q\x00}U\x06parenth\x00sb"
     made = read(zip_form(pickled({"cfg": Raw(node)})))["cfg"]
     assert made.state["parent"] is made
 
@@ -351,7 +351,7 @@ def test_what_no_network_needs_is_refused(refused, form, value):
 
 STORED = storage("0", 12)
 # 2 ** 60 tuples for who prints them.
-MANY = Raw(b")q\x05" + b"h\x05h\x05\x86q\x05" * 60)
+MANY = Raw(b")q\x00" + b"h\x00h\x00\x86q\x00" * 60)
 LYING = {
     "tensor behind its storage": tensor(STORED, 12, (1,), (1,)),
     "stride out of its storage": tensor(STORED, 0, (3, 4), (5, 1)),
@@ -383,10 +383,10 @@ LYING = {
     "integer with a chosen hash": {2**61 - 1: 1},
     "key without value": Raw(b"}(K\x01K\x01K\x01u"),
     "second state": Filled(Filled(Call(Name("torch", "A"), ()), {}), {}),
-    "list in itself": Raw(b"]q\x05h\x05a"),
-    "dict in itself": Raw(b"}q\x05]h\x05aU\x01ah\x05s"),
+    "list in itself": Raw(b"]q\x00h\x00a"),
+    "dict in itself": Raw(b"}q\x00]h\x00aU\x01ah\x00s"),
     "long name": Name("torch", "a" * 300),
-    "name of lists": Raw(b"]q\x05" + b"h\x05h\x05\x86q\x05" * 60 + b"h\x05\x93"),
+    "name of lists": Raw(b"]q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"h\x00\x93"),
     "size of tuples": tensor(STORED, 0, (MANY,), (1,)),
     "offset of tuples": tensor(STORED, MANY, (1,), (1,)),
     "key of tuples": Raw(b"}" + MANY.instructions + b"Ns"),

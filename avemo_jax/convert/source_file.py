@@ -21,6 +21,7 @@ ONNX = ".onnx"
 SAFETENSORS = ".safetensors"
 # What torch's wrappers of modules put before every name.
 _OUTER = ("module.", "_orig_mod.")
+_MAX_WRAPPERS = 8  # within one another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +105,9 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def _unwrapped(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """``state`` without what wrappers put before every name."""
     state = dict(state)
-    while state:
+    for _ in range(_MAX_WRAPPERS):
         found = [p for p in _OUTER if all(name.startswith(p) for name in state)]
-        if not found:
+        if not found or not state:
             break
         state = {name.removeprefix(found[0]): array for name, array in state.items()}
     return state

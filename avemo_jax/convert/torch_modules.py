@@ -40,14 +40,15 @@ def state_dict_of(value: Any) -> dict[str, np.ndarray]:
             "pickled module; is this another kind of file?"
         )
     wrong = [
-        f"{key!s:.80} ({_described(item)})"
+        (key, item)
         for key, item in found.items()
         if not isinstance(key, str) or not isinstance(item, np.ndarray)
     ]
     if wrong or not found:
+        some = (f"{key!s:.80} ({_described(item)})" for key, item in wrong[:8])
         raise TorchFileError(
             f"{len(wrong)} of {len(found)} weights are no plain tensors: "
-            f"{', '.join(wrong[:8])}; expected dense tensors of plain types by name; "
+            f"{', '.join(some)}; expected dense tensors of plain types by name; "
             "save the state dict of the float32 network"
         )
     return dict(found)

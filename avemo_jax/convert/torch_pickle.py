@@ -40,8 +40,12 @@ _TENSOR_CLASSES = frozenset(
 _MAX_NAME = 256  # characters
 _ENTRY_BYTES = 64  # of a dict or set, about
 _MAX_ARGUMENTS = 8  # of a function that makes a tensor
-# Beyond it an integer's hash can be chosen, and with it how long a lookup takes.
-_MAX_KEY = 1 << 60
+# The hash of a number can be chosen, and with it how long a look-up takes. So other
+# keys than small integers are few; old optimisers have one by address for each tensor.
+_SMALL_KEYS = range(1 << 16)
+_MAX_NUMBER = 1 << 60
+_MAX_NUMBERS = 10_000
+_MAX_TUPLE = 8  # texts in a key
 
 
 # Gives (class, key, device, elements, view or None) of a storage its bytes.
@@ -65,6 +69,7 @@ class TorchPolicy(pickles.Policy):
         self._allowance = allowance
         self._names: dict[tuple[str, str], Record] = {}
         self._storages: dict[Record, Storage] = {}
+        self._numbers_left = _MAX_NUMBERS
 
     @property
     def instructions(self) -> Mapping[int, pickles.Action]:
@@ -118,7 +123,7 @@ class TorchPolicy(pickles.Policy):
             raise ValueError("a key without value")
         pairs = zip(items[::2], items[1::2], strict=True)
         if type(target) is dict:
-            target.update((_key(key), value) for key, value in pairs)
+            target.update((self.key(key), value) for key, value in pairs)
         else:
             _record_items(target, pairs)
 
@@ -133,7 +138,7 @@ class TorchPolicy(pickles.Policy):
         """Add to a set."""
         if type(target) is not set:
             raise pickles.Refusal(f"members of {_what(target)}")
-        target.update(_key(item) for item in items)
+        target.update(self.key(item) for item in items)
 
     def persistent(self, identity: Any) -> Any:
         """A storage, or a module's class that comes with its source text."""
@@ -162,6 +167,22 @@ class TorchPolicy(pickles.Policy):
         check_depth(value)
         return value
 
+    def key(self, key: Any) -> Any:
+        """``key``, if it may be one: it takes little time to hash and to look up."""
+        match key:
+            case str() | bytes() | bool() | None | Record():
+                return key
+            case int() if key in _SMALL_KEYS:
+                return key
+            case float() | int() if -_MAX_NUMBER < key < _MAX_NUMBER or key != key:
+                self._numbers_left -= 1
+                if self._numbers_left < 0:
+                    raise ValueError(f"over {_MAX_NUMBERS} numbers as keys")
+                return key
+            case tuple() if len(key) <= _MAX_TUPLE and all(map(_is_short, key)):
+                return key
+        raise ValueError(f"a {type(key).__name__} as a key: {reprlib.repr(key)}")
+
     def copied(self, items: Any, item_bytes: int) -> Any:
         """``items``, when so many more may be made; a pickle can name them again."""
         self._allowance.spend(item_bytes * len(items))
@@ -172,6 +193,9 @@ class TorchPolicy(pickles.Policy):
         if len(arguments) > _MAX_ARGUMENTS:
             raise ValueError(f"a tensor of {len(arguments)} arguments")
         storage, offset, size, stride, *rest = arguments
+        # Looking up another value could take for ever: tuples of tuples, hashed.
+        if type(storage) is not Record:
+            raise ValueError(f"a tensor of a {type(storage).__name__}")
         rest = rest[2:]  # without gradient and hooks
         known = self._storages[storage]
         element: torch_tensors.Element | None = known.element
@@ -191,16 +215,9 @@ def _what(value: Any) -> str:
     return value.name if type(value) is Record else f"a {type(value).__name__}"
 
 
-def _key(key: Any) -> Any:
-    """``key``, if it may be one: its hash takes little time and cannot be chosen."""
-    match key:
-        case str() | bytes() | float() | bool() | None | Record():
-            return key
-        case int() if -_MAX_KEY < key < _MAX_KEY:
-            return key
-        case tuple() if len(key) < 9 and all(type(part) is str for part in key):
-            return key
-    raise ValueError(f"a {type(key).__name__} as a key: {reprlib.repr(key)}")
+def _is_short(text: Any) -> bool:
+    """Whether ``text`` is one that may be part of a key: printing it takes no time."""
+    return type(text) is str and len(text) <= _MAX_NAME
 
 
 def _record_items(target: Any, items: Iterable[Any]) -> None:
@@ -219,7 +236,7 @@ def _ordered_dict(
         raise ValueError(f"an OrderedDict of a {type(pairs).__name__}")
     made: dict[Any, Any] = {}
     for key, value in policy.copied(pairs, _ENTRY_BYTES):
-        made[_key(key)] = value
+        made[policy.key(key)] = value
     return made
 
 
@@ -227,7 +244,7 @@ def _members(policy: TorchPolicy, arguments: tuple[Any, ...]) -> set[Any]:
     (items,) = arguments or ((),)
     if type(items) not in (list, tuple):
         raise ValueError(f"a set of a {type(items).__name__}")
-    return {_key(item) for item in policy.copied(items, _ENTRY_BYTES)}
+    return {policy.key(item) for item in policy.copied(items, _ENTRY_BYTES)}
 
 
 def _bytes(policy: TorchPolicy, _: Record, arguments: tuple[Any, ...]) -> bytes:

@@ -54,20 +54,18 @@ def check_depth(value: Any) -> None:
                 way[-1][2][0] = max(way[-1][2][0], deepest[0] + 1)
             continue
         part = parts.pop()
-        inner = _parts(part)
-        if inner is None:
-            continue
         if id(part) in open_at:
             round_trip = way[open_at[id(part)] :]
             if not any(type(member[0]) is Record for member in round_trip):
                 raise ValueError(f"a {type(part).__name__} that contains itself")
             continue
+        # Before its parts are listed: a long list may be named again and again.
         known = depths.get(id(part), 0)
         if len(way) + known > _MAX_DEPTH:
             raise ValueError(f"over {_MAX_DEPTH} values within one another")
         if known:
             deepest[0] = max(deepest[0], known)
-        else:
+        elif (inner := _parts(part)) is not None:
             open_at[id(part)] = len(way)
             way.append((part, inner, [0]))
 
