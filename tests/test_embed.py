@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from jax import export
 from made_weights import made_state, made_weights, network_shapes
 from PIL import Image
 
@@ -16,6 +18,7 @@ from avemo_jax.embed import load_extractor
 from avemo_jax.embed.contract import check_count
 from avemo_jax.extractors import EXTRACTORS, get_extractor
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, apply, prepare
+from avemo_jax.media import resizing
 from avemo_jax.weights import WeightsError, read_weights, write_weights
 
 NAME = "enet_b0_8_va_mtl"
@@ -98,6 +101,24 @@ def test_no_images(extractor):
 def test_other_images_are_refused(extractor, image):
     with pytest.raises(ValueError, match=r"expected uint8 \(height, width, 3\)"):
         extractor.extract([image])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_whole_way_lowers_for_accelerators(weights, dtype):
+    """From pixels as they are transferred to embeddings, as it runs here."""
+    made = load_extractor(NAME, weights=weights, size_px=SIZE, dtype=dtype)
+    batch = resizing.pack(list(faces(2)), rows=made.batch_size, size_px=SIZE)
+    resize = export.export(made._resize, platforms=("tpu", "cuda"))(None, batch)
+    (pixels,) = resize.out_avals
+    assert pixels.shape == (made.batch_size, SIZE, SIZE, 3)
+    assert pixels.dtype == dtype
+    pixels = jax.ShapeDtypeStruct(pixels.shape, pixels.dtype)
+    embed = export.export(made._embed, platforms=("tpu", "cuda"))(made._params, pixels)
+    assert [a.shape[1] for a in embed.out_avals] == [1280, 10]
+    assert {a.dtype.name for a in embed.out_avals} == {"float32"}
+    for exported in (resize, embed):
+        assert exported.platforms == ("tpu", "cuda")
+        assert "callback" not in exported.mlir_module()
 
 
 def test_bfloat16_is_near(extractor, weights):

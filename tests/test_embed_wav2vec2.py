@@ -18,6 +18,7 @@ import pytest
 from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 from avemo_jax.embed import wav2vec2 as embed
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
@@ -46,6 +47,7 @@ LAYERED = dataclasses.replace(
     SPEC, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True
 )
 RATE = 16_000
+WINDOW = 3 * RATE + 123  # samples of one window
 
 
 @dataclasses.dataclass
@@ -101,11 +103,18 @@ def made(
     return Wav2Vec2Extractor(extractor, state_of(spec), spec=spec, **options)
 
 
-def whole(spec: Wav2Vec2Spec, waveform: np.ndarray, **options: Any) -> list[np.ndarray]:
+# One program for equal options and lengths, which tests therefore share.
+run = jax.jit(network.apply, static_argnums=0, static_argnames="layers")
+
+
+def whole(
+    spec: Wav2Vec2Spec, waveform: np.ndarray, layer: network.Layer = "last"
+) -> list[np.ndarray]:
     """The network over (samples, voices) at once: one (frames, dim) for each voice."""
     params = network.prepare(spec, state_of(spec))
-    run = jax.jit(lambda p, x: network.apply(spec, p, x, **options))
-    return list(np.asarray(run(params, waveform.T)[0]))
+    layers = (*range(spec.num_layers + 1), "last")
+    found = [run(spec, params, voice[None], layers=layers) for voice in waveform.T]
+    return [np.asarray(outputs[layers.index(layer)][0]) for outputs in found]
 
 
 def local(waveform: np.ndarray, dtype: str) -> tuple[Any, jax.Array]:
@@ -124,8 +133,9 @@ def near(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> bo
     return np.abs(found - expected).max() < tolerance * expected.std()
 
 
-@pytest.mark.parametrize("samples", [400, 16_000 * 3 + 123])
-@pytest.mark.parametrize("spec", [SPEC, LAYERED], ids=["group", "layer"])
+@pytest.mark.parametrize(
+    ("spec", "samples"), [(SPEC, 400), (SPEC, WINDOW), (LAYERED, WINDOW)]
+)
 def test_a_track_of_one_window_equals_the_network(spec, samples):
     waveform = sound_of(samples)
     sound = Sound(waveform)
@@ -226,8 +236,8 @@ def test_no_more_than_some_seconds_are_read_ahead():
 
 
 def test_stereo_before_and_after():
-    waveform = sound_of(20_000, 2)
-    mixed = made(stereo="before").extract(Sound(waveform))
+    waveform = sound_of(WINDOW, 2)
+    mixed = made().extract(Sound(waveform))
     (expected,) = whole(SPEC, waveform.mean(axis=1, keepdims=True))
     assert near(mixed.features, expected, 2e-5)
     apart = made(stereo="after").extract(Sound(waveform))
@@ -237,8 +247,8 @@ def test_stereo_before_and_after():
 
 
 def test_layers_and_their_mean():
-    waveform = sound_of(9_000)
-    first, second = (whole(SPEC, waveform, layers=(i,))[0] for i in (0, 2))
+    waveform = sound_of(WINDOW)
+    first, second = (whole(SPEC, waveform, i)[0] for i in (0, 2))
     assert near(made(layers=0).extract(Sound(waveform)).features, first, 2e-5)
     both = made.__wrapped__(layers=[0, 2]).extract(Sound(waveform)).features
     assert near(both, (first + second) / 2, 2e-5)
@@ -257,7 +267,7 @@ def test_the_original_chunks(monkeypatch):
     assert [len(part) for part in parts] == [312, 312, 93]
     assert near(found.features, np.concatenate(parts), 2e-5)
     np.testing.assert_allclose(found.times_s, np.concatenate(times))
-    tail = made(chunking="original").extract(Sound(waveform[:100_300]))
+    tail = extractor.extract(Sound(waveform[:100_300]))
     assert len(tail.features) == 312
 
 
@@ -330,6 +340,24 @@ def test_nothing_compiles_again_for_another_track():
     assert extractor._network.convolve_program._cache_size() == 1
     assert extractor._network.transform_program._cache_size() == 3
     assert sizes_of(150, 150) == [4, 7, 13, 25, 50, 75, 100, 125, 150]
+
+
+@pytest.mark.parametrize("spec", [SPEC, LAYERED], ids=["group", "layer"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_both_programs_lower_for_accelerators(spec, dtype):
+    parts = made(spec, dtype=dtype)._network
+    waveform = np.zeros((1, RATE), np.float32)
+    statistics = parts.statistics(np.zeros((1, 10)), np.zeros((1, 10, 10)))
+    features, frames = np.zeros((1, 49, 16), np.float32), np.full(1, 40, np.int32)
+    for program, batch, shape in (
+        (parts.convolve_program, (waveform, *statistics), (1, 49, 16)),
+        (parts.transform_program, (features, frames), (1, 49, 32)),
+    ):
+        lower = export.export(program, platforms=("tpu", "cuda"))
+        exported = lower(parts._params, batch)
+        assert exported.platforms == ("tpu", "cuda")
+        assert [(a.shape, a.dtype) for a in exported.out_avals] == [(shape, "float32")]
+        assert "callback" not in exported.mlir_module()
 
 
 _ON_FOUR_DEVICES = """

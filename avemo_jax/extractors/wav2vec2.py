@@ -162,7 +162,11 @@ def apply(
             a track comes out as it would alone, then without meaning. None: all.
         layers: As :func:`transform` takes them.
         dtype: Of the products.
+
+    Raises:
+        ValueError: If there is no such layer.
     """
+    check_layers(spec, layers)
     module = _convolutions(spec, params, dtype)
     if samples is not None:
         there = jnp.arange(waveform.shape[1]) < samples[:, None]

@@ -138,28 +138,27 @@ def prepare(
     shapes = state_shapes(spec)
     optional = {"masked_spec_embed": shapes.pop("masked_spec_embed")}
     check_state("a wav2vec 2.0 of this spec", state, shapes, optional)
-    wide = {name: np.asarray(x, np.float64) for name, x in state.items()}
     convolutions = {}
     for i in range(len(spec.conv_dims)):
         name = f"feature_extractor.conv_layers.{i}"
         layer: dict[str, Any] = {
-            "weight": wide[f"{name}.conv.weight"].transpose(2, 1, 0)
+            "weight": state[f"{name}.conv.weight"].transpose(2, 1, 0)
         }
         if spec.conv_bias:
-            layer["bias"] = wide[f"{name}.conv.bias"]
-        if f"{name}.layer_norm.weight" in wide:
-            layer["norm"] = _pair(wide, f"{name}.layer_norm")
+            layer["bias"] = state[f"{name}.conv.bias"]
+        if f"{name}.layer_norm.weight" in state:
+            layer["norm"] = _pair(state, f"{name}.layer_norm")
         convolutions[str(i)] = layer
     transformer = {
-        "norm": _pair(wide, "feature_projection.layer_norm"),
-        "projection": _linear(wide, "feature_projection.projection"),
+        "norm": _pair(state, "feature_projection.layer_norm"),
+        "projection": _linear(state, "feature_projection.projection"),
         "positions": {
-            "weight": _positions(spec, wide),
-            "bias": wide["encoder.pos_conv_embed.conv.bias"],
+            "weight": _positions(spec, state),
+            "bias": state["encoder.pos_conv_embed.conv.bias"],
         },
-        "encoder_norm": _pair(wide, "encoder.layer_norm"),
+        "encoder_norm": _pair(state, "encoder.layer_norm"),
         "layers": {
-            str(i): _layer(spec, wide, f"encoder.layers.{i}")
+            str(i): _layer(spec, state, f"encoder.layers.{i}", dtype)
             for i in range(spec.num_layers)
         },
     }
@@ -176,16 +175,18 @@ def _linear(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]
 
 
 def _layer(
-    spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray], name: str
+    spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray], name: str, dtype: str
 ) -> dict[str, Any]:
     scale = (spec.hidden_size // spec.num_heads) ** -0.5
     query, key, value = (
         _linear(state, f"{name}.attention.{part}_proj") for part in ("q", "k", "v")
     )
-    query = {part: x * scale for part, x in query.items()}
+    query = {part: np.asarray(x, np.float64) * scale for part, x in query.items()}
     return {
         "mixed": {
-            part: np.concatenate([query[part], key[part], value[part]], axis=-1)
+            part: np.concatenate(
+                [query[part], key[part], value[part]], axis=-1, dtype=dtype
+            )
             for part in ("weight", "bias")
         },
         "out": _linear(state, f"{name}.attention.out_proj"),
@@ -202,7 +203,7 @@ def _positions(spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray]) -> np.ndarra
     Tap ``TAPS_IN_ROW * row + tap``; where they are no whole rows, the last end in 0.
     """
     name = "encoder.pos_conv_embed.conv"
-    direction = state[f"{name}.weight_v"]
+    direction = np.asarray(state[f"{name}.weight_v"], np.float64)
     length = np.sqrt(np.square(direction).sum(axis=(0, 1), keepdims=True))
     weight = state[f"{name}.weight_g"] * direction / length
     weight = np.pad(weight, [(0, 0), (0, 0), (0, -spec.pos_kernel % TAPS_IN_ROW)])
