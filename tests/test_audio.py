@@ -1,5 +1,6 @@
 import os
 import pathlib
+import struct
 import tracemalloc
 import wave
 from fractions import Fraction
@@ -11,7 +12,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.media import audio
+from avemo_jax.media import audio, decoding
 from avemo_jax.media.audio import Sound, SoundError, open_sound
 
 RATE = 48_000
@@ -155,7 +156,7 @@ def test_what_encoders_add_is_left_out(ending, codec, picture_start, tmp_path, w
 
 @pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
 @pytest.mark.parametrize(("start", "picture_start"), [(12_000, 0), (0, 5), (9_600, 5)])
-def test_time_0_is_the_first_picture(ending, start, picture_start, tmp_path):
+def test_time_0_is_the_first_picture(ending, start, picture_start, tmp_path, warned):
     path = encode(
         tmp_path / f"a.{ending}",
         tones(RATE + 777),
@@ -171,6 +172,8 @@ def test_time_0_is_the_first_picture(ending, start, picture_start, tmp_path):
         # A container may state times in milliseconds.
         assert abs(click_of(samples) - at) <= 1 + rate // 1000
     assert sound.duration_s == pytest.approx((RATE + 777 + shift) / RATE, abs=0.05)
+    left_out = [text for text in warned if "sound before the first picture" in text]
+    assert len(warned) == len(left_out) == (shift < 0)
 
 
 def test_late_sound_alone_starts_at_once(tmp_path):
@@ -196,6 +199,19 @@ def test_time_stamps_that_leap_are_refused(tmp_path):
     path = encode(tmp_path / "a.mka", tones(RATE), "pcm_s16le", hole=(10_240, leap))
     with pytest.raises(SoundError, match=r"a\.mka: time stamps leap by 7200 s"):
         whole(open_sound(path))
+
+
+def test_holes_have_a_limit_in_all(tmp_path, monkeypatch):
+    """Many of them would make hours of silence of a small file."""
+    monkeypatch.setattr(decoding, "_LONGEST_SILENCE_S", 0.5)
+    waves, form = tones(RATE), {"start": 14_400, "picture_start": 0}
+    once = encode(tmp_path / "a.mkv", waves, "pcm_s16le", **form)
+    whole(open_sound(once))
+    twice = encode(
+        tmp_path / "b.mkv", waves, "pcm_s16le", hole=(10_240, 14_400), **form
+    )
+    with pytest.raises(SoundError, match=r"b\.mkv: time stamps leap by \d s in all"):
+        whole(open_sound(twice))
 
 
 def test_cover_art_is_no_picture(tmp_path):
@@ -330,6 +346,48 @@ def test_a_lost_tail_is_reported(ending, codec, picture_start, tmp_path, warned)
     lost = [text for text in warned if "the file declares 2.0" in text]
     assert len(lost) == 1
     assert f"{path}: sound of {sound.duration_s:.2f} s" in lost[0]
+
+
+def test_an_estimated_length_is_no_loss(tmp_path, warned):
+    """ADTS states no length: libav divides the file's size by the first bit rate."""
+    waves = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * RATE, 1))
+    waves[:RATE] = 0
+    sound = open_sound(encode(tmp_path / "a.aac", waves.astype(np.float32), "aac"))
+    assert sound.declared_s > 8
+    whole(sound)
+    assert sound.duration_s == pytest.approx(4, abs=0.1)
+    assert not warned
+
+
+@pytest.mark.parametrize(
+    "tag", [b"ab:cd:ef.", b"nan:00:00", b"inf:00:00", b"-9:00:000", b"\xff\xff:00:00"]
+)
+def test_a_length_that_is_none(tag, tmp_path, warned):
+    path = encode(tmp_path / "a.mka", tones(RATE), "pcm_s16le")
+    data = path.read_bytes()
+    at = data.index(b"00:00:01.")
+    path.write_bytes(data[:at] + tag + data[at + len(tag) :])
+    sound = open_sound(path)
+    assert sound.declared_s == pytest.approx(1, abs=0.01)
+    assert len(whole(sound)) == RATE
+    assert not warned
+
+
+def test_tags_in_any_encoding(tmp_path):
+    path = encode(tmp_path / "a.wav", tones(RATE), "pcm_s16le")
+    artist = b"INFOIART" + struct.pack("<I", 4) + "José".encode("latin-1")
+    data = path.read_bytes() + b"LIST" + struct.pack("<I", len(artist)) + artist
+    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+    assert len(whole(open_sound(path))) == RATE
+
+
+@pytest.mark.parametrize("rate", [1, 999])
+def test_a_rate_that_would_fill_the_memory(rate, tmp_path):
+    with wave.open(os.fspath(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(bytes(2000))
+    with pytest.raises(SoundError, match=rf"at {rate} Hz; expected .* 1000 Hz or more"):
+        open_sound(tmp_path / "a.wav")
 
 
 def test_damage_inside_keeps_the_time(tmp_path, warned):

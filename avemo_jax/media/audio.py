@@ -28,6 +28,7 @@ from avemo_jax.media.decoding import (
 )
 
 QUALITY = "HQ"  # of soxr; librosa's default
+MIN_RATE_HZ = 1000  # of a file: resampling lower ones would make far too much
 MAX_OVERSHOOT = 2.0  # a decoder or resampler may pass 1 by some
 _BLOCK = 2**16  # samples that are resampled at once
 _SHORT_S = 0.1  # less sound than declared, by so much, is reported
@@ -131,10 +132,12 @@ class SoundFile:
                 f"{self.path}: its sound cannot be decoded ({reading.faults[0]}); "
                 "expected a whole file; get it again"
             )
-        if self.sample_rate_hz < 1 or not 1 <= self.num_channels <= MAX_CHANNELS:
+        many = not 1 <= self.num_channels <= MAX_CHANNELS
+        if many or self.sample_rate_hz < MIN_RATE_HZ:
             raise SoundError(
                 f"{self.path}: {self.num_channels} channels at {self.sample_rate_hz} "
-                f"Hz; expected 1 to {MAX_CHANNELS} and a rate; convert the file"
+                f"Hz; expected 1 to {MAX_CHANNELS} at {MIN_RATE_HZ} Hz or more; "
+                "convert the file"
             )
 
     @property
@@ -181,10 +184,16 @@ class SoundFile:
                 "their place where time stamps show it",
                 *(self.path, len(reading.faults), reading.faults[0]),
             )
-        if self.declared_s is not None and seconds < self.declared_s - _SHORT_S:
+        if reading.before_s > HOLE_S:
+            logging.warning(
+                "%s: %.2f s of sound before the first picture are left out",
+                *(self.path, reading.before_s),
+            )
+        stated_s = None if reading.is_estimate else self.declared_s
+        if stated_s is not None and seconds < stated_s - _SHORT_S:
             logging.warning(
                 "%s: sound of %.2f s where the file declares %.2f s; the rest is lost",
-                *(self.path, seconds, self.declared_s),
+                *(self.path, seconds, stated_s),
             )
         if reading.ahead_s > HOLE_S:
             logging.warning(
@@ -200,7 +209,9 @@ class SoundFile:
             )
         try:
             # An absolute path, since libav takes "name:" for a protocol.
-            return av.open(os.fspath(self.path.resolve()))
+            # Tags are in any encoding; none that is used has other than ASCII.
+            path = os.fspath(self.path.resolve())
+            return av.open(path, metadata_errors="replace")
         except av.error.FFmpegError as error:
             raise SoundError(
                 f"{self.path}: cannot be opened as sound or video ({error.strerror}); "

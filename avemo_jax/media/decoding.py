@@ -1,6 +1,7 @@
 """One pass over a sound track with libav: placed in time, holes filled, float32."""
 
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -12,9 +13,11 @@ from jaxtyping import Float32
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # time stamps jitter by less
 _HOLE_AFTER_LOSS_S = 0.01  # after a packet that could not be decoded
-_LONGEST_HOLE_S = 3600.0
+_LONGEST_SILENCE_S = 3600.0  # of all holes
+_ROUNDING_S = 1e-3  # of a length in libav
 _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
 _SILENCE = 2**16  # samples of it at once
+_CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
 
 Samples = Float32[np.ndarray, "n channels"]
@@ -31,14 +34,18 @@ class Reading:
         track: Of libav.
         declared_s: See :class:`SoundFile`.
         faults: What libav said of each packet that it could not decode.
+        before_s: Sound before the first picture, which is left out.
         ahead_s: By how much the samples ran ahead of their time stamps at most.
     """
 
     def __init__(self, container: InputContainer, stream: int):
         self.track = container.streams.audio[stream]
         self.faults: list[str] = []
-        self.ahead_s = 0.0
+        self.before_s = self.ahead_s = 0.0
         self._container = container
+        # Decoding changes the track's bit rate, and the container will be closed.
+        self._bit_rate, self._num_bytes = self.track.bit_rate, container.size
+        self._first_byte: int | None = None
         cover = av.stream.Disposition.attached_pic
         pictures = [v for v in container.streams.video if not v.disposition & cover]
         self._zero_s = _start_s(pictures[0]) if pictures else None
@@ -51,6 +58,8 @@ class Reading:
             try:
                 if (packet := next(packets, None)) is None:
                     return
+                if self._first_byte is None:
+                    self._first_byte = packet.pos
                 decoded = packet.decode()
             except av.error.FFmpegError as error:
                 # Damage: the next packets may be whole. After its own error the
@@ -58,6 +67,18 @@ class Reading:
                 self.faults.append(str(error.strerror))
             else:
                 yield from decoded
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether ``declared_s`` is but the file's size over the first bit rate.
+
+        So it is where a file states no length, as MP3 and AAC of a changing rate may
+        do: known once :meth:`frames` has begun.
+        """
+        if self.declared_s is None or not self._bit_rate:
+            return False
+        estimate_s = 8 * (self._num_bytes - (self._first_byte or 0)) / self._bit_rate
+        return abs(self.declared_s - estimate_s) < _ROUNDING_S
 
     def samples(self, rate_hz: int, channels: int) -> Iterator[Samples]:
         """From time 0 to the track's end.
@@ -86,7 +107,7 @@ class Reading:
     def _placed(self, rate_hz: int, channels: int) -> Iterator[Samples]:
         """From time 0, holes filled, with what an encoder added at the end."""
         position: int | None = None  # of the next sample; below 0: before time 0
-        faults = 0
+        faults = filled = 0
         for frame in self.frames():
             form = (frame.sample_rate, frame.layout.nb_channels)
             if form != (rate_hz, channels):
@@ -98,6 +119,7 @@ class Reading:
             at = self._position(frame, rate_hz)
             if position is None:
                 position = min(at or 0, 0)
+                self.before_s = -position / rate_hz
                 hole = (at or 0) - position
             else:
                 late = 0 if at is None else at - position
@@ -106,10 +128,12 @@ class Reading:
                 jitter_s = _HOLE_AFTER_LOSS_S if lost else HOLE_S
                 hole = late if late > jitter_s * rate_hz else 0
             faults = len(self.faults)
-            if hole > _LONGEST_HOLE_S * rate_hz:
+            filled += hole
+            if filled > _LONGEST_SILENCE_S * rate_hz:
                 raise SoundError(
-                    f"time stamps leap by {hole / rate_hz:.0f} s; expected at most "
-                    f"{_LONGEST_HOLE_S:.0f} s; mend the file, or extract its sound"
+                    f"time stamps leap by {filled / rate_hz:.0f} s in all; expected at "
+                    f"most {_LONGEST_SILENCE_S:.0f} s; mend the file, or extract its "
+                    "sound"
                 )
             yield from _silence(max(position + hole, 0) - max(position, 0), channels)
             samples = _float32(frame)
@@ -128,13 +152,13 @@ class Reading:
 
     def _declared_s(self, has_pictures: bool) -> float | None:
         container, track = self._container, self.track
-        tag = track.metadata.get("DURATION", "")  # Matroska: hh:mm:ss.fraction
+        tag = re.fullmatch(_CLOCK, track.metadata.get("DURATION", ""))
         if track.duration is not None and track.time_base is not None:
             length_s = float(track.duration * track.time_base)
             if self._zero_s is not None:
                 length_s += float((_start_s(track) or 0) - self._zero_s)
-        elif tag.count(":") == 2:
-            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+        elif tag:
+            hours, minutes, seconds = map(float, tag.groups())
             length_s = 3600 * hours + 60 * minutes + seconds - float(self._zero_s or 0)
         elif container.duration is not None and not has_pictures:
             length_s = container.duration / av.time_base
