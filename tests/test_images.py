@@ -1,4 +1,7 @@
+import base64
+import inspect
 import os
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -15,6 +18,12 @@ from avemo_jax.media.images import ImageError, image_of_array, read_image
 
 BILINEAR = Image.Resampling.BILINEAR
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Grey, whole, by libjpeg-turbo's cjpeg.
+ARITHMETIC_JPEG = base64.b85decode(
+    "|JeWF01!$>Nk#wx0RR9200961|JwjV02>k%7Zed27Zw*D92+1gLMtdGB`8rkJupIGRb^yfRb5+Zc$t"
+    "A}agcLcU4^xVke;Kft*d8%yve$z$C;?Br2okP3kU!R00aR65di<p00saM5C#9*00;pA002J#(bXrOP"
+    "mD~EG|UswY&p@}aMY;j|Je"
+)
 _resize = jax.jit(resizing.resize, static_argnames="size_px")
 
 
@@ -128,10 +137,30 @@ def test_tiff_of_16_and_32_bits():
     pixels = np.array([[0, 255, 256, 65_535]], np.uint16)
     result = read_image(encoded(Image.fromarray(pixels), "TIFF"))
     assert result[0, :, 0].tolist() == [0, 0, 1, 255]
-    for dtype in (np.int32, np.float32):
+    for dtype in (np.int32, np.float32, np.int16):
         data = encoded(Image.fromarray(pixels.astype(dtype)), "TIFF")
         with pytest.raises(ImageError, match="32 bits a channel"):
             read_image(data)
+
+
+@pytest.mark.parametrize(("bits", "white"), [(12, 1), (16, 0)])
+def test_grey_tiff_that_pillow_takes_wrongly(bits, white):
+    """It would be dark, or a negative."""
+    data = encoded(Image.fromarray(np.full((4, 8), 40_000, np.uint16)), "TIFF")
+    for tag, old, new in ((258, 16, bits), (262, 1, white)):
+        entry = struct.pack("<HHIHH", tag, 3, 1, old, 0)
+        assert data.count(entry) == 1
+        data = data.replace(entry, struct.pack("<HHIHH", tag, 3, 1, new, 0))
+    with pytest.raises(ImageError, match=rf"\({bits},\) bits, white as {white}"):
+        read_image(data)
+
+
+@pytest.mark.parametrize("highest", [300, 1023, 65_535])
+def test_pgm_of_more_than_8_bits_is_scaled(highest):
+    pixels = np.array([0, highest // 4, highest], ">u2")
+    result = read_image(b"P5 3 1 %d\n" % highest + pixels.tobytes())
+    assert result[0, :, 0].tolist() == [0, 63, 255]
+    assert (result == result[..., :1]).all()
 
 
 def test_cmyk_jpeg_is_inverted_as_adobe_has_it():
@@ -203,6 +232,14 @@ def test_whole_flat_jpegs_are_taken(colour, progressive):
         read_image(encoded(image, "JPEG", progressive=progressive))
 
 
+def test_arithmetic_coding_is_not_taken_for_cut():
+    """Bits behind its last ones change whole pictures too."""
+    assert re.search(images._ARITHMETIC, ARITHMETIC_JPEG)
+    with Image.open(BytesIO(ARITHMETIC_JPEG)) as image:
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(read_image(ARITHMETIC_JPEG), expected)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF"])
 def test_other_files_cut_are_refused_or_whole(kind):
     data = encoded(Image.fromarray(noise(20, 24)), kind)
@@ -246,6 +283,8 @@ def test_what_is_no_picture(tmp_path):
         read_image(path)
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(tmp_path)
+    with pytest.raises(ImageError, match=r"cannot be read \(embedded null"):
+        read_image("a\0b")
     path.write_bytes(b"")
     with pytest.raises(ImageError, match=r"a\.jpg: empty, 0 bytes; expected"):
         read_image(path)
@@ -266,6 +305,15 @@ def test_absurd_sizes_are_refused_before_decoding(side):
     small[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + head))
     with pytest.raises(ImageError, match=r"too large, .*; expected at most 67108864"):
         read_image(bytes(small))
+
+
+def test_a_file_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 5000)
+    path = tmp_path / "a.bmp"
+    path.write_bytes(encoded(Image.fromarray(noise(50, 50)), "BMP"))
+    for endless in (path, "/dev/zero"):
+        with pytest.raises(ImageError, match=r"too large, over 5000 bytes"):
+            read_image(endless)
 
 
 def test_arrays():
@@ -412,8 +460,11 @@ def test_batches_that_are_refused():
         ValueError, match="2 pictures for a batch of 1; expected 1 to 1"
     ):
         resizing.pack([noise(2, 2)] * 2, rows=1)
-    with pytest.raises(ValueError, match="without pixels"):
-        resizing.pack([noise(0, 2)])
+    for wrong in (noise(0, 2), noise(2, 2) / 255, noise(2, 2, 4), noise(2, 3)[..., 0]):
+        with pytest.raises(
+            ValueError, match=r"shape .*; expected uint8, \(height, wid"
+        ):
+            inspect.unwrap(resizing.pack)([wrong])
     shape = jax.ShapeDtypeStruct((1, 7168, 7168, 3), np.uint8)
     sizes = jax.ShapeDtypeStruct((1,), np.int32)
     with pytest.raises(ValueError, match=r"a canvas of 7168 x 7168 to 32 px"):

@@ -1,5 +1,6 @@
 """VGGish's front end against its definition and librosa's transform."""
 
+import inspect
 import pathlib
 import wave
 
@@ -129,6 +130,12 @@ def test_one_program_for_all_lengths():
 def test_too_short_for_a_window():
     with pytest.raises(ValueError, match="399 samples; expected at least 400"):
         log_mel.spectra_of(jnp.zeros(399))
+
+
+def test_waveforms_that_are_refused():
+    for waveform in (np.zeros(800, np.int16), np.zeros((800, 2), np.float32)):
+        with pytest.raises(ValueError, match=r"expected floats, \(samples,\)"):
+            inspect.unwrap(log_mel.log_mel)(waveform)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

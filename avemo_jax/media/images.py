@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import reprlib
 from io import BytesIO
 from typing import Literal
@@ -12,8 +13,12 @@ from PIL import Image, ImageFile, ImageOps
 
 # Side lengths multiply to no more than this; a face crop has some ten thousand pixels.
 MAX_PIXELS = 64 * 2**20
+MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 # Pillow's other readers are left out: some run programs, some guess.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+
+# The head of a JPEG's frame: its kind, its length for 1 to 4 channels, 8 bits.
+_ARITHMETIC = rb"\xff[\xc9-\xcb\xcd-\xcf]\x00[\x0b\x0e\x11\x14]\x08"
 
 Channels = Literal["RGB", "BGR"]
 
@@ -39,8 +44,9 @@ def read_image(
 
     Raises:
         ImageError: If there is no such file, if it is empty, cut short, damaged, over
-            ``MAX_PIXELS``, no picture, or of 32 bits a pixel and channel; if an array
-            is not of the stated form; if ``channels`` is given for a file.
+            ``MAX_PIXELS`` or ``MAX_BYTES``, no picture, or of a range that is not
+            known (32 bits; TIFF of 12 bits, or with 16 bits and white as 0); if an
+            array is not of the stated form; if ``channels`` is given for a file.
     """
     if isinstance(source, np.ndarray):
         return image_of_array(source, channels=channels)
@@ -126,12 +132,21 @@ def _decoded(name: str, data: bytes) -> UInt8[np.ndarray, "height width 3"]:
 
 def _bytes_of(path: pathlib.Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    # A ValueError: the path has a NUL.
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
         raise ImageError(
-            f"{path}: cannot be read ({error.strerror or error}); expected a picture's "
-            "file; correct the path"
+            f"{path}: cannot be read ({cause}); expected a picture's file; "
+            "correct the path"
         ) from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            f"{path}: too large, over {MAX_BYTES} bytes; expected a picture; correct "
+            "the path"
+        )
+    return data
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -149,12 +164,21 @@ def _too_large(name: str, found: str) -> str:
 def _rgb(name: str, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of an opened file; Pillow raises where they are not all there."""
     image.load()
+    # Of the file; what is turned has neither.
+    kind, tags = image.format, getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
     mode = image.mode
-    if mode == "F" or (mode == "I" and image.format != "PNG"):
+    # Pillow scales to 16 bits what PGM files have, and nothing else.
+    if mode == "F" or (mode == "I" and kind not in ("PNG", "PPM")):
         raise ImageError(
-            f"{name}: 32 bits a channel, whose range the file does not state; expected "
-            "8 or 16 bits; convert it"
+            f"{name}: 32 bits a channel or signed ones, whose range the file does not "
+            "state; expected 8 or 16 bits; convert it"
+        )
+    bits, white_is_0 = tags.get(258), tags.get(262) == 0
+    if mode.startswith("I") and tags and (bits != (16,) or white_is_0):
+        raise ImageError(
+            f"{name}: grey TIFF of {bits} bits, white as {'0' if white_is_0 else '1'}; "
+            "expected 16 bits with white as 1, or 8 bits; convert it"
         )
     if mode.startswith("I"):
         # Pillow's own conversion clips at 255.
@@ -177,8 +201,11 @@ def _ends_early(
     picture ends flat, or where that is not to be seen, it is decoded again with some
     bits put in before the marker: they change a picture that lacks data, and no other.
     Not seen is what ends at a border inside the file: between two scans of a
-    progressive one, at a restart marker, in the very last block.
+    progressive one, at a restart marker, in the very last block; nor what arithmetic
+    coding lacks, whose decoder goes on past the end of whole pictures too.
     """
+    if re.search(_ARITHMETIC, data):
+        return False
     height, width = pixels.shape[:2]
     last = pixels[-1, -4:]
     inside_block = (height - 1) % 16 and (width - 1) % 16 >= 4

@@ -92,7 +92,15 @@ def log_mel(
     Args:
         waveform: One channel at 16 kHz in [-1, 1]. Shorter than a window of 400
             samples: no spectra.
+
+    Raises:
+        ValueError: If it has several channels, or whole numbers.
     """
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
+        raise ValueError(
+            f"a waveform of dtype {waveform.dtype}, shape {waveform.shape}; expected "
+            "floats, (samples,); take the mean of channels, and scale to [-1, 1]"
+        )
     count = num_spectra(len(waveform))
     step, length = _PIECE * HOP_SAMPLES, num_samples(_PIECE)
     pieces = []

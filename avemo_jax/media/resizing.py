@@ -56,7 +56,8 @@ def pack(
             not make the batch large.
 
     Raises:
-        ValueError: If there are no images, more than ``rows``, or an empty one.
+        ValueError: If there are no images, more than ``rows``, or one that is empty or
+            not of the stated form.
     """
     rows = len(images) if rows is None else rows
     if not images or len(images) > rows:
@@ -64,10 +65,13 @@ def pack(
             f"{len(images)} pictures for a batch of {rows}; expected 1 to {rows}; "
             "divide them"
         )
-    if any(0 in image.shape for image in images):
-        raise ValueError(
-            "a picture without pixels; expected at least 1 x 1; leave it out"
-        )
+    for image in images:
+        form = image.ndim == 3 and image.shape[-1] == 3 and image.size > 0
+        if image.dtype != np.uint8 or not form:
+            raise ValueError(
+                f"a picture of dtype {image.dtype} and shape {image.shape}; expected "
+                "uint8, (height, width, 3), at least 1 x 1; read it with read_image()"
+            )
     if size_px is not None:
         images = [_reduced(image, size_px) for image in images]
     heights, widths = np.ones((2, rows), np.int32)
