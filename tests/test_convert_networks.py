@@ -1,6 +1,7 @@
 """Files of the reference networks become the file form, value for value."""
 
 import collections
+import dataclasses
 import re
 import subprocess
 import sys
@@ -345,6 +346,59 @@ def test_what_a_plain_network_has_not_is_refused(nodes, fault, tmp_path):
         made_layers(tmp_path, nodes, w=WEIGHT, b=BIAS)
 
 
+def test_values_of_onnx_from_two_places(tmp_path):
+    nodes = [("Conv", "x w", "y", {})] * 2
+    with pytest.raises(ConversionError, match="y is given twice"):
+        made_layers(tmp_path, nodes, w=WEIGHT)
+    with pytest.raises(ConversionError, match="w is given twice"):
+        made_layers(tmp_path, [("Identity", "x", "w", {})], w=WEIGHT)
+
+
+def test_long_chains_and_many_users_in_onnx(tmp_path):
+    """Each constant is read once, and no chain is followed for each user."""
+    chain = [("Identity", f"v{i}", f"v{i + 1}", {}) for i in range(5_000)]
+    users = [("Gemm", "x v5000", f"y{i}", {}) for i in range(5_000)]
+    layers = made_layers(tmp_path, chain + users, v0=WEIGHT)
+    assert len(layers) == 5_000
+    assert all(np.shares_memory(one.weight, layers[0].weight) for one in layers)
+    loop = [("Identity", "a", "b", {}), ("Identity", "b", "a", {})]
+    assert made_layers(tmp_path, [*loop, ("Gemm", "x a", "y", {})]) == []
+
+
+def test_onnx_with_weights_beside_it(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs the extra 'parity'")
+    nodes = [("Gemm", f"x w{i}", f"y{i}", {"transB": 1}) for i in range(4)]
+    model = made_model(nodes, **{f"w{i}": WEIGHT + i for i in range(4)})
+    path, data = tmp_path / "made.onnx", tmp_path / "made.data"
+    onnx.save(
+        model,
+        path,
+        save_as_external_data=True,
+        location=data.name,
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    for index, layer in enumerate(onnx_file.read_layers(path)):
+        np.testing.assert_array_equal(layer.weight, WEIGHT + index)
+    content = data.read_bytes()
+    data.write_bytes(content[:-1])
+    with pytest.raises(ConversionError, match=r"with its \.data file beside it"):
+        onnx_file.read_layers(path)
+    data.write_bytes(content)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:  # a small file that names much
+        del tensor.external_data[:]
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", data.name
+        tensor.dims[:] = [len(content) // 8, 2]
+    onnx.save(model, path)
+    with pytest.raises(ConversionError, match="over one another"):
+        onnx_file.read_layers(path)
+    data.unlink()
+    with pytest.raises(ConversionError, match=r"with its \.data file beside it"):
+        onnx_file.read_layers(path)
+
+
 def test_damaged_onnx_is_refused(b0, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra 'parity'")
     path, out = tmp_path / "network.onnx", tmp_path / "out.safetensors"
@@ -369,6 +423,9 @@ def shuffled(layers, how):
         return [*layers[:2], second, first, *layers[4:]]
     if how == "one less":
         return [*layers[:-2], layers[-1]]
+    if how == "bias":
+        long = np.zeros(7, np.float32)
+        return [dataclasses.replace(layers[0], bias=long), *layers[1:]]
     bare = onnx_file.Layer("Conv", "bare", layers[0].weight)
     return [bare, *layers[1:]]
 
@@ -378,6 +435,7 @@ def shuffled(layers, how):
     [
         ("swapped", "stands where blocks.0.0.se.conv_reduce.weight is expected"),
         ("one less", "81 layers; expected 82"),
+        ("bias", r"conv_stem has a bias of shape \(7,\)"),
         ("bare", "conv_stem needs a BatchNorm behind it, or a bias"),
     ],
 )

@@ -206,6 +206,14 @@ def test_safetensors_of_others_are_read_and_ours_are_refused(tmp_path):
         read_state(path)
 
 
+def test_types_that_numpy_has_not(tmp_path):
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(ConversionError, match=r"not readable as \.safetensors"):
+        read_state(tmp_path / "a.safetensors")
+
+
 # The PCA of VGGish.
 
 

@@ -92,6 +92,8 @@ def _place(
     state: dict[str, np.ndarray], layer: Layer, name: str, norm: str | None
 ) -> str:
     """Puts a layer's tensors into ``state``; says what is wrong, or nothing."""
+    if layer.bias is not None and layer.bias.shape != layer.weight.shape[:1]:
+        return f"{name} has a bias of shape {layer.bias.shape}"
     state[f"{name}.weight"] = layer.weight
     if norm is None:
         if layer.norm is not None:

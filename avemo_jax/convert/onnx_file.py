@@ -4,6 +4,7 @@ Exporters rename weights, fold BatchNorm into the convolutions and move weights 
 Constant nodes; what stays is the order of the layers.
 """
 
+import collections
 import dataclasses
 import math
 import os
@@ -68,7 +69,7 @@ def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
     path = pathlib.Path(path)
     graph = _load(path).graph
     _check_names(path, graph)
-    walk = _Walk(graph)
+    walk = _Walk(graph, path.parent)
     layers = [layer for node in graph.node for layer in walk.layers_at(node)]
     faults = walk.faults + [
         f"source {name} {tuple(tensor.dims)}: used by no convolution or linear layer"
@@ -92,18 +93,19 @@ def _load(path: pathlib.Path) -> Any:
             f"reading .onnx files; install it with: {_INSTALL}"
         ) from error
     try:
-        # Weights in a file beside it are read too; onnx keeps to the file's folder.
-        return onnx.load(str(path))
+        # Weights in a file beside it are read when they are looked up.
+        return onnx.load(str(path), load_external_data=False)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         raise ConversionError(
-            f"{path}: not readable as ONNX ({error}); expected a whole .onnx file, "
-            "with its .data file beside it where it has one; take another copy"
+            f"{path}: not readable as ONNX ({error}); expected a whole .onnx file; "
+            "take another copy"
         ) from error
 
 
 def _check_names(path: pathlib.Path, graph: Any) -> None:
-    """Nothing, if all names are text and every node gives something."""
+    """Nothing, if all names are text, and every node gives something of its own."""
     names = [tensor.name for tensor in graph.initializer]
+    given = [*names, *(name for node in graph.node for name in node.output if name)]
     for node in graph.node:
         names += [node.op_type, *node.input, *node.output]
         names += [attribute.name for attribute in node.attribute]
@@ -114,6 +116,12 @@ def _check_names(path: pathlib.Path, graph: Any) -> None:
         raise ConversionError(
             f"{path}: damaged (a name that is no text, or a node without outputs); "
             "expected a whole .onnx file; take another copy"
+        )
+    if len(set(given)) < len(given):
+        twice = next(n for n, many in collections.Counter(given).items() if many > 1)
+        raise ConversionError(
+            f"{path}: {twice:.80} is given twice; expected each value from one place; "
+            "take another copy"
         )
 
 
@@ -138,7 +146,11 @@ class _Walk:
         faults: What was found wrong.
     """
 
-    def __init__(self, graph: Any):
+    def __init__(self, graph: Any, folder: pathlib.Path):
+        self._folder = folder
+        self._arrays: dict[str, np.ndarray] = {}
+        self._outside: dict[str, int] = {}  # files beside this one, and their sizes
+        self._outside_bytes = 0
         self.constants: dict[str, Any] = {t.name: t for t in graph.initializer}
         self.used: set[str] = set()
         self.faults: list[str] = []
@@ -146,7 +158,8 @@ class _Walk:
         self._users: dict[str, list[Any]] = {}
         for node in graph.node:
             if node.op_type == "Identity" and node.input:
-                self._same[node.output[0]] = node.input[0]
+                # Nodes stand in the order of computing: no chains have to be followed.
+                self._same[node.output[0]] = self._name(node.input[0])
             elif node.op_type == "Constant":
                 for attribute in node.attribute:
                     if attribute.name == "value" and attribute.HasField("t"):
@@ -194,19 +207,15 @@ class _Walk:
 
     def _name(self, name: str) -> str:
         """The constant that ``name`` is, behind any Identity nodes."""
-        passed = {name}
-        while name not in self.constants and name in self._same:
-            name = self._same[name]
-            if name in passed:
-                break
-            passed.add(name)
-        return name
+        return self._same.get(name, name)
 
     def _array(self, name: str) -> np.ndarray | None:
         """The constant's values, or None where ``name`` is computed."""
-        from onnx import numpy_helper
+        from onnx import checker, numpy_helper
 
         name = self._name(name)
+        if name in self._arrays:
+            return self._arrays[name]
         if name not in self.constants:
             return None
         self.used.add(name)
@@ -215,12 +224,31 @@ class _Walk:
             self.faults.append(f"source {name}: not floating point")
             return None
         try:
-            return np.asarray(numpy_helper.to_array(tensor))
-        except (ValueError, TypeError) as error:
+            # onnx opens files in this folder only.
+            array = np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
+            self._count_outside(tensor, array)
+        except (ValueError, TypeError, OSError, checker.ValidationError) as error:
             raise ConversionError(
-                f"{name} in the .onnx file: not as many values as its shape says "
-                f"({error}); expected a whole file; take another copy"
+                f"{name:.80} in the .onnx file: not as many values as its shape says, "
+                f"or not readable ({error}); expected a whole file, with its .data "
+                "file beside it where it has one; take another copy"
             ) from error
+        self._arrays[name] = array
+        return array
+
+    def _count_outside(self, tensor: Any, array: np.ndarray) -> None:
+        """That not more is read of files beside this one than they have.
+
+        Raises:
+            ValueError: If tensors lie over one another.
+        """
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                size = (self._folder / entry.value).stat().st_size
+                self._outside[entry.value] = size
+                self._outside_bytes += array.nbytes
+        if self._outside_bytes > sum(self._outside.values()):
+            raise ValueError("tensors over one another in a file beside this one")
 
 
 def _number(node: Any, name: str, default: float) -> float:

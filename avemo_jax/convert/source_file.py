@@ -123,7 +123,13 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
                     "weights; use it as it is"
                 )
             return {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError, struct.error, TypeError) as error:
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        struct.error,
+        TypeError,
+        AttributeError,  # of a type that numpy has not, such as float8
+    ) as error:
         raise ConversionError(
             f"{path}: not readable as .safetensors ({error}); expected a whole file "
             "of floating-point tensors; take another copy"
