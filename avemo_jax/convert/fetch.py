@@ -258,7 +258,8 @@ def _print_list() -> None:
         print(f"{extractor.name}: {out if out.exists() else 'not fetched'}")
         print(f"  licence: {extractor.licence}")
         for source in extractor.sources:
-            print(f"  {source.file}: {source.url}")
+            for file in (source, *source.companions):
+                print(f"  {file.file}: {file.url}")
     print(f"{THESIS}, the heads of the original system\n  licence: {LICENCE}")
     for head in THESIS_HEADS:
         out = head_path(head)

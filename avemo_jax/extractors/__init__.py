@@ -202,7 +202,10 @@ _ALL = (
         licence="MIT (fairseq); Apache-2.0 (on Hugging Face)",
         sources=(
             torchaudio("wav2vec2_fairseq_base_ls960.pth"),
-            huggingface("facebook/wav2vec2-base"),
+            huggingface(
+                "facebook/wav2vec2-base",
+                "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21",
+            ),
         ),
     ),
     Extractor(

@@ -59,11 +59,11 @@ def torchaudio(file: str) -> Source:
     return Source(file, _TORCHAUDIO + file)
 
 
-def huggingface(repository: str) -> Source:
-    """``pytorch_model.bin`` of a Hugging Face repository; no checksum is known here."""
+def huggingface(repository: str, sha256: str = "") -> Source:
+    """``pytorch_model.bin`` of a Hugging Face repository."""
     file = f"{repository.rsplit('/', 1)[-1]}-pytorch_model.bin"
     url = f"https://huggingface.co/{repository}/resolve/main/pytorch_model.bin"
-    return Source(file, url)
+    return Source(file, url, sha256=sha256)
 
 
 @dataclasses.dataclass(frozen=True)
