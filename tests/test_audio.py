@@ -433,10 +433,35 @@ def test_values_that_are_not_finite(bad, tmp_path):
     waves = tones(RATE)
     waves[777] = bad
     path = encode(tmp_path / "a.wav", waves, "pcm_f32le")
-    with pytest.raises(SoundError, match=r"a\.wav: values that are not finite"):
+    with pytest.raises(SoundError, match=r"a\.wav: values of up to \w+ \(or not fin"):
         whole(open_sound(path))
     with pytest.raises(SoundError, match="not finite"):
         Sound(waves, RATE)
+
+
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+def test_files_of_floats_that_were_not_scaled(codec, tmp_path):
+    path = encode(tmp_path / "a.wav", tones(RATE) * 32_768, codec)
+    with pytest.raises(SoundError, match=r"a\.wav: values of up to 3276.* full scale"):
+        whole(open_sound(path))
+
+
+def test_what_a_decoder_makes_of_damage_is_silence(tmp_path, warned, monkeypatch):
+    """Damaged AAC and MP3 may become values of millions."""
+    path = encode(tmp_path / "a.m4a", tones(RATE), "aac")
+    decoded = decoding._float32
+
+    def damaged(frame):
+        samples = decoded(frame)
+        return samples * (1e6 if np.abs(samples).max() > 0.5 else 1)
+
+    monkeypatch.setattr(decoding, "_float32", damaged)
+    samples = whole(open_sound(path))
+    assert len(samples) == RATE
+    assert not samples[CLICK : CLICK + 20].any()
+    assert 0.05 < np.abs(samples).max() < 0.5
+    assert len(warned) == 1
+    assert "packets of sound could not be decoded (values of up to " in warned[0]
 
 
 def test_arrays():

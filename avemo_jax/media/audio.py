@@ -22,6 +22,7 @@ from avemo_jax.media.decoding import (
     FULL_SCALE,
     HOLE_S,
     MAX_CHANNELS,
+    MAX_OVERSHOOT,
     Reading,
     Samples,
     SoundError,
@@ -29,7 +30,6 @@ from avemo_jax.media.decoding import (
 
 QUALITY = "HQ"  # of soxr; librosa's default
 MIN_RATE_HZ = 1000  # of a file: resampling lower ones would make far too much
-MAX_OVERSHOOT = 2.0  # a decoder or resampler may pass 1 by some
 _BLOCK = 2**16  # samples that are resampled at once
 _SHORT_S = 0.1  # less sound than declared, by so much, is reported
 
@@ -149,12 +149,13 @@ class SoundFile:
         """The samples from time 0 at ``sample_rate_hz``, in pieces, in bounded memory.
 
         Nominally in [-1, 1]; a lossy codec or the resampling may pass 1 by a little.
-        What could not be decoded is logged as a warning at the end.
+        What could not be decoded, or only to values over 8, is silence, and logged as a
+        warning at the end.
 
         Raises:
             SoundError: If the rate is not positive; on the way, if the file is gone, if
-                the sound changes its rate or channels, if it has values that are not
-                finite, or if its time stamps leap.
+                the sound changes its rate or channels, if it is PCM with values that
+                are not finite or over 2, or if its time stamps leap.
         """
         _check_rate(sample_rate_hz)
         return _resampled(

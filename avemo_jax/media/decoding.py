@@ -16,6 +16,8 @@ _HOLE_AFTER_LOSS_S = 0.01  # after a packet that could not be decoded
 _LONGEST_SILENCE_S = 3600.0  # of all holes
 _ROUNDING_S = 1e-3  # of a length in libav
 _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
+MAX_OVERSHOOT = 2.0  # of floats: a decoder, resampler or writer may pass 1 by some
+_NO_SOUND = 8.0  # 18 dB over full scale: what lossy decoders make of damage
 _SILENCE = 2**16  # samples of it at once
 _CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
@@ -33,7 +35,8 @@ class Reading:
     Attributes:
         track: Of libav.
         declared_s: See :class:`SoundFile`.
-        faults: What libav said of each packet that it could not decode.
+        faults: What libav said of each packet that it could not decode, and the peaks
+            of those that it decoded to what is no sound.
         before_s: Sound before the first picture, which is left out.
         ahead_s: By how much the samples ran ahead of their time stamps at most.
     """
@@ -136,10 +139,25 @@ class Reading:
                     "sound"
                 )
             yield from _silence(max(position + hole, 0) - max(position, 0), channels)
-            samples = _float32(frame)
+            samples = self._sound(frame)
             position += hole
             yield samples[max(-position, 0) :]
             position += len(samples)
+
+    def _sound(self, frame: av.AudioFrame) -> Samples:
+        """The samples of a frame; zeros if a lossy decoder made no sound of it."""
+        samples = _float32(frame)
+        peak = float(np.abs(samples).max(initial=0.0))
+        stored = self.track.codec_context.name.startswith("pcm")
+        if peak <= (MAX_OVERSHOOT if stored else _NO_SOUND):
+            return samples
+        if stored:
+            raise SoundError(
+                f"values of up to {peak} (or not finite); expected [-1, 1]; divide by "
+                "the full scale, and mend what is not a number"
+            )
+        self.faults.append(f"values of up to {peak}")
+        return np.zeros_like(samples)
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
         """Of the frame's first sample from time 0; None: it has no time stamp."""
@@ -206,8 +224,5 @@ def _float32(frame: av.AudioFrame) -> Samples:
         return (array.astype(np.float32) - 128) / 128
     if kind in ("s16", "s32"):
         return array.astype(np.float32) / np.float32(FULL_SCALE[array.dtype.name])
-    if not np.isfinite(array).all():
-        raise SoundError(
-            "values that are not finite numbers; expected [-1, 1]; mend the file"
-        )
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
