@@ -381,6 +381,17 @@ def test_tags_in_any_encoding(tmp_path):
     assert len(whole(open_sound(path))) == RATE
 
 
+def test_a_codec_that_nobody_knows(tmp_path):
+    path = encode(tmp_path / "a.wav", tones(RATE), "pcm_s16le")
+    data = path.read_bytes()
+    assert data[20:22] == b"\1\0"
+    path.write_bytes(data[:20] + b"\x99\x99" + data[22:])
+    with pytest.raises(
+        SoundError, match=r"a\.wav: sound of a codec that libav does no"
+    ):
+        open_sound(path)
+
+
 @pytest.mark.parametrize("rate", [1, 999])
 def test_a_rate_that_would_fill_the_memory(rate, tmp_path):
     with wave.open(os.fspath(tmp_path / "a.wav"), "wb") as file:
@@ -411,6 +422,34 @@ def test_all_damaged(tmp_path):
     path.write_bytes(data)
     with pytest.raises(SoundError, match=r"a\.m4a: its sound cannot be decoded"):
         open_sound(path)
+
+
+@pytest.fixture(scope="module")
+def small_files(tmp_path_factory) -> list[pathlib.Path]:
+    folder, waves = tmp_path_factory.mktemp("small"), tones(RATE // 10)
+    waves[:] = tones(CLICK + len(waves))[CLICK:]
+    forms = [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame")]
+    forms += [("m4a", "aac"), ("mkv", "libopus"), ("ts", "aac")]
+    return [encode(folder / f"a.{end}", waves, codec) for end, codec in forms]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_files_raise_their_own_error_only(small_files, data):
+    path = data.draw(st.sampled_from(small_files))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.sampled_from([0, 1, 127, 128, 153, 255]))
+    damaged = path.with_name(f"damaged{path.suffix}")
+    damaged.write_bytes(content)
+    message = str(damaged)
+    try:
+        blocks = list(open_sound(damaged).blocks(16_000))
+    except SoundError as error:
+        blocks, message = [], str(error)
+    assert str(damaged) in message
+    assert max((np.abs(block).max() for block in blocks), default=0) < 16
 
 
 def test_truncated_mp4_without_its_index(tmp_path):

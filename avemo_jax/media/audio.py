@@ -121,6 +121,11 @@ class SoundFile:
             self.num_streams = len(container.streams.audio)
             if not 0 <= stream < self.num_streams:
                 raise SoundError(self._no_track(stream))
+            if container.streams.audio[stream].codec_context is None:
+                raise SoundError(
+                    f"{self.path}: sound of a codec that libav does not know; expected "
+                    "wav, flac, mp3 or a common video; convert the file"
+                )
             reading = Reading(container, stream)
             self.declared_s = reading.declared_s
             first = next(reading.frames(), None)
