@@ -418,8 +418,7 @@ def write_golden(path):
 
     All that goes in is rounded to float16, so that the file is small.
     """
-    import torch
-
+    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
     images = pictures(6, 56, 44, seed=4)
     network = reference(TINY, images, seed=3)
     images = images[:2].half().float()
