@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from avemo_jax import sharding
+from avemo_jax.whole_files import whole_file
 
 HEAD_SCHEMA = 1
 
@@ -119,12 +120,8 @@ class RunCheckpoints:
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes JSON whole or not at all; NaN is refused."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 # What a killed write leaves: .NAME.PID.tmp, .NAME.PID.old, .predictions.csv.RANDOM

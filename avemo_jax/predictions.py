@@ -1,9 +1,7 @@
 """predictions.csv: the scores of every frame of every video, and its reader."""
 
-import os
 import pathlib
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +13,7 @@ from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.tasks import TASKS, Task
+from avemo_jax.whole_files import whole_file
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
 PARQUET_ROWS = 1_000_000
@@ -90,22 +89,20 @@ def write_predictions(
     quoted = any(set(name) & set(',"\r\n') for name in table.videos)
     style = "needed" if quoted else "none"
 
-    def write_csv(target: str) -> None:
-        options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
-        with open(target, "wb") as file:
-            file.write((",".join(schema.names) + "\n").encode())
-            with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-                for batch in _chunks(schema, task, table, plan, scores, limits):
-                    writer.write_batch(batch)
-
-    def write_parquet(target: str) -> None:
-        with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write((",".join(schema.names) + "\n").encode())
+        with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
             for batch in _chunks(schema, task, table, plan, scores, limits):
                 writer.write_batch(batch)
-
-    _replace(path, write_csv)
     if num_frames > PARQUET_ROWS:
-        _replace(path.with_suffix(".parquet"), write_parquet)
+        with (
+            whole_file(path.with_suffix(".parquet")) as temporary,
+            pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
+        ):
+            for batch in _chunks(schema, task, table, plan, scores, limits):
+                writer.write_batch(batch)
 
 
 def read_predictions(path: str | pathlib.Path) -> pa.Table:
@@ -220,24 +217,3 @@ def _label_columns(task: Task, labels: np.ndarray) -> list[pa.Array]:
         pa.array(np.ascontiguousarray(each), mask=~np.isfinite(each))
         for each in values.T
     ]
-
-
-def _replace(path: pathlib.Path, write: Callable[[str], None]) -> None:
-    """Let ``write`` fill a temporary file, and give it the name ``path`` when done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import struct
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from avemo_jax.data.cache import cache_dir
+from avemo_jax.whole_files import whole_file
 
 SCHEMA = 1
 # Of tensors, and what .safetensors calls them.
@@ -82,19 +82,8 @@ def write_weights(
     texts = {key: json.dumps(value) for key, value in whole.items()}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-    )
-    os.close(handle)
-    try:
+    with whole_file(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, texts)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_weights(

@@ -22,6 +22,7 @@ from avemo_jax.convert.transfer import (
     transfer,
 )
 from avemo_jax.extractors.sources import Source
+from avemo_jax.whole_files import sync_folder
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -242,11 +243,7 @@ def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
     if not source.checkable:
         _write_record(target, sha256)
     part.state_path.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)
 
 
 def _remove(part: Part) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from avemo_jax.data.legacy_npy import read_original_npy
 from avemo_jax.data.sources import MAX_FRAME, VideoFeatures, as_float16
+from avemo_jax.whole_files import whole_file
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
 # What zipfile and numpy raise on damaged files; RuntimeError is of zip features that
@@ -78,25 +79,8 @@ def write_feature_file(
                 f"{path}: {name} have values that are not finite; expected numbers "
                 "only: leave out frames without a vector"
             )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: pathlib.Path) -> None:
-    """Make a rename in ``folder`` outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_feature_file(

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from avemo_jax.data.listing import entries, read_names
+from avemo_jax.whole_files import whole_file
 
 SPLITS = ("train", "dev", "validation", "test")
 
@@ -239,9 +240,8 @@ def write_splits(
         }
         for task, by_video in splits.items()
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_splits(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
