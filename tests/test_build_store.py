@@ -212,7 +212,7 @@ def test_wrong_records(tmp_path, records):
 def test_two_builds_at_once(tmp_path, records):
     with (tmp_path / ".build.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RuntimeError, match="another build"):
+        with pytest.raises(RuntimeError, match="another run"):
             build_store(tmp_path, records, show_progress=False)
     build_store(tmp_path, records, show_progress=False)
 

@@ -46,6 +46,9 @@ def test_npz_round_trip(tmp_path: pathlib.Path, frames, with_outputs, half):
     dtype = "float16" if half else "float32"
     write_feature_file(path, written, META | {"source": "x.mp4"}, dtype=dtype)
     read, meta = read_feature_file(path)
+    assert set(meta.pop("checksums")) == {"frame", "features"} | (
+        {"outputs"} if with_outputs else set()
+    )
     assert meta == META | {"source": "x.mp4"}
     assert read.frame.dtype == np.int32
     np.testing.assert_array_equal(read.frame, written.frame)

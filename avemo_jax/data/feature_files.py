@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from avemo_jax.data.feature_writer import FeatureFileWriter
 from avemo_jax.data.legacy_npy import read_original_npy
-from avemo_jax.data.sources import MAX_FRAME, VideoFeatures, as_float16
-from avemo_jax.whole_files import whole_file
+from avemo_jax.data.sources import MAX_FRAME, VideoFeatures
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
 # What zipfile and numpy raise on damaged files; RuntimeError is of zip features that
@@ -55,32 +55,12 @@ def write_feature_file(
         ValueError: If there is no fingerprint, frames do not ascend from 1, or a value
             is not finite (after the cast).
     """
-    path = pathlib.Path(path)
-    if path.suffix != ".npz" or not isinstance(meta.get("fingerprint"), str):
-        raise ValueError(
-            f"{path} with meta {dict(meta)!r:.80}; expected a name that ends in .npz "
-            "and a text meta['fingerprint']: pass both"
-        )
-    frame = features.frame.astype(np.int32)
-    if len(frame) and (frame[0] < 1 or (np.diff(frame) <= 0).any()):
-        raise ValueError(
-            f"{path}: frame numbers {frame[:5].tolist()} ...; expected ascending ones "
-            "from 1: sort the rows"
-        )
-    vectors = features.features.astype(np.float32)
-    if dtype == "float16":
-        vectors = as_float16(features.features, where=str(path))
-    arrays = {"frame": frame, "features": vectors, "meta": np.array(json.dumps(meta))}
-    if features.outputs is not None:
-        arrays["outputs"] = features.outputs.astype(np.float32)
-    for name in ("features", "outputs"):
-        if name in arrays and not np.isfinite(arrays[name]).all():
-            raise ValueError(
-                f"{path}: {name} have values that are not finite; expected numbers "
-                "only: leave out frames without a vector"
-            )
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    output_dim = 0 if features.outputs is None else features.outputs.shape[1]
+    with FeatureFileWriter(
+        path, dim=features.features.shape[1], output_dim=output_dim, dtype=dtype
+    ) as writer:
+        writer.append(features.frame, features.features, features.outputs)
+        writer.finish(meta)
 
 
 def read_feature_file(

@@ -36,18 +36,23 @@ def checked(root: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def locked(root: pathlib.Path) -> Iterator[None]:
+def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
     """Hold ``root`` for one build; the lock falls when the process ends, killed or not.
+
+    Args:
+        root: The folder.
+        shared: Let others in that share it too, such as the parts of one job.
 
     Raises:
         RuntimeError: If another process holds it.
     """
     with (root / ".build.lock").open("w") as file:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RuntimeError(
-                f"another build writes into {root}; expected to be alone: wait until "
+                f"another run writes into {root}; expected to be alone: wait until "
                 "it ends, or choose another folder"
             ) from error
         except OSError as error:
