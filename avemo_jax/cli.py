@@ -6,6 +6,8 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
 
   train      train and evaluate: avemo train --config configs/expr_mlp.py
   evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
+  prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
+  extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
   fetch      download, check and convert published weights: avemo fetch vggish
   convert    weights of PyTorch or ONNX to ours: avemo convert vggish FILE OUT
 
@@ -24,6 +26,14 @@ def main() -> None:
             from avemo_jax import main as program
 
             program.run([f"avemo {command}", f"--mode={command}", *arguments])
+        case "prepare":
+            from avemo_jax.preparation import command as prepare
+
+            sys.exit(prepare.main(arguments))
+        case "extract":
+            from avemo_jax.extraction import command as extract
+
+            sys.exit(extract.main(arguments))
         case "fetch":
             from avemo_jax.convert import fetch
 

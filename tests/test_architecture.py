@@ -45,7 +45,9 @@ USERS = {
     "checkpoint": {"train", "trained", "evaluate", "experiment", "convert", "scripts"},
     "loading": {"train", "trained", "evaluate", "experiment", "scripts"},
     "trained": {"evaluate", "experiment", "scripts"},
-    "embed": {"embed", "scripts"},
+    "embed": {"embed", "extraction", "preparation", "scripts"},
+    "extraction": {"extraction", "preparation", "cli", "scripts"},
+    "preparation": {"preparation", "cli", "scripts"},
     "convert": {"convert", "cli", "scripts"},
 }
 # Rooms that know no files.

@@ -24,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
         for text in args.test_list:
-            _add_test_videos(records, text)
+            add_test_videos(records, text)
         report = build.build_store(
             args.out,
             records.values(),
             sources,
-            splits=_given_splits(args.split_dir, records, sources),
+            splits=given_splits(args.split_dir, records, sources),
             split_seed=args.split_seed,
             grouped_dev=not args.ungrouped_dev,
             overwrite=args.overwrite,
@@ -65,6 +65,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, help="folder of the store")
     parser.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="SET=KIND",
+        help="visual or audio, for an extractor that is not known",
+    )
+    add_store_flags(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def add_store_flags(parser: argparse.ArgumentParser) -> None:
+    """Splits, test videos, form of the annotations, and whether to replace."""
+    parser.add_argument(
         "--split-dir",
         help="your own lists: train.txt, dev.txt, validation.txt, test.txt, or the "
         "original's Train.txt, Val.txt, Test.txt; or folders EXPR, AU, VA of such",
@@ -88,17 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         "--mtl", action="store_true", help="read the multi-task annotation files"
     )
     parser.add_argument(
-        "--kind",
-        action="append",
-        default=[],
-        metavar="SET=KIND",
-        help="visual or audio, for an extractor that is not known",
-    )
-    parser.add_argument(
         "--overwrite", action="store_true", help="replace what has other content"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
 
 
 def _pair(text: str, flag: str, values: Sequence[str] | None) -> tuple[str, str]:
@@ -119,7 +124,7 @@ def _kinds(texts: Sequence[str]) -> dict[str, Kind]:
     return {name: kind for name in pairs for kind in KINDS if kind == pairs[name]}
 
 
-def _add_test_videos(records: dict[str, VideoAnnotations], text: str) -> None:
+def add_test_videos(records: dict[str, VideoAnnotations], text: str) -> None:
     """Put the videos of ``TASK=FILE`` into that task's test split."""
     task, path = _pair(text, "--test-list", None)
     if task not in TASKS:
@@ -140,7 +145,7 @@ def _add_test_videos(records: dict[str, VideoAnnotations], text: str) -> None:
         )
 
 
-def _given_splits(
+def given_splits(
     split_dir: str | None,
     records: Mapping[str, VideoAnnotations],
     sources: Sequence[FeatureSource],

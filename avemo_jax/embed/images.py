@@ -24,6 +24,7 @@ class ImageExtractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
+        weights_sha256: Digest of the weights' tensors.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ImageExtractor:
         )
         identity.check_tensors(extractor, tensors, efficientnet.state_shapes(spec))
         self.extractor = extractor
+        self.weights_sha256 = tensors_sha256
         self.settings: dict[str, Any] = {"size_px": size, "dtype": dtype}
         self.fingerprint = identity.fingerprint(
             extractor, tensors_sha256, self.settings

@@ -30,6 +30,7 @@ class VggishExtractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
+        weights_sha256: Digest of the weights' tensors.
         hop_s: From one example to the next.
         batch_size: Examples that run at once.
     """
@@ -72,6 +73,7 @@ class VggishExtractor:
             extractor, tensors, vggish.state_shapes(spec), vggish.PCA_SHAPES
         )
         self.extractor, self.hop_s = extractor, hop / _SPECTRA_PER_S
+        self.weights_sha256 = tensors_sha256
         self.settings: dict[str, Any] = {
             "output": output,
             "hop_s": self.hop_s,

@@ -51,6 +51,7 @@ class Wav2Vec2Extractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
+        weights_sha256: Digest of the weights' tensors.
         seams: Of the track that was finished last: how far windows disagreed.
     """
 
@@ -92,7 +93,7 @@ class Wav2Vec2Extractor:
             ValueError: If the layers or the windows do not fit.
             WeightsError: If the tensors are not those of this network.
         """
-        self.extractor = extractor
+        self.extractor, self.weights_sha256 = extractor, tensors_sha256
         self.seams = Seams()
         self._spec, self._stereo, self._chunking = spec, stereo, chunking
         self._layers: tuple[Layer, ...] = (

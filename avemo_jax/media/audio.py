@@ -18,6 +18,7 @@ import soxr  # type: ignore[import-untyped]
 from absl import logging
 from av.container import InputContainer
 
+from avemo_jax.media.containers import open_container
 from avemo_jax.media.decoding import (
     FULL_SCALE,
     HOLE_S,
@@ -214,15 +215,12 @@ class SoundFile:
                 "path"
             )
         try:
-            # An absolute path, since libav takes "name:" for a protocol.
-            # Tags are in any encoding; none that is used has other than ASCII.
-            path = os.fspath(self.path.resolve())
-            return av.open(path, metadata_errors="replace")
+            return open_container(self.path)
         except av.error.FFmpegError as error:
             raise SoundError(
                 f"{self.path}: cannot be opened as sound or video ({error.strerror}); "
-                "expected a whole wav, flac, mp3 or video file; get it again or "
-                "convert it"
+                "expected a whole wav, flac, mp3 or video file, no list of "
+                "other files; get it again or convert it"
             ) from error
 
     def _no_track(self, stream: int) -> str:

@@ -1,0 +1,1 @@
+"""Crops, videos and sound -> feature files: batches across videos, resumed, sharded."""

@@ -1,0 +1,151 @@
+"""Which extractors are to run, with what weights and settings."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+
+from avemo_jax.embed import AnyExtractor, load_extractor
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extractors import Kind, get_extractor
+from avemo_jax.media.alignment import Rule
+
+SoundWay = Literal["ours", "original"]
+# The ways of the original system that ours departs from by default.
+_ORIGINAL_SOUND = {
+    "wav2vec2": {"stereo": "after", "chunking": "original"},
+    "vggish": {},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An extractor and its settings; small enough to be sent to workers.
+
+    Attributes:
+        name: Of the extractor.
+        weights: Its file; None: the one in the cache directory.
+        input_name: What it sees or hears: the second part of the set's name.
+        dtype: Of the arithmetic.
+        options: Of its class, as pairs.
+        alignment: Of sound to frames; None for pictures.
+    """
+
+    name: str
+    weights: str | None
+    input_name: str
+    dtype: str = "float32"
+    options: tuple[tuple[str, Any], ...] = ()
+    alignment: Rule | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it looks or listens."""
+        return get_extractor(self.name).kind
+
+    def load(self) -> AnyExtractor:
+        """The extractor, ready to run; see :func:`avemo_jax.embed.load_extractor`."""
+        return load_extractor(
+            self.name, weights=self.weights, dtype=self.dtype, **dict(self.options)
+        )
+
+    def feature_set(
+        self, extractor: AnyExtractor, features: pathlib.Path
+    ) -> FeatureSet:
+        """The set that it gives, in the folder of all sets."""
+        return FeatureSet.of(
+            extractor,
+            features,
+            input_name=self.input_name,
+            alignment=self.alignment,
+        )
+
+
+def choose_visual(
+    names: Sequence[str],
+    *,
+    weights_dir: str | os.PathLike[str] | None,
+    source: str,
+    size_px: int | None = None,
+    batch_size: int | None = None,
+    dtype: str = "float32",
+) -> list[Choice]:
+    """Choices of extractors of pictures.
+
+    Args:
+        names: Of the table.
+        weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
+        source: What the pictures are: "cropped_aligned", "cropped", "full_frame".
+        size_px: Side that they are resized to; None: the extractor's default.
+        batch_size: Pictures at once; None: 32 on a CPU, 256 on others.
+        dtype: Of the arithmetic.
+
+    Raises:
+        ValueError: If a name is unknown, of another kind, or there twice.
+    """
+    _check(names, "visual")
+    rows = batch_size or (32 if jax.default_backend() == "cpu" else 256)
+    found = []
+    for name in names:
+        size = size_px or get_extractor(name).image.size_px
+        options = (("batch_size", rows), ("size_px", size))
+        weights = _weights(weights_dir, name)
+        found.append(Choice(name, weights, f"{source}-{size}", dtype, options))
+    return found
+
+
+def choose_audio(
+    names: Sequence[str],
+    *,
+    weights_dir: str | os.PathLike[str] | None,
+    sound: SoundWay = "ours",
+    dtype: str = "float32",
+) -> list[Choice]:
+    """Choices of extractors of sound.
+
+    Args:
+        names: Of the table.
+        weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
+        sound: "ours", aligned by time. "original": channels, chunks and alignment as
+            in the original system; the sets' names end in ``-original``.
+        dtype: Of the arithmetic.
+
+    Raises:
+        ValueError: If a name is unknown, of another kind, or there twice.
+    """
+    _check(names, "audio")
+    found = []
+    for name in names:
+        known = get_extractor(name)
+        options: dict[str, Any] = {}
+        input_name, rule = known.default_input, "time"
+        if sound == "original":
+            options |= _ORIGINAL_SOUND[known.network]
+            input_name, rule = f"{input_name}-original", "original"
+        weights = _weights(weights_dir, name)
+        pairs = tuple(sorted(options.items()))
+        found.append(
+            Choice(name, weights, input_name, dtype, pairs, rule)  # type: ignore[arg-type]
+        )
+    return found
+
+
+def _weights(folder: str | os.PathLike[str] | None, name: str) -> str | None:
+    return None if folder is None else str(pathlib.Path(folder) / f"{name}.safetensors")
+
+
+def _check(names: Sequence[str], kind: Kind) -> None:
+    for name in names:
+        known = get_extractor(name)
+        if known.kind != kind:
+            raise ValueError(
+                f"{name} is {known.kind}; expected {kind} extractors there: give it "
+                f"with --{known.kind}"
+            )
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ValueError(
+            f"{', '.join(twice)} given twice; expected each extractor once: remove one"
+        )

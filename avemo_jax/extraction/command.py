@@ -1,0 +1,152 @@
+"""The command that extracts features of a folder of crops or of videos."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
+from avemo_jax.extraction.flags import (
+    ALIGNED,
+    UNALIGNED,
+    add_extractor_flags,
+    add_run_flags,
+    choices_of,
+    existing_folder,
+    settings_of,
+)
+from avemo_jax.extraction.jobs import Material, known_frames
+from avemo_jax.extraction.outcomes import Outcomes
+from avemo_jax.extraction.run import SetSummary, extract, held
+
+SOME_FAILED = 3  # exit status: the run is complete, but videos or frames failed
+_STOPPED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Extract.
+
+    Returns:
+        0: all is there. 3: the run is complete, but videos or frames failed, which
+        ``failures.jsonl`` lists. 1 after an error, which stderr tells. 130: stopped.
+    """
+    return guarded(lambda: _run(_parser().parse_args(argv)))
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """The exit status of ``run``; an error that a user can mend is one line."""
+    try:
+        return run()
+    except (ValueError, RuntimeError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(
+            f"error: {error}; expected files that can be read, and for --out a folder "
+            "that can be written, with room: mend that; the same command goes on "
+            "where it was",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return _STOPPED
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--crops",
+        metavar="DIR",
+        help="face crops: folders VIDEO of pictures 00001.jpg, 00002.jpg, ...",
+    )
+    parser.add_argument(
+        "--videos",
+        metavar="DIR",
+        help="video files; without --crops, --visual sees their whole pictures",
+    )
+    parser.add_argument(
+        "--audio-dir", metavar="DIR", help="sound files VIDEO.wav, before videos' own"
+    )
+    parser.add_argument(
+        "--crops-are",
+        choices=(ALIGNED, UNALIGNED),
+        default=ALIGNED,
+        help="how faces were cropped; part of the feature set's name",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="gets a folder for each feature set"
+    )
+    add_extractor_flags(parser)
+    add_run_flags(parser)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    choices = choices_of(args, source=args.crops_are if args.crops else "full_frame")
+    material = _material(args)
+    kinds = {choice.kind for choice in choices}
+    if "visual" in kinds and not (material.crops or material.videos):
+        raise ValueError(
+            "--visual without pictures; expected --crops or --videos: give one"
+        )
+    if "audio" in kinds and not (material.videos or material.sounds):
+        raise ValueError(
+            "--audio without sound; expected --videos or --audio-dir: give one"
+        )
+    out = pathlib.Path(args.out)
+    with held(out, shared=settings.num_shards > 1):
+        summaries, outcomes = extract(out, choices, material, settings)
+    print_summaries(summaries, outcomes)
+    return SOME_FAILED if outcomes.failures else 0
+
+
+def _material(args: argparse.Namespace) -> Material:
+    """What lies in the folders that the flags name."""
+    crops = find_crops(existing_folder(args.crops, "--crops")) if args.crops else {}
+    videos: Mapping[str, pathlib.Path] = {}
+    if args.videos:
+        videos = find_videos(existing_folder(args.videos, "--videos"))
+    sounds: Mapping[str, pathlib.Path] = {}
+    if args.audio_dir:
+        sounds = find_sounds(existing_folder(args.audio_dir, "--audio-dir"))
+    for flag, wanted, found in (
+        ("--crops", args.crops, crops),
+        ("--videos", args.videos, videos),
+        ("--audio-dir", args.audio_dir, sounds),
+    ):
+        if wanted and not found:
+            raise ValueError(
+                f"{flag} {wanted} has none; expected what --help says: correct the path"
+            )
+    return Material(crops, videos, sounds, known_frames(crops, {}))
+
+
+def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None:
+    """What came of the run, on stdout: a line for each set, notes, failures."""
+    for one in summaries:
+        line = f"{one.name}: {one.made} videos extracted, {one.stood} stood already"
+        if one.made and one.seconds > 0:
+            per_s = one.rows / one.seconds
+            what = "images" if one.unit == "images" else "frames"
+            line += f"; {one.rows:,} {what} in {one.seconds:.0f} s ({per_s:.1f}/s)"
+        print(line)
+        for text, videos in sorted(_by_note(one.notes).items()):
+            names = ", ".join(videos[:5])
+            more = f", ... ({len(videos)} videos)" if len(videos) > 5 else ""
+            print(f"    {text}: {names}{more}")
+    if outcomes.failures:
+        whole = sum(one.failed_videos for one in summaries)
+        frames = sum(one.failed_frames for one in summaries)
+        print(f"failed: {whole} videos, {frames} frames; see {outcomes.path}")
+
+
+def _by_note(notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Videos by what was noted of them."""
+    found: dict[str, list[str]] = {}
+    for video, texts in sorted(notes.items()):
+        for text in texts:
+            found.setdefault(text, []).append(video)
+    return found

@@ -1,0 +1,139 @@
+"""A feature set that is being extracted: its name, fingerprint and files."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from avemo_jax.data.feature_writer import FeatureFileWriter, checked_meta, read_meta
+from avemo_jax.embed import AnyExtractor
+from avemo_jax.media.alignment import Rule
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSet:
+    """What all files of a set have in common.
+
+    Attributes:
+        name: ``EXTRACTOR@INPUT``.
+        folder: ``FEATURES/NAME``.
+        dim: Length of a vector.
+        output_dim: Columns of the extractor's own outputs; 0: none.
+        meta: Of every file: ``fingerprint``, ``kind``, ``extractor``,
+            ``weights_sha256``, ``settings``, ``input``, and ``alignment`` for sound.
+    """
+
+    name: str
+    folder: pathlib.Path
+    dim: int
+    output_dim: int
+    meta: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        extractor: AnyExtractor,
+        features: pathlib.Path,
+        *,
+        input_name: str,
+        alignment: Rule | None = None,
+    ) -> "FeatureSet":
+        """The set that ``extractor`` gives.
+
+        Args:
+            extractor: Ready to run.
+            features: The folder of all sets.
+            input_name: What it sees or hears, as ``cropped_aligned-224`` or ``16k``.
+            alignment: Of hops to frames; None for pictures.
+        """
+        known = extractor.extractor
+        decisive = {"extractor": extractor.fingerprint, "input": input_name}
+        if alignment is not None:
+            decisive["alignment"] = alignment
+        text = json.dumps(decisive, sort_keys=True)
+        meta = {
+            "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+            "kind": known.kind,
+            "extractor": known.name,
+            "weights_sha256": extractor.weights_sha256,
+            "settings": extractor.settings,
+            "input": input_name,
+        }
+        if alignment is not None:
+            meta["alignment"] = alignment
+        name = f"{known.name}@{input_name}"
+        return cls(name, features / name, known.dim, known.output_dim, meta)
+
+    def path_of(self, video: str) -> pathlib.Path:
+        """The file of a video."""
+        return self.folder / f"{video}.npz"
+
+    def writer(self, video: str) -> FeatureFileWriter:
+        """Of that file."""
+        return FeatureFileWriter(
+            self.path_of(video), dim=self.dim, output_dim=self.output_dim
+        )
+
+    def meta_of(
+        self, source: Mapping[str, Any], failed: list[Any], notes: list[str]
+    ) -> dict[str, Any]:
+        """The meta of one file.
+
+        Args:
+            source: What it was made from; with ``digest``.
+            failed: Frame and reason of each frame that has no row for a fault.
+            notes: What else a user should know.
+        """
+        return {**self.meta, "source": dict(source), "failed": failed, "notes": notes}
+
+    def check_standing(self) -> None:
+        """Nothing, if the folder has only files of this set.
+
+        Raises:
+            ValueError: If one has another fingerprint.
+        """
+        for path in sorted(self.folder.glob("*.npz")):
+            try:
+                found = read_meta(path)
+            except ValueError:
+                continue  # damaged: extracted again, and counted there
+            if found["fingerprint"] != self.meta["fingerprint"]:
+                how = _difference(found, self.meta)
+                raise ValueError(
+                    f"{path} was extracted otherwise ({how}); expected one kind "
+                    "of it throughout, since vectors of different weights, settings "
+                    "or versions never mix: give another --out, or "
+                    f"remove {self.folder} to extract it all again"
+                )
+
+    def standing(self, video: str, digest: str) -> dict[str, Any] | str:
+        """The meta of a video's file if that is whole; else why it must be made.
+
+        Args:
+            video: Which.
+            digest: Of its source as it is now.
+        """
+        path = self.path_of(video)
+        if not path.exists():
+            return "missing"
+        try:
+            meta = checked_meta(path)
+        except ValueError as error:
+            return f"damaged: {error}"
+        if meta["fingerprint"] != self.meta["fingerprint"]:
+            return "of another fingerprint"
+        if meta.get("source", {}).get("digest") != digest:
+            return "its source has changed"
+        return meta
+
+
+def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """In what two metas differ, in words."""
+    keys = ("extractor", "weights_sha256", "input", "alignment")
+    pairs = [(key, found.get(key), expected.get(key)) for key in keys]
+    mine, others = found.get("settings") or {}, expected["settings"]
+    pairs += [(key, mine.get(key), others.get(key)) for key in sorted({*mine, *others})]
+    words = [f"{key} {a!r:.18} there, {b!r:.18} now" for key, a, b in pairs if a != b]
+    return "; ".join(words) or "another version of avemo_jax"

@@ -1,0 +1,170 @@
+"""The flags that extraction and preparation have in common."""
+
+import argparse
+import pathlib
+import shlex
+
+from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
+from avemo_jax.extraction.run import Settings
+
+ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
+
+
+def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
+    """Which extractors, with what weights and settings."""
+    parser.add_argument(
+        "--visual",
+        default="",
+        metavar="NAMES",
+        help="extractors of faces, as enet_b2_8_best,enet_b0_8_va_mtl",
+    )
+    parser.add_argument(
+        "--audio",
+        default="",
+        metavar="NAMES",
+        help="extractors of sound, as wav2vec2_base,vggish",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="folder of NAME.safetensors, as avemo convert writes them; default: what "
+        "avemo fetch keeps in the cache directory",
+    )
+    parser.add_argument("--size-px", type=int, help="side that faces are resized to")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the arithmetic; bfloat16 is for GPU and TPU",
+    )
+    parser.add_argument(
+        "--sound",
+        choices=("ours", "original"),
+        default="ours",
+        help="original: channels, chunks and alignment as in the original system",
+    )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """How the work is carried out."""
+    parser.add_argument("--batch-size", type=int, help="faces that run at once")
+    parser.add_argument(
+        "--num-shards", type=int, default=1, metavar="N", help="parts of a job array"
+    )
+    parser.add_argument(
+        "--shard-index", type=int, default=0, metavar="I", help="this part, from 0"
+    )
+    parser.add_argument(
+        "--beam-runner",
+        metavar="NAME",
+        help="let Apache Beam share the videos out: DirectRunner, DataflowRunner, ...",
+    )
+    parser.add_argument(
+        "--beam-options",
+        default="",
+        metavar="TEXT",
+        help="of the pipeline, as '--direct_num_workers=2'",
+    )
+    parser.add_argument(
+        "--decode-workers", type=int, help="threads or processes that decode pictures"
+    )
+    parser.add_argument(
+        "--decode-in",
+        choices=("threads", "processes"),
+        help="default: threads on a CPU, processes beside an accelerator",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="stop when more videos and frames than N failed; default: never",
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="extract videos again that had failed frames",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def choices_of(args: argparse.Namespace, *, source: str) -> list[Choice]:
+    """The extractors that the flags name.
+
+    Args:
+        args: Parsed.
+        source: What the pictures are: "cropped_aligned", "cropped", "full_frame".
+
+    Raises:
+        ValueError: If none is named, or a name is wrong.
+    """
+    visual, audio = _names(args.visual), _names(args.audio)
+    if not (visual or audio):
+        raise ValueError(
+            "no extractor; expected --visual, --audio or both: give names, as "
+            "--visual enet_b2_8_best --audio wav2vec2_base,vggish"
+        )
+    return [
+        *choose_visual(
+            visual,
+            weights_dir=args.weights,
+            source=source,
+            size_px=args.size_px,
+            batch_size=args.batch_size,
+            dtype=args.dtype,
+        ),
+        *choose_audio(
+            audio, weights_dir=args.weights, sound=args.sound, dtype=args.dtype
+        ),
+    ]
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """How the flags want it done.
+
+    Raises:
+        ValueError: If numbers are out of range or do not go together.
+    """
+    if args.num_shards < 1 or not 0 <= args.shard_index < args.num_shards:
+        raise ValueError(
+            f"--num-shards {args.num_shards} --shard-index {args.shard_index}; "
+            "expected an index from 0 to num-shards - 1: correct the flags"
+        )
+    for flag, value in (
+        ("--decode-workers", args.decode_workers),
+        ("--batch-size", args.batch_size),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{flag} {value}; expected 1 or more: correct the flag")
+    if args.beam_runner and args.num_shards > 1:
+        raise ValueError(
+            f"--beam-runner with --num-shards {args.num_shards}; expected one of the "
+            "two: the engine shares the videos out itself"
+        )
+    return Settings(
+        num_shards=args.num_shards,
+        shard_index=args.shard_index,
+        decode_workers=args.decode_workers,
+        decode_in=args.decode_in,
+        max_failures=args.max_failures,
+        retry_failed=args.retry_failed,
+        show_progress=not args.quiet,
+        beam_runner=args.beam_runner,
+        beam_options=tuple(shlex.split(args.beam_options)),
+    )
+
+
+def existing_folder(text: str, flag: str) -> pathlib.Path:
+    """The folder that a flag names.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    path = pathlib.Path(text)
+    if not path.is_dir():
+        state = "a file" if path.exists() else "not there"
+        raise ValueError(f"{flag} {text} is {state}; expected a folder: correct it")
+    return path
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,101 @@
+"""When each frame of a video is shown: decoded once, then kept beside the features."""
+
+import hashlib
+import json
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from avemo_jax.media.alignment import frame_times
+from avemo_jax.media.video import FrameTimes, open_video
+from avemo_jax.whole_files import whole_file
+
+FOLDER = ".frame_times"  # in the folder of all sets; hidden, so that it is no set
+_FORMAT = 1
+
+
+class KeptFrameTimes:
+    """Frame times by video, on disk.
+
+    Decoding a long video takes minutes, and each audio set wants its times.
+    """
+
+    def __init__(self, features: pathlib.Path):
+        """Of the videos whose features lie in ``features``."""
+        self._folder = features / FOLDER
+
+    def of(self, video: str, path: pathlib.Path) -> FrameTimes:
+        """The times of a video, decoded where they are not known of this very file.
+
+        Args:
+            video: Its name.
+            path: Its file.
+
+        Raises:
+            VideoError: If it cannot be decoded.
+            OSError: If the times cannot be written.
+        """
+        kept = self._folder / f"{video}.npz"
+        digest = _digest(path)
+        if (found := _read(kept, digest)) is not None:
+            return found
+        times = open_video(path).frame_times()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "digest": digest,
+            "fps": times.fps,
+            "constant_rate": times.constant_rate,
+            "notes": list(times.notes),
+        }
+        with whole_file(kept) as temporary, temporary.open("wb") as file:
+            np.savez(file, times_s=times.times_s, facts=np.array(json.dumps(facts)))
+        return times
+
+
+def assumed_times(num_frames: int, fps: float) -> FrameTimes:
+    """Of a video that is not there: so many frames at a constant rate."""
+    return FrameTimes(
+        times_s=frame_times(num_frames, fps),
+        fps=fps,
+        constant_rate=True,
+        notes=(f"no video file: {num_frames} frames at {fps:g} per second assumed",),
+    )
+
+
+def with_one_more(times: FrameTimes) -> np.ndarray:
+    """Seconds of each frame and of one after the last.
+
+    The challenge counts one frame more than a decoder gives for many videos.
+    """
+    seconds = times.times_s
+    step = 1 / times.fps if times.fps > 0 else 0.0
+    if not step:
+        step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
+    return np.append(seconds, seconds[-1] + step)
+
+
+def _digest(path: pathlib.Path) -> str:
+    """Tells whether a file is still the same, by its name and size."""
+    text = json.dumps([_FORMAT, path.name, path.stat().st_size])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
+    """What was kept, if it is whole and of the same file."""
+    if not kept.is_file():
+        return None
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            times_s, facts = file["times_s"], json.loads(str(file["facts"]))
+    except (ValueError, KeyError, EOFError, OSError, zlib.error, zipfile.BadZipFile):
+        return None  # damaged: decoded again
+    if facts["digest"] != digest:
+        return None
+    return FrameTimes(
+        times_s=times_s,
+        fps=facts["fps"],
+        constant_rate=facts["constant_rate"],
+        notes=tuple(facts["notes"]),
+    )

@@ -1,0 +1,148 @@
+"""What there is to extract from, as the jobs of one feature set."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from avemo_jax.data.crop_folders import CropFolder
+from avemo_jax.data.splits import base_video, nominal_fps
+from avemo_jax.extraction.faces import FaceJob
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.shards import share
+from avemo_jax.extraction.sounds import SoundJob
+
+Job = TypeVar("Job", FaceJob, SoundJob)
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """Files to extract from.
+
+    Attributes:
+        crops: Folders of face crops by subject-video.
+        videos: Files by base video.
+        sounds: Files of sound alone by base video; they go before a video's track.
+        num_frames: By base video, frames that are annotated or have a crop: for sound
+            whose video is not there.
+    """
+
+    crops: Mapping[str, CropFolder]
+    videos: Mapping[str, pathlib.Path]
+    sounds: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    num_frames: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def face_jobs(self) -> dict[str, tuple[FaceJob, int]]:
+        """By subject-video: the job and its size; of crops, or else of whole videos."""
+        found: dict[str, tuple[FaceJob, int]] = {}
+        for video, crops in self.crops.items():
+            source: dict[str, Any] = {
+                "crops": len(crops.frame),
+                "bytes": crops.num_bytes,
+                "digest": crops.digest(),
+            }
+            found[video] = FaceJob(video, source, crops=crops), len(crops.frame)
+        if not self.crops:
+            for video, path in self.videos.items():
+                source = _source({"video": path})
+                found[video] = FaceJob(video, source, file=path), source["bytes"]
+        return found
+
+    def sound_jobs(self) -> dict[str, tuple[SoundJob, int]]:
+        """By base video: the job and its size."""
+        found = {}
+        for video in sorted({*self.videos, *self.sounds}):
+            file, sound = self.videos.get(video), self.sounds.get(video)
+            paths = {"video": file, "sound": sound}
+            frames = 0 if file is not None else self.num_frames.get(video, 0)
+            source = _source({k: p for k, p in paths.items() if p}, frames=frames)
+            fps = nominal_fps(video)
+            job = SoundJob(video, source, file, sound, frames, fps)
+            found[video] = job, source["bytes"]
+        return found
+
+
+def known_frames(
+    crops: Mapping[str, CropFolder], labelled: Mapping[str, int]
+) -> dict[str, int]:
+    """Frames of each base video that are labelled or have a crop.
+
+    Args:
+        crops: By subject-video.
+        labelled: Length of the labels, by subject-video.
+    """
+    found: dict[str, int] = {}
+    last = {video: int(one.frame[-1]) for video, one in crops.items()}
+    for video, frames in [*last.items(), *labelled.items()]:
+        base = base_video(video)
+        found[base] = max(found.get(base, 0), frames)
+    return found
+
+
+def _source(paths: Mapping[str, pathlib.Path], **facts: Any) -> dict[str, Any]:
+    """What a file is made from, by names and sizes."""
+    sizes = {kind: path.stat().st_size for kind, path in paths.items()}
+    names = {kind: path.name for kind, path in paths.items()}
+    known = {k: v for k, v in facts.items() if v}
+    text = json.dumps([names, sizes, known], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {**names, **known, "bytes": sum(sizes.values()), "digest": digest}
+
+
+@dataclasses.dataclass(frozen=True)
+class Work(Generic[Job]):
+    """What one part of a run has to do for one set.
+
+    Attributes:
+        todo: Jobs whose files are not there, or not whole, or of other sources.
+        standing: Outcomes of those whose files are.
+        again: By video, why a file that is there is made again.
+    """
+
+    todo: tuple[Job, ...]
+    standing: tuple[Outcome, ...]
+    again: Mapping[str, str]
+
+
+def find_work(
+    feature_set: FeatureSet,
+    jobs: Mapping[str, tuple[Job, int]],
+    *,
+    num_shards: int = 1,
+    shard_index: int = 0,
+    retry_failed: bool = False,
+) -> Work[Job]:
+    """What is to be done, and what stands.
+
+    Args:
+        feature_set: Whose files.
+        jobs: By video, with sizes.
+        num_shards: Parts of the run.
+        shard_index: Which.
+        retry_failed: Make files with failed frames again.
+
+    Raises:
+        ValueError: If a file of the set's folder has another fingerprint.
+    """
+    feature_set.check_standing()
+    sizes = {video: size for video, (_, size) in jobs.items()}
+    todo, standing, again = [], [], {}
+    for video in share(sizes, num_shards=num_shards, shard_index=shard_index):
+        job = jobs[video][0]
+        found = feature_set.standing(video, job.source["digest"])
+        if isinstance(found, dict) and retry_failed and found.get("failed"):
+            found = f"{len(found['failed'])} frames had failed"
+        if isinstance(found, dict):
+            failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
+            notes = tuple(found.get("notes", ()))
+            standing.append(
+                Outcome(feature_set.name, video, 0, failed, notes, stood=True)
+            )
+            continue
+        todo.append(job)
+        if found != "missing":
+            again[video] = found
+    return Work(tuple(todo), tuple(standing), again)

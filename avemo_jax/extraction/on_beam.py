@@ -1,0 +1,111 @@
+"""The same extraction on an engine: Apache Beam on Dataflow, Flink, Spark or here.
+
+Every worker opens the tree, the weights and the folder of features by the same paths.
+"""
+
+import functools
+import json
+import pathlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from avemo_jax.embed import AnyExtractor
+from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.faces import FaceJob
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.run import Settings, outcomes_of
+from avemo_jax.extraction.sounds import SoundJob
+
+# Beam runs a function in several threads of a worker; the devices take one at a time.
+_DEVICES = threading.Lock()
+_QUIET = Settings(show_progress=False)
+
+
+def outcomes_on_beam(
+    choice: Choice,
+    jobs: Sequence[FaceJob | SoundJob],
+    features: pathlib.Path,
+    *,
+    runner: str,
+    options: Sequence[str] = (),
+) -> list[Outcome]:
+    """What came of the jobs of one set, each done by some worker.
+
+    Args:
+        choice: The extractor, loaded once by every worker.
+        jobs: A video each; the result does not depend on who does which.
+        features: The folder of all sets.
+        runner: Of Beam, as "DirectRunner" or "DataflowRunner".
+        options: Of the pipeline, as ``--direct_num_workers=2``.
+
+    Raises:
+        ImportError: If apache-beam is not installed.
+        RuntimeError: If the pipeline fails.
+    """
+    beam = _import_beam()
+    place = pathlib.Path(tempfile.mkdtemp(prefix=".beam-", dir=features))
+    try:
+        pipeline_options = beam.options.pipeline_options.PipelineOptions(
+            ["--runner", runner, *options]
+        )
+        with beam.Pipeline(options=pipeline_options) as pipeline:
+            _ = (
+                pipeline
+                | "jobs" >> beam.Create(list(jobs), reshuffle=True)
+                | "extract" >> beam.Map(_lines_of, choice, str(features))
+                | "outcomes" >> beam.io.WriteToText(str(place / "outcomes"))
+            )
+        texts = [path.read_text("utf-8") for path in sorted(place.glob("outcomes*"))]
+    finally:
+        shutil.rmtree(place)
+    found = [_outcome(line) for text in texts for line in text.splitlines()]
+    return sorted(found, key=lambda one: one.video)
+
+
+def _import_beam() -> Any:
+    try:
+        import apache_beam
+        import apache_beam.options.pipeline_options
+    except ImportError as error:
+        raise ImportError(
+            "a Beam runner was asked for and apache-beam is not installed; expected "
+            "the extra 'beam': pip install 'avemo_jax[beam]'"
+        ) from error
+    return apache_beam
+
+
+@functools.cache
+def _loaded(choice: Choice, features: str) -> tuple[AnyExtractor, FeatureSet]:
+    """The extractor of this worker."""
+    extractor = choice.load()
+    return extractor, choice.feature_set(extractor, pathlib.Path(features))
+
+
+def _lines_of(job: FaceJob | SoundJob, choice: Choice, features: str) -> str:
+    """One job's outcome, as a line of JSON."""
+    with _DEVICES:
+        extractor, feature_set = _loaded(choice, features)
+        feature_set.folder.mkdir(parents=True, exist_ok=True)
+        [outcome] = outcomes_of(
+            extractor, feature_set, [job], pathlib.Path(features), _QUIET
+        )
+    return json.dumps(
+        {
+            "feature_set": outcome.feature_set,
+            "video": outcome.video,
+            "rows": outcome.rows,
+            "failed": outcome.failed,
+            "notes": outcome.notes,
+            "error": outcome.error,
+        }
+    )
+
+
+def _outcome(line: str) -> Outcome:
+    fields = json.loads(line)
+    failed = tuple((int(frame), str(why)) for frame, why in fields.pop("failed"))
+    return Outcome(failed=failed, notes=tuple(fields.pop("notes")), **fields)

@@ -1,0 +1,257 @@
+"""The extraction of feature sets: alone or as a part of a job, resumed, counted."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+import jax
+from absl import logging
+from tqdm import tqdm
+
+from avemo_jax.data import store_folder
+from avemo_jax.embed import AnyExtractor, ImageExtractor
+from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.decoding import Decoders, WorkerKind
+from avemo_jax.extraction.faces import FaceJob, embed_faces
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.frame_times import KeptFrameTimes
+from avemo_jax.extraction.jobs import Material, Work, find_work
+from avemo_jax.extraction.outcomes import Outcome, Outcomes
+from avemo_jax.extraction.sounds import SoundJob, embed_sound
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; none of it changes a feature.
+
+    Attributes:
+        num_shards: Parts of the job, each a run of its own on the same output.
+        shard_index: Which part this is, from 0.
+        decode_workers: Threads or processes that decode pictures; None: half the CPUs
+            where the network runs on them too, else all up to 32.
+        decode_in: Threads or processes; None: threads on a CPU.
+        max_failures: Videos and frames that may fail; None: any number.
+        retry_failed: Extract videos again that had failed frames.
+        show_progress: Draw bars on stderr.
+        beam_runner: Of Apache Beam, to share the videos out among its workers; None:
+            this process does all.
+        beam_options: Of the pipeline, as ``--direct_num_workers=2``.
+    """
+
+    num_shards: int = 1
+    shard_index: int = 0
+    decode_workers: int | None = None
+    decode_in: WorkerKind | None = None
+    max_failures: int | None = None
+    retry_failed: bool = False
+    show_progress: bool = True
+    beam_runner: str | None = None
+    beam_options: tuple[str, ...] = ()
+
+    @property
+    def failures_name(self) -> str:
+        """Of the file beside the features."""
+        if self.num_shards == 1:
+            return "failures.jsonl"
+        return f"failures-{self.shard_index:05d}-of-{self.num_shards:05d}.jsonl"
+
+    def decoders(self) -> Decoders:
+        """The workers that decode pictures."""
+        on_cpu = jax.default_backend() == "cpu"
+        cpus = len(os.sched_getaffinity(0))
+        workers = max(1, cpus // 2) if on_cpu else min(32, cpus)
+        kind: WorkerKind = "threads" if on_cpu else "processes"
+        return Decoders(self.decode_workers or workers, self.decode_in or kind)
+
+
+@dataclasses.dataclass
+class SetSummary:
+    """What came of one set.
+
+    Attributes:
+        name: Of the set.
+        unit: What is counted: "images" or "videos".
+        made: Videos extracted now.
+        stood: Videos whose files were whole.
+        failed_videos: Without a file.
+        failed_frames: Without a row for a fault.
+        rows: Written now.
+        seconds: That the extraction took, without loading the extractor.
+        notes: By video.
+    """
+
+    name: str
+    unit: str
+    made: int = 0
+    stood: int = 0
+    failed_videos: int = 0
+    failed_frames: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def count(self, outcome: Outcome) -> None:
+        """Put one video in."""
+        self.failed_frames += len(outcome.failed)
+        if outcome.notes:
+            self.notes[outcome.video] = outcome.notes
+        if outcome.error is not None:
+            self.failed_videos += 1
+        elif outcome.stood:
+            self.stood += 1
+        else:
+            self.made += 1
+            self.rows += outcome.rows
+
+
+@contextlib.contextmanager
+def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
+    """Hold the folder of all sets for one run, and remove what killed runs left.
+
+    Args:
+        features: The folder; made where it is not there.
+        shared: Let the other parts of a job in; what they write is not removed.
+
+    Raises:
+        RuntimeError: If another run holds it.
+        OSError: If it cannot be written.
+    """
+    features.mkdir(parents=True, exist_ok=True)
+    with store_folder.locked(features, shared=shared):
+        if not shared:
+            for path in sorted(features.glob("*/.*.tmp")):
+                logging.warning("removing what an earlier run left: %s", path)
+                path.unlink()
+        yield
+
+
+def extract(
+    features: pathlib.Path,
+    choices: Sequence[Choice],
+    material: Material,
+    settings: Settings,
+    *,
+    failures: pathlib.Path | None = None,
+    load: Callable[[Choice], AnyExtractor] = Choice.load,
+) -> tuple[list[SetSummary], Outcomes]:
+    """All sets of all videos, one set after another; the caller holds the folder.
+
+    Args:
+        features: The folder of all sets.
+        choices: The extractors.
+        material: To extract from.
+        settings: Of the run.
+        failures: Where failures are listed; None: beside the sets.
+        load: Gives a choice's extractor.
+
+    Raises:
+        ValueError: If files of a set were extracted otherwise.
+        WeightsError: If weights are missing or of another network.
+        TooManyFailuresError: If more failed than the settings allow.
+        OSError: If a file cannot be written.
+    """
+    path = failures or features / settings.failures_name
+    outcomes = Outcomes(path, max_failures=settings.max_failures)
+    summaries = []
+    # All before the first begins, so that a mistake is told at once.
+    loaded = [(choice, load(choice)) for choice in choices]
+    sets = [choice.feature_set(extractor, features) for choice, extractor in loaded]
+    for feature_set in sets:
+        feature_set.check_standing()
+    for (choice, extractor), feature_set in zip(loaded, sets, strict=True):
+        summaries.append(
+            _extract_set(choice, extractor, feature_set, material, settings, outcomes)
+        )
+    outcomes.finish()
+    return summaries, outcomes
+
+
+def _extract_set(
+    choice: Choice,
+    extractor: AnyExtractor,
+    feature_set: FeatureSet,
+    material: Material,
+    settings: Settings,
+    outcomes: Outcomes,
+) -> SetSummary:
+    features = feature_set.folder.parent
+    feature_set.folder.mkdir(parents=True, exist_ok=True)
+    faces = isinstance(extractor, ImageExtractor)
+    summary = SetSummary(feature_set.name, "images" if faces else "videos")
+    jobs = material.face_jobs() if faces else material.sound_jobs()
+    work: Work[Any] = find_work(
+        feature_set,
+        jobs,
+        num_shards=settings.num_shards,
+        shard_index=settings.shard_index,
+        retry_failed=settings.retry_failed,
+    )
+    for video, why in work.again.items():
+        logging.warning("%s of %s is made again: %s", feature_set.name, video, why)
+    for outcome in work.standing:
+        summary.count(outcome)
+        outcomes.add(outcome)
+    start = time.monotonic()
+    if settings.beam_runner is None:
+        made = outcomes_of(extractor, feature_set, work.todo, features, settings)
+    else:
+        made = _on_beam(choice, work.todo, features, settings)
+    with contextlib.closing(made):
+        for outcome in made:
+            summary.count(outcome)
+            outcomes.add(outcome)
+    summary.seconds = time.monotonic() - start
+    return summary
+
+
+def _on_beam(
+    choice: Choice,
+    jobs: Sequence[FaceJob | SoundJob],
+    features: pathlib.Path,
+    settings: Settings,
+) -> Generator[Outcome, None, None]:
+    from avemo_jax.extraction.on_beam import outcomes_on_beam
+
+    assert settings.beam_runner is not None
+    if jobs:
+        yield from outcomes_on_beam(
+            choice,
+            jobs,
+            features,
+            runner=settings.beam_runner,
+            options=settings.beam_options,
+        )
+
+
+def outcomes_of(
+    extractor: AnyExtractor,
+    feature_set: FeatureSet,
+    jobs: Sequence[FaceJob | SoundJob],
+    features: pathlib.Path,
+    settings: Settings,
+) -> Generator[Outcome, None, None]:
+    """What comes of the jobs of one set, as their files are written."""
+    faces = [job for job in jobs if isinstance(job, FaceJob)]
+    total = sum(len(job.crops.frame) for job in faces if job.crops is not None)
+    bar = tqdm(
+        total=(total or None) if faces else len(jobs),
+        desc=feature_set.name,
+        unit="image" if faces else "video",
+        disable=not settings.show_progress or not jobs,
+    )
+    with bar:
+        if isinstance(extractor, ImageExtractor):
+            with settings.decoders() as decoders:
+                yield from embed_faces(
+                    extractor, feature_set, faces, decoders, progress=bar.update
+                )
+            return
+        kept = KeptFrameTimes(features)
+        for job in jobs:
+            assert isinstance(job, SoundJob)
+            yield embed_sound(extractor, feature_set, job, kept)
+            bar.update()

@@ -1,0 +1,33 @@
+"""Videos divided among the parts of a job."""
+
+import heapq
+from collections.abc import Mapping
+
+
+def share(sizes: Mapping[str, int], *, num_shards: int, shard_index: int) -> list[str]:
+    """The names of one part, sorted; parts are disjoint, and all names are in one.
+
+    The largest first, each to the part that has least so far: the same on every
+    machine, and no part has more than 4/3 of the least possible largest share
+    (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969).
+
+    Args:
+        sizes: By name: work in any unit, 0 or more.
+        num_shards: Parts.
+        shard_index: Which, from 0.
+
+    Raises:
+        ValueError: If the index is not of a part.
+    """
+    if num_shards < 1 or not 0 <= shard_index < num_shards:
+        raise ValueError(
+            f"shard {shard_index} of {num_shards}; expected an index from 0 to "
+            "num_shards - 1: correct --shard-index or --num-shards"
+        )
+    parts: list[list[str]] = [[] for _ in range(num_shards)]
+    loads = [(0, 0, part) for part in range(num_shards)]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        load, count, part = heapq.heappop(loads)
+        parts[part].append(name)
+        heapq.heappush(loads, (load + sizes[name], count + 1, part))
+    return sorted(parts[shard_index])

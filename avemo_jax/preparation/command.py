@@ -1,0 +1,217 @@
+"""The command that makes a store of the official Aff-Wild2 folders.
+
+It finds videos, face crops and annotations, prints what is there, what is missing and
+what the work will take, extracts the features, and packs the store. Killed, it goes on
+where it was when it is started again.
+"""
+
+import argparse
+import functools
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avemo_jax.data import annotations
+from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
+from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
+from avemo_jax.data.coverage import compare
+from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.embed import AnyExtractor
+from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.command import SOME_FAILED, guarded, print_summaries
+from avemo_jax.extraction.flags import (
+    ALIGNED,
+    UNALIGNED,
+    add_extractor_flags,
+    add_run_flags,
+    choices_of,
+    existing_folder,
+    settings_of,
+)
+from avemo_jax.extraction.jobs import Material, find_work, known_frames
+from avemo_jax.extraction.run import Settings, extract, held
+from avemo_jax.preparation.estimate import disk_line, duration, estimate
+from avemo_jax.preparation.inventory import Inventory, take_inventory
+from avemo_jax.preparation.packing import pack
+
+FEATURES = "features"  # the folder of all sets in the folder of the store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare.
+
+    Returns:
+        0: the store is there. 3: it is there, but videos or frames failed, which
+        ``failures.jsonl`` lists. 1 after an error, which stderr tells. 130: stopped.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    command = shlex.join(["avemo", "prepare", *arguments])
+    return guarded(lambda: _run(_parser().parse_args(arguments), command))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="avemo prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--root", required=True, metavar="DIR", help="the official folders, anywhere in"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of the store"
+    )
+    parser.add_argument(
+        "--crops",
+        choices=(ALIGNED, UNALIGNED),
+        default=ALIGNED,
+        help="which of the official face crops",
+    )
+    parser.add_argument(
+        "--audio-dir", metavar="DIR", help="sound files VIDEO.wav, before videos' own"
+    )
+    parser.add_argument(
+        "--video",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="one more video, such as an unlabelled test video; may be given often",
+    )
+    parser.add_argument(
+        "--crop-folder",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="one more subject-video's face crops; may be given often",
+    )
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="follow links that lead out of --root, which are refused otherwise",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and end"
+    )
+    parser.add_argument(
+        "--ignore-disk",
+        action="store_true",
+        help="begin even where the disk seems too small",
+    )
+    add_extractor_flags(parser)
+    add_run_flags(parser)
+    add_store_flags(parser)
+    return parser
+
+
+def _run(args: argparse.Namespace, command: str) -> int:
+    settings = settings_of(args)
+    choices = choices_of(args, source=args.crops)
+    out = pathlib.Path(args.out)
+    corpus = find_corpus(
+        existing_folder(args.root, "--root"),
+        crops=args.crops,
+        videos=args.video,
+        crop_folders=args.crop_folder,
+        follow_links=args.follow_links,
+    )
+    sounds = {}
+    if args.audio_dir:
+        sounds = find_sounds(existing_folder(args.audio_dir, "--audio-dir"))
+    records = _records(args, corpus)
+    inventory = take_inventory(corpus, sounds)
+    _print_inventory(args.root, inventory, records)
+    labelled = {
+        video: max((len(labels) for labels in record.labels.values()), default=0)
+        for video, record in records.items()
+    }
+    material = Material(
+        corpus.crops, corpus.videos, sounds, known_frames(corpus.crops, labelled)
+    )
+    load = functools.cache(Choice.load)
+    features = out / FEATURES
+    enough = _print_estimates(choices, load, features, material, settings, inventory)
+    if args.dry_run:
+        print("dry run: nothing was extracted")
+        return 0
+    if not enough and not args.ignore_disk:
+        raise ValueError(
+            f"{out} is on a disk with too little room (see above); expected enough for "
+            "the features and the store: make room, give another --out, or pass "
+            "--ignore-disk"
+        )
+    with held(features, shared=settings.num_shards > 1):
+        summaries, outcomes = extract(
+            features,
+            choices,
+            material,
+            settings,
+            failures=out / settings.failures_name,
+            load=load,
+        )
+        print_summaries(summaries, outcomes)
+        if settings.num_shards > 1:
+            print(
+                f"part {settings.shard_index} of {settings.num_shards} is done; when "
+                "all are, the same command without the shard flags packs the store"
+            )
+        else:
+            report = pack(
+                out, features, records, material, args, outcomes, command=command
+            )
+            print_report(args.out, report)
+    return SOME_FAILED if outcomes.failures else 0
+
+
+def _records(args: argparse.Namespace, corpus: Corpus) -> dict[str, VideoAnnotations]:
+    """The annotations by video, with what flags say of test videos."""
+    records: dict[str, VideoAnnotations] = {}
+    if corpus.annotations is not None:
+        read = annotations.read_annotations(corpus.annotations, mtl=args.mtl)
+        records = {record.video: record for record in read}
+    for text in args.test_list:
+        add_test_videos(records, text)
+    return records
+
+
+def _print_inventory(
+    root: str, inventory: Inventory, records: Mapping[str, VideoAnnotations]
+) -> None:
+    print(f"found in {root}")
+    for line in inventory.lines():
+        print(f"  {line}")
+    for line in compare(inventory.corpus, list(records.values())).lines():
+        print(f"  {line}")
+
+
+def _print_estimates(
+    choices: Sequence[Choice],
+    load: "functools._lru_cache_wrapper[AnyExtractor]",
+    features: pathlib.Path,
+    material: Material,
+    settings: Settings,
+    inventory: Inventory,
+) -> bool:
+    """Try each extractor; whether the disk has room enough."""
+    print("to be done")
+    found = []
+    for choice in choices:
+        extractor = load(choice)
+        feature_set = choice.feature_set(extractor, features)
+        jobs: Any = (
+            material.face_jobs() if choice.kind == "visual" else material.sound_jobs()
+        )
+        work = find_work(
+            feature_set,
+            jobs,
+            num_shards=settings.num_shards,
+            shard_index=settings.shard_index,
+            retry_failed=settings.retry_failed,
+        )
+        found.append(estimate(extractor, feature_set, material, work, inventory.facts))
+        print(f"  {found[-1].line()}", flush=True)
+    print(f"  together: {duration(sum(one.seconds for one in found))}")
+    text, enough = disk_line(found, features)
+    print(f"  {text}", flush=True)
+    return enough

@@ -1,0 +1,178 @@
+"""What an extraction will take: time, from a short trial, and room on the disk."""
+
+import dataclasses
+import itertools
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from avemo_jax.data.crop_folders import CropFolder
+from avemo_jax.embed import AnyExtractor, ImageExtractor
+from avemo_jax.extraction.decoding import decode_all
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.jobs import Material, Work
+from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
+from avemo_jax.preparation.inventory import VideoFacts, hours
+
+_BATCHES = 3  # of pictures, timed after one more
+_SOUND_S = 20.0
+_META_BYTES = 4_000  # of a feature file beside its rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one set will take.
+
+    Attributes:
+        name: Of the set.
+        videos: To be extracted.
+        stand: Whose files are there.
+        amount: Of pictures, or seconds of sound, to be extracted.
+        unit: "images" or "s of sound".
+        per_s: Done in a second, in the trial; None: there was nothing to try.
+        num_bytes: Of the feature files to come.
+    """
+
+    name: str
+    videos: int
+    stand: int
+    amount: float
+    unit: str
+    per_s: float | None
+    num_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """That it will take; 0 if unknown."""
+        return self.amount / self.per_s if self.per_s else 0.0
+
+    def line(self) -> str:
+        """For people to read."""
+        text = f"{self.name}: {self.videos} videos to extract, {self.stand} stand"
+        if not self.videos:
+            return text
+        if self.per_s is None:
+            return f"{text}; no trial, since nothing could be read"
+        return (
+            f"{text}; {self.amount:,.0f} {self.unit} at {self.per_s:,.1f}/s: "
+            f"{duration(self.seconds)}"
+        )
+
+
+def estimate(
+    extractor: AnyExtractor,
+    feature_set: FeatureSet,
+    material: Material,
+    work: Work,
+    facts: Mapping[str, VideoFacts],
+) -> Estimate:
+    """Runs the extractor on the first pictures, or seconds of sound, to be done.
+
+    Args:
+        extractor: Of the set; stays compiled.
+        feature_set: Whose files are to come.
+        material: To extract from.
+        work: What of it is to be done.
+        facts: Of the videos.
+    """
+    videos = [job.video for job in work.todo]
+    row = 4 + 2 * feature_set.dim + 4 * feature_set.output_dim
+    if isinstance(extractor, ImageExtractor):
+        folders = [material.crops[video] for video in videos if video in material.crops]
+        rows = sum(len(one.frame) for one in folders)
+        amount, unit = float(rows), "images"
+        per_s = _images_per_s(extractor, folders) if folders else None
+    else:
+        known = [facts.get(video, VideoFacts()) for video in videos]
+        rows = sum(one.frames for one in known)
+        amount, unit = sum(one.sound_s for one in known), "s of sound"
+        per_s = _sound_per_s(extractor, material, videos) if videos else None
+    size = rows * row + len(videos) * _META_BYTES
+    stand = len(work.standing)
+    return Estimate(feature_set.name, len(videos), stand, amount, unit, per_s, size)
+
+
+def _images_per_s(
+    extractor: ImageExtractor, folders: Sequence[CropFolder]
+) -> float | None:
+    """Decoded and embedded, without what compiling takes."""
+    every = (path for one in folders for _, path in one.paths())
+    size = extractor.batch_size
+
+    def images(count: int) -> Iterator[np.ndarray]:
+        for decoded in decode_all(list(itertools.islice(every, count))):
+            if not isinstance(decoded, str):
+                yield decoded
+
+    if not sum(len(batch.features) for batch in extractor.stream(images(size))):
+        return None
+    start = time.perf_counter()
+    pieces = extractor.stream(images(_BATCHES * size))
+    done = sum(len(batch.features) for batch in pieces)
+    seconds = time.perf_counter() - start
+    if done:
+        return done / seconds
+    # All pictures were in the first batch.
+    again = list(itertools.islice((p for f in folders for _, p in f.paths()), size))
+    start = time.perf_counter()
+    decoded = [one for one in decode_all(again) if not isinstance(one, str)]
+    done = len(extractor.extract(decoded).features)
+    return done / (time.perf_counter() - start)
+
+
+def _sound_per_s(
+    extractor: AnyExtractor, material: Material, videos: Sequence[str]
+) -> float | None:
+    """Seconds of sound in a second, without what compiling takes."""
+    assert not isinstance(extractor, ImageExtractor)
+    rate = extractor.extractor.sound.sample_rate_hz
+    for video in videos:
+        path = material.sounds.get(video) or material.videos.get(video)
+        if path is None:
+            continue
+        try:
+            sound = _beginning(open_sound(path), rate)
+        except SoundError:
+            continue  # the extraction will say so
+        if not sound.duration_s:
+            continue
+        extractor.extract(sound)
+        start = time.perf_counter()
+        extractor.extract(sound)
+        return sound.duration_s / (time.perf_counter() - start)
+    return None
+
+
+def _beginning(sound: SoundFile, rate: int) -> Sound:
+    """The first seconds of a track."""
+    blocks, count = [np.zeros((0, sound.num_channels), np.float32)], 0
+    for block in sound.blocks(rate):
+        blocks.append(np.clip(block, -1, 1))
+        count += len(block)
+        if count >= _SOUND_S * rate:
+            break
+    return Sound(np.concatenate(blocks)[: int(_SOUND_S * rate)], rate)
+
+
+def disk_line(estimates: Sequence[Estimate], out: pathlib.Path) -> tuple[str, bool]:
+    """Room needed against room free, and whether it is enough.
+
+    The features are there twice: as files, and packed.
+    """
+    needed = 2 * sum(one.num_bytes for one in estimates)
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"disk: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free at {there}"
+    return text, needed <= free
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours(seconds)} h"

@@ -1,0 +1,133 @@
+"""What a tree holds, as far as the heads of its files tell."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from avemo_jax.data.corpus import Corpus
+from avemo_jax.media.audio import SoundError, open_sound
+from avemo_jax.media.video import VideoError, open_video
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFacts:
+    """What one video's head, or its sound file, says.
+
+    Attributes:
+        frames: Declared; 0 if unknown.
+        seconds: Declared length of the pictures; 0 if unknown.
+        sound_s: Declared length of the sound that will be used; 0 for none.
+        error: Why it cannot be opened.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    sound_s: float = 0.0
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What there is to extract from.
+
+    Attributes:
+        corpus: The files.
+        facts: Of each base video that has a file or a sound file.
+    """
+
+    corpus: Corpus
+    facts: Mapping[str, VideoFacts]
+
+    @property
+    def frames(self) -> int:
+        """Declared, of all videos."""
+        return sum(one.frames for one in self.facts.values())
+
+    @property
+    def sound_s(self) -> float:
+        """Declared, of all videos."""
+        return sum(one.sound_s for one in self.facts.values())
+
+    def lines(self) -> list[str]:
+        """For people to read, before anything is extracted."""
+        found = [*self._video_lines(), *self._crop_lines()]
+        where = self.corpus.annotations
+        found.append(f"annotations: {where or 'none found'}")
+        found += [f"not used: {text}" for text in self.corpus.ignored[:10]]
+        if len(self.corpus.ignored) > 10:
+            found.append(f"not used: ... ({len(self.corpus.ignored)} in all)")
+        return found
+
+    def _video_lines(self) -> list[str]:
+        paths = self.corpus.videos.values()
+        kinds = collections.Counter(path.suffix.lower() for path in paths)
+        endings = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        with_sound = [one for one in self.facts.values() if one.sound_s]
+        seconds = sum(one.seconds for one in self.facts.values())
+        found = [
+            f"videos: {len(self.corpus.videos)} files ({endings or 'none'}), "
+            f"{self.frames:,} frames and {hours(seconds)} h as they declare; "
+            f"{hours(self.sound_s)} h of sound in {len(with_sound)} of them"
+        ]
+        bad = {video: one.error for video, one in self.facts.items() if one.error}
+        found += [f"cannot be read: {error}" for error in bad.values()]
+        silent = [
+            v for v, one in self.facts.items() if not one.sound_s and v not in bad
+        ]
+        if silent:
+            found.append(f"without sound: {some(silent)}")
+        return found
+
+    def _crop_lines(self) -> list[str]:
+        crops = self.corpus.crops.values()
+        pictures = sum(len(one.frame) for one in crops)
+        size = sum(one.num_bytes for one in crops)
+        return [
+            f"face crops: {len(self.corpus.crops)} subject-videos, {pictures:,} "
+            f"pictures, {size / 1e9:.2f} GB"
+        ]
+
+
+def take_inventory(
+    corpus: Corpus, sounds: Mapping[str, pathlib.Path] | None = None
+) -> Inventory:
+    """Opens every video, and decodes none.
+
+    Args:
+        corpus: As found.
+        sounds: Files of sound alone, which go before the videos' own.
+    """
+    sounds = sounds or {}
+    facts = {
+        video: _facts(corpus.videos.get(video), sounds.get(video))
+        for video in sorted({*corpus.videos, *sounds})
+    }
+    return Inventory(corpus, facts)
+
+
+def _facts(path: pathlib.Path | None, sound: pathlib.Path | None) -> VideoFacts:
+    frames, seconds, sound_s = 0, 0.0, 0.0
+    try:
+        if path is not None:
+            video = open_video(path)
+            frames = video.declared_frames or 0
+            seconds = video.declared_s or 0.0
+            sound_s = (video.sound_s or seconds) if video.num_sound_tracks else 0.0
+        if sound is not None:
+            sound_s = open_sound(sound).duration_s or seconds
+    except (VideoError, SoundError) as error:
+        return VideoFacts(error=str(error))
+    return VideoFacts(frames, seconds, sound_s)
+
+
+def hours(seconds: float) -> str:
+    """Hours, with as many digits as tell something."""
+    value = seconds / 3600
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """The first names, and how many there are."""
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text}, ... ({len(names)} in all)"

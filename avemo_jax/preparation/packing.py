@@ -1,0 +1,122 @@
+"""Feature files and annotations of a tree -> the store, and how it came about."""
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+from tqdm import tqdm
+
+import avemo_jax
+from avemo_jax.data import build, feature_folders
+from avemo_jax.data.build_command import given_splits
+from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.data.splits import base_video
+from avemo_jax.extraction.frame_times import KeptFrameTimes
+from avemo_jax.extraction.jobs import Material
+from avemo_jax.extraction.outcomes import Outcomes
+from avemo_jax.media.video import VideoError
+from avemo_jax.tasks import TASKS
+from avemo_jax.whole_files import whole_file
+
+STATE = "prepare.json"
+
+
+def pack(
+    out: pathlib.Path,
+    features: pathlib.Path,
+    records: Mapping[str, VideoAnnotations],
+    material: Material,
+    args: argparse.Namespace,
+    outcomes: Outcomes,
+    *,
+    command: str,
+) -> dict[str, build.Report]:
+    """The store of what was extracted; its report.
+
+    What an earlier run that did not end well had packed is replaced: it lacks what
+    failed. What a complete run packed is replaced with ``--overwrite`` only.
+
+    Args:
+        out: Folder of the store.
+        features: Folder of all sets.
+        records: Annotations by video.
+        material: That the features were made from.
+        args: Parsed flags of the store.
+        outcomes: Of the extraction.
+        command: That the card quotes.
+
+    Raises:
+        ValueError: If the store stands with other content.
+        OSError: If it cannot be written.
+    """
+    complete = _was_complete(out)
+    _write_state(out, complete=False, command=command, failures=outcomes.failures)
+    measured = _measured(features, records, material, quiet=args.quiet)
+    sources = feature_folders.find_feature_sources([features])
+    report = build.build_store(
+        out,
+        measured.values(),
+        sources,
+        splits=given_splits(args.split_dir, measured, sources),
+        split_seed=args.split_seed,
+        grouped_dev=not args.ungrouped_dev,
+        overwrite=args.overwrite or not complete,
+        show_progress=not args.quiet,
+    )
+    _write_state(
+        out,
+        complete=not outcomes.failures,
+        command=command,
+        failures=outcomes.failures,
+    )
+    return report
+
+
+def _measured(
+    features: pathlib.Path,
+    records: Mapping[str, VideoAnnotations],
+    material: Material,
+    *,
+    quiet: bool,
+) -> dict[str, VideoAnnotations]:
+    """The records with decoded lengths and rates; unlabelled videos are test videos."""
+    kept = KeptFrameTimes(features)
+    times = {}
+    wanted = {base_video(video) for video in {*records, *material.crops}}
+    there = sorted(wanted & set(material.videos))
+    for video in tqdm(there, desc="frame times", unit="video", disable=quiet):
+        try:
+            times[video] = kept.of(video, material.videos[video])
+        except VideoError as error:
+            logging.warning("%s; its length is taken from labels and crops", error)
+    found = {}
+    for video in sorted({*records, *material.crops}):
+        test = dict.fromkeys(TASKS, "test")
+        record = records.get(video, VideoAnnotations(video, {}, test))
+        own = times.get(base_video(video))
+        if own is not None:
+            fps = own.fps if math.isfinite(own.fps) else record.fps
+            record = dataclasses.replace(
+                record, num_frames=len(own.times_s), fps=float(fps)
+            )
+        found[video] = record
+    return found
+
+
+def _was_complete(out: pathlib.Path) -> bool:
+    """Whether what stands is whole: False after a run that was cut off or failed."""
+    path = out / STATE
+    if not path.is_file():
+        return True
+    return bool(json.loads(path.read_text(encoding="utf-8"))["complete"])
+
+
+def _write_state(out: pathlib.Path, **facts: Any) -> None:
+    content = {"schema_version": 1, "version": avemo_jax.__version__, **facts}
+    with whole_file(out / STATE) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,8 @@
+"""The official Aff-Wild2 folders -> a store: ``prepare_affwild2.py --help``."""
+
+import sys
+
+from avemo_jax.preparation.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

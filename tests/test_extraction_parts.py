@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from avemo_jax.extraction.decoding import Decoders
+from avemo_jax.extraction.outcomes import Outcome, Outcomes, TooManyFailuresError
+from avemo_jax.extraction.shards import share
+
+# --- shards
+
+SIZES = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 1000))
+
+
+@given(SIZES, st.integers(1, 12))
+def test_each_name_is_in_one_part(sizes, parts):
+    shares = [share(sizes, num_shards=parts, shard_index=i) for i in range(parts)]
+    assert sorted(name for names in shares for name in names) == sorted(sizes)
+    assert all(names == sorted(names) for names in shares)
+    turned = dict(reversed(sizes.items()))
+    again = [share(turned, num_shards=parts, shard_index=i) for i in range(parts)]
+    assert again == shares
+
+
+@given(SIZES, st.integers(1, 6))
+def test_parts_are_balanced(sizes, parts):
+    loads = [
+        sum(sizes[n] for n in share(sizes, num_shards=parts, shard_index=i))
+        for i in range(parts)
+    ]
+    largest = max(sizes.values(), default=0)
+    assert max(loads) - min(loads) <= largest
+    assert max(loads) <= max(largest, 4 / 3 * sum(sizes.values()) / parts + largest / 3)
+
+
+def test_empty_videos_are_dealt_out_too():
+    sizes = dict.fromkeys("abcdef", 0)
+    lengths = [len(share(sizes, num_shards=3, shard_index=i)) for i in range(3)]
+    assert lengths == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("parts", "index"), [(0, 0), (2, 2), (2, -1)])
+def test_no_such_part(parts, index):
+    with pytest.raises(ValueError, match=f"shard {index} of {parts}"):
+        share({}, num_shards=parts, shard_index=index)
+
+
+# --- decoding
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Paths and their pictures; the 7th of ten is no picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    paths, arrays = [], []
+    for number in range(1, 101):
+        path = folder / f"{number:05d}.png"
+        array = rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+        if number % 10 == 7:
+            path.write_text("no picture")
+        else:
+            Image.fromarray(array).save(path)
+        paths.append(path)
+        arrays.append(array)
+    return paths, arrays
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_pictures_come_in_order_with_their_tags(pictures, kind):
+    paths, arrays = pictures
+    with Decoders(2, kind) as decoders:
+        found = list(decoders.decode(enumerate(paths)))
+    assert [tag for tag, _ in found] == list(range(100))
+    for tag, decoded in found:
+        if tag % 10 == 6:
+            assert decoded.startswith(f"{paths[tag].name}: no picture")
+        else:
+            np.testing.assert_array_equal(decoded, arrays[tag])
+
+
+def test_paths_are_read_a_little_ahead(pictures):
+    paths, _ = pictures
+    read = []
+
+    def endless():
+        while True:
+            read.append(None)
+            yield len(read), paths[0]
+
+    with Decoders(1) as decoders:
+        decoded = decoders.decode(endless())
+        for _ in range(1000):
+            next(decoded)
+        assert len(read) <= 1000 + 32 * 4
+        decoded.close()
+
+
+# --- outcomes
+
+
+def test_failures_are_on_disk_at_once_and_ordered_in_the_end(tmp_path):
+    path = tmp_path / "failures.jsonl"
+    path.write_text("of an earlier run\n")
+    outcomes = Outcomes(path)
+    outcomes.add(Outcome("s", "ü", rows=3, failed=((2, "no picture"),)))
+    assert path.read_text("utf-8") == (
+        '{"feature_set": "s", "video": "ü", "frame": 2, "reason": "no picture"}\n'
+    )
+    outcomes.add(Outcome("s", "a", error="no such file"))
+    outcomes.add(Outcome("s", "b", rows=1, notes=("no sound track",)))
+    outcomes.finish()
+    assert outcomes.failures == 2
+    first, second = path.read_text("utf-8").splitlines()
+    assert '"video": "a", "frame": null' in first
+    assert '"frame": 2' in second
+
+
+def test_too_many_failures_stop_the_run(tmp_path):
+    outcomes = Outcomes(tmp_path / "failures.jsonl", max_failures=2)
+    outcomes.add(Outcome("s", "a", failed=((1, "x"), (2, "x"))))
+    with pytest.raises(TooManyFailuresError, match="3 videos or frames failed"):
+        outcomes.add(Outcome("s", "b", error="y"))
+    assert len(outcomes.path.read_text().splitlines()) == 3
+
+
+def test_none_may_fail(tmp_path):
+    outcomes = Outcomes(tmp_path / "failures.jsonl", max_failures=0)
+    outcomes.add(Outcome("s", "a", rows=4))
+    with pytest.raises(TooManyFailuresError, match="expected 0 at most"):
+        outcomes.add(Outcome("s", "b", error="y"))
