@@ -1,14 +1,14 @@
 """One pass over a sound track with libav: placed in time, holes filled, float32."""
 
 import os
-import re
 from collections.abc import Iterator
-from fractions import Fraction
 
 import av
 import numpy as np
 from av.container import InputContainer
 from jaxtyping import Float32
+
+from avemo_jax.media.containers import picture_tracks, start_s, tagged_end_s
 
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # time stamps jitter by less
@@ -19,7 +19,6 @@ _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
 MAX_OVERSHOOT = 2.0  # of floats: a decoder, resampler or writer may pass 1 by some
 _NO_SOUND = 8.0  # 18 dB over full scale: what lossy decoders make of damage
 _SILENCE = 2**16  # samples of it at once
-_CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
 
 Samples = Float32[np.ndarray, "n channels"]
@@ -49,9 +48,8 @@ class Reading:
         # Decoding changes the track's bit rate, and the container will be closed.
         self._bit_rate, self._num_bytes = self.track.bit_rate, container.size
         self._first_byte: int | None = None
-        cover = av.stream.Disposition.attached_pic
-        pictures = [v for v in container.streams.video if not v.disposition & cover]
-        self._zero_s = _start_s(pictures[0]) if pictures else None
+        pictures = picture_tracks(container)
+        self._zero_s = start_s(pictures[0]) if pictures else None
         self.declared_s = self._declared_s(bool(pictures))
 
     def frames(self) -> Iterator[av.AudioFrame]:
@@ -170,14 +168,12 @@ class Reading:
 
     def _declared_s(self, has_pictures: bool) -> float | None:
         container, track = self._container, self.track
-        tag = re.fullmatch(_CLOCK, track.metadata.get("DURATION", ""))
         if track.duration is not None and track.time_base is not None:
             length_s = float(track.duration * track.time_base)
             if self._zero_s is not None:
-                length_s += float((_start_s(track) or 0) - self._zero_s)
-        elif tag:
-            hours, minutes, seconds = map(float, tag.groups())
-            length_s = 3600 * hours + 60 * minutes + seconds - float(self._zero_s or 0)
+                length_s += float((start_s(track) or 0) - self._zero_s)
+        elif (end_s := tagged_end_s(track)) is not None:
+            length_s = end_s - float(self._zero_s or 0)
         elif container.duration is not None and not has_pictures:
             length_s = container.duration / av.time_base
         else:
@@ -186,12 +182,6 @@ class Reading:
             # libav states what is there, not what there should be.
             length_s += 8 * _missing_bytes(container.name) / track.bit_rate
         return length_s
-
-
-def _start_s(stream: av.stream.Stream) -> Fraction | None:
-    if stream.start_time is None or stream.time_base is None:
-        return None
-    return stream.start_time * stream.time_base
 
 
 def _missing_bytes(path: str) -> int:

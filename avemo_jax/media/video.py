@@ -1,8 +1,8 @@
 """Videos: when their pictures are shown, and the pictures themselves.
 
-Time 0 is the start of the track of pictures, as for its sound (see ``audio``). It is the
-first picture, unless that cannot be decoded. Pictures are counted as a decoder gives
-them, one each, in the order in which they are shown.
+Time 0 is the start of the track of pictures, as for its sound (see ``audio``). It is
+the first picture, unless that cannot be decoded. Pictures are counted as a decoder
+gives them, one each, in the order in which they are shown.
 """
 
 import dataclasses

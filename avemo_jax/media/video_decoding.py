@@ -1,0 +1,161 @@
+"""One pass over a video's pictures with libav."""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from jaxtyping import Float64, UInt8
+
+# Leaves out what changes values only, not how many pictures there are.
+_TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
+
+
+class VideoError(ValueError):
+    """A video that is missing, damaged, or of another form than expected."""
+
+
+class Pass:
+    """One pass over the pictures of an open file.
+
+    Attributes:
+        faults: What libav said of each packet that it could not read or decode.
+        num_packets: Those read whose pictures are to be shown.
+        num_pictures: Those decoded.
+        num_damaged: Those of the pictures that libav marks as damaged.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        track: av.VideoStream,
+        *,
+        num_threads: int = 1,
+        times_only: bool = False,
+    ):
+        """Sets the decoder up.
+
+        Args:
+            container: Open, nothing read.
+            track: Of the container's.
+            num_threads: Of the decoder; 0: as many as there are cores (at most 16).
+            times_only: Whether the pictures themselves may be wrong.
+        """
+        self.faults: list[str] = []
+        self.num_packets = self.num_pictures = self.num_damaged = 0
+        self._container, self._track = container, track
+        context = track.codec_context
+        context.thread_type = "NONE" if num_threads == 1 else "FRAME"
+        context.thread_count = num_threads
+        if times_only:
+            context.options = dict(_TIMES_ONLY)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was read so far could be decoded, as far as libav says."""
+        return not (self.faults or self.num_damaged)
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """What can be decoded, in the order in which it is shown."""
+        for packet in self._packets():
+            try:
+                decoded = self._track.codec_context.decode(packet)
+            except av.error.FFmpegError as error:
+                # Damage: the next packets may be whole.
+                self.faults.append(str(error.strerror))
+                continue
+            for frame in decoded:
+                self.num_pictures += 1
+                self.num_damaged += frame.is_corrupt
+                yield frame
+
+    def _packets(self) -> Iterator[Packet | None]:
+        """All of the track, then None, at which the decoder gives what it still has."""
+        packets = self._container.demux(self._track)
+        while True:
+            try:
+                if (packet := next(packets, None)) is None:
+                    break
+            except av.error.FFmpegError as error:
+                # After its own error the container has no more.
+                self.faults.append(str(error.strerror))
+                break
+            # One without bytes would end the decoding: libav's own last, or a picture
+            # left out by the writer.
+            if packet.size:
+                self.num_packets += not packet.is_discard
+                yield packet
+        yield None
+
+
+def stamps_of(
+    frames: Iterator[VideoFrame], track: av.VideoStream, *, is_avi: bool
+) -> Float64[np.ndarray, " frames"]:
+    """The pictures' time stamps in seconds from the track's start; NaN: has none.
+
+    AVI has none for showing, only the places of packets, in the order of decoding.
+    What libav makes of them does not ascend where that order is another; sorted they
+    are the pictures' times but for a constant delay, which is taken off.
+    """
+    numbers: list[int | None] = [
+        frame.dts if frame.pts is None and is_avi else frame.pts for frame in frames
+    ]
+    known = [number for number in numbers if number is not None]
+    if not known or track.time_base is None:
+        return np.full(len(numbers), np.nan)
+    zero = known[0] if track.start_time is None else track.start_time
+    if is_avi:
+        zero = min(known)
+        if len(known) == len(numbers):
+            numbers = [*sorted(known)]
+    seconds = [
+        np.nan if number is None else float((number - zero) * track.time_base)
+        for number in numbers
+    ]
+    return np.asarray(seconds, np.float64)
+
+
+def rgb(
+    frame: VideoFrame, size: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture upright.
+
+    Args:
+        frame: As decoded.
+        size: Width and height before it is turned. None: its own.
+    """
+    width, height = size or (None, None)
+    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    matrix = _matrix(frame)
+    if matrix is None:
+        return image
+    # A point (x, y) goes to (a x + c y, b x + d y); y is downwards.
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    if abs(b) > abs(a):
+        image = image.transpose(1, 0, 2)
+        a, d = c, b
+    image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(image)
+
+
+def is_turned(frame: VideoFrame) -> bool:
+    """Whether the picture lies on its side, so that width and height change places."""
+    matrix = _matrix(frame)
+    return matrix is not None and bool(abs(matrix[0, 1]) > abs(matrix[0, 0]))
+
+
+def _matrix(frame: VideoFrame) -> Float64[np.ndarray, "3 3"] | None:
+    """How the picture is to be shown; None: as it is."""
+    try:
+        side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+    except KeyError:
+        return None
+    except ValueError:
+        # Other side data is there, of a kind that is newer than PyAV. The rotation can
+        # be had even so, though not whether the picture is mirrored.
+        angle = np.deg2rad(frame.rotation)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    return np.frombuffer(bytes(side_data), np.int32).reshape(3, 3) / 65536
