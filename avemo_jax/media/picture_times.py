@@ -16,6 +16,10 @@ _NEAR_S = 1.0  # wrong by less: it is no new clock, however many there are
 _JITTER_S, _JITTER = 2e-3, 0.05
 
 Times = Float64[np.ndarray, " frames"]
+# Of those pictures only that have a time stamp: these, and the pictures' numbers.
+Known = Float64[np.ndarray, " known"]
+Numbers = Int64[np.ndarray, " known"]
+Kept = Bool[np.ndarray, " known"]
 
 
 class Mended(NamedTuple):
@@ -46,9 +50,9 @@ class Rate(NamedTuple):
 def mend(stamps_s: Times, fps: float | None) -> Mended:
     """Strictly ascending times, the stamps themselves wherever they can be kept.
 
-    Those of which the fewest must go so that the others ascend are taken for wrong,
-    and those missing and wrong are placed evenly between their neighbours; at the ends
-    at the rate. If many in a row are wrong, or a hole is longer than an hour, the clock
+    Those that repeat, and of the others as few as must go so that the rest ascends, are
+    taken for wrong. Those missing and wrong are placed evenly between their neighbours;
+    at the ends at the rate. If many in a row are wrong, or a hole is longer than an hour, the clock
     was set anew on the way: then each leap becomes one step of the rate, and what
     follows is shifted with it. A shorter hole stays one.
 
@@ -74,7 +78,8 @@ def mend(stamps_s: Times, fps: float | None) -> Mended:
     if not len(known):
         return Mended(np.arange(count) * step_s, tuple(notes))
     known_s = stamps_s[known]
-    kept = _longest_ascent(_order(known_s, known))
+    kept = np.diff(known_s, prepend=-np.inf) != 0
+    kept[kept] = _longest_ascent(_order(known_s, known)[kept])
     wrong = int((~kept).sum())
     if _is_one_clock(known_s, known, kept):
         if wrong:
@@ -115,12 +120,12 @@ def rate_of(times_s: Times, fps: float | None) -> Rate:
     return Rate(float(1 / mean), is_constant)
 
 
-def _order(known_s: Times, known: Int64[np.ndarray, " frames"]) -> Times:
+def _order(known_s: Known, known: Numbers) -> Known:
     """Whole numbers that fall where stamps rise by less than a tick a picture."""
     return np.floor(known_s / _TICK_S) - known
 
 
-def _step_s(known_s: Times, known: Int64[np.ndarray, " frames"]) -> float | None:
+def _step_s(known_s: Known, known: Numbers) -> float | None:
     """The median time from a picture to the next."""
     rises = np.diff(known_s)
     is_step = (np.diff(_order(known_s, known)) >= 0) & (rises <= _LONGEST_HOLE_S)
@@ -130,7 +135,7 @@ def _step_s(known_s: Times, known: Int64[np.ndarray, " frames"]) -> float | None
     return max(step_s, _TICK_S)
 
 
-def _longest_ascent(values: Times) -> Bool[np.ndarray, " frames"]:
+def _longest_ascent(values: Known) -> Kept:
     """Which of the values to keep, so that as many as can be do not fall."""
     if (np.diff(values) >= 0).all():
         return np.ones(len(values), bool)
@@ -152,9 +157,9 @@ def _longest_ascent(values: Times) -> Bool[np.ndarray, " frames"]:
 
 
 def _is_one_clock(
-    known_s: Times,
-    known: Int64[np.ndarray, " frames"],
-    kept: Bool[np.ndarray, " frames"],
+    known_s: Known,
+    known: Numbers,
+    kept: Kept,
 ) -> bool:
     """Whether what is kept has no endless hole, and what is not is little or near."""
     at = np.flatnonzero(kept)
@@ -168,15 +173,13 @@ def _is_one_clock(
     in_long = np.isin(after, numbers[lengths > _FEW])
     bounds = np.concatenate([[-np.inf], known_s[at], [np.inf]])
     stamps = known_s[wrong]
-    is_far = stamps < bounds[after] - _NEAR_S
+    is_far = (after == 0) | (stamps < bounds[after] - _NEAR_S)
     is_far |= stamps > bounds[after + 1] + _NEAR_S
     return not (in_long & is_far).any()
 
 
-def _on_one_clock(
-    known_s: Times, known: Int64[np.ndarray, " frames"], step_s: float
-) -> tuple[Times, int]:
-    """Times of which no step falls, repeats or lasts over an hour; how many had."""
+def _on_one_clock(known_s: Known, known: Numbers, step_s: float) -> tuple[Known, int]:
+    """Stamps of which no step falls, repeats or lasts over an hour; how many had."""
     rises, distance = np.diff(known_s), np.diff(known)
     is_leap = np.diff(_order(known_s, known)) < 0
     is_leap |= rises > _LONGEST_HOLE_S * distance
@@ -184,9 +187,7 @@ def _on_one_clock(
     return np.cumsum([known_s[0], *rises]), int(is_leap.sum())
 
 
-def _filled(
-    known_s: Times, known: Int64[np.ndarray, " frames"], count: int, step_s: float
-) -> Times:
+def _filled(known_s: Known, known: Numbers, count: int, step_s: float) -> Times:
     """A time for each of ``count`` pictures."""
     numbers = np.arange(count)
     times = np.interp(numbers, known, known_s)
