@@ -52,9 +52,9 @@ def mend(stamps_s: Times, fps: float | None) -> Mended:
 
     Those that repeat, and of the others as few as must go so that the rest ascends, are
     taken for wrong. Those missing and wrong are placed evenly between their neighbours;
-    at the ends at the rate. If many in a row are wrong, or a hole is longer than an hour, the clock
-    was set anew on the way: then each leap becomes one step of the rate, and what
-    follows is shifted with it. A shorter hole stays one.
+    at the ends at the rate. If many in a row are wrong, or a hole is longer than an
+    hour, the clock was set anew on the way: then each leap becomes one step of the
+    rate, and what follows is shifted with it. A shorter hole stays one.
 
     Args:
         stamps_s: Seconds, in the order of the pictures; NaN: has none.
