@@ -72,7 +72,7 @@ class Coverage:
         ]
         kinds = (
             ("annotated, but without crops", self.without_crops),
-            ("without a video file, and so without sound", self.without_video),
+            ("without a video file", self.without_video),
             ("with crops and no annotations, so test videos", self.unlabelled),
             ("videos with neither crops nor annotations", self.unused),
         )

@@ -12,18 +12,21 @@ from jaxtyping import Int32, Int64, Shaped
 
 from avemo_jax.data.sources import MAX_FRAME
 
-_PICTURE = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
+# Digits are 0 to 9; Python would take those of other scripts for numbers too.
+_PICTURE = re.compile(r"[0-9]+\.(?:jpg|jpeg|png)", re.IGNORECASE | re.ASCII)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class CropFolder:
     """The face crops of one subject-video; arrays, since there may be millions.
+
+    Two are compared by their ``digest``.
 
     Attributes:
         video: Name of the subject-video.
         path: The folder.
         frame: Official frame numbers, ascending, each once.
-        names: The file of each frame, as bytes.
+        names: The file of each frame, as ASCII bytes.
         sizes: Of each file, in bytes.
     """
 
@@ -63,21 +66,26 @@ def crop_folder(video: str, path: pathlib.Path, pictures: dict[str, int]) -> Cro
     Args:
         video: Whose.
         path: The folder.
-        pictures: Sizes in bytes by name, as :func:`is_picture` allows.
+        pictures: Sizes in bytes by name, as :func:`is_picture` allows; at least one.
 
     Raises:
         ValueError: If a frame is there twice, or a number is out of range.
     """
-    numbers = np.array([int(re.match(r"\d+", name)[0]) for name in pictures])  # type: ignore[index]
+    # Names have up to 250 digits: numbers beyond int64 are brought back to a wrong one.
+    large = MAX_FRAME + 1
+    found = (min(int(name.partition(".")[0]), large) for name in pictures)
+    numbers = np.fromiter(found, np.int64, len(pictures))
     names = np.array([name.encode() for name in pictures])
-    sizes = np.array(list(pictures.values()), np.int64)
-    order = np.argsort(numbers, kind="stable")
+    sizes = np.fromiter(pictures.values(), np.int64, len(pictures))
+    order = np.lexsort((names, numbers))
     numbers, names, sizes = numbers[order], names[order], sizes[order]
-    if numbers[0] < 1 or numbers[-1] > MAX_FRAME:
-        wrong = names[0] if numbers[0] < 1 else names[-1]
+    wrong = names[(numbers < 1) | (numbers > MAX_FRAME)]
+    if len(wrong):
+        first = wrong[0].decode()
         raise ValueError(
-            f"{path / wrong.decode()}: frame {wrong.decode().split('.')[0]}; expected "
-            f"1 to {MAX_FRAME}, since frames count from 1: number the crops anew"
+            f"{path / first}: frame {first.partition('.')[0]}; expected 1 to "
+            f"{MAX_FRAME}, since frames count from 1: number the crops of this folder "
+            "anew"
         )
     twice = np.flatnonzero(np.diff(numbers) == 0)
     if len(twice):
