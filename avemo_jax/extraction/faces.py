@@ -45,7 +45,7 @@ class _Item:
     frame: int = 0
     picture: UInt8[np.ndarray, "height width 3"] | None = None
     fault: str | None = None
-    notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -158,15 +158,20 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         """What came of it, and its file, if all is there; else nothing."""
         if self.end is None or self.waiting:
             return []
-        rows = len(self._writer)
-        failed, notes = sorted(self.failed), self.end.notes
+        losses = self.end.losses
         outcome = Outcome(
-            self._set.name, self._job.video, rows, tuple(failed), notes, self.end.error
+            *(self._set.name, self._job.video, len(self._writer)),
+            failed=tuple(sorted(self.failed)),
+            notes=losses,
+            losses=losses,
+            error=self.end.error,
         )
         if outcome.error is None:
-            self._writer.finish(
-                self._set.meta_of(self._job.source, failed, list(notes))
+            said = list(losses)
+            meta = self._set.meta_of(
+                self._job.source, list(outcome.failed), said, losses=said
             )
+            self._writer.finish(meta)
         self._writer.close()
         return [outcome]
 
@@ -207,4 +212,4 @@ def _of_video(job: FaceJob) -> Iterator[_Item]:
         reason = str(error).replace(str(job.file), job.file.name)
         yield _Item(job, error=reason)
         return
-    yield _Item(job, notes=tuple(video.notes))
+    yield _Item(job, losses=tuple(video.notes))

@@ -77,7 +77,11 @@ class FeatureSet:
         )
 
     def meta_of(
-        self, source: Mapping[str, Any], failed: list[Any], notes: list[str]
+        self,
+        source: Mapping[str, Any],
+        failed: list[Any],
+        notes: list[str],
+        **more: Any,
     ) -> dict[str, Any]:
         """The meta of one file.
 
@@ -85,8 +89,10 @@ class FeatureSet:
             source: What it was made from; with ``digest``.
             failed: Frame and reason of each frame that has no row for a fault.
             notes: What else a user should know.
+            **more: Of this file.
         """
-        return {**self.meta, "source": dict(source), "failed": failed, "notes": notes}
+        said = {"source": dict(source), "failed": failed, "notes": notes}
+        return {**self.meta, **said, **more}
 
     def check_standing(self) -> None:
         """Nothing, if the folder has only files of this set.

@@ -48,6 +48,7 @@ class KeptFrameTimes:
             "fps": times.fps,
             "constant_rate": times.constant_rate,
             "notes": list(times.notes),
+            "losses": list(times.losses),
         }
         with whole_file(kept) as temporary, temporary.open("wb") as file:
             np.savez(file, times_s=times.times_s, facts=np.array(json.dumps(facts)))
@@ -70,10 +71,7 @@ def with_one_more(times: FrameTimes) -> np.ndarray:
     The challenge counts one frame more than a decoder gives for many videos.
     """
     seconds = times.times_s
-    step = 1 / times.fps if times.fps > 0 else 0.0
-    if not step:
-        step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
-    return np.append(seconds, seconds[-1] + step)
+    return np.append(seconds, seconds[-1] + 1 / times.fps)
 
 
 def _digest(path: pathlib.Path) -> str:
@@ -98,4 +96,5 @@ def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
         fps=facts["fps"],
         constant_rate=facts["constant_rate"],
         notes=tuple(facts["notes"]),
+        losses=tuple(facts["losses"]),
     )

@@ -137,9 +137,13 @@ def find_work(
             found = f"{len(found['failed'])} frames had failed"
         if isinstance(found, dict):
             failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
-            notes = tuple(found.get("notes", ()))
+            notes, losses = found.get("notes", ()), found.get("losses", ())
             standing.append(
-                Outcome(feature_set.name, video, 0, failed, notes, stood=True)
+                Outcome(
+                    *(feature_set.name, video, 0, failed, tuple(notes)),
+                    losses=tuple(losses),
+                    stood=True,
+                )
             )
             continue
         todo.append(job)

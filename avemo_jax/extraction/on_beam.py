@@ -100,6 +100,7 @@ def _lines_of(job: FaceJob | SoundJob, choice: Choice, features: str) -> str:
             "rows": outcome.rows,
             "failed": outcome.failed,
             "notes": outcome.notes,
+            "losses": outcome.losses,
             "error": outcome.error,
         }
     )
@@ -108,4 +109,5 @@ def _lines_of(job: FaceJob | SoundJob, choice: Choice, features: str) -> str:
 def _outcome(line: str) -> Outcome:
     fields = json.loads(line)
     failed = tuple((int(frame), str(why)) for frame, why in fields.pop("failed"))
-    return Outcome(failed=failed, notes=tuple(fields.pop("notes")), **fields)
+    notes, losses = tuple(fields.pop("notes")), tuple(fields.pop("losses"))
+    return Outcome(failed=failed, notes=notes, losses=losses, **fields)

@@ -21,6 +21,7 @@ class Outcome:
         rows: Frames that have a vector.
         failed: Frame and reason of each frame that has none for a fault.
         notes: What else was seen: no sound, a track that ends early, ...
+        losses: Of the notes, what says that a part of the video is lost.
         error: Why there is no file at all; None where there is one.
         stood: Whether the file was there already.
     """
@@ -30,21 +31,22 @@ class Outcome:
     rows: int = 0
     failed: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     error: str | None = None
     stood: bool = False
 
     @property
     def failures(self) -> int:
-        """Frames that failed; 1 for a video that did as a whole."""
-        return len(self.failed) + (self.error is not None)
+        """Frames that failed, and what did of the video as a whole."""
+        return len(self.lines())
 
     def lines(self) -> list[dict[str, object]]:
         """Of ``failures.jsonl``."""
         common = {"feature_set": self.feature_set, "video": self.video}
-        whole = [(None, self.error)] if self.error is not None else []
+        whole = [*self.losses, *([] if self.error is None else [self.error])]
+        reasons = [*((None, reason) for reason in whole), *self.failed]
         return [
-            {**common, "frame": frame, "reason": reason}
-            for frame, reason in [*whole, *self.failed]
+            {**common, "frame": frame, "reason": reason} for frame, reason in reasons
         ]
 
 
@@ -57,7 +59,7 @@ class Outcomes:
 
     Attributes:
         path: Of ``failures.jsonl``: a JSON object a line with ``feature_set``,
-            ``video``, ``frame`` (null: the whole video) and ``reason``.
+            ``video``, ``frame`` (null: the video) and ``reason``.
         all: In the order in which they came.
     """
 

@@ -77,7 +77,7 @@ class SetSummary:
         unit: What is counted: "images" or "videos".
         made: Videos extracted now.
         stood: Videos whose files were whole.
-        failed_videos: Without a file.
+        failed_videos: Without a file, or cut short.
         failed_frames: Without a row for a fault.
         rows: Written now.
         seconds: That the extraction took, without loading the extractor.
@@ -99,9 +99,10 @@ class SetSummary:
         self.failed_frames += len(outcome.failed)
         if outcome.notes:
             self.notes[outcome.video] = outcome.notes
+        self.failed_videos += bool(outcome.losses or outcome.error)
         if outcome.error is not None:
-            self.failed_videos += 1
-        elif outcome.stood:
+            return
+        if outcome.stood:
             self.stood += 1
         else:
             self.made += 1

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -105,10 +104,19 @@ def _embedded(
                 writer.append(frame[good], features[good])
             notes += _lengths(sound, times)
         count = len(writer)
-        meta = feature_set.meta_of(job.source, failed, notes)
-        fps = times.fps if math.isfinite(times.fps) else None
-        writer.finish({**meta, "num_frames": len(times.times_s), "fps": fps})
-    return Outcome(feature_set.name, job.video, count, tuple(failed), tuple(notes))
+        meta = feature_set.meta_of(
+            job.source,
+            failed,
+            notes,
+            losses=list(times.losses),
+            num_frames=times.num_frames,
+            fps=times.fps,
+        )
+        writer.finish(meta)
+    return Outcome(
+        *(feature_set.name, job.video, count, tuple(failed), tuple(notes)),
+        losses=times.losses,
+    )
 
 
 def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes:

@@ -44,12 +44,14 @@ class FrameTimes:
             holes; else as stated, or 25 (then a note says so).
         constant_rate: Whether all steps are alike, within 5 % or 2 ms.
         notes: What a user should know, in words without the file's name.
+        losses: Of these, what says that pictures are missing.
     """
 
     times_s: Float64[np.ndarray, " frames"]
     fps: float
     constant_rate: bool
     notes: tuple[str, ...]
+    losses: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -114,8 +116,8 @@ class VideoFile:
         stated = None if self.fps is None else float(self.fps)
         times_s, mended = mend(stamps_s, stated)
         fps, is_constant = rate_of(times_s, stated)
-        notes = self.notes + self._missing(times_s, fps) + mended
-        return FrameTimes(times_s, fps, is_constant, notes)
+        losses = self.notes + self._missing(times_s, fps)
+        return FrameTimes(times_s, fps, is_constant, losses + mended, losses)
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """The pictures, RGB, upright, as many as :meth:`frame_times` has times.

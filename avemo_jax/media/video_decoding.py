@@ -90,6 +90,9 @@ class Pass:
         yield None
 
 
+_NONE = np.iinfo(np.int64).min  # libav's own sign of no time stamp
+
+
 def stamps_of(
     frames: Iterator[VideoFrame], track: av.VideoStream, *, is_avi: bool
 ) -> Float64[np.ndarray, " frames"]:
@@ -99,22 +102,23 @@ def stamps_of(
     What libav makes of them does not ascend where that order is another; sorted they
     are the pictures' times but for a constant delay, which is taken off.
     """
-    numbers: list[int | None] = [
+    given = (
         frame.dts if frame.pts is None and is_avi else frame.pts for frame in frames
-    ]
-    known = [number for number in numbers if number is not None]
-    if not known or track.time_base is None:
+    )
+    # Eight bytes a picture, since there may be hundreds of thousands.
+    numbers = np.fromiter((_NONE if n is None else n for n in given), np.int64)
+    known = numbers[numbers != _NONE]
+    if not len(known) or track.time_base is None:
         return np.full(len(numbers), np.nan)
     zero = known[0] if track.start_time is None else track.start_time
     if is_avi:
-        zero = min(known)
+        zero = known.min()
         if len(known) == len(numbers):
-            numbers = [*sorted(known)]
-    seconds = [
-        np.nan if number is None else float((number - zero) * track.time_base)
-        for number in numbers
-    ]
-    return np.asarray(seconds, np.float64)
+            numbers = np.sort(known)
+    base = track.time_base
+    seconds = (numbers - zero) * base.numerator / base.denominator
+    seconds[numbers == _NONE] = np.nan
+    return seconds
 
 
 def rgb(

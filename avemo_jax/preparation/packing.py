@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -100,10 +99,7 @@ def _measured(
         record = records.get(video, VideoAnnotations(video, {}, test))
         own = times.get(base_video(video))
         if own is not None:
-            fps = own.fps if math.isfinite(own.fps) else record.fps
-            record = dataclasses.replace(
-                record, num_frames=len(own.times_s), fps=float(fps)
-            )
+            record = dataclasses.replace(record, num_frames=own.num_frames, fps=own.fps)
         found[video] = record
     return found
 
