@@ -1,14 +1,11 @@
 """What a run writes about itself: metrics.jsonl, TensorBoard, environment.json."""
 
-import importlib.metadata
 import importlib.util
 import json
 import logging
 import os
 import pathlib
 import platform
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -16,6 +13,7 @@ import jax
 from absl import logging as absl_logging
 
 import avemo_jax
+from avemo_jax.versions import git_revision, package_versions
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
@@ -122,32 +120,13 @@ def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
     """
     return {
         "avemo_jax": avemo_jax.__version__,
-        "git_revision": _git_revision(),
-        "python": sys.version.split()[0],
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": package_versions(_PACKAGES),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
         "videos": videos,
     }
-
-
-def _git_revision() -> str | None:
-    """Of the checkout that the package runs from, "+" where it has changes."""
-    root = pathlib.Path(avemo_jax.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"unknown ({error})"
-    return revision + ("+" if changed else "")

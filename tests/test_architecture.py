@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "metrics": {"tasks"},
     "optim": set(),
     "whole_files": set(),
+    "versions": set(),
     "sharding": set(),
     "heads": {"heads", "tasks"},
     "postprocess": {"postprocess", "metrics", "tasks"},
@@ -26,14 +27,15 @@ MAY_IMPORT = {
     "weights": {"data", "whole_files"},
     "pickles": set(),
     "data": {
-        *("data", "data_builders", "extractors", "pickles", "tasks", "whole_files"),
+        *("data", "data_builders", "extractors", "pickles", "tasks", "versions"),
+        "whole_files",
     },
     "data_builders": {"data_builders", "data", "tasks"},
     "config": {"tasks"},
     "checkpoint": {"sharding", "whole_files"},
     "report": {"tasks"},
     "plots": {"postprocess"},
-    "logs": set(),
+    "logs": {"versions"},
 }
 # Those that put things together, and who may use them.
 USERS = {

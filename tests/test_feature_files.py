@@ -16,7 +16,7 @@ from avemo_jax.data.feature_files import (
 )
 from avemo_jax.data.feature_folders import find_feature_sources
 from avemo_jax.data.frame_runs import from_runs, to_runs
-from avemo_jax.data.sources import VideoFeatures, as_float16
+from avemo_jax.data.sources import Remarks, VideoFeatures, as_float16
 
 IN_FOLDER = settings(
     deadline=None,
@@ -224,7 +224,8 @@ def test_sources_of_folders(tmp_path):
     assert source.videos == ("a", "b")
     assert source.fingerprint == META["fingerprint"]
     assert source.read("b").frame.tolist() == [1, 2]
-    assert source.report == {}
+    assert source.read("b").remarks == Remarks()
+    assert source.provenance == {}
 
     same = find_feature_sources([two, one])[0]
     assert same.content == source.content
@@ -238,15 +239,42 @@ def test_sources_count_what_they_mend(tmp_path):
     content["v/2.jpg"] = content["v/00002.jpg"]
     save_original(tmp_path / "audiofeat_mine" / "v.npy", content)
     (source,) = find_feature_sources([tmp_path])
-    assert source.read("v").frame.tolist() == [1, 2]
-    assert source.report == {
+    rows_of = source.read("v")
+    assert rows_of.frame.tolist() == [1, 2]
+    assert rows_of.remarks.mended == {
         "nonfinite_rows": 1,
-        "nonfinite_videos": ["v: 1"],
         "unsorted_rows": 1,
-        "unsorted_videos": ["v: 1"],
         "duplicate_rows": 1,
-        "duplicate_videos": ["v: 1"],
     }
+
+
+def test_sources_tell_what_their_files_tell(tmp_path):
+    told = {
+        "extractor": "mine",
+        "weights_sha256": "ab",
+        "settings": {"size_px": 4},
+        "input": "x",
+        "alignment": "time",
+    }
+    failed = {"failed": [[3, "no picture"]], "notes": ["dark"], "source": {"crops": 2}}
+    (tmp_path / "mine@x").mkdir()
+    for video, meta in (("a", {}), ("b", failed)):
+        path = tmp_path / "mine@x" / f"{video}.npz"
+        write_feature_file(path, rows(1, 2), {**META, **told, **meta})
+    (source,) = find_feature_sources([tmp_path])
+    assert source.provenance == told
+    assert source.read("a").remarks == Remarks()
+    assert source.read("b").remarks == Remarks({}, ((3, "no picture"),), ("dark",))
+
+
+@pytest.mark.parametrize("meta", [{"failed": 3}, {"failed": [["x"]]}, {"notes": "a"}])
+def test_malformed_remarks(tmp_path, meta):
+    (tmp_path / "mine@x").mkdir()
+    path = tmp_path / "mine@x" / "a.npz"
+    write_feature_file(path, rows(1), {**META, **meta})
+    (source,) = find_feature_sources([tmp_path])
+    with pytest.raises(ValueError, match=r"a\.npz: meta has failed .* expected"):
+        source.read("a")
 
 
 def test_source_errors(tmp_path):

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
@@ -12,8 +12,8 @@ from absl import logging
 from avemo_jax.data import splits as splits_lib
 from avemo_jax.data import store_folder
 from avemo_jax.data import tfds as tfds_lib
+from avemo_jax.data.build_report import Report, report_of
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations
-from avemo_jax.data.splits import base_video
 from avemo_jax.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SPLITS_FILE = "splits.json"
 FORMAT = 1  # of examples and metadata; part of every content digest
-Report = dict[str, int | list[str]]
 
 
 def build_store(
@@ -35,12 +34,16 @@ def build_store(
     synthetic: bool = False,
     overwrite: bool = False,
     show_progress: bool = True,
+    beam_runner: str | None = None,
+    beam_options: Sequence[str] = (),
+    command: str | None = None,
 ) -> dict[str, Report]:
     """What was written, dropped or missing, by config; the store lies in ``out_dir``.
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
     folder that is renamed at the end: a killed build leaves no half config. One that
     stands with the same content is skipped; incomplete folders are removed at first.
+    The card ``out_dir/README.md`` tells what the store holds.
 
     Args:
         out_dir: Where ``affwild2/CONFIG/VERSION`` and ``splits.json`` are written.
@@ -55,35 +58,33 @@ def build_store(
         synthetic: Made data: kept in the store, so that every result says so.
         overwrite: Replace a config that stands with other content.
         show_progress: Draw a bar on stderr.
+        beam_runner: Of Apache Beam ("DirectRunner", ...), whose workers then write the
+            feature sets, with the same result. None: this process does.
+        beam_options: Of its pipeline, as ``--direct_num_workers=2``.
+        command: Quoted in the card.
 
     Raises:
-        ValueError: If a record or ``out_dir`` is wrong, or a config stands with other
-            content and ``overwrite`` is False.
-        RuntimeError: If another build writes into ``out_dir`` at the moment.
+        ValueError: If a record, ``out_dir`` or a Beam option is wrong, or a config
+            stands with other content and ``overwrite`` is False.
+        ImportError: If Beam is asked for and not installed.
+        RuntimeError: If another build writes into ``out_dir``, or Beam fails.
     """
+    engine = _engine(beam_runner, beam_options)
     root = store_folder.checked(pathlib.Path(out_dir))
     records = _by_video(annotations)
     by_task, how = _splits(records, splits, split_seed, grouped_dev)
-    contents = _contents(
-        records,
-        _by_name(feature_sources),
-        by_task,
-        how,
-        synthetic=synthetic,
-        show_progress=show_progress,
-    )
+    made = {"synthetic": synthetic, "show_progress": show_progress}
+    contents = _contents(records, _by_name(feature_sources), by_task, how, **made)
     root.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(root):
         store_folder.remove_incomplete(root)
         # All are checked before the first is written: no store of two minds.
-        standing = {c.name: _stands(root, c, overwrite) for c in contents}
-        for content in contents:
-            if standing[content.name]:
-                logging.info("%s stands already in %s", content.name, root)
-            else:
-                _build_config(root, content)
+        missing = [c for c in contents if not _stands(root, c, overwrite)]
+        for content in missing:
+            _build_config(root, content, engine)
         _write_splits(root, how)
-    return {c.name: _report(root, c, records) for c in contents}
+        _write_card(root, command)
+    return {c.name: report_of(read_metadata(root, c.name), records) for c in contents}
 
 
 def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
@@ -223,6 +224,7 @@ def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
     if (folder / "metadata.json").is_file():
         found = read_metadata(root, content.name).get("content")
     if found == content.digest:
+        logging.info("%s stands already in %s", content.name, root)
         return True
     if not overwrite:
         raise ValueError(
@@ -233,8 +235,35 @@ def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
     return False
 
 
-def _build_config(root: pathlib.Path, content: "Contents") -> None:
-    """Write one config; what stands in its place comes back if that fails."""
+def _engine(runner: str | None, options: Sequence[str]) -> Any:
+    """TFDS's configuration for a Beam runner; None without one.
+
+    Raises:
+        ImportError: If Beam is not installed.
+        ValueError: If the runner or an option is wrong.
+    """
+    if runner is None:
+        if options:
+            raise ValueError(
+                f"Beam options {' '.join(options)!r} without a runner; expected both "
+                "or neither: name a --beam-runner, as DirectRunner"
+            )
+        return None
+    from data_builders.affwild2 import on_beam
+
+    return tfds_lib.import_tfds().download.DownloadConfig(
+        beam_runner=runner, beam_options=on_beam.checked_options(runner, options)
+    )
+
+
+def _build_config(root: pathlib.Path, content: "Contents", engine: Any) -> None:
+    """Write one config; what stands in its place comes back if that fails.
+
+    Args:
+        root: Of the store.
+        content: What to write.
+        engine: See ``_engine``.
+    """
     from data_builders.affwild2.affwild2_dataset_builder import Builder
 
     tfds = tfds_lib.import_tfds()
@@ -247,7 +276,7 @@ def _build_config(root: pathlib.Path, content: "Contents") -> None:
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
     # TFDS wants a folder for downloads, of which there are none.
     with store_folder.replacing(folder), tempfile.TemporaryDirectory() as downloads:
-        builder.download_and_prepare(download_dir=downloads)
+        builder.download_and_prepare(download_dir=downloads, download_config=engine)
 
 
 def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> None:
@@ -266,38 +295,8 @@ def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> No
     splits_lib.write_splits(root / SPLITS_FILE, by_task, how=how)
 
 
-def _report(
-    root: pathlib.Path,
-    content: "Contents",
-    records: Mapping[str, VideoAnnotations],
-) -> Report:
-    """Counts of one config as it stands."""
-    metadata = read_metadata(root, content.name)
-    if content.name == tfds_lib.ANNOTATIONS:
-        lengths = metadata["num_frames"]
-        return {"videos": len(lengths), "frames": sum(lengths.values())}
-    runs: dict[str, list[int]] = metadata["runs"]
-    rows = {
-        video: sum(
-            last - first + 1 for first, last in zip(r[::2], r[1::2], strict=True)
-        )
-        for video, r in runs.items()
-    }
-    have = {video for video, count in rows.items() if count}
-    known = set(records)
-    if metadata["kind"] == "audio":  # the sound of two faces lies under one name
-        known |= {base_video(video) for video in records}
-    without = [
-        video
-        for video in sorted(records)
-        if video not in have
-        and not (metadata["kind"] == "audio" and base_video(video) in have)
-    ]
-    return {
-        "videos": len(rows),
-        "frames": sum(rows.values()),
-        "empty_videos": sorted(set(rows) - have),
-        "annotated_videos_without_features": without,
-        "videos_without_annotations": sorted(have - known),
-        **metadata["report"],
-    }
+def _write_card(root: pathlib.Path, command: str | None) -> None:
+    """The card of the store as it stands now."""
+    from avemo_jax.data.card import write_card
+
+    write_card(root, command=command)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import pathlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +16,8 @@ from avemo_jax.tasks import TASKS
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build or complete a store; 0, or 1 after an error, which stderr then tells."""
-    args = _parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = _parser().parse_args(arguments)
     try:
         kinds = _kinds(args.kind)
         records = {
@@ -34,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             grouped_dev=not args.ungrouped_dev,
             overwrite=args.overwrite,
             show_progress=not args.quiet,
+            beam_runner=args.beam_runner,
+            beam_options=shlex.split(args.beam_options),
+            command=shlex.join(["python", "scripts/build_store.py", *arguments]),
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -72,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
         help="visual or audio, for an extractor that is not known",
     )
     add_store_flags(parser)
+    parser.add_argument(
+        "--beam-runner",
+        metavar="NAME",
+        help="let Apache Beam pack the feature sets: DirectRunner, DataflowRunner, ...",
+    )
+    parser.add_argument(
+        "--beam-options",
+        default="",
+        metavar="TEXT",
+        help="of the pipeline, as --beam-options='--direct_num_workers=2'",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 

@@ -17,9 +17,17 @@ from avemo_jax.data.feature_files import (
     read_feature_file,
     read_original_file,
 )
-from avemo_jax.data.sources import FeatureSource, Kind, VideoFeatures, as_float16
+from avemo_jax.data.sources import (
+    FeatureSource,
+    Kind,
+    Remarks,
+    VideoFeatures,
+    as_float16,
+)
 
 _SUFFIXES = (".npz", ".npy")
+# Of a file's meta, what tells how the vectors of the whole set were made.
+_PROVENANCE = ("extractor", "weights_sha256", "settings", "input", "alignment")
 
 
 def find_feature_sources(
@@ -134,21 +142,19 @@ def _source(
     dim = rows.features.shape[1]
     feature_sets.check_known(name, kind, dim)
     fingerprint = meta.get("fingerprint") or _original_fingerprint(name)
-    report: dict[str, int | list[str]] = {}
-    source = FeatureSource(
+    # Processes that read may have another working directory.
+    places = {video: path.absolute() for video, path in sorted(files.items())}
+    return FeatureSource(
         name=name,
         kind=kind,
         dim=dim,
         output_dim=0 if rows.outputs is None else rows.outputs.shape[1],
         fingerprint=fingerprint,
         content=_content(name, fingerprint, files),
-        videos=tuple(sorted(files)),
-        read=functools.partial(
-            _read_checked, files, name, kind, dim, fingerprint, report
-        ),
-        report=report,
+        videos=tuple(places),
+        read=functools.partial(_read_checked, places, name, kind, dim, fingerprint),
+        provenance={key: meta[key] for key in _PROVENANCE if key in meta},
     )
-    return source
 
 
 def _read_checked(
@@ -157,10 +163,9 @@ def _read_checked(
     kind: Kind,
     dim: int,
     fingerprint: str,
-    report: dict[str, int | list[str]],
     video: str,
 ) -> VideoFeatures:
-    """One video's rows, cleaned and counted; its file must fit the others."""
+    """One video's rows, cleaned, and what was mended; its file must fit the others."""
     path = files[video]
     raw, meta = _read_any(path)
     own = meta.get("fingerprint") or _original_fingerprint(name)
@@ -176,14 +181,27 @@ def _read_checked(
             "the set's other files: extract this video again with the network of the "
             "others"
         )
-    rows, counts = clean_rows(raw, where=str(path))
-    for key, count in counts.items():
-        report[key] = int(report.get(key, 0)) + count  # type: ignore[arg-type]
-        videos = report.setdefault(key.replace("_rows", "_videos"), [])
-        assert isinstance(videos, list)
-        videos.append(f"{video}: {count}")
+    rows, mended = clean_rows(raw, where=str(path))
     features = as_float16(rows.features, where=str(path))
-    return VideoFeatures(rows.frame, features, rows.outputs)
+    remarks = _remarks(mended, meta, path)
+    return VideoFeatures(rows.frame, features, rows.outputs, remarks)
+
+
+def _remarks(
+    mended: Mapping[str, int], meta: Mapping[str, Any], path: pathlib.Path
+) -> Remarks:
+    """What was mended, and what the file's meta says of faults."""
+    failed, notes = meta.get("failed", []), meta.get("notes", [])
+    try:
+        pairs = tuple((int(frame), str(reason)) for frame, reason in failed)
+        if not isinstance(notes, list):
+            raise TypeError(f"notes are a {type(notes).__name__}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: meta has failed {failed!r:.80} and notes {notes!r:.80}; expected "
+            "lists, [[frame, reason], ...] and [text, ...]: extract this video again"
+        ) from error
+    return Remarks(mended, pairs, tuple(map(str, notes)))
 
 
 def _original_fingerprint(name: str) -> str:

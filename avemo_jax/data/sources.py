@@ -5,6 +5,7 @@ Files are one origin (`annotations.py`, `feature_folders.py`); made data is anot
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -40,6 +41,22 @@ class VideoAnnotations:
 
 
 @dataclasses.dataclass(frozen=True)
+class Remarks:
+    """What is to be known of one video's rows beside the rows.
+
+    Attributes:
+        mended: Rows that had to be mended while reading, by ``nonfinite_rows``,
+            ``duplicate_rows``, ``unsorted_rows``.
+        failed: Frames that have no row for a fault in their picture, and the fault.
+        notes: Anything else that was seen when they were extracted.
+    """
+
+    mended: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    failed: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class VideoFeatures:
     """One video's vectors of one feature set.
 
@@ -48,11 +65,13 @@ class VideoFeatures:
         features: One vector a frame; finite. The store keeps float16.
         outputs: The extractor's own outputs (logits, then valence and arousal), or
             None where it has none.
+        remarks: Counted in the store, and told in its card.
     """
 
     frame: Int[np.ndarray, " rows"]
     features: Float[np.ndarray, "rows dim"]
     outputs: Float[np.ndarray, "rows outputs"] | None = None
+    remarks: Remarks = Remarks()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +89,12 @@ class FeatureSource:
             digest of the files, or of a generator's parameters): a set of the same
             content is not built again.
         videos: Names of the videos that have features.
-        read: From a video's name to its features; called once a video, in sorted
-            order, while the store is written.
-        report: Counts of what was dropped while reading, and of whom; ``read`` may
-            add to it. Kept in the store.
+        read: From a video's name to its features; called once a video while the store
+            is written, by other processes where that runs on Apache Beam: it keeps
+            nothing, and can be pickled.
+        provenance: How the vectors were made, as far as it is known: ``extractor``,
+            ``weights_sha256``, ``settings``, ``input``, ``alignment``. Kept in the
+            store as JSON.
     """
 
     name: str
@@ -84,7 +105,7 @@ class FeatureSource:
     content: str
     videos: tuple[str, ...]
     read: Callable[[str], VideoFeatures]
-    report: dict[str, int | list[str]] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def as_float16(

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 from absl import logging
@@ -72,7 +73,9 @@ def remove_incomplete(root: pathlib.Path) -> None:
     pattern = f"{tfds.DATASET}/*/{tfds.INCOMPLETE_PREFIX}*"
     for folder in sorted(root.glob(pattern)):
         logging.warning("removing what an earlier build left incomplete: %s", folder)
-        shutil.rmtree(folder)
+        # A worker that outlived its build by a moment finds the folder no more.
+        aside = tempfile.mkdtemp(prefix=tfds.INCOMPLETE_PREFIX, dir=folder.parent)
+        shutil.rmtree(folder.rename(pathlib.Path(aside) / "removed").parent)
 
 
 @contextlib.contextmanager

@@ -5,15 +5,15 @@ installed the folder is a regular one: ``tfds build --config annotations
 --manual_dir DIR``, with ``DIR/annotations`` and ``DIR/features``.
 """
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from avemo_jax.data import annotations, feature_folders, feature_sets, splits
 from avemo_jax.data.tfds import ANNOTATIONS, DATASET, SPLIT, VERSION, import_tfds
 from avemo_jax.tasks import TASKS
+from data_builders.affwild2 import fields, on_beam, records
 from data_builders.affwild2.contents import (
     AnnotationContents,
     Contents,
@@ -76,10 +76,8 @@ class Builder(tfds.core.ShardBasedBuilder):
         """See ``_log_download_bytes``."""
 
     def _info(self) -> Any:
-        name = self.builder_config.name
-        features = _annotations() if name == ANNOTATIONS else self._features(name)
         info = self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features),
+            features=self._fields(self.builder_config.name),
             supervised_keys=None,
             metadata=tfds.core.MetadataDict(),
             homepage="https://ibug.doc.ic.ac.uk/resources/aff-wild2/",
@@ -88,21 +86,14 @@ class Builder(tfds.core.ShardBasedBuilder):
         info.initialize_from_bucket = lambda: None
         return info
 
-    def _features(self, name: str) -> dict[str, Any]:
-        """The fields of a feature set's example."""
-        if isinstance(self._contents, FeatureContents):
-            dim, outputs = self._contents.source.dim, self._contents.output_columns
-        else:
-            known = feature_sets.EXTRACTORS[feature_sets.split_name(name)[0]]
-            dim, outputs = known.dim, known.output_dim
-        fields = {
-            "video": tfds.features.Text(),
-            "frame": _tensor((None,), np.int32),
-            "features": _tensor((None, dim), np.float16),
-        }
-        if outputs:
-            fields["outputs"] = _tensor((None, outputs), np.float32)
-        return fields
+    def _fields(self, name: str) -> Any:
+        """The fields of an example of the config ``name``."""
+        if self._contents is not None:
+            return fields.fields_of(self._contents)
+        if name == ANNOTATIONS:
+            return fields.annotation_fields()
+        known = feature_sets.EXTRACTORS[feature_sets.split_name(name)[0]]
+        return fields.feature_fields(known.dim, known.output_dim)
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Any]]:
         if self._contents is None:
@@ -110,28 +101,54 @@ class Builder(tfds.core.ShardBasedBuilder):
             self._contents = _manual_contents(folder, self.builder_config.name)
         return {SPLIT: self._contents.shards()}
 
-    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        super()._download_and_prepare(*args, **kwargs)
+    def _example_writer(self) -> Any:
+        return records.RecordWriter(self.info.file_format)
+
+    def _download_and_prepare(
+        self, dl_manager: Any, download_config: Any = None
+    ) -> None:
+        """Write the examples, here or on the Beam runner of ``download_config``.
+
+        The annotations are always written here: they lie in this process, and to send
+        them costs more than to write them. TFDS has a Beam pipeline of its own for
+        shards, which is not used: with more than ten of them it lists their lengths in
+        the order of the numbers as text ("0", "1", "10", "11", "2"), so that reading
+        goes astray, and it leaves a file among the records.
+        """
+        runner = download_config and download_config.beam_runner
+        if runner and not isinstance(self._contents, AnnotationContents):
+            self._prepare_on_beam(dl_manager, runner, download_config.beam_options)
+        else:
+            if runner:
+                download_config = dataclasses.replace(download_config, beam_runner=None)
+            super()._download_and_prepare(dl_manager, download_config)
         assert self._contents is not None
         self.info.metadata.update(self._contents.metadata())
 
-
-def _tensor(shape: tuple[int | None, ...], dtype: type) -> Any:
-    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
-
-
-def _annotations() -> dict[str, Any]:
-    """The fields of an example of the annotations."""
-    fields = {
-        "video": tfds.features.Text(),
-        "source_video": tfds.features.Text(),
-        "num_frames": tfds.features.Scalar(np.int32),
-        "fps": tfds.features.Scalar(np.float32),
-    }
-    for name, task in TASKS.items():
-        fields[name.lower()] = _tensor((None, *task.label_shape), task.label_dtype)
-        fields[f"{name.lower()}_split"] = tfds.features.Text()
-    return fields
+    def _prepare_on_beam(self, dl_manager: Any, runner: Any, options: Any) -> None:
+        """Write the examples by Beam's workers, under the names that TFDS gives."""
+        self._shard_iterators_per_split(dl_manager)  # finds the contents
+        assert self._contents is not None
+        template = self._get_filename_template(split_name=SPLIT).replace(split=SPLIT)
+        num_shards = len(self._contents.videos_of_shards())
+        paths = [
+            pathlib.Path(
+                os.fspath(
+                    template.sharded_filepath(shard_index=i, num_shards=num_shards)
+                )
+            )
+            for i in range(num_shards)
+        ]
+        lengths = on_beam.write_on_beam(
+            self._contents, paths, runner=runner, options=options
+        )
+        info = tfds.core.SplitInfo(
+            name=SPLIT,
+            shard_lengths=lengths,
+            num_bytes=sum(path.stat().st_size for path in paths),
+            filename_template=template,
+        )
+        self.info.set_splits(tfds.core.SplitDict([info]))
 
 
 def _manual_contents(folder: pathlib.Path, name: str) -> Contents:

@@ -1,4 +1,8 @@
-"""What one config of the store holds: the examples in order, and its metadata."""
+"""What one config of the store holds: the examples in order, and its metadata.
+
+Examples are made by any process, and whatever the metadata tells of a video is a *fact*
+that comes with its example: the metadata is the same wherever they were made.
+"""
 
 import abc
 import functools
@@ -23,17 +27,22 @@ from avemo_jax.tasks import TASKS, VA, Task
 
 VIDEOS_PER_SHARD = 32
 
-KeyExample = tuple[str, dict[str, Any]]
+MAX_TOLD = 10  # of faults, by name
+
+Example = dict[str, Any]
+KeyExample = tuple[str, Example]
+Fact = dict[str, Any]  # of one video; as JSON has it
 
 
 class Contents(abc.ABC):
-    """The examples of one config.
+    """The examples of one config. It can be pickled.
 
     Attributes:
         name: Of the config.
         videos: One example each, in this order.
         synthetic: Made data.
         show_progress: Draw a bar on stderr while the examples are written.
+        facts: By video, once its example was made.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class Contents(abc.ABC):
         self.videos = tuple(videos)
         self.synthetic = synthetic
         self.show_progress = show_progress
+        self.facts: dict[str, Fact] = {}
 
     @property
     @abc.abstractmethod
@@ -50,37 +60,52 @@ class Contents(abc.ABC):
         """Changes whenever what is written changes."""
 
     @abc.abstractmethod
-    def example(self, video: str) -> dict[str, Any]:
-        """One video's example."""
+    def make(self, video: str) -> tuple[Example, Fact]:
+        """One video's example, and what the metadata tells of it."""
 
     @abc.abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """What is kept beside the examples; asked for when they are written."""
+        """What is kept beside the examples, when all facts are there."""
+
+    def videos_of_shards(self) -> list[tuple[str, ...]]:
+        """The videos of each shard, in order; one shard without any for no videos."""
+        return [
+            self.videos[i : i + VIDEOS_PER_SHARD]
+            for i in range(0, max(1, len(self.videos)), VIDEOS_PER_SHARD)
+        ]
+
+    def examples(
+        self, videos: Sequence[str], facts: dict[str, Fact]
+    ) -> Iterator[KeyExample]:
+        """The examples of ``videos``, one at a time; ``facts`` grows."""
+        for video in videos:
+            example, facts[video] = self.make(video)
+            yield video, example
+            # TFDS keeps the examples of a whole shard to count them; emptied, they
+            # take no memory.
+            example.clear()
 
     def shards(self) -> list[Callable[[], Iterator[KeyExample]]]:
-        """One generator of examples per shard, in order."""
+        """One generator of examples per shard, in order, for this process."""
         progress = tqdm(
             total=len(self.videos),
             desc=self.name,
             unit="video",
             disable=not self.show_progress,
         )
+        shards = self.videos_of_shards()
         return [
-            functools.partial(
-                self._shard, self.videos[i : i + VIDEOS_PER_SHARD], progress
-            )
-            for i in range(0, max(1, len(self.videos)), VIDEOS_PER_SHARD)
+            functools.partial(self._shard, videos, progress, last=i + 1 == len(shards))
+            for i, videos in enumerate(shards)
         ]
 
-    def _shard(self, videos: Sequence[str], progress: tqdm) -> Iterator[KeyExample]:
-        for video in videos:
-            example = self.example(video)
-            yield video, example
-            # TFDS keeps the examples of a whole shard to count them; emptied, they
-            # take no memory.
-            example.clear()
+    def _shard(
+        self, videos: Sequence[str], progress: tqdm, *, last: bool
+    ) -> Iterator[KeyExample]:
+        for example in self.examples(videos, self.facts):
+            yield example
             progress.update()
-        if tuple(videos) == self.videos[-len(videos) :]:
+        if last:
             progress.close()
 
 
@@ -109,7 +134,6 @@ class FeatureContents(Contents):
         )
         self.source = source
         self.output_columns = output_columns or source.output_dim
-        self._runs: dict[str, list[int]] = {}
 
     @property
     def digest(self) -> str:
@@ -119,11 +143,10 @@ class FeatureContents(Contents):
         text = json.dumps([*parts, source.fingerprint, source.content, self.synthetic])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def example(self, video: str) -> dict[str, Any]:
+    def make(self, video: str) -> tuple[Example, Fact]:
         """Frame numbers, float16 vectors and, where there are any, outputs."""
         features = self.source.read(video)
         check_features(features, self.source, video)
-        self._runs[video] = to_runs(features.frame)
         example = {
             "video": video,
             "frame": features.frame.astype(np.int32),
@@ -136,7 +159,15 @@ class FeatureContents(Contents):
         elif self.output_columns:
             shape = (len(features.frame), self.output_columns)
             example["outputs"] = np.full(shape, np.nan, np.float32)
-        return example
+        remarks = features.remarks
+        fact = {
+            "runs": to_runs(features.frame),
+            "mended": dict(remarks.mended),
+            "failed": len(remarks.failed),
+            "first_failed": [list(pair) for pair in remarks.failed[:MAX_TOLD]],
+            "notes": list(remarks.notes),
+        }
+        return example, fact
 
     def metadata(self) -> dict[str, Any]:
         """What the set is, and which frames of which video it has."""
@@ -148,8 +179,9 @@ class FeatureContents(Contents):
             "dim": self.source.dim,
             "output_dim": self.source.output_dim,
             "fingerprint": self.source.fingerprint,
-            "runs": self._runs,
-            "report": self.source.report,
+            "provenance": dict(self.source.provenance),
+            "runs": {video: self.facts[video]["runs"] for video in self.videos},
+            "report": _report({video: self.facts[video] for video in self.videos}),
         }
 
 
@@ -175,25 +207,23 @@ class AnnotationContents(Contents):
         self.records = records
         self.splits = splits
         self.how = dict(how)
-        self._lengths: dict[str, int] = {}
 
     @functools.cached_property
     def digest(self) -> str:
         """Of all labels and splits."""
         total = hashlib.sha256(json.dumps([FORMAT, self.synthetic]).encode())
         for video in self.videos:
-            for key, value in sorted(self.example(video).items()):
+            for key, value in sorted(self.make(video)[0].items()):
                 total.update(f"{video}\0{key}\0".encode())
                 total.update(np.asarray(value).tobytes())
         return total.hexdigest()
 
-    def example(self, video: str) -> dict[str, Any]:
+    def make(self, video: str) -> tuple[Example, Fact]:
         """Labels of the frames 1 .. num_frames of all tasks, and the splits."""
         record = self.records[video]
         lengths = [len(labels) for labels in record.labels.values()]
         num_frames = max([record.num_frames, *lengths])
-        self._lengths[video] = num_frames
-        example: dict[str, Any] = {
+        example: Example = {
             "video": video,
             "source_video": source_video(video),
             "num_frames": np.int32(num_frames),
@@ -206,7 +236,7 @@ class AnnotationContents(Contents):
                 labels[: len(given)] = given
             example[name.lower()] = labels
             example[f"{name.lower()}_split"] = self.splits.get(name, {}).get(video, "")
-        return example
+        return example, {"num_frames": num_frames}
 
     def metadata(self) -> dict[str, Any]:
         """How the splits came about, and how long the videos are."""
@@ -215,8 +245,33 @@ class AnnotationContents(Contents):
             "content": self.digest,
             "synthetic": self.synthetic,
             "how": self.how,
-            "num_frames": self._lengths,
+            "num_frames": {v: self.facts[v]["num_frames"] for v in self.videos},
         }
+
+
+def _report(facts: Mapping[str, Fact]) -> dict[str, int | list[str]]:
+    """Counts of what was mended or failed, and of whom; the first faults and notes."""
+    counts: dict[str, int] = {}
+    names: dict[str, list[str]] = {}
+    for video, fact in facts.items():
+        failed = {"failed_frames": fact["failed"]} if fact["failed"] else {}
+        for key, count in {**fact["mended"], **failed}.items():
+            counts[key] = counts.get(key, 0) + count
+            by_video = f"{key.rpartition('_')[0]}_videos"
+            names.setdefault(by_video, []).append(f"{video}: {count}")
+        for frame, reason in fact["first_failed"]:
+            names.setdefault("first_failed", []).append(
+                f"{video}, frame {frame}: {reason}"
+            )
+        if fact["notes"]:
+            names.setdefault("noted_videos", []).append(video)
+            names.setdefault("first_notes", []).extend(
+                f"{video}: {note}" for note in fact["notes"]
+            )
+    for key in ("first_failed", "first_notes"):
+        if key in names:
+            names[key] = names[key][:MAX_TOLD]
+    return {**counts, **names}
 
 
 def _check_labels(labels: np.ndarray, task: Task, video: str) -> None:

@@ -1,0 +1,112 @@
+"""The tables of a store's card."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from avemo_jax.data.store_counts import SplitCounts
+from avemo_jax.tasks import AU, EXPR, VA
+
+Counts = Mapping[str, Mapping[str, SplitCounts]]
+_QUADRANTS = ("V+ A+", "V- A+", "V- A-", "V+ A-")
+
+
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
+) -> str:
+    """A table that can also be read as it is: cells padded, numbers to the right.
+
+    Args:
+        header: Of the columns.
+        rows: As many cells each.
+        left: Columns that are not numbers.
+    """
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [
+        max(3, *(len(cell) for cell in column)) for column in zip(*lines, strict=True)
+    ]
+    rule = [
+        "-" * width if i < left else "-" * (width - 1) + ":"
+        for i, width in enumerate(widths)
+    ]
+    texts = []
+    for line in (lines[0], rule, *lines[1:]):
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        texts.append(f"| {' | '.join(cells)} |")
+    return "\n".join(texts)
+
+
+def split_table(counts: Counts) -> str:
+    """Videos, frames and labelled frames of each task and split."""
+    rows = [
+        [task, split, f"{one.videos:,}", f"{one.frames:,}", f"{one.labelled:,}"]
+        for task, splits in counts.items()
+        for split, one in splits.items()
+    ]
+    header = ["task", "split", "videos", "frames", "labelled frames"]
+    return markdown_table(header, rows, left=2)
+
+
+def missing_table(counts: Counts, visual: Sequence[str]) -> str:
+    """Labelled frames without a vector, of each task and split, in visual sets."""
+    rows = [
+        [task, split, *(share(one.without_row[name], one.labelled) for name in visual)]
+        for task, splits in counts.items()
+        for split, one in splits.items()
+        if one.labelled
+    ]
+    return markdown_table(["task", "split", *(f"`{n}`" for n in visual)], rows, left=2)
+
+
+def task_tables(counts: Counts) -> list[str]:
+    """Classes, units and values, each a heading and a table, of tasks with labels."""
+    parts = []
+    for name, splits in counts.items():
+        known = {split: one for split, one in splits.items() if one.labelled}
+        if not known:
+            continue
+        if name == VA.name:
+            parts += [f"### {VA.title}", _values(known)]
+            continue
+        task = EXPR if name == EXPR.name else AU
+        rows = [
+            [label, *(_active(one, i, name) for one in known.values())]
+            for i, label in enumerate(task.columns)
+        ]
+        what = "unit, active / not active" if task is AU else "class"
+        parts += [f"### {task.title}", markdown_table([what, *known], rows)]
+    return parts
+
+
+def _active(counts: SplitCounts, output: int, task: str) -> str:
+    active = int(counts.active[output])
+    if task == AU.name:
+        return f"{active:,} / {counts.labelled - active:,}"
+    return share(active, counts.labelled)
+
+
+def _values(known: Mapping[str, SplitCounts]) -> str:
+    """Means, deviations and quadrants of valence and arousal, by split."""
+    header = ["split", "valence", "arousal", *_QUADRANTS]
+    rows = [
+        [
+            split,
+            *(
+                f"{mean:+.3f} ± {deviation:.3f}"
+                for mean, deviation in zip(one.means, one.deviations, strict=True)
+            ),
+            *(share(int(count), one.labelled) for count in one.quadrants),
+        ]
+        for split, one in known.items()
+    ]
+    note = (
+        "Mean ± standard deviation over the labelled frames; quadrants by the signs\n"
+        "of valence and arousal, 0 counted as +."
+    )
+    return f"{markdown_table(header, rows)}\n\n{note}"
+
+
+def share(count: int, whole: int) -> str:
+    """As ``1,234 (5.6 %)``, or 0."""
+    return f"{count:,} ({100 * count / whole:.1f} %)" if count else "0"

@@ -1,0 +1,59 @@
+"""The fields of the store's examples."""
+
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.tfds import import_tfds
+from avemo_jax.tasks import TASKS
+from data_builders.affwild2.contents import (
+    AnnotationContents,
+    Contents,
+    FeatureContents,
+)
+
+
+def fields_of(contents: Contents) -> Any:
+    """TFDS's ``FeaturesDict`` of what ``contents`` makes."""
+    if isinstance(contents, FeatureContents):
+        return feature_fields(contents.source.dim, contents.output_columns)
+    assert isinstance(contents, AnnotationContents)
+    return annotation_fields()
+
+
+def feature_fields(dim: int, output_columns: int) -> Any:
+    """Of a feature set.
+
+    Args:
+        dim: Length of a vector.
+        output_columns: Of the extractor's own outputs; 0: no such field.
+    """
+    tfds = import_tfds()
+    fields = {
+        "video": tfds.features.Text(),
+        "frame": _tensor((None,), np.int32),
+        "features": _tensor((None, dim), np.float16),
+    }
+    if output_columns:
+        fields["outputs"] = _tensor((None, output_columns), np.float32)
+    return tfds.features.FeaturesDict(fields)
+
+
+def annotation_fields() -> Any:
+    """Of the annotations."""
+    tfds = import_tfds()
+    fields = {
+        "video": tfds.features.Text(),
+        "source_video": tfds.features.Text(),
+        "num_frames": tfds.features.Scalar(np.int32),
+        "fps": tfds.features.Scalar(np.float32),
+    }
+    for name, task in TASKS.items():
+        fields[name.lower()] = _tensor((None, *task.label_shape), task.label_dtype)
+        fields[f"{name.lower()}_split"] = tfds.features.Text()
+    return tfds.features.FeaturesDict(fields)
+
+
+def _tensor(shape: tuple[int | None, ...], dtype: type) -> Any:
+    tensor = import_tfds().features.Tensor
+    return tensor(shape=shape, dtype=dtype, encoding="bytes")

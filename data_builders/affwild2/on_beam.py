@@ -1,0 +1,165 @@
+"""A feature set packed by the workers of an engine: Apache Beam.
+
+Each shard of the store is written by one worker, whole, and renamed into its place: a
+worker that is lost, or does the work of another again, does no harm. Every worker reads
+the feature files, and writes into the folder of the store, by the same paths.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from absl import logging
+
+from data_builders.affwild2 import fields, records
+from data_builders.affwild2.contents import Contents, Fact
+
+_SCRATCH = ".shard-"
+_QUIET = "--default_sdk_harness_log_level=WARNING"  # the user's own goes before it
+
+
+def checked_options(runner: str, options: Sequence[str]) -> Any:
+    """Beam's ``PipelineOptions``, if that runner can be used.
+
+    Args:
+        runner: As "DirectRunner" or "DataflowRunner".
+        options: As ``--direct_num_workers=2``.
+
+    Raises:
+        ImportError: If apache-beam is not installed.
+        ValueError: If the runner is unknown, or an option has a wrong value.
+    """
+    beam = _import_beam()
+    try:
+        beam.runners.create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Beam runner {runner!r}: {error}; expected one that Apache Beam has, as "
+            "DirectRunner: correct --beam-runner"
+        ) from error
+    pipeline_options = beam.options.pipeline_options.PipelineOptions(
+        ["--runner", runner, _QUIET, *options]
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            pipeline_options.get_all_options()
+    except SystemExit as error:  # by argparse, after three pages of usage
+        why = said.getvalue().strip().rpartition("error: ")[2]
+        raise ValueError(
+            f"Beam options {' '.join(options)!r}: {why}; expected options of {runner}, "
+            "as --direct_num_workers=2: correct --beam-options"
+        ) from error
+    return pipeline_options
+
+
+def _import_beam() -> Any:
+    try:
+        import apache_beam
+        import apache_beam.options.pipeline_options
+        import apache_beam.runners
+    except ImportError as error:
+        raise ImportError(
+            "a Beam runner was asked for and apache-beam is not installed; expected "
+            "the extra 'beam': pip install 'avemo_jax[beam]'"
+        ) from error
+    return apache_beam
+
+
+def write_on_beam(
+    contents: Contents, paths: Sequence[pathlib.Path], *, runner: str, options: Any
+) -> list[int]:
+    """Write the shards of ``contents``; the number of examples of each.
+
+    The facts of all videos are in ``contents.facts`` afterwards.
+
+    Args:
+        contents: What to write.
+        paths: Of the shards, in order, all in one folder.
+        runner: Of Beam.
+        options: ``PipelineOptions``; None: the defaults.
+
+    Raises:
+        ValueError: If a video cannot be written; of several, the first in order.
+        RuntimeError: If the pipeline fails for another reason.
+    """
+    beam = _import_beam()
+    logging.info("packing %s in %d parts on %s", contents.name, len(paths), runner)
+    places = [str(path.absolute()) for path in paths]
+    try:
+        with beam.Pipeline(runner=runner, options=options) as pipeline:
+            _ = (
+                pipeline
+                | "shards" >> beam.Create(list(range(len(paths))), reshuffle=True)
+                | "write" >> beam.Map(_write_shard, contents, places)
+            )
+    except Exception as error:
+        raise RuntimeError(
+            f"{contents.name}: the pipeline on {runner} failed ({error}); expected "
+            "workers that can read the features and write into the store by the same "
+            "paths: correct that, and start the same command again"
+        ) from error
+    notes = [_taken_note(path) for path in paths]
+    for note in notes:
+        if "error" in note:
+            raise ValueError(note["error"])
+    facts = {video: fact for note in notes for video, fact in note["facts"].items()}
+    contents.facts.update({video: facts[video] for video in contents.videos})
+    _remove_scratch(paths[0].parent)
+    return [note["num_examples"] for note in notes]
+
+
+def _write_shard(index: int, contents: Contents, places: Sequence[str]) -> None:
+    """One shard, and a note beside it: its facts, or what is wrong with its videos.
+
+    What is wrong with the disk or the network is raised, so that Beam tries again.
+    """
+    path = pathlib.Path(places[index])
+    writer = records.shard_writer(fields.fields_of(contents))
+    facts: dict[str, Fact] = {}
+    videos = contents.videos_of_shards()[index]
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=path.parent) as scratch:
+        whole = pathlib.Path(scratch) / path.name
+        note = pathlib.Path(scratch) / _note_of(path).name
+        try:
+            count = writer.write(
+                examples=contents.examples(videos, facts), path=os.fspath(whole)
+            )
+            told: dict[str, Any] = {"num_examples": count, "facts": facts}
+        except ValueError as error:
+            told = {"error": str(error)}
+        else:
+            os.replace(whole, path)
+        note.write_text(json.dumps(told), encoding="utf-8")
+        os.replace(note, _note_of(path))
+
+
+def _note_of(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f"{_SCRATCH}{path.name}.json")
+
+
+def _taken_note(path: pathlib.Path) -> dict[str, Any]:
+    """The note of a shard, which is removed."""
+    note = _note_of(path)
+    if not note.is_file():
+        raise RuntimeError(
+            f"no worker has written {path}; expected each to see {path.parent}: use a "
+            "folder that all workers share"
+        )
+    told: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    note.unlink()
+    return told
+
+
+def _remove_scratch(folder: pathlib.Path) -> None:
+    """What workers left that were lost, after others did their work."""
+    for place in folder.glob(f"{_SCRATCH}*"):
+        logging.warning("removing %s, which a lost worker left", place)
+        for file in place.iterdir():
+            file.unlink()
+        place.rmdir()
