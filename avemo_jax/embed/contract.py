@@ -1,7 +1,7 @@
 """What every extractor gives, and what it takes, checked."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,6 +25,30 @@ class Embeddings:
     features: Float[np.ndarray, "rows dim"]
     outputs: Float[np.ndarray, "rows outputs"] | None = None
     times_s: Float[np.ndarray, " rows"] | None = None
+
+
+def joined(extractor: Extractor, pieces: Iterable[Embeddings]) -> Embeddings:
+    """The rows of all pieces, in order.
+
+    Args:
+        extractor: Whose. It says what there is where there is no piece: (0, dim), with
+            outputs (0, output_dim) of faces and no times, or times of sound.
+        pieces: As its ``stream`` gives them.
+    """
+    faces = extractor.kind == "visual"
+    nothing = Embeddings(
+        np.zeros((0, extractor.dim), np.float32),
+        np.zeros((0, extractor.output_dim), np.float32) if faces else None,
+        None if faces else np.zeros(0),
+    )
+    whole = [nothing, *pieces]
+    outputs = [piece.outputs for piece in whole if piece.outputs is not None]
+    times = [piece.times_s for piece in whole if piece.times_s is not None]
+    return Embeddings(
+        np.concatenate([piece.features for piece in whole]),
+        np.concatenate(outputs) if outputs else None,
+        np.concatenate(times) if times else None,
+    )
 
 
 @runtime_checkable

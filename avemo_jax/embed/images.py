@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings, check_count
+from avemo_jax.embed.contract import Embeddings, check_count, joined
 from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, efficientnet
 from avemo_jax.media import resizing
@@ -92,19 +92,7 @@ class ImageExtractor:
         Raises:
             ValueError: If an image is not of that form.
         """
-        pieces = list(self.stream(iter(batch)))
-        if not pieces:
-            outputs = self.extractor.output_dim
-            return Embeddings(
-                np.zeros((0, self.extractor.dim), np.float32),
-                np.zeros((0, outputs), np.float32),
-            )
-        return Embeddings(
-            np.concatenate([piece.features for piece in pieces]),
-            np.concatenate(
-                [piece.outputs for piece in pieces if piece.outputs is not None]
-            ),
-        )
+        return joined(self.extractor, self.stream(iter(batch)))
 
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[Embeddings]:
         """As :meth:`extract`, batch by batch, while the next batch is read.

@@ -13,6 +13,7 @@ from avemo_jax.embed.contract import (
     SoundSource,
     check_count,
     checked_blocks,
+    joined,
 )
 from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, vggish
@@ -122,13 +123,7 @@ class VggishExtractor:
         Raises:
             ValueError: If the sound is not as its source says, or not finite.
         """
-        pieces = list(self.stream(sound))
-        features = [np.zeros((0, self.extractor.dim), np.float32)]
-        features += [piece.features for piece in pieces]
-        times = [piece.times_s for piece in pieces if piece.times_s is not None]
-        return Embeddings(
-            np.concatenate(features), times_s=np.concatenate([np.zeros(0), *times])
-        )
+        return joined(self.extractor, self.stream(sound))
 
     def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
         """As :meth:`extract`, batch by batch, in memory for a few batches.

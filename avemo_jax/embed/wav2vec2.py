@@ -9,7 +9,7 @@ from absl import logging
 from jaxtyping import Float
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.contract import Embeddings, SoundSource, joined
 from avemo_jax.embed.wav2vec2_network import Arrays, RowNetwork
 from avemo_jax.embed.wav2vec2_sound import (
     Moments,
@@ -155,15 +155,7 @@ class Wav2Vec2Extractor:
 
     def extract(self, sound: SoundSource) -> Embeddings:
         """All vectors of a track, as :meth:`stream` gives them."""
-        parts = list(self.stream(sound))
-        if not parts:
-            empty = np.zeros((0, self.extractor.dim), np.float32)
-            return Embeddings(empty, times_s=np.zeros(0))
-        times = [part.times_s for part in parts if part.times_s is not None]
-        return Embeddings(
-            np.concatenate([part.features for part in parts]),
-            times_s=np.concatenate(times),
-        )
+        return joined(self.extractor, self.stream(sound))
 
     def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
         """The vectors of a track in order, some seconds at a time.
