@@ -188,6 +188,9 @@ class _Other:
             self.pictures += len(folder.pictures)
             self.first = self.first or folder.path
 
+    def _count(self) -> str:
+        return "1 folder" if self.folders == 1 else f"{self.folders} folders"
+
     def check(self, seen: "_Seen", crops: Crops) -> list[str]:
         """What to say of them, if there is also what was wanted.
 
@@ -203,7 +206,7 @@ class _Other:
                 else ""
             )
             raise ValueError(
-                f"{root} has no {crops} face crops, but {self.folders} folders of "
+                f"{root} has no {crops} face crops, but {self._count()} of "
                 f"{unwanted} ones ({printable(self.first)}, ...); expected {crops}: "
                 f"pass --crops {unwanted}, or unpack the others{aligned}"
             )
@@ -215,7 +218,7 @@ class _Other:
         if self.first is None:
             return []
         return [
-            f"{self.folders} folders of {unwanted} crops ({printable(self.first)}, "
+            f"{self._count()} of {unwanted} crops ({printable(self.first)}, "
             f"...; {self.pictures:,} pictures): {crops} ones are wanted"
         ]
 

@@ -124,4 +124,4 @@ def _splits(
 
 def _some(names: tuple[str, ...]) -> str:
     text = ", ".join(names[:_NAMED])
-    return text if len(names) <= _NAMED else f"{text}, ... ({len(names)} in all)"
+    return text if len(names) <= _NAMED else f"{text}, ... ({len(names):,} in all)"
