@@ -43,10 +43,9 @@ def build_store(
     Each config (``annotations`` and one per feature set) is written into an incomplete
     folder that is renamed at the end: a killed build leaves no half config. One that
     stands with the same content is skipped; incomplete folders are removed at first.
-    The card ``out_dir/README.md`` tells what the store holds.
 
     Args:
-        out_dir: Where ``affwild2/CONFIG/VERSION`` and ``splits.json`` are written.
+        out_dir: Gets ``affwild2/CONFIG/VERSION``, ``splits.json`` and the store's card.
         annotations: One record per subject-video. Videos that only have features
             need none: they are test videos of every task.
         feature_sources: The feature sets, each read video by video.
@@ -79,8 +78,7 @@ def build_store(
     with store_folder.locked(root):
         store_folder.remove_incomplete(root)
         # All are checked before the first is written: no store of two minds.
-        missing = [c for c in contents if not _stands(root, c, overwrite)]
-        for content in missing:
+        for content in [c for c in contents if not _stands(root, c, overwrite)]:
             _build_config(root, content, engine)
         _write_splits(root, how)
         _write_card(root, command)

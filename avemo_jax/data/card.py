@@ -242,8 +242,7 @@ def _labels(
     if how.get("origin") == "drawn":
         unit = "source video" if how["grouped"] else "subject-video"
         way = (
-            f"`dev` was drawn from the official train videos by {unit}, with seed "
-            f"{how['seed']}."
+            f"`dev` was drawn from the train videos by {unit}, with seed {how['seed']}."
         )
     meaning = (
         f"{way} A video is counted in each task that it is annotated for; videos "
@@ -301,7 +300,7 @@ def _origin(command: str | None) -> str:
         **package_versions(_PACKAGES),
     }
     told = ", ".join(f"{name} {value}" for name, value in versions.items() if value)
-    told = _wrapped(f"with {told}.")
+    told = _wrapped(f"Versions: {told}.")
     quoted = "By a program, through `avemo_jax.data.build.build_store`."
     if command is not None:
         quoted = "By the command\n\n" + textwrap.indent(command, "    ")
