@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,9 @@ def pack(
         grouped_dev=not args.ungrouped_dev,
         overwrite=args.overwrite or not complete,
         show_progress=not args.quiet,
+        beam_runner=args.beam_runner,
+        beam_options=shlex.split(args.beam_options),
+        command=command,
     )
     _write_state(
         out,
