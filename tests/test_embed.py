@@ -16,10 +16,16 @@ from PIL import Image
 
 from avemo_jax.embed import load_extractor
 from avemo_jax.embed.contract import check_count
+from avemo_jax.embed.devices import in_flight
 from avemo_jax.extractors import EXTRACTORS, get_extractor
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, apply, prepare
 from avemo_jax.media import resizing
-from avemo_jax.weights import WeightsError, read_weights, write_weights
+from avemo_jax.weights import (
+    WeightsError,
+    read_weights,
+    tensors_digest,
+    write_weights,
+)
 
 NAME = "enet_b0_8_va_mtl"
 SIZE = 48  # small: the networks are the same at any size
@@ -81,6 +87,49 @@ def test_images_of_many_sizes_in_one_batch(extractor):
         np.testing.assert_allclose(
             alone.features[0], together.features[row], rtol=0, atol=1e-5
         )
+
+
+def test_rows_come_in_the_order_of_the_images(extractor):
+    """Of unlike sizes, in three batches, each given as soon as two more are full."""
+    sides = [33, 70, 40, 112, 48, 90, 35, 64, 41, 100, 57, 38, 80, 44]
+    images = [faces(1, side, side, seed=side)[0] for side in sides]
+    alone = np.concatenate([extractor.extract([i]).features for i in images])
+    read = []
+
+    def pictures():
+        for number, image in enumerate(images):
+            read.append(number)
+            yield image
+
+    stream = extractor.stream(pictures())
+    assert read == []
+    pieces, taken = [], []
+    for piece in stream:
+        pieces.append(piece)
+        taken.append(len(read))
+    assert [len(piece.features) for piece in pieces] == [4, 4, 4, 2]
+    assert taken == [12, 14, 14, 14]
+    found = np.concatenate([piece.features for piece in pieces])
+    np.testing.assert_allclose(found, alone, rtol=0, atol=1e-5)
+    # Any two differ by more than that, so that none were exchanged.
+    apart = np.abs(alone[:, None] - alone).max(axis=-1)
+    assert apart[~np.eye(len(alone), dtype=bool)].min() > 1e-4
+
+
+def test_in_flight_begins_two_more_and_keeps_the_order():
+    begun = []
+
+    def batches():
+        for number in range(6):
+            begun.append(number)
+            yield number
+
+    flying = in_flight(batches())
+    assert begun == []
+    given = [(batch, len(begun)) for batch in flying]
+    assert given == [(0, 3), (1, 4), (2, 5), (3, 6), (4, 6), (5, 6)]
+    assert list(in_flight(iter([7]))) == [7]
+    assert list(in_flight([])) == []
 
 
 def test_no_images(extractor):
@@ -148,6 +197,12 @@ def test_fingerprints_tell_weights_and_settings_apart(weights, tmp_path):
     # How many run at once decides nothing.
     assert fingerprint(weights, batch_size=2) in found
     assert all(len(text) == 64 for text in found)
+
+
+def test_the_digest_of_the_weights_is_kept(extractor, weights):
+    tensors, metadata = read_weights(weights)
+    assert extractor.weights_sha256 == tensors_digest(tensors)
+    assert extractor.weights_sha256 == metadata["tensors_sha256"]
 
 
 def test_unknown_names_and_options(weights):

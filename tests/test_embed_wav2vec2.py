@@ -324,6 +324,10 @@ def test_options_that_do_not_fit_are_errors():
         Wav2Vec2Extractor(get_extractor("wav2vec2_base"), state_of(SPEC), spec=SPEC)
 
 
+def test_the_digest_of_the_weights_is_kept():
+    assert made(tensors_sha256="5a").weights_sha256 == "5a"
+
+
 def test_weights_of_another_network_are_an_error():
     tensors = state_of(LAYERED)
     extractor = made().extractor

@@ -305,7 +305,12 @@ def make(state):
     @functools.cache
     def made(output: str = "raw", hop_s: float = 0.96) -> VggishExtractor:
         return VggishExtractor(
-            extractor, state, output=output, hop_s=hop_s, batch_size=2
+            extractor,
+            state,
+            output=output,
+            hop_s=hop_s,
+            batch_size=2,
+            tensors_sha256="5a",
         )
 
     return made
@@ -411,6 +416,10 @@ def test_outputs(output, make, state):
     else:
         assert (np.abs(found - quantised) < 1e-6).mean() > 0.98
         np.testing.assert_allclose(found, quantised, rtol=0, atol=1 / 255 + 1e-6)
+
+
+def test_the_digest_of_the_weights_is_kept(make):
+    assert make().weights_sha256 == "5a"
 
 
 def test_streams_by_the_batch(make):

@@ -1,7 +1,8 @@
 """A network on every device of this process, each with its part of the batch."""
 
-from collections.abc import Callable
-from typing import Any
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from avemo_jax.compilation import compiler_options
 
 _AXIS = "data"
+_IN_FLIGHT = 2  # batches that the devices may have before the host waits
+_Begun = TypeVar("_Begun")
 
 
 def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +38,24 @@ def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
 def to_all_devices(tree: Any) -> Any:
     """``tree`` with every array whole on every local device."""
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
+
+
+def in_flight(begun: Iterable[_Begun]) -> Iterator[_Begun]:
+    """The same in order, each when two more have begun, or when there are no more.
+
+    So the host makes the next batches ready while the devices work.
+
+    Args:
+        begun: One batch each; taking it begins the devices' work on it. Read lazily:
+            three are taken before the first is given, then one for each.
+    """
+    flying: collections.deque[_Begun] = collections.deque()
+    for batch in begun:
+        flying.append(batch)
+        if len(flying) > _IN_FLIGHT:
+            yield flying.popleft()
+    while flying:
+        yield flying.popleft()
 
 
 def _mesh() -> Mesh:

@@ -8,11 +8,9 @@ import numpy as np
 
 from avemo_jax.embed import identity
 from avemo_jax.embed.contract import Embeddings, check_count, joined
-from avemo_jax.embed.devices import on_all_devices, to_all_devices
+from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, efficientnet
 from avemo_jax.media import resizing
-
-_IN_FLIGHT = 2  # batches that the devices may have before the host waits
 
 Images = np.ndarray | Sequence[np.ndarray]
 
@@ -24,7 +22,7 @@ class ImageExtractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
-        weights_sha256: Digest of the weights' tensors.
+        weights_sha256: Digest of the weights' tensors, as feature files record it.
     """
 
     def __init__(
@@ -47,7 +45,7 @@ class ImageExtractor:
                 the table.
             batch_size: Images that run at once, rounded up to a multiple of the number
                 of devices; a shorter batch is padded. 1 suits single live images.
-            tensors_sha256: Digest of the tensors, for the fingerprint.
+            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
 
         Raises:
             ValueError: If a size is out of range.
@@ -97,24 +95,32 @@ class ImageExtractor:
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[Embeddings]:
         """As :meth:`extract`, batch by batch, while the next batch is read.
 
-        The host fills the next batches while the devices work.
+        One row for each image, in the order of the images, across batches too: the n-th
+        row is the n-th image's. Every batch but the last has ``batch_size`` rows. The
+        host fills the next batches while the devices work: a batch comes out once two
+        more are full, or the images have ended.
+
+        Args:
+            images: Read one by one, as they are needed.
 
         Raises:
             ValueError: If an image is not RGB, uint8, (height, width, 3).
         """
-        flying: list[tuple[int, Any]] = []
+        for rows, result in in_flight(self._begun(images)):
+            features, outputs = (np.asarray(part)[:rows] for part in result)
+            yield Embeddings(features, outputs)
+
+    def _begun(self, images: Iterator[np.ndarray]) -> Iterator[tuple[int, Any]]:
+        """Rows and the devices' work of each batch."""
         batch: list[np.ndarray] = []
         for image in images:
             batch.append(_checked(image))
             if len(batch) == self.batch_size:
-                flying.append((len(batch), self._start(batch)))
+                work = self._start(batch)
                 batch = []
-            if len(flying) > _IN_FLIGHT:
-                yield _landed(*flying.pop(0))
+                yield self.batch_size, work
         if batch:
-            flying.append((len(batch), self._start(batch)))
-        for rows, result in flying:
-            yield _landed(rows, result)
+            yield len(batch), self._start(batch)
 
     def _start(self, images: list[np.ndarray]) -> Any:
         """The devices' work on one batch, begun."""
@@ -133,8 +139,3 @@ def _checked(image: np.ndarray) -> np.ndarray:
             "(height, width, 3), RGB; read files with avemo_jax.media.images.read_image"
         )
     return image
-
-
-def _landed(rows: int, result: Any) -> Embeddings:
-    features, outputs = (np.asarray(part)[:rows] for part in result)
-    return Embeddings(features, outputs)

@@ -15,13 +15,12 @@ from avemo_jax.embed.contract import (
     checked_blocks,
     joined,
 )
-from avemo_jax.embed.devices import on_all_devices, to_all_devices
+from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, vggish
 from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
 from avemo_jax.media import log_mel
 
 _SPECTRA_PER_S = log_mel.SAMPLE_RATE_HZ // log_mel.HOP_SAMPLES
-_IN_FLIGHT = 2  # batches that the devices may have before the host waits
 
 
 class VggishExtractor:
@@ -31,7 +30,7 @@ class VggishExtractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
-        weights_sha256: Digest of the weights' tensors.
+        weights_sha256: Digest of the weights' tensors, as feature files record it.
         hop_s: From one example to the next.
         batch_size: Examples that run at once.
     """
@@ -60,7 +59,7 @@ class VggishExtractor:
                 0.01. None: that of the table, 0.96, at which examples hardly overlap.
             batch_size: Examples that run at once, rounded up to a multiple of the
                 number of devices; a shorter batch is padded.
-            tensors_sha256: Digest of the tensors, for the fingerprint.
+            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
 
         Raises:
             ValueError: If an option is out of range, or the PCA is needed and missing.
@@ -134,20 +133,20 @@ class VggishExtractor:
         Raises:
             ValueError: If the sound is not as its source says, or not finite.
         """
+        for first, rows, result in in_flight(self._begun(sound)):
+            yield self._landed(first, rows, result)
+
+    def _begun(self, sound: SoundSource) -> Iterator[tuple[int, int, Array]]:
+        """First example, examples and the devices' work of each batch."""
         step = self.batch_size * self._hop_samples
         length = self._num_samples(self.batch_size)
-        flying: list[tuple[int, int, Array]] = []
         for number, span in enumerate(_spans(_mono(sound), step, length)):
             rows = self._num_examples(len(span))
             if number == 0 and len(span):
                 rows = max(rows, 1)
             if rows < 1:
                 break
-            flying.append((number * self.batch_size, rows, self._start(span)))
-            if len(flying) > _IN_FLIGHT:
-                yield self._landed(*flying.pop(0))
-        for entry in flying:
-            yield self._landed(*entry)
+            yield number * self.batch_size, rows, self._start(span)
 
     def _num_samples(self, examples: int) -> int:
         """Samples that so many examples come from."""

@@ -51,7 +51,7 @@ class Wav2Vec2Extractor:
         extractor: Which, of the table.
         settings: All that decides its numbers beside the weights.
         fingerprint: Of weights, settings and version.
-        weights_sha256: Digest of the weights' tensors.
+        weights_sha256: Digest of the weights' tensors, as feature files record it.
         seams: Of the track that was finished last: how far windows disagreed.
     """
 
@@ -87,7 +87,7 @@ class Wav2Vec2Extractor:
             window_s: Length of the windows, their overlaps included.
             overlap_s: What a window has on either side beyond what is kept.
             spec: The network's sizes.
-            tensors_sha256: Digest of the tensors, for the fingerprint.
+            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
 
         Raises:
             ValueError: If the layers or the windows do not fit.
