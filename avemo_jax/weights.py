@@ -88,12 +88,18 @@ def write_weights(
 
 def read_weights(
     path: str | os.PathLike[str],
+    *,
+    extractor: str | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors by name, and the metadata.
 
+    Args:
+        path: As :func:`write_weights` wrote it.
+        extractor: Name of the one whose weights they have to be. None: any one's.
+
     Raises:
-        WeightsError: If the file is not there, is not one that this program wrote, or
-            its tensors are not those that were written.
+        WeightsError: If the file is not there, is not one that this program wrote, its
+            tensors are not those that were written, or are another extractor's.
     """
     path = pathlib.Path(path)
     try:
@@ -116,6 +122,12 @@ def read_weights(
         raise WeightsError(
             f"{path}: its tensors are not those that were written (sha256 differs); "
             "the file is damaged or was changed; convert the original weights again"
+        )
+    whose = metadata.get("extractor")
+    if extractor is not None and whose != extractor:
+        raise WeightsError(
+            f"{path} holds weights of {whose!r}; expected {extractor}; take "
+            f"that extractor, or the file that belongs to {extractor}"
         )
     return tensors, metadata
 

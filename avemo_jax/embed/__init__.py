@@ -27,6 +27,8 @@ __all__ = [
 
 AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor
 DTYPES = ("float32", "bfloat16")
+# Of every class, and not the caller's to choose as options.
+_OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
     "efficientnet_b0": ImageExtractor,
     "efficientnet_b2": ImageExtractor,
@@ -65,9 +67,7 @@ def load_extractor(
             f"dtype {dtype!r} for {name}; expected one of {', '.join(DTYPES)}"
         )
     made = _CLASSES[extractor.network]
-    taken = inspect.signature(made).parameters
-    known = [key for key in taken if key not in ("extractor", "tensors", "dtype")]
-    known = [key for key in known if key != "tensors_sha256"]
+    known = [key for key in inspect.signature(made).parameters if key not in _OWN]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(
             f"unknown options {unknown} of {name}; expected any of {', '.join(known)}"
@@ -88,10 +88,5 @@ def _tensors_of(
             f"'avemo fetch {name}', or convert a file that you have with 'avemo "
             f"convert {name} FILE OUT.safetensors' and pass weights=OUT.safetensors"
         )
-    tensors, metadata = read_weights(path)
-    if metadata.get("extractor") != name:
-        raise WeightsError(
-            f"{path} holds weights of {metadata.get('extractor')!r}; expected {name}; "
-            f"load that extractor, or pass the file that belongs to {name}"
-        )
+    tensors, metadata = read_weights(path, extractor=name)
     return tensors, str(metadata["tensors_sha256"])
