@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import pathlib
 import random
 import subprocess
@@ -351,6 +352,24 @@ def test_script(cache):
     )
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: vggish: {place}: no such file")
+
+
+@pytest.mark.parametrize("options", [["-u"], []], ids=["by line", "as a whole"])
+def test_a_list_that_nobody_reads_ends_quietly(cache, options):
+    """As before ``head``, which leaves when it has its lines."""
+    command = [sys.executable, "-W", "error", *options]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*command, str(ROOT / "scripts/fetch_weights.py"), "--list"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_list(server, converted, capsys):

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from avemo_jax.convert.conversion import convert
 from avemo_jax.extractors import EXTRACTORS
 
-__all__ = ["convert", "main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert weights; 0, or 1 after an error, which stderr then tells."""

@@ -1,9 +1,10 @@
 """The command that gets published weights: downloaded, checked and converted."""
 
 import argparse
+import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
@@ -109,14 +110,9 @@ def fetch_head(
 
 def _check_there(out: pathlib.Path, name: str) -> None:
     try:
-        _, metadata = read_weights(out)
+        read_weights(out, extractor=name)
     except WeightsError as error:
         raise WeightsError(f"{error} (--overwrite replaces it)") from error
-    if metadata.get("extractor") != name:
-        raise WeightsError(
-            f"{out} has weights of {metadata.get('extractor')!r}; expected {name}; "
-            "give --overwrite to replace them"
-        )
 
 
 def _chosen(
@@ -253,17 +249,30 @@ def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
 
 
 def _print_list() -> None:
+    """Prints it; quietly ended by a reader that has seen enough, such as ``head``."""
+    try:
+        for line in _listed():
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still held goes nowhere, else the interpreter's last flush complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _listed() -> Iterator[str]:
+    """All names: what is there, licences, addresses."""
     for extractor in EXTRACTORS.values():
         out = default_weights_path(extractor.name)
-        print(f"{extractor.name}: {out if out.exists() else 'not fetched'}")
-        print(f"  licence: {extractor.licence}")
+        yield f"{extractor.name}: {out if out.exists() else 'not fetched'}"
+        yield f"  licence: {extractor.licence}"
         for source in extractor.sources:
             for file in (source, *source.companions):
-                print(f"  {file.file}: {file.url}")
-    print(f"{THESIS}, the heads of the original system\n  licence: {LICENCE}")
+                yield f"  {file.file}: {file.url}"
+    yield f"{THESIS}, the heads of the original system"
+    yield f"  licence: {LICENCE}"
     for head in THESIS_HEADS:
         out = head_path(head)
-        print(f"  {head.name}: {out if is_head_checkpoint(out) else 'not fetched'}")
+        yield f"  {head.name}: {out if is_head_checkpoint(out) else 'not fetched'}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -298,7 +307,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
