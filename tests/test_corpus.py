@@ -518,6 +518,16 @@ def test_links_inside_the_tree(tmp_path: pathlib.Path):
     assert list(corpus.videos) == ["X"]
 
 
+def test_links_in_and_to_the_annotations(tmp_path: pathlib.Path):
+    root = arranged(tmp_path, {**OFFICIAL, "batch1": "videos/all/batch1"})
+    (root / "latest").symlink_to("Annotations")
+    task = root / "Annotations" / "VA_Estimation_Challenge"
+    (task / "videos of these").symlink_to(root / "videos")
+    corpus = find_corpus(root)
+    assert corpus.annotations == root / "Annotations"
+    assert corpus.videos["360"] == root / "videos" / "all" / "batch1" / "360.avi"
+
+
 def test_loops_end(tmp_path: pathlib.Path):
     root = arranged(tmp_path / "tree", OFFICIAL)
     (root / "batch1" / "up").symlink_to(root)
