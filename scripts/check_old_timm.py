@@ -79,7 +79,8 @@ def check(version: str, folder: pathlib.Path) -> int:
     paths = sorted(folder.glob(f"timm_{version}_*.pt"))
     for path in paths:
         found = state_dict_of(read_torch(path))
-        expected = torch.load(f"{path}".rpartition("_")[0] + ".state")
+        state = f"{path}".rpartition("_")[0] + ".state"
+        expected = torch.load(state, weights_only=True)
         assert list(found) == list(expected), path
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value.numpy(), strict=True)
