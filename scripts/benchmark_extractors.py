@@ -29,9 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 from reference import log_mel as numpy_log_mel
 from reference import vggish as torch_vggish
-from reference.torch_libraries import import_timm, import_transformers
+from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.compilation import compiler_options
+from avemo_jax.convert.wav2vec2 import from_state
 from avemo_jax.extractors import efficientnet, vggish, wav2vec2
 from avemo_jax.media import log_mel
 
@@ -148,21 +149,6 @@ def ours_of(apply: Callable[..., Any], params: Any, x: np.ndarray) -> Callable[[
     return lambda: jax.block_until_ready(run(params, x))
 
 
-def state_of(net: torch.nn.Module) -> dict[str, np.ndarray]:
-    """The state dict as arrays, without counters."""
-    items = net.state_dict().items()
-    return {k: v.numpy() for k, v in items if not k.endswith("num_batches_tracked")}
-
-
-def by_older_names(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state with weight norm's tensors as our files name them."""
-    norm = "parametrizations.weight.original"
-    names = {f"{norm}0": "weight_g", f"{norm}1": "weight_v"}
-    for theirs, ours in names.items():
-        state = {k.replace(theirs, ours): v for k, v in state.items()}
-    return state
-
-
 def efficientnets(variant: str, sizes: list[int]) -> Iterator[Entry]:
     """EfficientNet with 8 outputs on noise."""
     timm = import_timm()
@@ -228,7 +214,10 @@ def wav2vec2s() -> Iterator[Entry]:
         net = transformers.Wav2Vec2Model(config).eval()
         if attention == "sdpa":
             counted("wav2vec2", lambda net=net: net(sound), 1)
-            params = wav2vec2.prepare(wav2vec2.BASE, by_older_names(state_of(net)))
+            tensors = from_state(
+                state_of(net), wav2vec2.BASE, file=attention, wanted="wav2vec2_base"
+            ).tensors
+            params = wav2vec2.prepare(wav2vec2.BASE, tensors)
             apply = functools.partial(wav2vec2.apply, wav2vec2.BASE)
             yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
         yield Entry("transformers", attention, functools.partial(net, sound), 1)

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import safetensors.numpy
-from reference.torch_libraries import import_timm, import_transformers
+from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert import (
     conversion,
@@ -58,14 +58,6 @@ def b2():
     return timm_network("efficientnet_b2")
 
 
-def file_form(network) -> dict[str, np.ndarray]:
-    return {
-        name: value.detach().numpy()
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-
-
 def check_equal(got, expected):
     assert got.keys() == expected.keys()
     for name, array in expected.items():
@@ -89,7 +81,7 @@ def test_state_dict(name, b0, b2, tmp_path):
     network = {B0: b0, B2: b2}[name]
     torch.save(network.state_dict(), tmp_path / "mine.pth")
     tensors, metadata = converted(name, tmp_path / "mine.pth", tmp_path)
-    check_equal(tensors, file_form(network))
+    check_equal(tensors, state_of(network))
     assert metadata["extractor"] == name
     assert metadata["known_source"] is False
     assert metadata["source"] == "mine.pth"
@@ -105,7 +97,7 @@ def test_state_dict(name, b0, b2, tmp_path):
 
 def test_whole_module_with_a_classifier_in_a_sequence(tmp_path):
     network = timm_network("efficientnet_b0")
-    expected = file_form(network)
+    expected = state_of(network)
     network.classifier = torch.nn.Sequential(network.classifier)
     torch.save(network, tmp_path / "whole.pt")
     check_equal(converted(B0, tmp_path / "whole.pt", tmp_path)[0], expected)
@@ -115,13 +107,13 @@ def test_state_dict_among_other_things(b0, tmp_path):
     state = {f"module.{k}": v for k, v in b0.state_dict().items()}
     content = {"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}}
     torch.save(content, tmp_path / "run.ckpt")
-    check_equal(converted(B0, tmp_path / "run.ckpt", tmp_path)[0], file_form(b0))
+    check_equal(converted(B0, tmp_path / "run.ckpt", tmp_path)[0], state_of(b0))
 
 
 def test_safetensors_of_timm(b0, tmp_path):
     source = tmp_path / "model.safetensors"
-    safetensors.numpy.save_file(file_form(b0), source, {"format": "pt"})
-    check_equal(converted(B0, source, tmp_path)[0], file_form(b0))
+    safetensors.numpy.save_file(state_of(b0), source, {"format": "pt"})
+    check_equal(converted(B0, source, tmp_path)[0], state_of(b0))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +187,7 @@ def export(network, path, **options):
 
 def check_folds_alike(got, network, variant="b0"):
     """The folded convolutions are the network's; each layer, to float32's rounding."""
-    expected = file_form(network)
+    expected = state_of(network)
     assert {n: a.shape for n, a in got.items()} == {
         n: a.shape for n, a in expected.items()
     }
@@ -226,7 +218,7 @@ def test_onnx(form, b0, tmp_path):
     tensors, metadata = converted(B0, path, tmp_path)
     layers = onnx_file.read_layers(path)
     if metadata["batch_norm"] == "kept":
-        check_equal(tensors, file_form(b0))
+        check_equal(tensors, state_of(b0))
     else:
         check_folds_alike(tensors, b0)
         check_folding_changes_nothing(tensors, layers)

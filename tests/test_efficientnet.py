@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import pathlib
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,8 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.torch_libraries import import_timm
+from reference.efficientnet import expected_of, random_network
+from reference.torch_libraries import state_of
 
 from avemo_jax.embed.devices import on_all_devices
 from avemo_jax.extractors import EXTRACTORS, efficientnet
@@ -31,7 +31,6 @@ from avemo_jax.extractors.efficientnet_layers import (
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "efficientnet.npz"
 TINY = EfficientNetSpec("tiny", 3)
-SCALES = {"b0": (1.0, 1.0), "b2": (1.1, 1.2), "tiny": (0.1, 0.5)}
 FORMS = ("local", "whole")
 
 
@@ -56,71 +55,6 @@ def pictures(num, height, width, seed=0):
         fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
         x += fine / 2
     return x
-
-
-def reference(spec, images, seed=0):
-    """timm's network, random, with running statistics near those of ``images``."""
-    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
-    import_timm()
-    from timm.models import efficientnet as timms
-
-    torch.manual_seed(seed)
-    if spec.variant == "tiny":
-        width, depth = SCALES["tiny"]
-        network = timms._gen_efficientnet(
-            "tf_efficientnet_b0",
-            channel_multiplier=width,
-            depth_multiplier=depth,
-            num_classes=spec.num_outputs,
-            pad_type="same",
-            bn_eps=1e-3,
-        )
-    else:
-        make = getattr(timms, f"tf_efficientnet_{spec.variant}")
-        network = make(num_classes=spec.num_outputs)
-    network.eval()
-    norms = {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.BatchNorm2d)
-    }
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                parameter.normal_(0, 0.3)
-        for name, norm in norms.items():
-            norm.weight.uniform_(0.4, 1.2)
-            # Before a SiLU: mostly above zero, else the depth multiplies rounding.
-            norm.bias.normal_(0 if name.endswith("bn3") else 0.7, 0.3)
-        hooks = [n.register_forward_pre_hook(_near_its_input) for n in norms.values()]
-        network(images)
-        for hook in hooks:
-            hook.remove()
-    return network
-
-
-def _near_its_input(norm, arguments):
-    """Sets running statistics to those of the input, less and more at random."""
-    torch = sys.modules["torch"]
-    variance, mean = torch.var_mean(arguments[0], (0, 2, 3))
-    moved = variance.sqrt() * torch.randn_like(mean) * 0.2
-    norm.running_mean.copy_(mean + moved)
-    norm.running_var.copy_(variance * torch.empty_like(mean).uniform_(0.7, 1.4))
-
-
-def state_of(network):
-    state = network.state_dict().items()
-    return {k: v.numpy() for k, v in state if not k.endswith("num_batches_tracked")}
-
-
-def expected_of(network, images):
-    """timm's embeddings and outputs in float64."""
-    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
-    network = network.double()
-    with torch.inference_mode():
-        maps = network.forward_features(images.double())
-        features = network.forward_head(maps, pre_logits=True)
-        return features.numpy(), network.get_classifier()(features).numpy()
 
 
 def channels_last(images):
@@ -332,7 +266,7 @@ def test_blocks_equal_timms_in_float64(form):
     """The stem and one block of each kind, on sides that are even, odd and unequal."""
     torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
     spec = EfficientNetSpec("b0", 8)
-    network = reference(spec, pictures(4, 64, 64)).double()
+    network = random_network(spec, pictures(4, 64, 64)).double()
     state = state_of(network)
     with jax.enable_x64(True), torch.inference_mode():
         params = efficientnet.prepare(spec, state, dtype="float64")
@@ -365,7 +299,7 @@ def test_blocks_equal_timms_in_float64(form):
 )
 def test_names_and_shapes_are_timms(variant, outputs):
     spec = EfficientNetSpec(variant, outputs)
-    state = state_of(reference(spec, pictures(2, 32, 32)))
+    state = state_of(random_network(spec, pictures(2, 32, 32)))
     shapes = {name: value.shape for name, value in state.items()}
     assert list(shapes.items()) == list(efficientnet.state_shapes(spec).items())
 
@@ -383,7 +317,7 @@ def test_names_and_shapes_are_timms(variant, outputs):
 def test_networks_equal_timms(variant, outputs, size):
     spec = EfficientNetSpec(variant, outputs)
     images = pictures(6, *size)
-    network = reference(spec, images)
+    network = random_network(spec, images)
     params = efficientnet.prepare(spec, state_of(network))
     images = images[:3]
     expected = expected_of(network, images)
@@ -401,7 +335,7 @@ def test_networks_equal_timms(variant, outputs, size):
 @pytest.mark.parity
 def test_whole_network_equals_timms_in_float64():
     images = pictures(8, 70, 53)
-    network = reference(TINY, images).double()
+    network = random_network(TINY, images).double()
     expected = expected_of(network, images)
     with jax.enable_x64(True):
         params = efficientnet.prepare(TINY, state_of(network), dtype="float64")
@@ -420,7 +354,7 @@ def write_golden(path):
     """
     torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
     images = pictures(6, 56, 44, seed=4)
-    network = reference(TINY, images, seed=3)
+    network = random_network(TINY, images, seed=3)
     images = images[:2].half().float()
     with torch.no_grad():
         for value in network.state_dict().values():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from made_weights import made_state, made_weights, network_shapes
 from PIL import Image
-from test_efficientnet import expected_of, reference, state_of
+from reference.efficientnet import expected_of, random_network
+from reference.torch_libraries import state_of
 
 from avemo_jax.embed import load_extractor
 from avemo_jax.extractors import get_extractor
@@ -37,7 +38,7 @@ def crops(shared_data):
 def network(crops):
     """timm's B2, with running statistics of real crops."""
     images = list(itertools.chain(*(pictures[::33] for _, pictures in crops.values())))
-    return reference(EfficientNetSpec("b2", 8), as_tensor(images))
+    return random_network(EfficientNetSpec("b2", 8), as_tensor(images))
 
 
 @pytest.fixture(scope="module")

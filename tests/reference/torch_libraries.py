@@ -1,7 +1,9 @@
 """timm and transformers, where torchvision's operators were built for another torch."""
 
 import types
+from typing import Any
 
+import numpy as np
 import pytest
 
 _OPERATORS = {
@@ -21,6 +23,12 @@ def import_transformers() -> types.ModuleType:
     """``transformers``; skips the test where it is not installed."""
     _define_operators()
     return pytest.importorskip("transformers", reason="needs the extra 'parity'")
+
+
+def state_of(network: Any) -> dict[str, np.ndarray]:
+    """The state dict as arrays, without BatchNorm's counters, as our files keep it."""
+    state = network.state_dict().items()
+    return {k: v.numpy() for k, v in state if not k.endswith("num_batches_tracked")}
 
 
 def _define_operators() -> None:
