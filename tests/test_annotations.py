@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.label_files import MTL_HEADERS, read_label_file, read_mtl_file
+from avemo_jax.data.listing import read_names
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 IN_FOLDER = settings(
@@ -277,3 +278,14 @@ def test_real_annotations(shared_data):
             )
     assert records["2-24-640x360"].fps == 24
     assert np.isnan(records["video3"].fps)
+
+
+def test_names_are_in_one_form_of_unicode(tmp_path: pathlib.Path):
+    """As archives made on macOS do not have them."""
+    decomposed, composed = "vide\u0301o", "vid\u00e9o"
+    folder = tmp_path / EXPR.folders[0] / "Train_Set"
+    write(folder / f"{decomposed}.txt", EXPR.header, ["0"])
+    [record] = read_annotations(tmp_path)
+    assert record.video == composed
+    (tmp_path / "test.txt").write_text(f"{decomposed}\n")
+    assert read_names(tmp_path / "test.txt") == [(1, composed)]

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from avemo_jax.data.label_files import read_label_file, read_mtl_file
-from avemo_jax.data.listing import entries, subfolders
+from avemo_jax.data.listing import entries, nfc, subfolders
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.data.splits import nominal_fps
 from avemo_jax.tasks import TASKS, Task
@@ -82,7 +82,7 @@ def _folder_labels(
             continue
         present += 1
         for split, path in _label_files(folders[0]):
-            yield path, split, task, path.stem, read_label_file(path, task)
+            yield path, split, task, nfc(path.stem), read_label_file(path, task)
     if not present:
         _no_annotations(root, tuple(f for t in wanted for f in TASKS[t].folders))
 
@@ -168,4 +168,4 @@ def _mtl_labels(
     for path, split in chosen:
         for video, by_task in read_mtl_file(path).items():
             for name, labels in by_task.items():
-                yield path, split, TASKS[name], video, labels
+                yield path, split, TASKS[name], nfc(video), labels

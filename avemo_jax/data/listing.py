@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import unicodedata
 
 
 def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -23,6 +24,14 @@ def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 def subfolders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """Folders among the ``entries``."""
     return [path for path in entries(folder) if path.is_dir()]
+
+
+def nfc(name: str) -> str:
+    """A video's name in Unicode's form NFC, in which all of them are compared.
+
+    Archives made on macOS have the form NFD.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def read_names(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
@@ -48,5 +57,5 @@ def read_names(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
             f"{path}, line {line}: not UTF-8 (byte {error.object[error.start]:#04x}); "
             "expected one video name a line: save the list as UTF-8"
         ) from error
-    names = [line.strip().removesuffix(".txt") for line in text.splitlines()]
+    names = [nfc(line.strip().removesuffix(".txt")) for line in text.splitlines()]
     return [(number, name) for number, name in enumerate(names, start=1) if name]

@@ -3,11 +3,11 @@
 import dataclasses
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterator
 from typing import NoReturn
 
 from avemo_jax.data.crop_folders import is_picture
+from avemo_jax.data.listing import nfc
 
 ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
 # What systems and archives leave, which is nobody's data; in lower case.
@@ -77,7 +77,7 @@ def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
             f"{printable(path)}: the name is not UTF-8; expected a name that can be "
             "written into lists and stores: rename it"
         ) from error
-    return unicodedata.normalize("NFC", name)
+    return nfc(name)
 
 
 def printable(path: str | os.PathLike[str]) -> str:

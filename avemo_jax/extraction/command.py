@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
+from avemo_jax.data.crop_folders import CropFolder
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
     add_extractor_flags,
+    add_link_flag,
     add_run_flags,
     choices_of,
     existing_folder,
@@ -78,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="gets a folder for each feature set"
     )
+    add_link_flag(parser)
     add_extractor_flags(parser)
     add_run_flags(parser)
     return parser
@@ -105,13 +108,17 @@ def _run(args: argparse.Namespace) -> int:
 
 def _material(args: argparse.Namespace) -> Material:
     """What lies in the folders that the flags name."""
-    crops = find_crops(existing_folder(args.crops, "--crops")) if args.crops else {}
-    videos: Mapping[str, pathlib.Path] = {}
-    if args.videos:
-        videos = find_videos(existing_folder(args.videos, "--videos"))
-    sounds: Mapping[str, pathlib.Path] = {}
-    if args.audio_dir:
-        sounds = find_sounds(existing_folder(args.audio_dir, "--audio-dir"))
+    follow = args.follow_links
+    crops: Mapping[str, CropFolder] = {}
+    if args.crops:
+        crops = find_crops(existing_folder(args.crops, "--crops"), follow_links=follow)
+    videos, sounds = (
+        find(existing_folder(given, flag), follow_links=follow) if given else {}
+        for find, given, flag in (
+            (find_videos, args.videos, "--videos"),
+            (find_sounds, args.audio_dir, "--audio-dir"),
+        )
+    )
     for flag, wanted, found in (
         ("--crops", args.crops, crops),
         ("--videos", args.videos, videos),

@@ -87,6 +87,15 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
+def add_link_flag(parser: argparse.ArgumentParser) -> None:
+    """Whether links are followed."""
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="follow links that lead out of the folders, which are refused otherwise",
+    )
+
+
 def choices_of(args: argparse.Namespace, *, source: str) -> list[Choice]:
     """The extractors that the flags name.
 

@@ -25,6 +25,7 @@ from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
     add_extractor_flags,
+    add_link_flag,
     add_run_flags,
     choices_of,
     existing_folder,
@@ -87,10 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         help="one more subject-video's face crops; may be given often",
     )
     parser.add_argument(
-        "--follow-links",
-        action="store_true",
-        help="follow links that lead out of --root, which are refused otherwise",
+        "--annotations",
+        metavar="DIR",
+        help="folder of the tasks' folders; default: the one in --root",
     )
+    add_link_flag(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be done, and end"
     )
@@ -114,11 +116,15 @@ def _run(args: argparse.Namespace, command: str) -> int:
         crops=args.crops,
         videos=args.video,
         crop_folders=args.crop_folder,
+        annotations=args.annotations,
         follow_links=args.follow_links,
     )
     sounds = {}
     if args.audio_dir:
-        sounds = find_sounds(existing_folder(args.audio_dir, "--audio-dir"))
+        sounds = find_sounds(
+            existing_folder(args.audio_dir, "--audio-dir"),
+            follow_links=args.follow_links,
+        )
     records = _records(args, corpus)
     inventory = take_inventory(corpus, sounds)
     _print_inventory(args.root, inventory, records)
