@@ -110,7 +110,48 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops)
-    out = pathlib.Path(args.out)
+    features = pathlib.Path(args.out) / FEATURES
+    records, inventory, material = _looked(args)
+    _print_inventory(args.root, inventory, records)
+    load = functools.cache(Choice.load)
+    enough = _print_estimates(choices, load, features, material, settings, inventory)
+    if args.dry_run:
+        print("dry run: nothing was extracted")
+        return 0
+    if not enough and not args.ignore_disk:
+        raise ValueError(
+            f"{args.out} is on a disk with too little room (see above); expected "
+            "enough for the features and the store: make room, give another --out, or "
+            "pass --ignore-disk"
+        )
+    with held(features, shared=settings.num_shards > 1):
+        summaries, outcomes = extract(
+            features,
+            choices,
+            material,
+            settings,
+            failures=features.parent / settings.failures_name,
+            load=load,
+        )
+        print_summaries(summaries, outcomes)
+        if settings.num_shards > 1:
+            print(
+                f"part {settings.shard_index} of {settings.num_shards} is done; when "
+                "all are, the same command without the shard flags packs the store"
+            )
+        else:
+            report = pack(
+                *(features.parent, features, records, material, args, outcomes),
+                command=command,
+            )
+            print_report(args.out, report)
+    return SOME_FAILED if outcomes.failures else 0
+
+
+def _looked(
+    args: argparse.Namespace,
+) -> tuple[dict[str, VideoAnnotations], Inventory, Material]:
+    """The annotations by video, what there is, and what of it is to be extracted."""
     corpus = find_corpus(
         existing_folder(args.root, "--root"),
         crops=args.crops,
@@ -126,48 +167,13 @@ def _run(args: argparse.Namespace, command: str) -> int:
             follow_links=args.follow_links,
         )
     records = _records(args, corpus)
-    inventory = take_inventory(corpus, sounds)
-    _print_inventory(args.root, inventory, records)
     labelled = {
         video: max((len(labels) for labels in record.labels.values()), default=0)
         for video, record in records.items()
     }
-    material = Material(
-        corpus.crops, corpus.videos, sounds, known_frames(corpus.crops, labelled)
-    )
-    load = functools.cache(Choice.load)
-    features = out / FEATURES
-    enough = _print_estimates(choices, load, features, material, settings, inventory)
-    if args.dry_run:
-        print("dry run: nothing was extracted")
-        return 0
-    if not enough and not args.ignore_disk:
-        raise ValueError(
-            f"{out} is on a disk with too little room (see above); expected enough for "
-            "the features and the store: make room, give another --out, or pass "
-            "--ignore-disk"
-        )
-    with held(features, shared=settings.num_shards > 1):
-        summaries, outcomes = extract(
-            features,
-            choices,
-            material,
-            settings,
-            failures=out / settings.failures_name,
-            load=load,
-        )
-        print_summaries(summaries, outcomes)
-        if settings.num_shards > 1:
-            print(
-                f"part {settings.shard_index} of {settings.num_shards} is done; when "
-                "all are, the same command without the shard flags packs the store"
-            )
-        else:
-            report = pack(
-                out, features, records, material, args, outcomes, command=command
-            )
-            print_report(args.out, report)
-    return SOME_FAILED if outcomes.failures else 0
+    frames = known_frames(corpus.crops, labelled)
+    material = Material(corpus.crops, corpus.videos, sounds, frames)
+    return records, take_inventory(corpus, sounds), material
 
 
 def _records(args: argparse.Namespace, corpus: Corpus) -> dict[str, VideoAnnotations]:
