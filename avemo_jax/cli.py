@@ -8,6 +8,7 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
   evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
   prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
   extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
+  submit     predictions to the challenge's text files: avemo submit --predictions ...
   fetch      download, check and convert published weights: avemo fetch vggish
   convert    weights of PyTorch or ONNX to ours: avemo convert vggish FILE OUT
 
@@ -34,6 +35,10 @@ def main() -> None:
             from avemo_jax.extraction import command as extract
 
             sys.exit(extract.main(arguments))
+        case "submit":
+            from avemo_jax.submission import command as submit
+
+            sys.exit(submit.main(arguments))
         case "fetch":
             from avemo_jax.convert import fetch
 

@@ -33,6 +33,9 @@ MAY_IMPORT = {
     "data_builders": {"data_builders", "data", "tasks"},
     "config": {"tasks"},
     "checkpoint": {"sharding", "whole_files"},
+    "submission": {
+        *("submission", "data", "postprocess", "predictions", "tasks", "whole_files"),
+    },
     "report": {"tasks"},
     "plots": {"postprocess"},
     "logs": {"versions"},
@@ -50,6 +53,7 @@ USERS = {
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},
     "preparation": {"preparation", "cli", "scripts"},
+    "submission": {"submission", "cli", "scripts"},
     "convert": {"convert", "cli", "scripts"},
 }
 # Rooms that know no files.
