@@ -1,0 +1,263 @@
+r"""Write the text files of the ABAW challenge from predictions, or check one.
+
+A row is written for every frame of every listed test video, and what was written is
+read back and checked. Predictions come from --mode=evaluate --split=test.
+
+  avemo submit --predictions runs/expr/evaluation-test/predictions.csv \
+      --test-list EXPR=expr_test.txt --out submission
+  avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from avemo_jax.submission.checking import Report, check_submission
+from avemo_jax.submission.decisions import Decisions, decide_rows
+from avemo_jax.submission.flags import by_task, make_parser, read_thresholds, target
+from avemo_jax.submission.rows import (
+    Rows,
+    check_same_videos,
+    every_frame,
+    lengths_of,
+    listed,
+    read_example,
+    read_frames,
+    read_list,
+)
+from avemo_jax.submission.scores import Predictions, load_predictions
+from avemo_jax.submission.writing import write_submission
+from avemo_jax.tasks import AU, TASKS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write and check, or check only.
+
+    Returns:
+        0: the files are there and have no faults. 1: a file has faults, which stdout
+        tells, or there was an error, which stderr tells.
+    """
+    args = make_parser(__doc__ or "").parse_args(argv)
+    try:
+        return _check(args) if args.check else _write(args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(
+            f"error: {error}; expected files that can be read, and for --out a folder "
+            "that can be written, with room: correct the path or its rights",
+            file=sys.stderr,
+        )
+    return 1
+
+
+# --- writing --------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """One file to be written, and of what."""
+
+    predictions: Predictions
+    path: pathlib.Path
+    test_list: str | None
+    example: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """One file to be written, decided."""
+
+    source: _Input
+    rows: Rows
+    lengths_from: str
+    decisions: Decisions
+
+
+def _inputs(args: argparse.Namespace) -> list[_Input]:
+    """What is to be written of what, in the order of the tasks; nothing is written.
+
+    Raises:
+        ValueError: If flags do not fit each other, or predictions are unreadable.
+    """
+    if not args.predictions or not args.out or args.task:
+        raise ValueError(
+            f"--predictions {args.predictions}, --out {args.out}, --task {args.task}; "
+            "expected --predictions FILE --test-list TASK=FILE --out DIR, or --check "
+            "FILE --task TASK: correct the flags"
+        )
+    loaded: dict[str, Predictions] = {}
+    for path in args.predictions:
+        one = load_predictions(path)
+        if one.task.name in loaded:
+            raise ValueError(
+                f"{path} has predictions of {one.task.name}, as "
+                f"{loaded[one.task.name].path} has; expected one file a task: leave "
+                "one out"
+            )
+        loaded[one.task.name] = one
+    only = next(iter(loaded.values())).task if len(loaded) == 1 else None
+    lists = by_task(args.test_list, "--test-list", only)
+    examples = by_task(args.example, "--example", only)
+    names = by_task(args.name, "--name", only)
+    for flag, given in (("--test-list", lists), ("--example", examples)):
+        if other := sorted(set(given) - set(loaded)):
+            raise ValueError(
+                f"{flag} of {', '.join(other)}, but the predictions are of "
+                f"{', '.join(loaded)}; expected predictions of the same tasks: add "
+                f"--predictions FILE, or leave the {flag} out"
+            )
+    if bare := sorted(set(loaded) - set(lists) - set(examples)):
+        raise ValueError(
+            f"no list of videos for {', '.join(bare)}; expected --test-list TASK=FILE "
+            "or --example TASK=FILE for each task with predictions: add one"
+        )
+    return [
+        _Input(
+            loaded[task],
+            target(args.out, names.get(task, f"{task}.txt")),
+            lists.get(task),
+            examples.get(task),
+        )
+        for task in TASKS
+        if task in loaded
+    ]
+
+
+def _write(args: argparse.Namespace) -> int:
+    """All files, where all of them can be written."""
+    inputs = _inputs(args)
+    thresholds = read_thresholds(args.thresholds)
+    if thresholds is not None and all(i.predictions.task is not AU for i in inputs):
+        raise ValueError(
+            "--thresholds without predictions of AU; expected some: leave the flag out"
+        )
+    _refuse_replacing(args, inputs)
+    outputs = []
+    for one in inputs:
+        rows, lengths_from = _rows(one, args.frames)
+        decisions = decide_rows(
+            one.predictions,
+            rows,
+            thresholds=thresholds if one.predictions.task is AU else None,
+            fill_missing_videos=args.fill_missing_videos,
+        )
+        outputs.append(_Output(one, rows, lengths_from, decisions))
+    faults = False
+    for each in outputs:
+        task, path = each.source.predictions.task, each.source.path
+        write_submission(path, task, each.rows, each.decisions.values)
+        report = check_submission(
+            path,
+            task,
+            videos=each.rows.videos,
+            frames=dict(
+                zip(each.rows.videos, _counts(each.rows).tolist(), strict=True)
+            ),
+            example=each.source.example,
+        )
+        _tell(each, report)
+        faults = faults or not report.ok
+    return int(faults)
+
+
+def _refuse_replacing(args: argparse.Namespace, inputs: Sequence[_Input]) -> None:
+    """Nothing, if every file to be written is another one, and none is read."""
+    read = [args.frames, *(i.predictions.path for i in inputs)]
+    read += [path for i in inputs for path in (i.test_list, i.example)]
+    taken = {pathlib.Path(path).resolve() for path in read if path}
+    for one in inputs:
+        if one.path.resolve() in taken:
+            raise ValueError(
+                f"{one.path} would be written, and is read or written for another "
+                "task as well; expected files of their own: change --out or --name"
+            )
+        taken.add(one.path.resolve())
+
+
+def _rows(one: _Input, frames: str | None) -> tuple[Rows, str]:
+    """The rows of a file, and where the numbers of frames are from."""
+    task = one.predictions.task
+    videos = read_list(one.test_list) if one.test_list else ()
+    if one.example:
+        rows = read_example(one.example, task)
+        if one.test_list:
+            check_same_videos(
+                videos, rows, example=one.example, test_list=one.test_list
+            )
+        return rows, one.example
+    if frames:
+        lengths = lengths_of(videos, read_frames(frames), where=frames)
+        return every_frame(videos, lengths), frames
+    last = np.zeros(len(one.predictions.videos), np.int64)
+    np.maximum.at(last, one.predictions.video, one.predictions.frame)
+    known = dict(zip(one.predictions.videos, last.tolist(), strict=True))
+    if unknown := [video for video in videos if video not in known]:
+        raise ValueError(
+            f"{one.predictions.path} has no prediction of {listed(unknown)} of "
+            f"{len(videos)} listed in {one.test_list}; expected every listed video: "
+            "predict them first (--mode=evaluate --split=test), correct the names, or "
+            "give --example or --frames with --fill-missing-videos"
+        )
+    lengths = lengths_of(videos, known, where=str(one.predictions.path))
+    return every_frame(videos, lengths), "the last predicted frame of each"
+
+
+def _counts(rows: Rows) -> Int[np.ndarray, " videos"]:
+    return np.bincount(rows.video, minlength=len(rows.videos))
+
+
+def _tell(each: _Output, report: Report) -> None:
+    """What was written, what had to be done for it, and the report."""
+    found, rows = each.decisions, each.rows
+    task = each.source.predictions.task
+    print(f"{each.source.path}: {task.name}, {len(rows.video) + 1} lines with header")
+    print(f"  numbers of frames: {each.lengths_from}")
+    videos = len(np.unique(rows.video[found.filled]))
+    print(f"  filled, as not predicted: {found.filled.sum()} rows of {videos} videos")
+    for count, text in (
+        (len(found.without), f"neutral, no prediction at all: {listed(found.without)}"),
+        (len(found.surplus_videos), f"not listed: {listed(found.surplus_videos)}"),
+        (found.surplus_frames, f"predictions without a row: {found.surplus_frames}"),
+        (found.clipped, f"values clipped to [-1, 1]: {found.clipped}"),
+    ):
+        if count:
+            print(f"  {text}")
+    if found.crossing and found.thresholds is not None:
+        by_name = zip(task.columns, found.thresholds, strict=True)
+        text = ", ".join(f"{name} {t:.4f}" for name, t in by_name if np.isfinite(t))
+        print(f"  {found.crossing} values decided between two frames, at {text}")
+    print(f"checked: {report}")
+
+
+# --- checking -------------------------------------------------------------------------
+
+
+def _check(args: argparse.Namespace) -> int:
+    """The report on one file."""
+    writing = ("predictions", "out", "name", "thresholds", "fill_missing_videos")
+    surplus = [f"--{name.replace('_', '-')}" for name in writing if getattr(args, name)]
+    task = TASKS.get(str(args.task).upper())
+    if surplus or task is None:
+        raise ValueError(
+            f"--check with --task {args.task} and {', '.join(surplus) or 'no more'}; "
+            f"expected --task with one of {', '.join(TASKS)}, and of the others only "
+            "--example, --test-list, --frames: correct the flags"
+        )
+    lists = by_task(args.test_list, "--test-list", task)
+    examples = by_task(args.example, "--example", task)
+    frames: Mapping[str, int] | None = read_frames(args.frames) if args.frames else None
+    report = check_submission(
+        args.check,
+        task,
+        videos=read_list(lists[task.name]) if task.name in lists else None,
+        frames=frames,
+        example=examples.get(task.name),
+    )
+    print(report)
+    return int(not report.ok)

@@ -1,0 +1,161 @@
+"""The value of every row of a submission; frames without a prediction are filled.
+
+Scores are filled by the gap rule: held before a video's first prediction and after its
+last one, interpolated by frame number between two. Then they are decided: EXPR by the
+highest of the interpolated probabilities, AU by the interpolated probability against
+the unit's threshold. A frame whose two neighbours are one prediction (its own, or a
+held one) has that prediction's decision; so has an action unit on whose decision both
+neighbours agree, as what lies between two scores is on the same side of the threshold.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
+from avemo_jax.postprocess.sweep import neutral_score
+from avemo_jax.submission.rows import Rows, listed
+from avemo_jax.submission.scores import Predictions, thresholds_of
+from avemo_jax.tasks import AU, EXPR, VA
+
+# As many as predictions.csv has, so that writing loses nothing.
+DECIMALS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """The values of a submission's rows, and what had to be done for them.
+
+    Attributes:
+        values: EXPR: int8 classes 0-7, (rows, 1); AU: int8 0 or 1, (rows, 12); VA:
+            float64 in [-1, 1] rounded to ``DECIMALS``, (rows, 2).
+        filled: Rows that have no prediction of their own.
+        without: Listed videos without any prediction; their rows are neutral.
+        surplus_videos: Videos with predictions that are not listed.
+        surplus_frames: Predictions of listed videos for frames that have no row.
+        clipped: Values of VA outside of [-1, 1].
+        crossing: Values of AU that were decided by an interpolated probability.
+        thresholds: Of AU, as far as they were needed; else None.
+    """
+
+    values: Shaped[np.ndarray, "rows columns"]
+    filled: Bool[np.ndarray, " rows"]
+    without: tuple[str, ...]
+    surplus_videos: tuple[str, ...]
+    surplus_frames: int
+    clipped: int = 0
+    crossing: int = 0
+    thresholds: Float[np.ndarray, " units"] | None = None
+
+
+def decide_rows(
+    predictions: Predictions,
+    rows: Rows,
+    *,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+    fill_missing_videos: bool = False,
+) -> Decisions:
+    """The value of every row.
+
+    Args:
+        predictions: Scores and decisions, in any order.
+        rows: What the submission has.
+        thresholds: Of AU; None takes what the decisions tell (``thresholds_of``).
+        fill_missing_videos: Rows of a video without any prediction get the neutral
+            value (class 0, inactive, 0.0) instead of an error.
+
+    Raises:
+        ValueError: If a listed video has no prediction, a frame has two, or the
+            thresholds do not fit the decisions.
+    """
+    taken, position = _of_listed(predictions, rows)
+    counts = np.bincount(position, minlength=len(rows.videos))
+    without = tuple(v for v, n in zip(rows.videos, counts, strict=True) if not n)
+    if without and not (fill_missing_videos and len(taken)):
+        raise ValueError(
+            f"{predictions.path} has no prediction of {listed(without)} of "
+            f"{len(rows.videos)} listed; expected every listed video: predict them "
+            "first (--mode=evaluate --split=test), or correct the names in the list"
+        )
+    frame = predictions.frame[taken]
+    num_frames = np.zeros(len(rows.videos), np.int64)
+    np.maximum.at(num_frames, rows.video, rows.frame)
+    np.maximum.at(num_frames, position, frame)
+    plan = fill_plan(frame, np.concatenate([[0], np.cumsum(counts)]), num_frames)
+    wanted = (np.cumsum(num_frames) - num_frames)[rows.video] + rows.frame - 1
+    used = np.zeros(plan.num_frames, bool)
+    used[wanted] = True
+    known = set(rows.videos)
+    found = Decisions(
+        values=np.zeros((len(wanted), 0)),
+        filled=np.asarray(plan.filled)[wanted],
+        without=without,
+        surplus_videos=tuple(v for v in predictions.videos if v not in known),
+        surplus_frames=int((~np.asarray(plan.filled) & ~used).sum()),
+    )
+    return _with_values(found, predictions, taken, plan, wanted, thresholds)
+
+
+def _of_listed(
+    predictions: Predictions, rows: Rows
+) -> tuple[Int[np.ndarray, " taken"], Int[np.ndarray, " taken"]]:
+    """Predictions of listed videos by video and frame; the index of each one's video.
+
+    Raises:
+        ValueError: If a frame has two.
+    """
+    places = {video: i for i, video in enumerate(rows.videos)}
+    place = np.array([places.get(v, -1) for v in predictions.videos], np.int64)
+    position = place[predictions.video]
+    taken = np.flatnonzero(position >= 0)
+    taken = taken[np.lexsort((predictions.frame[taken], position[taken]))]
+    position, frame = position[taken], predictions.frame[taken]
+    same = (np.diff(position) == 0) & (np.diff(frame) == 0)
+    if same.any():
+        row = int(np.argmax(same))
+        raise ValueError(
+            f"{predictions.path}: {int(same.sum())} frames have two predictions, such "
+            f"as frame {frame[row]} of {rows.videos[position[row]]!r}; expected one: "
+            "give the predictions of one head"
+        )
+    return taken, position
+
+
+def _with_values(
+    found: Decisions,
+    predictions: Predictions,
+    taken: Int[np.ndarray, " taken"],
+    plan: FillPlan,
+    wanted: Int[np.ndarray, " rows"],
+    thresholds: Float[np.ndarray, " units"] | None,
+) -> Decisions:
+    """``found`` with the values of the wanted rows."""
+    task = predictions.task
+    scores, decided = predictions.scores[taken], predictions.decided[taken]
+    neutral = neutral_score(task)
+    dense = np.asarray(fill(scores.astype(np.float32), plan, neutral=neutral))[wanted]
+    before, after = np.asarray(plan.prev_row)[wanted], np.asarray(plan.next_row)[wanted]
+    alone = (before == after) & np.asarray(plan.has_rows)[wanted]
+    if task is EXPR:
+        values = dense.argmax(axis=1).astype(np.int8)[:, None]
+        values[alone] = decided[before[alone]]
+        return dataclasses.replace(found, values=values)
+    if task is AU:
+        has_rows = np.asarray(plan.has_rows)[wanted][:, None]
+        values = np.where(has_rows, decided[before], np.int8(0))
+        crossing = has_rows & (decided[before] != decided[after])
+        limits = None
+        if crossing.any() or thresholds is not None:
+            limits = thresholds_of(predictions, thresholds)
+            active = dense >= limits.astype(np.float32)
+            values = np.where(crossing, active, values).astype(np.int8)
+        return dataclasses.replace(
+            found, values=values, crossing=int(crossing.sum()), thresholds=limits
+        )
+    exact = dense.astype(np.float64)
+    exact[alone] = scores[before[alone]]
+    low, high = VA.score_range
+    clipped = int(((exact < low) | (exact > high)).sum())
+    exact = np.round(np.clip(exact, low, high), DECIMALS)
+    return dataclasses.replace(found, values=exact, clipped=clipped)

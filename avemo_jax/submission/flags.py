@@ -1,0 +1,146 @@
+"""The command line of submissions: its flags, and what their values mean."""
+
+import argparse
+import json
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.tasks import AU, TASKS, Task
+
+_NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """All flags."""
+    parser = argparse.ArgumentParser(
+        prog="avemo submit",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="predictions.csv or .parquet; once a task",
+    )
+    parser.add_argument(
+        "--test-list",
+        action="append",
+        default=[],
+        metavar="TASK=FILE",
+        help="names of a task's test videos, one a line; the rows are in this order",
+    )
+    parser.add_argument(
+        "--example",
+        action="append",
+        default=[],
+        metavar="TASK=FILE",
+        help="official file of a task; exactly its rows are written, in its order",
+    )
+    parser.add_argument(
+        "--frames",
+        metavar="FILE",
+        help="lines VIDEO,NUMBER under the header video,frames: frames of each video; "
+        "without this and --example, the last predicted frame is a video's last one",
+    )
+    parser.add_argument("--out", metavar="DIR", help="gets EXPR.txt, AU.txt, VA.txt")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="TASK=NAME",
+        help="another name for a task's file in --out",
+    )
+    parser.add_argument(
+        "--thresholds",
+        metavar="FILE",
+        help="head.json of the AU head (or one number for all units), for frames that "
+        "are filled; otherwise they are read off the decisions in the predictions",
+    )
+    parser.add_argument(
+        "--fill-missing-videos",
+        action="store_true",
+        help="a listed video without any prediction gets neutral rows (class 0, no "
+        "unit active, 0.0); otherwise it is an error",
+    )
+    parser.add_argument("--check", metavar="FILE", help="check this file, write none")
+    parser.add_argument("--task", help="of --check: EXPR, AU or VA")
+    return parser
+
+
+def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str]:
+    """Values by task.
+
+    Args:
+        texts: ``TASK=VALUE``, in any case; of one task alone, ``VALUE`` will do.
+        flag: Its name.
+        only: The one task that there is, or None.
+
+    Raises:
+        ValueError: If a task is unknown or there twice, or a value is empty.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        left, equals, right = text.partition("=")
+        task, value = left.upper(), right
+        if not equals or task not in TASKS:
+            if only is None:
+                raise ValueError(
+                    f"{flag} {text!r}; expected TASK=VALUE with one of "
+                    f"{', '.join(TASKS)}: correct the flag"
+                )
+            task, value = only.name, text
+        if not value or task in found:
+            raise ValueError(
+                f"{flag} {text!r} {'again ' if value else ''}for {task}; expected one "
+                "value for each task: correct the flags"
+            )
+        found[task] = value
+    return found
+
+
+def target(out: str, name: str) -> pathlib.Path:
+    """The file ``name`` in ``out``.
+
+    Raises:
+        ValueError: If the name is a path.
+    """
+    if pathlib.Path(name).name != name:
+        raise ValueError(
+            f"--name {name!r}; expected the name of a file in --out, without a folder: "
+            "correct the flag"
+        )
+    return pathlib.Path(out) / name
+
+
+def read_thresholds(text: str | None) -> Float[np.ndarray, " units"] | None:
+    """Of the action units: one for all, or those of the best seed of a head.
+
+    Args:
+        text: A number from 0 to 1, or the path of a ``head.json``.
+
+    Raises:
+        ValueError: If it is neither, or the head has no thresholds.
+    """
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return np.full(AU.num_outputs, float(text))
+    try:
+        card = json.loads(pathlib.Path(text).read_text(encoding="utf-8"))
+        best = card["seeds"].index(card["best_seed"])
+        return np.array(card["selection"]["thresholds"][best], np.float64).reshape(
+            AU.num_outputs
+        )
+    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        raise ValueError(
+            f"--thresholds {text}: {type(error).__name__}: {error}; expected a number "
+            "from 0 to 1, or the head.json of an evaluated AU head "
+            "(RUN/best_model/head.json): "
+            "correct the flag, or leave it out"
+        ) from error

@@ -1,0 +1,237 @@
+"""Which rows a submission has: every frame of every listed video, in order."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from jaxtyping import Int
+
+from avemo_jax.data.listing import read_names
+from avemo_jax.data.sources import MAX_FRAME
+from avemo_jax.tasks import TASKS, Task
+
+IMAGE_COLUMN = "image_location"
+_FRAMES_HEADER = "video,frames"
+# What the rows "VIDEO/00001.jpg,..." cannot hold in a video's name.
+_FORBIDDEN = frozenset('/\\,"')
+_IMAGE = r"^(?P<video>[^/]+)/(?P<frame>\d{5}|[1-9]\d{5,7})\.jpg$"
+_VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of one submission file, in order.
+
+    Attributes:
+        videos: The listed videos, in their order.
+        video: Index of each row's video.
+        frame: Official 1-based frame number of each row.
+    """
+
+    videos: tuple[str, ...]
+    video: Int[np.ndarray, " rows"]
+    frame: Int[np.ndarray, " rows"]
+
+
+def every_frame(videos: Sequence[str], num_frames: Int[np.ndarray, " videos"]) -> Rows:
+    """The frames 1 .. ``num_frames`` of each video, one video after the other."""
+    total = int(num_frames.sum(dtype=np.int64))
+    begin = np.repeat(np.cumsum(num_frames, dtype=np.int64) - num_frames, num_frames)
+    return Rows(
+        tuple(videos),
+        np.repeat(np.arange(len(videos), dtype=np.int32), num_frames),
+        (np.arange(total) - begin + 1).astype(np.int32),
+    )
+
+
+def read_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The video names of a list with one a line, in its order.
+
+    Raises:
+        ValueError: If it is missing or empty, names a video twice, or has a name with
+            the ending of a video file or with a character that the format cannot hold.
+    """
+    first: dict[str, int] = {}
+    for number, video in read_names(path):
+        where = f"{path}, line {number}"
+        if video in first:
+            raise ValueError(
+                f"{where}: video {video!r} again, after line {first[video]}; expected "
+                "each once: remove one of the lines"
+            )
+        if video.lower().endswith(_VIDEO_ENDINGS):
+            raise ValueError(
+                f"{where}: {video!r}, the name of a file; expected the video's name: "
+                f"write {video.rpartition('.')[0]!r}"
+            )
+        if wrong := sorted(_FORBIDDEN & set(video)):
+            raise ValueError(
+                f"{where}: {video!r} with {' '.join(wrong)}; expected a name that fits "
+                "VIDEO/00001.jpg: correct the line"
+            )
+        first[video] = number
+    if not first:
+        raise ValueError(
+            f"{path} is empty; expected one video name a line: list the test videos"
+        )
+    return tuple(first)
+
+
+def read_frames(path: str | os.PathLike[str]) -> dict[str, int]:
+    """How many frames each video has, from lines ``VIDEO,NUMBER`` under a header.
+
+    Raises:
+        ValueError: If it is missing, has another header, a line that is no such pair,
+            or a video twice.
+    """
+    (_, header), *lines = read_names(path) or [(1, "")]
+    if header != _FRAMES_HEADER:
+        raise ValueError(
+            f"{path}, line 1: header {header[:80]!r}; expected {_FRAMES_HEADER!r}: "
+            "write it above the lines VIDEO,NUMBER"
+        )
+    frames: dict[str, int] = {}
+    for number, line in lines:
+        video, _, count = line.rpartition(",")
+        digits = count.isascii() and count.isdigit()
+        if not video or not digits or not 1 <= int(count) <= MAX_FRAME:
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r}; expected VIDEO,NUMBER with a "
+                f"number from 1 to {MAX_FRAME}: correct the line"
+            )
+        if video in frames:
+            raise ValueError(
+                f"{path}, line {number}: video {video!r} again; expected each once: "
+                "remove one of the lines"
+            )
+        frames[video] = int(count)
+    return frames
+
+
+def lengths_of(
+    videos: Sequence[str], frames: Mapping[str, int], *, where: str
+) -> Int[np.ndarray, " videos"]:
+    """The number of frames of each of ``videos``.
+
+    Raises:
+        ValueError: If one is not known.
+    """
+    if missing := [video for video in videos if video not in frames]:
+        raise ValueError(
+            f"{where}: {listed(missing)} not in it; expected the number of frames of "
+            "every listed video: add them"
+        )
+    return np.array([frames[video] for video in videos], np.int64)
+
+
+def read_example(path: str | os.PathLike[str], task: Task) -> Rows:
+    """The rows of an official example, exactly and in its order; values are not read.
+
+    Raises:
+        ValueError: If it is missing, of another task, has no rows, a row whose first
+            column is no ``VIDEO/00001.jpg``, or a row twice.
+    """
+    path = pathlib.Path(path)
+    _check_header(path, task)
+    names = [IMAGE_COLUMN, *task.header.split(",")]
+    names = names[: 2 if task.name == "EXPR" else None]
+    try:
+        table = pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
+            parse_options=pyarrow.csv.ParseOptions(
+                quote_char=False, ignore_empty_lines=False
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=[IMAGE_COLUMN],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: {error}; expected {len(names)} columns in every row: download "
+            "the example again"
+        ) from error
+    image = table[IMAGE_COLUMN].combine_chunks()
+    parts = pc.extract_regex(image, _IMAGE)
+    if not len(parts) or parts.null_count:
+        missing = parts.is_null().to_numpy(zero_copy_only=False)
+        row = int(np.argmax(missing)) if len(parts) else 0
+        found = repr(image[row].as_py()) if len(parts) else "no row"
+        raise ValueError(
+            f"{path}, line {row + 2}: {found}; expected VIDEO/00001.jpg in the first "
+            "column: download the example again"
+        )
+    return _rows_of(path, parts)
+
+
+def _check_header(path: pathlib.Path, task: Task) -> None:
+    """Nothing, if the first line is the task's, but for spaces."""
+    if not path.is_file():
+        raise ValueError(
+            f"no file {str(path)!r}; expected the official example of {task.name}: "
+            "correct the path"
+        )
+    with path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig", "replace")
+    found = ",".join(name.strip() for name in first.split(","))
+    if found == f"{IMAGE_COLUMN},{task.header}":
+        return
+    owners = [t.name for t in TASKS.values() if found == f"{IMAGE_COLUMN},{t.header}"]
+    what = f"header of {owners[0]}" if owners else f"header {found[:80]!r}"
+    raise ValueError(
+        f"{path}, line 1: {what}; expected '{IMAGE_COLUMN},{task.header}': give the "
+        f"example of {task.name}"
+    )
+
+
+def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> Rows:
+    """The rows of the names' two parts, each of which may occur once only."""
+    encoded = parts.field(0).dictionary_encode()
+    video = encoded.indices.to_numpy().astype(np.int32)
+    frame = pc.cast(parts.field(1), pa.int32()).to_numpy()
+    names = tuple(encoded.dictionary.to_pylist())
+    order = np.lexsort((frame, video))
+    same = (np.diff(video[order]) == 0) & (np.diff(frame[order]) == 0)
+    if same.any() or int(frame.max()) > MAX_FRAME or int(frame.min()) < 1:
+        bad = same if same.any() else (frame < 1) | (frame > MAX_FRAME)
+        row = int(np.argmax(bad))
+        row = int(order[row + 1]) if same.any() else row
+        raise ValueError(
+            f"{path}, line {row + 2}: frame {frame[row]} of {names[video[row]]!r}"
+            f"{' again' if same.any() else ''}; expected each frame once, from 1 to "
+            f"{MAX_FRAME}: download the example again"
+        )
+    return Rows(names, video, frame)
+
+
+def check_same_videos(
+    listed_videos: Sequence[str], rows: Rows, *, example: str, test_list: str
+) -> None:
+    """Nothing, if an example has the videos of the list, in whichever order.
+
+    Raises:
+        ValueError: If one of them has a video that the other has not.
+    """
+    lacking = sorted(set(listed_videos) - set(rows.videos))
+    surplus = sorted(set(rows.videos) - set(listed_videos))
+    if lacking or surplus:
+        raise ValueError(
+            f"{example} has {len(rows.videos)} videos and {test_list} lists "
+            f"{len(listed_videos)}: not in the example: {listed(lacking)}; not in the "
+            f"list: {listed(surplus)}; expected the same: leave one of the two out, "
+            "or correct it"
+        )
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names and how many there are: "3 videos (a, b, c)"."""
+    if not names:
+        return "none"
+    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"{len(names)} video{'s' if len(names) > 1 else ''} ({shown})"

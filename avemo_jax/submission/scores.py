@@ -1,0 +1,192 @@
+"""What a submission takes from a predictions file: scores and decisions, checked."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int, Int8
+
+from avemo_jax.data.sources import MAX_FRAME
+from avemo_jax.predictions import column_types, read_predictions
+from avemo_jax.tasks import AU, EXPR, TASKS, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """The rows of one predictions file, in its order.
+
+    Attributes:
+        path: Of the file.
+        task: Whose scores it holds.
+        videos: Names of its videos.
+        video: Index of each row's video.
+        frame: 1-based frame numbers.
+        scores: Probabilities (EXPR, AU), or valence and arousal.
+        decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); VA:
+            (rows, 0).
+    """
+
+    path: pathlib.Path
+    task: Task
+    videos: tuple[str, ...]
+    video: Int[np.ndarray, " rows"]
+    frame: Int[np.ndarray, " rows"]
+    scores: Float[np.ndarray, "rows outputs"]
+    decided: Int8[np.ndarray, "rows decisions"]
+
+
+def load_predictions(path: str | os.PathLike[str]) -> Predictions:
+    """A predictions file of whichever task.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no predictions file, has no rows, or a value is missing,
+            not finite, or out of its range.
+    """
+    path = pathlib.Path(path)
+    table = read_predictions(path)
+    names = set(table.schema.names)
+    task = next(task for task in TASKS.values() if set(task.columns) <= names)
+    types = column_types(task, labels=False)
+    try:
+        table = table.select(list(types)).cast(pa.schema(list(types.items())))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"{path}: {error}; expected a predictions file as this package writes it; "
+            "write it anew with --mode=evaluate"
+        ) from error
+    if not table.num_rows:
+        raise _wrong(path, "no rows", "one for every frame")
+    for name in types:
+        if table[name].null_count:
+            row = int(np.argmax(table[name].is_null().to_numpy()))
+            raise _wrong(_line(path, row), f"no value for {name}", "one in every row")
+    encoded = table["video"].combine_chunks().dictionary_encode()
+    frame = table["frame"].to_numpy()
+    _check(path, "frame", frame, (frame < 1) | (frame > MAX_FRAME), f"1 to {MAX_FRAME}")
+    scores = np.stack([table[name].to_numpy() for name in task.columns], axis=1)
+    for name, column in zip(task.columns, scores.T, strict=True):
+        _check(path, name, column, ~np.isfinite(column), "a finite number")
+    return Predictions(
+        path,
+        task,
+        tuple(encoded.dictionary.to_pylist()),
+        encoded.indices.to_numpy(),
+        frame,
+        scores,
+        _decided(path, table, task),
+    )
+
+
+def _decided(
+    path: pathlib.Path, table: pa.Table, task: Task
+) -> Int8[np.ndarray, "rows decisions"]:
+    """What was decided from the scores when the file was written."""
+    if task is EXPR:
+        found = pc.index_in(table["expression"], value_set=pa.array(task.columns))
+        if found.null_count:
+            row = int(np.argmax(found.is_null().to_numpy()))
+            value = table["expression"][row].as_py()
+            raise _wrong(
+                _line(path, row), f"expression {value!r}", f"one of {task.header}"
+            )
+        return found.to_numpy().astype(np.int8)[:, None]
+    columns = [f"{name}_c" for name in task.columns] if task is AU else []
+    for name in columns:
+        values = table[name].to_numpy()
+        _check(path, name, values, (values != 0) & (values != 1), "0 or 1")
+    decided = np.zeros((table.num_rows, len(columns)), np.int8)
+    for i, name in enumerate(columns):
+        decided[:, i] = table[name].to_numpy()
+    return decided
+
+
+def _check(
+    path: pathlib.Path, name: str, values: np.ndarray, wrong: np.ndarray, expected: str
+) -> None:
+    """Raise ValueError of the first row that is wrong."""
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise _wrong(_line(path, row), f"{name} is {values[row]}", expected)
+
+
+def _line(path: pathlib.Path, row: int) -> str:
+    if path.suffix == ".parquet":
+        return f"{path}, row {row + 1}"
+    return f"{path}, line {row + 2}"
+
+
+def _wrong(where: object, found: str, expected: str) -> ValueError:
+    return ValueError(
+        f"{where}: {found}; expected {expected}; write the predictions anew with "
+        "--mode=evaluate"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Between which scores the threshold of each action unit lies.
+
+    Attributes:
+        below: The highest score that was decided to be inactive; -inf where none was.
+        above: The lowest one that was decided to be active; inf where none was.
+    """
+
+    below: Float[np.ndarray, " units"]
+    above: Float[np.ndarray, " units"]
+
+
+# A score was rounded to six decimals after it was compared with the threshold.
+_ROUNDING = 1e-6
+
+
+def limits_of(predictions: Predictions) -> Limits:
+    """What the decisions in a file of action units tell of their thresholds."""
+    active = predictions.decided == 1
+    return Limits(
+        np.where(active, -np.inf, predictions.scores).max(axis=0),
+        np.where(active, predictions.scores, np.inf).min(axis=0),
+    )
+
+
+def thresholds_of(
+    predictions: Predictions, given: Float[np.ndarray, " units"] | None
+) -> Float[np.ndarray, " units"]:
+    """The thresholds of the action units by which a file was decided.
+
+    Args:
+        predictions: Of the action units.
+        given: The thresholds; None takes the middle between the highest inactive and
+            the lowest active score of each unit. A unit that is always active or
+            never is decided without one: its threshold is NaN.
+
+    Raises:
+        ValueError: If a unit's decisions are by no one threshold, or not by the given
+            one.
+    """
+    limits = limits_of(predictions)
+    for i, name in enumerate(predictions.task.columns):
+        below, above = float(limits.below[i]), float(limits.above[i])
+        if below > above + _ROUNDING:
+            raise ValueError(
+                f"{predictions.path}: {name}_c is 0 at {below:g} and 1 at {above:g}; "
+                "expected decisions by one threshold: write the predictions of one "
+                "head with --mode=evaluate"
+            )
+        if given is None:
+            continue
+        if not below - _ROUNDING <= given[i] <= above + _ROUNDING:
+            raise ValueError(
+                f"{predictions.path}: {name} was not decided at the given threshold, "
+                f"{given[i]:g}; expected one from {below:g} to {above:g}: give the "
+                "thresholds of the head that these are the predictions of, or none"
+            )
+    if given is not None:
+        return given
+    both = np.isfinite(limits.below) & np.isfinite(limits.above)
+    middle = np.full(len(both), np.nan)
+    middle[both] = (limits.below[both] + limits.above[both]) / 2
+    return middle
