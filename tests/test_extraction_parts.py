@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_trees import write_video
 from PIL import Image
 
 from avemo_jax.extraction.decoding import Decoders
+from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.outcomes import Outcome, Outcomes, TooManyFailuresError
 from avemo_jax.extraction.shards import share
+from avemo_jax.media.video import VideoError, open_video
 
 # --- shards
 
@@ -130,3 +133,32 @@ def test_none_may_fail(tmp_path):
     outcomes.add(Outcome("s", "a", rows=4))
     with pytest.raises(TooManyFailuresError, match="expected 0 at most"):
         outcomes.add(Outcome("s", "b", error="y"))
+
+
+# --- frame times
+
+
+def test_frame_times_are_decoded_ahead_and_kept(tmp_path):
+    videos = {}
+    for number in range(6):
+        videos[f"v{number}"] = tmp_path / f"v{number}.mp4"
+        write_video(videos[f"v{number}"], 5 + number, sound=False)
+    videos["bad"] = tmp_path / "bad.mp4"
+    videos["bad"].write_text("no video")
+    kept = KeptFrameTimes(tmp_path / "features")
+    assert not any(kept.stands(video, path) for video, path in videos.items())
+    with kept.ahead(videos, workers=2):
+        for number in (5, 3, 0):
+            path = videos[f"v{number}"]
+            assert kept.of(f"v{number}", path).num_frames == 5 + number
+        with pytest.raises(VideoError, match=r"bad\.mp4"):
+            kept.of("bad", videos["bad"])
+    again = KeptFrameTimes(tmp_path / "features")
+    assert again.stands("v5", videos["v5"])
+    np.testing.assert_allclose(again.of("v5", videos["v5"]).times_s, np.arange(10) / 25)
+    write_video(videos["v5"], 30, sound=False)
+    assert not again.stands("v5", videos["v5"])
+    assert again.of("v5", videos["v5"]).num_frames == 30
+    (tmp_path / "features/.frame_times/v5.npz").write_bytes(b"damaged")
+    assert again.of("v5", videos["v5"]).num_frames == 30
+    assert open_video(videos["v5"]).decoding_rate() > 0

@@ -1,10 +1,13 @@
 """When each frame of a video is shown: decoded once, then kept beside the features."""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import json
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -25,6 +28,30 @@ class KeptFrameTimes:
     def __init__(self, features: pathlib.Path):
         """Of the videos whose features lie in ``features``."""
         self._folder = features / FOLDER
+        self._begun: dict[str, concurrent.futures.Future[FrameTimes]] = {}
+
+    @contextlib.contextmanager
+    def ahead(self, videos: Mapping[str, pathlib.Path], workers: int) -> Iterator[None]:
+        """Threads decode these, in order, while the caller asks for one by one.
+
+        Args:
+            videos: Files by name.
+            workers: Threads, a video each.
+        """
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            self._begun = {
+                video: pool.submit(self._decoded, video, path, 1 if workers > 1 else 0)
+                for video, path in videos.items()
+            }
+            try:
+                yield
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._begun = {}
+
+    def stands(self, video: str, path: pathlib.Path) -> bool:
+        """Whether the times of this very file are known."""
+        return _read(self._folder / f"{video}.npz", _digest(path)) is not None
 
     def of(self, video: str, path: pathlib.Path) -> FrameTimes:
         """The times of a video, decoded where they are not known of this very file.
@@ -37,11 +64,16 @@ class KeptFrameTimes:
             VideoError: If it cannot be decoded.
             OSError: If the times cannot be written.
         """
+        if video in self._begun:
+            return self._begun.pop(video).result()
+        return self._decoded(video, path, 0)
+
+    def _decoded(self, video: str, path: pathlib.Path, num_threads: int) -> FrameTimes:
         kept = self._folder / f"{video}.npz"
         digest = _digest(path)
         if (found := _read(kept, digest)) is not None:
             return found
-        times = open_video(path).frame_times()
+        times = open_video(path, num_threads=num_threads).frame_times()
         self._folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "digest": digest,

@@ -59,13 +59,19 @@ class Settings:
             return "failures.jsonl"
         return f"failures-{self.shard_index:05d}-of-{self.num_shards:05d}.jsonl"
 
+    @property
+    def workers(self) -> int:
+        """How many decode."""
+        cpus = len(os.sched_getaffinity(0))
+        on_cpu = jax.default_backend() == "cpu"
+        own = max(1, cpus // 2) if on_cpu else min(32, cpus)
+        return self.decode_workers or own
+
     def decoders(self) -> Decoders:
         """The workers that decode pictures."""
         on_cpu = jax.default_backend() == "cpu"
-        cpus = len(os.sched_getaffinity(0))
-        workers = max(1, cpus // 2) if on_cpu else min(32, cpus)
         kind: WorkerKind = "threads" if on_cpu else "processes"
-        return Decoders(self.decode_workers or workers, self.decode_in or kind)
+        return Decoders(self.workers, self.decode_in or kind)
 
 
 @dataclasses.dataclass
@@ -252,7 +258,9 @@ def outcomes_of(
                 )
             return
         kept = KeptFrameTimes(features)
-        for job in jobs:
-            assert isinstance(job, SoundJob)
-            yield embed_sound(extractor, feature_set, job, kept)
-            bar.update()
+        sounds = [job for job in jobs if isinstance(job, SoundJob)]
+        files = {job.video: job.file for job in sounds if job.file is not None}
+        with kept.ahead(files, settings.workers):
+            for job in sounds:
+                yield embed_sound(extractor, feature_set, job, kept)
+                bar.update()

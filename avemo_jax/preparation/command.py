@@ -31,9 +31,15 @@ from avemo_jax.extraction.flags import (
     existing_folder,
     settings_of,
 )
+from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
 from avemo_jax.extraction.run import Settings, extract, held
-from avemo_jax.preparation.estimate import disk_line, duration, estimate
+from avemo_jax.preparation.estimate import (
+    disk_line,
+    duration,
+    estimate,
+    estimate_frame_times,
+)
 from avemo_jax.preparation.inventory import Inventory, take_inventory
 from avemo_jax.preparation.packing import pack
 
@@ -222,6 +228,11 @@ def _print_estimates(
             retry_failed=settings.retry_failed,
         )
         found.append(estimate(extractor, feature_set, material, work, inventory.facts))
+        print(f"  {found[-1].line()}", flush=True)
+    if settings.num_shards == 1:
+        # As packing wants them of all videos, whatever sound is extracted.
+        kept = KeptFrameTimes(features)
+        found.append(estimate_frame_times(kept, material.videos, inventory.facts))
         print(f"  {found[-1].line()}", flush=True)
     print(f"  together: {duration(sum(one.seconds for one in found))}")
     text, enough = disk_line(found, features)

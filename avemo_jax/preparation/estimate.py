@@ -13,12 +13,15 @@ from avemo_jax.data.crop_folders import CropFolder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.decoding import decode_all
 from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, Work
 from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
+from avemo_jax.media.video import open_video
 from avemo_jax.preparation.inventory import VideoFacts, hours
 
 _BATCHES = 3  # of pictures, timed after one more
 _SOUND_S = 20.0
+Facts = Mapping[str, VideoFacts]
 _META_BYTES = 4_000  # of a feature file beside its rows
 
 
@@ -67,7 +70,7 @@ def estimate(
     feature_set: FeatureSet,
     material: Material,
     work: Work,
-    facts: Mapping[str, VideoFacts],
+    facts: Facts,
 ) -> Estimate:
     """Runs the extractor on the first pictures, or seconds of sound, to be done.
 
@@ -93,6 +96,32 @@ def estimate(
     size = rows * row + len(videos) * _META_BYTES
     stand = len(work.standing)
     return Estimate(feature_set.name, len(videos), stand, amount, unit, per_s, size)
+
+
+def estimate_frame_times(
+    kept: KeptFrameTimes, videos: Mapping[str, pathlib.Path], facts: Facts
+) -> Estimate:
+    """What decoding the videos for their frame times will take.
+
+    Args:
+        kept: Times that are known already.
+        videos: Files by name.
+        facts: Of the videos.
+    """
+    todo = [video for video, path in videos.items() if not kept.stands(video, path)]
+    todo = [video for video in todo if facts[video].error is None]
+    per_s = pixels_per_s = None
+    amount = sum(facts[video].frames for video in todo)
+    pixels = sum(facts[video].frames * facts[video].pixels for video in todo)
+    if todo:
+        # A middling one, and the others by their pixels.
+        tried = sorted(todo, key=lambda video: facts[video].pixels)[len(todo) // 2]
+        rate = open_video(videos[tried]).decoding_rate()
+        pixels_per_s = rate * facts[tried].pixels
+        per_s = amount * pixels_per_s / pixels if pixels else rate
+    stand = len(videos) - len(todo)
+    size = len(todo) * _META_BYTES + 8 * amount
+    return Estimate("frame times", len(todo), stand, amount, "frames", per_s, size)
 
 
 def _images_per_s(

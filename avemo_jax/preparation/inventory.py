@@ -17,12 +17,14 @@ class VideoFacts:
     Attributes:
         frames: Declared; 0 if unknown.
         seconds: Declared length of the pictures; 0 if unknown.
+        pixels: Of a picture.
         sound_s: Declared length of the sound that will be used; 0 for none.
         error: Why it cannot be opened.
     """
 
     frames: int = 0
     seconds: float = 0.0
+    pixels: int = 0
     sound_s: float = 0.0
     error: str | None = None
 
@@ -107,18 +109,19 @@ def take_inventory(
 
 
 def _facts(path: pathlib.Path | None, sound: pathlib.Path | None) -> VideoFacts:
-    frames, seconds, sound_s = 0, 0.0, 0.0
+    frames, seconds, pixels, sound_s = 0, 0.0, 0, 0.0
     try:
         if path is not None:
             video = open_video(path)
             frames = video.declared_frames or 0
             seconds = video.declared_s or 0.0
+            pixels = video.width * video.height
             sound_s = (video.sound_s or seconds) if video.num_sound_tracks else 0.0
         if sound is not None:
             sound_s = open_sound(sound).duration_s or seconds
     except (VideoError, SoundError) as error:
         return VideoFacts(error=str(error))
-    return VideoFacts(frames, seconds, sound_s)
+    return VideoFacts(frames, seconds, pixels, sound_s)
 
 
 def hours(seconds: float) -> str:

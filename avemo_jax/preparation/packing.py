@@ -16,6 +16,7 @@ from avemo_jax.data import build, feature_folders
 from avemo_jax.data.build_command import given_splits
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.data.splits import base_video
+from avemo_jax.extraction.flags import settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
@@ -56,7 +57,8 @@ def pack(
     """
     complete = _was_complete(out)
     _write_state(out, complete=False, command=command, failures=outcomes.failures)
-    measured = _measured(features, records, material, quiet=args.quiet)
+    workers = settings_of(args).workers
+    measured = _measured(features, records, material, workers=workers, quiet=args.quiet)
     sources = feature_folders.find_feature_sources([features])
     report = build.build_store(
         out,
@@ -85,6 +87,7 @@ def _measured(
     records: Mapping[str, VideoAnnotations],
     material: Material,
     *,
+    workers: int,
     quiet: bool,
 ) -> dict[str, VideoAnnotations]:
     """The records with decoded lengths and rates; unlabelled videos are test videos."""
@@ -92,11 +95,13 @@ def _measured(
     times = {}
     wanted = {base_video(video) for video in {*records, *material.crops}}
     there = sorted(wanted & set(material.videos))
-    for video in tqdm(there, desc="frame times", unit="video", disable=quiet):
-        try:
-            times[video] = kept.of(video, material.videos[video])
-        except VideoError as error:
-            logging.warning("%s; its length is taken from labels and crops", error)
+    files = {video: material.videos[video] for video in there}
+    with kept.ahead(files, workers):
+        for video in tqdm(there, desc="frame times", unit="video", disable=quiet):
+            try:
+                times[video] = kept.of(video, files[video])
+            except VideoError as error:
+                logging.warning("%s; its length is taken from labels and crops", error)
     found = {}
     for video in sorted({*records, *material.crops}):
         test = dict.fromkeys(TASKS, "test")
