@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "metrics": {"tasks"},
     "optim": set(),
     "whole_files": set(),
+    "beam": set(),
+    "exit_status": set(),
     "versions": set(),
     "sharding": set(),
     "heads": {"heads", "tasks"},
@@ -27,10 +29,10 @@ MAY_IMPORT = {
     "weights": {"data", "whole_files"},
     "pickles": set(),
     "data": {
-        *("data", "data_builders", "extractors", "pickles", "tasks", "versions"),
-        "whole_files",
+        *("beam", "data", "data_builders", "exit_status", "extractors", "pickles"),
+        *("tasks", "versions", "whole_files"),
     },
-    "data_builders": {"data_builders", "data", "tasks"},
+    "data_builders": {"beam", "data_builders", "data", "tasks"},
     "config": {"tasks"},
     "checkpoint": {"sharding", "whole_files"},
     "submission": {
@@ -53,7 +55,7 @@ USERS = {
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},
     "preparation": {"preparation", "cli", "scripts"},
-    "submission": {"submission", "cli", "scripts"},
+    "submission": {"exit_status", "submission", "cli", "scripts"},
     "convert": {"convert", "cli", "scripts"},
 }
 # Rooms that know no files.

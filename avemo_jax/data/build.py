@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from avemo_jax.beam import checked_options
 from avemo_jax.data import splits as splits_lib
 from avemo_jax.data import store_folder
 from avemo_jax.data import tfds as tfds_lib
@@ -247,10 +248,8 @@ def _engine(runner: str | None, options: Sequence[str]) -> Any:
                 "or neither: name a --beam-runner, as DirectRunner"
             )
         return None
-    from data_builders.affwild2 import on_beam
-
     return tfds_lib.import_tfds().download.DownloadConfig(
-        beam_runner=runner, beam_options=on_beam.checked_options(runner, options)
+        beam_runner=runner, beam_options=checked_options(runner, options)
     )
 
 

@@ -11,48 +11,39 @@ from absl import logging
 
 from avemo_jax.data import annotations, build, feature_folders, listing, splits
 from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
+from avemo_jax.exit_status import guarded
 from avemo_jax.tasks import TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build or complete a store; 0, or 1 after an error, which stderr then tells."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args = _parser().parse_args(arguments)
-    try:
-        kinds = _kinds(args.kind)
-        records = {
-            record.video: record
-            for record in annotations.read_annotations(args.annotations, mtl=args.mtl)
-        }
-        sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
-        for text in args.test_list:
-            add_test_videos(records, text)
-        report = build.build_store(
-            args.out,
-            records.values(),
-            sources,
-            splits=given_splits(args.split_dir, records, sources),
-            split_seed=args.split_seed,
-            grouped_dev=not args.ungrouped_dev,
-            overwrite=args.overwrite,
-            show_progress=not args.quiet,
-            beam_runner=args.beam_runner,
-            beam_options=shlex.split(args.beam_options),
-            command=shlex.join(["python", "scripts/build_store.py", *arguments]),
-        )
-    except (ValueError, RuntimeError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(
-            f"error: {error}; expected files that can be read, and for --out a folder "
-            "that can be written, with room: correct the path or its rights",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
+    command = shlex.join(["python", "scripts/build_store.py", *arguments])
+    return guarded(lambda: _run(_parser().parse_args(arguments), command))
+
+
+def _run(args: argparse.Namespace, command: str) -> int:
+    kinds = _kinds(args.kind)
+    records = {
+        record.video: record
+        for record in annotations.read_annotations(args.annotations, mtl=args.mtl)
+    }
+    sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
+    for text in args.test_list:
+        add_test_videos(records, text)
+    report = build.build_store(
+        args.out,
+        records.values(),
+        sources,
+        splits=given_splits(args.split_dir, records, sources),
+        split_seed=args.split_seed,
+        grouped_dev=not args.ungrouped_dev,
+        overwrite=args.overwrite,
+        show_progress=not args.quiet,
+        beam_runner=args.beam_runner,
+        beam_options=shlex.split(args.beam_options),
+        command=command,
+    )
     print_report(args.out, report)
     return 0
 

@@ -2,11 +2,11 @@
 
 import argparse
 import pathlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
 from avemo_jax.data.crop_folders import CropFolder
+from avemo_jax.exit_status import SOME_FAILED, guarded
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
@@ -21,9 +21,6 @@ from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import SetSummary, extract, held
 
-SOME_FAILED = 3  # exit status: the run is complete, but videos or frames failed
-_STOPPED = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Extract.
@@ -33,25 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         ``failures.jsonl`` lists. 1 after an error, which stderr tells. 130: stopped.
     """
     return guarded(lambda: _run(_parser().parse_args(argv)))
-
-
-def guarded(run: Callable[[], int]) -> int:
-    """The exit status of ``run``; an error that a user can mend is one line."""
-    try:
-        return run()
-    except (ValueError, RuntimeError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(
-            f"error: {error}; expected files that can be read, and for --out a folder "
-            "that can be written, with room: mend that; the same command goes on "
-            "where it was",
-            file=sys.stderr,
-        )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return _STOPPED
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from typing import Any
 
+from avemo_jax.beam import checked_options, import_beam
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.faces import FaceJob
@@ -44,15 +44,14 @@ def outcomes_on_beam(
 
     Raises:
         ImportError: If apache-beam is not installed.
+        ValueError: If the runner is unknown, or an option has a wrong value.
         RuntimeError: If the pipeline fails.
     """
-    beam = _import_beam()
+    beam = import_beam()
+    checked = checked_options(runner, options)
     place = pathlib.Path(tempfile.mkdtemp(prefix=".beam-", dir=features))
     try:
-        pipeline_options = beam.options.pipeline_options.PipelineOptions(
-            ["--runner", runner, *options]
-        )
-        with beam.Pipeline(options=pipeline_options) as pipeline:
+        with beam.Pipeline(options=checked) as pipeline:
             _ = (
                 pipeline
                 | "jobs" >> beam.Create(list(jobs), reshuffle=True)
@@ -64,18 +63,6 @@ def outcomes_on_beam(
         shutil.rmtree(place)
     found = [_outcome(line) for text in texts for line in text.splitlines()]
     return sorted(found, key=lambda one: one.video)
-
-
-def _import_beam() -> Any:
-    try:
-        import apache_beam
-        import apache_beam.options.pipeline_options
-    except ImportError as error:
-        raise ImportError(
-            "a Beam runner was asked for and apache-beam is not installed; expected "
-            "the extra 'beam': pip install 'avemo_jax[beam]'"
-        ) from error
-    return apache_beam
 
 
 @functools.cache

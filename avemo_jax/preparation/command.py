@@ -19,8 +19,9 @@ from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
 from avemo_jax.data.coverage import compare
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.embed import AnyExtractor
+from avemo_jax.exit_status import SOME_FAILED, guarded
 from avemo_jax.extraction.choices import Choice
-from avemo_jax.extraction.command import SOME_FAILED, guarded, print_summaries
+from avemo_jax.extraction.command import print_summaries
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,

@@ -11,12 +11,12 @@ read back and checked. Predictions come from --mode=evaluate --split=test.
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
+from avemo_jax.exit_status import guarded
 from avemo_jax.submission.checking import Report, check_submission
 from avemo_jax.submission.decisions import Decisions, decide_rows
 from avemo_jax.submission.flags import by_task, make_parser, read_thresholds, target
@@ -43,17 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tells, or there was an error, which stderr tells.
     """
     args = make_parser(__doc__ or "").parse_args(argv)
-    try:
-        return _check(args) if args.check else _write(args)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(
-            f"error: {error}; expected files that can be read, and for --out a folder "
-            "that can be written, with room: correct the path or its rights",
-            file=sys.stderr,
-        )
-    return 1
+    return guarded(lambda: _check(args) if args.check else _write(args))
 
 
 # --- writing --------------------------------------------------------------------------
@@ -222,6 +212,7 @@ def _tell(each: _Output, report: Report) -> None:
     print(f"  filled, as not predicted: {found.filled.sum()} rows of {videos} videos")
     for count, text in (
         (len(found.without), f"neutral, no prediction at all: {listed(found.without)}"),
+        (len(found.unseen), f"predicted without features: {listed(found.unseen)}"),
         (len(found.surplus_videos), f"not listed: {listed(found.surplus_videos)}"),
         (found.surplus_frames, f"predictions without a row: {found.surplus_frames}"),
         (found.clipped, f"values clipped to [-1, 1]: {found.clipped}"),

@@ -5,8 +5,6 @@ worker that is lost, or does the work of another again, does no harm. Every work
 the feature files, and writes into the folder of the store, by the same paths.
 """
 
-import contextlib
-import io
 import json
 import os
 import pathlib
@@ -16,59 +14,11 @@ from typing import Any
 
 from absl import logging
 
+from avemo_jax.beam import import_beam
 from data_builders.affwild2 import fields, records
 from data_builders.affwild2.contents import Contents, Fact
 
 _SCRATCH = ".shard-"
-_QUIET = "--default_sdk_harness_log_level=WARNING"  # the user's own goes before it
-
-
-def checked_options(runner: str, options: Sequence[str]) -> Any:
-    """Beam's ``PipelineOptions``, if that runner can be used.
-
-    Args:
-        runner: As "DirectRunner" or "DataflowRunner".
-        options: As ``--direct_num_workers=2``.
-
-    Raises:
-        ImportError: If apache-beam is not installed.
-        ValueError: If the runner is unknown, or an option has a wrong value.
-    """
-    beam = _import_beam()
-    try:
-        beam.runners.create_runner(runner)
-    except (ValueError, ImportError, AttributeError) as error:
-        raise ValueError(
-            f"Beam runner {runner!r}: {error}; expected one that Apache Beam has, as "
-            "DirectRunner: correct --beam-runner"
-        ) from error
-    pipeline_options = beam.options.pipeline_options.PipelineOptions(
-        ["--runner", runner, _QUIET, *options]
-    )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            pipeline_options.get_all_options()
-    except SystemExit as error:  # by argparse, after three pages of usage
-        why = said.getvalue().strip().rpartition("error: ")[2]
-        raise ValueError(
-            f"Beam options {' '.join(options)!r}: {why}; expected options of {runner}, "
-            "as --direct_num_workers=2: correct --beam-options"
-        ) from error
-    return pipeline_options
-
-
-def _import_beam() -> Any:
-    try:
-        import apache_beam
-        import apache_beam.options.pipeline_options
-        import apache_beam.runners
-    except ImportError as error:
-        raise ImportError(
-            "a Beam runner was asked for and apache-beam is not installed; expected "
-            "the extra 'beam': pip install 'avemo_jax[beam]'"
-        ) from error
-    return apache_beam
 
 
 def write_on_beam(
@@ -88,7 +38,7 @@ def write_on_beam(
         ValueError: If a video cannot be written; of several, the first in order.
         RuntimeError: If the pipeline fails for another reason.
     """
-    beam = _import_beam()
+    beam = import_beam()
     logging.info("packing %s in %d parts on %s", contents.name, len(paths), runner)
     places = [str(path.absolute()) for path in paths]
     try:

@@ -1,0 +1,61 @@
+"""Apache Beam, where it is asked for: the one place that imports it, lazily."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+_QUIET = "--default_sdk_harness_log_level=WARNING"  # the user's own goes before it
+
+
+def import_beam() -> Any:
+    """The module ``apache_beam``.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import apache_beam
+        import apache_beam.options.pipeline_options
+        import apache_beam.runners
+    except ImportError as error:
+        raise ImportError(
+            "a Beam runner was asked for and apache-beam is not installed; expected "
+            "the extra 'beam': pip install 'avemo_jax[beam]'"
+        ) from error
+    return apache_beam
+
+
+def checked_options(runner: str, options: Sequence[str]) -> Any:
+    """Beam's ``PipelineOptions``, if that runner can be used.
+
+    Args:
+        runner: As "DirectRunner" or "DataflowRunner".
+        options: As ``--direct_num_workers=2``.
+
+    Raises:
+        ImportError: If apache-beam is not installed.
+        ValueError: If the runner is unknown, or an option has a wrong value.
+    """
+    beam = import_beam()
+    try:
+        beam.runners.create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Beam runner {runner!r}: {error}; expected one that Apache Beam has, as "
+            "DirectRunner: correct --beam-runner"
+        ) from error
+    pipeline_options = beam.options.pipeline_options.PipelineOptions(
+        ["--runner", runner, _QUIET, *options]
+    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            pipeline_options.get_all_options()
+    except SystemExit as error:  # by argparse, after three pages of usage
+        why = said.getvalue().strip().rpartition("error: ")[2]
+        raise ValueError(
+            f"Beam options {' '.join(options)!r}: {why}; expected options of {runner}, "
+            "as --direct_num_workers=2: correct --beam-options"
+        ) from error
+    return pipeline_options
