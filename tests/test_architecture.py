@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "config": {"tasks"},
     "checkpoint": {"sharding", "whole_files"},
     "submission": {
-        *("submission", "data", "postprocess", "predictions", "tasks", "whole_files"),
+        *("data", "exit_status", "postprocess", "predictions", "submission", "tasks"),
+        "whole_files",
     },
     "report": {"tasks"},
     "plots": {"postprocess"},
@@ -55,7 +56,7 @@ USERS = {
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},
     "preparation": {"preparation", "cli", "scripts"},
-    "submission": {"exit_status", "submission", "cli", "scripts"},
+    "submission": {"submission", "cli", "scripts"},
     "convert": {"convert", "cli", "scripts"},
 }
 # Rooms that know no files.
