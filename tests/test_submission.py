@@ -267,6 +267,17 @@ def test_a_video_without_predictions_is_an_error_or_neutral(tmp_path, capsys):
         assert "neutral, no prediction at all: 1 video" in capsys.readouterr().out
 
 
+def test_predictions_that_are_all_filled_are_told(tmp_path, capsys):
+    path = made.predicted(tmp_path / "predictions.csv", VA)
+    made.write_list(tmp_path / "list.txt", made.LENGTHS)
+    path.write_text(path.read_text().replace("360,1,1,0,", "360,1,0,1,"))
+    assert submit(tmp_path, VA) == 0
+    assert "predicted without features: 1 video (360)" in capsys.readouterr().out
+    path.write_text(re.sub(r"(?m)^([^,]+,[0-9]+,1),0,", r"\1,1,", path.read_text()))
+    assert submit(tmp_path, VA) == 1
+    assert "none has a score of its own; expected" in capsys.readouterr().err
+
+
 def test_all_tasks_at_once_from_csv_and_parquet(tmp_path):
     flags = []
     made.write_list(tmp_path / "list.txt", made.LENGTHS)

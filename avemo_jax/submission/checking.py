@@ -304,7 +304,7 @@ def _compare(
             text = f"line {ours[here]}: {_text(here)}, expected {_text(there)}"
             findings.add("a row is not where the example has it", text)
     counts = [Counter(n.partition(b"/")[0] for n in names) for names in (ours, theirs)]
-    for video in counts[0].keys() | counts[1].keys():
+    for video in {**counts[1], **counts[0]}:  # in the example's order
         if counts[0][video] != counts[1][video]:
             text = f"{_text(video)}: {counts[0][video]}, example {counts[1][video]}"
             findings.add("a video has not as many rows as in the example", text)

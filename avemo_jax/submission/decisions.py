@@ -32,6 +32,8 @@ class Decisions:
             float64 in [-1, 1] rounded to ``DECIMALS``, (rows, 2).
         filled: Rows that have no prediction of their own.
         without: Listed videos without any prediction; their rows are neutral.
+        unseen: Listed videos all of whose predictions are filled ones, as they are
+            where a video has no features.
         surplus_videos: Videos with predictions that are not listed.
         surplus_frames: Predictions of listed videos for frames that have no row.
         clipped: Values of VA outside of [-1, 1].
@@ -42,6 +44,7 @@ class Decisions:
     values: Shaped[np.ndarray, "rows columns"]
     filled: Bool[np.ndarray, " rows"]
     without: tuple[str, ...]
+    unseen: tuple[str, ...]
     surplus_videos: tuple[str, ...]
     surplus_frames: int
     clipped: int = 0
@@ -86,11 +89,17 @@ def decide_rows(
     wanted = (np.cumsum(num_frames) - num_frames)[rows.video] + rows.frame - 1
     used = np.zeros(plan.num_frames, bool)
     used[wanted] = True
+    owned = np.bincount(position, predictions.own[taken], len(rows.videos))
     known = set(rows.videos)
     found = Decisions(
         values=np.zeros((len(wanted), 0)),
         filled=np.asarray(plan.filled)[wanted],
         without=without,
+        unseen=tuple(
+            video
+            for video, n, own in zip(rows.videos, counts, owned, strict=True)
+            if n and not own
+        ),
         surplus_videos=tuple(v for v in predictions.videos if v not in known),
         surplus_frames=int((~np.asarray(plan.filled) & ~used).sum()),
     )

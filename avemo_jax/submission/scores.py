@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 
 from avemo_jax.data.sources import MAX_FRAME
 from avemo_jax.predictions import column_types, read_predictions
@@ -24,6 +24,7 @@ class Predictions:
         videos: Names of its videos.
         video: Index of each row's video.
         frame: 1-based frame numbers.
+        own: Rows with a score of their own, not filled from other frames.
         scores: Probabilities (EXPR, AU), or valence and arousal.
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); VA:
             (rows, 0).
@@ -34,6 +35,7 @@ class Predictions:
     videos: tuple[str, ...]
     video: Int[np.ndarray, " rows"]
     frame: Int[np.ndarray, " rows"]
+    own: Bool[np.ndarray, " rows"]
     scores: Float[np.ndarray, "rows outputs"]
     decided: Int8[np.ndarray, "rows decisions"]
 
@@ -43,8 +45,8 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no predictions file, has no rows, or a value is missing,
-            not finite, or out of its range.
+        ValueError: If it is no predictions file, has no rows, or only filled ones, or
+            a value is missing, not finite, or out of its range.
     """
     path = pathlib.Path(path)
     table = read_predictions(path)
@@ -67,6 +69,10 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     encoded = table["video"].combine_chunks().dictionary_encode()
     frame = table["frame"].to_numpy()
     _check(path, "frame", frame, (frame < 1) | (frame > MAX_FRAME), f"1 to {MAX_FRAME}")
+    own = table["filled"].to_numpy() == 0
+    if not own.any():
+        what = "every row is filled, none has a score of its own"
+        raise _wrong(path, what, "scores of frames with features")
     scores = np.stack([table[name].to_numpy() for name in task.columns], axis=1)
     for name, column in zip(task.columns, scores.T, strict=True):
         _check(path, name, column, ~np.isfinite(column), "a finite number")
@@ -76,6 +82,7 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         tuple(encoded.dictionary.to_pylist()),
         encoded.indices.to_numpy(),
         frame,
+        own,
         scores,
         _decided(path, table, task),
     )
