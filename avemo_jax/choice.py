@@ -114,14 +114,16 @@ def select_on_dev(
 def plan_of(table: FrameTable, *, faithful: bool) -> FillPlan:
     """How the frames of ``table``'s videos are filled from its rows.
 
-    The original filled from the frames with a valid label only; ours from all rows.
+    The original filled from the frames with a valid label only; ours from all rows, as
+    is done in both where a split has no labels.
     """
+    labelled = table.valid if faithful and table.valid.any() else None
     return fill_plan(
         table.frame,
         table.row_offsets,
         table.num_frames,
         faithful=faithful,
-        samples=table.valid if faithful else None,
+        samples=labelled,
     )
 
 
