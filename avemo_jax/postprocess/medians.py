@@ -22,14 +22,20 @@ def sliding_medians(
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
     half_widths: tuple[int, ...],
+    *,
+    causal: bool = False,
 ) -> list[Float[Array, "frames outputs"]]:
     """Medians of the windows around each frame, for each half width; exact.
+
+    A mean of two middle values that is below float32's smallest normal number, 1.2e-38,
+    may come out as 0.
 
     Args:
         scores: Finite; NaN or infinity makes the whole output NaN.
         lo: Where the frame's sequence begins; windows are cut there.
         hi: One past its end, likewise.
         half_widths: Frames on each side, from 1 to ``MAX_HALF_WIDTH``.
+        causal: Windows end with their own frame.
     """
     num_frames, num_outputs = scores.shape
     halo = max(half_widths)
@@ -52,20 +58,21 @@ def sliding_medians(
         out = []
         for half in half_widths:
             begin = jnp.maximum(at - half, low)
-            end = jnp.minimum(at + half + 1, high)
+            end = jnp.minimum(at + (0 if causal else half) + 1, high)
             count = end - begin
             begin, end = begin - start + halo, end - start + halo
             lower = _kth(levels, ascending, begin, end, (count - 1) // 2)
             upper = _kth(levels, ascending, begin, end, count // 2)
-            out.append((lower + upper) * 0.5)
+            # a middle value itself is copied, so that its last bits stay
+            out.append(jnp.where(count % 2 == 1, lower, (lower + upper) * 0.5))
         return jnp.stack(out)
 
     blocks = lax.map(block, jnp.arange(num_blocks) * step)
     rows = jnp.transpose(blocks, (1, 0, 3, 2)).reshape(
         len(half_widths), -1, num_outputs
     )
-    spoil = 0 * jnp.abs(scores).max(axis=0)  # NaN where there is NaN or infinity
-    return [each[:num_frames] + spoil for each in rows]
+    finite = jnp.isfinite(scores).all(axis=0)
+    return [jnp.where(finite, each[:num_frames], jnp.nan) for each in rows]
 
 
 def _wavelet_matrix(
