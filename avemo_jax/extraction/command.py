@@ -122,6 +122,9 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
             names = ", ".join(videos[:5])
             more = f", ... ({len(videos)} videos)" if len(videos) > 5 else ""
             print(f"    {text}: {names}{more}")
+        if one.others:
+            names = ", ".join(one.others[:5]) + (", ..." if one.others[5:] else "")
+            print(f"    {len(one.others)} more lie there from other runs: {names}")
     if outcomes.failures:
         whole = sum(one.failed_videos for one in summaries)
         frames = sum(one.failed_frames for one in summaries)

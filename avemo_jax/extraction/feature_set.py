@@ -70,6 +70,10 @@ class FeatureSet:
         """The file of a video."""
         return self.folder / f"{video}.npz"
 
+    def videos(self) -> set[str]:
+        """Those that have a file."""
+        return {path.stem for path in self.folder.glob("*.npz")}
+
     def writer(self, video: str) -> FeatureFileWriter:
         """Of that file."""
         return FeatureFileWriter(

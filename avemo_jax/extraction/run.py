@@ -88,6 +88,7 @@ class SetSummary:
         rows: Written now.
         seconds: That the extraction took, without loading the extractor.
         notes: By video.
+        others: Videos whose files lie there too, and which this run does not know.
     """
 
     name: str
@@ -99,6 +100,7 @@ class SetSummary:
     rows: int = 0
     seconds: float = 0.0
     notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
     def count(self, outcome: Outcome) -> None:
         """Put one video in."""
@@ -161,14 +163,14 @@ def extract(
         TooManyFailuresError: If more failed than the settings allow.
         OSError: If a file cannot be written.
     """
-    path = failures or features / settings.failures_name
-    outcomes = Outcomes(path, max_failures=settings.max_failures)
-    summaries = []
     # All before the first begins, so that a mistake is told at once.
     loaded = [(choice, load(choice)) for choice in choices]
     sets = [choice.feature_set(extractor, features) for choice, extractor in loaded]
     for feature_set in sets:
         feature_set.check_standing()
+    path = failures or features / settings.failures_name
+    outcomes = Outcomes(path, max_failures=settings.max_failures)
+    summaries = []
     for (choice, extractor), feature_set in zip(loaded, sets, strict=True):
         summaries.append(
             _extract_set(choice, extractor, feature_set, material, settings, outcomes)
@@ -209,8 +211,12 @@ def _extract_set(
         made = _on_beam(choice, work.todo, features, settings)
     with contextlib.closing(made):
         for outcome in made:
+            if outcome.error is not None:
+                # What stands there is damaged, or of a file that is no more.
+                feature_set.path_of(outcome.video).unlink(missing_ok=True)
             summary.count(outcome)
             outcomes.add(outcome)
+    summary.others = tuple(sorted(feature_set.videos() - set(jobs)))
     summary.seconds = time.monotonic() - start
     return summary
 

@@ -1,0 +1,134 @@
+"""What a careless user, or a damaged disk, may bring about in an extraction."""
+
+import json
+import os
+import resource
+import shutil
+import wave
+
+import numpy as np
+import pytest
+from made_trees import make_tree, make_weights_dir, write_crops, write_video
+
+from avemo_jax.data.feature_files import read_feature_file
+from avemo_jax.extraction import command
+
+FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
+FACE_SET, SOUND_SET = f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"
+VIDEO = "1-25-64x48"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return make_weights_dir(tmp_path_factory.mktemp("weights"), [FACES, SOUND])
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_tree(tmp_path_factory.mktemp("tree") / "tree")
+
+
+@pytest.fixture
+def extracted(weights, tmp_path, capsys):
+    """Runs the command; its status, what it printed, and the failures."""
+    out = tmp_path / "out"
+
+    def run(*flags):
+        same = ["--out", str(out), "--weights", str(weights), "--quiet"]
+        status = command.main([*map(str, flags), *same, "--size-px", "32"])
+        said = capsys.readouterr()
+        listed = out / "failures.jsonl"
+        lines = listed.read_text("utf-8").splitlines() if listed.exists() else []
+        return status, said.out + said.err, [json.loads(line) for line in lines]
+
+    return run
+
+
+def write_wav(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave_form = 3000 * np.sin(np.arange(round(seconds * 16_000)) / 9)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(wave_form.astype("<i2").tobytes())
+
+
+def test_no_file_stands_for_a_video_that_became_unreadable(tree, extracted, tmp_path):
+    videos = shutil.copytree(tree / "videos", tmp_path / "videos")
+    assert extracted("--videos", videos, "--audio", SOUND)[0] == 0
+    path = tmp_path / "out" / SOUND_SET / f"{VIDEO}.npz"
+    assert path.exists()
+    (videos / "batch1" / f"{VIDEO}.mp4").write_bytes(b"")
+    status, said, [failure] = extracted("--videos", videos, "--audio", SOUND)
+    assert (status, failure["video"]) == (3, VIDEO)
+    assert f"{SOUND_SET}: 0 videos extracted, 4 stood already" in said
+    assert not path.exists()
+
+
+def test_files_of_other_videos_are_told(tree, extracted, tmp_path):
+    videos = shutil.copytree(tree / "videos", tmp_path / "videos")
+    assert "from other runs" not in extracted("--videos", videos, "--audio", SOUND)[1]
+    (videos / "batch1" / f"{VIDEO}.mp4").unlink()
+    status, said, _ = extracted("--videos", videos, "--audio", SOUND)
+    assert status == 0
+    assert f"1 more lie there from other runs: {VIDEO}" in said
+
+
+def test_a_mistake_leaves_the_list_of_failures(tree, extracted, tmp_path):
+    videos = shutil.copytree(tree / "videos", tmp_path / "videos")
+    (videos / "batch1" / f"{VIDEO}.mp4").write_bytes(b"")
+    _, _, failures = extracted("--videos", videos, "--audio", SOUND)
+    assert failures
+    nowhere = ["--weights", tmp_path / "nowhere"]
+    same = ["--videos", videos, "--audio", SOUND, "--out", tmp_path / "out"]
+    assert command.main([*map(str, [*same, *nowhere])]) == 1
+    listed = (tmp_path / "out/failures.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in listed] == failures
+
+
+@pytest.mark.parametrize("ending", ["avi", "mkv"])
+def test_whole_pictures_of_a_cut_video_lack_its_tail(extracted, tmp_path, ending):
+    path = tmp_path / "videos" / f"b.{ending}"
+    write_video(path, 100)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    status, _, failures = extracted("--videos", path.parent, "--visual", FACES)
+    assert status == 3
+    [reason] = [one["reason"] for one in failures if "cut short" in one["reason"]]
+    assert "where the file declares" in reason
+    found, meta = read_feature_file(tmp_path / "out" / f"{FACES}@full_frame-32/b.npz")
+    assert 30 < len(found.frame) < 80
+    assert reason in meta["losses"]
+
+
+def test_sound_that_is_lost_is_a_failure(extracted, tmp_path):
+    write_video(tmp_path / "videos/a.mp4", 100, sound=False)
+    path = tmp_path / "sounds/a.wav"
+    write_wav(path, 4)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    flags = ["--videos", tmp_path / "videos", "--audio-dir", path.parent]
+    status, said, [failure] = extracted(*flags, "--audio", SOUND)
+    assert status == 3
+    assert failure["frame"] is None
+    assert "sound of 2.00 s where the file declares 4.00 s" in failure["reason"]
+    assert "2.00 s of sound to 4.00 s of pictures: a" in said
+    assert extracted(*flags, "--audio", SOUND)[2] == [failure]
+
+
+def test_many_short_videos_are_under_way_at_once(extracted, tmp_path):
+    """A process may often have 1,024 files open; here, 100 more than it has."""
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        write_crops(tmp_path / f"crops/{number:03d}", [1], rng)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    have = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (have + 100, before[1]))
+    try:
+        flags = ["--crops", tmp_path / "crops", "--visual", FACES]
+        status, said, _ = extracted(*flags, "--batch-size", 64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert status == 0, said
+    assert f"{FACE_SET}: 120 videos extracted" in said
