@@ -90,7 +90,7 @@ def _embedded(
 ) -> Outcome:
     times = _times(job, kept)
     sound = _sound(job)
-    notes = list(times.notes)
+    notes, losses = list(times.notes), times.losses
     failed: list[tuple[int, str]] = []
     with feature_set.writer(job.video) as writer:
         if sound is None:
@@ -102,20 +102,21 @@ def _embedded(
                 good = writer.storable(features)
                 failed += [(int(number), NOT_STORABLE) for number in frame[~good]]
                 writer.append(frame[good], features[good])
-            notes += _lengths(sound, times)
+            notes += [*sound.notes, *_lengths(sound, times)]
+            losses += sound.losses
         count = len(writer)
         meta = feature_set.meta_of(
             job.source,
             failed,
             notes,
-            losses=list(times.losses),
+            losses=list(losses),
             num_frames=times.num_frames,
             fps=times.fps,
         )
         writer.finish(meta)
     return Outcome(
         *(feature_set.name, job.video, count, tuple(failed), tuple(notes)),
-        losses=times.losses,
+        losses=losses,
     )
 
 

@@ -111,12 +111,17 @@ class SoundFile:
         sample_rate_hz: As stored.
         declared_s: Seconds from time 0 to the end, as the container states or
             estimates them; None: it does not.
+        notes: What a user should know of the sound once it was read to its end, in
+            words without the file's name.
+        losses: Of these, what says that sound is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, stream: int = 0):
         """Reads the head and the first samples; see :func:`open_sound`."""
         self.path = pathlib.Path(path)
         self.stream = stream
+        self.notes: tuple[str, ...] = ()
+        self.losses: tuple[str, ...] = ()
         self._decoded_s: float | None = None
         with self._opened() as container:
             self.num_streams = len(container.streams.audio)
@@ -155,8 +160,8 @@ class SoundFile:
         """The samples from time 0 at ``sample_rate_hz``, in pieces, in bounded memory.
 
         Nominally in [-1, 1]; a lossy codec or the resampling may pass 1 by a little.
-        What could not be decoded, or only to values over 8, is silence, and logged as a
-        warning at the end.
+        What could not be decoded, or only to values over 8, is silence, and noted and
+        logged as a warning at the end.
 
         Raises:
             SoundError: If the rate is not positive; on the way, if the file is gone, if
@@ -185,28 +190,32 @@ class SoundFile:
         self._decoded_s = seconds
 
     def _report(self, seconds: float, reading: Reading) -> None:
+        losses, notes = [], []
         if reading.faults:
-            logging.warning(
-                "%s: %d packets of sound could not be decoded (%s); silence is in "
-                "their place where time stamps show it",
-                *(self.path, len(reading.faults), reading.faults[0]),
-            )
-        if reading.before_s > HOLE_S:
-            logging.warning(
-                "%s: %.2f s of sound before the first picture are left out",
-                *(self.path, reading.before_s),
+            losses.append(
+                f"{len(reading.faults)} packets of sound could not be decoded "
+                f"({reading.faults[0]}); silence is in their place where time stamps "
+                "show it"
             )
         stated_s = None if reading.is_estimate else self.declared_s
         if stated_s is not None and seconds < stated_s - _SHORT_S:
-            logging.warning(
-                "%s: sound of %.2f s where the file declares %.2f s; the rest is lost",
-                *(self.path, seconds, stated_s),
+            losses.append(
+                f"sound of {seconds:.2f} s where the file declares {stated_s:.2f} s; "
+                "the rest is lost"
+            )
+        if reading.before_s > HOLE_S:
+            notes.append(
+                f"{reading.before_s:.2f} s of sound before the first picture are left "
+                "out"
             )
         if reading.ahead_s > HOLE_S:
-            logging.warning(
-                "%s: up to %.2f s more sound than its time stamps have room for",
-                *(self.path, reading.ahead_s),
+            notes.append(
+                f"up to {reading.ahead_s:.2f} s more sound than its time stamps have "
+                "room for"
             )
+        self.losses, self.notes = tuple(losses), (*losses, *notes)
+        for text in self.notes:
+            logging.warning("%s: %s", self.path, text)
 
     def _opened(self) -> InputContainer:
         if not self.path.is_file():

@@ -75,8 +75,8 @@ class VideoFile:
         num_sound_tracks: How many.
         sound_s: Length of the first sound track in seconds, as stated. None: there is
             none, or it is not stated.
-        notes: What could not be decoded when the file was last read to its end, in
-            words.
+        notes: What could not be decoded when the file was last read to its end, and,
+            after :meth:`pictures`, what is missing, in words.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 0):
@@ -118,7 +118,7 @@ class VideoFile:
         stated = None if self.fps is None else float(self.fps)
         times_s, mended = mend(stamps_s, stated)
         fps, is_constant = rate_of(times_s, stated)
-        losses = self.notes + self._missing(times_s, fps)
+        losses = self.notes + self._missing(len(times_s), float(times_s[-1]) + 1 / fps)
         return FrameTimes(times_s, fps, is_constant, losses + mended, losses)
 
     def decoding_rate(self, at_most: int = 200) -> float:
@@ -141,14 +141,19 @@ class VideoFile:
         """The pictures, RGB, upright, as many as :meth:`frame_times` has times.
 
         One after the other is decoded, as they are asked for. What could not be
-        decoded is in ``notes`` at the end. Pictures of another size than the first are
-        brought to it.
+        decoded or is missing is in ``notes`` at the end. Pictures of another size than
+        the first are brought to it.
 
         Raises:
             VideoError: If the file is gone.
         """
+        count, seconds = 0, None
         for frame in self._frames():
+            count += 1
+            if frame.time is not None:
+                seconds = max(seconds or 0.0, frame.time)
             yield rgb(frame, self._size)
+        self.notes += self._missing(count, seconds)
 
     def _frames(self, *, times_only: bool = False) -> Iterator[VideoFrame]:
         """All that can be decoded.
@@ -221,11 +226,14 @@ class VideoFile:
             "get it again"
         )
 
-    def _missing(
-        self, times_s: Float64[np.ndarray, " frames"], fps: float
-    ) -> tuple[str, ...]:
-        """The note on pictures that are declared and not there, if any."""
-        count, declared = len(times_s), self.declared_frames
+    def _missing(self, count: int, seconds: float | None) -> tuple[str, ...]:
+        """The note on pictures that are declared and not there, if any.
+
+        Args:
+            count: Pictures that are there.
+            seconds: When the last of them is over; None: not known.
+        """
+        declared = self.declared_frames
         if self._is_counted and declared is not None:
             lacking = declared - count
             if lacking > max(1, _LACKING * declared):
@@ -233,9 +241,8 @@ class VideoFile:
                     f"{count} pictures where the file declares {declared}; it is cut "
                     "short or damaged",
                 )
-        elif self.declared_s is not None:
+        elif self.declared_s is not None and seconds is not None:
             # A count by an average rate would be wrong where the rate varies.
-            seconds = float(times_s[-1]) + 1 / fps
             if self.declared_s - seconds > max(_LACKING_S, _LACKING * self.declared_s):
                 return (
                     f"pictures of {seconds:.2f} s where the file declares "
