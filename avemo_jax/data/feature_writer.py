@@ -18,10 +18,15 @@ from avemo_jax.data.sources import as_float16
 from avemo_jax.whole_files import whole_file
 
 _PIECE = 1 << 20  # bytes that are copied or hashed at a time
+# Bytes of a spool that wait in memory: hundreds of short videos may be under way, and a
+# process may often have 1,024 files open.
+_IN_MEMORY = 1 << 16
 
 
 class RowSpool:
     """Rows of numbers on disk, in a file that has no name and goes with the process.
+
+    The first 64 KiB wait in memory.
 
     Attributes:
         columns: Values of a row.
@@ -31,7 +36,7 @@ class RowSpool:
     def __init__(self, folder: pathlib.Path, columns: int, dtype: Any):
         """An empty one; its file takes room on the file system of ``folder``."""
         self.columns, self.dtype = columns, np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)
         self._rows = 0
 
     def __len__(self) -> int:
