@@ -36,7 +36,7 @@ class RowSpool:
     def __init__(self, folder: pathlib.Path, columns: int, dtype: Any):
         """An empty one; its file takes room on the file system of ``folder``."""
         self.columns, self.dtype = columns, np.dtype(dtype)
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+b", dir=folder)
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=os.fspath(folder))
         self._rows = 0
 
     def __len__(self) -> int:
