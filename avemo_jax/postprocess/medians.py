@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int, Integer
 
 # Positions of a block, as a power of two: its matrix (96 kB an output) stays in cache.
 _BLOCK_BITS = 12
+# Parts of a block, of which those of odd windows only take half the look-ups.
+_GROUPS = 4
 # Positions and half a score's bits are sorted together in 32 bits.
 _MAX_BLOCK_BITS = 16
 MAX_HALF_WIDTH = 1 << (_MAX_BLOCK_BITS - 3)
@@ -59,12 +61,8 @@ def sliding_medians(
         for half in half_widths:
             begin = jnp.maximum(at - half, low)
             end = jnp.minimum(at + (0 if causal else half) + 1, high)
-            count = end - begin
             begin, end = begin - start + halo, end - start + halo
-            lower = _kth(levels, ascending, begin, end, (count - 1) // 2)
-            upper = _kth(levels, ascending, begin, end, count // 2)
-            # a middle value itself is copied, so that its last bits stay
-            out.append(jnp.where(count % 2 == 1, lower, (lower + upper) * 0.5))
+            out.append(_medians(levels, ascending, begin, end))
         return jnp.stack(out)
 
     blocks = lax.map(block, jnp.arange(num_blocks) * step)
@@ -123,6 +121,39 @@ def _wavelet_matrix(
             jnp.where(ones == 1, size // 2 + ones_before, zeros_before), ranks
         )
     return jnp.stack(levels), jnp.take_along_axis(values, order, axis=-1)
+
+
+def _medians(
+    levels: Integer[Array, "bits outputs size"],
+    ascending: Float[Array, "outputs size"],
+    begin: Int[Array, " windows"],
+    end: Int[Array, " windows"],
+) -> Float[Array, "outputs windows"]:
+    """The median of each window ``[begin, end)``.
+
+    Most groups of windows are of odd lengths only; they have one middle value to find.
+    """
+    num_windows = len(begin)
+    spare = -num_windows % _GROUPS  # windows of the first position
+    begin = jnp.pad(begin, (0, spare)).reshape(_GROUPS, -1)
+    end = jnp.pad(end, (0, spare), constant_values=1).reshape(_GROUPS, -1)
+
+    def group(
+        bounds: tuple[Int[Array, " windows"], Int[Array, " windows"]],
+    ) -> Float[Array, "outputs windows"]:
+        begin, end = bounds
+        count = end - begin
+        lower = _kth(levels, ascending, begin, end, (count - 1) // 2)
+
+        def with_upper() -> Float[Array, "outputs windows"]:
+            upper = _kth(levels, ascending, begin, end, count // 2)
+            # a middle value itself is copied, so that its last bits stay
+            return jnp.where(count % 2 == 1, lower, (lower + upper) * 0.5)
+
+        return lax.cond((count % 2 == 1).all(), lambda: lower, with_upper)
+
+    groups = lax.map(group, (begin, end))
+    return jnp.swapaxes(groups, 0, 1).reshape(len(ascending), -1)[:, :num_windows]
 
 
 def _kth(
