@@ -126,9 +126,11 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
             names = ", ".join(one.others[:5]) + (", ..." if one.others[5:] else "")
             print(f"    {len(one.others)} more lie there from other runs: {names}")
     if outcomes.failures:
-        whole = sum(one.failed_videos for one in summaries)
-        frames = sum(one.failed_frames for one in summaries)
-        print(f"failed: {whole} videos, {frames} frames; see {outcomes.path}")
+        # A fault is met once in each set, and is one.
+        failed = [one for one in outcomes.all if one.failures]
+        whole = {one.video for one in failed if one.error or one.losses}
+        frames = {(one.video, frame) for one in failed for frame, _ in one.failed}
+        print(f"failed: {len(whole)} videos, {len(frames)} frames; see {outcomes.path}")
 
 
 def _by_note(notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import shlex
 
+from avemo_jax.beam import checked_options
 from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
 from avemo_jax.extraction.run import Settings
 
@@ -131,19 +132,25 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """How the flags want it done.
 
     Raises:
-        ValueError: If numbers are out of range or do not go together.
+        ValueError: If numbers are out of range or do not go together, or the Beam
+            runner or its options are wrong.
+        ImportError: If Beam is asked for and not installed.
     """
     if args.num_shards < 1 or not 0 <= args.shard_index < args.num_shards:
         raise ValueError(
             f"--num-shards {args.num_shards} --shard-index {args.shard_index}; "
             "expected an index from 0 to num-shards - 1: correct the flags"
         )
-    for flag, value in (
-        ("--decode-workers", args.decode_workers),
-        ("--batch-size", args.batch_size),
+    for flag, value, least in (
+        ("--decode-workers", args.decode_workers, 1),
+        ("--batch-size", args.batch_size, 1),
+        ("--size-px", args.size_px, 1),
+        ("--max-failures", args.max_failures, 0),
     ):
-        if value is not None and value < 1:
-            raise ValueError(f"{flag} {value}; expected 1 or more: correct the flag")
+        if value is not None and value < least:
+            raise ValueError(
+                f"{flag} {value}; expected {least} or more: correct the flag"
+            )
     if args.beam_runner and args.num_shards > 1:
         raise ValueError(
             f"--beam-runner with --num-shards {args.num_shards}; expected one of the "
@@ -158,8 +165,27 @@ def settings_of(args: argparse.Namespace) -> Settings:
         retry_failed=args.retry_failed,
         show_progress=not args.quiet,
         beam_runner=args.beam_runner,
-        beam_options=tuple(shlex.split(args.beam_options)),
+        beam_options=_beam_options(args.beam_runner, args.beam_options),
     )
+
+
+def _beam_options(runner: str | None, text: str) -> tuple[str, ...]:
+    """The options of a pipeline, which Beam takes."""
+    try:
+        options = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(
+            f"--beam-options {text!r}: {str(error).lower()}; expected options as in a "
+            "shell, as '--direct_num_workers=2': close the quotation"
+        ) from error
+    if runner is not None:
+        checked_options(runner, options)
+    elif options:
+        raise ValueError(
+            f"--beam-options {text!r} without a runner; expected both or neither: name "
+            "a --beam-runner, as DirectRunner"
+        )
+    return options
 
 
 def existing_folder(text: str, flag: str) -> pathlib.Path:
@@ -171,7 +197,9 @@ def existing_folder(text: str, flag: str) -> pathlib.Path:
     path = pathlib.Path(text)
     if not path.is_dir():
         state = "a file" if path.exists() else "not there"
-        raise ValueError(f"{flag} {text} is {state}; expected a folder: correct it")
+        raise ValueError(
+            f"{flag} {text} is {state}; expected a folder: correct the path"
+        )
     return path
 
 

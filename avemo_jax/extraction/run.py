@@ -83,7 +83,6 @@ class SetSummary:
         unit: What is counted: "images" or "videos".
         made: Videos extracted now.
         stood: Videos whose files were whole.
-        failed_videos: Without a file, or cut short.
         failed_frames: Without a row for a fault.
         rows: Written now.
         seconds: That the extraction took, without loading the extractor.
@@ -95,7 +94,6 @@ class SetSummary:
     unit: str
     made: int = 0
     stood: int = 0
-    failed_videos: int = 0
     failed_frames: int = 0
     rows: int = 0
     seconds: float = 0.0
@@ -107,7 +105,6 @@ class SetSummary:
         self.failed_frames += len(outcome.failed)
         if outcome.notes:
             self.notes[outcome.video] = outcome.notes
-        self.failed_videos += bool(outcome.losses or outcome.error)
         if outcome.error is not None:
             return
         if outcome.stood:
@@ -126,9 +123,15 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
         shared: Let the other parts of a job in; what they write is not removed.
 
     Raises:
+        ValueError: If it is a file.
         RuntimeError: If another run holds it.
         OSError: If it cannot be written.
     """
+    if features.exists() and not features.is_dir():
+        raise ValueError(
+            f"{features} is a file; expected a folder, or none yet: choose another "
+            "--out"
+        )
     features.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(features, shared=shared):
         if not shared:
