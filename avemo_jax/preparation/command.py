@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.data import annotations
+from avemo_jax.data import annotations, store_folder
 from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
 from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
 from avemo_jax.data.coverage import compare
@@ -42,7 +42,7 @@ from avemo_jax.preparation.estimate import (
     estimate_frame_times,
 )
 from avemo_jax.preparation.inventory import Inventory, take_inventory
-from avemo_jax.preparation.packing import pack
+from avemo_jax.preparation.packing import check_splits, pack
 
 FEATURES = "features"  # the folder of all sets in the folder of the store
 
@@ -117,9 +117,11 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops)
-    features = pathlib.Path(args.out) / FEATURES
+    features = store_folder.checked(pathlib.Path(args.out)) / FEATURES
     records, inventory, material = _looked(args)
     _print_inventory(args.root, inventory, records)
+    _check_material(args, material)
+    check_splits(records, material, args)
     load = functools.cache(Choice.load)
     enough = _print_estimates(choices, load, features, material, settings, inventory)
     if args.dry_run:
@@ -173,6 +175,11 @@ def _looked(
             existing_folder(args.audio_dir, "--audio-dir"),
             follow_links=args.follow_links,
         )
+        if not sounds:
+            raise ValueError(
+                f"--audio-dir {args.audio_dir} has no sound files; expected VIDEO.wav "
+                "and the like: correct the path"
+            )
     records = _records(args, corpus)
     labelled = {
         video: max((len(labels) for labels in record.labels.values()), default=0)
@@ -181,6 +188,21 @@ def _looked(
     frames = known_frames(corpus.crops, labelled)
     material = Material(corpus.crops, corpus.videos, sounds, frames)
     return records, take_inventory(corpus, sounds), material
+
+
+def _check_material(args: argparse.Namespace, material: Material) -> None:
+    """Nothing, if there is something to extract from for each kind of extractor."""
+    if args.visual and not material.crops:
+        raise ValueError(
+            f"--visual {args.visual} and no face crops in {args.root}; expected "
+            f"{args.crops}/VIDEO/00001.jpg, ...: unpack them there, or leave --visual "
+            "out"
+        )
+    if args.audio and not (material.videos or material.sounds):
+        raise ValueError(
+            f"--audio {args.audio} and no sound in {args.root}; expected videos there, "
+            "as batch1/VIDEO.mp4, or --audio-dir: add them, or leave --audio out"
+        )
 
 
 def _records(args: argparse.Namespace, corpus: Corpus) -> dict[str, VideoAnnotations]:
@@ -200,7 +222,10 @@ def _print_inventory(
     print(f"found in {root}")
     for line in inventory.lines():
         print(f"  {line}")
-    for line in compare(inventory.corpus, list(records.values())).lines():
+    for line in (
+        *compare(inventory.corpus, list(records.values())).lines(),
+        *inventory.sound_lines(records.values()),
+    ):
         print(f"  {line}")
 
 
@@ -215,6 +240,9 @@ def _print_estimates(
     """Try each extractor; whether the disk has room enough."""
     print("to be done")
     found = []
+    alone = settings.num_shards == 1
+    # Packing wants the frame times of all videos, a part those of its own sound.
+    timed = dict(material.videos) if alone else {}
     for choice in choices:
         extractor = load(choice)
         feature_set = choice.feature_set(extractor, features)
@@ -228,14 +256,17 @@ def _print_estimates(
             shard_index=settings.shard_index,
             retry_failed=settings.retry_failed,
         )
-        found.append(estimate(extractor, feature_set, material, work, inventory.facts))
+        found.append(
+            estimate(
+                *(extractor, feature_set, material, work, inventory.facts), packs=alone
+            )
+        )
         print(f"  {found[-1].line()}", flush=True)
-    if settings.num_shards == 1:
-        # As packing wants them of all videos, whatever sound is extracted.
-        kept = KeptFrameTimes(features)
-        found.append(estimate_frame_times(kept, material.videos, inventory.facts))
-        print(f"  {found[-1].line()}", flush=True)
-    print(f"  together: {duration(sum(one.seconds for one in found))}")
+        if choice.kind == "audio":
+            timed |= {job.video: job.file for job in work.todo if job.file is not None}
+    found.append(estimate_frame_times(KeptFrameTimes(features), timed, inventory.facts))
+    print(f"  {found[-1].line()}", flush=True)
+    print(f"  together: {duration(sum((one.seconds for one in found), 0.0))}")
     text, enough = disk_line(found, features)
     print(f"  {text}", flush=True)
     return enough

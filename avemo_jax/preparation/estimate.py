@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from avemo_jax.data.build import config_folder
 from avemo_jax.data.crop_folders import CropFolder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.decoding import decode_all
@@ -37,6 +38,7 @@ class Estimate:
         unit: "images" or "s of sound".
         per_s: Done in a second, in the trial; None: there was nothing to try.
         num_bytes: Of the feature files to come.
+        packed_bytes: Of the set in the store, where it is to be packed.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Estimate:
     unit: str
     per_s: float | None
     num_bytes: int
+    packed_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -71,6 +74,8 @@ def estimate(
     material: Material,
     work: Work,
     facts: Facts,
+    *,
+    packs: bool,
 ) -> Estimate:
     """Runs the extractor on the first pictures, or seconds of sound, to be done.
 
@@ -80,6 +85,7 @@ def estimate(
         material: To extract from.
         work: What of it is to be done.
         facts: Of the videos.
+        packs: Whether the set is packed afterwards; no part of a job does.
     """
     videos = [job.video for job in work.todo]
     row = 4 + 2 * feature_set.dim + 4 * feature_set.output_dim
@@ -89,13 +95,35 @@ def estimate(
         amount, unit = float(rows), "images"
         per_s = _images_per_s(extractor, folders) if folders else None
     else:
-        known = [facts.get(video, VideoFacts()) for video in videos]
-        rows = sum(one.frames for one in known)
-        amount, unit = sum(one.sound_s for one in known), "s of sound"
+        known = {video: facts.get(video, VideoFacts()) for video in videos}
+        rows = sum(
+            one.frames or material.num_frames.get(video, 0)
+            for video, one in known.items()
+        )
+        amount, unit = sum((one.sound_s for one in known.values()), 0.0), "s of sound"
         per_s = _sound_per_s(extractor, material, videos) if videos else None
     size = rows * row + len(videos) * _META_BYTES
-    stand = len(work.standing)
-    return Estimate(feature_set.name, len(videos), stand, amount, unit, per_s, size)
+    packed = packed_bytes(feature_set, work, size) if packs else 0
+    return Estimate(
+        *(feature_set.name, len(videos), len(work.standing), amount, unit, per_s),
+        num_bytes=size,
+        packed_bytes=packed,
+    )
+
+
+def packed_bytes(feature_set: FeatureSet, work: Work, num_bytes: int) -> int:
+    """Of the whole set in the store; 0 if it stands there as it is.
+
+    Args:
+        feature_set: Which.
+        work: What of it is to be done.
+        num_bytes: Of what is to be done.
+    """
+    store = feature_set.folder.parent.parent
+    if not work.todo and config_folder(store, feature_set.name).is_dir():
+        return 0
+    there = (feature_set.path_of(one.video) for one in work.standing)
+    return num_bytes + sum(path.stat().st_size for path in there)
 
 
 def estimate_frame_times(
@@ -108,20 +136,22 @@ def estimate_frame_times(
         videos: Files by name.
         facts: Of the videos.
     """
-    todo = [video for video, path in videos.items() if not kept.stands(video, path)]
-    todo = [video for video in todo if facts[video].error is None]
+    new = [video for video, path in videos.items() if not kept.stands(video, path)]
+    todo = [video for video in new if facts[video].pixels]
     per_s = pixels_per_s = None
-    amount = sum(facts[video].frames for video in todo)
+    frames = sum(facts[video].frames for video in todo)
     pixels = sum(facts[video].frames * facts[video].pixels for video in todo)
     if todo:
         # A middling one, and the others by their pixels.
         tried = sorted(todo, key=lambda video: facts[video].pixels)[len(todo) // 2]
         rate = open_video(videos[tried]).decoding_rate()
         pixels_per_s = rate * facts[tried].pixels
-        per_s = amount * pixels_per_s / pixels if pixels else rate
-    stand = len(videos) - len(todo)
-    size = len(todo) * _META_BYTES + 8 * amount
-    return Estimate("frame times", len(todo), stand, amount, "frames", per_s, size)
+        per_s = frames * pixels_per_s / pixels if pixels else rate
+    stand = len(videos) - len(new)
+    size = len(todo) * _META_BYTES + 8 * frames
+    return Estimate(
+        *("frame times", len(todo), stand, float(frames), "frames", per_s, size)
+    )
 
 
 def _images_per_s(
@@ -191,7 +221,7 @@ def disk_line(estimates: Sequence[Estimate], out: pathlib.Path) -> tuple[str, bo
 
     The features are there twice: as files, and packed.
     """
-    needed = 2 * sum(one.num_bytes for one in estimates)
+    needed = sum(one.num_bytes + one.packed_bytes for one in estimates)
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     text = f"disk: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free at {there}"

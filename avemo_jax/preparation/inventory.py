@@ -3,11 +3,14 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from avemo_jax.data.corpus import Corpus
+from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.video import VideoError, open_video
+from avemo_jax.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +20,9 @@ class VideoFacts:
     Attributes:
         frames: Declared; 0 if unknown.
         seconds: Declared length of the pictures; 0 if unknown.
-        pixels: Of a picture.
+        pixels: Of a picture; 0: there is no video that can be opened.
         sound_s: Declared length of the sound that will be used; 0 for none.
-        error: Why it cannot be opened.
+        error: Why the video, or the sound file, cannot be opened.
     """
 
     frames: int = 0
@@ -46,10 +49,9 @@ class Inventory:
         """Declared, of all videos."""
         return sum(one.frames for one in self.facts.values())
 
-    @property
-    def sound_s(self) -> float:
-        """Declared, of all videos."""
-        return sum(one.sound_s for one in self.facts.values())
+    def sound_of(self, videos: Iterable[str]) -> float:
+        """Declared seconds of these videos' sound."""
+        return sum((self.facts[video].sound_s for video in videos), 0.0)
 
     def lines(self) -> list[str]:
         """For people to read, before anything is extracted."""
@@ -61,16 +63,35 @@ class Inventory:
             found.append(f"not used: ... ({len(self.corpus.ignored)} in all)")
         return found
 
+    def sound_lines(self, records: Iterable[VideoAnnotations]) -> list[str]:
+        """For each task, the video files of each split and hours of their sound."""
+        videos: dict[str, dict[str, set[str]]] = {task: {} for task in TASKS}
+        for record in records:
+            for task, split in record.splits.items():
+                there = videos[task].setdefault(split, set())
+                there |= {base_video(record.video)} & set(self.facts)
+        found = []
+        for task, of_split in videos.items():
+            texts = [
+                f"{len(of_split[split])} of {split} "
+                f"({hours(self.sound_of(of_split[split]))} h)"
+                for split in SPLITS
+                if split in of_split
+            ]
+            if texts:
+                found.append(f"{task} video files, and their sound: {', '.join(texts)}")
+        return found
+
     def _video_lines(self) -> list[str]:
         paths = self.corpus.videos.values()
         kinds = collections.Counter(path.suffix.lower() for path in paths)
         endings = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         with_sound = [one for one in self.facts.values() if one.sound_s]
-        seconds = sum(one.seconds for one in self.facts.values())
+        seconds = sum((one.seconds for one in self.facts.values()), 0.0)
         found = [
             f"videos: {len(self.corpus.videos)} files ({endings or 'none'}), "
             f"{self.frames:,} frames and {hours(seconds)} h as they declare; "
-            f"{hours(self.sound_s)} h of sound in {len(with_sound)} of them"
+            f"{hours(self.sound_of(self.facts))} h of sound in {len(with_sound)} files"
         ]
         bad = {video: one.error for video, one in self.facts.items() if one.error}
         found += [f"cannot be read: {error}" for error in bad.values()]
@@ -110,6 +131,7 @@ def take_inventory(
 
 def _facts(path: pathlib.Path | None, sound: pathlib.Path | None) -> VideoFacts:
     frames, seconds, pixels, sound_s = 0, 0.0, 0, 0.0
+    errors = []
     try:
         if path is not None:
             video = open_video(path)
@@ -117,11 +139,15 @@ def _facts(path: pathlib.Path | None, sound: pathlib.Path | None) -> VideoFacts:
             seconds = video.declared_s or 0.0
             pixels = video.width * video.height
             sound_s = (video.sound_s or seconds) if video.num_sound_tracks else 0.0
+    except VideoError as error:
+        errors.append(str(error))
+    try:
         if sound is not None:
+            sound_s = 0.0
             sound_s = open_sound(sound).duration_s or seconds
-    except (VideoError, SoundError) as error:
-        return VideoFacts(error=str(error))
-    return VideoFacts(frames, seconds, pixels, sound_s)
+    except SoundError as error:
+        errors.append(str(error))
+    return VideoFacts(frames, seconds, pixels, sound_s, "; ".join(errors) or None)
 
 
 def hours(seconds: float) -> str:

@@ -12,10 +12,10 @@ from absl import logging
 from tqdm import tqdm
 
 import avemo_jax
-from avemo_jax.data import build, feature_folders
+from avemo_jax.data import build, feature_folders, tfds
 from avemo_jax.data.build_command import given_splits
 from avemo_jax.data.sources import VideoAnnotations
-from avemo_jax.data.splits import base_video
+from avemo_jax.data.splits import base_video, draw_splits
 from avemo_jax.extraction.flags import settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
@@ -25,6 +25,32 @@ from avemo_jax.tasks import TASKS
 from avemo_jax.whole_files import whole_file
 
 STATE = "prepare.json"
+
+
+def check_splits(
+    records: Mapping[str, VideoAnnotations],
+    material: Material,
+    args: argparse.Namespace,
+) -> None:
+    """Nothing, if splits can be made of these videos: told before hours of work.
+
+    Args:
+        records: Annotations by video.
+        material: That the features are made from.
+        args: Parsed flags of the store.
+
+    Raises:
+        ValueError: If the user's lists are wrong, or there is too little to draw from.
+    """
+    known = dict.fromkeys([*material.crops, *material.videos, *material.sounds])
+    unlabelled = {video: VideoAnnotations(video, {}, {}) for video in known}
+    if given_splits(args.split_dir, {**unlabelled, **records}, []) is not None:
+        return
+    official = {
+        task: {v: one.splits[task] for v, one in records.items() if task in one.splits}
+        for task in TASKS
+    }
+    draw_splits(official, seed=args.split_seed, grouped=not args.ungrouped_dev)
 
 
 def pack(
@@ -40,7 +66,8 @@ def pack(
     """The store of what was extracted; its report.
 
     What an earlier run that did not end well had packed is replaced: it lacks what
-    failed. What a complete run packed is replaced with ``--overwrite`` only.
+    failed. What a complete run packed is replaced with ``--overwrite`` only, however
+    often that is refused.
 
     Args:
         out: Folder of the store.
@@ -56,7 +83,8 @@ def pack(
         OSError: If it cannot be written.
     """
     complete = _was_complete(out)
-    _write_state(out, complete=False, command=command, failures=outcomes.failures)
+    if args.overwrite or not (complete and (out / tfds.DATASET).is_dir()):
+        _write_state(out, complete=False, command=command, failures=outcomes.failures)
     workers = settings_of(args).workers
     measured = _measured(features, records, material, workers=workers, quiet=args.quiet)
     sources = feature_folders.find_feature_sources([features])
@@ -118,7 +146,13 @@ def _was_complete(out: pathlib.Path) -> bool:
     path = out / STATE
     if not path.is_file():
         return True
-    return bool(json.loads(path.read_text(encoding="utf-8"))["complete"])
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["complete"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error!r}); expected what an earlier run wrote: "
+            "remove it, and the store is kept unless you pass --overwrite"
+        ) from error
 
 
 def _write_state(out: pathlib.Path, **facts: Any) -> None:
