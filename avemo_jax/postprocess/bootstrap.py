@@ -1,0 +1,327 @@
+"""How sure a score is: intervals from drawing whole videos again, with replacement.
+
+Frames of one video resemble each other, so videos are drawn, not frames. Sums are made
+once per video; a resample is a weighted sum of them, so that a thousand resamples cost
+little more than one score. All is one compiled program (Efron, 1979).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from avemo_jax.metrics import Ccc, Confusion, ThresholdCounts
+from avemo_jax.tasks import get_task
+
+NUM_RESAMPLES = 1000
+_ROUNDING = 2.0**-22  # a smaller difference of two float32 scores is none
+_BLOCK = 256  # frames of a video added up at a time, where rounding matters
+
+Scores = dict[str, Array]
+
+
+class Interval(NamedTuple):
+    """A score, or a difference, with its interval; by the names of ``task_metrics``.
+
+    Attributes:
+        value: On the videos as they are.
+        low: Lower end of the interval.
+        high: Upper end.
+        share_above: Share of resamples that are over 0.
+    """
+
+    value: Scores
+    low: Scores
+    high: Scores
+    share_above: Scores
+
+
+class _Sums(NamedTuple):
+    """What is known of each video.
+
+    Attributes:
+        sums: Arrays that add up, with a first axis of videos.
+        about: VA only: least and greatest of each video, and the mean of all frames.
+    """
+
+    sums: tuple[Array, ...]
+    about: tuple[Array, ...] = ()
+
+
+@functools.partial(jax.jit, static_argnames=("num_resamples",))
+def resample_counts(
+    has_frames: Bool[Array, " videos"],
+    seed: Int[Array, ""] | int = 0,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Int[Array, "resamples videos"]:
+    """How often each video is drawn in each resample.
+
+    Args:
+        has_frames: True where a video has a frame that counts. The others are never
+            drawn; each row adds up to the number of videos that are.
+        seed: Of the draws; equal seeds give equal draws.
+        num_resamples: At least 1.
+    """
+    num_videos = len(has_frames)
+    total = has_frames.sum(dtype=jnp.int32)
+    first = jnp.argsort(~has_frames, stable=True)  # those with frames come first
+    draws = jax.random.randint(
+        jax.random.key(seed), (num_resamples, num_videos), 0, jnp.maximum(total, 1)
+    )
+    counted = (jnp.arange(num_videos) < total).astype(jnp.int32)
+
+    def count(drawn: Array) -> Array:
+        zeros = jnp.zeros(num_videos, jnp.int32)
+        return zeros.at[first[drawn]].add(counted)
+
+    return jax.vmap(count)(draws)
+
+
+@functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
+def bootstrap(
+    task_name: str,
+    scores: Float[Array, "frames outputs"],
+    labels: Shaped[Array, "frames ..."],
+    mask: Bool[Array, " frames"],
+    offsets: Int[Array, " bounds"],
+    thresholds: Float[Array, " units"] | None = None,
+    *,
+    seed: Int[Array, ""] | int = 0,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Percentile interval of each of the task's scores, over resampled videos.
+
+    A class or unit that no video of a resample has counts as F1 of 0 there, as in
+    ``task_metrics``. For members vmap over ``scores``: all see the same resamples.
+
+    Args:
+        task_name: "EXPR", "AU" or "VA".
+        scores: After the activation, of all videos one after the other.
+        labels: As the task has them.
+        mask: True where a frame counts.
+        offsets: Where each video begins, and the number of frames at the end.
+        thresholds: AU only; None is 0.5. They are not chosen again in a resample.
+        seed: Of the draws.
+        level: Of the interval, in (0, 1).
+        num_resamples: At least 1.
+
+    Returns:
+        EXPR: ``f1_macro``, ``accuracy``, ``f1_per_class``. AU: ``f1_mean``,
+        ``f1_per_unit``. VA: ``ccc_mean``, ``ccc_valence``, ``ccc_arousal``.
+
+    Raises:
+        ValueError: If the task is unknown.
+    """
+    videos = _videos(offsets, len(mask))
+    draws = _draws(videos, mask, len(offsets) - 1, seed, num_resamples)
+    value, samples = _score(
+        task_name, scores, labels, mask, videos, draws, thresholds, len(offsets) - 1
+    )
+    return _interval(value, samples, level)
+
+
+@functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
+def paired_difference(
+    task_name: str,
+    first: Float[Array, "frames outputs"],
+    second: Float[Array, "frames outputs"],
+    labels: Shaped[Array, "frames ..."],
+    mask: Bool[Array, " frames"],
+    offsets: Int[Array, " bounds"],
+    thresholds: Float[Array, "2 units"] | None = None,
+    *,
+    seed: Int[Array, ""] | int = 0,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Score of ``first`` less that of ``second``, both on the same resamples.
+
+    Differences under 2 ** -22 (2.4e-7) are rounding and count as 0.
+
+    Args:
+        task_name: As of :func:`bootstrap`, like the arguments not named here.
+        first: Scores of one model.
+        second: Scores of the other model for the same frames.
+        labels: As the task has them.
+        mask: True where a frame counts.
+        offsets: Where each video begins, and the number of frames at the end.
+        thresholds: AU only: of the first and of the second model; None is 0.5.
+        seed: Of the draws.
+        level: Of the interval, in (0, 1).
+        num_resamples: At least 1.
+
+    Raises:
+        ValueError: If the task is unknown.
+    """
+    num_videos = len(offsets) - 1
+    videos = _videos(offsets, len(mask))
+    draws = _draws(videos, mask, num_videos, seed, num_resamples)
+
+    def score(scores: Array, limits: Array | None) -> tuple[Scores, Scores]:
+        return _score(
+            task_name, scores, labels, mask, videos, draws, limits, num_videos
+        )
+
+    both = jax.vmap(score)(jnp.stack([first, second]), thresholds)
+
+    def difference(values: Array) -> Array:
+        # The compiler may round the two apart: equal models differ by 1e-8 then.
+        apart = values[0] - values[1]
+        return jnp.where(jnp.abs(apart) < _ROUNDING, 0, apart)
+
+    value, samples = jax.tree.map(difference, both)
+    return _interval(value, samples, level)
+
+
+def _videos(offsets: Array, num_frames: int) -> Int[Array, " frames"]:
+    """Number of each frame's video."""
+    frames = jnp.arange(num_frames)
+    return jnp.searchsorted(offsets[1:], frames, side="right").astype(jnp.int32)
+
+
+def _draws(
+    videos: Array, mask: Array, num_videos: int, seed: Array | int, num_resamples: int
+) -> Int[Array, "resamples videos"]:
+    counted = jax.ops.segment_sum(mask.astype(jnp.int32), videos, num_videos)
+    return resample_counts(counted > 0, seed, num_resamples=num_resamples)
+
+
+def _score(
+    task_name: str,
+    scores: Array,
+    labels: Array,
+    mask: Array,
+    videos: Array,
+    draws: Int[Array, "resamples videos"],
+    thresholds: Array | None,
+    num_videos: int,
+) -> tuple[Scores, Scores]:
+    """Scores on the videos as they are, and on every resample."""
+    task = get_task(task_name)
+    if task.name == "EXPR":
+        state = _confusions(scores, labels, mask, videos, num_videos)
+    elif task.name == "AU":
+        half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
+        limits = half if thresholds is None else thresholds
+        state = _hits(scores, labels, mask, videos, limits, num_videos)
+    else:
+        state = _moments(scores, labels, mask, videos, num_videos)
+    once = jnp.ones(num_videos, jnp.int32)
+    resampled = jax.vmap(lambda counts: _combined(task.name, state, counts))(draws)
+    return _combined(task.name, state, once), resampled
+
+
+def _confusions(
+    scores: Array, labels: Array, mask: Array, videos: Array, num_videos: int
+) -> _Sums:
+    num_classes = scores.shape[-1]
+    guess = jnp.argmax(scores, axis=-1)
+    counted = mask & (labels >= 0) & (labels < num_classes)
+    zeros = jnp.zeros((num_videos, num_classes, num_classes), jnp.int32)
+    counts = zeros.at[videos, jnp.where(counted, labels, 0), guess]
+    return _Sums((counts.add(counted.astype(jnp.int32)),))
+
+
+def _hits(
+    probs: Array,
+    labels: Array,
+    mask: Array,
+    videos: Array,
+    limits: Array,
+    num_videos: int,
+) -> _Sums:
+    over = probs >= limits
+    positive = (labels == 1) & mask[:, None]
+    negative = (labels == 0) & mask[:, None]
+    kinds = jnp.stack([over & positive, over & negative, ~over & positive], axis=1)
+    sums = jax.ops.segment_sum(kinds.astype(jnp.int32), videos, num_videos)
+    return _Sums(tuple(sums[:, i] for i in range(3)))
+
+
+def _moments(
+    scores: Array, labels: Array, mask: Array, videos: Array, num_videos: int
+) -> _Sums:
+    """Sums about the mean of all frames, so that float32 holds."""
+    there = mask[:, None, None]
+    pairs = jnp.stack([jnp.clip(scores, -1, 1), labels], axis=1).astype(jnp.float32)
+    pairs = jnp.where(there, pairs, 0)
+    counts = jax.ops.segment_sum(mask.astype(jnp.int32), videos, num_videos)
+    divisor = jnp.maximum(counts.sum(), 1).astype(jnp.float32)
+    shift = _video_sums(pairs, videos, num_videos).sum(axis=0) / divisor
+    moved = jnp.where(there, pairs - shift, 0)
+    products = moved[:, 0] * moved[:, 1]
+    squares = jnp.square(pairs[:, 0] - pairs[:, 1])
+
+    return _Sums(
+        sums=(
+            counts,
+            _video_sums(moved, videos, num_videos),
+            _video_sums(products, videos, num_videos),
+            _video_sums(squares, videos, num_videos),
+        ),
+        about=(
+            jax.ops.segment_min(jnp.where(there, pairs, jnp.inf), videos, num_videos),
+            jax.ops.segment_max(jnp.where(there, pairs, -jnp.inf), videos, num_videos),
+            shift,
+        ),
+    )
+
+
+def _combined(task_name: str, state: _Sums, counts: Int[Array, " videos"]) -> Scores:
+    """The scores with each video as often as ``counts`` says."""
+    sums = [_weighted(counts, values) for values in state.sums]
+    if task_name == "EXPR":
+        return Confusion(*sums).compute()
+    if task_name == "AU":
+        f1 = ThresholdCounts(*(values[None] for values in sums)).compute()[0]
+        return {"f1_mean": f1.mean(), "f1_per_unit": f1}
+    total, moved, products, squares = sums
+    least, greatest, shift = state.about
+    mean = moved / jnp.maximum(total, 1).astype(jnp.float32)
+    drawn = (counts > 0)[:, None, None]
+    ccc = Ccc(
+        num_frames=total,
+        shift=shift,
+        mean=mean,
+        least=jnp.where(drawn, least, jnp.inf).min(axis=0),
+        greatest=jnp.where(drawn, greatest, -jnp.inf).max(axis=0),
+        comoment=products - mean[0] * moved[1],
+        squares=squares,
+    ).compute()
+    return {"ccc_mean": ccc.mean(), "ccc_valence": ccc[0], "ccc_arousal": ccc[1]}
+
+
+def _weighted(
+    counts: Int[Array, " videos"], values: Shaped[Array, "videos ..."]
+) -> Shaped[Array, "..."]:
+    """Sum over videos; whole numbers stay whole, and none is rounded to bfloat16."""
+    return jnp.tensordot(
+        counts.astype(values.dtype), values, axes=1, precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def _video_sums(
+    values: Float[Array, "frames ..."], videos: Int[Array, " frames"], num_videos: int
+) -> Float[Array, "videos ..."]:
+    """Sum of each video, block by block: a running float32 sum loses digits."""
+    # Both terms never fall, so each pair of block and video has a number of its own.
+    blocks = jnp.arange(len(videos)) // _BLOCK + videos
+    num_blocks = len(videos) // _BLOCK + num_videos + 1
+    owner = jax.ops.segment_max(videos, blocks, num_blocks)
+    sums = jax.ops.segment_sum(values, blocks, num_blocks)
+    # A block without frames has an owner out of range, and its sum is dropped.
+    return jax.ops.segment_sum(sums, owner, num_videos)
+
+
+def _interval(value: Scores, samples: Scores, level: float) -> Interval:
+    low = (1 - level) / 2
+
+    def quantile(share: float) -> Scores:
+        return {k: jnp.quantile(v, share, axis=0) for k, v in samples.items()}
+
+    above = {k: (v > 0).astype(jnp.float32).mean(axis=0) for k, v in samples.items()}
+    return Interval(value, quantile(low), quantile(1 - low), above)

@@ -1,0 +1,163 @@
+"""Resampled scores against loops that put the drawn videos one after the other."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avemo_jax.metrics import task_metrics
+from avemo_jax.postprocess.bootstrap import (
+    bootstrap,
+    paired_difference,
+    resample_counts,
+)
+from avemo_jax.tasks import get_task
+
+TASKS = ["EXPR", "AU", "VA"]
+
+
+def made(task_name, lengths=(30, 1, 700, 12, 90), seed=0):
+    rng = np.random.default_rng(seed)
+    frames, outputs = sum(lengths), get_task(task_name).num_outputs
+    scores = rng.random((frames, outputs)).astype(np.float32)
+    if task_name == "EXPR":
+        labels = rng.integers(0, 5, frames)  # three classes are never seen
+    elif task_name == "AU":
+        labels = rng.integers(0, 2, (frames, outputs))
+    else:
+        labels = (scores + rng.normal(0, 0.2, scores.shape)).clip(-1, 1)
+        labels = labels.astype(np.float32)
+    mask = rng.random(frames) < 0.9
+    offsets = np.cumsum([0, *lengths])
+    return tuple(map(jnp.asarray, (scores, labels, mask, offsets)))
+
+
+def naive(task_name, scores, labels, mask, offsets, counts):
+    """The drawn videos one after the other, scored as any frames are."""
+    samples = []
+    for row in np.asarray(counts):
+        drawn = np.repeat(np.arange(len(row)), row)
+        index = [np.arange(offsets[v], offsets[v + 1]) for v in drawn]
+        i = np.concatenate(index)
+        samples.append(task_metrics(task_name, scores[i], labels[i], mask[i]))
+    return {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+
+
+def drawn(mask, offsets, seed, num):
+    has = jnp.stack([mask[a:b].any() for a, b in itertools.pairwise(offsets)])
+    return resample_counts(has, seed, num_resamples=num)
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_resamples_are_the_loop(task_name):
+    arrays = made(task_name)
+    scores, labels, mask, offsets = arrays
+    found = bootstrap(task_name, *arrays, seed=3, num_resamples=6)
+    counts = drawn(mask, offsets, 3, 6)
+    expected = naive(task_name, *arrays, counts)
+    value = task_metrics(task_name, scores, labels, mask)
+    for name in found.value:
+        np.testing.assert_allclose(found.value[name], value[name], atol=2e-6)
+        low, high = np.percentile(expected[name], [2.5, 97.5], axis=0)
+        np.testing.assert_allclose(found.low[name], low, atol=2e-6)
+        np.testing.assert_allclose(found.high[name], high, atol=2e-6)
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_differences_are_of_the_same_resamples(task_name):
+    first, labels, mask, offsets = arrays = made(task_name)
+    second = jnp.asarray(np.roll(first, 7, axis=0))
+    found = paired_difference(
+        task_name, first, second, labels, mask, offsets, seed=1, num_resamples=5
+    )
+    counts = drawn(mask, offsets, 1, 5)
+    a = naive(task_name, *arrays, counts)
+    b = naive(task_name, second, *arrays[1:], counts)
+    for name in found.low:
+        low, high = np.percentile(a[name] - b[name], [2.5, 97.5], axis=0)
+        np.testing.assert_allclose(found.low[name], low, atol=4e-6)
+        np.testing.assert_allclose(found.high[name], high, atol=4e-6)
+    same = paired_difference(
+        task_name, first, first, labels, mask, offsets, num_resamples=5
+    )
+    for values in (same.value, same.low, same.high, same.share_above):
+        assert all(not np.asarray(v).any() for v in values.values())
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.booleans(), min_size=6, max_size=6), st.integers(0, 1000))
+def test_draws_are_of_videos_with_frames(has, seed):
+    counts = np.asarray(resample_counts(jnp.asarray(has), seed, num_resamples=50))
+    assert (counts.sum(axis=1) == sum(has)).all()
+    assert not counts[:, ~np.array(has)].any()
+    again = resample_counts(jnp.asarray(has), seed, num_resamples=50)
+    np.testing.assert_array_equal(counts, again)
+
+
+def test_draws_are_multinomial():
+    counts = np.asarray(resample_counts(jnp.ones(10, bool), num_resamples=4000))
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
+    np.testing.assert_allclose(counts.var(axis=0), 0.9, atol=0.12)
+    assert not np.array_equal(
+        counts, resample_counts(jnp.ones(10, bool), 1, num_resamples=4000)
+    )
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_one_video_has_no_width(task_name):
+    arrays = made(task_name, lengths=(40,))
+    found = bootstrap(task_name, *arrays, num_resamples=20)
+    for name, value in found.value.items():
+        np.testing.assert_allclose(found.low[name], value, atol=1e-6)
+        np.testing.assert_allclose(found.high[name], value, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.floats(-1, 1, width=32), st.booleans())
+def test_constant_va_is_0(constant, of_labels):
+    scores, labels, mask, offsets = made("VA", lengths=(300, 20, 5))
+    if of_labels:
+        labels = jnp.full_like(labels, constant)
+    else:
+        scores = jnp.full_like(scores, constant)
+    found = bootstrap("VA", scores, labels, mask, offsets, num_resamples=10)
+    for values in (found.value, found.low, found.high):
+        assert all(not np.asarray(v).any() for v in values.values())
+
+
+def test_no_frame_that_counts_is_0_and_nan_labels_outside_do_nothing():
+    scores, labels, mask, offsets = made("VA")
+    nan = jnp.where(mask[:, None], labels, jnp.nan)
+    found = bootstrap("VA", scores, nan, mask, offsets, num_resamples=10)
+    clean = bootstrap("VA", scores, labels, mask, offsets, num_resamples=10)
+    np.testing.assert_array_equal(found.low["ccc_mean"], clean.low["ccc_mean"])
+    none = bootstrap("VA", scores, nan, mask & False, offsets, num_resamples=10)
+    assert none.value["ccc_mean"] == none.high["ccc_mean"] == 0
+
+
+def test_far_mean_and_long_video_keep_their_digits():
+    rng = np.random.default_rng(0)
+    labels = (0.9 + 0.01 * rng.normal(size=(60_000, 2))).astype(np.float32)
+    scores = (labels + 0.005 * rng.normal(size=labels.shape)).astype(np.float32)
+    offsets = jnp.asarray([0, 59_000, 59_000, 60_000])
+    arrays = jnp.asarray(scores), jnp.asarray(labels), jnp.ones(60_000, bool), offsets
+    x, y = scores.clip(-1, 1).astype(np.float64), labels.astype(np.float64)
+    covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
+    below = x.var(0) + y.var(0) + (x.mean(0) - y.mean(0)) ** 2
+    found = bootstrap("VA", *arrays, num_resamples=10)
+    expected = (2 * covariance / below).mean()
+    assert found.value["ccc_mean"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("task_name", TASKS)
+def test_exports(platform, task_name):
+    arrays = made(task_name, lengths=(9, 5))
+    function = jax.jit(lambda *a: tuple(bootstrap(task_name, *a, num_resamples=4)))
+    assert jax.export.export(function, platforms=[platform])(*arrays).platforms == (
+        platform,
+    )
