@@ -87,6 +87,30 @@ def test_a_mistake_leaves_the_list_of_failures(tree, extracted, tmp_path):
     assert [json.loads(line) for line in listed] == failures
 
 
+def test_what_killed_runs_and_parts_left_is_removed(tree, extracted, tmp_path):
+    flags = ["--videos", tree / "videos", "--audio", SOUND]
+    for index in (0, 1):
+        assert extracted(*flags, "--num-shards", 2, "--shard-index", index)[0] == 0
+    out = tmp_path / "out"
+    assert (out / "failures-00001-of-00002.jsonl").exists()
+    (out / ".beam-abc").mkdir()
+    for path in (".beam-abc/outcomes", ".failures.jsonl.7.tmp", f"{SOUND_SET}/.a.tmp"):
+        (out / path).write_text("half")
+    assert extracted(*flags)[0] == 0
+    left = {path.name for path in out.iterdir()}
+    assert left == {".build.lock", ".frame_times", "failures.jsonl", SOUND_SET}
+    assert not list((out / SOUND_SET).glob(".*"))
+
+
+def test_a_set_of_which_nothing_can_be_read_leaves_no_folder(extracted, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/a.mp4").write_bytes(b"no video")
+    status, said, [failure] = extracted("--videos", tmp_path, "--audio", SOUND)
+    assert (status, failure["video"]) == (3, "a")
+    assert "failed: 1 videos" in said
+    assert not (tmp_path / "out" / SOUND_SET).exists()
+
+
 @pytest.mark.parametrize("ending", ["avi", "mkv"])
 def test_whole_pictures_of_a_cut_video_lack_its_tail(extracted, tmp_path, ending):
     path = tmp_path / "videos" / f"b.{ending}"

@@ -17,7 +17,7 @@ from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.outcomes import Outcome
-from avemo_jax.extraction.run import Settings, outcomes_of
+from avemo_jax.extraction.run import BEAM_PREFIX, Settings, outcomes_of
 from avemo_jax.extraction.sounds import SoundJob
 
 # Beam runs a function in several threads of a worker; the devices take one at a time.
@@ -49,7 +49,7 @@ def outcomes_on_beam(
     """
     beam = import_beam()
     checked = checked_options(runner, options)
-    place = pathlib.Path(tempfile.mkdtemp(prefix=".beam-", dir=features))
+    place = pathlib.Path(tempfile.mkdtemp(prefix=BEAM_PREFIX, dir=features))
     try:
         with beam.Pipeline(options=checked) as pipeline:
             _ = (

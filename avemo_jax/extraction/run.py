@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, Work, find_work
 from avemo_jax.extraction.outcomes import Outcome, Outcomes
 from avemo_jax.extraction.sounds import SoundJob, embed_sound
+
+PART_FAILURES = "failures-{}-of-{}.jsonl"  # of a part: its index, and how many
+BEAM_PREFIX = ".beam-"  # of folders for what Beam's workers say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Settings:
         """Of the file beside the features."""
         if self.num_shards == 1:
             return "failures.jsonl"
-        return f"failures-{self.shard_index:05d}-of-{self.num_shards:05d}.jsonl"
+        return PART_FAILURES.format(f"{self.shard_index:05d}", f"{self.num_shards:05d}")
 
     @property
     def workers(self) -> int:
@@ -135,10 +139,19 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
     features.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(features, shared=shared):
         if not shared:
-            for path in sorted(features.glob("*/.*.tmp")):
-                logging.warning("removing what an earlier run left: %s", path)
-                path.unlink()
+            _remove_leftovers(features)
         yield
+
+
+def _remove_leftovers(features: pathlib.Path) -> None:
+    """What killed runs left: files half written, and folders of Beam's outcomes."""
+    left = [*features.glob(".*.tmp"), *features.glob("*/.*.tmp")]
+    for path in sorted([*left, *features.glob(f"{BEAM_PREFIX}*")]):
+        logging.warning("removing what an earlier run left: %s", path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def extract(
@@ -179,7 +192,18 @@ def extract(
             _extract_set(choice, extractor, feature_set, material, settings, outcomes)
         )
     outcomes.finish()
+    if settings.num_shards == 1:
+        _tidy(path, sets)
     return summaries, outcomes
+
+
+def _tidy(failures: pathlib.Path, sets: Sequence[FeatureSet]) -> None:
+    """Remove the lists of parts, which are in the one list, and folders of nothing."""
+    for path in failures.parent.glob(PART_FAILURES.format("*", "*")):
+        path.unlink()
+    for feature_set in sets:
+        if not any(feature_set.folder.iterdir()):
+            feature_set.folder.rmdir()
 
 
 def _extract_set(
