@@ -73,10 +73,16 @@ def test_a_varying_rate_is_kept(ending, codec, tmp_path):
 
 def test_a_picture_left_out_in_avi_is_a_hole(tmp_path):
     path = encode(tmp_path / "a.avi", "mjpeg", stamps=[0, 1, 2, 6, 7, 8], ticks=25)
-    times = open_video(path).frame_times()
+    video = open_video(path)
+    times = video.frame_times()
     assert (25 * times.times_s).round(9).tolist() == [0, 1, 2, 6, 7, 8]
     assert times.fps == pytest.approx(25)
     assert not times.constant_rate
+    # The file declares 9 places, and nothing is lost.
+    assert video.declared_frames == 9
+    assert times.losses == ()
+    assert len(list(video.pictures())) == 6
+    assert video.notes == ()
 
 
 def test_without_time_stamps_the_stated_rate_tells(tmp_path):

@@ -90,6 +90,7 @@ class VideoFile:
             self.declared_s = duration_s(container, track)
             self.declared_frames: int | None = track.frames or None
             self._is_counted = self.declared_frames is not None
+            self._is_avi = container.format.name == "avi"
             if not self._is_counted and self.declared_s and self.fps:
                 self.declared_frames = round(self.declared_s * self.fps)
             sounds = container.streams.audio
@@ -111,8 +112,8 @@ class VideoFile:
         """
         with self._opened() as container:
             track = self._track(container)
-            is_avi = container.format.name == "avi"
-            stamps_s = stamps_of(self._frames(times_only=True), track, is_avi=is_avi)
+            frames = self._frames(times_only=True)
+            stamps_s = stamps_of(frames, track, is_avi=self._is_avi)
         if not len(stamps_s):
             raise VideoError(self._undecodable(None))
         stated = None if self.fps is None else float(self.fps)
@@ -147,12 +148,19 @@ class VideoFile:
         Raises:
             VideoError: If the file is gone.
         """
-        count, seconds = 0, None
+        count, base = 0, None
+        stamps: list[int] = []  # the first and the last
         for frame in self._frames():
             count += 1
-            if frame.time is not None:
-                seconds = max(seconds or 0.0, frame.time)
+            base = base or frame.time_base  # of the last pictures it is not said
+            stamp = frame.dts if frame.pts is None else frame.pts
+            if stamp is not None:
+                stamps = [min([*stamps, stamp]), max([*stamps, stamp])]
             yield rgb(frame, self._size)
+        seconds = None
+        if stamps and base and self.fps:
+            # The last is over when the next would be shown.
+            seconds = float((stamps[-1] - stamps[0]) * base + 1 / self.fps)
         self.notes += self._missing(count, seconds)
 
     def _frames(self, *, times_only: bool = False) -> Iterator[VideoFrame]:
@@ -236,6 +244,9 @@ class VideoFile:
         declared = self.declared_frames
         if self._is_counted and declared is not None:
             lacking = declared - count
+            # AVI counts places, and leaves some empty where the last picture stays.
+            if self._is_avi and seconds is not None and self.fps is not None:
+                lacking = declared - max(count, round(seconds * self.fps))
             if lacking > max(1, _LACKING * declared):
                 return (
                     f"{count} pictures where the file declares {declared}; it is cut "
