@@ -87,6 +87,24 @@ def test_a_mistake_leaves_the_list_of_failures(tree, extracted, tmp_path):
     assert [json.loads(line) for line in listed] == failures
 
 
+def test_a_lost_part_is_tried_again_when_asked(extracted, tmp_path):
+    """The mended file has the name and the size of the damaged one."""
+    path = tmp_path / "videos/a.avi"
+    write_video(path, 100, sound=True)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    path.write_bytes(whole[:half] + bytes(3_000) + whole[half + 3_000 :])
+    flags = ["--videos", path.parent, "--audio", SOUND]
+    _, _, failures = extracted(*flags)
+    assert failures
+    path.write_bytes(whole)
+    assert extracted(*flags)[2] == failures
+    status, _, failures = extracted(*flags, "--retry-failed")
+    assert (status, failures) == (0, [])
+    found, _ = read_feature_file(tmp_path / "out" / SOUND_SET / "a.npz")
+    assert len(found.frame) == 101
+
+
 def test_what_killed_runs_and_parts_left_is_removed(tree, extracted, tmp_path):
     flags = ["--videos", tree / "videos", "--audio", SOUND]
     for index in (0, 1):

@@ -78,12 +78,13 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--max-failures",
         type=int,
         metavar="N",
-        help="stop when more videos and frames than N failed; default: never",
+        help="stop when more videos and frames than N failed (on Beam when a set is "
+        "done); default: never",
     )
     parser.add_argument(
         "--retry-failed",
         action="store_true",
-        help="extract videos again that had failed frames",
+        help="extract videos again that had failed frames or had lost a part",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

@@ -16,13 +16,14 @@ from avemo_jax.media.video import FrameTimes, open_video
 from avemo_jax.whole_files import whole_file
 
 FOLDER = ".frame_times"  # in the folder of all sets; hidden, so that it is no set
-_FORMAT = 1
+_FORMAT = 2
 
 
 class KeptFrameTimes:
     """Frame times by video, on disk.
 
-    Decoding a long video takes minutes, and each audio set wants its times.
+    Decoding a long video takes minutes, and each audio set wants its times. Those of a
+    damaged video are not kept: it may be mended without another name or size.
     """
 
     def __init__(self, features: pathlib.Path):
@@ -74,13 +75,14 @@ class KeptFrameTimes:
         if (found := _read(kept, digest)) is not None:
             return found
         times = open_video(path, num_threads=num_threads).frame_times()
+        if times.losses:
+            return times
         self._folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "digest": digest,
             "fps": times.fps,
             "constant_rate": times.constant_rate,
             "notes": list(times.notes),
-            "losses": list(times.losses),
         }
         with whole_file(kept) as temporary, temporary.open("wb") as file:
             np.savez(file, times_s=times.times_s, facts=np.array(json.dumps(facts)))
@@ -128,5 +130,4 @@ def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
         fps=facts["fps"],
         constant_rate=facts["constant_rate"],
         notes=tuple(facts["notes"]),
-        losses=tuple(facts["losses"]),
     )

@@ -122,7 +122,7 @@ def find_work(
         jobs: By video, with sizes.
         num_shards: Parts of the run.
         shard_index: Which.
-        retry_failed: Make files with failed frames again.
+        retry_failed: Make files with failed frames, or of which a part was lost, again.
 
     Raises:
         ValueError: If a file of the set's folder has another fingerprint.
@@ -133,8 +133,11 @@ def find_work(
     for video in share(sizes, num_shards=num_shards, shard_index=shard_index):
         job = jobs[video][0]
         found = feature_set.standing(video, job.source["digest"])
-        if isinstance(found, dict) and retry_failed and found.get("failed"):
-            found = f"{len(found['failed'])} frames had failed"
+        if isinstance(found, dict) and retry_failed:
+            if found.get("losses"):
+                found = f"a part was lost: {found['losses'][0]}"
+            elif found.get("failed"):
+                found = f"{len(found['failed'])} frames had failed"
         if isinstance(found, dict):
             failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
             notes, losses = found.get("notes", ()), found.get("losses", ())

@@ -38,8 +38,9 @@ class Settings:
         decode_workers: Threads or processes that decode pictures; None: half the CPUs
             where the network runs on them too, else all up to 32.
         decode_in: Threads or processes; None: threads on a CPU.
-        max_failures: Videos and frames that may fail; None: any number.
-        retry_failed: Extract videos again that had failed frames.
+        max_failures: Videos and frames that may fail; None: any number. On Beam they
+            are known when a set is done.
+        retry_failed: Extract videos again that had failed frames or had lost a part.
         show_progress: Draw bars on stderr.
         beam_runner: Of Apache Beam, to share the videos out among its workers; None:
             this process does all.
