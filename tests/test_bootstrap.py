@@ -37,13 +37,19 @@ def made(task_name, lengths=(30, 1, 700, 12, 90), seed=0):
 
 
 def naive(task_name, scores, labels, mask, offsets, counts):
-    """The drawn videos one after the other, scored as any frames are."""
+    """The drawn videos one after the other, scored as any frames are.
+
+    Filled up to one length with frames that do not count, so as to compile once.
+    """
     samples = []
+    longest = int(np.diff(offsets).max())
     for row in np.asarray(counts):
         drawn = np.repeat(np.arange(len(row)), row)
         index = [np.arange(offsets[v], offsets[v + 1]) for v in drawn]
         i = np.concatenate(index)
-        samples.append(task_metrics(task_name, scores[i], labels[i], mask[i]))
+        spare = len(drawn) * longest - len(i)
+        i, own = np.pad(i, (0, spare)), np.pad(np.asarray(mask)[i], (0, spare))
+        samples.append(task_metrics(task_name, scores[i], labels[i], own))
     return {name: np.stack([s[name] for s in samples]) for name in samples[0]}
 
 
