@@ -50,6 +50,19 @@ def test_a_leap_of_hours_is_no_hole():
     assert "leap or repeat at 1 of 6" in notes[0]
 
 
+@pytest.mark.parametrize("at", [0, 1, 4, 7, 8])
+@pytest.mark.parametrize("value", [-3597.0, 5000.0])
+def test_one_that_is_hours_away_moves_no_other(at, value):
+    right = np.cumsum([1.0, 3, 1, 1, 1, 1, 1, 1, 1])
+    damaged = right.copy()
+    damaged[at] = value
+    times_s, notes = mend(damaged, None)
+    # Beside it, its neighbour may have to go instead.
+    far = np.abs(np.arange(9) - at) > 1
+    np.testing.assert_array_equal(times_s[far], right[far])
+    assert len(notes) == 1
+
+
 def test_many_that_repeat_keep_the_others():
     """A picture shown for long, written many times at one time."""
     given_s = stamps(0, 1, *[2] * 20, 3, 4)

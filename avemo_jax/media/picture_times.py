@@ -51,10 +51,11 @@ def mend(stamps_s: Times, fps: float | None) -> Mended:
     """Strictly ascending times, the stamps themselves wherever they can be kept.
 
     Those that repeat, and of the others as few as must go so that the rest ascends, are
-    taken for wrong. Those missing and wrong are placed evenly between their neighbours;
-    at the ends at the rate. If many in a row are wrong, or a hole is longer than an
-    hour, the clock was set anew on the way: then each leap becomes one step of the
-    rate, and what follows is shifted with it. A shorter hole stays one.
+    taken for wrong; so are a few that are over an hour from many others. Those missing
+    and wrong are placed evenly between their neighbours; at the ends at the rate. If
+    many in a row are wrong, or a hole is longer than an hour, the clock was set anew on
+    the way: then each leap becomes one step of the rate, and what follows is shifted
+    with it. A shorter hole stays one.
 
     Args:
         stamps_s: Seconds, in the order of the pictures; NaN: has none.
@@ -80,6 +81,7 @@ def mend(stamps_s: Times, fps: float | None) -> Mended:
     known_s = stamps_s[known]
     kept = np.diff(known_s, prepend=-np.inf) != 0
     kept[kept] = _longest_ascent(_order(known_s, known)[kept])
+    kept[kept] = _not_few_far_ones(known_s[kept], known[kept])
     wrong = int((~kept).sum())
     if _is_one_clock(known_s, known, kept):
         if wrong:
@@ -156,6 +158,18 @@ def _longest_ascent(values: Known) -> Kept:
     return kept
 
 
+def _not_few_far_ones(known_s: Known, known: Numbers) -> Kept:
+    """Which ascending stamps to keep: not few that are over an hour from far more."""
+    lengths = np.diff([0, *np.flatnonzero(_is_endless(known_s, known)) + 1, len(known)])
+    is_few = (lengths <= _FEW) & (2 * lengths <= lengths.max())
+    return np.repeat(~is_few, lengths)
+
+
+def _is_endless(known_s: Known, known: Numbers) -> Bool[np.ndarray, " steps"]:
+    """Whether from one stamp to the next is over an hour for each picture."""
+    return np.diff(known_s) > _LONGEST_HOLE_S * np.diff(known)
+
+
 def _is_one_clock(
     known_s: Known,
     known: Numbers,
@@ -163,7 +177,7 @@ def _is_one_clock(
 ) -> bool:
     """Whether what is kept has no endless hole, and what is not is little or near."""
     at = np.flatnonzero(kept)
-    if (np.diff(known_s[at]) > _LONGEST_HOLE_S * np.diff(known[at])).any():
+    if _is_endless(known_s[at], known[at]).any():
         return False
     wrong = np.flatnonzero(~kept)
     if not len(wrong):
@@ -182,7 +196,7 @@ def _on_one_clock(known_s: Known, known: Numbers, step_s: float) -> tuple[Known,
     """Stamps of which no step falls, repeats or lasts over an hour; how many had."""
     rises, distance = np.diff(known_s), np.diff(known)
     is_leap = np.diff(_order(known_s, known)) < 0
-    is_leap |= rises > _LONGEST_HOLE_S * distance
+    is_leap |= _is_endless(known_s, known)
     rises = np.where(is_leap, step_s * distance, np.maximum(rises, _TICK_S))
     return np.cumsum([known_s[0], *rises]), int(is_leap.sum())
 
