@@ -23,7 +23,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
 
     Args:
         task: "EXPR", "AU" or "VA".
-        head: "mlp" or "transformer".
+        head: "mlp", "linear" or "transformer".
         features: Feature sets joined by "+"; None means :data:`DEFAULT_FEATURES`.
     """
     get_task(task)
@@ -49,12 +49,9 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.sweep.learning_rate = ()  # e.g. (1e-4, 1e-3)
     config.sweep.weight_decay = ()
     config.sweep.dropout = ()
-    config.evaluate = ConfigDict()
-    config.evaluate.split = "validation"  # validation | dev | train | test
-    config.evaluate.windows = "average"  # of overlapping windows: average | centre
-    config.evaluate.batch_size = 8192  # frames at once
-    config.postprocess = ConfigDict()
-    config.postprocess.faithful_gaps = False  # the original's swapped weights
+    config.evaluate = _evaluate_config()
+    config.postprocess = _postprocess_config()
+    config.blend = _blend_config()
     config.log = ConfigDict()
     config.log.progress = True  # progress bars
     config.log.tensorboard = True  # event files, where a writer is installed
@@ -93,6 +90,7 @@ def original_config(task: str, head: str, features: str | None = None) -> Config
     config.train.select_by = "ccc_valence" if task == "VA" else "loss"
     config.loss.va_on = "logits"
     config.postprocess.faithful_gaps = True
+    config.postprocess.gaussian = False
     return config
 
 
@@ -100,6 +98,8 @@ def _data_config(features: str) -> ConfigDict:
     data = ConfigDict()
     data.dir = config_dict.placeholder(str)  # of the store; None: the demo corpus
     data.features = features  # names joined by "+", visual ones first
+    # features | outputs: the visual extractors' own logits (and valence, arousal)
+    data.inputs = "features"
     data.train_on = "train"  # train | train+dev (then nothing is chosen on dev)
     data.folds = 0  # k: dev is each of k parts of the official train videos in turn
     data.fold = -1  # one fold, 0 .. folds-1; -1 runs them all
@@ -113,7 +113,7 @@ def _data_config(features: str) -> ConfigDict:
 
 def _head_config(kind: str) -> ConfigDict:
     head = ConfigDict()
-    head.kind = kind  # mlp | transformer
+    head.kind = kind  # mlp | linear | transformer
     head.audio_flag = False  # an input that says whether the frame has sound
     head.va_form = "affine"  # VA MLP: affine | shared, two forms of the original
     head.attention = "window"  # transformer: window | batch (the original's)
@@ -149,11 +149,42 @@ def _loss_config() -> ConfigDict:
     return loss
 
 
+def _evaluate_config() -> ConfigDict:
+    evaluate = ConfigDict()
+    evaluate.split = "validation"  # validation | dev | train | test
+    evaluate.windows = "average"  # of overlapping windows: average | centre
+    evaluate.batch_size = 8192  # frames at once
+    evaluate.num_resamples = 1000  # of videos, for intervals; 0 gives none
+    return evaluate
+
+
+def _postprocess_config() -> ConfigDict:
+    post = ConfigDict()
+    post.faithful_gaps = False  # the original's swapped weights
+    post.half_widths = ()  # frames, of the windows tried on dev; () the standard ones
+    post.gaussian = True  # also try Gaussian windows (ours only)
+    post.causal = False  # windows over past frames only, for live use
+    post.thresholds = "grid"  # AU, on dev: grid (.1 .. .9) | exact (any score) | fixed
+    # EXPR: none | prior: temperature and class-prior offsets chosen on dev
+    post.correction = "none"
+    return post
+
+
+def _blend_config() -> ConfigDict:
+    blend = ConfigDict()
+    # More heads, one for each of these, blended late: e.g. ("wav2vec2_base",)
+    blend.features = ()
+    # Take the extractor's own probabilities where they are confident (EXPR)
+    blend.trust_extractor = False  # level chosen on dev
+    return blend
+
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("ours", "original"),
     "data.train_on": ("train", "train+dev"),
     "data.missing_audio": ("zeros", "drop"),
-    "head.kind": ("mlp", "transformer"),
+    "data.inputs": ("features", "outputs"),
+    "head.kind": ("mlp", "linear", "transformer"),
     "head.va_form": ("affine", "shared"),
     "head.attention": ("window", "batch"),
     "head.positions": ("learned", "sinusoidal", "none"),
@@ -165,6 +196,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "loss.va_on": ("tanh", "logits"),
     "evaluate.split": ("validation", "dev", "train", "test"),
     "evaluate.windows": ("average", "centre"),
+    "postprocess.thresholds": ("grid", "exact", "fixed"),
+    "postprocess.correction": ("none", "prior"),
 }
 _AT_LEAST: dict[str, float] = {
     "num_seeds": 1,
@@ -184,6 +217,7 @@ _AT_LEAST: dict[str, float] = {
     "loss.focal_gamma": 0,
     "loss.label_smoothing": 0,
     "evaluate.batch_size": 1,
+    "evaluate.num_resamples": 0,
     "data.folds": 0,
     "data.fold": -1,
 }
@@ -223,6 +257,31 @@ def check_config(config: ConfigDict) -> None:
                 f"config.head.positions is {config.head.positions!r}; attention over "
                 "the batch has no positions: set it to 'none'"
             )
+    _check_postprocess(config)
+
+
+def _check_postprocess(config: ConfigDict) -> None:
+    """The part of :func:`check_config` on what comes after the heads."""
+    post, blend = config.postprocess, config.blend
+    for half in post.half_widths:
+        if not isinstance(half, int) or half < 1:
+            raise ValueError(
+                f"config.postprocess.half_widths has {half!r}; expected whole frames, "
+                "each >= 1; () takes the standard ones"
+            )
+    sets = [config.data.features, *blend.features]
+    if not all(isinstance(s, str) and s for s in sets) or len(set(sets)) < len(sets):
+        raise ValueError(
+            f"config.blend.features is {tuple(blend.features)!r} beside "
+            f"config.data.features {sets[0]!r}; expected names of feature sets, each "
+            "head with other ones, e.g. ('wav2vec2_base',)"
+        )
+    if config.task != "EXPR" and (post.correction != "none" or blend.trust_extractor):
+        raise ValueError(
+            f"config.postprocess.correction is {post.correction!r} and config.blend."
+            f"trust_extractor {blend.trust_extractor} for task {config.task}; both are "
+            "for EXPR only: set 'none' and False"
+        )
 
 
 def flatten(config: ConfigDict | dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -89,7 +89,7 @@ def make_plan(
         size = plan.num_examples // mesh.size * mesh.size or plan.num_examples
         plan = dataclasses.replace(plan, batch_size=size)
         _warn_reduced(config, size)
-    if spec.kind == "mlp":
+    if spec.kind != "transformer":
         _check_divides(plan.batch_size, 1, mesh)
     return plan
 

@@ -34,23 +34,43 @@ def loaded(*arguments: str):
 
 
 def chain(node: ast.AST) -> list[str] | None:
-    """Names of ``a.b["c"]``, None for what is no such chain."""
+    """Names of ``a.b["c"].get("d")``, None for what is no such chain."""
     if isinstance(node, ast.Name):
         return [node.id]
     if isinstance(node, ast.Attribute):
         name, inner = node.attr, chain(node.value)
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         name, inner = str(node.slice.value), chain(node.value)
+    elif key := got(node):
+        name, inner = key, chain(node.func.value)
     else:
         return None
     return None if inner is None else [*inner, name]
 
 
+def got(node: ast.AST) -> str | None:
+    """The "d" of ``x.get("d", ...)``."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    known = node.func.attr == "get" and node.args
+    if not known or not isinstance(node.args[0], ast.Constant):
+        return None
+    return str(node.args[0].value)
+
+
 def fields_read(source: str) -> Iterator[str]:
-    """Dotted names that are read from something called config."""
-    for node in ast.walk(ast.parse(source)):
+    """Dotted names that are read from something called config, or a part of it."""
+    nodes = list(ast.walk(ast.parse(source)))
+    parts = {
+        node.targets[0].id: chain(node.value)
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in nodes:
         is_read = isinstance(getattr(node, "ctx", None), ast.Load)
-        names = chain(node) if is_read else None
+        names = chain(node) if is_read or got(node) else None
+        if names and "config" in (part := parts.get(names[0]) or []):
+            names = [*part, *names[1:]]
         if names and "config" in names[:-1]:
             yield ".".join(names[names.index("config") + 1 :])
 
@@ -59,6 +79,13 @@ def test_reader_tells_reading_from_setting():
     source = 'config.a.b = config.c.d\nuse(card.config["e"]["f"], other.g)'
     assert {"c.d", "e.f"} <= set(fields_read(source))
     assert not {"a.b", "g"} & set(fields_read(source))
+
+
+def test_reader_sees_what_old_cards_may_lack():
+    source = 'part = config.get("a", {})\npart.get("b", 1)\nconfig.get("c").get("d")'
+    source += '\nother = env.get("e", {})\nother.get("f")'
+    assert {"a.b", "c.d"} <= set(fields_read(source))
+    assert not {"e.f", "f", "b"} & set(fields_read(source))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +103,12 @@ def test_file_loads_as_on_the_command_line(path):
     config = loaded(f"--config={path}")
     assert len(path.read_text().splitlines()) <= 60
     assert config.is_locked
-    assert config.data.features == config_lib.DEFAULT_FEATURES
-    assert path.stem == f"{config.task.lower()}_{config.head.kind}"
+    if path.parent.name == "hsemotion":
+        assert config.data.features == "enet_b0_8_va_mtl"
+        assert path.stem == config.task.lower()
+    else:
+        assert config.data.features == config_lib.DEFAULT_FEATURES
+        assert path.stem == f"{config.task.lower()}_{config.head.kind}"
     assert (config.protocol == "original") is (path.parent.name == "original")
     check_config(config)
     named = loaded(f"--config={path}:vggish")
@@ -90,6 +121,8 @@ def test_there_is_a_file_for_each_task_and_head():
     }
     for folder in (ROOT / "configs", ROOT / "configs" / "original"):
         assert names <= {path.name for path in folder.iterdir()}
+    names = {path.name for path in (ROOT / "configs" / "hsemotion").iterdir()}
+    assert names >= {"expr.py", "au.py", "va.py"}
 
 
 def test_flags_override_every_kind_of_field():
@@ -157,7 +190,8 @@ def test_choice_that_is_none_is_refused(name):
     [(name, choice) for name, all_ in config_lib._CHOICES.items() for choice in all_],
 )
 def test_every_choice_is_taken(name, choice):
-    check_config(changed(name, choice, task="VA"))
+    task = "EXPR" if name == "postprocess.correction" else "VA"
+    check_config(changed(name, choice, task=task))
 
 
 @pytest.mark.parametrize(("name", "least"), sorted(config_lib._AT_LEAST.items()))
@@ -204,6 +238,16 @@ def test_dropout_is_below_one(name, value):
             r"config\.head\.positions is 'learned'",
         ),
         ({"learning_rate": float("nan")}, r"config\.learning_rate is nan"),
+        ({"postprocess.half_widths": (5, 0)}, r"half_widths has 0; expected .*>= 1"),
+        ({"postprocess.half_widths": (1.5,)}, r"half_widths has 1\.5"),
+        ({"blend.features": ("a", "")}, r"config\.blend\.features is \('a', ''\)"),
+        ({"blend.features": ("a", "a")}, r"each head with other ones"),
+        ({"data.features": "a", "blend.features": ("a",)}, r"data\.features 'a'"),
+        (
+            {"task": "AU", "postprocess.correction": "prior"},
+            r"correction is 'prior' .* for task AU; both are for EXPR only",
+        ),
+        ({"task": "VA", "blend.trust_extractor": True}, r"trust_extractor True"),
     ],
 )
 def test_values_that_contradict_are_refused(fields, message):

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from avemo_jax.heads.layers import Mode, Start
-from avemo_jax.heads.mlp import Mlp, VaMlp
+from avemo_jax.heads.mlp import LinearHead, Mlp, VaMlp
 from avemo_jax.heads.spec import HeadSpec
 from avemo_jax.heads.transformer import Transformer
 
@@ -131,6 +131,8 @@ def build_head(spec: HeadSpec) -> Head:
 def _module(spec: HeadSpec, start: Start) -> nnx.Module:
     if spec.kind == "transformer":
         return Transformer(spec, start=start)
+    if spec.kind == "linear":
+        return LinearHead(spec, start=start)
     return VaMlp(spec, start=start) if spec.task == "VA" else Mlp(spec, start=start)
 
 

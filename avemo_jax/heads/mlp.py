@@ -1,4 +1,4 @@
-"""Frame-wise heads: the MLP of EXPR and AU, and the two forms of the VA MLP."""
+"""Frame-wise heads: one layer, the MLP of EXPR and AU, two forms of the VA MLP."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,22 @@ from jaxtyping import Array, Float
 
 from avemo_jax.heads.layers import Branch, Linear, Mode, Start
 from avemo_jax.heads.spec import HeadSpec
+
+
+class LinearHead(nnx.Module):
+    """One layer from the inputs, which dropout acts on, to the task's outputs."""
+
+    def __init__(self, spec: HeadSpec, *, start: Start):
+        self.dtype = jnp.dtype(spec.dtype)
+        self.fc = Linear(
+            spec.input_dim, spec.num_outputs, dtype=self.dtype, start=start
+        )
+
+    def __call__(
+        self, x: Float[Array, "*batch dim"], mode: Mode
+    ) -> Float[Array, "*batch outputs"]:
+        """Logits of each frame (valence and arousal before the tanh)."""
+        return self.fc(mode.drop(x.astype(self.dtype)), last=True)
 
 
 class Mlp(nnx.Module):

@@ -6,7 +6,7 @@ from typing import Any
 from avemo_jax.tasks import get_task
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "kind": ("mlp", "transformer"),
+    "kind": ("mlp", "linear", "transformer"),
     "va_form": ("affine", "shared"),
     "attention": ("window", "batch"),
     "positions": ("learned", "sinusoidal", "none"),
@@ -33,7 +33,8 @@ class HeadSpec:
 
     Attributes:
         task: "EXPR", "AU" or "VA".
-        kind: "mlp" sees one frame, "transformer" a sequence of frames.
+        kind: "mlp" and "linear" (one layer) see one frame, "transformer" a sequence of
+            frames.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
             visual and audio sets in any number.
         audio_flag: One more input column, the last: 1 where the frame has sound.

@@ -1,0 +1,18 @@
+"""AU by HSEmotion's recipe: weighted cross-entropy, an MLP, narrow windows.
+
+HSEmotion reports a mean F1 of .508 for it on Aff-Wild2's validation set (ABAW-6) at
+thresholds of .5, and .546 with tuned thresholds and a mean over 3 frames on each side.
+Those figures are theirs, not ours.
+
+Feature sets are the argument, FILE:enet_b0_8_va_mtl+wav2vec2_base.
+"""
+
+from avemo_jax.config import base_config
+
+
+def get_config(features: str = "enet_b0_8_va_mtl"):
+    """The experiment's configuration."""
+    config = base_config("AU", "mlp", features)
+    config.loss.class_weights = "balanced"
+    config.postprocess.half_widths = (1, 3, 5, 15)
+    return config

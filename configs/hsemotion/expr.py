@@ -1,0 +1,19 @@
+"""EXPR by HSEmotion's recipe: a face's MLP, a sound's, and the extractor's own word.
+
+The scores of two heads, of faces and of sound, are blended late; where the extractor's
+own probabilities are confident after smoothing, they stand instead. HSEmotion reports a
+macro F1 of .424 for the faces alone on Aff-Wild2's validation set (ABAW-6), and .449
+with the sound and that rule. Those figures are theirs, not ours.
+
+Feature sets of the face's head are the argument, FILE:enet_b0_8_va_mtl.
+"""
+
+from avemo_jax.config import base_config
+
+
+def get_config(features: str = "enet_b0_8_va_mtl"):
+    """The experiment's configuration."""
+    config = base_config("EXPR", "mlp", features)
+    config.blend.features = ("wav2vec2_base",)
+    config.blend.trust_extractor = True
+    return config

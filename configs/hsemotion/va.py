@@ -1,0 +1,18 @@
+"""VA by HSEmotion's recipe: one layer on the extractor's own 10 outputs.
+
+HSEmotion reports a CCC of .547 for it on Aff-Wild2's validation set (ABAW-6): 8 logits,
+valence and arousal of ``enet_b0_8_va_mtl`` through Dense(2, tanh), trained by the CCC
+loss, then a mean over 50 frames on each side. That figure is theirs, not ours.
+
+Other sets that have outputs are the argument, FILE:enet_b0_8_va_mtl+enet_b2_8_best.
+"""
+
+from avemo_jax.config import base_config
+
+
+def get_config(features: str = "enet_b0_8_va_mtl"):
+    """The experiment's configuration."""
+    config = base_config("VA", "linear", features)
+    config.data.inputs = "outputs"
+    config.postprocess.half_widths = (5, 15, 30, 50, 60, 100, 200)
+    return config
