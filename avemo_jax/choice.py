@@ -1,163 +1,179 @@
-"""What is chosen on dev after training: windows and thresholds, for each seed."""
+"""What is chosen on dev after training, for each seed: see ``Selection``."""
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Float
 
-from avemo_jax.data.table import FrameTable
-from avemo_jax.postprocess.gaps import FillPlan, fill_plan
+from avemo_jax.finishing import Predicted, blended, dense_scores, smoothable
+from avemo_jax.postprocess.blending import (
+    choose_blend,
+    score_confidences,
+    simplex_grid,
+)
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import choose, score_settings, thresholds_of
-from avemo_jax.tasks import Task
+from avemo_jax.postprocess.sweep import (
+    Choice,
+    SettingScores,
+    choose,
+    score_settings,
+    thresholds_of,
+)
+from avemo_jax.postprocess.thresholds import correct, prior_corrections
+from avemo_jax.selection import NO_WINDOW, Options, Selection
 
-NO_WINDOW: Setting = ("none", 0)
+# From which confidence on the extractor is trusted; first never, which wins if as good.
+_CONFIDENCES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
 
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """How scores become decisions.
-
-    Attributes:
-        on: "dev", or None where nothing was chosen.
-        reason: Why nothing was chosen; empty where it was.
-        settings: Window of each seed.
-        thresholds: AU: of each seed and unit, after smoothing; None for other tasks.
-        raw_thresholds: AU: without smoothing.
-        dev_scores: The headline score on dev with the window, of each seed; empty
-            where nothing was chosen.
-    """
-
-    on: str | None
-    reason: str
-    settings: tuple[Setting, ...]
-    thresholds: Float[np.ndarray, "seeds units"] | None
-    raw_thresholds: Float[np.ndarray, "seeds units"] | None
-    dev_scores: tuple[float, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """As ``head.json`` keeps it."""
-        return {
-            "chosen_on": self.on,
-            "reason": self.reason,
-            "windows": [
-                {"mode": mode, "half_width_frames": half}
-                for mode, half in self.settings
-            ],
-            "thresholds": _listed(self.thresholds),
-            "raw_thresholds": _listed(self.raw_thresholds),
-            "dev_scores": list(self.dev_scores),
-        }
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "Selection":
-        """The inverse of :meth:`to_dict`."""
-        windows = stored["windows"]
-        return cls(
-            on=stored["chosen_on"],
-            reason=stored["reason"],
-            settings=tuple((w["mode"], w["half_width_frames"]) for w in windows),
-            thresholds=_array(stored["thresholds"]),
-            raw_thresholds=_array(stored["raw_thresholds"]),
-            dev_scores=tuple(stored["dev_scores"]),
-        )
-
-
-def fixed_selection(task: Task, num_seeds: int, reason: str) -> Selection:
-    """The task's fixed window and thresholds of 0.5, and why."""
-    limits = None
-    if task.name == "AU":
-        limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
-    return Selection(None, reason, (task.fixed_smoothing,) * num_seeds, limits, limits)
+Rows = Float[np.ndarray, "seeds rows outputs"]
 
 
 def select_on_dev(
-    task: Task,
-    table: FrameTable,
-    scores: Float[np.ndarray, "seeds rows outputs"],
-    *,
-    faithful: bool,
+    predicted: Predicted,
+    options: Options,
+    priors: Float[np.ndarray, " classes"] | None = None,
 ) -> Selection:
-    """For each seed the window, and the thresholds, that are best on dev.
+    """For each seed what is best on dev, by the headline score of frames with a crop.
+
+    In this order: weights of a blend (of unsmoothed scores), the window with its
+    thresholds, a correction of the classes and the window with it, the confidence from
+    which on the extractor is trusted.
 
     Args:
-        task: Whose headline score decides, over frames with a crop.
-        table: Dev.
-        scores: Of its rows.
-        faithful: Gaps and binarised smoothing as the original.
+        predicted: Of dev.
+        options: What may be chosen.
+        priors: Share of each class in training; for ``options.correction``.
+
+    Raises:
+        ValueError: If a correction is asked for and the priors are not known.
     """
-    plan = plan_of(table, faithful=faithful)
-    results = score_settings(
-        task, scores, plan, table.dense_labels, settings=(NO_WINDOW,)
-    )
-    limits = thresholds_of(results)
-    raw = None if limits is None else np.asarray(limits[NO_WINDOW], np.float32)
-    results = score_settings(
-        task, smoothable(task, scores, raw, faithful), plan, table.dense_labels
-    )
-    choices = choose(results, task.headline)
+    task = predicted.task
+    weights = best_weights(predicted)
+    rows = blended(predicted.scores, weights)
+    raw = None
+    if task.name == "AU":
+        limits = thresholds_of(_scores(predicted, options, rows, (NO_WINDOW,)))
+        assert limits is not None
+        raw = np.asarray(limits[NO_WINDOW], np.float32)
+    windowed = smoothable(task, rows, raw, options)
+    choices = choose(_scores(predicted, options, windowed), task.headline)
+    temperatures = offsets = confidences = None
+    if task.name == "EXPR" and options.correction == "prior":
+        temperatures, offsets, rows = _corrections(
+            predicted, options, rows, choices, priors
+        )
+        choices = choose(_scores(predicted, options, rows), task.headline)
+    scores = tuple(choice.score for choice in choices)
+    settings = tuple(choice.setting for choice in choices)
+    if predicted.extractor is not None and options.trust_extractor:
+        confidences, scores = _confidences(predicted, options, rows, settings)
     thresholds = None
     if task.name == "AU":
         thresholds = np.stack([np.asarray(c.thresholds) for c in choices])
     return Selection(
         on="dev",
         reason="",
-        settings=tuple(choice.setting for choice in choices),
+        settings=settings,
         thresholds=thresholds,
         raw_thresholds=raw,
-        dev_scores=tuple(choice.score for choice in choices),
+        dev_scores=scores,
+        weights=weights,
+        temperatures=temperatures,
+        offsets=offsets,
+        confidences=confidences,
     )
 
 
-def plan_of(table: FrameTable, *, faithful: bool) -> FillPlan:
-    """How the frames of ``table``'s videos are filled from its rows.
+def best_weights(predicted: Predicted) -> Float[np.ndarray, "seeds members"] | None:
+    """Of a grid in steps of .1 those best without a window, for each seed.
 
-    The original filled from the frames with a valid label only; ours from all rows, as
-    is done in both where a split has no labels.
+    None where there is but one member.
     """
-    labelled = table.valid if faithful and table.valid.any() else None
-    return fill_plan(
-        table.frame,
-        table.row_offsets,
-        table.num_frames,
-        faithful=faithful,
-        samples=labelled,
+    num_members, num_seeds = predicted.scores.shape[:2]
+    if num_members == 1:
+        return None
+    table, grid = predicted.table, jnp.asarray(simplex_grid(num_members))
+    labels, valid = jnp.asarray(table.labels), jnp.asarray(table.valid)
+    chosen = [
+        choose_blend(
+            predicted.task.name,
+            jnp.asarray(predicted.scores[:, seed]),
+            labels,
+            valid,
+            grid,
+        )
+        for seed in range(num_seeds)
+    ]
+    return np.stack([np.asarray(one.weights) for one in chosen])
+
+
+def _scores(
+    predicted: Predicted,
+    options: Options,
+    rows: Rows,
+    settings: tuple[Setting, ...] | None = None,
+) -> Mapping[Setting, SettingScores]:
+    """Scores of all of the options' windows, or of ``settings``."""
+    return score_settings(
+        predicted.task,
+        rows,
+        predicted.plan,
+        predicted.table.dense_labels,
+        settings=options.settings if settings is None else settings,
+        threshold_rule=options.threshold_rule,
+        causal=options.causal,
     )
 
 
-def warn_of_lost(table: FrameTable, plan: FillPlan) -> None:
-    """Logs which videos have no row that their scores could be filled from."""
-    first = zip(table.videos, table.dense_offsets, strict=False)
-    if lost := [video for video, start in first if not plan.has_rows[start]]:
-        logging.warning(
-            "%d videos have no features; their frames get neutral scores: %s",
-            *(len(lost), ", ".join(lost)),
+def _corrections(
+    predicted: Predicted,
+    options: Options,
+    rows: Rows,
+    choices: list[Choice],
+    priors: Float[np.ndarray, " classes"] | None,
+) -> tuple[Any, Any, Rows]:
+    """Each seed's best temperature and offsets with its window; and corrected rows."""
+    if priors is None:
+        raise ValueError(
+            "the classes' shares in training are unknown; config.postprocess.correction"
+            " 'prior' needs a head that says them; train it anew, or set 'none'"
         )
+    candidates = prior_corrections(priors)
+    temperatures, offsets, corrected = [], [], []
+    for one, choice in zip(rows, choices, strict=True):
+        changed = np.asarray(jax.vmap(correct, (None, 0))(jnp.asarray(one), candidates))
+        found = _scores(predicted, options, changed, (choice.setting,))
+        f1 = found[choice.setting]["with_crop"][predicted.task.headline]
+        best = int(np.argmax(f1))
+        temperatures.append(float(candidates.temperature[best]))
+        offsets.append(np.asarray(candidates.offsets[best]))
+        corrected.append(changed[best])
+    return np.asarray(temperatures, np.float32), np.stack(offsets), np.stack(corrected)
 
 
-def best_seed(selection: Selection, card: dict[str, Any]) -> int:
-    """Index of the seed that is best on dev; the first where there is no dev."""
-    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
-    return int(np.argmax(scores))
-
-
-def smoothable(
-    task: Task,
-    scores: Float[np.ndarray, "seeds rows outputs"],
-    raw_thresholds: Float[np.ndarray, "seeds units"] | None,
-    faithful: bool,
-) -> Float[np.ndarray, "seeds rows outputs"]:
-    """What windows go over: the scores; for AU as the original, 0/1 decisions."""
-    if task.name == "AU" and faithful and raw_thresholds is not None:
-        return (scores >= raw_thresholds[:, None]).astype(np.float32)
-    return scores
-
-
-def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
-    return None if array is None else np.round(array.astype(np.float64), 6).tolist()
-
-
-def _array(values: Any) -> Float[np.ndarray, "..."] | None:
-    return None if values is None else np.asarray(values, np.float32)
+def _confidences(
+    predicted: Predicted,
+    options: Options,
+    rows: Rows,
+    settings: tuple[Setting, ...],
+) -> tuple[Float[np.ndarray, " seeds"], tuple[float, ...]]:
+    """From where each seed's extractor is trusted, and the score on dev with it."""
+    assert predicted.extractor is not None
+    probs = np.broadcast_to(predicted.extractor, rows.shape)
+    dense = dense_scores(predicted, rows, settings, causal=options.causal)
+    trusted = dense_scores(predicted, probs, settings, causal=options.causal)
+    labels = predicted.table.dense_labels
+    mask = predicted.task.valid(labels) & ~np.asarray(predicted.plan.filled)
+    levels = jnp.asarray(_CONFIDENCES, jnp.float32)
+    chosen, scores = [], []
+    for own, extractor in zip(dense, trusted, strict=True):
+        f1 = score_confidences(
+            own, extractor, jnp.asarray(labels), jnp.asarray(mask), levels
+        )
+        best = int(np.argmax(f1))
+        chosen.append(_CONFIDENCES[best])
+        scores.append(float(f1[best]))
+    return np.asarray(chosen, np.float32), tuple(scores)

@@ -6,6 +6,7 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
 
   train      train and evaluate: avemo train --config configs/expr_mlp.py
   evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
+  blend      weight checkpoints, chosen on dev: avemo blend --checkpoint=A,B --workdir=W
   prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
   extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
   submit     predictions to the challenge's text files: avemo submit --predictions ...
@@ -23,7 +24,7 @@ def main() -> None:
     match command:
         case "--help" | "-h" | "help":
             print(_USAGE)
-        case "train" | "evaluate":
+        case "train" | "evaluate" | "blend":
             from avemo_jax import main as program
 
             program.run([f"avemo {command}", f"--mode={command}", *arguments])

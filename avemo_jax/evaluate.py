@@ -1,48 +1,57 @@
-"""Evaluation: a head checkpoint and a split -> results, predictions and plots."""
+"""Evaluation: a model and a split -> results, predictions and plots."""
 
 import dataclasses
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from avemo_jax import checkpoint, choice, figures, results
-from avemo_jax.choice import NO_WINDOW, Selection
+from avemo_jax import checkpoint, figures, results
+from avemo_jax.blended import Model, load_model, predict
+from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable
+from avemo_jax.finishing import (
+    Predicted,
+    dense_scores,
+    rows_of,
+    smoothable,
+    trusted_of,
+    warn_of_lost,
+)
+from avemo_jax.intervals import intervals_of
 from avemo_jax.loading import Data, memory_budget
-from avemo_jax.postprocess.gaps import FillPlan, fill
-from avemo_jax.postprocess.smoothing import smooth
+from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.sweep import (
-    SETTINGS,
+    SettingScores,
     choose,
-    neutral_score,
     score_settings,
 )
 from avemo_jax.predictions import write_predictions
-from avemo_jax.trained import Trained, check_features, load_trained, scores_of
+from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection
+from avemo_jax.trained import check_features
 
 
-def select(trained: Trained, data: Data, budget: int) -> Selection:
+def select(model: Model, data: Data, budget: int) -> Selection:
     """What was, or now is, chosen on dev; fixed values where nothing may be chosen."""
-    card = trained.card
+    card = model.card
     if card.get("selection"):
         return Selection.from_dict(card["selection"])
-    num_seeds = len(card["seeds"])
+
+    def fixed(reason: str) -> Selection:
+        count = len(card["seeds"])
+        return fixed_selection(model.task, count, reason, len(model.members))
+
     if card["training_videos"] == "unknown":
-        reason = "the videos that it was trained on are unknown"
-        return choice.fixed_selection(trained.task, num_seeds, reason)
+        return fixed("the videos that it was trained on are unknown")
     dev = data.store.split_videos(card["task"], "dev", data.splits)
     if shared := sorted(set(dev) & set(card["training_videos"])):
-        reason = f"{len(shared)} of {len(dev)} dev videos were trained on"
-        return choice.fixed_selection(trained.task, num_seeds, reason)
+        return fixed(f"{len(shared)} of {len(dev)} dev videos were trained on")
     if not dev:
-        reason = "the store has no dev videos"
-        return choice.fixed_selection(trained.task, num_seeds, reason)
-    table, scores = scores_of(trained, data, "dev", budget)
-    return choice.select_on_dev(trained.task, table, scores, faithful=trained.faithful)
+        return fixed("the store has no dev videos")
+    predicted = predict(model, data, "dev", budget)
+    return select_on_dev(predicted, model.options, model.priors)
 
 
 def evaluate(
@@ -57,7 +66,7 @@ def evaluate(
     """Scores of a checkpoint on ``split``; writes results, predictions and plots.
 
     Args:
-        directory: A head checkpoint.
+        directory: A head checkpoint, or a blend of several.
         data: The store.
         workdir: Gets ``results.json``, ``predictions.csv`` and ``plots/``.
         split: A split without labels gets predictions and no scores.
@@ -71,100 +80,142 @@ def evaluate(
         CheckpointError: If the checkpoint is missing or damaged.
         ValueError: If it does not fit the data.
     """
-    trained = load_trained(directory)
-    check_features(trained, data)
+    model = load_model(directory)
+    for member in model.members:
+        check_features(member, data)
     budget = memory_budget(device_budget_gb)
-    selection = select(trained, data, budget)
-    table, scores = scores_of(trained, data, split, budget)
-    plan = choice.plan_of(table, faithful=trained.faithful)
-    choice.warn_of_lost(table, plan)
-    found = describe(trained, data, table, selection)
+    selection = select(model, data, budget)
+    predicted = predict(model, data, split, budget)
+    warn_of_lost(predicted.table, predicted.plan)
+    found = describe(model, data, predicted.table, selection)
     if found["trained_on_this_split"]:
         logging.warning(
             "the head was trained on videos of %s: no score to report", split
         )
-    sweep = None
-    if table.task.valid(table.dense_labels).any():
-        sweep = _sweep(trained, table, plan, scores, selection)
-        found |= _scored(trained, table, plan, selection, sweep)
-    _write(workdir, trained, table, plan, scores, selection, found, sweep)
+    finished = finish(model, predicted, selection)
+    if finished.sweep:
+        found |= scored(model, finished)
+    _write(workdir, model, finished, found)
     if update_card:
-        trained.card["selection"] = selection.to_dict()
-        trained.card["best_seed"] = trained.card["seeds"][
-            choice.best_seed(selection, trained.card)
-        ]
-        trained.card["scores"] = found.get("metrics")
-        checkpoint.write_json(directory / "head.json", trained.card)
+        best = model.card["seeds"][best_seed(selection, model.card)]
+        model.keep(
+            selection=selection.to_dict(),
+            best_seed=best,
+            scores=found.get("metrics"),
+        )
     checkpoint.write_json(workdir / "results.json", found)
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A split's scores after all post-processing.
+
+    Attributes:
+        predicted: Before it.
+        selection: What it did.
+        rows: Scores of each seed, blended and corrected.
+        windowed: What windows go over: ``rows``, for AU as the original decisions.
+        raw: Scores without a window; empty where the split has no labels.
+        sweep: Scores with every window; empty where the split has no labels.
+    """
+
+    predicted: Predicted
+    selection: Selection
+    rows: Float[np.ndarray, "seeds rows outputs"]
+    windowed: Float[np.ndarray, "seeds rows outputs"]
+    raw: dict[Setting, SettingScores]
+    sweep: dict[Setting, SettingScores]
+
+
+def finish(model: Model, predicted: Predicted, selection: Selection) -> Finished:
+    """What the selection makes of a split, and the scores of all that it might be."""
+    task, options = model.task, model.options
+    rows = rows_of(predicted, selection)
+    windowed = smoothable(task, rows, selection.raw_thresholds, options)
+    labels = predicted.table.dense_labels
+    raw: dict[Setting, SettingScores] = {}
+    sweep: dict[Setting, SettingScores] = {}
+    if task.valid(labels).any():
+        given: Any = None
+        given_raw: Any = None
+        settings = tuple(dict.fromkeys((*options.settings, *selection.settings)))
+        if task.name == "AU":
+            given = dict.fromkeys(settings, selection.thresholds)
+            given_raw = {NO_WINDOW: selection.raw_thresholds}
+        raw = score_settings(
+            *(task, rows, predicted.plan, labels),
+            settings=(NO_WINDOW,),
+            thresholds=given_raw,
+            threshold_rule=options.threshold_rule,
+        )
+        sweep = score_settings(
+            *(task, windowed, predicted.plan, labels),
+            settings=settings,
+            thresholds=given,
+            threshold_rule=options.threshold_rule,
+            causal=options.causal,
+            trusted=trusted_of(predicted, selection),
+        )
+    return Finished(predicted, selection, rows, windowed, raw, sweep)
+
+
+def dense_of(
+    model: Model, finished: Finished, settings: tuple[Setting, ...]
+) -> Float[Array, "seeds frames outputs"]:
+    """Final scores of every frame by each seed, with its window of ``settings``."""
+    return dense_scores(
+        finished.predicted,
+        finished.windowed,
+        settings,
+        causal=model.options.causal,
+        trusted=trusted_of(finished.predicted, finished.selection),
+    )
+
+
 def _write(
-    workdir: pathlib.Path,
-    trained: Trained,
-    table: FrameTable,
-    plan: FillPlan,
-    scores: Float[np.ndarray, "seeds rows outputs"],
-    selection: Selection,
-    found: dict[str, Any],
-    sweep: "Sweep | None",
+    workdir: pathlib.Path, model: Model, finished: Finished, found: dict[str, Any]
 ) -> None:
     """Predictions by the seed that is best on dev, and its plots where labels are."""
-    best = choice.best_seed(selection, trained.card)
-    dense = final_scores(trained, plan, scores, selection, best)
+    predicted, selection = finished.predicted, finished.selection
+    best = best_seed(selection, model.card)
+    dense = np.asarray(dense_of(model, finished, selection.settings)[best])
     limits = None if selection.thresholds is None else selection.thresholds[best]
     write_predictions(
         workdir / "predictions.csv",
-        trained.task,
-        table,
-        plan,
+        model.task,
+        predicted.table,
+        predicted.plan,
         dense,
         thresholds=limits,
-        labels=sweep is not None,
+        labels=bool(finished.sweep),
     )
-    if sweep is not None:
+    if finished.sweep:
         figures.draw(
             workdir / "plots",
             found,
-            table,
-            plan,
+            predicted.table,
+            predicted.plan,
             dense,
-            sweep=sweep.smoothed,
+            sweep=finished.sweep,
             selection=selection,
             seed=best,
         )
 
 
-def final_scores(
-    trained: Trained,
-    plan: FillPlan,
-    scores: Float[np.ndarray, "seeds rows outputs"],
-    selection: Selection,
-    seed: int,
-) -> Float[np.ndarray, "frames outputs"]:
-    """Scores of every frame by one seed, gaps filled and smoothed as selected."""
-    task, faithful = trained.task, trained.faithful
-    rows = choice.smoothable(task, scores, selection.raw_thresholds, faithful)[seed]
-    dense = fill(jnp.asarray(rows), plan, neutral=neutral_score(task))
-    mode, half_width = selection.settings[seed]
-    if mode != "none":
-        dense = smooth(dense, plan.lo, plan.hi, half_width=half_width, mode=mode)
-    return np.asarray(dense)
-
-
 def describe(
-    trained: Trained, data: Data, table: FrameTable, selection: Selection
+    model: Model, data: Data, table: FrameTable, selection: Selection
 ) -> dict[str, Any]:
     """What results.json says beside the scores."""
-    card = trained.card
-    return {
+    card = model.card
+    found = {
         "schema_version": results.SCHEMA_VERSION,
         "task": card["task"],
         "data": "demo"
         if data.name == "demo"
         else {"path": data.name, "fingerprint": table.fingerprint},
         "synthetic": bool(data.store.synthetic),
-        "features": trained.features,
+        "features": model.features,
         "head": card["head"]["kind"],
         "split": table.split,
         "num_seeds": len(card["seeds"]),
@@ -179,79 +230,81 @@ def describe(
         "counts": {**card.get("counts", {}), table.split: results.counts_of(table)},
         "joined": table.report,
     }
+    if model.is_blend:
+        found["members"] = card["members"]
+    chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
+    wanted = ("weights", "temperatures", "offsets", "confidences")
+    return found | {name: chosen[name] for name in wanted if name in chosen}
 
 
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """Scores of all settings: of the plain scores, and of what was smoothed."""
-
-    raw: dict[Any, Any]
-    smoothed: dict[Any, Any]
-
-
-def _sweep(
-    trained: Trained,
-    table: FrameTable,
-    plan: FillPlan,
-    scores: Float[np.ndarray, "seeds rows outputs"],
-    selection: Selection,
-) -> Sweep:
-    task, labels = trained.task, table.dense_labels
-    given: Any = None
-    given_raw: Any = None
-    if task.name == "AU":
-        given = {setting: selection.thresholds for setting in SETTINGS}
-        given_raw = {NO_WINDOW: selection.raw_thresholds}
-    raw = score_settings(
-        task, scores, plan, labels, settings=(NO_WINDOW,), thresholds=given_raw
-    )
-    rows = choice.smoothable(task, scores, selection.raw_thresholds, trained.faithful)
-    return Sweep(raw, score_settings(task, rows, plan, labels, thresholds=given))
-
-
-def _scored(
-    trained: Trained,
-    table: FrameTable,
-    plan: FillPlan,
-    selection: Selection,
-    sweep: Sweep,
-) -> dict[str, Any]:
+def scored(model: Model, finished: Finished) -> dict[str, Any]:
     """The blocks ``metrics`` and ``per_seed``."""
-    task, card = trained.task, trained.card
-    valid = task.valid(table.dense_labels)
-    frames = {
-        "with_crop": int((valid & ~np.asarray(plan.filled)).sum()),
-        "all_labelled": int(valid.sum()),
-    }
-    fps, count = results.frame_rate(table), len(card["seeds"])
+    task, card = model.task, model.card
+    predicted, selection = finished.predicted, finished.selection
+    valid = task.valid(predicted.table.dense_labels)
+    with_crop = valid & ~np.asarray(predicted.plan.filled)
+    masks = {"with_crop": with_crop, "all_labelled": valid}
+    frames = {name: int(mask.sum()) for name, mask in masks.items()}
     given = "_given" if task.name == "AU" else ""
-    tuned = [c.setting for c in choose(sweep.smoothed, task.headline)]
+    best = choose(finished.sweep, task.headline)
+    tuned = tuple(choice.setting for choice in best)
+    none = (NO_WINDOW,) * len(card["seeds"])
+    tuned_limits = None
+    if task.name == "AU":
+        tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
+    num = model.options.num_resamples
+    unsmoothed = dense_scores(predicted, finished.rows, none)
+    table = predicted.table
+
+    def block(
+        scores: Any, settings: tuple[Setting, ...], dense: Any, limits: Any, **how: Any
+    ) -> Any:
+        within = {name: masks[name] for name in how.get("sets", masks)}
+        beside = intervals_of(table, dense, within, limits, num)
+        return results.block_of(
+            *(task, scores, settings, frames),
+            fps=results.frame_rate(table),
+            causal=model.options.causal,
+            intervals=beside,
+            **how,
+        )
+
+    chosen, sweep = selection.settings, finished.sweep
     blocks = {
-        "raw": results.block_of(
-            task,
-            sweep.raw,
-            [NO_WINDOW] * count,
-            frames,
+        "raw": block(
+            *(finished.raw, none, unsmoothed, selection.raw_thresholds),
             ending=given,
             sets=("with_crop",),
         ),
-        "smoothed": results.block_of(
-            task, sweep.smoothed, selection.settings, frames, ending=given, fps=fps
+        "smoothed": block(
+            *(sweep, chosen, dense_of(model, finished, chosen), selection.thresholds),
+            ending=given,
         ),
-        "tuned_on_reported": results.block_of(
-            task, sweep.smoothed, tuned, frames, fps=fps
+        "tuned_on_reported": block(
+            sweep, tuned, dense_of(model, finished, tuned), tuned_limits
         ),
     }
+    return {
+        "metrics": {name: block for name, (block, _) in blocks.items()},
+        "per_seed": _by_seed(model, selection, blocks),
+    }
+
+
+def _by_seed(
+    model: Model, selection: Selection, blocks: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The block ``per_seed``."""
+    task, card = model.task, model.card
     per_seed: list[dict[str, Any]] = []
     for i, seed in enumerate(card["seeds"]):
         one: dict[str, Any] = {"seed": seed, "best_epoch": card["best_epochs"][i]}
+        dev: dict[str, float] = {}
         if card.get("dev_scores"):
-            one["dev"] = {task.criterion: card["dev_scores"][i]}
-            if selection.dev_scores:
-                one["dev"][f"smoothed_{task.headline}"] = selection.dev_scores[i]
+            dev[task.criterion] = card["dev_scores"][i]
+        if selection.dev_scores:
+            dev[f"smoothed_{task.headline}"] = selection.dev_scores[i]
+        if dev:
+            one["dev"] = dev
         one |= {name: by_seed[i] for name, (_, by_seed) in blocks.items()}
         per_seed.append(one)
-    return {
-        "metrics": {name: block for name, (block, _) in blocks.items()},
-        "per_seed": per_seed,
-    }
+    return per_seed

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from avemo_jax import checkpoint, figures, results
+from avemo_jax.blended import load_model, write_blend
 from avemo_jax.config import check_config, difference, identity, to_plain
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
@@ -59,7 +61,7 @@ def evaluate_checkpoint(
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
     Args:
-        directory: The head checkpoint, e.g. ``WORKDIR/best_model``.
+        directory: The head checkpoint or blend, e.g. ``WORKDIR/best_model``.
         data_dir: Of the store; None takes the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
         workdir: None takes ``evaluation-<split>`` beside the checkpoint.
@@ -69,7 +71,7 @@ def evaluate_checkpoint(
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
     """
-    trained_on = checkpoint.read_card(directory)["data"]["name"]
+    trained_on = load_model(directory).card["data"]["name"]
     if data_dir is None and trained_on != "demo":
         raise ValueError(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
@@ -83,6 +85,40 @@ def evaluate_checkpoint(
     )
     _say(found, workdir)
     return found
+
+
+def blend_checkpoints(
+    directories: Sequence[pathlib.Path],
+    *,
+    data_dir: str | None,
+    split: str,
+    workdir: pathlib.Path,
+    trust_extractor: bool = False,
+) -> dict[str, Any]:
+    """Scores of several head checkpoints blended late, with weights chosen on dev.
+
+    Args:
+        directories: Head checkpoints of one task with equally many seeds; seed i of
+            each is blended with seed i of the others.
+        data_dir: As of :func:`evaluate_checkpoint`.
+        split: As of :func:`evaluate_checkpoint`.
+        workdir: Gets the results, and ``best_model/`` with ``blend.json``.
+        trust_extractor: EXPR: the extractor's own probabilities stand where they are
+            confident.
+
+    Raises:
+        ValueError: If the checkpoints do not fit each other or the store.
+    """
+    if len(directories) < 2:
+        raise ValueError(
+            f"{len(directories)} checkpoint to blend; expected two or more; name them "
+            "--checkpoint=A/best_model,B/best_model"
+        )
+    config = dict(checkpoint.read_card(directories[0])["config"])
+    config["blend"] = {"trust_extractor": trust_extractor}
+    best = workdir / "best_model"
+    write_blend(best, directories, config)
+    return evaluate_checkpoint(best, data_dir=data_dir, split=split, workdir=workdir)
 
 
 def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -122,7 +158,36 @@ def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
         )
 
 
+def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    """A head for each of the feature sets, and the blend of all."""
+    heads = []
+    for number, features in enumerate((config.data.features, *config.blend.features)):
+        one = config.copy_and_resolve_references()
+        with one.unlocked():
+            one.data.features = features
+            one.blend.features = ()
+            one.blend.trust_extractor = False
+        folder = workdir / f"head_{number}"
+        claim_workdir(folder, one)
+        _run_one(one, data, folder)
+        heads.append(folder / "best_model")
+    best = workdir / "best_model"
+    write_blend(best, heads, to_plain(config))
+    found = evaluate(
+        best,
+        data,
+        workdir,
+        split=config.evaluate.split,
+        device_budget_gb=config.data.device_budget_gb,
+        update_card=True,
+    )
+    _say(found, workdir)
+    return found
+
+
 def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    if config.blend.features:
+        return _run_blend(config, data, workdir)
     best = workdir / "best_model"
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)

@@ -1,7 +1,8 @@
-"""Flags, devices, and dispatch: train and evaluate, or evaluate a checkpoint.
+"""Flags, devices, and dispatch: train and evaluate, evaluate a checkpoint, or blend.
 
 python -m avemo_jax.main --config configs/expr_mlp.py
 python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=validation
+python -m avemo_jax.main --mode=blend --checkpoint=A/best_model,B/best_model --workdir=W
 """
 
 import os
@@ -17,10 +18,20 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where results go; default runs/<config>-<identity>."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate"], "train also evaluates the best epoch."
+    "mode",
+    "train",
+    ["train", "evaluate", "blend"],
+    "train also evaluates the best epoch; blend weights checkpoints, chosen on dev.",
 )
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Head checkpoint to evaluate, e.g. RUN/best_model."
+_CHECKPOINT = flags.DEFINE_list(
+    "checkpoint",
+    None,
+    "Head checkpoint to evaluate, e.g. RUN/best_model; to blend, several with commas.",
+)
+_TRUST_EXTRACTOR = flags.DEFINE_bool(
+    "trust_extractor",
+    False,
+    "EXPR, with --mode=blend: the extractor's own probabilities stand where confident.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Store to evaluate on; default is the demo corpus."
@@ -55,20 +66,8 @@ def _main(argv: list[str]) -> None:
 
     logs.speak_plainly()
     compilation.keep_compiled()
-    if _MODE.value == "evaluate":
-        if not _CHECKPOINT.value:
-            raise app.UsageError(
-                "--mode=evaluate needs --checkpoint=DIR, e.g. RUN/best_model"
-            )
-        data_dir = _DATA_DIR.value
-        if data_dir is None and _CONFIG.value is not None:
-            data_dir = _CONFIG.value.data.dir
-        experiment.evaluate_checkpoint(
-            pathlib.Path(_CHECKPOINT.value),
-            data_dir=data_dir,
-            split=_SPLIT.value,
-            workdir=pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None,
-        )
+    if _MODE.value != "train":
+        _evaluate()
         return
     config = _CONFIG.value
     if config is None:
@@ -79,6 +78,39 @@ def _main(argv: list[str]) -> None:
         config.data.dir = _DATA_DIR.value
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     experiment.run(config, name=pathlib.Path(file.split(":")[0]).stem)
+
+
+def _evaluate() -> None:
+    """Evaluates one checkpoint, or several as a blend."""
+    from avemo_jax import experiment
+
+    names = _CHECKPOINT.value or []
+    if _MODE.value == "evaluate" and len(names) != 1:
+        raise app.UsageError(
+            "--mode=evaluate needs one --checkpoint=DIR, e.g. RUN/best_model; to "
+            "blend several, --mode=blend"
+        )
+    data_dir = _DATA_DIR.value
+    if data_dir is None and _CONFIG.value is not None:
+        data_dir = _CONFIG.value.data.dir
+    directories = [pathlib.Path(name) for name in names]
+    if _MODE.value == "blend":
+        if not _WORKDIR.value:
+            raise app.UsageError("--mode=blend needs --workdir=DIR for what comes out")
+        experiment.blend_checkpoints(
+            directories,
+            data_dir=data_dir,
+            split=_SPLIT.value,
+            workdir=pathlib.Path(_WORKDIR.value),
+            trust_extractor=_TRUST_EXTRACTOR.value,
+        )
+        return
+    experiment.evaluate_checkpoint(
+        directories[0],
+        data_dir=data_dir,
+        split=_SPLIT.value,
+        workdir=pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None,
+    )
 
 
 def _parse(argv: list[str]) -> list[str]:

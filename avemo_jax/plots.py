@@ -227,7 +227,7 @@ def plot_smoothing(
     metric: str,
     chosen: Setting | None = None,
 ) -> None:
-    """A score against the window's half width, for mean and median windows.
+    """A score against the window's half width, a line for each kind of window.
 
     Args:
         path: Of the PNG file.
@@ -241,8 +241,15 @@ def plot_smoothing(
     panel = figure.subplots()
     none = [values for (mode, _), values in scores.items() if mode == "none"]
     widths = sorted({half for _, half in scores})
-    styles = (("mean", _BLUE, "o-"), ("median", _ORANGE, "s--"))
+    styles = (
+        ("mean", _BLUE, "o-"),
+        ("median", _ORANGE, "s--"),
+        ("gaussian", _GREEN, "^:"),
+    )
+    there = {mode for mode, _ in scores}
     for mode, colour, style in styles:
+        if mode == "gaussian" and mode not in there:
+            continue
         points = [(0, values) for values in none]
         points += [(half, values) for (m, half), values in scores.items() if m == mode]
         points.sort(key=lambda point: point[0])

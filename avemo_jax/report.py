@@ -54,7 +54,8 @@ def scores_table(results: Mapping[str, Any]) -> str:
     lines = [
         f"{task.title} ({task.name}): {data_title(results)}, {results['split']}",
         f"{results['head']} on {' + '.join(names)}"
-        + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else ""),
+        + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else "")
+        + ("; [95 % interval over videos]" if _has_intervals(metrics) else ""),
         "",
     ]
     blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
@@ -70,12 +71,20 @@ def scores_table(results: Mapping[str, Any]) -> str:
 
 
 def _cell(scores: Mapping[str, Any], metric: str) -> str:
-    """One score, with its deviation where there is one."""
+    """One score, with its deviation and its interval where there are."""
     if metric not in scores:
         return "-"
     deviation = scores.get(f"{metric}_std")
     behind = "" if deviation is None else f" ± {deviation:.3f}"
+    if interval := scores.get(f"{metric}_ci95"):
+        behind += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
     return f"{scores[metric]:.3f}{behind}"
+
+
+def _has_intervals(metrics: Mapping[str, Any]) -> bool:
+    """Whether any score has one."""
+    sets = [metrics[b].get(f) or {} for b in _BLOCKS if b in metrics for f in _FRAMES]
+    return any(name.endswith("_ci95") for scores in sets for name in scores)
 
 
 def _window(block: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ def block_of(
     ending: str = "",
     sets: Sequence[str] = SETS,
     fps: float | None = None,
+    causal: bool = False,
+    intervals: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One of ``raw``, ``smoothed``, ``tuned_on_reported``: means, and by seed.
 
@@ -58,12 +60,16 @@ def block_of(
         ending: "_given" for thresholds chosen elsewhere.
         sets: Of frames, to be reported.
         fps: To give windows in seconds; None where unknown.
+        causal: Windows end at their frame.
+        intervals: By set of frames, to stand beside its scores.
     """
     block: dict[str, Any] = {}
     by_seed: list[dict[str, Any]] = [{} for _ in settings]
     for name in sets:
         found = pick(scores, settings, name + ending)
-        block[name] = {**mean_scores(task, found), "num_frames": frames[name]}
+        beside = (intervals or {}).get(name, {})
+        means = mean_scores(task, found)
+        block[name] = {**means, **beside, "num_frames": frames[name]}
         for i, one in enumerate(by_seed):
             one[name] = {key: named(task, key, v[i]) for key, v in found.items()}
     if len(sets) > 1:
@@ -72,7 +78,10 @@ def block_of(
         same = len(set(settings)) == 1
         block["mode"] = modes[0] if same else modes
         block["half_width_frames"] = widths[0] if same else widths
-        seconds = [None if fps is None else round((2 * w + 1) / fps, 3) for w in widths]
+        sides = 1 if causal else 2
+        seconds = [
+            None if fps is None else round((sides * w + 1) / fps, 3) for w in widths
+        ]
         block["window_s"] = seconds[0] if same else seconds
         for one, mode, half in zip(by_seed, modes, widths, strict=True):
             one |= {"mode": mode, "half_width_frames": half}

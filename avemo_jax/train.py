@@ -209,10 +209,19 @@ def _provenance(
             if rows
         ],
         "dev_videos": list(dev.videos) if dev else [],
+        "class_counts": _class_counts(table),
         "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
         "config": to_plain(config),
         "version": avemo_jax.__version__,
     }
+
+
+def _class_counts(table: FrameTable) -> list[int] | None:
+    """Training frames of each class; None for tasks without classes."""
+    if table.task.name != "EXPR":
+        return None
+    counts = np.bincount(table.labels[table.valid], minlength=table.task.num_outputs)
+    return [int(count) for count in counts]
 
 
 def _export(

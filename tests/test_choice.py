@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from made_tables import made_table
 
-from avemo_jax.choice import plan_of
+from avemo_jax.finishing import plan_of
 
 
 @pytest.mark.parametrize("faithful", [False, True])

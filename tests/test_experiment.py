@@ -8,6 +8,7 @@ import itertools
 import json
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from avemo_jax import checkpoint, experiment
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config import base_config
 from avemo_jax.loading import Data
-from avemo_jax.postprocess.sweep import SETTINGS
+from avemo_jax.postprocess.sweep import windows
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 
 HEADLINES = {"EXPR": "f1_macro", "AU": "f1_mean", "VA": "ccc_mean"}
@@ -225,7 +226,8 @@ def test_blocks_of_metrics(runs, task, seeds):
 
 
 def check_scores(scores: dict, task: str, seeds: int) -> None:
-    plain = {name for name in scores if not name.endswith("_std")} - {"num_frames"}
+    beside = ("_std", "_ci95")
+    plain = {name for name in scores if not name.endswith(beside)} - {"num_frames"}
     # The thresholds of several seeds have no mean that anyone could use.
     assert plain == SCORES[task] - ({"thresholds"} if seeds > 1 else set())
     low = -1 if task == "VA" else 0
@@ -237,6 +239,16 @@ def check_scores(scores: dict, task: str, seeds: int) -> None:
         else:
             assert low <= scores[name] <= 1
             assert (f"{name}_std" in scores) is (seeds > 1)
+        if name != "thresholds":
+            check_interval(scores[f"{name}_ci95"], scores[name])
+
+
+def check_interval(ends: Any, value: Any) -> None:
+    """Two numbers, or two for each output; a score of few videos may lie outside."""
+    pairs = ends if isinstance(value, dict) else {"": ends}
+    assert not isinstance(value, dict) or list(ends) == list(value)
+    for low, high in pairs.values():
+        assert -1 <= low <= high <= 1
 
 
 @ALL_RUNS
@@ -247,7 +259,7 @@ def test_metrics_are_the_means_of_the_seeds(runs, task, seeds):
     for name, block in found["metrics"].items():
         for frames in BOTH:
             for score, value in block.get(frames, {}).items():
-                if score == "num_frames" or score.endswith("_std"):
+                if score == "num_frames" or score.endswith(("_std", "_ci95")):
                     continue
                 values = [one[name][frames][score] for one in per_seed]
                 if isinstance(value, dict):
@@ -275,7 +287,7 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
         own = one["smoothed"]
         chosen = {name: own[name] for name in ("mode", "half_width_frames")}
         assert chosen == selection["windows"][i]
-        assert (own["mode"], own["half_width_frames"]) in SETTINGS
+        assert (own["mode"], own["half_width_frames"]) in windows(gaussian=True)
         modes.append(own["mode"])
         widths.append(own["half_width_frames"])
         if task == "AU":

@@ -2,24 +2,45 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from avemo_jax.metrics import best_thresholds, task_metrics
+from avemo_jax.metrics import task_metrics
+from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillPlan, fill
 from avemo_jax.postprocess.smoothing import Mode, Setting, smooth_all
+from avemo_jax.postprocess.thresholds import (
+    exact_thresholds,
+    fixed_thresholds,
+    grid_thresholds,
+)
 from avemo_jax.tasks import Task
 
 HALF_WIDTHS = (5, 15, 30, 60, 100, 200)
-SETTINGS: tuple[Setting, ...] = (
-    ("none", 0),
-    *(("mean", half_width) for half_width in HALF_WIDTHS),
-    *(("median", half_width) for half_width in HALF_WIDTHS),
-)
+ThresholdRule = Literal["grid", "exact", "fixed"]
+
+
+def windows(
+    half_widths: Sequence[int] = (), *, gaussian: bool = False
+) -> tuple[Setting, ...]:
+    """No window, and means, medians and perhaps Gaussian windows of the half widths.
+
+    Args:
+        half_widths: In frames; none takes those of the original.
+        gaussian: The original has no Gaussian windows.
+    """
+    widths = tuple(half_widths) or HALF_WIDTHS
+    modes: tuple[Mode, ...] = ("mean", "median")
+    if gaussian:
+        modes += ("gaussian",)
+    return (("none", 0), *((mode, half) for mode in modes for half in widths))
+
+
+SETTINGS = windows()  # of the original
 
 # Scores by name, of one setting on one set of frames; a leading axis of members.
 Metrics = dict[str, Float[np.ndarray, "members ..."]]
@@ -49,6 +70,18 @@ class Choice:
         return (self.mode, self.half_width)
 
 
+class Trusted(NamedTuple):
+    """An extractor's own probabilities, which stand where they are confident.
+
+    Attributes:
+        probs: In the order of the task's classes, of the rows of the plan.
+        confidences: Of each member, see ``trust_confident``.
+    """
+
+    probs: Float[Array | np.ndarray, "rows classes"]
+    confidences: Float[np.ndarray, " members"]
+
+
 def neutral_score(task: Task) -> float:
     """What every output of a video without any row is: 1 / 8, 0 (inactive) or 0."""
     return 1 / task.num_outputs if task.name == "EXPR" else 0.0
@@ -62,6 +95,9 @@ def score_settings(
     *,
     settings: Sequence[Setting] = SETTINGS,
     thresholds: Mapping[Setting, Float[np.ndarray, "members units"]] | None = None,
+    threshold_rule: ThresholdRule = "grid",
+    causal: bool = False,
+    trusted: Trusted | None = None,
 ) -> dict[Setting, SettingScores]:
     """The task's scores at every smoothing setting, for every member.
 
@@ -75,6 +111,11 @@ def score_settings(
         labels: Of the dense frames (``FrameTable.dense_labels``).
         settings: Pairs (mode, half width in frames).
         thresholds: AU only: chosen elsewhere, for any of the settings.
+        threshold_rule: AU only: how the best ones are found: of .1 .. .9 ("grid"), of
+            all scores ("exact"), or 0.5 whatever the labels ("fixed").
+        causal: Windows over past frames only.
+        trusted: EXPR only: smoothed like the scores, and put in their place where
+            confident; None leaves it out.
 
     Returns:
         By setting, set of frames and name: ``with_crop`` (valid label, a sample of the
@@ -95,17 +136,16 @@ def score_settings(
         "with_crop": jnp.asarray(valid & ~np.asarray(plan.filled)),
         "all_labelled": jnp.asarray(valid),
     }
-    device_plan = jax.tree.map(jnp.asarray, plan)
-    device_labels = jnp.asarray(labels)
-    members = []
+    smoothed = _Smoother(task, plan, settings, causal, trusted)
+    device_labels, members = jnp.asarray(labels), []
     for i, rows in enumerate(scores):
-        dense = _fill(jnp.asarray(rows), device_plan, neutral_score(task))
-        smoothed = smooth_all(dense, plan.lo, plan.hi, settings)
         member = {}
-        for setting, frames in zip(settings, smoothed, strict=True):
+        for setting, frames in zip(settings, smoothed(rows, i), strict=True):
             given = None if thresholds is None else thresholds.get(setting)
             limits = None if given is None else jnp.asarray(given[i], jnp.float32)
-            member[setting] = _metrics(task, frames, device_labels, masks, limits)
+            member[setting] = _metrics(
+                task, frames, device_labels, masks, limits, threshold_rule
+            )
         members.append(jax.device_get(member))  # waits; the frames can be freed
     return {
         setting: {
@@ -197,17 +237,56 @@ def thresholds_of(
     return {setting: s[frames]["thresholds"] for setting, s in results.items()}
 
 
+class _Smoother:
+    """Scores of rows -> of all frames, with each of the settings."""
+
+    def __init__(
+        self,
+        task: Task,
+        plan: FillPlan,
+        settings: Sequence[Setting],
+        causal: bool,
+        trusted: Trusted | None,
+    ):
+        self._neutral = neutral_score(task)
+        self._plan, self._device_plan = plan, jax.tree.map(jnp.asarray, plan)
+        self._settings, self._causal = settings, causal
+        self._trusted = trusted
+        self._extractor = None if trusted is None else self._smooth(trusted.probs)
+
+    def __call__(
+        self, rows: Float[Array | np.ndarray, "rows outputs"], member: int
+    ) -> tuple[Float[Array, "frames outputs"], ...]:
+        dense = self._smooth(rows)
+        if self._trusted is None or self._extractor is None:
+            return dense
+        level = float(self._trusted.confidences[member])
+        pairs = zip(dense, self._extractor, strict=True)
+        return tuple(trust_confident(own, theirs, level) for own, theirs in pairs)
+
+    def _smooth(
+        self, rows: Float[Array | np.ndarray, "rows outputs"]
+    ) -> tuple[Float[Array, "frames outputs"], ...]:
+        dense = _fill(jnp.asarray(rows), self._device_plan, self._neutral)
+        lo, hi = self._plan.lo, self._plan.hi
+        return smooth_all(dense, lo, hi, self._settings, causal=self._causal)
+
+
 def _metrics(
     task: Task,
     frames: Float[Array, "frames outputs"],
     labels: Shaped[Array, "frames ..."],
     masks: Mapping[str, Array],
     given: Float[Array, " outputs"] | None,
+    rule: ThresholdRule,
 ) -> dict[str, dict[str, Array]]:
     """One member's scores at one setting: by set of frames, then by name."""
     best = None
-    if task.name == "AU":
-        best = best_thresholds(frames, labels, masks["with_crop"])
+    if task.name == "AU" and rule == "fixed":
+        best = fixed_thresholds(task.num_outputs)
+    elif task.name == "AU":
+        find = exact_thresholds if rule == "exact" else grid_thresholds
+        best = find(frames, labels, masks["with_crop"])
     out = {}
     for name, mask in masks.items():
         out[name] = task_metrics(task.name, frames, labels, mask, best)

@@ -1,0 +1,215 @@
+"""Models: a head checkpoint, or a blend of several; and what they say of a split.
+
+A blend is a directory with ``blend.json``: the paths of its members' head checkpoints,
+what was chosen for it on dev, and how.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Float
+
+from avemo_jax import checkpoint
+from avemo_jax.checkpoint import CheckpointError
+from avemo_jax.data.table import FrameTable
+from avemo_jax.finishing import Predicted, plan_of
+from avemo_jax.loading import Data
+from avemo_jax.postprocess.blending import Rows, align, extractor_probs
+from avemo_jax.selection import Options
+from avemo_jax.tasks import Task, get_task
+from avemo_jax.trained import Trained, load_trained, scores_of
+
+BLEND_SCHEMA = 1
+_FILE = "blend.json"
+
+
+@dataclasses.dataclass
+class Model:
+    """One head checkpoint, or several to be blended.
+
+    Attributes:
+        directory: Of the checkpoint or the blend.
+        members: The head checkpoints.
+        card: ``head.json`` of the only member; of a blend what its members' say
+            together, and ``blend.json``.
+    """
+
+    directory: pathlib.Path
+    members: tuple[Trained, ...]
+    card: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """Of all members."""
+        return get_task(self.card["task"])
+
+    @property
+    def is_blend(self) -> bool:
+        """Whether there is a ``blend.json``."""
+        return "members_paths" in self.card
+
+    @property
+    def features(self) -> list[str]:
+        """Full names of the feature sets of all members, each once."""
+        names = [name for member in self.members for name in member.features]
+        return list(dict.fromkeys(names))
+
+    @property
+    def options(self) -> Options:
+        """Of post-processing."""
+        return Options.of_config(self.card["config"])
+
+    @property
+    def priors(self) -> Float[np.ndarray, " classes"] | None:
+        """Shares of the classes in training, each counted once more; None: unknown."""
+        counts = self.card.get("class_counts")
+        if counts is None:
+            return None
+        more = np.asarray(counts, np.float64) + 1
+        return more / more.sum()
+
+    def keep(self, **content: Any) -> None:
+        """Writes ``content`` into the card, here and on disk."""
+        self.card |= content
+        name = _FILE if self.is_blend else "head.json"
+        path = self.directory / name
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        checkpoint.write_json(path, stored | content)
+
+
+def write_blend(
+    directory: pathlib.Path,
+    members: Sequence[pathlib.Path],
+    config: dict[str, Any] | None = None,
+) -> None:
+    """Writes ``blend.json``; nothing is chosen yet.
+
+    Args:
+        directory: Of the blend; made where it is missing.
+        members: Head checkpoints; those of the same run, beneath ``directory``'s
+            parent, are named relative to it, so that the run can be moved.
+        config: ``postprocess``, ``evaluate`` and ``blend`` of a configuration; None
+            takes the first member's.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    base = directory.absolute()
+    paths = []
+    for member in members:
+        whole = member.absolute()
+        inside = whole.is_relative_to(base.parent)
+        paths.append(os.path.relpath(whole, base) if inside else str(whole))
+    stored = {"schema": BLEND_SCHEMA, "members_paths": paths}
+    if config is not None:
+        stored["config"] = config
+    checkpoint.write_json(directory / _FILE, stored)
+
+
+def load_model(directory: pathlib.Path) -> Model:
+    """The head checkpoint or the blend in ``directory``.
+
+    Raises:
+        CheckpointError: If it is neither, damaged, or its members do not fit.
+    """
+    path = directory / _FILE
+    if not path.is_file():
+        only = load_trained(directory)
+        return Model(directory, (only,), only.card)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored.get("schema") != BLEND_SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {stored.get('schema')!r}; this version reads "
+            f"{BLEND_SCHEMA}"
+        )
+    members = tuple(load_trained(directory / p) for p in stored["members_paths"])
+    return Model(directory, members, _card_of(path, members) | stored)
+
+
+def _card_of(path: pathlib.Path, members: Sequence[Trained]) -> dict[str, Any]:
+    """What the members' cards say together."""
+    first = members[0].card
+    for member in members[1:]:
+        for name, mine, other in (
+            ("task", first["task"], member.card["task"]),
+            ("protocol", first["protocol"], member.card["protocol"]),
+            ("number of seeds", len(first["seeds"]), len(member.card["seeds"])),
+        ):
+            if mine != other:
+                raise CheckpointError(
+                    f"{path}: {name} of {members[0].directory} is {mine}, of "
+                    f"{member.directory} {other}; expected the same of all; blend "
+                    "heads that were trained alike"
+                )
+    unknown = any(m.card["training_videos"] == "unknown" for m in members)
+    videos = {v for m in members for v in m.card["training_videos"]}
+    names = list(dict.fromkeys(n for m in members for n in m.features))
+    sets = {entry["name"]: entry for m in members for entry in m.card["features"]}
+    return {
+        **first,
+        "features": [sets[name] for name in names],
+        "head": {"kind": " + ".join(m.card["head"]["kind"] for m in members)},
+        "training_videos": "unknown" if unknown else sorted(videos),
+        "best_epochs": [
+            list(e) for e in zip(*(m.card["best_epochs"] for m in members), strict=True)
+        ],
+        "dev_scores": None,
+        "selection": None,
+        "members": [
+            {"features": m.features, "head": m.card["head"]["kind"]} for m in members
+        ],
+    }
+
+
+def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
+    """Scores of ``split`` by every member, on the rows of the first one.
+
+    Where another member has no score for a row, e.g. for want of sound, the first one's
+    stands in; how often is logged and in the table's report.
+
+    Raises:
+        ValueError: If the extractor is to be trusted and has no outputs.
+    """
+    options = model.options
+    table, first = scores_of(model.members[0], data, split, budget)
+    scores = [first]
+    for member in model.members[1:]:
+        other, theirs = scores_of(member, data, split, budget)
+        aligned = align([_rows(table), _rows(other)])
+        mine = first.copy()
+        mine[:, aligned.rows[0]] = theirs[:, aligned.rows[1]]
+        scores.append(mine)
+        if missing := int(aligned.lost[0]):
+            names = " + ".join(member.features)
+            table.report[f"without {names}"] = missing
+            logging.warning(
+                "%d of %d frames have no score by the head on %s: that of the first "
+                "head stands in",
+                *(missing, table.num_rows, names),
+            )
+    extractor = None
+    if options.trust_extractor:
+        extractor = _own_probs(table)
+    return Predicted(
+        table, plan_of(table, faithful=options.faithful), np.stack(scores), extractor
+    )
+
+
+def _rows(table: FrameTable) -> Rows:
+    return Rows(table.videos, table.row_offsets, table.frame)
+
+
+def _own_probs(table: FrameTable) -> Float[np.ndarray, "rows 8"]:
+    if table.outputs is None or table.task.name != "EXPR":
+        names = ", ".join(one.name for one in table.feature_sets)
+        raise ValueError(
+            f"config.blend.trust_extractor for {table.task.name} with {names}; "
+            "expected EXPR and a first visual set with the extractor's own outputs; "
+            "set it to False, or extract the features with outputs"
+        )
+    return np.asarray(extractor_probs(jnp.asarray(table.outputs)))

@@ -1,0 +1,157 @@
+"""From the scores of rows to those of every frame, as a selection says."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Array, Float
+
+from avemo_jax.data.table import FrameTable
+from avemo_jax.postprocess.blending import trust_confident
+from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
+from avemo_jax.postprocess.smoothing import Setting, smooth
+from avemo_jax.postprocess.sweep import Trusted, neutral_score
+from avemo_jax.postprocess.thresholds import Correction, correct
+from avemo_jax.selection import Options, Selection
+from avemo_jax.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What a model says of a split, before any post-processing.
+
+    Attributes:
+        table: The split; of a blend the table of its first member.
+        plan: How the frames are filled from the table's rows.
+        scores: After the activation, of the table's rows, by every seed of every
+            member; a model that is no blend has one member.
+        extractor: Probabilities of the extractor's own outputs in the task's order,
+            of the rows; None where they are not asked for.
+    """
+
+    table: FrameTable
+    plan: FillPlan
+    scores: Float[np.ndarray, "members seeds rows outputs"]
+    extractor: Float[np.ndarray, "rows 8"] | None = None
+
+    @property
+    def task(self) -> Task:
+        """Of the table."""
+        return self.table.task
+
+
+def plan_of(table: FrameTable, *, faithful: bool) -> FillPlan:
+    """How the frames of ``table``'s videos are filled from its rows.
+
+    The original filled from the frames with a valid label only; ours from all rows, as
+    is done in both where a split has no labels.
+    """
+    labelled = table.valid if faithful and table.valid.any() else None
+    return fill_plan(
+        table.frame,
+        table.row_offsets,
+        table.num_frames,
+        faithful=faithful,
+        samples=labelled,
+    )
+
+
+def warn_of_lost(table: FrameTable, plan: FillPlan) -> None:
+    """Logs which videos have no row that their scores could be filled from."""
+    first = zip(table.videos, table.dense_offsets, strict=False)
+    if lost := [video for video, start in first if not plan.has_rows[start]]:
+        logging.warning(
+            "%d videos have no features; their frames get neutral scores: %s",
+            *(len(lost), ", ".join(lost)),
+        )
+
+
+def blended(
+    scores: Float[np.ndarray, "members seeds rows outputs"],
+    weights: Float[np.ndarray, "seeds members"] | None,
+) -> Float[np.ndarray, "seeds rows outputs"]:
+    """Each seed's members weighted; the only member where there are no weights.
+
+    Raises:
+        ValueError: If there are several members and no weights.
+    """
+    if weights is None:
+        if len(scores) > 1:
+            raise ValueError(
+                f"{len(scores)} members without weights; expected one; choose weights"
+            )
+        return scores[0]
+    return np.einsum("msro,sm->sro", scores, weights).astype(np.float32)
+
+
+def rows_of(
+    predicted: Predicted, selection: Selection
+) -> Float[np.ndarray, "seeds rows outputs"]:
+    """Scores of each seed, blended and corrected, not yet smoothed."""
+    rows = blended(predicted.scores, selection.weights)
+    if selection.temperatures is None or selection.offsets is None:
+        return rows
+    pairs = zip(selection.temperatures, selection.offsets, strict=True)
+    corrections = [Correction(jnp.asarray(t), jnp.asarray(o)) for t, o in pairs]
+    return np.stack(
+        [np.asarray(correct(r, c)) for r, c in zip(rows, corrections, strict=True)]
+    )
+
+
+def smoothable(
+    task: Task,
+    rows: Float[np.ndarray, "seeds rows outputs"],
+    raw_thresholds: Float[np.ndarray, "seeds units"] | None,
+    options: Options,
+) -> Float[np.ndarray, "seeds rows outputs"]:
+    """What windows go over: the scores; for AU as the original, 0/1 decisions."""
+    if task.name == "AU" and options.faithful and raw_thresholds is not None:
+        return (rows >= raw_thresholds[:, None]).astype(np.float32)
+    return rows
+
+
+def trusted_of(predicted: Predicted, selection: Selection) -> Trusted | None:
+    """The extractor's probabilities, where and from when they are trusted."""
+    if predicted.extractor is None or selection.confidences is None:
+        return None
+    return Trusted(predicted.extractor, selection.confidences)
+
+
+def dense_scores(
+    predicted: Predicted,
+    rows: Float[np.ndarray, "seeds rows outputs"],
+    settings: Sequence[Setting],
+    *,
+    causal: bool = False,
+    trusted: Trusted | None = None,
+) -> Float[Array, "seeds frames outputs"]:
+    """Scores of every frame by each seed: gaps filled, smoothed by its window.
+
+    Args:
+        predicted: Of the split.
+        rows: Of ``smoothable``.
+        settings: Window of each seed.
+        causal: Windows over past frames only.
+        trusted: The extractor's probabilities; None leaves them out.
+    """
+    plan, neutral = predicted.plan, neutral_score(predicted.task)
+
+    def smoothed(
+        one: Float[Array | np.ndarray, "rows outputs"], setting: Setting
+    ) -> Float[Array, "frames outputs"]:
+        dense = fill(jnp.asarray(one), plan, neutral=neutral)
+        mode, half = setting
+        return smooth(
+            dense, plan.lo, plan.hi, half_width=half, mode=mode, causal=causal
+        )
+
+    out = []
+    for i, (one, setting) in enumerate(zip(rows, settings, strict=True)):
+        dense = smoothed(one, setting)
+        if trusted is not None:
+            extractor = smoothed(trusted.probs, setting)
+            dense = trust_confident(dense, extractor, trusted.confidences[i])
+        out.append(dense)
+    return jnp.stack(out)

@@ -1,0 +1,162 @@
+"""How scores become decisions: what may be tried, and what was chosen."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.sweep import SETTINGS, ThresholdRule, windows
+from avemo_jax.tasks import Task
+
+NO_WINDOW: Setting = ("none", 0)
+# What heads were made with whose configuration does not say it.
+_OLD: dict[str, dict[str, Any]] = {
+    "postprocess": {
+        "faithful_gaps": False,
+        "half_widths": (),
+        "gaussian": False,
+        "thresholds": "grid",
+        "correction": "none",
+        "causal": False,
+    },
+    "blend": {"trust_extractor": False},
+    "evaluate": {"num_resamples": 1000},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What post-processing may do, from the configuration.
+
+    Attributes:
+        faithful: Gaps and smoothing of AU decisions as the original.
+        settings: Windows to choose from.
+        threshold_rule: AU: how thresholds are found on dev.
+        correction: EXPR: "prior" chooses a temperature and offsets by the classes'
+            shares in training; "none".
+        causal: Windows over past frames only.
+        trust_extractor: EXPR: the extractor's own probabilities stand where they are
+            confident.
+        num_resamples: Of videos, for intervals; 0 gives none.
+    """
+
+    faithful: bool = False
+    settings: tuple[Setting, ...] = SETTINGS
+    threshold_rule: ThresholdRule = "grid"
+    correction: str = "none"
+    causal: bool = False
+    trust_extractor: bool = False
+    num_resamples: int = 1000
+
+    @classmethod
+    def of_config(cls, stored: Mapping[str, Any]) -> "Options":
+        """Those of a head's configuration, as ``head.json`` keeps it."""
+        config = ConfigDict(
+            {k: {**old, **stored.get(k, {})} for k, old in _OLD.items()}
+        )
+        return cls(
+            faithful=bool(config.postprocess.faithful_gaps),
+            settings=windows(
+                tuple(config.postprocess.half_widths),
+                gaussian=config.postprocess.gaussian,
+            ),
+            threshold_rule=config.postprocess.thresholds,
+            correction=config.postprocess.correction,
+            causal=config.postprocess.causal,
+            trust_extractor=config.blend.trust_extractor,
+            num_resamples=config.evaluate.num_resamples,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What was chosen.
+
+    Attributes:
+        on: "dev", or None where nothing was chosen.
+        reason: Why nothing was chosen; empty where it was.
+        settings: Window of each seed.
+        thresholds: AU: of each seed and unit, after smoothing; None for other tasks.
+        raw_thresholds: AU: without smoothing.
+        dev_scores: The headline score on dev with all that was chosen, of each seed;
+            empty where nothing was chosen.
+        weights: Of a blend's members, for each seed; None where there is one member.
+        temperatures: EXPR: of each seed's correction; None where there is none.
+        offsets: EXPR: likewise, of the classes' log-probabilities.
+        confidences: EXPR: of each seed, from which on the extractor is trusted; None
+            where it never is.
+    """
+
+    on: str | None
+    reason: str
+    settings: tuple[Setting, ...]
+    thresholds: Float[np.ndarray, "seeds units"] | None
+    raw_thresholds: Float[np.ndarray, "seeds units"] | None
+    dev_scores: tuple[float, ...] = ()
+    weights: Float[np.ndarray, "seeds members"] | None = None
+    temperatures: Float[np.ndarray, " seeds"] | None = None
+    offsets: Float[np.ndarray, "seeds classes"] | None = None
+    confidences: Float[np.ndarray, " seeds"] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``head.json`` keeps it."""
+        stored: dict[str, Any] = {
+            "chosen_on": self.on,
+            "reason": self.reason,
+            "windows": [
+                {"mode": mode, "half_width_frames": half}
+                for mode, half in self.settings
+            ],
+            "dev_scores": list(self.dev_scores),
+        }
+        return stored | {name: _listed(getattr(self, name)) for name in _ARRAYS}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Selection":
+        """The inverse of :meth:`to_dict`; what an old one lacks is None."""
+        return cls(
+            on=stored["chosen_on"],
+            reason=stored["reason"],
+            settings=tuple(
+                (w["mode"], w["half_width_frames"]) for w in stored["windows"]
+            ),
+            dev_scores=tuple(stored["dev_scores"]),
+            **{name: _array(stored.get(name)) for name in _ARRAYS},
+        )
+
+
+_ARRAYS = (
+    *("thresholds", "raw_thresholds", "weights", "temperatures", "offsets"),
+    "confidences",
+)
+
+
+def fixed_selection(
+    task: Task, num_seeds: int, reason: str, num_members: int = 1
+) -> Selection:
+    """The task's fixed window, thresholds of 0.5 and equal weights, and why."""
+    limits = weights = None
+    if task.name == "AU":
+        limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
+    if num_members > 1:
+        weights = np.full((num_seeds, num_members), 1 / num_members, np.float32)
+    settings = (task.fixed_smoothing,) * num_seeds
+    return Selection(None, reason, settings, limits, limits, weights=weights)
+
+
+def best_seed(selection: Selection, card: Mapping[str, Any]) -> int:
+    """Index of the seed that is best on dev; the first where there is no dev."""
+    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
+    return int(np.argmax(scores))
+
+
+def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
+    return None if array is None else np.round(array.astype(np.float64), 6).tolist()
+
+
+def _array(values: Any) -> Float[np.ndarray, "..."] | None:
+    return None if values is None else np.asarray(values, np.float32)
