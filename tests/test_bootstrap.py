@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from avemo_jax.metrics import task_metrics
 from avemo_jax.postprocess.bootstrap import (
     bootstrap,
+    bootstrap_mean,
     paired_difference,
     resample_counts,
 )
@@ -94,6 +95,49 @@ def test_differences_are_of_the_same_resamples(task_name):
         assert all(not np.asarray(v).any() for v in values.values())
 
 
+@pytest.mark.parametrize("task_name", TASKS)
+def test_one_member_is_itself(task_name):
+    scores, *rest = made(task_name)
+    limits = jnp.linspace(0.3, 0.7, 12) if task_name == "AU" else None
+    alone = bootstrap(task_name, scores, *rest, limits, seed=3, num_resamples=6)
+    members = None if limits is None else limits[None]
+    found = bootstrap_mean(
+        task_name, scores[None], *rest, members, seed=3, num_resamples=6
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, alone)
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_means_over_members_are_the_loop(task_name):
+    first, labels, mask, offsets = made(task_name)
+    scores = jnp.stack([jnp.roll(first, turn, axis=0) for turn in (0, 7, 90)])
+    counts = drawn(mask, offsets, 2, 5)
+    each = [naive(task_name, own, labels, mask, offsets, counts) for own in scores]
+    found = bootstrap_mean(
+        task_name, scores, labels, mask, offsets, seed=2, num_resamples=5
+    )
+    once = [task_metrics(task_name, own, labels, mask) for own in scores]
+    for name in found.value:
+        value = np.mean([own[name] for own in once], axis=0)
+        np.testing.assert_allclose(found.value[name], value, atol=2e-6)
+        samples = np.mean([own[name] for own in each], axis=0)
+        low, high = np.percentile(samples, [2.5, 97.5], axis=0)
+        np.testing.assert_allclose(found.low[name], low, atol=2e-6)
+        np.testing.assert_allclose(found.high[name], high, atol=2e-6)
+        above = (samples > 0).mean(axis=0)
+        np.testing.assert_allclose(found.share_above[name], above, atol=1e-6)
+
+
+def test_each_member_has_its_own_thresholds():
+    scores, *rest = made("AU")
+    limits = jnp.stack([jnp.full(12, 0.2), jnp.full(12, 0.8)])
+    both = jnp.stack([scores, scores])
+    found = bootstrap_mean("AU", both, *rest, limits, num_resamples=5)
+    each = [bootstrap("AU", scores, *rest, own, num_resamples=5) for own in limits]
+    expected = np.mean([own.value["f1_per_unit"] for own in each], axis=0)
+    np.testing.assert_allclose(found.value["f1_per_unit"], expected, atol=1e-6)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.booleans(), min_size=6, max_size=6), st.integers(0, 1000))
 def test_draws_are_of_videos_with_frames(has, seed):
@@ -164,6 +208,17 @@ def test_far_mean_and_long_video_keep_their_digits():
 def test_exports(platform, task_name):
     arrays = made(task_name, lengths=(9, 5))
     function = jax.jit(lambda *a: tuple(bootstrap(task_name, *a, num_resamples=4)))
+    assert jax.export.export(function, platforms=[platform])(*arrays).platforms == (
+        platform,
+    )
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("task_name", TASKS)
+def test_means_export(platform, task_name):
+    scores, *rest = made(task_name, lengths=(9, 5))
+    arrays = (jnp.stack([scores, scores]), *rest)
+    function = jax.jit(lambda *a: tuple(bootstrap_mean(task_name, *a, num_resamples=4)))
     assert jax.export.export(function, platforms=[platform])(*arrays).platforms == (
         platform,
     )

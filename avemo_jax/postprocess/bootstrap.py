@@ -12,14 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metrics import Ccc, Confusion, ThresholdCounts
+from avemo_jax.postprocess.video_sums import Scores, combined, video_sums
 from avemo_jax.tasks import get_task
 
 NUM_RESAMPLES = 1000
 _ROUNDING = 2.0**-22  # a smaller difference of two float32 scores is none
-_BLOCK = 256  # frames of a video added up at a time, where rounding matters
-
-Scores = dict[str, Array]
 
 
 class Interval(NamedTuple):
@@ -36,18 +33,6 @@ class Interval(NamedTuple):
     low: Scores
     high: Scores
     share_above: Scores
-
-
-class _Sums(NamedTuple):
-    """What is known of each video.
-
-    Attributes:
-        sums: Arrays that add up, with a first axis of videos.
-        about: VA only: least and greatest of each video, and the mean of all frames.
-    """
-
-    sums: tuple[Array, ...]
-    about: tuple[Array, ...] = ()
 
 
 @functools.partial(jax.jit, static_argnames=("num_resamples",))
@@ -96,7 +81,7 @@ def bootstrap(
     """Percentile interval of each of the task's scores, over resampled videos.
 
     A class or unit that no video of a resample has counts as F1 of 0 there, as in
-    ``task_metrics``. For members vmap over ``scores``: all see the same resamples.
+    ``task_metrics``. For many members see :func:`bootstrap_mean`.
 
     Args:
         task_name: "EXPR", "AU" or "VA".
@@ -121,6 +106,54 @@ def bootstrap(
     value, samples = _score(
         task_name, scores, labels, mask, videos, draws, thresholds, len(offsets) - 1
     )
+    return _interval(value, samples, level)
+
+
+@functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
+def bootstrap_mean(
+    task_name: str,
+    scores: Float[Array, "members frames outputs"],
+    labels: Shaped[Array, "frames ..."],
+    mask: Bool[Array, " frames"],
+    offsets: Int[Array, " bounds"],
+    thresholds: Float[Array, "members units"] | None = None,
+    *,
+    seed: Int[Array, ""] | int = 0,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Interval of the mean of each score over members, such as seeds.
+
+    All members see the same resamples, so this is not a mean of their intervals. They
+    are scored one after another: memory does not grow with them.
+
+    Args:
+        task_name: As of :func:`bootstrap`, like the arguments not named here.
+        scores: Of each member, after the activation.
+        labels: As the task has them.
+        mask: True where a frame counts.
+        offsets: Where each video begins, and the number of frames at the end.
+        thresholds: AU only, of each member; None is 0.5 for all.
+        seed: Of the draws.
+        level: Of the interval, in (0, 1).
+        num_resamples: At least 1.
+
+    Returns:
+        As :func:`bootstrap`.
+
+    Raises:
+        ValueError: If the task is unknown.
+    """
+    num_videos = len(offsets) - 1
+    videos = _videos(offsets, len(mask))
+    draws = _draws(videos, mask, num_videos, seed, num_resamples)
+
+    def score(member: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+        own, limits = member
+        return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
+
+    each = jax.lax.map(score, (scores, thresholds))
+    value, samples = jax.tree.map(lambda values: values.mean(axis=0), each)
     return _interval(value, samples, level)
 
 
@@ -202,119 +235,10 @@ def _score(
 ) -> tuple[Scores, Scores]:
     """Scores on the videos as they are, and on every resample."""
     task = get_task(task_name)
-    if task.name == "EXPR":
-        state = _confusions(scores, labels, mask, videos, num_videos)
-    elif task.name == "AU":
-        half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
-        limits = half if thresholds is None else thresholds
-        state = _hits(scores, labels, mask, videos, limits, num_videos)
-    else:
-        state = _moments(scores, labels, mask, videos, num_videos)
+    state = video_sums(task, scores, labels, mask, videos, thresholds, num_videos)
     once = jnp.ones(num_videos, jnp.int32)
-    resampled = jax.vmap(lambda counts: _combined(task.name, state, counts))(draws)
-    return _combined(task.name, state, once), resampled
-
-
-def _confusions(
-    scores: Array, labels: Array, mask: Array, videos: Array, num_videos: int
-) -> _Sums:
-    num_classes = scores.shape[-1]
-    guess = jnp.argmax(scores, axis=-1)
-    counted = mask & (labels >= 0) & (labels < num_classes)
-    zeros = jnp.zeros((num_videos, num_classes, num_classes), jnp.int32)
-    counts = zeros.at[videos, jnp.where(counted, labels, 0), guess]
-    return _Sums((counts.add(counted.astype(jnp.int32)),))
-
-
-def _hits(
-    probs: Array,
-    labels: Array,
-    mask: Array,
-    videos: Array,
-    limits: Array,
-    num_videos: int,
-) -> _Sums:
-    over = probs >= limits
-    positive = (labels == 1) & mask[:, None]
-    negative = (labels == 0) & mask[:, None]
-    kinds = jnp.stack([over & positive, over & negative, ~over & positive], axis=1)
-    sums = jax.ops.segment_sum(kinds.astype(jnp.int32), videos, num_videos)
-    return _Sums(tuple(sums[:, i] for i in range(3)))
-
-
-def _moments(
-    scores: Array, labels: Array, mask: Array, videos: Array, num_videos: int
-) -> _Sums:
-    """Sums about the mean of all frames, so that float32 holds."""
-    there = mask[:, None, None]
-    pairs = jnp.stack([jnp.clip(scores, -1, 1), labels], axis=1).astype(jnp.float32)
-    pairs = jnp.where(there, pairs, 0)
-    counts = jax.ops.segment_sum(mask.astype(jnp.int32), videos, num_videos)
-    divisor = jnp.maximum(counts.sum(), 1).astype(jnp.float32)
-    shift = _video_sums(pairs, videos, num_videos).sum(axis=0) / divisor
-    moved = jnp.where(there, pairs - shift, 0)
-    products = moved[:, 0] * moved[:, 1]
-    squares = jnp.square(pairs[:, 0] - pairs[:, 1])
-
-    return _Sums(
-        sums=(
-            counts,
-            _video_sums(moved, videos, num_videos),
-            _video_sums(products, videos, num_videos),
-            _video_sums(squares, videos, num_videos),
-        ),
-        about=(
-            jax.ops.segment_min(jnp.where(there, pairs, jnp.inf), videos, num_videos),
-            jax.ops.segment_max(jnp.where(there, pairs, -jnp.inf), videos, num_videos),
-            shift,
-        ),
-    )
-
-
-def _combined(task_name: str, state: _Sums, counts: Int[Array, " videos"]) -> Scores:
-    """The scores with each video as often as ``counts`` says."""
-    sums = [_weighted(counts, values) for values in state.sums]
-    if task_name == "EXPR":
-        return Confusion(*sums).compute()
-    if task_name == "AU":
-        f1 = ThresholdCounts(*(values[None] for values in sums)).compute()[0]
-        return {"f1_mean": f1.mean(), "f1_per_unit": f1}
-    total, moved, products, squares = sums
-    least, greatest, shift = state.about
-    mean = moved / jnp.maximum(total, 1).astype(jnp.float32)
-    drawn = (counts > 0)[:, None, None]
-    ccc = Ccc(
-        num_frames=total,
-        shift=shift,
-        mean=mean,
-        least=jnp.where(drawn, least, jnp.inf).min(axis=0),
-        greatest=jnp.where(drawn, greatest, -jnp.inf).max(axis=0),
-        comoment=products - mean[0] * moved[1],
-        squares=squares,
-    ).compute()
-    return {"ccc_mean": ccc.mean(), "ccc_valence": ccc[0], "ccc_arousal": ccc[1]}
-
-
-def _weighted(
-    counts: Int[Array, " videos"], values: Shaped[Array, "videos ..."]
-) -> Shaped[Array, "..."]:
-    """Sum over videos; whole numbers stay whole, and none is rounded to bfloat16."""
-    return jnp.tensordot(
-        counts.astype(values.dtype), values, axes=1, precision=jax.lax.Precision.HIGHEST
-    )
-
-
-def _video_sums(
-    values: Float[Array, "frames ..."], videos: Int[Array, " frames"], num_videos: int
-) -> Float[Array, "videos ..."]:
-    """Sum of each video, block by block: a running float32 sum loses digits."""
-    # Both terms never fall, so each pair of block and video has a number of its own.
-    blocks = jnp.arange(len(videos)) // _BLOCK + videos
-    num_blocks = len(videos) // _BLOCK + num_videos + 1
-    owner = jax.ops.segment_max(videos, blocks, num_blocks)
-    sums = jax.ops.segment_sum(values, blocks, num_blocks)
-    # A block without frames has an owner out of range, and its sum is dropped.
-    return jax.ops.segment_sum(sums, owner, num_videos)
+    resampled = jax.vmap(lambda counts: combined(task, state, counts))(draws)
+    return combined(task, state, once), resampled
 
 
 def _interval(value: Scores, samples: Scores, level: float) -> Interval:
