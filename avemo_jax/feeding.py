@@ -19,13 +19,14 @@ from jaxtyping import Int
 
 from avemo_jax import sharding
 from avemo_jax.data.table import FrameTable
+from avemo_jax.inputs import inputs_of
 
 
 class Batch(NamedTuple):
     """Frames (batch,), or windows of them (windows, T), of one step.
 
     Attributes:
-        x: Features (..., dim), float16.
+        x: Inputs (..., dim): features, float16, or outputs, float32.
         labels: Of each frame, as the task has them.
         counts: Frames that count in the loss.
         present: Frames that are there (padding and missing crops are not).
@@ -41,7 +42,7 @@ class TableArrays(NamedTuple):
     """What a step gathers from; arrays of numpy or of jax.
 
     Attributes:
-        features: (rows, dim), float16.
+        features: (rows, dim), float16; or the extractors' outputs, float32.
         has_audio: (rows,), or None where heads do not see it.
         labels: (rows, ...).
         valid: (rows,).
@@ -56,14 +57,17 @@ class TableArrays(NamedTuple):
     row_of: Any
 
 
-def table_arrays(table: FrameTable, *, windows: bool, audio_flag: bool) -> TableArrays:
+def table_arrays(
+    table: FrameTable, *, windows: bool, audio_flag: bool, inputs: str = "features"
+) -> TableArrays:
     """The arrays of ``table`` that batches are made of."""
+    x = inputs_of(table, inputs)
     row_of = None
     if windows:
         row_of = np.full(int(table.num_frames.sum()), -1, np.int32)
         row_of[table.dense_index] = np.arange(table.num_rows, dtype=np.int32)
     has_audio = table.has_audio if audio_flag else None
-    return TableArrays(table.features, has_audio, table.labels, table.valid, row_of)
+    return TableArrays(x, has_audio, table.labels, table.valid, row_of)
 
 
 def rows_of(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
@@ -317,9 +321,17 @@ def _put_steps(index: Any, mesh: Mesh) -> Any:
 
 
 def make_feeder(
-    table: FrameTable, mesh: Mesh, *, window: int, audio_flag: bool, resident: bool
+    table: FrameTable,
+    mesh: Mesh,
+    *,
+    window: int,
+    audio_flag: bool,
+    resident: bool,
+    inputs: str = "features",
 ) -> Feeder:
     """The feeder of ``table``: ``resident`` on the devices, or streamed to them."""
-    arrays = table_arrays(table, windows=bool(window), audio_flag=audio_flag)
+    arrays = table_arrays(
+        table, windows=bool(window), audio_flag=audio_flag, inputs=inputs
+    )
     kind = ResidentFeeder if resident else StreamedFeeder
     return kind(arrays, mesh, window)

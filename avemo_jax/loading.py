@@ -107,6 +107,7 @@ class Loader:
         task: str,
         missing_audio: str,
         budget: int,
+        inputs: str = "features",
     ):
         """Begins with the whole budget.
 
@@ -116,11 +117,13 @@ class Loader:
             task: Whose labels.
             missing_audio: "zeros" or "drop", for frames without sound.
             budget: Bytes of tables on a device.
+            inputs: "features" or "outputs", what heads see of a table.
         """
         self._cache_dir = data.cache_dir or default_cache_dir()
         self._data = data
         self._mesh = mesh
         self._task = task
+        self._inputs = inputs
         self._options: dict[str, Any] = {"missing_audio": missing_audio}
         if data.splits is not None:
             self._options["splits"] = data.splits
@@ -150,6 +153,7 @@ class Loader:
             window=spec.window if spec.takes_windows else 0,
             audio_flag=spec.audio_flag,
             resident=resident,
+            inputs=self._inputs,
         )
         return table, feeder
 

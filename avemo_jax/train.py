@@ -17,6 +17,7 @@ from avemo_jax.config import to_plain
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, FramePlan, WindowPlan
 from avemo_jax.heads import build_head
+from avemo_jax.inputs import input_dims
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
 from avemo_jax.loading import Data, Loader, feature_names, memory_budget
 from avemo_jax.logs import MetricsLog
@@ -44,13 +45,14 @@ def train(config: ConfigDict, data: Data, workdir: pathlib.Path) -> pathlib.Path
     mesh = sharding.make_mesh()
     feature_sets = data.store.resolve(feature_names(config))
     names = [feature_set.name for feature_set in feature_sets]
-    spec = make_spec(config, tuple(fs.dim for fs in feature_sets))
+    spec = make_spec(config, input_dims(feature_sets, config.data.inputs))
     loader = Loader(
         data,
         mesh,
         task=config.task,
         missing_audio=config.data.missing_audio,
         budget=memory_budget(config.data.device_budget_gb),
+        inputs=config.data.inputs,
     )
     has_dev = config.data.train_on == "train"
     dev = loader.load("dev", spec, names) if has_dev else None
@@ -193,6 +195,7 @@ def _provenance(
             "fingerprint": data.store.fingerprint,
         },
         "protocol": config.protocol,
+        "inputs": config.data.inputs,
         "missing_audio": config.data.missing_audio,
         "windows": config.evaluate.windows,
         "evaluation_batch_size": (

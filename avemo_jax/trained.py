@@ -95,10 +95,21 @@ def check_features(trained: Trained, data: Data) -> None:
     data.store.check_same(wanted)
 
 
-def scores_of(
-    trained: Trained, data: Data, split: str, budget: int
-) -> tuple[FrameTable, Float[np.ndarray, "seeds rows outputs"]]:
-    """The table of ``split`` and the scores of its rows by every seed."""
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """A head's pass over one split, whose features are in memory.
+
+    Attributes:
+        table: The split.
+        predictor: Called with variables, it gives the scores of the table's rows.
+    """
+
+    table: FrameTable
+    predictor: Predictor
+
+
+def open_scorer(trained: Trained, data: Data, split: str, budget: int) -> Scorer:
+    """The table of ``split`` and the pass over it."""
     card = trained.card
     loader = Loader(
         data,
@@ -106,6 +117,7 @@ def scores_of(
         task=card["task"],
         missing_audio=card["missing_audio"],
         budget=budget,
+        inputs=card.get("inputs", "features"),  # old cards say nothing
     )
     table, feeder = loader.load(split, trained.head.spec, trained.features)
     predictor = Predictor(
@@ -116,4 +128,12 @@ def scores_of(
         batch_size=card["evaluation_batch_size"],
         windows=card["windows"],
     )
-    return table, predictor(trained.variables)
+    return Scorer(table, predictor)
+
+
+def scores_of(
+    trained: Trained, data: Data, split: str, budget: int
+) -> tuple[FrameTable, Float[np.ndarray, "seeds rows outputs"]]:
+    """The table of ``split`` and the scores of its rows by every seed."""
+    scorer = open_scorer(trained, data, split, budget)
+    return scorer.table, scorer.predictor(trained.variables)

@@ -22,6 +22,9 @@ NUM_PARAMS = {
     ("AU", "mlp"): (181_900, 198_284, 280_204),
     ("VA", "mlp", "affine"): (361_474, 394_242, 558_082),
     ("VA", "mlp", "shared"): (968_194, 1_050_114, 1_459_714),
+    ("EXPR", "linear"): (11_272, 12_296, 17_416),
+    ("AU", "linear"): (16_908, 18_444, 26_124),
+    ("VA", "linear"): (2_818, 3_074, 4_354),
     ("EXPR", "transformer", "window", "learned"): (1_206_248, 1_271_784, 1_599_464),
     ("EXPR", "transformer", "window", "sinusoidal"): (1_189_864, 1_255_400, 1_583_080),
     ("EXPR", "transformer", "window", "none"): (1_189_864, 1_255_400, 1_583_080),
@@ -47,6 +50,8 @@ def all_options():
                 (task, kind, form)
                 for form in (CHOICES["va_form"] if task == "VA" else [None])
             )
+        elif kind == "linear":
+            yield task, kind
         else:
             pairs = itertools.product(CHOICES["attention"], CHOICES["positions"])
             for attention, positions in pairs:
@@ -61,6 +66,7 @@ ONE_OF_EACH = [
     ("VA", "mlp", "shared"),
     ("EXPR", "transformer", "window", "learned"),
     ("VA", "transformer", "batch", "none"),
+    ("VA", "linear"),
 ]
 
 
@@ -116,7 +122,10 @@ def test_number_of_parameters(option, which):
     assert head.num_params() == NUM_PARAMS[option][which]
     flagged = build_head(make_spec(option, dims, audio_flag=True)).num_params()
     added = flagged - NUM_PARAMS[option][which]
-    assert added == FLAG_PARAMS.get(option[-1], FLAG_PARAMS[option[1]])
+    if option[1] == "linear":
+        assert added == head.spec.num_outputs
+    else:
+        assert added == FLAG_PARAMS.get(option[-1], FLAG_PARAMS[option[1]])
 
 
 @pytest.mark.parametrize(
@@ -387,7 +396,7 @@ def test_spec_survives_json(option):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "rnn"}, "unknown kind 'rnn'.*mlp, transformer"),
+        ({"kind": "rnn"}, "unknown kind 'rnn'.*mlp, linear, transformer"),
         ({"dims": []}, "at least one feature set"),
         ({"window": 0}, "window is 0"),
         ({"attention": "batch"}, "have no order"),
