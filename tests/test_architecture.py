@@ -41,6 +41,7 @@ MAY_IMPORT = {
     },
     "report": {"tasks"},
     "plots": {"postprocess"},
+    "rate_plots": {"plots", "postprocess"},
     "selection": {"postprocess", "tasks"},
     "finishing": {"data", "postprocess", "selection", "tasks"},
     "choice": {"finishing", "postprocess", "selection"},

@@ -86,11 +86,57 @@ def refined_grid(
             confidence is unknown.
     """
     _check(strides, limits.shape[0], confidence)
+    refined, _ = refine(
+        *(scores, lo, hi, jnp.asarray(strides), jnp.append(limits, -jnp.inf)),
+        len(strides),
+        setting[1] if reach is None else reach,
+        thresholds,
+        setting=setting,
+        confidence=confidence,
+    )
+    return refined
+
+
+def refine(
+    scores: Float[Array, "frames outputs"],
+    lo: Int[Array, " frames"],
+    hi: Int[Array, " frames"],
+    strides: Int[Array, " levels"],
+    limits: Float[Array, " levels"],
+    num_levels: Int[Array, ""] | int,
+    reach: Int[Array, ""] | int,
+    thresholds: Float[Array, "..."] | float = 0.5,
+    *,
+    setting: Setting,
+    confidence: Confidence,
+) -> tuple[Refined, Float[Array, " frames"]]:
+    """``refined_grid`` for use inside ``jax.jit``: one program for many rules.
+
+    Args:
+        scores: As in ``fixed_grid``.
+        lo: As in ``fixed_grid``.
+        hi: As in ``fixed_grid``.
+        strides: Coarse to fine; those from ``num_levels`` on are not looked at.
+        limits: From which confidence on a frame is sure with each stride; that of the
+            last one is not looked at.
+        num_levels: Strides that are used, 1 or more; 1 is the fixed grid.
+        reach: As in ``refined_grid``, in frames.
+        thresholds: As in ``refined_grid``.
+        setting: (mode, half width) of the windows.
+        confidence: As in ``refined_grid``.
+
+    Returns:
+        What the rule gives, and the confidence of every frame with the last stride.
+    """
     mode, half_width = setting
-    reach = half_width if reach is None else reach
-    embedded = _grid(lo, strides[0])
-    dense, step = _interpolated(scores, lo, hi, embedded)
-    for number, stride in enumerate(strides[1:]):
+
+    def level(
+        k: Array, state: tuple[Refined, Float[Array, " frames"], Array]
+    ) -> tuple[Refined, Float[Array, " frames"], Array]:
+        refined, sure, limit = state
+        near = _near(sure < limit, lo, hi, reach)
+        embedded = refined.embedded | (near & _grid(lo, strides[k]))
+        dense, step = _interpolated(scores, lo, hi, embedded)
         smoothed = smooth(dense, lo, hi, half_width=half_width, mode=mode)
         if confidence == "top":
             sure = smoothed.max(axis=-1)
@@ -98,13 +144,19 @@ def refined_grid(
             sure = jnp.abs(smoothed - thresholds).min(axis=-1)
         else:
             sure = -step.max(axis=-1)
-        near = _near(sure < limits[number], lo, hi, reach)
-        embedded |= near & _grid(lo, stride)
-        dense, step = _interpolated(scores, lo, hi, embedded)
-    return Refined(smooth(dense, lo, hi, half_width=half_width, mode=mode), embedded)
+        return Refined(smoothed, embedded), sure, limits[k]
+
+    # before the first grid no frame is sure
+    nothing = Refined(jnp.zeros_like(scores), jnp.zeros(len(lo), bool))
+    none_sure = jnp.full(len(lo), -jnp.inf)
+    start = nothing, none_sure, jnp.full((), jnp.inf, limits.dtype)
+    refined, sure, _ = jax.lax.fori_loop(0, num_levels, level, start)
+    return refined, sure
 
 
-def _grid(lo: Int[Array, " frames"], stride: int) -> Bool[Array, " frames"]:
+def _grid(
+    lo: Int[Array, " frames"], stride: Int[Array, ""] | int
+) -> Bool[Array, " frames"]:
     """Every ``stride``-th frame of each video."""
     return (jnp.arange(len(lo)) - lo) % stride == 0
 
@@ -113,7 +165,7 @@ def _near(
     unsure: Bool[Array, " frames"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
-    reach: int,
+    reach: Int[Array, ""] | int,
 ) -> Bool[Array, " frames"]:
     """Frames at most ``reach`` from an unsure one of the same video."""
     total = jnp.pad(jnp.cumsum(unsure.astype(jnp.int32)), (1, 0))

@@ -1,0 +1,274 @@
+"""Few frames instead of all: what each rule costs and scores, and which to take.
+
+The rules are those of ``rate_rules.py``, run by ``rate_runs.py``.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from avemo_jax.metrics import task_metrics
+from avemo_jax.postprocess.adaptive_grid import Refined
+from avemo_jax.postprocess.rate_rules import FIXED, Family, Rule
+from avemo_jax.postprocess.rate_runs import fit_rules, run_rules
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.tasks import Task
+
+TOLERANCE = 0.002
+
+
+class DenseSplit(NamedTuple):
+    """One model's scores of every frame of a split, before any window.
+
+    Attributes:
+        scores: Finite; one video after the other, gaps filled (``gaps.fill``).
+        lo: Where the video of each frame begins (``FillPlan.lo``).
+        hi: One past its end.
+        labels: As the task has them.
+        mask: True where a frame counts for the score.
+    """
+
+    scores: Float[np.ndarray, "frames outputs"]
+    lo: Int[np.ndarray, " frames"]
+    hi: Int[np.ndarray, " frames"]
+    labels: Shaped[np.ndarray, "frames ..."]
+    mask: Bool[np.ndarray, " frames"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RatePoint:
+    """What a rule costs on a split, and its score.
+
+    Attributes:
+        rule: The rule.
+        share: Of all frames, those that are embedded.
+        window_share: Of all entries of all windows, those that have scores of their
+            own and are looked at; the original's count.
+        score: The task's headline score.
+    """
+
+    rule: Rule
+    share: float
+    window_share: float
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RateChoice:
+    """The rule chosen on dev.
+
+    Attributes:
+        rule: The rule.
+        share: Of dev's frames, those embedded.
+        score: On dev.
+        full_score: On dev with all frames.
+    """
+
+    rule: Rule
+    share: float
+    score: float
+    full_score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return dataclasses.asdict(self) | {"rule": self.rule.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "RateChoice":
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**stored, "rule": Rule.from_dict(stored["rule"])})
+
+
+def by_family(points: Sequence[RatePoint]) -> dict[Family, list[RatePoint]]:
+    """The points of each family that has any."""
+    found: dict[Family, list[RatePoint]] = {}
+    for point in points:
+        found.setdefault(point.rule.family, []).append(point)
+    return found
+
+
+def rules_of_dev(
+    task: Task,
+    dev: DenseSplit,
+    *,
+    setting: Setting,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> tuple[Rule, ...]:
+    """``fit_rules`` on a ``DenseSplit``.
+
+    Args:
+        task: Whose scores they are.
+        dev: Where limits are fitted.
+        setting: (mode, half width) of the windows.
+        thresholds: Of action units; None is 0.5.
+    """
+    return fit_rules(task, *dev, setting=setting, thresholds=thresholds)
+
+
+def evaluate_rules(
+    task: Task,
+    split: DenseSplit,
+    rules: Sequence[Rule],
+    *,
+    setting: Setting,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> list[RatePoint]:
+    """The point of each rule, in their order.
+
+    Args:
+        task: Whose scores they are.
+        split: Where the rules are tried.
+        rules: Of ``fit_rules``, or others.
+        setting: (mode, half width) of the windows; those that slide take medians.
+        thresholds: Of action units; None is 0.5.
+
+    Raises:
+        ValueError: If no frame counts, or a sequential rule is not for EXPR.
+    """
+    if not split.mask.any():
+        raise ValueError(
+            f"none of {len(split.mask)} frames counts; expected labelled ones; "
+            "evaluate on a split with labels"
+        )
+    labels, mask = jnp.asarray(split.labels), jnp.asarray(split.mask)
+    units = None if thresholds is None else jnp.asarray(thresholds, jnp.float32)
+    found = {}
+    where = (split.scores, split.lo, split.hi)
+    outcomes = run_rules(task, *where, rules, setting=setting, thresholds=thresholds)
+    for rule, (refined, window_share) in outcomes:
+        scored = task_metrics(task.name, refined.scores, labels, mask, units)
+        share = float(np.asarray(refined.embedded).mean())
+        score = float(scored[task.headline])
+        found[rule] = RatePoint(rule, share, window_share, score)
+    return [found[rule] for rule in rules]
+
+
+def apply_rule(
+    task: Task,
+    rule: Rule,
+    scores: Float[np.ndarray, "frames outputs"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    *,
+    setting: Setting,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> Refined:
+    """The smoothed scores that a rule gives, and which frames it embeds.
+
+    Args:
+        task: Whose scores they are.
+        rule: E.g. of a ``RateChoice``.
+        scores: As in ``DenseSplit``.
+        lo: As in ``DenseSplit``.
+        hi: As in ``DenseSplit``.
+        setting: (mode, half width) of the windows.
+        thresholds: Of action units; None is 0.5.
+
+    Raises:
+        ValueError: If a sequential rule is not for EXPR.
+    """
+    ((_, outcome),) = run_rules(
+        task, scores, lo, hi, (rule,), setting=setting, thresholds=thresholds
+    )
+    return outcome.refined
+
+
+def choose(points: Sequence[RatePoint], tolerance: float = TOLERANCE) -> RateChoice:
+    """The rule that embeds the fewest frames and is nearly as good as all frames.
+
+    Of rules that embed as many, a fixed stride comes first, then the better score.
+
+    Args:
+        points: Of dev; one has the fixed stride 1.
+        tolerance: How far below the score of all frames a rule may lie.
+
+    Raises:
+        ValueError: If there is no point of all frames.
+    """
+    full = [p.score for p in points if p.rule == Rule(FIXED, (1,))]
+    if not full:
+        raise ValueError(
+            f"{len(points)} points without the fixed stride 1; expected it, as others "
+            "are compared with all frames; evaluate it too"
+        )
+    near = [p for p in points if p.score >= full[0] - tolerance]
+    best = min(near, key=lambda p: (p.share, p.rule.family != FIXED, -p.score))
+    return RateChoice(best.rule, best.share, best.score, full[0])
+
+
+class Area(NamedTuple):
+    """How far one family's upper envelope lies above another's.
+
+    Attributes:
+        area: Integral of the difference over the natural logarithm of the share;
+            negative where the first lies below.
+        mean: The same divided by the length of the range: a difference of scores.
+        low: Least share that both families reach.
+        high: Greatest share that both reach.
+    """
+
+    area: float
+    mean: float
+    low: float
+    high: float
+
+
+def upper_envelope(points: Sequence[RatePoint]) -> list[RatePoint]:
+    """The points with a better score than all that embed no more frames, by share."""
+    out: list[RatePoint] = []
+    for point in sorted(points, key=lambda p: (p.share, -p.score)):
+        if not out or point.score > out[-1].score:
+            out.append(point)
+    return out
+
+
+def area_between(first: Sequence[RatePoint], second: Sequence[RatePoint]) -> Area:
+    """Area from the second family's upper envelope up to the first's.
+
+    Envelopes are straight between their points over the logarithm of the share, which
+    does justice to a family of few points, and level from the last one to the greatest
+    share of the family. The range is what both families span.
+
+    Raises:
+        ValueError: If the families have no range in common.
+    """
+    families = (first, second)
+    if not first or not second:
+        raise ValueError(
+            f"{len(first)} and {len(second)} points; expected some of both families; "
+            "evaluate both"
+        )
+    low = max(min(p.share for p in points) for points in families)
+    high = min(max(p.share for p in points) for points in families)
+    if low >= high:
+        raise ValueError(
+            f"the families have no shares in common: {low:.4g} to {high:.4g}; expected "
+            "curves over one range; evaluate both with coarse and with fine strides"
+        )
+    envelopes = [upper_envelope(points) for points in families]
+    shares = {p.share for curve in envelopes for p in curve if low < p.share < high}
+    at = np.log(np.array(sorted({low, high} | shares)))
+    heights = [
+        np.interp(at, np.log([p.share for p in curve]), [p.score for p in curve])
+        for curve in envelopes
+    ]
+    area = float(np.trapezoid(heights[0] - heights[1], at))
+    return Area(area, area / float(at[-1] - at[0]), low, high)
+
+
+def seconds_saved(share: float, num_frames: int, images_per_s: float) -> float:
+    """Time of an extractor that embeds ``share`` of the frames instead of all.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    if not 0 <= share <= 1 or num_frames < 0 or images_per_s <= 0:
+        raise ValueError(
+            f"share {share} of {num_frames} frames at {images_per_s} images/s; "
+            "expected a share in [0, 1], 0 frames or more and a rate above 0; measure the rate"
+        )
+    return (1 - share) * num_frames / images_per_s

@@ -1,0 +1,297 @@
+"""Rules that look at few frames: their limits fitted on dev, and what they give."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from avemo_jax.postprocess.adaptive import (
+    REPORTED_LISTS,
+    StridePlan,
+    Strides,
+    all_medians,
+    all_strides,
+    entries_per_window,
+    stride_plans,
+)
+from avemo_jax.postprocess.adaptive_fit import (
+    benjamini_hochberg_levels,
+    false_acceptance_levels,
+    fit_thresholds,
+)
+from avemo_jax.postprocess.adaptive_grid import Confidence, Refined, refine
+from avemo_jax.postprocess.rate_rules import FIXED, REFINED, SEQUENTIAL, SLIDING, Rule
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.tasks import Task
+
+FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
+REFINED_STRIDES: tuple[Strides, ...] = (
+    *((200, 50), (100, 25), (50, 10), (25, 5), (10, 2), (5, 1)),
+    *((200, 50, 10), (100, 25, 5), (50, 10, 2), (25, 5, 1)),
+)
+# Shares of dev's frames that are in doubt with each grid.
+DOUBT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
+CONFIDENCES: dict[str, Confidence] = {
+    "EXPR": "top",
+    "AU": "margin",
+    "VA": "variation",
+}
+
+# Lists of strides up to this length share one compiled program, and so do splits of
+# up to so many frames.
+_LEVELS = 4
+_BLOCK = 16_384
+
+
+def fit_rules(
+    task: Task,
+    scores: Float[np.ndarray, "frames outputs"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    labels: Shaped[np.ndarray, "frames ..."],
+    mask: Bool[np.ndarray, " frames"],
+    *,
+    setting: Setting,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> tuple[Rule, ...]:
+    """All rules that are compared, their limits fitted on dev.
+
+    Limits of the grid rules are quantiles (``DOUBT``) of the confidence that dev's
+    frames have with each fixed grid; thresholds of the sequential rules are fitted by
+    false acceptance and by Benjamini-Hochberg levels, of medians whatever the mode.
+
+    Args:
+        task: Whose scores they are.
+        scores: Of dev, where limits are fitted; as in ``DenseSplit``.
+        lo: As in ``DenseSplit``.
+        hi: As in ``DenseSplit``.
+        labels: As in ``DenseSplit``.
+        mask: As in ``DenseSplit``.
+        setting: (mode, half width) of the windows.
+        thresholds: Of action units; None is 0.5.
+    """
+    rules = [Rule(FIXED, (stride,)) for stride in FIXED_STRIDES]
+    coarse = all_strides([strides[:-1] for strides in REFINED_STRIDES])
+    grids = Grids(task, scores, lo, hi, setting, thresholds)
+    sure = {s: grids.run(Rule(FIXED, (s,)))[1] for s in coarse}
+    limits = {s: np.quantile(np.asarray(sure[s]), DOUBT) for s in coarse}
+    for strides in REFINED_STRIDES:
+        for number, doubt in enumerate(DOUBT):
+            each = tuple(float(limits[s][number]) for s in strides[:-1])
+            rules.append(
+                Rule(REFINED, strides, each, fitted_by=f"{doubt:.0%} in doubt")
+            )
+    rules += [Rule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
+    if task.name == "EXPR":
+        rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
+    return tuple(rules)
+
+
+def fit_sequential(
+    scores: Float[np.ndarray, "frames classes"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    labels: Int[np.ndarray, " frames"],
+    mask: Bool[np.ndarray, " frames"],
+    half_width: int,
+) -> list[Rule]:
+    """The reported lists of several strides with thresholds fitted by both rules.
+
+    Args:
+        scores: Of dev, as in ``DenseSplit``.
+        lo: As in ``DenseSplit``.
+        hi: As in ``DenseSplit``.
+        labels: Classes.
+        mask: True where a frame counts.
+        half_width: Of the windows.
+    """
+    lists = tuple(each for each in REPORTED_LISTS if len(each) > 1)
+    strides = all_strides(lists)
+    plans = _on_device(stride_plans(lo, hi, strides, half_width))
+    medians = all_medians(
+        jnp.asarray(scores), plans, strides=strides, half_width=half_width
+    )
+    rules = []
+    for name, levels in (
+        ("false acceptance", false_acceptance_levels(lists)),
+        ("Benjamini-Hochberg", benjamini_hochberg_levels(lists)),
+    ):
+        fitted = fit_thresholds(
+            medians, jnp.asarray(labels), jnp.asarray(mask), levels, strides
+        )
+        for each, row in zip(lists, np.asarray(fitted), strict=True):
+            # infinity, where no decision is right, is no JSON; 2 is never reached
+            limits = (min(float(row[strides.index(s)]), 2.0) for s in each[:-1])
+            rules.append(Rule(SEQUENTIAL, each, tuple(limits), fitted_by=name))
+    return rules
+
+
+class Outcome(NamedTuple):
+    """What a rule gives on a split.
+
+    Attributes:
+        refined: Smoothed scores of every frame, and which are embedded.
+        window_share: See ``RatePoint``.
+    """
+
+    refined: Refined
+    window_share: float
+
+
+def run_rules(
+    task: Task,
+    scores: Float[np.ndarray, "frames outputs"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    rules: Sequence[Rule],
+    *,
+    setting: Setting,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> Iterator[tuple[Rule, Outcome]]:
+    """Each rule's outcome, one at a time; the grids first, then those that slide.
+
+    Args:
+        task: Whose scores they are.
+        scores: As in ``DenseSplit``.
+        lo: As in ``DenseSplit``.
+        hi: As in ``DenseSplit``.
+        rules: Each once.
+        setting: (mode, half width) of the windows; those that slide take medians.
+        thresholds: Of action units; None is 0.5.
+
+    Raises:
+        ValueError: If a sequential rule is not for EXPR.
+    """
+    wrong = [r for r in rules if r.family == SEQUENTIAL and task.name != "EXPR"]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} sequential rules for {task.name}; expected them for EXPR "
+            "only; leave them out"
+        )
+    half_width = setting[1]
+    index = np.arange(len(lo))
+    begin, end = (
+        np.maximum(index - half_width, lo),
+        np.minimum(index + half_width + 1, hi),
+    )
+    all_entries = int((end - begin).sum(dtype=np.int64))
+    on_grid = [rule for rule in rules if rule.family in (FIXED, REFINED)]
+    if on_grid:
+        grids = Grids(task, scores, lo, hi, setting, thresholds)
+    for rule in on_grid:
+        refined, _ = grids.run(rule)
+        total = np.append(0, np.cumsum(np.asarray(refined.embedded), dtype=np.int64))
+        entries = int((total[end] - total[begin]).sum())
+        yield rule, Outcome(refined, entries / all_entries)
+    sliding = [rule for rule in rules if rule not in on_grid]
+    if not sliding:
+        return
+    strides = all_strides([rule.strides for rule in sliding])
+    plans = stride_plans(lo, hi, strides, half_width)
+    medians = all_medians(
+        jnp.asarray(scores), _on_device(plans), strides=strides, half_width=half_width
+    )
+    tops = np.asarray(medians.max(axis=-1))
+    for rule in sliding:
+        stage, embedded, entries = _decide(rule, tops, strides, plans, half_width)
+        chosen = medians[jnp.asarray(stage), jnp.arange(len(lo))]
+        refined = Refined(chosen, jnp.asarray(embedded))
+        yield rule, Outcome(refined, entries / all_entries)
+
+
+def _decide(
+    rule: Rule,
+    tops: Float[np.ndarray, "strides frames"],
+    strides: Strides,
+    plans: Sequence[StridePlan],
+    half_width: int,
+) -> tuple[Int[np.ndarray, " frames"], Bool[np.ndarray, " frames"], int]:
+    """Index of the stride that decides each frame, embedded frames, window entries.
+
+    Without the medians ``adaptive.sequential`` is little work, but long to compile.
+    """
+    undecided = np.ones(tops.shape[1], bool)
+    stage, embedded = np.zeros(tops.shape[1], np.int32), ~undecided
+    entries = 0
+    for stride, limit in zip(rule.strides, (*rule.limits, -np.inf), strict=True):
+        k = strides.index(stride)
+        anchor, stop = np.asarray(plans[k].anchor), np.asarray(plans[k].stop)
+        begin = anchor[undecided]
+        end = np.minimum(begin + entries_per_window(stride, half_width), stop[begin])
+        entries += int((end - begin).sum(dtype=np.int64))
+        change = np.bincount(begin, minlength=len(stop) + 1)
+        change -= np.bincount(end, minlength=len(stop) + 1)
+        embedded[np.asarray(plans[k].source)[np.cumsum(change)[:-1] > 0]] = True
+        accepted = undecided & (tops[k] >= np.float32(limit))
+        stage[accepted] = k
+        undecided &= ~accepted
+    return stage, embedded, entries
+
+
+class Grids:
+    """The rules with a grid on one split; one compiled program for nearly all."""
+
+    def __init__(
+        self,
+        task: Task,
+        scores: Float[np.ndarray, "frames outputs"],
+        lo: Int[np.ndarray, " frames"],
+        hi: Int[np.ndarray, " frames"],
+        setting: Setting,
+        thresholds: Float[np.ndarray, " units"] | None,
+    ):
+        """Adds a video of zeros, so that splits of like length share a program.
+
+        Raises:
+            ValueError: If a score is NaN or infinite.
+        """
+        if bad := int((~np.isfinite(scores)).sum()):
+            raise ValueError(
+                f"{bad} of {scores.size} scores are NaN or infinite; expected finite "
+                "ones; look for the step at which the head diverged"
+            )
+        self._num_frames = len(scores)
+        more = _padded_length(len(scores)) - len(scores)
+        ends = (len(scores), len(scores) + more)
+        self._arrays = (
+            jnp.pad(jnp.asarray(scores), ((0, more), (0, 0))),
+            jnp.asarray(np.append(lo, np.full(more, ends[0])), jnp.int32),
+            jnp.asarray(np.append(hi, np.full(more, ends[1])), jnp.int32),
+        )
+        self._thresholds = jnp.asarray(
+            0.5 if thresholds is None else thresholds, jnp.float32
+        )
+        self._setting, self._confidence = setting, CONFIDENCES[task.name]
+
+    def run(self, rule: Rule) -> tuple[Refined, Float[Array, " frames"]]:
+        """The rule's outcome, and the confidence that frames have in the end."""
+        more = max(_LEVELS - len(rule.strides), 0)
+        refined, sure = _run(
+            *self._arrays,
+            jnp.array([*rule.strides, *[1] * more], jnp.int32),
+            jnp.array([*rule.limits, *[0.0] * (more + 1)], jnp.float32),
+            jnp.int32(len(rule.strides)),
+            jnp.int32(self._setting[1] if rule.reach is None else rule.reach),
+            self._thresholds,
+            setting=self._setting,
+            confidence=self._confidence,
+        )
+        count = self._num_frames
+        return Refined(*(each[:count] for each in refined)), sure[:count]
+
+
+_run = jax.jit(refine, static_argnames=("setting", "confidence"))
+
+
+def _padded_length(num_frames: int) -> int:
+    """The next power of two, or multiple of ``_BLOCK``."""
+    if num_frames > _BLOCK:
+        return -(-num_frames // _BLOCK) * _BLOCK
+    return int(2 ** np.ceil(np.log2(max(num_frames, 1))))
+
+
+def _on_device(plans: tuple[StridePlan, ...]) -> tuple[StridePlan, ...]:
+    return tuple(StridePlan(*map(jnp.asarray, plan)) for plan in plans)
