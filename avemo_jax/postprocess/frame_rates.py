@@ -269,6 +269,7 @@ def seconds_saved(share: float, num_frames: int, images_per_s: float) -> float:
     if not 0 <= share <= 1 or num_frames < 0 or images_per_s <= 0:
         raise ValueError(
             f"share {share} of {num_frames} frames at {images_per_s} images/s; "
-            "expected a share in [0, 1], 0 frames or more and a rate above 0; measure the rate"
+            "expected a share in [0, 1], 0 frames or more and a rate above 0; "
+            "measure the rate"
         )
     return (1 - share) * num_frames / images_per_s

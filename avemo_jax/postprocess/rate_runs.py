@@ -163,8 +163,13 @@ def run_rules(
         thresholds: Of action units; None is 0.5.
 
     Raises:
-        ValueError: If a sequential rule is not for EXPR.
+        ValueError: If a score is NaN or infinite, or a sequential rule not for EXPR.
     """
+    if bad := int((~np.isfinite(scores)).sum()):
+        raise ValueError(
+            f"{bad} of {scores.size} scores are NaN or infinite; expected finite "
+            "ones; look for the step at which the head diverged"
+        )
     wrong = [r for r in rules if r.family == SEQUENTIAL and task.name != "EXPR"]
     if wrong:
         raise ValueError(
@@ -243,16 +248,7 @@ class Grids:
         setting: Setting,
         thresholds: Float[np.ndarray, " units"] | None,
     ):
-        """Adds a video of zeros, so that splits of like length share a program.
-
-        Raises:
-            ValueError: If a score is NaN or infinite.
-        """
-        if bad := int((~np.isfinite(scores)).sum()):
-            raise ValueError(
-                f"{bad} of {scores.size} scores are NaN or infinite; expected finite "
-                "ones; look for the step at which the head diverged"
-            )
+        """Adds a video of zeros, so that splits of like length share a program."""
         self._num_frames = len(scores)
         more = _padded_length(len(scores)) - len(scores)
         ends = (len(scores), len(scores) + more)
