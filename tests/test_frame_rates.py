@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.tasks import AU, EXPR, VA
 
 LENGTHS, HALF = (70, 33, 1), 6
-SETTING = ("median", HALF)
+SETTING, MEAN = ("median", HALF), ("mean", HALF)  # means are compiled faster
 THRESHOLDS = np.linspace(0.3, 0.7, 12).astype(np.float32)
 
 
@@ -35,7 +36,7 @@ def made(task, lengths=LENGTHS, seed=0):
     hi = np.repeat(ends, lengths).astype(np.int32)
     slow = np.repeat(rng.normal(size=(total // 9 + 1, task.num_outputs)), 9, axis=0)
     noisy = slow[:total] + rng.normal(size=(total, task.num_outputs))
-    scores = np.asarray(task.activate(noisy.astype(np.float32)))
+    scores = np.asarray(task.activate(jnp.asarray(noisy, jnp.float32)))
     if task is EXPR:
         labels = slow[:total].argmax(axis=1).astype(np.int8)
     elif task is AU:
@@ -59,7 +60,7 @@ def fitted():
     found = {}
     for task, limits in ((EXPR, None), (AU, THRESHOLDS), (VA, None)):
         split = made(task)
-        how = dict(setting=SETTING, thresholds=limits)
+        how = dict(setting=SETTING if task is EXPR else MEAN, thresholds=limits)
         rules = frame_rates.rules_of_dev(task, split, **how)
         points = frame_rates.evaluate_rules(task, split, rules, **how)
         assert [point.rule for point in points] == list(rules)
@@ -75,37 +76,36 @@ def test_points_are_those_of_the_rules(task, fitted):
     assert (SEQUENTIAL in families) == (task is EXPR)
     assert [p.rule.strides[0] for p in families[FIXED]] == list(FIXED_STRIDES)
     confidence = {"EXPR": "top", "AU": "margin", "VA": "variation"}[task.name]
-    for point in (*families[FIXED][::3], *families[REFINED][3::17]):
+    for point in (families[FIXED][2], families[REFINED][-3]):
         rule = point.rule
         if rule.family == FIXED:
             expected = adaptive_grid.fixed_grid(
-                scores, lo, hi, stride=rule.strides[0], setting=SETTING
+                scores, lo, hi, stride=rule.strides[0], setting=how["setting"]
             )
         else:
             expected = adaptive_grid.refined_grid(
                 *(scores, lo, hi, np.float32(rule.limits)),
                 0.5 if how["thresholds"] is None else how["thresholds"],
                 strides=rule.strides,
-                setting=SETTING,
+                setting=how["setting"],
                 confidence=confidence,
             )
         got = frame_rates.apply_rule(task, rule, scores, lo, hi, **how)
-        np.testing.assert_array_equal(got.scores, expected.scores)
+        np.testing.assert_allclose(got.scores, expected.scores, atol=1e-6)
         np.testing.assert_array_equal(got.embedded, expected.embedded)
+        assert len(rule.strides) == 1 or 0 < np.mean(expected.embedded) < 1
         embedded = np.asarray(expected.embedded)
         assert point.share == pytest.approx(embedded.mean(), abs=1e-6)
         entries = [embedded[each].sum() for each in windows(split)]
         whole = sum(map(len, windows(split)))
         assert point.window_share == sum(entries) / whole
-        metrics = task_metrics(
-            task.name, expected.scores, labels, mask, how["thresholds"]
-        )
+        metrics = task_metrics(task.name, got.scores, labels, mask, how["thresholds"])
         assert point.score == float(metrics[task.headline])
     full = families[FIXED][0]
     assert (full.share, full.window_share) == (1, 1)
-    smoothed = smooth(scores, lo, hi, half_width=HALF, mode="median")
+    smoothed = smooth(scores, lo, hi, half_width=HALF, mode=how["setting"][0])
     metrics = task_metrics(task.name, smoothed, labels, mask, how["thresholds"])
-    assert full.score == float(metrics[task.headline])
+    assert full.score == pytest.approx(float(metrics[task.headline]), abs=1e-6)
 
 
 def test_more_doubt_embeds_more_frames(fitted):
@@ -176,6 +176,7 @@ def test_sequential_rules_are_those_of_the_compiled_one():
 
 
 def point(share, score, family=FIXED, strides=(1,), limits=()):
+    share = float(share)
     return RatePoint(Rule(family, strides, limits), share, share, score)
 
 
@@ -285,10 +286,11 @@ def test_wrong_arguments_are_refused():
     nothing = split._replace(mask=np.zeros(len(split.lo), bool))
     with pytest.raises(ValueError, match="none of 104 frames counts"):
         frame_rates.evaluate_rules(AU, nothing, [Rule(FIXED, (1,))], **how)
-    split.scores[3, 1] = np.nan
+    scores = split.scores.copy()
+    scores[3, 1] = np.nan
     for family in (FIXED, SLIDING):
         with pytest.raises(ValueError, match="NaN or infinite"):
-            frame_rates.apply_rule(AU, Rule(family, (2,)), *split[:3], **how)
+            frame_rates.apply_rule(AU, Rule(family, (2,)), scores, *split[1:3], **how)
     with pytest.raises(ValueError, match="negative"):
         Rule(REFINED, (4, 2), (0.5,), reach=-1)
     one = [point(0.5, 0.1)]
