@@ -68,6 +68,26 @@ def plot_frame_rates(
     )
     for family, (colour, marker) in _STYLES.items():
         _draw_sliding(panel, family, points_by_family.get(family, ()), colour, marker)
+    _draw_grids(panel, points_by_family)
+    _mark(panel, points, chosen)
+    _logarithmic(panel, min(min(p.share, p.window_share) for p in points))
+    panel.set(xlabel="share of frames embedded", ylabel=metric)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    plots._save(figure, path, title)
+
+
+def _logarithmic(panel: Any, lowest: float) -> None:
+    """A logarithmic axis of shares from about ``lowest`` to 1."""
+    panel.set_xscale("log")
+    ticks = [tick for tick in _TICKS if tick >= lowest / 2]
+    panel.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    panel.minorticks_off()
+
+
+def _draw_grids(
+    panel: Any, points_by_family: Mapping[Family, Sequence[RatePoint]]
+) -> None:
+    """Lines of the families that embed fewer frames."""
     fixed = sorted(points_by_family.get(FIXED, ()), key=lambda p: p.share)
     _draw(panel, fixed, "o-", color=_BLUE, ms=5, label=FIXED)
     for point in fixed:
@@ -83,15 +103,6 @@ def plot_frame_rates(
     _draw(panel, refined, ".", color=_ORANGE, alpha=0.3, ms=5, label="")
     envelope = upper_envelope(refined)
     _draw(panel, envelope, "D--", color=_ORANGE, ms=4, label=f"{REFINED}, best")
-    _mark(panel, points, chosen)
-    panel.set_xscale("log")
-    lowest = min(min(p.share, p.window_share) for p in points)
-    ticks = [tick for tick in _TICKS if tick >= lowest / 2]
-    panel.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
-    panel.minorticks_off()
-    panel.set(xlabel="share of frames embedded", ylabel=metric)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    plots._save(figure, path, title)
 
 
 def _draw(panel: Any, points: Sequence[RatePoint], style: str, **how: Any) -> None:

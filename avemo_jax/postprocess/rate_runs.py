@@ -191,20 +191,29 @@ def run_rules(
         total = np.append(0, np.cumsum(np.asarray(refined.embedded), dtype=np.int64))
         entries = int((total[end] - total[begin]).sum())
         yield rule, Outcome(refined, entries / all_entries)
-    sliding = [rule for rule in rules if rule not in on_grid]
-    if not sliding:
-        return
-    strides = all_strides([rule.strides for rule in sliding])
+    if sliding := [rule for rule in rules if rule not in on_grid]:
+        for rule, refined, entries in _slid(scores, lo, hi, sliding, half_width):
+            yield rule, Outcome(refined, entries / all_entries)
+
+
+def _slid(
+    scores: Float[np.ndarray, "frames outputs"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    rules: Sequence[Rule],
+    half_width: int,
+) -> Iterator[tuple[Rule, Refined, int]]:
+    """What each of the rules with sliding windows gives, and its window entries."""
+    strides = all_strides([rule.strides for rule in rules])
     plans = stride_plans(lo, hi, strides, half_width)
     medians = all_medians(
         jnp.asarray(scores), _on_device(plans), strides=strides, half_width=half_width
     )
     tops = np.asarray(medians.max(axis=-1))
-    for rule in sliding:
+    for rule in rules:
         stage, embedded, entries = _decide(rule, tops, strides, plans, half_width)
         chosen = medians[jnp.asarray(stage), jnp.arange(len(lo))]
-        refined = Refined(chosen, jnp.asarray(embedded))
-        yield rule, Outcome(refined, entries / all_entries)
+        yield rule, Refined(chosen, jnp.asarray(embedded)), entries
 
 
 def _decide(
