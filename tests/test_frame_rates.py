@@ -237,6 +237,16 @@ def test_upper_envelope():
     assert got == [(0.05, 0.1), (0.1, 0.4), (0.6, 0.5)]
 
 
+def test_points_of_rules_that_are_best_on_dev():
+    ours = [(REFINED, (50, 10), (limit,)) for limit in (0.2, 0.3, 0.4)]
+    dev = [point(0.1, 0.4, *ours[0]), point(0.2, 0.3, *ours[1])]
+    dev += [point(0.3, 0.5, *ours[2]), point(1, 0.1)]
+    other = [point(0.1, 0.1, *ours[0]), point(0.2, 0.9, *ours[1])]
+    other += [point(0.3, 0.0, *ours[2]), point(1, 0.8)]
+    got = frame_rates.best_of_dev(dev, other)
+    assert got == [other[0], other[2], other[3]]
+
+
 def test_area_is_signed():
     below = [point(0.01, 0.4), point(1.0, 0.4)]
     above = [point(0.1, 0.4), point(1.0, 0.6)]

@@ -226,6 +226,23 @@ def upper_envelope(points: Sequence[RatePoint]) -> list[RatePoint]:
     return out
 
 
+def best_of_dev(
+    dev: Sequence[RatePoint], points: Sequence[RatePoint]
+) -> list[RatePoint]:
+    """The points whose rules are on their family's upper envelope of dev.
+
+    An envelope of the reported split is picked on that split, and flatters a family the
+    more, the more rules it has. An area between these points does so far less.
+
+    Args:
+        dev: Points of dev.
+        points: Of the same rules on another split.
+    """
+    families = by_family(dev).values()
+    best = {point.rule for family in families for point in upper_envelope(family)}
+    return [point for point in points if point.rule in best]
+
+
 def area_between(first: Sequence[RatePoint], second: Sequence[RatePoint]) -> Area:
     """Area from the second family's upper envelope up to the first's.
 
