@@ -1,0 +1,70 @@
+"""What of a results table stands where: its tasks, and a cell for every row."""
+
+from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.tasks import TASKS
+
+_METRICS = {
+    "f1_macro": "macro F1",
+    "f1_mean": "mean F1 of action units",
+    "ccc_mean": "mean CCC of valence and arousal",
+}
+NOT_COMPUTED = "not computed"
+
+
+def tasks_of(table: Table) -> list[str]:
+    """Tasks that have a cell, in the usual order."""
+    there = {cell.task for cell in table.cells}
+    return [name for name in TASKS if name in there]
+
+
+def placed(table: Table, task: str) -> list[tuple[RowSpec, Cell]]:
+    """Every row with its cell, in order; rows without one get one without a score."""
+    found = {cell.row: cell for cell in table.cells if cell.task == task}
+    metric = TASKS[task].headline
+    return [
+        (row, found.get(row.id) or Cell(task, row.id, metric, None, note=NOT_COMPUTED))
+        for row in table.rows
+    ]
+
+
+def metric_title(table: Table, task: str) -> str:
+    """The task's score in words."""
+    names = [cell.metric for cell in table.cells if cell.task == task]
+    name = names[0] if names else TASKS[task].headline
+    return _METRICS.get(name, name)
+
+
+def chosen_on(table: Table) -> str | None:
+    """The split on which settings were chosen; None where none was, or on several."""
+    names = {cell.chosen_on for cell in table.cells if cell.score is not None} - {None}
+    return names.pop() if len(names) == 1 else None
+
+
+def check_table(table: Table) -> None:
+    """Refuses a table that would show a thing twice, or not at all.
+
+    Raises:
+        ValueError: If the data is both made and Aff-Wild2, an id is there twice, or a
+            cell has no row, no task, or a row that another cell has.
+    """
+    if table.synthetic and table.is_affwild2:
+        raise ValueError(
+            f"{table.title} is marked synthetic and Aff-Wild2; expected one of the two "
+            "at most; correct is_affwild2"
+        )
+    ids = [row.id for row in table.rows]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ValueError(
+            f"several rows have the id {twice[0]!r}; expected ids that differ; rename "
+            "all but one"
+        )
+    seen: set[tuple[str, str]] = set()
+    for cell in table.cells:
+        place = (cell.task, cell.row)
+        if cell.task not in TASKS or cell.row not in ids or place in seen:
+            raise ValueError(
+                f"the cell of {cell.task}, row {cell.row!r} has no place of its own; "
+                f"expected one cell at most for each of {', '.join(TASKS)} and each "
+                "row's id; drop it, or correct its task or row"
+            )
+        seen.add(place)

@@ -1,0 +1,255 @@
+"""A results table as a Markdown page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
+from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.tasks import TASKS
+
+_NETWORKS = {
+    "enet_b2": "B2",
+    "enet_b0": "B0",
+    "vggish": "VGGish",
+    "wav2vec2": "wav2vec2",
+}
+
+
+def markdown(table: Table) -> str:
+    """The page: a table for each task, effects, frame rates, times, versions.
+
+    Args:
+        table: What it shows. The original's figures are on it only where the data is
+            Aff-Wild2.
+    """
+    blocks = [_title(table), *_about(table)]
+    for task in tasks_of(table):
+        blocks += _task(table, task)
+    if table.effects:
+        blocks += ["## Effects", _effects(table)]
+    if table.frame_rates:
+        blocks += ["## Frame rates", _columns(table.frame_rates)]
+    if table.parts_s:
+        parts = [(name, seconds(value)) for name, value in table.parts_s.items()]
+        blocks += ["## Times of the parts", _grid(("part", "s"), parts)]
+    if table.environment:
+        blocks += ["## Versions", _columns({"value": table.environment})]
+    return "\n\n".join(blocks) + "\n"
+
+
+def network(extractor: str) -> str:
+    """What tables call an extractor's network: B2 of ``enet_b2_8_best``."""
+    for start, name in _NETWORKS.items():
+        if extractor.startswith(start):
+            return name
+    return extractor
+
+
+def networks(extractors: Sequence[str]) -> str:
+    """Of several, joined; "none" of none."""
+    return " + ".join(map(network, extractors)) or "none"
+
+
+def number(value: float) -> str:
+    """A score with three digits and no zero before the point."""
+    text = f"{value:.3f}"
+    if float(text) == 0:
+        return ".000"
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+
+
+def score_text(
+    value: float | None,
+    std: float | None = None,
+    ci95: tuple[float, float] | None = None,
+) -> str:
+    """As in .457 ± .004 [.431, .480]; "-" where there is no value."""
+    if value is None:
+        return "-"
+    text = number(value)
+    if std is not None:
+        text += f" ± {number(std)}"
+    if ci95 is not None:
+        text += f" [{number(ci95[0])}, {number(ci95[1])}]"
+    return text
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to two or three digits; "-" where there is no value."""
+    if value is None:
+        return "-"
+    if value >= 100:
+        return f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.2g}"
+
+
+def escaped(text: str) -> str:
+    """Text that stays in one cell of a Markdown table and shows as it is."""
+    text = text.replace("\\", "&#92;").replace("<", "&lt;").replace("|", "\\|")
+    return " ".join(text.split())
+
+
+def _title(table: Table) -> str:
+    """Data, split, protocol, seeds."""
+    seeds = f"{table.num_seeds} seed" + ("s" if table.num_seeds != 1 else "")
+    title = f"{table.title}, {table.split}, protocol {table.protocol}, {seeds}"
+    return f"# Results: {escaped(title)}"
+
+
+def _about(table: Table) -> list[str]:
+    """How the page is to be read, a paragraph each."""
+    found, split = [], escaped(table.split)
+    if table.synthetic:
+        found.append(
+            "**The data is synthetic: its scores say nothing about real faces.**"
+        )
+    several = "mean over seeds ± their standard deviation " * (table.num_seeds > 1)
+    found.append(
+        f"Scores: {several}[95 % interval over videos], over frames with a face crop "
+        "and a valid label. "
+        f'"Tuned on {split}" has settings chosen on the reported split itself: '
+        "too good to report."
+    )
+    found.append(
+        '"Reported by the original" are its own figures, reached with settings chosen '
+        "on the reported split; its times were taken on other machines."
+        if table.is_affwild2
+        else "The scores and times that the original reported are not shown: they are "
+        "of Aff-Wild2, and this is other data."
+    )
+    found.append(
+        f"Times are seconds on {escaped(table.device)}: training, inference and "
+        "post-processing (what is chosen on dev included) of all seeds together. The "
+        "original's definition of time, here of one seed: without windows, loading "
+        "the model, one pass over the split and the metric; with windows, these alone."
+    )
+    used = dict.fromkeys(n for row in table.rows for n in (*row.visual, *row.sound))
+    names = ", ".join(f"{network(name)} is `{name}`" for name in used)
+    found.append(f"Extractors: {names}.")
+    cells = [cell for task in tasks_of(table) for _, cell in placed(table, task)]
+    if missing := sum(cell.score is None for cell in cells):
+        found.append(
+            f'Without a value ("-"): {missing} of {len(cells)} cells; the reasons '
+            "stand beneath the tables."
+        )
+    return found
+
+
+def _task(table: Table, task: str) -> list[str]:
+    """The section of one task."""
+    on = chosen_on(table)
+    header = ["visual", "sound", "model", f"ours (chosen on {on})" if on else "ours"]
+    header.append(f"tuned on {table.split}")
+    if table.is_affwild2:
+        header.append("reported by the original")
+    header += ["training s", "inference s", "post-processing s"]
+    header.append("s by the original's definition")
+    if table.is_affwild2:
+        header.append("s reported by the original")
+    header.append("setting")
+    lines = [_line(table, row, cell, on) for row, cell in placed(table, task)]
+    title = f"## {TASKS[task].title} ({task}), {metric_title(table, task)}: "
+    section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
+    if notes := _notes(table, task):
+        section.append("\n".join(notes))
+    return section
+
+
+def _line(table: Table, row: RowSpec, cell: Cell, on: str | None) -> list[str]:
+    """One row of a task's table."""
+    reported = row.reported.get(cell.task)
+    line = [networks(row.visual), networks(row.sound), row.model]
+    line.append(score_text(cell.score, cell.std, cell.ci95))
+    line.append(score_text(cell.tuned_on_reported))
+    if table.is_affwild2:
+        line.append(f"{reported.score:g}".replace("0.", ".", 1) if reported else "-")
+    times = (cell.train_s, cell.inference_s, cell.postprocess_s, cell.original_s)
+    line += map(seconds, times)
+    if table.is_affwild2:
+        line.append(f"{reported.time_s:g}" if reported else "-")
+    parts = [cell.setting]
+    if cell.share_embedded is not None:
+        parts.append(f"{cell.share_embedded:.1%} of frames embedded")
+    if cell.share_entries is not None:
+        parts.append(f"{cell.share_entries:.1%} of window entries")
+    if cell.score is not None and cell.chosen_on != on:
+        where = f"chosen on {cell.chosen_on}" if cell.chosen_on else "nothing chosen"
+        parts.append(where)
+    return [*line, "; ".join(part for part in parts if part) or "-"]
+
+
+def _notes(table: Table, task: str) -> list[str]:
+    """What is to be said of rows, as items of a list."""
+    found = []
+    for row, cell in placed(table, task):
+        said = [cell.note] if cell.note else []
+        if cell.score is None:
+            said = [f"no value: {cell.note or 'no reason was given'}"]
+        if table.is_affwild2 and row.note:
+            said.append(row.note)
+        name = f"{networks((*row.visual, *row.sound))}, {row.model}"
+        found += [f"- {escaped(name)}: {escaped(note)}" for note in said]
+    return found
+
+
+def _effects(table: Table) -> str:
+    """What was expected, and what came."""
+    header = ("task", "effect", "expected", "difference [95 % interval]", "holds")
+    lines = [
+        (
+            *(effect.task, effect.name, effect.expectation),
+            score_text(effect.difference, None, effect.ci95),
+            "yes" if effect.holds else "**no**",
+            effect.comment or "-",
+        )
+        for effect in table.effects
+    ]
+    return _grid((*header, "comment"), lines)
+
+
+def _columns(found: Mapping[str, Any]) -> str:
+    """Mappings side by side, a line for each name that one of them has.
+
+    Names of mappings inside of mappings are joined by dots.
+    """
+    flat = {
+        title: _flat(below if isinstance(below, Mapping) else {"value": below})
+        for title, below in found.items()
+    }
+    names = dict.fromkeys(name for below in flat.values() for name in below)
+    lines = [[n, *(below.get(n, "-") for below in flat.values())] for n in names]
+    return _grid(["", *flat], lines)
+
+
+def _flat(below: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Every value in words, by its name and the names above it."""
+    found = {}
+    for name, value in below.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = _word(value)
+    return found
+
+
+def _word(value: Any) -> str:
+    """A value as text; numbers to four digits."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_word(v)}" for name, v in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_word, value)) or "-"
+    return str(value)
+
+
+def _grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; every cell escaped."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in rows)

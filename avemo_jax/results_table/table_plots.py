@@ -1,0 +1,199 @@
+"""Plots of a results table: scores with their intervals, and times."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from avemo_jax import plots
+from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
+from avemo_jax.results_table.markdown import networks
+from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.tasks import TASKS
+from avemo_jax.whole_files import whole_file
+
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+# Of a row's height, so that markers do not hide each other.
+_SEEDS_BELOW, _ABOVE = 0.26, 0.2
+_TIMES = (
+    ("train_s", "training", _BLUE, ""),
+    ("inference_s", "inference", _ORANGE, "//"),
+    ("postprocess_s", "post-processing", _GREEN, ".."),
+)
+
+
+def write_plots(directory: pathlib.Path, table: Table) -> list[pathlib.Path]:
+    """Writes ``scores_TASK.png`` of every task and ``times.png``; gives their paths.
+
+    Args:
+        directory: Made if it is not there.
+        table: What they show.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    found = []
+    for task in tasks_of(table):
+        found.append(directory / f"scores_{task}.png")
+        plot_scores(found[-1], table, task)
+    found.append(directory / "times.png")
+    plot_times(found[-1], table)
+    return found
+
+
+def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
+    """One task's scores, a line for each row: mean, 95 % interval, seeds.
+
+    Args:
+        path: Of the PNG file.
+        table: What it shows; the original's figures only where it is Aff-Wild2.
+        task: "EXPR", "AU" or "VA".
+    """
+    pairs = placed(table, task)
+    figure = plots._figure(9.5, 1.8 + 0.36 * len(pairs))
+    panel = figure.subplots()
+    series: dict[str, list[tuple[float, float]]] = {
+        name: [] for name in ("seeds", "mean", "tuned", "reported")
+    }
+    for at, (row, cell) in enumerate(pairs):
+        if cell.score is None:
+            _say_missing(panel, at)
+        else:
+            if cell.ci95 is not None:
+                panel.hlines(at, *cell.ci95, color=_BLUE, lw=2, zorder=2)
+            series["mean"].append((cell.score, at))
+            series["seeds"] += [(score, at + _SEEDS_BELOW) for score in cell.per_seed]
+        if cell.tuned_on_reported is not None:
+            series["tuned"].append((cell.tuned_on_reported, at))
+        if table.is_affwild2 and task in row.reported:
+            series["reported"].append((row.reported[task].score, at - _ABOVE))
+    _markers(panel, table, series)
+    _rows_axis(panel, [row for row, _ in pairs])
+    panel.set_xlabel(metric_title(table, task))
+    if panel.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=2)
+    _save(figure, path, f"{TASKS[task].title}: {table.title}, {table.split}")
+
+
+def plot_times(path: pathlib.Path, table: Table) -> None:
+    """Seconds of every row: training above; inference and post-processing below.
+
+    Training takes so much longer that it has panels of its own; all are linear, for
+    the parts of a bar add up.
+
+    Args:
+        path: Of the PNG file.
+        table: What it shows.
+    """
+    columns = len(tasks_of(table))
+    figure = plots._figure(4.2 + 3.2 * columns, 2.0 + 0.5 * len(table.rows))
+    panels = figure.subplots(2, columns, squeeze=False, sharey=True, sharex="row")
+    for column, task in enumerate(tasks_of(table)):
+        pairs = placed(table, task)
+        cells = [cell for _, cell in pairs]
+        for row, parts in enumerate((_TIMES[:1], _TIMES[1:])):
+            panel = panels[row, column]
+            _bars(panel, cells, parts)
+            _rows_axis(panel, [r for r, _ in pairs], labels=column == 0)
+            panel.set_xlabel("s, " + " and ".join(name for _, name, _, _ in parts))
+        panels[0, column].set_title(TASKS[task].title, fontsize=10)
+    handles = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    _save(figure, path, f"Times: {table.title}, {table.split}; {table.device}")
+
+
+def _markers(
+    panel: Any, table: Table, series: dict[str, list[tuple[float, float]]]
+) -> None:
+    """Seeds, means, tuned and reported scores as markers of their own."""
+    on, seeds = chosen_on(table), table.num_seeds
+    mean = "ours" + (f", chosen on {on}" if on else "")
+    mean += f": mean of {seeds} seeds" if seeds > 1 else ""
+    styles: dict[str, dict[str, Any]] = {
+        "seeds": {"color": _BLUE, "marker": "o", "s": 14, "alpha": 0.35, "lw": 0},
+        "mean": {"color": _BLUE, "marker": "o", "s": 46, "label": mean},
+        "tuned": {
+            "facecolors": "none",
+            "edgecolors": _ORANGE,
+            "marker": "D",
+            "s": 40,
+            "linewidths": 1.4,
+            "label": f"tuned on {table.split} (too good to report)",
+        },
+        "reported": {
+            "color": "black",
+            "marker": "x",
+            "s": 44,
+            "label": "reported by the original",
+        },
+    }
+    for order, (name, points) in enumerate(series.items()):
+        if points:
+            x, y = zip(*points, strict=True)
+            panel.scatter(x, y, zorder=3 + order, **styles[name])
+    if series["seeds"]:
+        style = styles["seeds"]
+        panel.scatter([], [], label="each seed", **style)
+    if any(cell.ci95 for cell in table.cells):
+        panel.plot([], [], color=_BLUE, lw=2, label="95 % interval over videos")
+
+
+def _bars(
+    panel: Any, cells: Sequence[Cell], parts: Sequence[tuple[str, str, str, str]]
+) -> None:
+    """Stacked bars of times, one for each cell."""
+    left = [0.0] * len(cells)
+    for field, name, colour, hatch in parts:
+        widths = [getattr(cell, field) or 0.0 for cell in cells]
+        panel.barh(
+            range(len(cells)),
+            widths,
+            left=left,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            height=0.7,
+            label=name,
+        )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for at, cell in enumerate(cells):
+        if all(getattr(cell, field) is None for field, *_ in parts):
+            _say_missing(panel, at)
+
+
+def _say_missing(panel: Any, at: int) -> None:
+    """A word where a row has no value."""
+    panel.text(
+        0.01,
+        at,
+        "no value",
+        transform=panel.get_yaxis_transform(),
+        va="center",
+        fontsize=8,
+        color=_GREY,
+    )
+
+
+def _rows_axis(panel: Any, rows: Sequence[RowSpec], labels: bool = True) -> None:
+    """The rows from top to bottom."""
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
+    if not labels:
+        panel.tick_params(axis="y", labelleft=False)
+    panel.grid(visible=True, axis="x", color=_GREY, alpha=0.25, lw=0.6)
+
+
+def _label(row: RowSpec) -> str:
+    """A row beside its axis."""
+    model = row.model.replace(
+        " (across the batch, as the original)", " across the batch"
+    )
+    model = model.replace(" (the original's row)", "")
+    return f"{networks((*row.visual, *row.sound))}: {model}"
+
+
+def _save(figure: Any, path: pathlib.Path, title: str) -> None:
+    """Whole or not at all."""
+    with whole_file(path) as temporary:
+        plots._save(figure, temporary, title)

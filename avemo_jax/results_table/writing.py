@@ -1,0 +1,171 @@
+"""A results table as ``results.md``, ``results.json`` and ``results.csv``."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from avemo_jax.results_table.layout import check_table, placed, tasks_of
+from avemo_jax.results_table.markdown import markdown
+from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.whole_files import whole_file
+
+SCHEMA_VERSION = 1
+FILES = ("results.md", "results.json", "results.csv")
+_OF_TABLE = ("synthetic", "split", "protocol", "num_seeds")
+_OF_CELL = ("tuned_on_reported", "setting", "chosen_on", "share_embedded")
+_OF_CELL += ("share_entries", "train_s", "inference_s", "postprocess_s", "original_s")
+
+
+def write_table(directory: pathlib.Path, table: Table) -> None:
+    """Writes the three files; none of them where one cannot be written.
+
+    Args:
+        directory: Made if it is not there.
+        table: What they show.
+
+    Raises:
+        ValueError: If the data is both made and Aff-Wild2, a cell has no place of its
+            own, or a number is not finite or a thing has no form in JSON.
+    """
+    check_table(table)
+    stored = json_text(table)
+    texts = (markdown(table), stored, csv_text(table))
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for name, text in zip(FILES, texts, strict=True):
+            path = stack.enter_context(whole_file(directory / name))
+            path.write_text(text, encoding="utf-8", newline="")
+
+
+def json_text(table: Table) -> str:
+    """Everything, without NaN; the original's figures only beside Aff-Wild2's.
+
+    Raises:
+        ValueError: As ``write_table``.
+    """
+    stored: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "data": table.title,
+        "synthetic": table.synthetic,
+        "is_affwild2": table.is_affwild2,
+        "split": table.split,
+        "protocol": table.protocol,
+        "num_seeds": table.num_seeds,
+        "device": table.device,
+        "environment": table.environment,
+        "tasks": tasks_of(table),
+        "rows": [_row_dict(row, table.is_affwild2) for row in table.rows],
+        "cells": [
+            cell.to_dict()
+            for task in tasks_of(table)
+            for _, cell in placed(table, task)
+        ],
+        "effects": [dataclasses.asdict(effect) for effect in table.effects],
+        "frame_rates": table.frame_rates,
+        "parts_s": table.parts_s,
+    }
+    plain = _plain(stored, "")
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_text(table: Table) -> str:
+    """One line for each task and row, after a header; empty where there is no value.
+
+    The columns ``reported_score`` and ``reported_time_s``, the original's figures, are
+    there only where the data is Aff-Wild2. Several values in one field (extractors,
+    members, seeds) stand with spaces between.
+    """
+    lines = [
+        _csv_line(table, row, cell)
+        for task in tasks_of(table)
+        for row, cell in placed(table, task)
+    ]
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def _csv_line(table: Table, row: RowSpec, cell: Cell) -> dict[str, Any]:
+    """The fields of one row on one task."""
+    low, high = cell.ci95 or (None, None)
+    line: dict[str, Any] = {"data": table.title}
+    line |= {name: getattr(table, name) for name in _OF_TABLE}
+    line |= {
+        "task": cell.task,
+        "row": row.id,
+        "visual": " ".join(row.visual),
+        "sound": " ".join(row.sound),
+        "model": row.model,
+        "kind": row.kind,
+        "members": " ".join(row.members),
+        "post": row.post,
+        "metric": cell.metric,
+        "score": cell.score,
+        "std": cell.std,
+        "ci95_low": low,
+        "ci95_high": high,
+        "per_seed": " ".join(str(float(value)) for value in cell.per_seed),
+    }
+    line |= {name: getattr(cell, name) for name in _OF_CELL}
+    if table.is_affwild2:
+        reported = row.reported.get(cell.task)
+        line["reported_score"] = reported.score if reported else None
+        line["reported_time_s"] = reported.time_s if reported else None
+    return line | {"note": cell.note}
+
+
+def _row_dict(row: RowSpec, is_affwild2: bool) -> dict[str, Any]:
+    """A row as JSON keeps it."""
+    stored: dict[str, Any] = {
+        "id": row.id,
+        "visual": list(row.visual),
+        "sound": list(row.sound),
+        "model": row.model,
+        "kind": row.kind,
+        "members": list(row.members),
+        "post": row.post,
+    }
+    if is_affwild2:
+        stored["reported_by_the_original"] = {
+            task: {"score": figures.score, "time_s": figures.time_s}
+            for task, figures in row.reported.items()
+        }
+        stored["note"] = row.note
+    return stored
+
+
+def _plain(value: Any, place: str) -> Any:
+    """As JSON keeps it; refuses what it cannot keep, naming the place.
+
+    Raises:
+        ValueError: If a number is not finite, or a thing has no form in JSON.
+    """
+    if isinstance(value, Mapping):
+        if odd := [name for name in value if not isinstance(name, str)]:
+            raise ValueError(
+                f"results.json: the key {odd[0]!r} in {place or 'the table'} is no "
+                "text; expected names; turn it into text"
+            )
+        inner = {name: f"{place}.{name}".lstrip(".") for name in value}
+        return {name: _plain(below, inner[name]) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(below, f"{place}[{at}]") for at, below in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(
+            f"results.json: {place} is {value}; expected a finite number or None; "
+            "leave out what could not be computed"
+        )
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(
+            f"results.json: {place} is a {type(value).__name__}; expected text, "
+            "numbers, None, lists and mappings; convert it first"
+        )
+    return value
