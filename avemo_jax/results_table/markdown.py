@@ -225,7 +225,7 @@ def _columns(found: Mapping[str, Any]) -> str:
 
 def _flat(below: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """Every value in words, by its name and the names above it."""
-    found = {}
+    found: dict[str, str] = {}
     for name, value in below.items():
         if isinstance(value, Mapping) and value:
             found |= _flat(value, f"{before}{name}.")

@@ -117,7 +117,7 @@ def _markers(
             "facecolors": "none",
             "edgecolors": _ORANGE,
             "marker": "D",
-            "s": 40,
+            "s": 64,
             "linewidths": 1.4,
             "label": f"tuned on {table.split} (too good to report)",
         },
