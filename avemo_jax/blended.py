@@ -39,11 +39,13 @@ class Model:
         members: The head checkpoints.
         card: ``head.json`` of the only member; of a blend what its members' say
             together, and ``blend.json``.
+        options: Of post-processing; the card's.
     """
 
     directory: pathlib.Path
     members: tuple[Trained, ...]
     card: dict[str, Any]
+    options: Options
 
     @property
     def task(self) -> Task:
@@ -60,11 +62,6 @@ class Model:
         """Full names of the feature sets of all members, each once."""
         names = [name for member in self.members for name in member.features]
         return list(dict.fromkeys(names))
-
-    @property
-    def options(self) -> Options:
-        """Of post-processing."""
-        return Options.of_config(self.card["config"])
 
     @property
     def priors(self) -> Float[np.ndarray, " classes"] | None:
@@ -120,7 +117,7 @@ def load_model(directory: pathlib.Path) -> Model:
     path = directory / _FILE
     if not path.is_file():
         only = load_trained(directory)
-        return Model(directory, (only,), only.card)
+        return Model(directory, (only,), only.card, _options(only.card))
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored.get("schema") != BLEND_SCHEMA:
         raise CheckpointError(
@@ -128,7 +125,12 @@ def load_model(directory: pathlib.Path) -> Model:
             f"{BLEND_SCHEMA}"
         )
     members = tuple(load_trained(directory / p) for p in stored["members_paths"])
-    return Model(directory, members, _card_of(path, members) | stored)
+    card = _card_of(path, members) | stored
+    return Model(directory, members, card, _options(card))
+
+
+def _options(card: dict[str, Any]) -> Options:
+    return Options.of_config(card["config"])
 
 
 def _card_of(path: pathlib.Path, members: Sequence[Trained]) -> dict[str, Any]:

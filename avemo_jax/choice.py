@@ -38,7 +38,7 @@ def select_on_dev(
 ) -> Selection:
     """For each seed what is best on dev, by the headline score of frames with a crop.
 
-    In this order: weights of a blend (of unsmoothed scores), the window with its
+    In this order: weights of a blend, the window with its
     thresholds, a correction of the classes and the window with it, the confidence from
     which on the extractor is trusted.
 
@@ -51,7 +51,7 @@ def select_on_dev(
         ValueError: If a correction is asked for and the priors are not known.
     """
     task = predicted.task
-    weights = best_weights(predicted)
+    weights = best_weights(predicted, options)
     rows = blended(predicted.scores, weights)
     raw = None
     if task.name == "AU":
@@ -87,24 +87,32 @@ def select_on_dev(
     )
 
 
-def best_weights(predicted: Predicted) -> Float[np.ndarray, "seeds members"] | None:
-    """Of a grid in steps of .1 those best without a window, for each seed.
+def best_weights(
+    predicted: Predicted, options: Options
+) -> Float[np.ndarray, "seeds members"] | None:
+    """Of a grid in steps of .1 those best for each seed; None of one member.
 
-    None where there is but one member.
+    Members are smoothed for this by the task's fixed window, as the blend will be by
+    one: what is best for single frames is not best for windows. Without, where the
+    options have no window.
     """
     num_members, num_seeds = predicted.scores.shape[:2]
     if num_members == 1:
         return None
-    table, grid = predicted.table, jnp.asarray(simplex_grid(num_members))
-    labels, valid = jnp.asarray(table.labels), jnp.asarray(table.valid)
+    task, labels = predicted.task, predicted.table.dense_labels
+    mask = task.valid(labels) & ~np.asarray(predicted.plan.filled)
+    setting = NO_WINDOW if options.settings == (NO_WINDOW,) else task.fixed_smoothing
+    settings = (setting,) * num_seeds
+    dense = jnp.stack(
+        [
+            dense_scores(predicted, member, settings, causal=options.causal)
+            for member in predicted.scores
+        ]
+    )
+    grid = jnp.asarray(simplex_grid(num_members))
+    arrays = jnp.asarray(labels), jnp.asarray(mask)
     chosen = [
-        choose_blend(
-            predicted.task.name,
-            jnp.asarray(predicted.scores[:, seed]),
-            labels,
-            valid,
-            grid,
-        )
+        choose_blend(task.name, dense[:, seed], *arrays, grid)
         for seed in range(num_seeds)
     ]
     return np.stack([np.asarray(one.weights) for one in chosen])

@@ -34,10 +34,15 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.num_seeds = 1  # models trained together in one program
     config.protocol = "ours"  # ours | original: named in results.json
     config.batch_size = 2048 if temporal else 1024  # frames, over all devices
-    config.num_epochs = 10  # passes over the training frames
+    # Passes over the training frames; on the demo corpus the Transformer is best on dev
+    # after 3 to 7.
+    config.num_epochs = 6 if temporal else 10
     # Peak, AdamW. Of 1e-4 .. 3e-3 (MLP) and 1e-4 .. 1e-3 (Transformer), with and
     # without dropout, within noise of the best on the demo corpus' dev.
     config.learning_rate = 3e-4 if temporal else 1e-3
+    if (task, head) == ("VA", "mlp"):
+        # Of 3e-4, 1e-3, 3e-3 the best on that dev: .571, .571, .607 (2 seeds).
+        config.learning_rate = 3e-3
     config.weight_decay = 1e-4  # decoupled, AdamW
     config.dropout = 0.3 if temporal else 0.0  # rate in [0, 1)
     config.workdir = config_dict.placeholder(str)  # None: runs/<config>-<identity>

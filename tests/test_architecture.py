@@ -50,20 +50,20 @@ MAY_IMPORT = {
 }
 # Those that put things together, and who may use them.
 USERS = {
-    "train": {"experiment", "scripts"},
+    "train": {"experiment", "results_table", "scripts"},
     "evaluate": {"experiment", "results_table", "scripts"},
     "experiment": {"main", "results_table", "scripts"},
     "main": {"cli"},
     "cli": set(),
     "checkpoint": {
         *("train", "trained", "blended", "evaluate", "experiment", "convert"),
-        "scripts",
+        *("results_table", "scripts"),
     },
     "loading": {
         *("train", "trained", "blended", "evaluate", "experiment", "results_table"),
         "scripts",
     },
-    "trained": {"blended", "evaluate", "scripts"},
+    "trained": {"blended", "evaluate", "results_table", "scripts"},
     "blended": {"evaluate", "experiment", "results_table", "scripts"},
     "results_table": {"results_table", "cli", "scripts"},
     "embed": {"embed", "extraction", "preparation", "scripts"},

@@ -14,6 +14,7 @@ from avemo_jax.postprocess.bootstrap import (
     bootstrap,
     bootstrap_mean,
     paired_difference,
+    paired_difference_of_means,
     resample_counts,
 )
 from avemo_jax.tasks import get_task
@@ -93,6 +94,37 @@ def test_differences_are_of_the_same_resamples(task_name):
     )
     for values in (same.value, same.low, same.high, same.share_above):
         assert all(not np.asarray(v).any() for v in values.values())
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_difference_of_means_is_the_mean_of_differences(task_name):
+    scores, labels, mask, offsets = made(task_name)
+    first = jnp.stack([scores, jnp.roll(scores, 3, axis=0)])
+    second = jnp.stack([jnp.roll(scores, turn, axis=0) for turn in (9, 31)])
+    limits = None
+    if task_name == "AU":
+        limits = jnp.linspace(0.2, 0.8, 48).reshape(2, 2, 12)
+    arguments = (labels, mask, offsets)
+    found = paired_difference_of_means(
+        task_name, first, second, *arguments, limits, seed=4, num_resamples=7
+    )
+    means = [
+        bootstrap_mean(task_name, scores, *arguments, own, seed=4, num_resamples=7)
+        for scores, own in zip(
+            (first, second), (None, None) if limits is None else limits, strict=True
+        )
+    ]
+    for name, value in found.value.items():
+        expected = means[0].value[name] - means[1].value[name]
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+    one = paired_difference_of_means(
+        task_name, first[:1], second[:1], *arguments, seed=4, num_resamples=7
+    )
+    alone = paired_difference(
+        task_name, first[0], second[0], *arguments, seed=4, num_resamples=7
+    )
+    for ours, other in zip(jax.tree.leaves(one), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(ours, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("task_name", TASKS)

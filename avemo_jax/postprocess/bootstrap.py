@@ -200,14 +200,61 @@ def paired_difference(
         )
 
     both = jax.vmap(score)(jnp.stack([first, second]), thresholds)
-
-    def difference(values: Array) -> Array:
-        # The compiler may round the two apart: equal models differ by 1e-8 then.
-        apart = values[0] - values[1]
-        return jnp.where(jnp.abs(apart) < _ROUNDING, 0, apart)
-
-    value, samples = jax.tree.map(difference, both)
+    value, samples = jax.tree.map(_difference, both)
     return _interval(value, samples, level)
+
+
+@functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
+def paired_difference_of_means(
+    task_name: str,
+    first: Float[Array, "members frames outputs"],
+    second: Float[Array, "members frames outputs"],
+    labels: Shaped[Array, "frames ..."],
+    mask: Bool[Array, " frames"],
+    offsets: Int[Array, " bounds"],
+    thresholds: Float[Array, "2 members units"] | None = None,
+    *,
+    seed: Int[Array, ""] | int = 0,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """:func:`paired_difference` of the means over members, such as seeds.
+
+    Args:
+        task_name: As of :func:`bootstrap`, like the arguments not named here.
+        first: Scores of each member of one model.
+        second: Those of the other model, of as many members.
+        labels: As the task has them.
+        mask: True where a frame counts.
+        offsets: Where each video begins, and the number of frames at the end.
+        thresholds: AU only: of the first's and of the second's members; None is 0.5.
+        seed: Of the draws.
+        level: Of the interval, in (0, 1).
+        num_resamples: At least 1.
+
+    Raises:
+        ValueError: If the task is unknown.
+    """
+    num_videos = len(offsets) - 1
+    videos = _videos(offsets, len(mask))
+    draws = _draws(videos, mask, num_videos, seed, num_resamples)
+
+    def score(member: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+        own, limits = member
+        return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
+
+    def mean(pair: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+        return jax.tree.map(lambda v: v.mean(axis=0), jax.lax.map(score, pair))
+
+    both = jax.lax.map(mean, (jnp.stack([first, second]), thresholds))
+    value, samples = jax.tree.map(_difference, both)
+    return _interval(value, samples, level)
+
+
+def _difference(values: Array) -> Array:
+    # The compiler may round the two apart: equal models differ by 1e-8 then.
+    apart = values[0] - values[1]
+    return jnp.where(jnp.abs(apart) < _ROUNDING, 0, apart)
 
 
 def _videos(offsets: Array, num_frames: int) -> Int[Array, " frames"]:

@@ -128,14 +128,10 @@ def score_settings(
     """
     if thresholds is not None and task.name != "AU":
         raise ValueError(
-            f"thresholds given for {task.name}; expected them for AU only; leave "
-            "them out"
+            f"thresholds given for {task.name}; expected them for AU only; omit them"
         )
-    valid = task.valid(labels)
-    masks = {
-        "with_crop": jnp.asarray(valid & ~np.asarray(plan.filled)),
-        "all_labelled": jnp.asarray(valid),
-    }
+    valid = jnp.asarray(task.valid(labels))
+    masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
     smoothed = _Smoother(task, plan, settings, causal, trusted)
     device_labels, members = jnp.asarray(labels), []
     for i, rows in enumerate(scores):
@@ -147,13 +143,7 @@ def score_settings(
                 task, frames, device_labels, masks, limits, threshold_rule
             )
         members.append(jax.device_get(member))  # waits; the frames can be freed
-    return {
-        setting: {
-            name: _stack([member[setting][name] for member in members])
-            for name in members[0][setting]
-        }
-        for setting in settings
-    }
+    return {s: _stack_sets([member[s] for member in members]) for s in settings}
 
 
 def choose(
@@ -302,6 +292,11 @@ def _fill(
 ) -> Float[Array, "frames outputs"]:
     """``fill``, compiled."""
     return fill(rows, plan, neutral=neutral)
+
+
+def _stack_sets(members: Sequence[Mapping[str, Any]]) -> SettingScores:
+    """Members' scores of one setting, by set of frames."""
+    return {name: _stack([member[name] for member in members]) for name in members[0]}
 
 
 def _stack(members: Sequence[Mapping[str, Any]]) -> Metrics:

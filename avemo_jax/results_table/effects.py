@@ -1,0 +1,117 @@
+"""Effects that the table should show, each a paired difference with its interval."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from avemo_jax.finishing import dense_scores
+from avemo_jax.postprocess.bootstrap import paired_difference_of_means
+from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.results_table.evaluation import Outcome, crop_mask
+from avemo_jax.results_table.rows import Effect
+from avemo_jax.tasks import Task
+
+# Wide and narrow windows, half a second and four seconds to a side at 30 frames/s.
+WIDE: Setting = ("median", 60)
+NARROW: Setting = ("median", 5)
+
+
+def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
+    """Those that can be told from the rows at hand.
+
+    Args:
+        task: Of the rows.
+        rows: By id.
+    """
+    compare = _comparison(task)
+    found: list[Effect] = []
+
+    def add(name: str, expectation: str, first: str, second: str) -> None:
+        if first in rows and second in rows:
+            a, b = rows[first], rows[second]
+            pair = (a.dense, b.dense), (_limits(a), _limits(b))
+            found.append(compare(a, name, expectation, *pair))
+
+    add("sound helps (wav2vec 2.0)", "> 0", "mlp-b2-wav2vec2", "mlp-b2")
+    add("sound helps (VGGish)", "> 0", "mlp-b2-vggish", "mlp-b2")
+    add(
+        "the temporal Transformer beats the MLP",
+        "> 0",
+        "transformer-b2-wav2vec2",
+        "mlp-b2-wav2vec2",
+    )
+    add(
+        "attention over time beats attention across the batch",
+        "> 0",
+        "transformer-b2-wav2vec2",
+        "batch-transformer-b2-wav2vec2",
+    )
+    add("windows help", "> 0", "mlp-b2-wav2vec2-smooth", "mlp-b2-wav2vec2")
+    if (row := rows.get("mlp-b2-wav2vec2-smooth")) is not None:
+        found.append(_widths(task, row, compare))
+    add(
+        "the blend of two sounds beats wav2vec 2.0 alone",
+        "> 0",
+        "blend-wav2vec2-vggish",
+        "mlp-b2-wav2vec2-smooth",
+    )
+    return found
+
+
+def _widths(task: Task, row: Outcome, compare: Callable[..., Effect]) -> Effect:
+    """Wide against narrow windows; wide ones suit all but action units."""
+    dense = [
+        dense_scores(
+            row.judged.reported,
+            row.finished.windowed,
+            (setting,) * len(row.selection.settings),
+        )
+        for setting in (WIDE, NARROW)
+    ]
+    wanted = "< 0" if task.name == "AU" else "> 0"
+    limits = _limits(row)
+    name = f"{WIDE[0]} ±{WIDE[1]} beats {NARROW[0]} ±{NARROW[1]}"
+    return compare(row, name, wanted, tuple(dense), (limits, limits))
+
+
+def _limits(row: Outcome) -> Float[np.ndarray, "seeds units"] | None:
+    return row.selection.thresholds
+
+
+def _comparison(task: Task) -> Callable[..., Effect]:
+    def compare(
+        row: Outcome,
+        name: str,
+        expectation: str,
+        dense: tuple[Float[Array, "seeds frames outputs"], ...],
+        limits: tuple[Float[np.ndarray, "seeds units"] | None, ...],
+    ) -> Effect:
+        table = row.judged.reported.table
+        thresholds: Any = None
+        if task.name == "AU":
+            thresholds = jnp.asarray(np.stack([np.asarray(one) for one in limits]))
+        interval = paired_difference_of_means(
+            task.name,
+            *dense,
+            jnp.asarray(table.dense_labels),
+            jnp.asarray(crop_mask(row.judged.reported)),
+            jnp.asarray(table.dense_offsets, jnp.int32),
+            thresholds,
+        )
+        value, low, high = (float(end[task.headline]) for end in interval[:3])
+        holds = value > 0 if expectation == "> 0" else value < 0
+        sure = low > 0 or high < 0
+        return Effect(
+            task=task.name,
+            name=name,
+            expectation=expectation,
+            difference=value,
+            ci95=(low, high),
+            holds=holds,
+            comment="" if sure else "the interval has 0 in it",
+        )
+
+    return compare

@@ -1,0 +1,182 @@
+"""One row of the table for one task: scores, intervals, and what took how long."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from avemo_jax.blended import Model, load_model, predict
+from avemo_jax.choice import select_on_dev
+from avemo_jax.evaluate import Finished, dense_of, finish, scored
+from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
+from avemo_jax.loading import memory_budget
+from avemo_jax.metrics import task_metrics
+from avemo_jax.postprocess.gaps import fill
+from avemo_jax.postprocess.sweep import neutral_score
+from avemo_jax.results_table.models import Plan
+from avemo_jax.selection import NO_WINDOW, Selection
+from avemo_jax.tasks import Task
+from avemo_jax.trained import load_trained, open_scorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A model's scores on dev and on the reported split, nothing chosen yet.
+
+    Attributes:
+        model: Of the row.
+        dev: On dev.
+        reported: On the reported split.
+        inference_s: Seconds of the pass over the reported split by all seeds, the
+            table's loading included.
+    """
+
+    model: Model
+    dev: Predicted
+    reported: Predicted
+    inference_s: float
+
+    @property
+    def task(self) -> Task:
+        """Of the model."""
+        return self.model.task
+
+
+def judge(plan: Plan, directory: pathlib.Path) -> Judged:
+    """Both splits' scores by the head checkpoint or blend in ``directory``."""
+    model = load_model(directory)
+    budget = memory_budget(plan.device_budget_gb)
+    dev = predict(model, plan.data, "dev", budget)
+    began = time.perf_counter()
+    reported = predict(model, plan.data, "validation", budget)
+    return Judged(model, dev, reported, time.perf_counter() - began)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out for one row.
+
+    Attributes:
+        judged: The model and its scores.
+        selection: Chosen on dev.
+        finished: On the reported split, with all windows that were tried.
+        metrics: As results.json's ``metrics``.
+        per_seed: As results.json's.
+        dense: Final scores of every reported frame by each seed.
+        postprocess_s: Choosing on dev, and all that was tried on the reported split.
+    """
+
+    judged: Judged
+    selection: Selection
+    finished: Finished
+    metrics: dict[str, Any]
+    per_seed: list[dict[str, Any]]
+    dense: Float[Array, "seeds frames outputs"]
+    postprocess_s: float
+
+
+def post_processed(judged: Judged, *, smooth: bool) -> Outcome:
+    """The row without windows, or with the one chosen on dev."""
+    options = judged.model.options
+    if not smooth:
+        options = dataclasses.replace(options, settings=(NO_WINDOW,))
+    model = dataclasses.replace(judged.model, options=options)
+    judged = dataclasses.replace(judged, model=model)
+    began = time.perf_counter()
+    selection = select_on_dev(judged.dev, options, model.priors)
+    finished = finish(model, judged.reported, selection)
+    found = scored(model, finished)
+    dense = dense_of(model, finished, selection.settings)
+    seconds = time.perf_counter() - began
+    return Outcome(
+        *(judged, selection, finished, found["metrics"], found["per_seed"], dense),
+        postprocess_s=seconds,
+    )
+
+
+def crop_mask(predicted: Predicted) -> Bool[np.ndarray, " frames"]:
+    """Frames with a face crop and a valid label."""
+    valid = predicted.task.valid(predicted.table.dense_labels)
+    return np.asarray(valid & ~np.asarray(predicted.plan.filled))
+
+
+def unsmoothed(
+    predicted: Predicted, outcome: Outcome, seed: int
+) -> Float[np.ndarray, "frames outputs"]:
+    """Scores of every frame by one seed, gaps filled, blended, without a window."""
+    rows = rows_of(predicted, outcome.selection)
+    windowed = smoothable(
+        outcome.judged.task,
+        rows,
+        outcome.selection.raw_thresholds,
+        outcome.judged.model.options,
+    )
+    one = dense_scores(predicted, windowed[seed : seed + 1], (NO_WINDOW,))
+    return np.asarray(one[0])
+
+
+def pass_seconds(plan: Plan, directory: pathlib.Path) -> float:
+    """Time of a single model's row by the original's definition.
+
+    Load the checkpoint, one pass over the reported split with features in memory,
+    metrics; of one seed, the second time, when all is compiled.
+    """
+    first = load_trained(directory)
+    budget = memory_budget(plan.device_budget_gb)
+    scorer = open_scorer(first, plan.data, "validation", budget)
+    labels, valid = jnp.asarray(scorer.table.labels), jnp.asarray(scorer.table.valid)
+
+    def once() -> None:
+        variables = jax.tree.map(
+            lambda leaf: leaf[:1], load_trained(directory).variables
+        )
+        scores = jnp.asarray(scorer.predictor(variables)[0])
+        jax.block_until_ready(task_metrics(first.task.name, scores, labels, valid))
+
+    return _second_s(once)
+
+
+def window_seconds(outcome: Outcome) -> float:
+    """Time of a smoothing row by the original's definition: the windows alone.
+
+    Filling the gaps and the chosen window over every frame, one seed; the second time.
+    """
+    predicted, selection = outcome.judged.reported, outcome.selection
+
+    def once() -> None:
+        jax.block_until_ready(
+            dense_scores(
+                predicted,
+                outcome.finished.windowed[:1],
+                selection.settings[:1],
+                causal=outcome.judged.model.options.causal,
+            )
+        )
+
+    return _second_s(once)
+
+
+def rule_seconds(outcome: Outcome, rule: Callable[[Any], Any]) -> float:
+    """The same of a frame-rate rule: filling the gaps, and the rule; one seed."""
+    predicted = outcome.judged.reported
+    rows = jnp.asarray(outcome.finished.windowed[0])
+
+    def once() -> None:
+        neutral = neutral_score(outcome.judged.task)
+        jax.block_until_ready(rule(fill(rows, predicted.plan, neutral=neutral)))
+
+    return _second_s(once)
+
+
+def _second_s(once: Callable[[], None]) -> float:
+    """Seconds of the second call."""
+    once()
+    began = time.perf_counter()
+    once()
+    return time.perf_counter() - began

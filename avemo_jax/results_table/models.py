@@ -1,0 +1,105 @@
+"""The models of the results table: their configurations, and their training."""
+
+import dataclasses
+import json
+import pathlib
+import time
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from avemo_jax.blended import write_blend
+from avemo_jax.checkpoint import write_json
+from avemo_jax.config import base_config, check_config, identity, original_config
+from avemo_jax.experiment import claim_data, claim_workdir
+from avemo_jax.loading import Data, feature_names
+from avemo_jax.train import train
+
+_TIMES = "times.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a table is made with.
+
+    Attributes:
+        data: The store.
+        out: Where models and cells lie.
+        num_seeds: Of every model.
+        protocol: "ours" or "original".
+        num_epochs: None takes the configurations'.
+        device_budget_gb: Memory for tables; None asks the device.
+    """
+
+    data: Data
+    out: pathlib.Path
+    num_seeds: int = 5
+    protocol: str = "ours"
+    num_epochs: int | None = None
+    device_budget_gb: float | None = None
+
+
+def model_config(plan: Plan, task: str, kind: str, features: str) -> ConfigDict:
+    """The configuration of one model.
+
+    Args:
+        plan: Of the table.
+        task: "EXPR", "AU" or "VA".
+        kind: "mlp", "transformer" (over time) or "batch_transformer" (across the
+            batch, as the original).
+        features: Names joined by "+".
+    """
+    head = "mlp" if kind == "mlp" else "transformer"
+    if plan.protocol == "original":
+        config = original_config(task, head, features)
+    else:
+        config = base_config(task, head, features)
+        if kind == "batch_transformer":
+            config.head.attention, config.head.positions = "batch", "none"
+            config.batch_size = 32  # frames that see each other, as the original
+            config.learning_rate, config.num_epochs = 1e-4, 4
+    config.num_seeds = plan.num_seeds
+    config.log.tensorboard = False
+    if plan.num_epochs is not None:
+        config.num_epochs = plan.num_epochs
+    check_config(config)
+    return config
+
+
+def trained_model(
+    plan: Plan, task: str, kind: str, features: str
+) -> tuple[pathlib.Path, float]:
+    """The head checkpoint of one model, and the seconds of its training.
+
+    Trains it, or takes the one that an earlier call with the same configuration and
+    data left.
+    """
+    config = model_config(plan, task, kind, features)
+    name = f"{kind}-{features.replace('+', '-')}-{identity(config)}"
+    workdir = plan.out / "models" / task.lower() / name
+    best, times = workdir / "best_model", workdir / _TIMES
+    sets = plan.data.store.resolve(feature_names(config))
+    fingerprint = plan.data.store.data_fingerprint(sets)
+    claim_workdir(workdir, config)
+    claim_data(workdir, fingerprint)
+    if not (best / "head.json").exists() or not times.exists():
+        write_json(workdir / "environment.json", {"data_fingerprint": fingerprint})
+        logging.info("training %s, %s on %s", task, kind, features)
+        began = time.perf_counter()
+        train(config, plan.data, workdir)
+        write_json(times, {"train_s": time.perf_counter() - began})
+    return best, float(json.loads(times.read_text(encoding="utf-8"))["train_s"])
+
+
+def blended_model(
+    plan: Plan, task: str, members: tuple[str, ...]
+) -> tuple[pathlib.Path, float]:
+    """A blend of MLPs on these feature sets; the seconds are the sum of its members'.
+
+    The members are trained first where they are not.
+    """
+    made = [trained_model(plan, task, "mlp", features) for features in members]
+    name = "_and_".join(features.replace("+", "-") for features in members)
+    best = plan.out / "models" / task.lower() / f"blend-{name}"
+    write_blend(best, [path for path, _ in made])
+    return best, sum(seconds for _, seconds in made)
