@@ -57,7 +57,7 @@ def model_config(plan: Plan, task: str, kind: str, features: str) -> ConfigDict:
         if kind == "batch_transformer":
             config.head.attention, config.head.positions = "batch", "none"
             config.batch_size = 32  # frames that see each other, as the original
-            config.learning_rate, config.num_epochs = 1e-4, 4
+            config.learning_rate, config.num_epochs = 1e-4, 2
     config.num_seeds = plan.num_seeds
     config.log.tensorboard = False
     if plan.num_epochs is not None:
