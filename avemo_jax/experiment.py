@@ -160,8 +160,14 @@ def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
 
 def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
     """A head for each of the feature sets, and the blend of all."""
+    members = (config.data.features, *config.blend.features)
+    names = [name for features in members for name in features.split("+")]
+    feature_sets = data.store.resolve(list(dict.fromkeys(map(str.strip, names))))
+    fingerprint = data.store.data_fingerprint(feature_sets)
+    claim_data(workdir, fingerprint)
+    _write_environment(config, data, workdir, fingerprint)
     heads = []
-    for number, features in enumerate((config.data.features, *config.blend.features)):
+    for number, features in enumerate(members):
         one = config.copy_and_resolve_references()
         with one.unlocked():
             one.data.features = features
@@ -196,14 +202,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     if (workdir / "results.json").exists() and (best / "head.json").exists():
         logging.info("%s is finished: it is evaluated, not trained again", workdir)
     else:
-        videos = {
-            split: list(data.store.split_videos(config.task, split, data.splits))
-            for split in SPLITS
-        }
-        checkpoint.write_json(
-            workdir / "environment.json",
-            {**environment(videos), "data_fingerprint": fingerprint},
-        )
+        _write_environment(config, data, workdir, fingerprint)
         train(config, data, workdir)
     found = evaluate(
         best,
@@ -220,6 +219,20 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
         print(_sweep_table(card["sweep"], get_task(config.task).criterion))
     _say(found, workdir)
     return found
+
+
+def _write_environment(
+    config: ConfigDict, data: Data, workdir: pathlib.Path, fingerprint: str
+) -> None:
+    """``environment.json``: versions, devices, splits and data of a run."""
+    videos = {
+        split: list(data.store.split_videos(config.task, split, data.splits))
+        for split in SPLITS
+    }
+    checkpoint.write_json(
+        workdir / "environment.json",
+        {**environment(videos), "data_fingerprint": fingerprint},
+    )
 
 
 def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:

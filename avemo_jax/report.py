@@ -133,6 +133,7 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
     fitted = f"raw: thresholds, smoothed: {what}" if au else f"smoothed: {what}"
     if "smoothed" in blocks and chosen_on:
         notes.append(f"{fitted} chosen on {chosen_on}.")
+        notes += _more_chosen(results)
     elif "smoothed" in blocks:
         reason = results.get("chosen_on_reason")
         because = f": {reason}" if reason else ""
@@ -143,3 +144,18 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
             "so too good to report."
         )
     return notes
+
+
+def _more_chosen(results: Mapping[str, Any]) -> list[str]:
+    """Weights, confidences and corrections, one of each seed."""
+    lines = []
+    if weights := results.get("weights"):
+        words = ", ".join(":".join(f"{w:.1f}" for w in each) for each in weights)
+        lines.append(f"weights of the {len(weights[0])} heads: {words}.")
+    if levels := results.get("confidences"):
+        words = ", ".join("never" if v >= 1 else f"from {v:.2f}" for v in levels)
+        lines.append(f"the extractor's own probabilities are taken {words}.")
+    if temperatures := results.get("temperatures"):
+        words = ", ".join(f"{t:g}" for t in temperatures)
+        lines.append(f"classes corrected by their shares; temperatures {words}.")
+    return lines
