@@ -6,12 +6,10 @@ import pathlib
 
 import numpy as np
 import pytest
+from several_sets import build_several_sets
 
 from avemo_jax import sharding
 from avemo_jax.config import base_config, check_config
-from avemo_jax.data.build import build_store
-from avemo_jax.data.feature_sets import full_name
-from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
 from avemo_jax.data.store import open_store
 from avemo_jax.feeding import make_feeder
 from avemo_jax.inputs import input_dims, inputs_of
@@ -23,7 +21,6 @@ from avemo_jax.trained import load_trained, scores_of
 FOLDER = pathlib.Path(__file__).parents[1] / "configs" / "hsemotion"
 RECIPES = sorted(FOLDER.glob("*.py"))
 BUDGET = 10**9
-FRAMES = 40
 # Kind, features, outputs.
 SETS = {
     "enet_b0_8_va_mtl": ("visual", 12, 10),
@@ -47,51 +44,10 @@ def recipe(path, **fields):
     return config
 
 
-def label_video(rng, name, split):
-    labels = {
-        "EXPR": np.repeat(rng.integers(0, 8, FRAMES // 4), 4).astype(np.int8),
-        "AU": rng.integers(0, 2, (FRAMES, 12)).astype(np.int8),
-        "VA": rng.uniform(-1, 1, (FRAMES, 2)).astype(np.float32),
-    }
-    return VideoAnnotations(name, labels, dict.fromkeys(labels, split))
-
-
-def make_source(number, name, videos):
-    kind, dim, output_dim = SETS[name]
-
-    def read(video):
-        rng = np.random.default_rng([number, videos.index(video)])
-        frame = np.arange(1, FRAMES + 1, dtype=np.int32)
-        frame = frame[frame % 7 != 0] if kind == "visual" else frame
-        outputs = 30 * rng.normal(size=(len(frame), output_dim)).astype(np.float32)
-        features = rng.normal(size=(len(frame), dim)).astype(np.float32)
-        return VideoFeatures(frame, features, outputs if output_dim else None)
-
-    return FeatureSource(
-        name=full_name(name),
-        kind=kind,
-        dim=dim,
-        output_dim=output_dim,
-        fingerprint=f"made {name}",
-        content="made",
-        videos=videos,
-        read=read,
-    )
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Six train videos and two to validate; sets with outputs and without."""
-    directory = tmp_path_factory.mktemp("store")
-    rng = np.random.default_rng(0)
-    videos = tuple(f"made{i}" for i in range(8))
-    annotations = [
-        label_video(rng, name, "train" if i < 6 else "validation")
-        for i, name in enumerate(videos)
-    ]
-    sources = [make_source(i, name, videos) for i, name in enumerate(SETS)]
-    build_store(directory, annotations, sources, synthetic=True, show_progress=False)
-    return open_store(directory)
+    """Sets with outputs and without."""
+    return open_store(build_several_sets(tmp_path_factory.mktemp("store"), SETS))
 
 
 @pytest.fixture
