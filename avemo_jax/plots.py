@@ -1,8 +1,4 @@
-"""Plots of a run. Drawn without a display; matplotlib is imported on the first one.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart; lines differ in
-style or marker as well. Every title names the data and the split.
-"""
+"""Plots of a run. Every title names the data and the split."""
 
 import dataclasses
 import pathlib
@@ -12,10 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from avemo_jax.postprocess.smoothing import Setting
-
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
-_DPI = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +57,10 @@ def plot_learning_curves(
             "no epoch in the history; expected at least one record; plot after training"
         )
     epochs = [record["epoch"] for record in history]
-    figure = _figure(9.0, 3.8)
+    figure = new_figure(9.0, 3.8)
     panels = figure.subplots(1, 2)
     names = (("loss", "training loss"), (criterion, f"dev {criterion}"))
-    for panel, (key, label), colour in zip(
-        panels, names, (_BLUE, _ORANGE), strict=True
-    ):
+    for panel, (key, label), colour in zip(panels, names, (BLUE, ORANGE), strict=True):
         values = np.array([np.atleast_1d(record[key]) for record in history], float)
         several = values.shape[1] > 1
         if several:
@@ -86,7 +78,7 @@ def plot_learning_curves(
         panel.xaxis.get_major_locator().set_params(integer=True)
         if panel.get_legend_handles_labels()[0]:
             panel.legend()
-    _save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def plot_confusion(
@@ -104,7 +96,7 @@ def plot_confusion(
         title: Names the data and the split.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(7.2, 6.2)
+    figure = new_figure(7.2, 6.2)
     panel = figure.subplots()
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = np.arange(len(names))
@@ -124,7 +116,7 @@ def plot_confusion(
             color="white" if share > 0.55 else "black",
         )
     figure.colorbar(image, ax=panel, label="share of the label's frames", shrink=0.85)
-    _save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def plot_au_f1(
@@ -146,12 +138,12 @@ def plot_au_f1(
         title: Names the data and the split.
         thresholds: Written under the units' names.
     """
-    figure = _figure(9.0, 4.0)
+    figure = new_figure(9.0, 4.0)
     panel = figure.subplots()
     at, width = np.arange(len(names)), 0.4
     pairs = (
-        (f1, "own threshold", _BLUE, -0.5, ""),
-        (f1_fixed, "threshold 0.5", _ORANGE, 0.5, "//"),
+        (f1, "own threshold", BLUE, -0.5, ""),
+        (f1_fixed, "threshold 0.5", ORANGE, 0.5, "//"),
     )
     for values, label, colour, side, hatch in pairs:
         panel.bar(
@@ -172,7 +164,7 @@ def plot_au_f1(
     panel.grid(visible=False, axis="x")
     panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.7, len(names) - 0.3))
     figure.legend(loc="outside lower center", ncols=2)
-    _save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def plot_va_timeline(
@@ -190,7 +182,7 @@ def plot_va_timeline(
     """
     if not videos:
         raise ValueError("no video to plot; expected one or more; pass Timelines")
-    figure = _figure(5.5 * len(videos), 5.0)
+    figure = new_figure(5.5 * len(videos), 5.0)
     panels = figure.subplots(2, len(videos), squeeze=False, sharey=True, sharex="col")
     for column, video in enumerate(videos):
         known = np.isfinite(video.fps)
@@ -201,9 +193,9 @@ def plot_va_timeline(
             _shade(panel, time, video.filled, half)
             panel.plot(time, video.labels[:, row], color="black", lw=1.6, label="label")
             panel.plot(
-                time, video.scores[:, row], color=_ORANGE, lw=1.2, label="predicted"
+                time, video.scores[:, row], color=ORANGE, lw=1.2, label="predicted"
             )
-            panel.axhline(0, color=_GREY, lw=0.6)
+            panel.axhline(0, color=GREY, lw=0.6)
             panel.set(ylim=(-1.05, 1.05), xlim=(time[0] - half, time[-1] + half))
             if column == 0:
                 panel.set_ylabel(f"{name} (-1 to 1)")
@@ -216,7 +208,7 @@ def plot_va_timeline(
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
-    _save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def plot_smoothing(
@@ -237,14 +229,14 @@ def plot_smoothing(
         metric: Name of the score.
         chosen: The setting to mark, chosen on dev.
     """
-    figure = _figure(7.0, 4.0)
+    figure = new_figure(7.0, 4.0)
     panel = figure.subplots()
     none = [values for (mode, _), values in scores.items() if mode == "none"]
     widths = sorted({half for _, half in scores})
     styles = (
-        ("mean", _BLUE, "o-"),
-        ("median", _ORANGE, "s--"),
-        ("gaussian", _GREEN, "^:"),
+        ("mean", BLUE, "o-"),
+        ("median", ORANGE, "s--"),
+        ("gaussian", GREEN, "^:"),
     )
     there = {mode for mode, _ in scores}
     for mode, colour, style in styles:
@@ -270,7 +262,7 @@ def plot_smoothing(
     panel.set_xticks(range(len(widths)), ["none" if not w else str(w) for w in widths])
     panel.set(xlabel="half width of the window (frames)", ylabel=metric)
     panel.legend()
-    _save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def _shade(
@@ -285,29 +277,8 @@ def _shade(
         panel.axvspan(
             time[start] - half,
             time[stop - 1] + half,
-            color=_GREY,
+            color=GREY,
             alpha=0.3,
             lw=0,
             label=None if number else "no face crop (filled)",
         )
-
-
-def _figure(width: float, height: float) -> Any:
-    """An empty figure that belongs to no window; sizes in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: str | pathlib.Path, title: str) -> None:
-    """Title, light frame and grid, then the PNG file."""
-    figure.suptitle(title, fontsize=12)
-    for panel in figure.axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        if not panel.images and panel.get_label() != "<colorbar>":
-            panel.grid(visible=True, axis="y", color=_GREY, alpha=0.25, lw=0.6)
-            panel.set_axisbelow(True)
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # no date and no version in the file: equal plots are equal bytes
-    figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None})

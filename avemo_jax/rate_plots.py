@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax import plots
+from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from avemo_jax.postprocess.frame_rates import (
     TOLERANCE,
     RateChoice,
@@ -19,9 +19,8 @@ from avemo_jax.postprocess.rate_rules import (
     Family,
 )
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 # Of the rules whose windows slide: colour, marker.
-_STYLES = {SEQUENTIAL: (_GREEN, "^"), SLIDING: ("black", "s")}
+_STYLES = {SEQUENTIAL: (GREEN, "^"), SLIDING: ("black", "s")}
 _TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -56,12 +55,12 @@ def plot_frame_rates(
         raise ValueError(
             "no point to plot; expected one or more; evaluate some rules first"
         )
-    figure = plots._figure(8.0, 5.2)
+    figure = new_figure(8.0, 5.2)
     panel = figure.subplots()
     panel.axhspan(
         full_score - TOLERANCE,
         full_score,
-        color=_GREY,
+        color=GREY,
         alpha=0.45,
         lw=0,
         label=f"up to {TOLERANCE} under all frames",
@@ -73,7 +72,7 @@ def plot_frame_rates(
     _logarithmic(panel, min(min(p.share, p.window_share) for p in points))
     panel.set(xlabel="share of frames embedded", ylabel=metric)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    plots._save(figure, path, title)
+    save_figure(figure, path, title)
 
 
 def _logarithmic(panel: Any, lowest: float) -> None:
@@ -89,20 +88,20 @@ def _draw_grids(
 ) -> None:
     """Lines of the families that embed fewer frames."""
     fixed = sorted(points_by_family.get(FIXED, ()), key=lambda p: p.share)
-    _draw(panel, fixed, "o-", color=_BLUE, ms=5, label=FIXED)
+    _draw(panel, fixed, "o-", color=BLUE, ms=5, label=FIXED)
     for point in fixed:
         panel.annotate(
             str(point.rule.strides[0]),
             (point.share, point.score),
             xytext=(4, -11),
             textcoords="offset points",
-            color=_BLUE,
+            color=BLUE,
             fontsize=8,
         )
     refined = points_by_family.get(REFINED, ())
-    _draw(panel, refined, ".", color=_ORANGE, alpha=0.3, ms=5, label="")
+    _draw(panel, refined, ".", color=ORANGE, alpha=0.3, ms=5, label="")
     envelope = upper_envelope(refined)
-    _draw(panel, envelope, "D--", color=_ORANGE, ms=4, label=f"{REFINED}, best")
+    _draw(panel, envelope, "D--", color=ORANGE, ms=4, label=f"{REFINED}, best")
 
 
 def _draw(panel: Any, points: Sequence[RatePoint], style: str, **how: Any) -> None:

@@ -4,20 +4,19 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from avemo_jax import plots
+from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
 from avemo_jax.results_table.markdown import networks
 from avemo_jax.results_table.rows import Cell, RowSpec, Table
 from avemo_jax.tasks import TASKS
 from avemo_jax.whole_files import whole_file
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 # Of a row's height, so that markers do not hide each other.
 _SEEDS_BELOW, _ABOVE = 0.26, 0.2
 _TIMES = (
-    ("train_s", "training", _BLUE, ""),
-    ("inference_s", "inference", _ORANGE, "//"),
-    ("postprocess_s", "post-processing", _GREEN, ".."),
+    ("train_s", "training", BLUE, ""),
+    ("inference_s", "inference", ORANGE, "//"),
+    ("postprocess_s", "post-processing", GREEN, ".."),
 )
 
 
@@ -47,7 +46,7 @@ def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
         task: "EXPR", "AU" or "VA".
     """
     pairs = placed(table, task)
-    figure = plots._figure(9.5, 1.8 + 0.36 * len(pairs))
+    figure = new_figure(9.5, 1.8 + 0.36 * len(pairs))
     panel = figure.subplots()
     series: dict[str, list[tuple[float, float]]] = {
         name: [] for name in ("seeds", "mean", "tuned", "reported")
@@ -57,7 +56,7 @@ def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
             _say_missing(panel, at)
         else:
             if cell.ci95 is not None:
-                panel.hlines(at, *cell.ci95, color=_BLUE, lw=2, zorder=2)
+                panel.hlines(at, *cell.ci95, color=BLUE, lw=2, zorder=2)
             series["mean"].append((cell.score, at))
             series["seeds"] += [(score, at + _SEEDS_BELOW) for score in cell.per_seed]
         if cell.tuned_on_reported is not None:
@@ -83,7 +82,7 @@ def plot_times(path: pathlib.Path, table: Table) -> None:
         table: What it shows.
     """
     columns = len(tasks_of(table))
-    figure = plots._figure(4.2 + 3.2 * columns, 2.0 + 0.5 * len(table.rows))
+    figure = new_figure(4.2 + 3.2 * columns, 2.0 + 0.5 * len(table.rows))
     panels = figure.subplots(2, columns, squeeze=False, sharey=True, sharex="row")
     for column, task in enumerate(tasks_of(table)):
         pairs = placed(table, task)
@@ -111,11 +110,11 @@ def _markers(
     mean = "ours" + (f", chosen on {on}" if on else "")
     mean += f": mean of {seeds} seeds" if seeds > 1 else ""
     styles: dict[str, dict[str, Any]] = {
-        "seeds": {"color": _BLUE, "marker": "o", "s": 14, "alpha": 0.35, "lw": 0},
-        "mean": {"color": _BLUE, "marker": "o", "s": 46, "label": mean},
+        "seeds": {"color": BLUE, "marker": "o", "s": 14, "alpha": 0.35, "lw": 0},
+        "mean": {"color": BLUE, "marker": "o", "s": 46, "label": mean},
         "tuned": {
             "facecolors": "none",
-            "edgecolors": _ORANGE,
+            "edgecolors": ORANGE,
             "marker": "D",
             "s": 64,
             "linewidths": 1.4,
@@ -136,7 +135,7 @@ def _markers(
         style = styles["seeds"]
         panel.scatter([], [], label="each seed", **style)
     if any(cell.ci95 for cell in table.cells):
-        panel.plot([], [], color=_BLUE, lw=2, label="95 % interval over videos")
+        panel.plot([], [], color=BLUE, lw=2, label="95 % interval over videos")
 
 
 def _bars(
@@ -171,7 +170,7 @@ def _say_missing(panel: Any, at: int) -> None:
         transform=panel.get_yaxis_transform(),
         va="center",
         fontsize=8,
-        color=_GREY,
+        color=GREY,
     )
 
 
@@ -181,7 +180,7 @@ def _rows_axis(panel: Any, rows: Sequence[RowSpec], labels: bool = True) -> None
     panel.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
     if not labels:
         panel.tick_params(axis="y", labelleft=False)
-    panel.grid(visible=True, axis="x", color=_GREY, alpha=0.25, lw=0.6)
+    panel.grid(visible=True, axis="x", color=GREY, alpha=0.25, lw=0.6)
 
 
 def _label(row: RowSpec) -> str:
@@ -196,4 +195,4 @@ def _label(row: RowSpec) -> str:
 def _save(figure: Any, path: pathlib.Path, title: str) -> None:
     """Whole or not at all."""
     with whole_file(path) as temporary:
-        plots._save(figure, temporary, title)
+        save_figure(figure, temporary, title)
