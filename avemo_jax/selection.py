@@ -155,7 +155,14 @@ def best_seed(selection: Selection, card: Mapping[str, Any]) -> int:
 
 
 def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
-    return None if array is None else np.round(array.astype(np.float64), 6).tolist()
+    """Numbers of the shortest digits that give the same float32 again.
+
+    A rounded threshold might be over the very score that it was taken from.
+    """
+    if array is None:
+        return None
+    single = array.astype(np.float32)
+    return np.reshape([float(str(v)) for v in single.ravel()], single.shape).tolist()
 
 
 def _array(values: Any) -> Float[np.ndarray, "..."] | None:
