@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,10 +18,15 @@ from jaxtyping import Float
 
 from avemo_jax import checkpoint
 from avemo_jax.checkpoint import CheckpointError
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.finishing import Predicted, plan_of
 from avemo_jax.loading import Data
-from avemo_jax.postprocess.blending import Rows, align, extractor_probs
+from avemo_jax.postprocess.blending import (
+    AFFECTNET_CLASSES,
+    Rows,
+    align,
+    extractor_probs,
+)
 from avemo_jax.selection import Options
 from avemo_jax.tasks import Task, get_task
 from avemo_jax.trained import Trained, load_trained, scores_of
@@ -94,7 +99,18 @@ def write_blend(
             parent, are named relative to it, so that the run can be moved.
         config: ``postprocess``, ``evaluate`` and ``blend`` of a configuration; None
             takes the first member's.
+
+    Raises:
+        CheckpointError: If a member is no head checkpoint, they do not fit each other,
+            or ``directory`` is itself one.
     """
+    path = directory / _FILE
+    if (directory / "head.json").exists():
+        raise CheckpointError(
+            f"{directory} is a head checkpoint, which a blend would hide; expected a "
+            "folder of the blend's own; name another --workdir"
+        )
+    _check_alike(path, {one: checkpoint.read_card(one) for one in members})
     directory.mkdir(parents=True, exist_ok=True)
     base = directory.absolute()
     paths = []
@@ -105,7 +121,7 @@ def write_blend(
     stored = {"schema": BLEND_SCHEMA, "members_paths": paths}
     if config is not None:
         stored["config"] = config
-    checkpoint.write_json(directory / _FILE, stored)
+    checkpoint.write_json(path, stored)
 
 
 def load_model(directory: pathlib.Path) -> Model:
@@ -118,36 +134,55 @@ def load_model(directory: pathlib.Path) -> Model:
     if not path.is_file():
         only = load_trained(directory)
         return Model(directory, (only,), only.card, _options(only.card))
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored.get("schema") != BLEND_SCHEMA:
-        raise CheckpointError(
-            f"{path}: schema {stored.get('schema')!r}; this version reads "
-            f"{BLEND_SCHEMA}"
-        )
+    stored = _read(path)
     members = tuple(load_trained(directory / p) for p in stored["members_paths"])
     card = _card_of(path, members) | stored
     return Model(directory, members, card, _options(card))
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """``blend.json``, if it is one."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"{path}:{error.lineno}: {error.msg}; expected what --mode=blend or a run "
+            "with config.blend.features writes; blend anew"
+        ) from error
+    schema = stored.get("schema") if isinstance(stored, dict) else None
+    if schema != BLEND_SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {schema!r}; this version reads {BLEND_SCHEMA}; blend anew"
+        )
+    return dict(stored)
 
 
 def _options(card: dict[str, Any]) -> Options:
     return Options.of_config(card["config"])
 
 
-def _card_of(path: pathlib.Path, members: Sequence[Trained]) -> dict[str, Any]:
-    """What the members' cards say together."""
-    first = members[0].card
-    for member in members[1:]:
+def _check_alike(
+    path: pathlib.Path, cards: Mapping[pathlib.Path, Mapping[str, Any]]
+) -> None:
+    """Refuses members of several tasks, protocols or numbers of seeds."""
+    (where, first), *others = cards.items()
+    for there, card in others:
         for name, mine, other in (
-            ("task", first["task"], member.card["task"]),
-            ("protocol", first["protocol"], member.card["protocol"]),
-            ("number of seeds", len(first["seeds"]), len(member.card["seeds"])),
+            ("task", first["task"], card["task"]),
+            ("protocol", first["protocol"], card["protocol"]),
+            ("number of seeds", len(first["seeds"]), len(card["seeds"])),
         ):
             if mine != other:
                 raise CheckpointError(
-                    f"{path}: {name} of {members[0].directory} is {mine}, of "
-                    f"{member.directory} {other}; expected the same of all; blend "
-                    "heads that were trained alike"
+                    f"{path}: {name} of {where} is {mine}, of {there} {other}; "
+                    "expected the same of all; blend heads that were trained alike"
                 )
+
+
+def _card_of(path: pathlib.Path, members: Sequence[Trained]) -> dict[str, Any]:
+    """What the members' cards say together."""
+    _check_alike(path, {member.directory: member.card for member in members})
+    first = members[0].card
     unknown = any(m.card["training_videos"] == "unknown" for m in members)
     videos = {v for m in members for v in m.card["training_videos"]}
     names = list(dict.fromkeys(n for m in members for n in m.features))
@@ -197,21 +232,40 @@ def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
     extractor = None
     if options.trust_extractor:
         extractor = _own_probs(table)
-    return Predicted(
-        table, plan_of(table, faithful=options.faithful), np.stack(scores), extractor
-    )
+    plan = plan_of(table, faithful=options.faithful, causal=options.causal)
+    return Predicted(table, plan, np.stack(scores), extractor)
 
 
 def _rows(table: FrameTable) -> Rows:
     return Rows(table.videos, table.row_offsets, table.frame)
 
 
+def check_trust(task: Task, feature_sets: Sequence[FeatureSet]) -> None:
+    """Refuses to trust an extractor that has no word on the task's classes.
+
+    Args:
+        task: Of the heads.
+        feature_sets: Of the first head; the first with outputs is what is trusted.
+
+    Raises:
+        ValueError: If the task is not EXPR, or that set has under 8 outputs.
+    """
+    columns = [
+        one.output_dim
+        for one in feature_sets
+        if one.kind == "visual" and one.output_dim
+    ]
+    if task.name == "EXPR" and columns and columns[0] >= len(AFFECTNET_CLASSES):
+        return
+    names = ", ".join(f"{one.name} ({one.output_dim})" for one in feature_sets)
+    raise ValueError(
+        f"config.blend.trust_extractor for {task.name} with (outputs) {names}; "
+        "expected EXPR and a visual set with its extractor's 8 classes or more as "
+        "outputs; set it to False, or extract the features with outputs"
+    )
+
+
 def _own_probs(table: FrameTable) -> Float[np.ndarray, "rows 8"]:
-    if table.outputs is None or table.task.name != "EXPR":
-        names = ", ".join(one.name for one in table.feature_sets)
-        raise ValueError(
-            f"config.blend.trust_extractor for {table.task.name} with {names}; "
-            "expected EXPR and a first visual set with the extractor's own outputs; "
-            "set it to False, or extract the features with outputs"
-        )
+    check_trust(table.task, table.feature_sets)
+    assert table.outputs is not None
     return np.asarray(extractor_probs(jnp.asarray(table.outputs)))

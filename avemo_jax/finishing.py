@@ -42,26 +42,56 @@ class Predicted:
         return self.table.task
 
 
-def plan_of(table: FrameTable, *, faithful: bool) -> FillPlan:
+def plan_of(table: FrameTable, *, faithful: bool, causal: bool = False) -> FillPlan:
     """How the frames of ``table``'s videos are filled from its rows.
 
     The original filled from the frames with a valid label only; ours from all rows, as
     is done in both where a split has no labels.
+
+    Args:
+        table: Of the split.
+        faithful: As ``fill_plan``.
+        causal: A frame without a row takes the last row before it, and nothing from
+            the next one; see ``_of_the_past``.
     """
     labelled = table.valid if faithful and table.valid.any() else None
-    return fill_plan(
+    plan = fill_plan(
         table.frame,
         table.row_offsets,
         table.num_frames,
         faithful=faithful,
         samples=labelled,
     )
+    return _of_the_past(plan, table) if causal else plan
+
+
+def _of_the_past(plan: FillPlan, table: FrameTable) -> FillPlan:
+    """The plan without a look ahead: each frame holds the last sample before it.
+
+    Frames before a video's first sample have none and are neutral; they are a sequence
+    of their own, so that no window takes them for scores.
+    """
+    if not table.num_rows:
+        return plan
+    lo, hi, has_rows = map(np.asarray, (plan.lo, plan.hi, plan.has_rows))
+    sample = table.dense_index[plan.prev_row]  # a video's first, where none is before
+    early = has_rows & (sample > np.arange(plan.num_frames))
+    begin = np.zeros(plan.num_frames, np.int32)  # of the scores, at each sequence's lo
+    begin[lo[early]] = sample[early]
+    return plan._replace(
+        next_row=plan.prev_row,
+        weight=np.zeros(plan.num_frames, np.float32),
+        lo=np.where(early, lo, np.maximum(lo, begin[lo])),
+        hi=np.where(early, begin[lo], hi),
+        has_rows=has_rows & ~early,
+    )
 
 
 def warn_of_lost(table: FrameTable, plan: FillPlan) -> None:
     """Logs which videos have no row that their scores could be filled from."""
-    first = zip(table.videos, table.dense_offsets, strict=False)
-    if lost := [video for video, start in first if not plan.has_rows[start]]:
+    bounds = zip(table.dense_offsets[:-1], table.dense_offsets[1:], strict=True)
+    ranges = zip(table.videos, bounds, strict=True)
+    if lost := [video for video, (a, b) in ranges if not plan.has_rows[a:b].any()]:
         logging.warning(
             "%d videos have no features; their frames get neutral scores: %s",
             *(len(lost), ", ".join(lost)),
