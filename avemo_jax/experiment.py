@@ -10,10 +10,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from avemo_jax import checkpoint, figures, results
-from avemo_jax.blended import load_model, write_blend
+from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.config import check_config, difference, identity, to_plain
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
+from avemo_jax.inputs import input_dims
 from avemo_jax.loading import Data, feature_names, fold_data, open_data
 from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import scores_table
@@ -42,7 +43,7 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     check_config(config)
     workdir = pathlib.Path(config.workdir or f"runs/{name}-{identity(config)}")
     data = open_data(config.data.dir, config.data.cache_dir)
-    data.store.resolve(feature_names(config))  # before the workdir is this run's
+    _check_heads(config, data)  # before the workdir is this run's
     claim_workdir(workdir, config)
     if config.data.folds and config.data.fold < 0:
         return _run_folds(config, data, workdir)
@@ -57,6 +58,7 @@ def evaluate_checkpoint(
     workdir: pathlib.Path | None,
     cache_dir: str | None = None,
     device_budget_gb: float | None = None,
+    update_card: bool = False,
 ) -> dict[str, Any]:
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
@@ -67,6 +69,7 @@ def evaluate_checkpoint(
         workdir: None takes ``evaluation-<split>`` beside the checkpoint.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
+        update_card: As :func:`avemo_jax.evaluate.evaluate`.
 
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
@@ -81,7 +84,12 @@ def evaluate_checkpoint(
     workdir = workdir or directory.absolute().parent / f"evaluation-{split}"
     workdir.mkdir(parents=True, exist_ok=True)
     found = evaluate(
-        directory, data, workdir, split=split, device_budget_gb=device_budget_gb
+        directory,
+        data,
+        workdir,
+        split=split,
+        device_budget_gb=device_budget_gb,
+        update_card=update_card,
     )
     _say(found, workdir)
     return found
@@ -118,7 +126,9 @@ def blend_checkpoints(
     config["blend"] = {"trust_extractor": trust_extractor}
     best = workdir / "best_model"
     write_blend(best, directories, config)
-    return evaluate_checkpoint(best, data_dir=data_dir, split=split, workdir=workdir)
+    return evaluate_checkpoint(
+        best, data_dir=data_dir, split=split, workdir=workdir, update_card=True
+    )
 
 
 def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -158,21 +168,42 @@ def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
         )
 
 
-def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
-    """A head for each of the feature sets, and the blend of all."""
-    members = (config.data.features, *config.blend.features)
-    names = [name for features in members for name in features.split("+")]
-    feature_sets = data.store.resolve(list(dict.fromkeys(map(str.strip, names))))
-    fingerprint = data.store.data_fingerprint(feature_sets)
-    claim_data(workdir, fingerprint)
-    _write_environment(config, data, workdir, fingerprint)
+def _heads(config: ConfigDict) -> list[ConfigDict]:
+    """The configuration of each head of a blend; the only one's."""
     heads = []
-    for number, features in enumerate(members):
+    for features in (config.data.features, *config.blend.features):
         one = config.copy_and_resolve_references()
         with one.unlocked():
             one.data.features = features
             one.blend.features = ()
             one.blend.trust_extractor = False
+        heads.append(one)
+    return heads
+
+
+def _check_heads(config: ConfigDict, data: Data) -> None:
+    """Refuses feature sets that the store has not, or not with what is asked of them.
+
+    Raises:
+        ValueError: Names the set.
+    """
+    sets = [data.store.resolve(feature_names(one)) for one in _heads(config)]
+    for feature_sets in sets:
+        input_dims(feature_sets, config.data.inputs)
+    if config.blend.trust_extractor:
+        check_trust(get_task(config.task), sets[0])
+
+
+def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    """A head for each of the feature sets, and the blend of all."""
+    members = _heads(config)
+    names = [name for one in members for name in feature_names(one)]
+    feature_sets = data.store.resolve(list(dict.fromkeys(names)))
+    fingerprint = data.store.data_fingerprint(feature_sets)
+    claim_data(workdir, fingerprint)
+    _write_environment(config, data, workdir, fingerprint)
+    heads = []
+    for number, one in enumerate(members):
         folder = workdir / f"head_{number}"
         claim_workdir(folder, one)
         _run_one(one, data, folder)

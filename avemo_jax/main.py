@@ -60,6 +60,11 @@ def _main(argv: list[str]) -> None:
             f"unexpected {' '.join(argv[1:])!r}; options are written --config=FILE, "
             "--config.FIELD=VALUE"
         )
+    if _TRUST_EXTRACTOR.value and _MODE.value != "blend":
+        raise app.UsageError(
+            f"--trust_extractor with --mode={_MODE.value}; expected --mode=blend; to "
+            "train, --config.blend.trust_extractor=True"
+        )
     _prepare_devices()
     # After the devices are prepared:
     from avemo_jax import compilation, experiment, logs
