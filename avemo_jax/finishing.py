@@ -126,7 +126,10 @@ def rows_of(
     pairs = zip(selection.temperatures, selection.offsets, strict=True)
     corrections = [Correction(jnp.asarray(t), jnp.asarray(o)) for t, o in pairs]
     return np.stack(
-        [np.asarray(correct(r, c)) for r, c in zip(rows, corrections, strict=True)]
+        [
+            np.asarray(correct(jnp.asarray(one), correction))
+            for one, correction in zip(rows, corrections, strict=True)
+        ]
     )
 
 
@@ -182,6 +185,7 @@ def dense_scores(
         dense = smoothed(one, setting)
         if trusted is not None:
             extractor = smoothed(trusted.probs, setting)
-            dense = trust_confident(dense, extractor, trusted.confidences[i])
+            level = float(trusted.confidences[i])
+            dense = trust_confident(dense, extractor, level)
         out.append(dense)
     return jnp.stack(out)
