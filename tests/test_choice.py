@@ -1,8 +1,65 @@
+"""What is chosen on dev, and what the choice makes of another split."""
+
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from made_tables import made_table
 
-from avemo_jax.finishing import plan_of
+from avemo_jax.choice import select_on_dev
+from avemo_jax.data.table import FrameTable
+from avemo_jax.finishing import (
+    Predicted,
+    blended,
+    dense_scores,
+    plan_of,
+    rows_of,
+    trusted_of,
+    warn_of_lost,
+)
+from avemo_jax.postprocess.sweep import Trusted, score_settings
+from avemo_jax.selection import NO_WINDOW, Options, Selection
+from avemo_jax.tasks import TASKS
+
+FEW = Options(settings=(NO_WINDOW, ("mean", 5)))
+
+
+def scores_like(table: FrameTable, noise: float, seed: int) -> np.ndarray:
+    """Scores of the rows that say the labels, the louder the noise the less."""
+    rng = np.random.default_rng(seed)
+    outputs = table.task.num_outputs
+    random = rng.normal(size=(table.num_rows, outputs))
+    if table.task.name == "EXPR":
+        logits = 2 * np.eye(8)[np.maximum(table.labels, 0)] + noise * random
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    elif table.task.name == "AU":
+        scores = 1 / (1 + np.exp(1 - 2 * (table.labels == 1) - noise * random))
+    else:
+        scores = np.tanh(np.nan_to_num(table.labels) + noise * random)
+    return scores.astype(np.float32)
+
+
+def predicted(task="EXPR", *noises, split="dev", causal=False, extractor=None):
+    """One member for each of the noises; as many seeds as a noise has numbers."""
+    table = made_table(task, split=split, frames=60)
+    scores = [
+        [scores_like(table, one, 10 * m + s) for s, one in enumerate(member)]
+        for m, member in enumerate(noises or [(1.0, 1.0)])
+    ]
+    plan = plan_of(table, faithful=False, causal=causal)
+    return Predicted(table, plan, np.stack(scores), extractor)
+
+
+def dev_score(one: Predicted, rows: np.ndarray, setting, **how) -> np.ndarray:
+    """The headline of each seed, as the sweep has it."""
+    labels = one.table.dense_labels
+    found = score_settings(one.task, rows, one.plan, labels, settings=[setting], **how)
+    given = "_given" if "thresholds" in how else ""
+    return found[setting][f"with_crop{given}"][one.task.headline]
+
+
+# --- Filling --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("faithful", [False, True])
@@ -20,3 +77,278 @@ def test_frames_are_filled_from_labelled_rows_or_all(split, faithful):
     expected = np.zeros(plan.num_frames, bool)
     expected[(starts + table.frame - 1)[used]] = True
     np.testing.assert_array_equal(~plan.filled, expected)
+
+
+def by_hand(frames: list[list[int]], lengths: list[int]) -> FrameTable:
+    """EXPR videos with rows at these frames, and labels everywhere."""
+    table = made_table(split="dev", videos=len(frames))
+    counts = [len(rows) for rows in frames]
+    total = sum(counts)
+    return dataclasses.replace(
+        table,
+        frame=np.concatenate(frames).astype(np.int32),
+        row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        num_frames=np.array(lengths, np.int32),
+        **{n: getattr(table, n)[:total] for n in ("features", "has_audio")},
+        labels=np.zeros(total, np.int8),
+        valid=np.ones(total, bool),
+        dense_labels=np.zeros(sum(lengths), np.int8),
+    )
+
+
+def test_causal_frames_hold_the_last_row_before_them(caplog):
+    """Neutral before a video's first row, and no window mixes that with scores."""
+    table = by_hand([[3, 6], [], [1]], [7, 2, 3])
+    plan = plan_of(table, faithful=False, causal=True)
+    rows = np.zeros((1, 3, 8), np.float32)
+    rows[0, :, 0] = [1.0, 3.0, 5.0]
+    one = Predicted(table, plan, rows[None])
+    (dense,) = np.asarray(dense_scores(one, rows, [NO_WINDOW], causal=True))
+    n = 1 / 8
+    np.testing.assert_array_equal(dense[:, 0], [n, n, 1, 1, 1, 3, 3, n, n, 5, 5, 5])
+    (dense,) = np.asarray(dense_scores(one, rows, [("mean", 2)], causal=True))
+    expected = [n, n, 1, 1, 1, 5 / 3, 7 / 3, n, n, 5, 5, 5]
+    np.testing.assert_allclose(dense[:, 0], expected, rtol=1e-6)
+    # The frames before the first row are no lost video.
+    warn_of_lost(table, plan)
+    (record,) = [r for r in caplog.records if "no features" in r.getMessage()]
+    assert "1 videos" in record.getMessage()
+    assert record.getMessage().endswith(": dev01")
+
+
+@pytest.mark.parametrize(
+    ("task", "mode"),
+    [("EXPR", "none"), ("AU", "mean"), ("VA", "median"), ("EXPR", "gaussian")],
+)
+def test_causal_scores_do_not_see_what_comes_later(task, mode):
+    """Neither other scores of later rows, nor later rows that are not there."""
+    one = predicted(task, (1.0, 2.0), causal=True)
+    table, rows = one.table, one.scores[0]
+    settings = [(mode, 0 if mode == "none" else 6)] * 2
+    before = np.asarray(dense_scores(one, rows, settings, causal=True))
+    start, end = table.dense_offsets[2:4]  # of the third video
+    filled = np.flatnonzero(one.plan.filled[start:end])
+    cut = int(filled[len(filled) // 2]) + 1  # frames up to a gap are the past
+    later = (table.dense_index >= start + cut) & (table.dense_index < end)
+    assert later.any()
+
+    def same(other, changed):
+        after = np.asarray(dense_scores(other, changed, settings, causal=True))
+        past = np.r_[0 : start + cut, end : len(table.dense_labels)]
+        # Means of windows are sums whose last digit hangs on all that is summed.
+        atol = 1e-6 if mode in ("mean", "gaussian") else 0
+        np.testing.assert_allclose(after[:, past], before[:, past], rtol=0, atol=atol)
+        apart = np.abs(after[:, start + cut : end] - before[:, start + cut : end])
+        assert apart.max() > 1e-3
+
+    changed = rows.copy()
+    changed[:, later] = changed[:, later][:, ::-1] ** 2
+    same(one, changed)
+    kept = dataclasses.replace(
+        table,
+        **{n: getattr(table, n)[~later] for n in ("frame", "labels", "valid")},
+        **{n: getattr(table, n)[~later] for n in ("features", "has_audio")},
+        row_offsets=np.searchsorted(np.flatnonzero(~later), table.row_offsets),
+    )
+    plan = plan_of(kept, faithful=False, causal=True)
+    same(Predicted(kept, plan, rows[None, :, ~later]), rows[:, ~later])
+
+
+def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
+    one = predicted("EXPR", (1.0,), causal=True)
+    extractor = scores_like(one.table, 0.5, 5)
+    rows, level = one.scores[0], np.array([0.5], np.float32)
+
+    def dense(probs):
+        trusted = Trusted(probs, level)
+        found = dense_scores(one, rows, [("mean", 4)], causal=True, trusted=trusted)
+        return np.asarray(found[0])
+
+    changed = extractor.copy()
+    changed[one.table.num_rows // 2 :] = 1 / 8
+    cut = one.table.dense_index[one.table.num_rows // 2]
+    before, after = dense(extractor), dense(changed)
+    np.testing.assert_allclose(before[:cut], after[:cut], rtol=0, atol=1e-6)
+    assert np.abs(before[cut:] - after[cut:]).max() > 1e-3
+
+
+# --- Blends ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_favour_the_better_member_of_each_seed(task):
+    """Of seed 0 the first member is the better one, of seed 1 the second."""
+    dev = predicted(task, (0.5, 6.0), (6.0, 0.5))
+    # The fixed window of EXPR is wider than these videos.
+    options = Options(settings=(NO_WINDOW,)) if task == "EXPR" else FEW
+    found = select_on_dev(dev, options)
+    assert found.weights.shape == (2, 2)
+    assert found.weights[0, 0] > 0.5 > found.weights[0, 1]
+    assert found.weights[1, 1] > 0.5 > found.weights[1, 0]
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1)
+    rows = rows_of(dev, found)
+    for seed, weights in enumerate(found.weights):
+        expected = weights[0] * dev.scores[0, seed] + weights[1] * dev.scores[1, seed]
+        np.testing.assert_allclose(rows[seed], expected, rtol=1e-6)
+    for seed in (0, 1):
+        worse = dev.scores[1 - seed, seed][None]
+        assert found.dev_scores[seed] > dev_score(dev, worse, found.settings[seed])[0]
+
+
+def test_a_member_alone_has_no_weights_and_weights_of_one_are_that_member():
+    dev = predicted("EXPR", (0.5, 6.0), (6.0, 0.5))
+    assert select_on_dev(predicted(), FEW).weights is None
+    first = blended(dev.scores, np.array([[1, 0], [1, 0]], np.float32))
+    np.testing.assert_array_equal(first, dev.scores[0])
+    mixed = blended(dev.scores, np.array([[1, 0], [0, 1]], np.float32))
+    np.testing.assert_array_equal(mixed, [dev.scores[0, 0], dev.scores[1, 1]])
+    with pytest.raises(ValueError, match="2 members without weights; expected one"):
+        blended(dev.scores, None)
+
+
+def test_the_same_is_chosen_again():
+    dev = predicted("AU", (1.0, 2.0), (2.0, 1.0))
+    first, second = (select_on_dev(dev, FEW).to_dict() for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+
+
+# --- Corrections ----------------------------------------------------------------------
+
+
+def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
+    """Elsewhere by hand: softmax of log p / temperature + offsets."""
+    priors = np.array([0.5, 0.2, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01])
+    noisy = [(1.5, 2.5)]
+    dev = predicted("EXPR", *noisy)
+    tilted = dev.scores * priors.astype(np.float32)
+    dev = dataclasses.replace(dev, scores=tilted / tilted.sum(axis=-1, keepdims=True))
+    none = select_on_dev(dev, FEW)
+    wanted = dataclasses.replace(FEW, correction="prior")
+    found = select_on_dev(dev, wanted, priors)
+    assert none.offsets is None
+    assert all(np.array(found.dev_scores) > none.dev_scores)
+    logs = np.log(priors)
+    for offsets in found.offsets:
+        strength = -offsets / (logs - logs.mean())
+        np.testing.assert_allclose(strength, strength[0], rtol=1e-4)
+        assert strength[0].round(4) in (0.25, 0.5, 0.75, 1)
+    other = predicted("EXPR", *noisy, split="validation")
+    again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
+    rows = rows_of(other, again)
+    for seed, (t, offsets) in enumerate(
+        zip(found.temperatures, found.offsets, strict=True)
+    ):
+        logits = np.log(other.scores[0, seed].astype(np.float64)) / t + offsets
+        by_hand = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(rows[seed], by_hand, rtol=1e-4)
+        score = dev_score(dev, rows_of(dev, found)[seed][None], found.settings[seed])
+        np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
+
+
+def test_a_correction_that_helps_nothing_is_none():
+    """Perfect scores: the first candidate leaves them bit for bit."""
+    dev = predicted("EXPR", (0.0,))
+    wanted = Options(settings=(NO_WINDOW,), correction="prior")
+    found = select_on_dev(dev, wanted, np.full(8, 1 / 8))
+    assert found.temperatures.tolist() == [1]
+    assert not found.offsets.any()
+    assert found.dev_scores == select_on_dev(dev, FEW).dev_scores
+    np.testing.assert_array_equal(rows_of(dev, found), dev.scores[0])
+
+
+def test_a_correction_without_known_shares_is_refused():
+    wanted = dataclasses.replace(FEW, correction="prior")
+    message = "classes' shares in training are unknown; .* train it anew, or set 'none'"
+    with pytest.raises(ValueError, match=message):
+        select_on_dev(predicted(), wanted)
+
+
+# --- The extractor's own probabilities ------------------------------------------------
+
+
+def test_the_extractor_is_trusted_where_it_is_right():
+    """It knows better than the seeds; and its confidence is what dev says."""
+    dev = predicted("EXPR", (4.0, 4.0))
+    sure = scores_like(dev.table, 0.0, 0) ** 4
+    sure /= sure.sum(axis=1, keepdims=True)
+    dev = dataclasses.replace(dev, extractor=sure)
+    wanted = dataclasses.replace(FEW, trust_extractor=True)
+    found = select_on_dev(dev, wanted)
+    never = select_on_dev(dev, FEW)
+    assert never.confidences is None
+    assert trusted_of(dev, never) is None
+    assert (found.confidences < 1).all()
+    assert all(np.array(found.dev_scores) > never.dev_scores)
+    for seed, setting in enumerate(found.settings):
+        trusted = Trusted(sure, found.confidences[seed : seed + 1])
+        rows = rows_of(dev, found)[seed : seed + 1]
+        score = dev_score(dev, rows, setting, trusted=trusted)
+        np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
+
+
+def test_an_extractor_that_is_wrong_is_never_trusted():
+    """Then all is bit for bit as without it."""
+    dev = predicted("EXPR", (0.5, 0.5))
+    wrong = np.roll(scores_like(dev.table, 0.0, 0), 1, axis=1) ** 8
+    wrong /= wrong.sum(axis=1, keepdims=True)
+    dev = dataclasses.replace(dev, extractor=wrong)
+    found = select_on_dev(dev, dataclasses.replace(FEW, trust_extractor=True))
+    assert found.confidences.tolist() == [1, 1]
+    without = select_on_dev(dev, FEW)
+    assert found.settings == without.settings
+    np.testing.assert_allclose(found.dev_scores, without.dev_scores, atol=1e-6)
+    certain = np.zeros_like(wrong)
+    certain[:, 0] = 1
+    for probs in (wrong, certain):
+        trusted = Trusted(probs, found.confidences)
+        rows = rows_of(dev, found)
+        np.testing.assert_array_equal(
+            dense_scores(dev, rows, found.settings, trusted=trusted),
+            dense_scores(dev, rows, found.settings),
+        )
+
+
+# --- Thresholds -----------------------------------------------------------------------
+
+
+def test_rules_of_thresholds():
+    """Exact ones are at least as good on dev as those of the grid; fixed ones .5."""
+    dev = predicted("AU", (1.5, 3.0))
+    found = {
+        rule: select_on_dev(dev, dataclasses.replace(FEW, threshold_rule=rule))
+        for rule in ("grid", "exact", "fixed")
+    }
+    for limits in (found["fixed"].thresholds, found["fixed"].raw_thresholds):
+        np.testing.assert_array_equal(limits, np.full((2, 12), 0.5, np.float32))
+    scores = {rule: np.array(one.dev_scores) for rule, one in found.items()}
+    assert (scores["exact"] > scores["grid"]).all()
+    assert (scores["grid"] > scores["fixed"]).all()
+    tenths = found["grid"].thresholds * 10
+    np.testing.assert_allclose(tenths, np.round(tenths), atol=1e-5)
+
+
+def test_exact_thresholds_decide_the_same_from_a_card():
+    """Each is the score of some frame, which counts as active."""
+    dev = predicted("AU", (1.5, 3.0))
+    options = Options(settings=(NO_WINDOW,), threshold_rule="exact")
+    found = select_on_dev(dev, options)
+    again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
+    for limits in (found.thresholds, again.thresholds):
+        for seed, units in enumerate(limits):
+            assert (dev.scores[0, seed] == units).any(axis=0).all()
+    score = dev_score(
+        *(dev, dev.scores[0], NO_WINDOW), thresholds={NO_WINDOW: again.thresholds}
+    )
+    np.testing.assert_array_equal(score, np.float32(found.dev_scores))
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_only_windows_of_the_options_are_chosen(gaussian):
+    """Noisy scores of slow labels want the widest window there is."""
+    modes = ("gaussian",) if gaussian else ("mean", "median")
+    settings = tuple((mode, half) for mode in modes for half in (1, 2))
+    found = select_on_dev(predicted("EXPR", (4.0,)), Options(settings=settings))
+    assert found.settings[0] in settings
+    narrow = select_on_dev(predicted("EXPR", (4.0,)), Options(settings=settings[:1]))
+    assert narrow.settings == settings[:1]
+    assert narrow.dev_scores[0] <= found.dev_scores[0]

@@ -1,0 +1,159 @@
+"""What may be tried, and what was chosen, as a checkpoint's card keeps them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from avemo_jax.config import base_config, original_config, to_plain
+from avemo_jax.postprocess.sweep import HALF_WIDTHS, SETTINGS, windows
+from avemo_jax.selection import Options, Selection, best_seed, fixed_selection
+from avemo_jax.tasks import AU, EXPR, VA
+
+ARRAYS = ("thresholds", "raw_thresholds", "weights", "temperatures", "offsets")
+ARRAYS += ("confidences",)
+MODES = ("none", "mean", "mean", "median", "median")
+
+
+def reread(selection: Selection) -> Selection:
+    """Through a card."""
+    return Selection.from_dict(json.loads(json.dumps(selection.to_dict())))
+
+
+def options_of(config, **fields) -> Options:
+    config.update_from_flattened_dict(fields)
+    return Options.of_config(json.loads(json.dumps(to_plain(config))))
+
+
+# --- Options --------------------------------------------------------------------------
+
+
+def test_a_card_that_says_nothing_means_what_it_meant():
+    """Heads made before there were such fields were evaluated like this."""
+    old = {"postprocess": {"faithful_gaps": False}, "evaluate": {"split": "dev"}}
+    for stored in ({}, old):
+        assert Options.of_config(stored) == Options()
+    assert Options().settings == SETTINGS
+    faithful = Options.of_config({"postprocess": {"faithful_gaps": True}})
+    assert faithful == Options(faithful=True)
+
+
+def test_options_are_those_of_the_configuration():
+    fields = {
+        "postprocess.half_widths": (1, 7),
+        "postprocess.gaussian": False,
+        "postprocess.thresholds": "exact",
+        "postprocess.correction": "prior",
+        "postprocess.causal": True,
+        "blend.trust_extractor": True,
+        "evaluate.num_resamples": 50,
+    }
+    found = options_of(base_config("EXPR", "mlp"), **fields)
+    assert found == Options(
+        settings=tuple(zip(MODES, (0, 1, 7, 1, 7), strict=True)),
+        threshold_rule="exact",
+        correction="prior",
+        causal=True,
+        trust_extractor=True,
+        num_resamples=50,
+    )
+
+
+def test_the_original_tries_thirteen_windows_and_ours_gaussians_too():
+    original = options_of(original_config("EXPR", "mlp"))
+    assert original.faithful
+    assert original.settings == SETTINGS == windows()
+    assert len(original.settings) == 13
+    ours = options_of(base_config("EXPR", "mlp"))
+    more = tuple(("gaussian", half) for half in HALF_WIDTHS)
+    assert ours.settings == SETTINGS + more
+    assert not ours.faithful
+
+
+def test_windows_of_half_widths():
+    expected = [("none", 0), ("mean", 2), ("median", 2), ("gaussian", 2)]
+    assert list(windows((2,), gaussian=True)) == expected
+
+
+# --- Selection ------------------------------------------------------------------------
+
+SINGLE = st.floats(-1e6, 1e6, width=32)
+
+
+@given(
+    thresholds=arrays(np.float32, (2, 12), elements=SINGLE),
+    offsets=arrays(np.float32, (2, 8), elements=SINGLE),
+)
+def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
+    """A threshold that is a score stays that score, and no digit more or less."""
+    one = Selection(
+        on="dev",
+        reason="",
+        settings=(("median", 100), ("gaussian", 5)),
+        thresholds=thresholds,
+        raw_thresholds=thresholds[::-1],
+        dev_scores=(0.1, 1 / 3),
+        weights=np.array([[1 / 3, 2 / 3], [0.1, 0.9]], np.float32),
+        temperatures=np.array([0.5, 1], np.float32),
+        offsets=offsets,
+        confidences=np.array([1, 0.95], np.float32),
+    )
+    back = reread(one)
+    assert (back.on, back.reason, back.settings) == (one.on, one.reason, one.settings)
+    assert back.dev_scores == one.dev_scores
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(one, name))
+        assert getattr(back, name).dtype == np.float32
+
+
+def test_numbers_of_a_card_are_short():
+    one = fixed_selection(AU, 1, "why", num_members=3)
+    assert one.to_dict()["weights"] == [[0.33333334] * 3]
+    grid = Selection("dev", "", (("none", 0),), np.full((1, 12), 0.3), None)
+    assert grid.to_dict()["thresholds"] == [[0.3] * 12]
+
+
+def test_a_selection_without_what_came_later():
+    old = {
+        "chosen_on": "dev",
+        "reason": "",
+        "windows": [{"mode": "mean", "half_width_frames": 30}],
+        "dev_scores": [0.5],
+        "thresholds": None,
+        "raw_thresholds": None,
+    }
+    found = Selection.from_dict(old)
+    assert found == Selection("dev", "", (("mean", 30),), None, None, (0.5,))
+    assert found.weights is None
+    assert found.temperatures is None
+    assert found.confidences is None
+
+
+@pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)
+@pytest.mark.parametrize("members", [1, 2])
+def test_fixed_values(task, members):
+    found = fixed_selection(task, 3, "no dev", members)
+    assert (found.on, found.reason, found.dev_scores) == (None, "no dev", ())
+    assert found.settings == (task.fixed_smoothing,) * 3
+    if task is AU:
+        np.testing.assert_array_equal(found.thresholds, np.full((3, 12), 0.5))
+        np.testing.assert_array_equal(found.raw_thresholds, found.thresholds)
+    else:
+        assert found.thresholds is found.raw_thresholds is None
+    if members == 1:
+        assert found.weights is None
+    else:
+        np.testing.assert_array_equal(found.weights, np.full((3, 2), 0.5))
+    assert reread(found).to_dict() == found.to_dict()
+
+
+def test_best_seed():
+    chosen = Selection("dev", "", (("none", 0),) * 3, None, None, (0.2, 0.4, 0.4))
+    assert best_seed(chosen, {"dev_scores": [9, 0, 0]}) == 1  # the first of equal ones
+    fixed = fixed_selection(EXPR, 3, "why")
+    assert best_seed(fixed, {"dev_scores": [0.1, 0.2, 0.9]}) == 2
+    assert best_seed(fixed, {"dev_scores": None}) == 0
+    assert best_seed(fixed, {}) == 0
