@@ -49,6 +49,12 @@ def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
         "transformer-b2-wav2vec2",
         "batch-transformer-b2-wav2vec2",
     )
+    add(
+        "with windows too the temporal Transformer beats the MLP",
+        "> 0",
+        "transformer-b2-wav2vec2-smooth",
+        "mlp-b2-wav2vec2-smooth",
+    )
     add("windows help", "> 0", "mlp-b2-wav2vec2-smooth", "mlp-b2-wav2vec2")
     if (row := rows.get("mlp-b2-wav2vec2-smooth")) is not None:
         found.append(_widths(task, row, compare))

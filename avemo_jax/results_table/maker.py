@@ -245,7 +245,7 @@ class _OfTask:
             inference_s=outcome.judged.inference_s,
             postprocess_s=outcome.postprocess_s,
             original_s=original_s,
-            note=spec.note if weights is None else _weights(weights),
+            note="" if weights is None else _weights(weights),
         )
 
     def _with_rule(self, spec: RowSpec, path: pathlib.Path, train_s: float) -> Cell:
@@ -289,7 +289,6 @@ class _OfTask:
             inference_s=base.judged.inference_s,
             postprocess_s=seconds,
             original_s=original_s,
-            note=spec.note,
         )
 
     def _apply(
