@@ -113,6 +113,35 @@ WRONG = {
         ["--mode=evaluate", "--checkpoint=nowhere"],
         r"nowhere is no head checkpoint.*best_model",
     ),
+    "several to evaluate": (
+        ["--mode=evaluate", "--checkpoint=A,B"],
+        r"needs one --checkpoint=DIR.*to blend several, --mode=blend",
+    ),
+    "nowhere to blend to": (
+        ["--mode=blend", "--checkpoint=A,B"],
+        r"--mode=blend needs --workdir=DIR",
+    ),
+    "nothing to blend": (
+        ["--mode=blend", "--workdir=HERE/blend"],
+        r"0 checkpoint to blend; expected two or more",
+    ),
+    "no such checkpoint to blend": (
+        ["--mode=blend", "--checkpoint=A,B", "--workdir=HERE/blend"],
+        r"A is no head checkpoint.*best_model",
+    ),
+    "trust without a blend": (
+        [f"--config={CONFIG}", "--trust_extractor"],
+        r"--trust_extractor with --mode=train; expected --mode=blend",
+    ),
+    "a blend's set that is none": (
+        [
+            f"--config={CONFIG}",
+            "--config.data.dir=STORE",
+            "--config.blend.features=('nonesuch@1',)",
+            "--workdir=HERE/blend",
+        ],
+        r"nonesuch@1.*enet_b2_8_best@cropped_aligned-224, wav2vec2_base@16k",
+    ),
 }
 AVEMO = {
     "nothing": ([], 0),
@@ -121,6 +150,7 @@ AVEMO = {
     "unknown": (["trian"], 2),
     "train": (["train"], 1),
     "evaluate": (["evaluate"], 1),
+    "blend": (["blend", "--checkpoint=A,B"], 1),
 }
 
 
@@ -191,11 +221,14 @@ def test_avemo(answers, name):
     if answer.code == 0:
         assert "avemo train --config configs/expr_mlp.py" in answer.out
         assert "avemo evaluate --checkpoint=" in answer.out
+        assert "avemo blend --checkpoint=" in answer.out
     elif name == "unknown":
         assert "unknown command 'trian'" in answer.err
         assert "usage: avemo" in answer.err
     elif name == "train":
         assert "name an experiment" in answer.out + answer.err
+    elif name == "blend":
+        assert "--mode=blend needs --workdir=DIR" in answer.out + answer.err
     else:
         assert "--checkpoint=DIR" in answer.out + answer.err
 

@@ -13,7 +13,12 @@ from avemo_jax.metrics import task_metrics
 from avemo_jax.postprocess import sweep
 from avemo_jax.postprocess.gaps import fill, fill_plan
 from avemo_jax.postprocess.smoothing import smooth, smooth_all
-from avemo_jax.postprocess.thresholds import decide, decide_class
+from avemo_jax.postprocess.thresholds import (
+    decide,
+    decide_class,
+    exact_thresholds,
+    grid_thresholds,
+)
 from avemo_jax.tasks import AU, EXPR, VA
 
 # --- gaps
@@ -380,6 +385,89 @@ def test_sweep_at_given_thresholds():
     plan, labels, scores = made_split(VA)
     with pytest.raises(ValueError, match="thresholds given for VA"):
         sweep.score_settings(VA, scores, plan, labels, thresholds=given)
+
+
+@pytest.mark.parametrize("rule", ["grid", "exact", "fixed"])
+def test_sweep_finds_thresholds_by_the_rule(rule):
+    plan, labels, scores = made_split(AU)
+    chosen = (("none", 0), ("mean", 5))
+    found = sweep.score_settings(
+        AU, scores, plan, labels, settings=chosen, threshold_rule=rule
+    )
+    dense = fill(scores, plan)
+    mask = jnp.asarray(AU.valid(labels) & ~plan.filled)
+    for mode, half in chosen:
+        frames = smooth(dense, plan.lo, plan.hi, half_width=half, mode=mode)
+        for member in range(2):
+            limits = {
+                "grid": grid_thresholds(frames[member], jnp.asarray(labels), mask),
+                "exact": exact_thresholds(frames[member], jnp.asarray(labels), mask),
+                "fixed": jnp.full(12, 0.5),
+            }[rule]
+            for name in ("with_crop", "all_labelled"):
+                got = found[mode, half][name]["thresholds"][member]
+                np.testing.assert_array_equal(got, limits)
+
+
+def test_sweep_of_windows_of_the_past():
+    plan, labels, scores = made_split(EXPR)
+    chosen = (("mean", 5), ("median", 3))
+    causal, centred = (
+        sweep.score_settings(EXPR, scores, plan, labels, settings=chosen, causal=way)
+        for way in (True, False)
+    )
+    dense = fill(scores, plan, neutral=1 / 8)
+    mask = jnp.asarray(EXPR.valid(labels))
+    for mode, half in chosen:
+        frames = smooth(
+            dense, plan.lo, plan.hi, half_width=half, mode=mode, causal=True
+        )
+        for member in range(2):
+            expected = task_metrics("EXPR", frames[member], jnp.asarray(labels), mask)
+            for key, value in expected.items():
+                got = causal[mode, half]["all_labelled"][key][member]
+                np.testing.assert_allclose(got, value, atol=1e-6)
+        one, other = (
+            s[mode, half]["all_labelled"]["accuracy"] for s in (causal, centred)
+        )
+        assert (one != other).any()
+
+
+def test_sweep_trusts_the_extractor_from_each_members_confidence():
+    """It is smoothed by the same window first."""
+    plan, labels, scores = made_split(EXPR)
+    rng = np.random.default_rng(3)
+    theirs = rng.uniform(0, 1, scores.shape[1:]).astype(np.float32)
+    chosen, levels = (("none", 0), ("mean", 5)), np.array([1, 0.7], np.float32)
+    found = sweep.score_settings(
+        EXPR,
+        *(scores, plan, labels),
+        settings=chosen,
+        trusted=sweep.Trusted(theirs, levels),
+    )
+    without = sweep.score_settings(EXPR, scores, plan, labels, settings=chosen)
+    mask = jnp.asarray(EXPR.valid(labels))
+    for mode, half in chosen:
+        own, extractor = (
+            np.asarray(
+                smooth(
+                    fill(one, plan, neutral=1 / 8),
+                    *(plan.lo, plan.hi),
+                    half_width=half,
+                    mode=mode,
+                )
+            )
+            for one in (scores[1], theirs)
+        )
+        sure = extractor.max(axis=1) > 0.7
+        assert 0 < sure.sum() < len(sure)
+        mixed = np.where(sure[:, None], extractor, own)
+        expected = task_metrics("EXPR", jnp.asarray(mixed), jnp.asarray(labels), mask)
+        for key, value in expected.items():
+            got = found[mode, half]["all_labelled"][key]
+            np.testing.assert_allclose(got[1], value, atol=1e-6)
+            never = without[mode, half]["all_labelled"][key]
+            np.testing.assert_array_equal(got[0], never[0])  # 1 never trusts it
 
 
 def test_settings_are_thirteen():

@@ -96,6 +96,50 @@ def test_table_of_the_other_tasks(task, names):
     assert (thresholds in lines) == (task == "AU")
 
 
+def with_intervals():
+    results = made_results(num_seeds=1)
+    for name in ("raw", "smoothed"):
+        scores = results["metrics"][name]["with_crop"]
+        scores = {k: v for k, v in scores.items() if not k.endswith("_std")}
+        scores |= {"f1_macro_ci95": [0.41, 0.5004], "accuracy_ci95": [0.0, 1.0]}
+        results["metrics"][name]["with_crop"] = scores
+    return results
+
+
+def test_table_shows_intervals_and_its_legend_says_so():
+    lines = scores_table(with_intervals()).split("\n")
+    assert lines[1] == (
+        "mlp on enet_b2_8_best + wav2vec2_base; [95 % interval over videos]"
+    )
+    f1 = lines[lines.index("macro F1") + 1 : lines.index("accuracy")]
+    assert f1[0].split()[-4:] == ["0.400", "[0.410,", "0.500]", "-"]
+    assert "0.456 [0.410, 0.500]   0.440 ± 0.004" in f1[1]
+    assert "[" not in f1[2]
+    assert "0.500 [0.000, 1.000]" in lines[lines.index("accuracy") + 1]
+    assert len({len(line) for line in f1}) == 1
+    both = with_intervals() | {"num_seeds": 3}
+    assert (
+        scores_table(both)
+        .split("\n")[1]
+        .endswith("; mean ± standard deviation of 3 seeds; [95 % interval over videos]")
+    )
+    assert "95 %" not in scores_table(made_results())
+
+
+def test_table_of_more_that_was_chosen():
+    more = {
+        "weights": [[0.3, 0.7], [1.0, 0.0]],
+        "confidences": [1.0, 0.85],
+        "temperatures": [1.0, 0.5],
+    }
+    lines = scores_table(made_results(**more)).split("\n")
+    assert "weights of the 2 heads: 0.3:0.7, 1.0:0.0." in lines
+    assert "the extractor's own probabilities are taken never, from 0.85." in lines
+    assert "classes corrected by their shares; temperatures 1, 0.5." in lines
+    fixed = scores_table(made_results(chosen_on=None, **more))
+    assert "weights" not in fixed
+
+
 def test_titles_name_the_data():
     assert data_title({"synthetic": True, "data": "demo"}) == "demo corpus (synthetic)"
     real = {"synthetic": False, "data": {"path": "/store", "fingerprint": "0123456789"}}

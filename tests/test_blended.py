@@ -1,0 +1,481 @@
+"""Blends of head checkpoints: chosen, written, moved, and evaluated."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from several_sets import FRAMES, SILENT, VIDEOS, build_several_sets
+
+from avemo_jax import experiment
+from avemo_jax.blended import check_trust, load_model, predict, write_blend
+from avemo_jax.checkpoint import CheckpointError
+from avemo_jax.config import base_config
+from avemo_jax.data.feature_sets import full_name
+from avemo_jax.evaluate import evaluate
+from avemo_jax.loading import Data, open_data
+from avemo_jax.tasks import AU, EXPR
+from avemo_jax.trained import scores_of
+
+FACE, SOUND = map(full_name, ("enet_b0_8_va_mtl", "wav2vec2_base"))
+BUDGET = 10**9
+# What cards of old do not have.
+NEWER = ("inputs", "class_counts")
+NEWER_CONFIG = {
+    "postprocess": ("half_widths", "gaussian", "thresholds", "correction", "causal"),
+    "evaluate": ("num_resamples",),
+    "data": ("inputs",),
+}
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def change_json(path, **changes):
+    path.write_text(json.dumps(read_json(path) | changes), encoding="utf-8")
+
+
+def small_config(store, workdir, **fields):
+    """Two epochs of two seeds, and few windows."""
+    config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
+    config.data.dir = str(store)
+    config.workdir = str(workdir)
+    config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
+    config.learning_rate = 1e-2
+    config.evaluate.num_resamples = 20
+    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
+    config.log.tensorboard = config.log.progress = False
+    names = {name.replace("__", "."): value for name, value in fields.items()}
+    config.update_from_flattened_dict(names)
+    return config
+
+
+def ran(config):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return experiment.run(config)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return build_several_sets(tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    """A run of faces and sound with all that may be chosen."""
+    workdir = tmp_path_factory.mktemp("runs") / "blend"
+    config = small_config(
+        *(store, workdir),
+        blend__features=("wav2vec2_base",),
+        blend__trust_extractor=True,
+        postprocess__correction="prior",
+    )
+    ran(config)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def plain(run):
+    """The two heads of the run, which choose windows and a correction."""
+    return [run / f"head_{i}" / "best_model" for i in range(2)]
+
+
+@pytest.fixture
+def data(store) -> Data:
+    return open_data(str(store))
+
+
+def copied(head: pathlib.Path, to: pathlib.Path, **changes) -> pathlib.Path:
+    """A head checkpoint with another card."""
+    shutil.copytree(head, to)
+    change_json(to / "head.json", **changes)
+    return to
+
+
+def evaluated(directory, data, workdir, **how):
+    workdir.mkdir()
+    return evaluate(directory, data, workdir, **how)
+
+
+# --- A run of a blend -----------------------------------------------------------------
+
+
+def test_a_run_says_what_it_blended(run):
+    found = read_json(run / "results.json")
+    assert found["features"] == [FACE, SOUND]
+    assert found["head"] == "mlp + mlp"
+    assert found["members"] == [
+        {"features": [FACE], "head": "mlp"},
+        {"features": [SOUND], "head": "mlp"},
+    ]
+    assert (found["chosen_on"], found["num_seeds"]) == ("dev", 2)
+    np.testing.assert_allclose(np.sum(found["weights"], axis=1), 1, atol=1e-6)
+    assert np.shape(found["weights"]) == (2, 2)
+    assert np.shape(found["temperatures"]) == np.shape(found["confidences"]) == (2,)
+    assert np.shape(found["offsets"]) == (2, 8)
+    assert len(found["per_seed"]) == 2
+    stored = read_json(run / "best_model" / "blend.json")
+    paths = ["../head_0/best_model", "../head_1/best_model"]
+    assert stored["members_paths"] == paths
+    assert stored["selection"]["weights"] == found["weights"]
+    assert stored["scores"] == found["metrics"]
+    assert stored["best_seed"] in (0, 1)
+    names = {path.name for path in run.iterdir()}
+    expected = {"config.json", "environment.json", "results.json", "predictions.csv"}
+    assert names == expected | {"plots", "best_model", "head_0", "head_1"}
+
+
+def test_a_blend_is_better_on_dev_than_the_head_on_sound(run, plain):
+    """By more than rounding, as faces are in it and the extractor's word."""
+
+    def on_dev(folder):
+        found = read_json(folder / "results.json")["per_seed"]
+        return [one["dev"]["smoothed_f1_macro"] for one in found]
+
+    sound = on_dev(plain[1].parent)
+    assert all(both > one for both, one in zip(on_dev(run), sound, strict=True))
+
+
+def test_predictions_have_every_frame(run):
+    """Of the silent video too, and those without a face."""
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    frames = [(row["video"], int(row["frame"])) for row in rows]
+    expected = [(v, f) for v in VIDEOS[8:11] for f in range(1, FRAMES + 1)]
+    assert frames == expected
+    assert all(row["expression"] in EXPR.columns for row in rows)
+
+
+def test_a_moved_run_is_the_same(run, data, tmp_path):
+    """Its best model and its heads go together; two evaluations give equal bytes."""
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run, moved)
+    hidden = run.rename(run.with_name("hidden"))
+    try:
+        evaluated(moved / "best_model", data, tmp_path / "once")
+        evaluated(moved / "best_model", data, tmp_path / "twice")
+    finally:
+        hidden.rename(run)
+    for name in ("results.json", "predictions.csv"):
+        expected = (run / name).read_bytes()
+        assert (tmp_path / "once" / name).read_bytes() == expected
+        assert (tmp_path / "twice" / name).read_bytes() == expected
+
+
+def test_a_split_without_labels_is_predicted(run, data, tmp_path):
+    found = evaluated(run / "best_model", data, tmp_path / "test", split="test")
+    assert "metrics" not in found
+    assert found["chosen_on"] == "dev"
+    rows = (tmp_path / "test" / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + FRAMES
+    assert "label" not in rows[0]
+
+
+# --- Members --------------------------------------------------------------------------
+
+
+def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
+    plain, data, tmp_path
+):
+    write_blend(tmp_path / "blend", plain)
+    model = load_model(tmp_path / "blend")
+    found = predict(model, data, "validation", BUDGET)
+    table = found.table
+    _, face = scores_of(model.members[0], data, "validation", BUDGET)
+    other, sound = scores_of(model.members[1], data, "validation", BUDGET)
+    np.testing.assert_array_equal(found.scores[0], face)
+    assert (face[0] != face[1]).any()
+    assert (sound[0] != sound[1]).any()
+
+    def frames(one):
+        videos = np.repeat(one.videos, np.diff(one.row_offsets))
+        return list(zip(videos.tolist(), one.frame.tolist(), strict=True))
+
+    heard = {frame: i for i, frame in enumerate(frames(other))}
+    silent = 0
+    for row, (video, frame) in enumerate(frames(table)):
+        if video == SILENT:
+            expected, silent = face[:, row], silent + 1
+        else:
+            expected = sound[:, heard[video, frame]]
+        np.testing.assert_array_equal(found.scores[1, :, row], expected)
+    assert table.report[f"without {SOUND}"] == silent > 0
+    result = evaluated(tmp_path / "blend", data, tmp_path / "out")
+    assert result["joined"][f"without {SOUND}"] == silent
+
+
+def test_a_first_member_without_sound_leaves_its_video_neutral(
+    plain, data, tmp_path, caplog
+):
+    """Rows are those of the first member; the report names the video."""
+    write_blend(tmp_path / "blend", plain[::-1])
+    found = evaluated(tmp_path / "blend", data, tmp_path / "out")
+    assert found["joined"]["videos_without_features"] == [SILENT]
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["video"] == SILENT]
+    assert len(rows) == FRAMES
+    for row in rows:
+        assert [float(row[name]) for name in EXPR.columns] == [1 / 8] * 8
+    messages = [record.getMessage() for record in caplog.records]
+    assert any(f"neutral scores: {SILENT}" in message for message in messages)
+
+
+def test_all_weight_on_one_member_is_that_member(plain, data, tmp_path):
+    write_blend(tmp_path / "blend", plain)
+    chosen = read_json(plain[0] / "head.json")["selection"]
+    chosen["weights"] = [[1, 0], [1, 0]]
+    change_json(tmp_path / "blend" / "blend.json", selection=chosen)
+    found = evaluated(tmp_path / "blend", data, tmp_path / "out")
+    alone = read_json(plain[0].parent / "results.json")
+    assert found["metrics"] == alone["metrics"]
+    for one, other in zip(found["per_seed"], alone["per_seed"], strict=True):
+        for name in ("seed", "raw", "smoothed", "tuned_on_reported"):
+            assert one[name] == other[name]
+    own = (plain[0].parent / "predictions.csv").read_bytes()
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == own
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "AU"}, "task of {0} is EXPR, of {1} AU"),
+        ({"protocol": "original"}, "protocol of {0} is ours, of {1} original"),
+        ({"seeds": [0, 1, 2]}, "number of seeds of {0} is 2, of {1} 3"),
+    ],
+)
+def test_members_that_differ_are_named(plain, tmp_path, changes, said):
+    """Before anything is written."""
+    other = copied(plain[1], tmp_path / "other", **changes)
+    expected = said.format(plain[0], other)
+    with pytest.raises(
+        CheckpointError, match="blend heads that were trained alike"
+    ) as e:
+        write_blend(tmp_path / "blend", [plain[0], other])
+    assert expected in str(e.value)
+    assert not (tmp_path / "blend").exists()
+
+
+def test_a_member_whose_training_is_unknown_makes_the_choice_fixed(
+    plain, data, tmp_path
+):
+    other = copied(plain[1], tmp_path / "other", training_videos="unknown")
+    write_blend(tmp_path / "blend", [plain[0], other])
+    found = evaluated(tmp_path / "blend", data, tmp_path / "out")
+    assert found["chosen_on"] is None
+    assert found["chosen_on_reason"] == (
+        "the videos that it was trained on are unknown"
+    )
+    assert found["weights"] == [[0.5, 0.5], [0.5, 0.5]]
+    assert found["metrics"]["smoothed"]["mode"] == EXPR.fixed_smoothing[0]
+
+
+def test_dev_videos_that_any_member_saw_make_the_choice_fixed(plain, data, tmp_path):
+    saw = [*read_json(plain[1] / "head.json")["training_videos"], VIDEOS[0]]
+    other = copied(plain[1], tmp_path / "other", training_videos=saw)
+    assert data.store.split_videos("EXPR", "dev") == (VIDEOS[0],)
+    write_blend(tmp_path / "blend", [plain[0], other])
+    found = evaluated(tmp_path / "blend", data, tmp_path / "out", split="dev")
+    assert found["chosen_on_reason"] == "1 of 1 dev videos were trained on"
+    assert found["trained_on_this_split"]
+    assert not any("ci95" in key for key in found["metrics"]["raw"]["with_crop"])
+
+
+def test_folders_that_are_no_blend(plain, run, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no head checkpoint: it has no head"):
+        write_blend(tmp_path / "blend", [plain[0], run / "best_model"])
+    own = copied(plain[0], tmp_path / "own")
+    with pytest.raises(CheckpointError, match=r"own is a head checkpoint, which a "):
+        write_blend(own, plain)
+    assert not (own / "blend.json").exists()
+    write_blend(tmp_path / "blend", plain)
+    path = tmp_path / "blend" / "blend.json"
+    path.write_text('{"schema": 1,\n "members_paths": [')
+    with pytest.raises(CheckpointError, match=r"blend\.json:2: .*; blend anew"):
+        load_model(path.parent)
+    for text in ('{"schema": 9}', "[1]"):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match=r"blend\.json: schema .* reads 1"):
+            load_model(path.parent)
+    with pytest.raises(ValueError, match="1 checkpoint to blend; expected two or more"):
+        experiment.blend_checkpoints(
+            plain[:1], data_dir=None, split="dev", workdir=tmp_path / "w"
+        )
+    assert not (tmp_path / "w").exists()
+
+
+# --- The extractor's own word ---------------------------------------------------------
+
+
+def test_what_may_be_trusted(data):
+    def resolved(*names):
+        return data.store.resolve(names)
+
+    check_trust(EXPR, resolved("enet_b2_8_best", "wav2vec2_base"))
+    check_trust(EXPR, resolved("enet_b0_8_va_mtl"))
+    with pytest.raises(ValueError, match=r"for AU with \(outputs\) .*expected EXPR"):
+        check_trust(AU, resolved("enet_b2_8_best"))
+    with pytest.raises(ValueError, match=r"for EXPR with .*vggish@\S+ \(0\); exp"):
+        check_trust(EXPR, resolved("wav2vec2_base", "vggish"))
+
+
+def test_an_extractor_without_outputs_is_not_trusted(plain, data, tmp_path):
+    """The sound's head is the first one here."""
+    config = read_json(plain[1] / "head.json")["config"]
+    config["blend"] = {"trust_extractor": True}
+    write_blend(tmp_path / "blend", plain[::-1], config)
+    with pytest.raises(ValueError, match=r"trust_extractor for EXPR with .*wav2vec2"):
+        evaluated(tmp_path / "blend", data, tmp_path / "out")
+
+
+# --- What a configuration asks of the store -------------------------------------------
+
+UNFIT = {
+    "outputs of sound": (
+        {"data__features": "enet_b2_8_best+vggish", "data__inputs": "outputs"},
+        r"no outputs of vggish@\S+ \(audio\)",
+    ),
+    "outputs of a later head's sound": (
+        {"blend__features": ("wav2vec2_base",), "data__inputs": "outputs"},
+        r"no outputs of wav2vec2_base@16k \(audio\)",
+    ),
+    "a later head's set is none": (
+        {"blend__features": ("wav2vec2_base", "nonesuch@16k")},
+        r"nonesuch",
+    ),
+    "trust in sound": (
+        {"data__features": "vggish", "blend__trust_extractor": True},
+        r"trust_extractor for EXPR with \(outputs\) vggish",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_unfit_sets_end_a_run_before_it_begins(store, tmp_path, name):
+    """Of every head: nothing is trained, and no folder claimed."""
+    fields, message = UNFIT[name]
+    config = small_config(store, tmp_path / "run", **fields)
+    with pytest.raises(ValueError, match=message):
+        experiment.run(config)
+    assert not (tmp_path / "run").exists()
+
+
+# --- Cards and options ----------------------------------------------------------------
+
+
+def test_a_card_of_old_is_evaluated_as_before(plain, data, tmp_path):
+    """The windows tried are the original's; the scores are the same."""
+    chosen = read_json(plain[0] / "head.json")["selection"]
+    chosen |= {"temperatures": None, "offsets": None}  # of old there were none
+    new = copied(plain[0], tmp_path / "new", selection=chosen)
+    old = copied(new, tmp_path / "old")
+    card = read_json(old / "head.json")
+    assert card["class_counts"]
+    for name in NEWER:
+        del card[name]
+    for group, names in NEWER_CONFIG.items():
+        for name in names:
+            del card["config"][group][name]
+    del card["config"]["blend"]
+    for name in ("weights", "temperatures", "offsets", "confidences"):
+        del card["selection"][name]
+    (old / "head.json").write_text(json.dumps(card))
+    assert len(load_model(old).options.settings) == 13
+    found, expected = (
+        evaluated(one, data, tmp_path / f"from_{one.name}") for one in (old, new)
+    )
+    assert found["chosen_on"] == "dev"
+    for name in ("raw", "smoothed"):
+        ours, theirs = (
+            without_intervals(e["metrics"][name]) for e in (found, expected)
+        )
+        assert ours == theirs
+    first, second = (tmp_path / f"from_{n}" / "predictions.csv" for n in ("old", "new"))
+    assert first.read_bytes() == second.read_bytes()
+    assert model_priors(old) is None
+
+
+def without_intervals(block):
+    """Old cards do not say that there are to be 20 resamples."""
+    return {
+        name: {k: v for k, v in scores.items() if not k.endswith("_ci95")}
+        for name, scores in block.items()
+        if isinstance(scores, dict)
+    }
+
+
+def model_priors(directory):
+    return load_model(directory).priors
+
+
+def test_priors_are_those_of_training_with_one_more_of_each(plain):
+    counts = np.array(read_json(plain[0] / "head.json")["class_counts"])
+    assert counts.shape == (8,)
+    np.testing.assert_allclose(
+        model_priors(plain[0]), (counts + 1) / (counts.sum() + 8), rtol=1e-12
+    )
+
+
+def test_causal_windows_are_chosen_and_told(plain, data, tmp_path):
+    """Seconds of a window count past frames only; no intervals are asked for."""
+    config = read_json(plain[0] / "head.json")["config"]
+    config["postprocess"]["causal"] = True
+    config["evaluate"]["num_resamples"] = 0
+    own = copied(plain[0], tmp_path / "own", config=config, selection=None)
+    chosen = evaluated(own, data, tmp_path / "out", update_card=True)
+    card = read_json(own / "head.json")
+    assert card["selection"]["chosen_on"] == chosen["chosen_on"] == "dev"
+    card["selection"]["windows"] = [
+        {"mode": mode, "half_width_frames": 5} for mode in ("mean", "median")
+    ]
+    change_json(own / "head.json", selection=card["selection"])
+    block = evaluated(own, data, tmp_path / "5")["metrics"]["smoothed"]
+    assert block["window_s"] == [0.2, 0.2]
+    alone = read_json(plain[0].parent / "results.json")["metrics"]["smoothed"]
+    assert "f1_macro_ci95" in alone["with_crop"]
+    assert "f1_macro_ci95" not in block["with_crop"]
+    widths = np.atleast_1d(alone["half_width_frames"])
+    seconds = np.atleast_1d(alone["window_s"])
+    np.testing.assert_allclose(seconds, (2 * widths + 1) / 30, atol=1e-3)
+
+
+# --- The command line -----------------------------------------------------------------
+
+
+def command(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "avemo_jax.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_checkpoints_are_blended_from_the_command_line(plain, store, data, tmp_path):
+    """In a new process; evaluated again, the same comes out."""
+    out = tmp_path / "blend"
+    names = ",".join(map(str, plain))
+    said = command(
+        *("--mode=blend", f"--checkpoint={names}", "--trust_extractor"),
+        *(f"--data_dir={store}", f"--workdir={out}"),
+    )
+    assert "weights of the 2 heads: " in said
+    assert "the extractor's own probabilities are taken " in said
+    best = out / "best_model"
+    stored = read_json(best / "blend.json")
+    assert stored["members_paths"] == [str(path) for path in plain]
+    assert stored["selection"]["chosen_on"] == "dev"
+    again = tmp_path / "again"
+    evaluated(best, data, again)
+    for name in ("results.json", "predictions.csv"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
