@@ -172,6 +172,16 @@ def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
     assert np.abs(before[cut:] - after[cut:]).max() > 1e-3
 
 
+def test_causal_windows_are_chosen_as_such():
+    setting = ("mean", 3)
+    dev = predicted("EXPR", (2.0,), causal=True)
+    found = select_on_dev(dev, Options(settings=(setting,), causal=True))
+    causal, centred = (
+        dev_score(dev, dev.scores[0], setting, causal=way)[0] for way in (True, False)
+    )
+    assert np.float32(found.dev_scores[0]) == causal != centred
+
+
 # --- Blends ---------------------------------------------------------------------------
 
 
