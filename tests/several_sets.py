@@ -1,7 +1,8 @@
 """A tiny store on disk of several feature sets and all tasks.
 
-Two visual sets with their extractors' own outputs, two of sound. One of the validation
-videos is silent: it has no rows of sound. The test video has no labels.
+Two visual sets with their extractors' own outputs, two of sound. One of the dev and one
+of the validation videos are silent: they have no rows of sound. The test video has no
+labels.
 """
 
 import pathlib
@@ -17,9 +18,10 @@ from avemo_jax.postprocess.blending import AFFECTNET_CLASSES
 from avemo_jax.tasks import TASKS, get_task
 
 FRAMES = 60
-SPLITS = ("train",) * 8 + ("validation",) * 3 + ("test",)
+# Dev and validation have the same shapes, so that programs are compiled once.
+SPLITS = ("train",) * 6 + ("dev",) * 3 + ("validation",) * 3 + ("test",)
 VIDEOS = tuple(f"made{i:02d}" for i in range(len(SPLITS)))
-SILENT = VIDEOS[9]  # of validation
+SILENT = (VIDEOS[7], VIDEOS[10])  # of dev and of validation
 # Kind, features, outputs.
 SETS = {
     "enet_b2_8_best": ("visual", 12, 8),
@@ -87,7 +89,7 @@ def _source(name: str, kind: str, dim: int, output_dim: int) -> FeatureSource:
             outputs[keep, :output_dim].astype(np.float32) if output_dim else None,
         )
 
-    silent = {SILENT} if kind == "audio" else set()
+    silent = SILENT if kind == "audio" else ()
     return FeatureSource(
         name=full_name(name),
         kind=kind,
