@@ -92,24 +92,25 @@ def best_weights(
 ) -> Float[np.ndarray, "seeds members"] | None:
     """Of a grid in steps of .1 those best for each seed; None of one member.
 
-    Members are smoothed for this by the task's fixed window, as the blend will be by
-    one: what is best for single frames is not best for windows. Without, where the
-    options have no window.
+    Members are smoothed for this by the task's fixed window, no wider than the widest
+    that may be chosen, as the blend will be by one: what is best for single frames is
+    not best for windows. Of equally good ones those win that weight the first more.
     """
     num_members, num_seeds = predicted.scores.shape[:2]
     if num_members == 1:
         return None
     task, labels = predicted.task, predicted.table.dense_labels
     mask = task.valid(labels) & ~np.asarray(predicted.plan.filled)
-    setting = NO_WINDOW if options.settings == (NO_WINDOW,) else task.fixed_smoothing
-    settings = (setting,) * num_seeds
+    mode, half = task.fixed_smoothing
+    widest = max(half_width for _, half_width in options.settings)
+    settings = ((mode, min(half, widest)),) * num_seeds
     dense = jnp.stack(
         [
             dense_scores(predicted, member, settings, causal=options.causal)
             for member in predicted.scores
         ]
     )
-    grid = jnp.asarray(simplex_grid(num_members))
+    grid = jnp.asarray(simplex_grid(num_members)[::-1])
     arrays = jnp.asarray(labels), jnp.asarray(mask)
     chosen = [
         choose_blend(task.name, dense[:, seed], *arrays, grid)

@@ -168,7 +168,9 @@ def _postprocess_config() -> ConfigDict:
     post.faithful_gaps = False  # the original's swapped weights
     post.half_widths = ()  # frames, of the windows tried on dev; () the standard ones
     post.gaussian = True  # also try Gaussian windows (ours only)
-    post.causal = False  # windows over past frames only, for live use
+    # Gaps and windows over past frames only, for live use; the Transformer over windows
+    # looks ahead all the same.
+    post.causal = False
     post.thresholds = "grid"  # AU, on dev: grid (.1 .. .9) | exact (any score) | fixed
     # EXPR: none | prior: temperature and class-prior offsets chosen on dev
     post.correction = "none"

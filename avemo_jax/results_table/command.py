@@ -31,6 +31,14 @@ def _run(flags: argparse.Namespace) -> int:
     logs.speak_plainly()
     compilation.keep_compiled()
     began = time.perf_counter()
+    if unknown := sorted(set(flags.tasks) - set(TASKS)):
+        raise ValueError(
+            f"--tasks has {', '.join(unknown)}; expected some of {', '.join(TASKS)}"
+        )
+    if flags.seeds < 1 or (flags.epochs is not None and flags.epochs < 1):
+        raise ValueError(
+            f"--seeds is {flags.seeds}, --epochs {flags.epochs}; expected 1 or more"
+        )
     plan = Plan(
         data=open_data(None if flags.data == "demo" else flags.data),
         out=flags.out,

@@ -1,41 +1,21 @@
-"""Trains and evaluates every row, task by task; goes on where an earlier call ended."""
+"""Makes the table task by task; goes on where an earlier call ended."""
 
-import dataclasses
-import hashlib
-import json
-import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from absl import logging
-from jaxtyping import Array, Float
 
-import avemo_jax
-from avemo_jax.checkpoint import write_json
-from avemo_jax.intervals import intervals_of
 from avemo_jax.logs import environment
-from avemo_jax.metrics import task_metrics
-from avemo_jax.postprocess import rate_rules
-from avemo_jax.postprocess.frame_rates import apply_rule
-from avemo_jax.postprocess.rate_rules import Rule
-from avemo_jax.results_table import evaluation, rates
-from avemo_jax.results_table.effects import effects_of
-from avemo_jax.results_table.evaluation import Judged, Outcome
-from avemo_jax.results_table.models import Plan, blended_model, trained_model
-from avemo_jax.results_table.rates import Rates
-from avemo_jax.results_table.rows import Cell, Effect, RowSpec, Table, rows
-from avemo_jax.tasks import Task, get_task
+from avemo_jax.results_table.models import Plan
+from avemo_jax.results_table.rows import Cell, Effect, Table, rows
+from avemo_jax.results_table.task_rows import TaskRows
+from avemo_jax.tasks import get_task
 
 # Videos of the official validation sets: only there stand the original's figures.
 _OFFICIAL_VALIDATION = {"EXPR": 70, "AU": 105, "VA": 76}
 _B0 = ("enet_b0_8_best_vgaf", "enet_b0_8_va_mtl")
-_FAMILIES = {"sequential": rate_rules.SEQUENTIAL, "grid": rate_rules.REFINED}
-_FIXED_STRIDE = Rule(rate_rules.SLIDING, (10,))
 
 
 class TableMaker:
@@ -73,7 +53,7 @@ class TableMaker:
                 f"unknown rows {', '.join(unknown)}; expected some of {', '.join(ids)}"
             )
         specs = [row for row in self.rows if not wanted or row.id in wanted]
-        of_task = _OfTask(self._plan, get_task(task_name), self)
+        of_task = TaskRows(self._plan, get_task(task_name), self.rows, self.timed)
         for spec in specs:
             self._cells.append(of_task.cell(spec))
         self._effects += of_task.effects()
@@ -115,221 +95,3 @@ class TableMaker:
         yield
         passed = time.perf_counter() - began
         self._parts_s[part] = self._parts_s.get(part, 0.0) + passed
-
-
-class _OfTask:
-    """The rows of one task, with what several of them need."""
-
-    def __init__(self, plan: Plan, task: Task, maker: TableMaker):
-        self._plan, self._task, self._maker = plan, task, maker
-        self._judged: dict[pathlib.Path, Judged] = {}
-        self._pass_s: dict[pathlib.Path, float] = {}
-        self._outcomes: dict[str, Outcome] = {}
-        self._rates: Rates | None = None
-        self._folder = plan.out / "cells" / task.name.lower()
-
-    def cell(self, spec: RowSpec) -> Cell:
-        """One row, computed or as an earlier call left it."""
-        if spec.post == "sequential" and self._task.name != "EXPR":
-            return Cell(
-                *(self._task.name, spec.id, self._task.headline, None),
-                note="the rule decides for the class with the highest score: EXPR only",
-            )
-        with self._maker.timed("training"):
-            path, train_s = self._trained(spec)
-        key, file = self._key(path), self._folder / f"{spec.id}.json"
-        if file.exists():
-            stored = json.loads(file.read_text(encoding="utf-8"))
-            if stored["key"] == key:
-                logging.info("%s, %s: as computed before", self._task.name, spec.id)
-                return Cell.from_dict(stored["cell"])
-        logging.info("%s, %s", self._task.name, spec.id)
-        if spec.post in ("none", "smooth"):
-            cell = self._plain(spec, path, train_s)
-        else:
-            cell = self._with_rule(spec, path, train_s)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"key": key, "cell": cell.to_dict()})
-        return cell
-
-    def effects(self) -> list[Effect]:
-        """Of the rows computed in this call, and those that an earlier one left."""
-        file = self._folder / "effects.json"
-        known: dict[str, Any] = {}
-        if file.exists():
-            known = json.loads(file.read_text(encoding="utf-8"))
-        with self._maker.timed("effects"):
-            for effect in effects_of(self._task, self._outcomes):
-                known[effect.name] = dataclasses.asdict(effect)
-        if known:
-            write_json(file, known)
-        return [
-            Effect(**{**one, "ci95": (one["ci95"][0], one["ci95"][1])})
-            for one in known.values()
-        ]
-
-    def frame_rates(self, images_per_s: float) -> dict[str, Any] | None:
-        """The summary of the rules that leave frames out, and their plot."""
-        file = self._folder / "frame_rates.json"
-        if self._rates is None:
-            if not file.exists():
-                return None
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return found
-        with self._maker.timed("frame rates"):
-            found = rates.summary(self._rates, images_per_s)
-            title = f"{self._plan.data.title}, {self._task.name}, validation"
-            plots = self._plan.out / "plots"
-            rates.draw(self._rates, plots / f"frame_rates_{self._task.name}.png", title)
-        write_json(file, found)
-        return found
-
-    def _trained(self, spec: RowSpec) -> tuple[pathlib.Path, float]:
-        if len(spec.members) > 1:
-            return blended_model(self._plan, self._task.name, spec.members)
-        return trained_model(self._plan, self._task.name, spec.kind, spec.members[0])
-
-    def _key(self, path: pathlib.Path) -> str:
-        """Of the models and the program: a cell with another one is computed anew."""
-        names = ("head.json", "blend.json")
-        made_of = [str(avemo_jax.__version__), self._plan.data.store.fingerprint]
-        made_of += [
-            (path / name).read_text(encoding="utf-8")
-            for name in names
-            if (path / name).exists()
-        ]
-        return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-
-    def _judge(self, path: pathlib.Path) -> Judged:
-        if path not in self._judged:
-            with self._maker.timed("inference"):
-                self._judged[path] = evaluation.judge(self._plan, path)
-        return self._judged[path]
-
-    def _outcome(self, row_id: str, path: pathlib.Path, *, smooth: bool) -> Outcome:
-        if row_id not in self._outcomes:
-            judged = self._judge(path)
-            with self._maker.timed("post-processing"):
-                self._outcomes[row_id] = evaluation.post_processed(
-                    judged, smooth=smooth
-                )
-        return self._outcomes[row_id]
-
-    def _plain(self, spec: RowSpec, path: pathlib.Path, train_s: float) -> Cell:
-        """A row without windows, or with those chosen on dev."""
-        smooth = spec.post == "smooth"
-        outcome = self._outcome(spec.id, path, smooth=smooth)
-        with self._maker.timed("times by the original's definition"):
-            if smooth:
-                original_s = evaluation.window_seconds(outcome)
-            else:
-                original_s = evaluation.pass_seconds(self._plan, path)
-        name = self._task.headline
-        found = outcome.metrics["smoothed"]["with_crop"]
-        ci95 = found.get(f"{name}_ci95")
-        weights = outcome.selection.weights
-        return Cell(
-            task=self._task.name,
-            row=spec.id,
-            metric=name,
-            score=found[name],
-            std=found.get(f"{name}_std"),
-            ci95=None if ci95 is None else (ci95[0], ci95[1]),
-            per_seed=tuple(
-                one["smoothed"]["with_crop"][name] for one in outcome.per_seed
-            ),
-            tuned_on_reported=outcome.metrics["tuned_on_reported"]["with_crop"][name],
-            setting=_setting(outcome),
-            chosen_on=outcome.selection.on,
-            train_s=train_s,
-            inference_s=outcome.judged.inference_s,
-            postprocess_s=outcome.postprocess_s,
-            original_s=original_s,
-            note="" if weights is None else _weights(weights),
-        )
-
-    def _with_rule(self, spec: RowSpec, path: pathlib.Path, train_s: float) -> Cell:
-        """A row that leaves frames out of the smoothed row's windows."""
-        began = time.perf_counter()
-        base = self._outcome("mlp-b2-wav2vec2-smooth", path, smooth=True)
-        with self._maker.timed("frame rates"):
-            if self._rates is None:
-                self._rates = rates.measure_rates(base)
-            rule = _FIXED_STRIDE
-            if spec.post in _FAMILIES:
-                rule = rates.chosen_rule(self._rates, _FAMILIES[spec.post]).rule
-            dense, embedded = rates.with_rule(self._rates, rule)
-            seconds = time.perf_counter() - began
-            original_s = evaluation.rule_seconds(
-                base, lambda scores: self._apply(base, rule, scores)
-            )
-        limits = base.selection.thresholds
-        scores = self._scores(base, dense)
-        name = self._task.headline
-        table = base.judged.reported.table
-        mask = {"with_crop": evaluation.crop_mask(base.judged.reported)}
-        resamples = base.judged.model.options.num_resamples
-        ends = intervals_of(table, dense, mask, limits, resamples)["with_crop"]
-        ci95 = ends.get(f"{name}_ci95")
-        mode, half = self._rates.setting
-        strides = ", ".join(map(str, rule.strides))
-        return Cell(
-            task=self._task.name,
-            row=spec.id,
-            metric=name,
-            score=float(np.mean(scores)),
-            std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-            ci95=None if ci95 is None else (ci95[0], ci95[1]),
-            per_seed=tuple(scores),
-            setting=f"{mode} ±{half}, strides {strides}",
-            chosen_on=base.selection.on,
-            share_embedded=float(embedded.mean()),
-            share_entries=self._rates.point(rule).window_share,
-            train_s=train_s,
-            inference_s=base.judged.inference_s,
-            postprocess_s=seconds,
-            original_s=original_s,
-        )
-
-    def _apply(
-        self, base: Outcome, rule: Rule, scores: Float[Array, "frames outputs"]
-    ) -> Float[Array, "frames outputs"]:
-        assert self._rates is not None
-        plan = base.judged.reported.plan
-        return apply_rule(
-            *(self._task, rule, np.asarray(scores)),
-            *(np.asarray(plan.lo), np.asarray(plan.hi)),
-            setting=self._rates.setting,
-            thresholds=self._rates.thresholds(0),
-        ).scores
-
-    def _scores(
-        self, base: Outcome, dense: Float[Array, "seeds frames outputs"]
-    ) -> list[float]:
-        """The headline score of each seed."""
-        predicted = base.judged.reported
-        labels = jnp.asarray(predicted.table.dense_labels)
-        mask = jnp.asarray(evaluation.crop_mask(predicted))
-        found = []
-        for seed, one in enumerate(dense):
-            limits: Any = None
-            if base.selection.thresholds is not None:
-                limits = jnp.asarray(base.selection.thresholds[seed])
-            scored = task_metrics(self._task.name, one, labels, mask, limits)
-            found.append(float(scored[self._task.headline]))
-        return found
-
-
-def _setting(outcome: Outcome) -> str:
-    """The windows of all seeds, in words."""
-    words = [
-        "no window" if mode == "none" else f"{mode} ±{half}"
-        for mode, half in outcome.selection.settings
-    ]
-    return ", ".join(dict.fromkeys(words))
-
-
-def _weights(weights: Float[np.ndarray, "seeds members"]) -> str:
-    """A blend's weights in words, means over seeds."""
-    means = " : ".join(f"{weight:.2f}" for weight in weights.mean(axis=0))
-    return f"mean weights {means}, chosen on dev"

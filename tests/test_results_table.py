@@ -1,0 +1,215 @@
+"""The results table, really trained and evaluated on a tiny store."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from several_sets import build_several_sets
+
+from avemo_jax import experiment
+from avemo_jax.loading import open_data
+from avemo_jax.postprocess import rate_rules
+from avemo_jax.postprocess.rate_rules import Rule
+from avemo_jax.results_table import command, evaluation, rates
+from avemo_jax.results_table.maker import TableMaker
+from avemo_jax.results_table.models import Plan, model_config, trained_model
+from avemo_jax.results_table.rows import rows
+
+ROWS = {row.id: row for row in rows()}
+OF_OTHERS = "mlp-b2,mlp-b2-wav2vec2-smooth,mlp-b2-wav2vec2-grid"
+SMALL = ["--seeds", "2", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> pathlib.Path:
+    return build_several_sets(tmp_path_factory.mktemp("store") / "store")
+
+
+@pytest.fixture(scope="module")
+def table(store, tmp_path_factory) -> pathlib.Path:
+    """All rows of EXPR, few of AU and VA, made by two calls."""
+    out = tmp_path_factory.mktemp("table")
+    made = ["--data", str(store), "--out", str(out), *SMALL]
+    few = ["--tasks", "au,va", "--rows", OF_OTHERS]
+    assert command.main([*made, *few]) == 0
+    assert command.main([*made, "--tasks", "EXPR"]) == 0
+    return out
+
+
+def read(path: pathlib.Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def cells(out: pathlib.Path) -> dict[str, dict]:
+    return {cell["row"]: cell for cell in read(out / "results.json")["cells"]}
+
+
+@pytest.mark.slow
+def test_every_row_has_a_score(table):
+    found = cells(table)
+    assert list(found) == list(ROWS)
+    for name, cell in found.items():
+        assert cell["task"] == "EXPR"
+        assert 0 <= cell["score"] <= 1, name
+        assert cell["ci95"][0] <= cell["ci95"][1]
+        assert len(cell["per_seed"]) == 2
+        assert cell["score"] == pytest.approx(np.mean(cell["per_seed"]), abs=1e-6)
+        assert cell["std"] == pytest.approx(np.std(cell["per_seed"], ddof=1), abs=1e-6)
+        assert cell["chosen_on"] == "dev"
+        for part in ("train_s", "inference_s", "postprocess_s", "original_s"):
+            assert cell[part] > 0
+        assert cell == read(table / "cells" / "expr" / f"{name}.json")["cell"]
+
+
+@pytest.mark.slow
+def test_files_and_plots_are_there(table):
+    names = {path.name for path in table.iterdir()}
+    assert names >= {"results.md", "results.json", "results.csv", "plots"}
+    plots = {path.name for path in (table / "plots").iterdir()}
+    assert plots >= {"scores_EXPR.png", "times.png", "frame_rates_EXPR.png"}
+    assert plots >= {"frame_rates_AU.png", "frame_rates_VA.png"}
+    lines = list(csv.DictReader((table / "results.csv").read_text().splitlines()))
+    assert [line["row"] for line in lines] == list(ROWS)
+    text = (table / "results.md").read_text()
+    assert "synthetic" in text
+    assert ".457" not in text  # the original's figures are of other data
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_a_run(table, store, tmp_path):
+    """The table has no numbers of its own."""
+    plan = Plan(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
+    config = model_config(plan, "EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
+    config.workdir, config.data.dir = str(tmp_path / "run"), str(store)
+    metrics = experiment.run(config)["metrics"]
+    found = cells(table)
+    for block, row in (("raw", ""), ("smoothed", "-smooth")):
+        expected = metrics[block]["with_crop"]
+        cell = found[f"mlp-b2-wav2vec2{row}"]
+        assert cell["score"] == pytest.approx(expected["f1_macro"], abs=1e-6)
+        np.testing.assert_allclose(cell["ci95"], expected["f1_macro_ci95"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_second_call_computes_nothing(table, store):
+    files = [p for p in table.rglob("*") if p.is_file() and "cells" in p.parts]
+    files += list(table.glob("models/*/*/best_model/head.json"))
+    before = {p: p.stat().st_mtime_ns for p in files if "effects" not in p.name}
+    shown = read(table / "results.json")
+    arguments = ["--data", str(store), "--out", str(table), *SMALL, "--tasks", "EXPR"]
+    assert command.main(arguments) == 0
+    again = read(table / "results.json")
+    for part in ("cells", "effects", "frame_rates"):
+        assert again[part] == shown[part]
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    # One cell that is lost is computed again, and is the same but for its times.
+    (table / "cells" / "expr" / "mlp-b2.json").unlink()
+    assert command.main(arguments) == 0
+    lost = read(table / "results.json")["cells"]
+    for old, new in zip(shown["cells"], lost, strict=True):
+        assert old["score"] == new["score"]
+        assert old["ci95"] == new["ci95"]
+
+
+@pytest.mark.slow
+def test_other_seeds_do_not_mix(table, store, tmp_path):
+    """Effects and frame rates of other models are not shown."""
+    shown = read(table / "results.json")
+    assert shown["effects"]
+    assert shown["frame_rates"]
+    plan = Plan(data=open_data(str(store)), out=table, num_seeds=1, num_epochs=1)
+    maker = TableMaker(plan, images_per_s=100.0)
+    maker.run("EXPR", ["mlp-b2"])
+    found = maker.table(1.0)
+    assert [cell.row for cell in found.cells] == ["mlp-b2"]
+    assert len(found.cells[0].per_seed) == 1
+    assert not found.effects
+    assert not found.frame_rates
+
+
+@pytest.mark.slow
+def test_effects_are_differences_of_cells(table):
+    shown, found = read(table / "results.json"), cells(table)
+    effects = {effect["name"]: effect for effect in shown["effects"]}
+    pairs = {
+        "sound helps (wav2vec 2.0)": ("mlp-b2-wav2vec2", "mlp-b2"),
+        "windows help": ("mlp-b2-wav2vec2-smooth", "mlp-b2-wav2vec2"),
+    }
+    for name, (first, second) in pairs.items():
+        effect = effects[name]
+        expected = found[first]["score"] - found[second]["score"]
+        assert effect["difference"] == pytest.approx(expected, abs=1e-5)
+        assert effect["holds"] is (effect["difference"] > 0)
+        low, high = effect["ci95"]
+        assert low <= high
+        assert (effect["comment"] == "") is (low > 0 or high < 0)
+
+
+@pytest.mark.slow
+def test_rules_that_leave_frames_out(table, store):
+    plan = Plan(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
+    path, _ = trained_model(plan, "AU", "mlp", "enet_b2_8_best+wav2vec2_base")
+    judged = evaluation.judge(plan, path)
+    outcome = evaluation.post_processed(judged, smooth=True)
+    found = rates.measure_rates(outcome)
+    dense, embedded = rates.with_rule(found, Rule(rate_rules.FIXED, (1,)))
+    assert embedded.all()
+    if outcome.selection.settings[found.seed] == found.setting:
+        np.testing.assert_allclose(
+            dense[found.seed], outcome.dense[found.seed], atol=1e-6
+        )
+    json.dumps(rates.summary(found, 100.0), allow_nan=False)
+    chosen = rates.chosen_rule(found, rate_rules.REFINED)
+    assert chosen.rule.family == rate_rules.REFINED
+    expr = cells(table)["mlp-b2-wav2vec2-stride10"]
+    assert "strides 10" in expr["setting"]
+    assert expr["share_embedded"] > 0.5  # windows slide
+
+
+@pytest.mark.slow
+def test_thresholds_tuned_on_the_reported_frames_are_no_worse(table):
+    cell = read(table / "cells" / "au" / "mlp-b2.json")["cell"]
+    assert cell["metric"] == "f1_mean"
+    assert cell["tuned_on_reported"] >= cell["score"]
+
+
+def test_original_protocol(store, tmp_path):
+    plan = Plan(
+        data=open_data(str(store)), out=tmp_path, protocol="original", num_epochs=1
+    )
+    maker = TableMaker(plan, images_per_s=100.0)
+    assert all(row.reported for row in maker.rows)
+    config = model_config(plan, "EXPR", "batch_transformer", "enet_b2_8_best")
+    assert config.head.attention == "batch"
+    assert config.postprocess.faithful_gaps
+    assert config.batch_size == 32
+    assert not maker.table(0.0).is_affwild2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tasks", "expr,smile"], "SMILE"),
+        (["--rows", "mlp-b3"], "mlp-b3"),
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--data", "no/such/store"], "no/such/store"),
+    ],
+)
+def test_careless_input(arguments, words, store, tmp_path, capsys):
+    out = tmp_path / "out"
+    made = ["--data", str(store), "--out", str(out), *SMALL]
+    assert command.main([*made, *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert not (out / "results.md").exists()
+
+
+def test_the_script_says_what_it_takes():
+    script = pathlib.Path(__file__).parents[1] / "scripts" / "results_table.py"
+    done = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--protocol" in done.stdout
