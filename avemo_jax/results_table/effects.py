@@ -1,6 +1,6 @@
 """Effects that the table should show, each a paired difference with its interval."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,6 +19,53 @@ WIDE: Setting = ("median", 60)
 NARROW: Setting = ("median", 5)
 
 
+# Name, first row, second row: the first is expected to be better.
+_PAIRS = (
+    ("sound helps (wav2vec 2.0)", "mlp-b2-wav2vec2", "mlp-b2"),
+    ("sound helps (VGGish)", "mlp-b2-vggish", "mlp-b2"),
+    (
+        "the temporal Transformer beats the MLP",
+        "transformer-b2-wav2vec2",
+        "mlp-b2-wav2vec2",
+    ),
+    (
+        "attention over time beats attention across the batch",
+        "transformer-b2-wav2vec2",
+        "batch-transformer-b2-wav2vec2",
+    ),
+    (
+        "with windows too the temporal Transformer beats the MLP",
+        "transformer-b2-wav2vec2-smooth",
+        "mlp-b2-wav2vec2-smooth",
+    ),
+    ("windows help", "mlp-b2-wav2vec2-smooth", "mlp-b2-wav2vec2"),
+    (
+        "the blend of two sounds beats wav2vec 2.0 alone",
+        "blend-wav2vec2-vggish",
+        "mlp-b2-wav2vec2-smooth",
+    ),
+)
+_WIDTHS = f"{WIDE[0]} ±{WIDE[1]} beats {NARROW[0]} ±{NARROW[1]}"
+_WIDTHS_ROW = "mlp-b2-wav2vec2-smooth"
+
+
+def rows_lacking(known: Collection[str], asked: Collection[str]) -> set[str]:
+    """Ids of rows whose scores are needed for effects that are not known yet.
+
+    Args:
+        known: Names of effects.
+        asked: Ids of the rows that are there to compare.
+    """
+    needed = {name: {first, second} for name, first, second in _PAIRS}
+    needed[_WIDTHS] = {_WIDTHS_ROW}
+    return {
+        row
+        for name, ids in needed.items()
+        if name not in known and ids <= set(asked)
+        for row in ids
+    }
+
+
 def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
     """Those that can be told from the rows at hand.
 
@@ -27,43 +74,14 @@ def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
         rows: By id.
     """
     compare = _comparison(task)
-    found: list[Effect] = []
-
-    def add(name: str, expectation: str, first: str, second: str) -> None:
+    found = []
+    for name, first, second in _PAIRS:
         if first in rows and second in rows:
             a, b = rows[first], rows[second]
             pair = (a.dense, b.dense), (_limits(a), _limits(b))
-            found.append(compare(a, name, expectation, *pair))
-
-    add("sound helps (wav2vec 2.0)", "> 0", "mlp-b2-wav2vec2", "mlp-b2")
-    add("sound helps (VGGish)", "> 0", "mlp-b2-vggish", "mlp-b2")
-    add(
-        "the temporal Transformer beats the MLP",
-        "> 0",
-        "transformer-b2-wav2vec2",
-        "mlp-b2-wav2vec2",
-    )
-    add(
-        "attention over time beats attention across the batch",
-        "> 0",
-        "transformer-b2-wav2vec2",
-        "batch-transformer-b2-wav2vec2",
-    )
-    add(
-        "with windows too the temporal Transformer beats the MLP",
-        "> 0",
-        "transformer-b2-wav2vec2-smooth",
-        "mlp-b2-wav2vec2-smooth",
-    )
-    add("windows help", "> 0", "mlp-b2-wav2vec2-smooth", "mlp-b2-wav2vec2")
-    if (row := rows.get("mlp-b2-wav2vec2-smooth")) is not None:
+            found.append(compare(a, name, "> 0", *pair))
+    if (row := rows.get(_WIDTHS_ROW)) is not None:
         found.append(_widths(task, row, compare))
-    add(
-        "the blend of two sounds beats wav2vec 2.0 alone",
-        "> 0",
-        "blend-wav2vec2-vggish",
-        "mlp-b2-wav2vec2-smooth",
-    )
     return found
 
 
@@ -79,8 +97,7 @@ def _widths(task: Task, row: Outcome, compare: Callable[..., Effect]) -> Effect:
     ]
     wanted = "< 0" if task.name == "AU" else "> 0"
     limits = _limits(row)
-    name = f"{WIDE[0]} ±{WIDE[1]} beats {NARROW[0]} ±{NARROW[1]}"
-    return compare(row, name, wanted, tuple(dense), (limits, limits))
+    return compare(row, _WIDTHS, wanted, tuple(dense), (limits, limits))
 
 
 def _limits(row: Outcome) -> Float[np.ndarray, "seeds units"] | None:

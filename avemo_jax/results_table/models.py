@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -68,11 +69,11 @@ def model_config(plan: Plan, task: str, kind: str, features: str) -> ConfigDict:
 
 def trained_model(
     plan: Plan, task: str, kind: str, features: str
-) -> tuple[pathlib.Path, float]:
+) -> tuple[pathlib.Path, float | None]:
     """The head checkpoint of one model, and the seconds of its training.
 
     Trains it, or takes the one that an earlier call with the same configuration and
-    data left.
+    data left. The seconds are None where the training was interrupted.
     """
     config = model_config(plan, task, kind, features)
     name = f"{kind}-{features.replace('+', '-')}-{identity(config)}"
@@ -83,23 +84,50 @@ def trained_model(
     claim_workdir(workdir, config)
     claim_data(workdir, fingerprint)
     if not (best / "head.json").exists() or not times.exists():
-        write_json(workdir / "environment.json", {"data_fingerprint": fingerprint})
+        started = workdir / "environment.json"
+        interrupted = started.exists()
+        write_json(started, {"data_fingerprint": fingerprint})
         logging.info("training %s, %s on %s", task, kind, features)
         began = time.perf_counter()
         train(config, plan.data, workdir)
-        write_json(times, {"train_s": time.perf_counter() - began})
-    return best, float(json.loads(times.read_text(encoding="utf-8"))["train_s"])
+        seconds = None if interrupted else time.perf_counter() - began
+        write_json(times, {"train_s": seconds})
+    found: float | None = read_kept(times, "train_s")["train_s"]
+    return best, found
+
+
+def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
+    """What an earlier call wrote.
+
+    Args:
+        file: JSON.
+        names: That it must have.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        stored = None
+    if not isinstance(stored, dict) or not stored.keys() >= set(names):
+        raise ValueError(
+            f"{file} is damaged; expected JSON with {', '.join(names)}; remove it: the "
+            "same command makes it anew"
+        )
+    return stored
 
 
 def blended_model(
     plan: Plan, task: str, members: tuple[str, ...]
-) -> tuple[pathlib.Path, float]:
+) -> tuple[pathlib.Path, float | None]:
     """A blend of MLPs on these feature sets; the seconds are the sum of its members'.
 
-    The members are trained first where they are not.
+    The members are trained first where they are not. None where one's is not known.
     """
     made = [trained_model(plan, task, "mlp", features) for features in members]
     name = "_and_".join(features.replace("+", "-") for features in members)
     best = plan.out / "models" / task.lower() / f"blend-{name}"
     write_blend(best, [path for path, _ in made])
-    return best, sum(seconds for _, seconds in made)
+    known = [seconds for _, seconds in made if seconds is not None]
+    return best, sum(known) if len(known) == len(made) else None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -23,12 +22,13 @@ from avemo_jax.postprocess import rate_rules
 from avemo_jax.postprocess.frame_rates import apply_rule
 from avemo_jax.postprocess.rate_rules import Rule
 from avemo_jax.results_table import evaluation, rates
-from avemo_jax.results_table.effects import effects_of
+from avemo_jax.results_table.effects import effects_of, rows_lacking
 from avemo_jax.results_table.evaluation import Judged, Outcome
 from avemo_jax.results_table.models import (
     Plan,
     blended_model,
     model_config,
+    read_kept,
     trained_model,
 )
 from avemo_jax.results_table.rates import Rates
@@ -37,6 +37,7 @@ from avemo_jax.tasks import Task
 
 _FAMILIES = {"sequential": rate_rules.SEQUENTIAL, "grid": rate_rules.REFINED}
 _FIXED_STRIDE = Rule(rate_rules.SLIDING, (10,))
+_SMOOTHED = "mlp-b2-wav2vec2-smooth"  # whose frames the rules leave out
 
 
 class TaskRows:
@@ -59,8 +60,8 @@ class TaskRows:
         """
         self._plan, self._task, self._rows, self._timed = plan, task, rows, timed
         self._judged: dict[pathlib.Path, Judged] = {}
-        self._pass_s: dict[pathlib.Path, float] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._asked: dict[str, tuple[RowSpec, pathlib.Path]] = {}
         self._rates: Rates | None = None
         self._folder = plan.out / "cells" / task.name.lower()
 
@@ -73,9 +74,10 @@ class TaskRows:
             )
         with self._timed("training"):
             path, train_s = self._trained(spec)
+        self._asked[spec.id] = spec, path
         key, file = self._key(path), self._folder / f"{spec.id}.json"
         if file.exists():
-            stored = json.loads(file.read_text(encoding="utf-8"))
+            stored = read_kept(file, "key", "cell")
             if stored["key"] == key:
                 logging.info("%s, %s: as computed before", self._task.name, spec.id)
                 return Cell.from_dict(stored["cell"])
@@ -84,13 +86,25 @@ class TaskRows:
             cell = self._plain(spec, path, train_s)
         else:
             cell = self._with_rule(spec, path, train_s)
+        if train_s is None:
+            said = "training was interrupted, its time is not known"
+            cell = dataclasses.replace(
+                cell, note="; ".join(filter(None, (cell.note, said)))
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         write_json(file, {"key": key, "cell": cell.to_dict()})
         return cell
 
     def effects(self) -> list[Effect]:
-        """Of the rows computed in this call, and those that an earlier one left."""
+        """Of the rows of this call, and those that an earlier one left.
+
+        A call that was stopped may have left cells and no effects of them: such rows
+        are scored again.
+        """
         known: dict[str, Any] = self._kept("effects") or {}
+        for row_id in sorted(rows_lacking(known, self._asked)):
+            spec, path = self._asked[row_id]
+            self._outcome(row_id, path, smooth=spec.post == "smooth")
         with self._timed("effects"):
             for effect in effects_of(self._task, self._outcomes):
                 known[effect.name] = dataclasses.asdict(effect)
@@ -102,14 +116,29 @@ class TaskRows:
         ]
 
     def frame_rates(self, images_per_s: float) -> dict[str, Any] | None:
-        """The summary of the rules that leave frames out, and their plot."""
+        """The summary of the rules that leave frames out, and their plot.
+
+        None where no row asked for has such a rule, and no earlier call left it.
+        """
+        plots = self._plan.out / "plots"
+        plot = plots / f"frame_rates_{self._task.name}.png"
+        ruled = [
+            path
+            for spec, path in self._asked.values()
+            if spec.post not in ("none", "smooth")
+        ]
         if self._rates is None:
-            return self._kept("frame_rates")
+            kept = self._kept("frame_rates")
+            as_asked = kept is not None and kept["images_per_s"] == images_per_s
+            if not ruled or (as_asked and plot.exists()):
+                return kept
+            base = self._outcome(_SMOOTHED, ruled[0], smooth=True)
+            with self._timed("frame rates"):
+                self._rates = rates.measure_rates(base)
         with self._timed("frame rates"):
             found = rates.summary(self._rates, images_per_s)
             title = f"{self._plan.data.title}, {self._task.name}, validation"
-            plots = self._plan.out / "plots"
-            rates.draw(self._rates, plots / f"frame_rates_{self._task.name}.png", title)
+            rates.draw(self._rates, plot, title)
         self._keep("frame_rates", found)
         return found
 
@@ -118,7 +147,7 @@ class TaskRows:
         file = self._folder / f"{name}.json"
         if not file.exists():
             return None
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = read_kept(file, "key", name)
         if stored["key"] != self._models_key():
             return None
         found: dict[str, Any] = stored[name]
@@ -138,7 +167,7 @@ class TaskRows:
                 made_of.append(identity(config))
         return _digest(made_of)
 
-    def _trained(self, spec: RowSpec) -> tuple[pathlib.Path, float]:
+    def _trained(self, spec: RowSpec) -> tuple[pathlib.Path, float | None]:
         if len(spec.members) > 1:
             return blended_model(self._plan, self._task.name, spec.members)
         return trained_model(self._plan, self._task.name, spec.kind, spec.members[0])
@@ -169,7 +198,7 @@ class TaskRows:
                 )
         return self._outcomes[row_id]
 
-    def _plain(self, spec: RowSpec, path: pathlib.Path, train_s: float) -> Cell:
+    def _plain(self, spec: RowSpec, path: pathlib.Path, train_s: float | None) -> Cell:
         """A row without windows, or with those chosen on dev."""
         smooth = spec.post == "smooth"
         outcome = self._outcome(spec.id, path, smooth=smooth)
@@ -202,10 +231,12 @@ class TaskRows:
             note="" if weights is None else _weights(weights),
         )
 
-    def _with_rule(self, spec: RowSpec, path: pathlib.Path, train_s: float) -> Cell:
+    def _with_rule(
+        self, spec: RowSpec, path: pathlib.Path, train_s: float | None
+    ) -> Cell:
         """A row that leaves frames out of the smoothed row's windows."""
+        base = self._outcome(_SMOOTHED, path, smooth=True)
         began = time.perf_counter()
-        base = self._outcome("mlp-b2-wav2vec2-smooth", path, smooth=True)
         with self._timed("frame rates"):
             if self._rates is None:
                 self._rates = rates.measure_rates(base)
