@@ -8,15 +8,20 @@ import sys
 
 import numpy as np
 import pytest
-from several_sets import build_several_sets
+from several_sets import SETS, build_several_sets
 
 from avemo_jax import experiment
-from avemo_jax.loading import open_data
+from avemo_jax.data.store import Store
+from avemo_jax.loading import Data, open_data
 from avemo_jax.postprocess import rate_rules
 from avemo_jax.postprocess.rate_rules import Rule
 from avemo_jax.results_table import command, evaluation, rates
 from avemo_jax.results_table.maker import TableMaker
-from avemo_jax.results_table.models import Plan, model_config, trained_model
+from avemo_jax.results_table.models import (
+    Plan,
+    model_config,
+    trained_model,
+)
 from avemo_jax.results_table.rows import rows
 
 ROWS = {row.id: row for row in rows()}
@@ -36,7 +41,7 @@ def table(store, tmp_path_factory) -> pathlib.Path:
     made = ["--data", str(store), "--out", str(out), *SMALL]
     few = ["--tasks", "au,va", "--rows", OF_OTHERS]
     assert command.main([*made, *few]) == 0
-    assert command.main([*made, "--tasks", "EXPR"]) == 0
+    assert command.main([*made, "--tasks", "EXPR,expr"]) == 0  # once is enough
     return out
 
 
@@ -150,6 +155,26 @@ def test_effects_are_differences_of_cells(table):
 
 
 @pytest.mark.slow
+def test_effects_of_units_use_each_rows_thresholds_and_want_narrow_windows(
+    store, tmp_path
+):
+    pair = "mlp-b2-wav2vec2,mlp-b2-wav2vec2-smooth"
+    made = ["--data", str(store), "--out", str(tmp_path), *SMALL]
+    assert command.main([*made, "--tasks", "au", "--rows", pair]) == 0
+    effects = {e["name"]: e for e in read(tmp_path / "results.json")["effects"]}
+    scores = {
+        cell["row"]: cell["score"]
+        for cell in read(tmp_path / "results.json")["cells"]
+        if cell["score"] is not None
+    }
+    expected = scores["mlp-b2-wav2vec2-smooth"] - scores["mlp-b2-wav2vec2"]
+    assert effects["windows help"]["difference"] == pytest.approx(expected, abs=1e-5)
+    widths = effects["median ±60 beats median ±5"]
+    assert widths["expectation"] == "< 0"
+    assert widths["holds"] is (widths["difference"] < 0)
+
+
+@pytest.mark.slow
 def test_rules_that_leave_frames_out(table, store):
     plan = Plan(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
     path, _ = trained_model(plan, "AU", "mlp", "enet_b2_8_best+wav2vec2_base")
@@ -197,14 +222,67 @@ def test_original_protocol(store, tmp_path):
         (["--rows", "mlp-b3"], "mlp-b3"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--data", "no/such/store"], "no/such/store"),
+        (["--images-per-s", "0"], "--images-per-s is 0"),
+        (["--images-per-s", "nan"], "--images-per-s is nan"),
     ],
 )
 def test_careless_input(arguments, words, store, tmp_path, capsys):
     out = tmp_path / "out"
     made = ["--data", str(store), "--out", str(out), *SMALL]
     assert command.main([*made, *arguments]) == 1
-    assert words in capsys.readouterr().err
-    assert not (out / "results.md").exists()
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_file_is_no_place_for_a_table(store, tmp_path, capsys):
+    out = tmp_path / "file"
+    out.write_text("mine")
+    assert command.main(["--data", str(store), "--out", str(out), *SMALL]) == 1
+    assert str(out) in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+def test_a_store_that_lacks_sets_ends_it_before_training(tmp_path, capsys):
+    made = {name: SETS[name] for name in ("enet_b2_8_best", "wav2vec2_base")}
+    few, out = build_several_sets(tmp_path / "few", made), tmp_path / "out"
+    assert command.main(["--data", str(few), "--out", str(out), *SMALL]) == 1
+    said = capsys.readouterr().err
+    assert "vggish" in said
+    assert "--rows" in said
+    assert not out.exists()
+
+
+class Sized(Store):
+    """A store of which only the sizes of its validation sets are told."""
+
+    def __init__(self, counts: dict[str, int], synthetic: bool):
+        self.counts, self.synthetic = counts, synthetic
+        self.feature_sets, self.fingerprint = {}, "made"
+
+    def split_videos(self, task, split, splits=None):
+        assert split == "validation"
+        return tuple(f"{i}" for i in range(self.counts[task]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "synthetic", "expected"),
+    [
+        ((70, 105, 76), False, True),
+        ((70, 105, 76), True, False),
+        ((70, 105, 75), False, False),
+        ((3, 3, 3), False, False),
+    ],
+)
+def test_the_originals_figures_stand_beside_its_data_only(
+    counts, synthetic, expected, tmp_path
+):
+    by_task = dict(zip(("EXPR", "AU", "VA"), counts, strict=True))
+    data = Data(Sized(by_task, synthetic), "made", "made")
+    plan = Plan(data=data, out=tmp_path)
+    maker = TableMaker(plan, images_per_s=100.0)
+    assert maker.table(0.0).is_affwild2 is expected
 
 
 def test_the_script_says_what_it_takes():

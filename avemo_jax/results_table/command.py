@@ -39,6 +39,11 @@ def _run(flags: argparse.Namespace) -> int:
         raise ValueError(
             f"--seeds is {flags.seeds}, --epochs {flags.epochs}; expected 1 or more"
         )
+    if not 0 < flags.images_per_s < float("inf"):
+        raise ValueError(
+            f"--images-per-s is {flags.images_per_s}; expected a finite number above "
+            "0; give what benchmark_extractors.py prints"
+        )
     plan = Plan(
         data=open_data(None if flags.data == "demo" else flags.data),
         out=flags.out,
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tasks",
-        type=lambda text: tuple(text.upper().split(",")),
+        type=lambda text: tuple(dict.fromkeys(text.upper().split(","))),
         default=tuple(TASKS),
         help="some of EXPR,AU,VA; all by default",
     )

@@ -9,7 +9,7 @@ import jax
 
 from avemo_jax.logs import environment
 from avemo_jax.results_table.models import Plan
-from avemo_jax.results_table.rows import Cell, Effect, Table, rows
+from avemo_jax.results_table.rows import Cell, Effect, RowSpec, Table, rows
 from avemo_jax.results_table.task_rows import TaskRows
 from avemo_jax.tasks import get_task
 
@@ -45,7 +45,8 @@ class TableMaker:
         """All rows of one task, or those with the ids ``wanted``.
 
         Raises:
-            ValueError: If an id is unknown.
+            ValueError: If an id is unknown, or the store lacks a feature set of a row:
+                before anything is trained.
         """
         ids = [row.id for row in self.rows]
         if unknown := sorted(set(wanted or ()) - set(ids)):
@@ -53,12 +54,24 @@ class TableMaker:
                 f"unknown rows {', '.join(unknown)}; expected some of {', '.join(ids)}"
             )
         specs = [row for row in self.rows if not wanted or row.id in wanted]
+        for row in specs:
+            self._check_sets(row)
         of_task = TaskRows(self._plan, get_task(task_name), self.rows, self.timed)
         for spec in specs:
             self._cells.append(of_task.cell(spec))
         self._effects += of_task.effects()
         if (found := of_task.frame_rates(self._images_per_s)) is not None:
             self._frame_rates[task_name] = found
+
+    def _check_sets(self, row: RowSpec) -> None:
+        for features in row.members:
+            try:
+                self._plan.data.store.resolve(features.split("+"))
+            except ValueError as error:
+                raise ValueError(
+                    f"row {row.id}: {error}; or name rows that the store has all "
+                    "feature sets of, with --rows"
+                ) from error
 
     def table(self, total_s: float) -> Table:
         """What was found so far."""
