@@ -38,9 +38,9 @@ def select_on_dev(
 ) -> Selection:
     """For each seed what is best on dev, by the headline score of frames with a crop.
 
-    In this order: weights of a blend, the window with its
-    thresholds, a correction of the classes and the window with it, the confidence from
-    which on the extractor is trusted.
+    In this order: weights of a blend, the window with its thresholds, a correction of
+    the classes and the window with it, the confidence from which on the extractor is
+    trusted.
 
     Args:
         predicted: Of dev.
@@ -100,7 +100,6 @@ def best_weights(
     if num_members == 1:
         return None
     task, labels = predicted.task, predicted.table.dense_labels
-    mask = task.valid(labels) & ~np.asarray(predicted.plan.filled)
     mode, half = task.fixed_smoothing
     widest = max(half_width for _, half_width in options.settings)
     settings = ((mode, min(half, widest)),) * num_seeds
@@ -111,7 +110,7 @@ def best_weights(
         ]
     )
     grid = jnp.asarray(simplex_grid(num_members)[::-1])
-    arrays = jnp.asarray(labels), jnp.asarray(mask)
+    arrays = jnp.asarray(labels), jnp.asarray(predicted.with_crop)
     chosen = [
         choose_blend(task.name, dense[:, seed], *arrays, grid)
         for seed in range(num_seeds)
@@ -175,7 +174,7 @@ def _confidences(
     dense = dense_scores(predicted, rows, settings, causal=options.causal)
     trusted = dense_scores(predicted, probs, settings, causal=options.causal)
     labels = predicted.table.dense_labels
-    mask = predicted.task.valid(labels) & ~np.asarray(predicted.plan.filled)
+    mask = predicted.with_crop
     levels = jnp.asarray(_CONFIDENCES, jnp.float32)
     chosen, scores = [], []
     for own, extractor in zip(dense, trusted, strict=True):

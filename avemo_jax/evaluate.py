@@ -116,6 +116,7 @@ class Finished:
         selection: What it did.
         rows: Scores of each seed, blended and corrected.
         windowed: What windows go over: ``rows``, for AU as the original decisions.
+        dense: Final scores of every frame by each seed.
         raw: Scores without a window; empty where the split has no labels.
         sweep: Scores with every window; empty where the split has no labels.
     """
@@ -124,6 +125,7 @@ class Finished:
     selection: Selection
     rows: Float[np.ndarray, "seeds rows outputs"]
     windowed: Float[np.ndarray, "seeds rows outputs"]
+    dense: Float[Array, "seeds frames outputs"]
     raw: dict[Setting, SettingScores]
     sweep: dict[Setting, SettingScores]
 
@@ -157,19 +159,24 @@ def finish(model: Model, predicted: Predicted, selection: Selection) -> Finished
             causal=options.causal,
             trusted=trusted_of(predicted, selection),
         )
-    return Finished(predicted, selection, rows, windowed, raw, sweep)
+    dense = _dense(model, predicted, selection, windowed, selection.settings)
+    return Finished(predicted, selection, rows, windowed, dense, raw, sweep)
 
 
-def dense_of(
-    model: Model, finished: Finished, settings: tuple[Setting, ...]
+def _dense(
+    model: Model,
+    predicted: Predicted,
+    selection: Selection,
+    windowed: Float[np.ndarray, "seeds rows outputs"],
+    settings: tuple[Setting, ...],
 ) -> Float[Array, "seeds frames outputs"]:
     """Final scores of every frame by each seed, with its window of ``settings``."""
     return dense_scores(
-        finished.predicted,
-        finished.windowed,
+        predicted,
+        windowed,
         settings,
         causal=model.options.causal,
-        trusted=trusted_of(finished.predicted, finished.selection),
+        trusted=trusted_of(predicted, selection),
     )
 
 
@@ -179,7 +186,7 @@ def _write(
     """Predictions by the seed that is best on dev, and its plots where labels are."""
     predicted, selection = finished.predicted, finished.selection
     best = best_seed(selection, model.card)
-    dense = np.asarray(dense_of(model, finished, selection.settings)[best])
+    dense = np.asarray(finished.dense[best])
     limits = None if selection.thresholds is None else selection.thresholds[best]
     write_predictions(
         workdir / "predictions.csv",
@@ -242,8 +249,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     task, card = model.task, model.card
     predicted, selection = finished.predicted, finished.selection
     valid = task.valid(predicted.table.dense_labels)
-    with_crop = valid & ~np.asarray(predicted.plan.filled)
-    masks = {"with_crop": with_crop, "all_labelled": valid}
+    masks = {"with_crop": predicted.with_crop, "all_labelled": valid}
     frames = {name: int(mask.sum()) for name, mask in masks.items()}
     given = "_given" if task.name == "AU" else ""
     best = choose(finished.sweep, task.headline)
@@ -270,6 +276,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
         )
 
     chosen, sweep = selection.settings, finished.sweep
+    best_dense = _dense(model, predicted, selection, finished.windowed, tuned)
     blocks = {
         "raw": block(
             *(finished.raw, none, unsmoothed, selection.raw_thresholds),
@@ -277,12 +284,10 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
             sets=("with_crop",),
         ),
         "smoothed": block(
-            *(sweep, chosen, dense_of(model, finished, chosen), selection.thresholds),
+            *(sweep, chosen, finished.dense, selection.thresholds),
             ending=given,
         ),
-        "tuned_on_reported": block(
-            sweep, tuned, dense_of(model, finished, tuned), tuned_limits
-        ),
+        "tuned_on_reported": block(sweep, tuned, best_dense, tuned_limits),
     }
     return {
         "metrics": {name: block for name, (block, _) in blocks.items()},

@@ -210,14 +210,7 @@ def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
         heads.append(folder / "best_model")
     best = workdir / "best_model"
     write_blend(best, heads, to_plain(config))
-    found = evaluate(
-        best,
-        data,
-        workdir,
-        split=config.evaluate.split,
-        device_budget_gb=config.data.device_budget_gb,
-        update_card=True,
-    )
+    found = _evaluate(config, data, workdir)
     _say(found, workdir)
     return found
 
@@ -235,14 +228,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     else:
         _write_environment(config, data, workdir, fingerprint)
         train(config, data, workdir)
-    found = evaluate(
-        best,
-        data,
-        workdir,
-        split=config.evaluate.split,
-        device_budget_gb=config.data.device_budget_gb,
-        update_card=True,
-    )
+    found = _evaluate(config, data, workdir)
     card = checkpoint.read_card(best)
     log = MetricsLog(workdir, tensorboard=False)
     figures.draw_learning_curves(workdir / "plots", log.read(), card, data.title)
@@ -250,6 +236,18 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
         print(_sweep_table(card["sweep"], get_task(config.task).criterion))
     _say(found, workdir)
     return found
+
+
+def _evaluate(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+    """Scores of the run's best, kept in its card too."""
+    return evaluate(
+        workdir / "best_model",
+        data,
+        workdir,
+        split=config.evaluate.split,
+        device_budget_gb=config.data.device_budget_gb,
+        update_card=True,
+    )
 
 
 def _write_environment(

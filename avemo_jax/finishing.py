@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.blending import trust_confident
@@ -40,6 +40,12 @@ class Predicted:
     def task(self) -> Task:
         """Of the table."""
         return self.table.task
+
+    @property
+    def with_crop(self) -> Bool[np.ndarray, " frames"]:
+        """Frames that have a face crop and a valid label."""
+        valid = self.task.valid(self.table.dense_labels)
+        return np.asarray(valid & ~np.asarray(self.plan.filled))
 
 
 def plan_of(table: FrameTable, *, faithful: bool, causal: bool = False) -> FillPlan:

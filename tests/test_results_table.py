@@ -185,7 +185,7 @@ def test_rules_that_leave_frames_out(table, store):
     assert embedded.all()
     if outcome.selection.settings[found.seed] == found.setting:
         np.testing.assert_allclose(
-            dense[found.seed], outcome.dense[found.seed], atol=1e-6
+            dense[found.seed], outcome.finished.dense[found.seed], atol=1e-6
         )
     json.dumps(rates.summary(found, 100.0), allow_nan=False)
     chosen = rates.chosen_rule(found, rate_rules.REFINED)

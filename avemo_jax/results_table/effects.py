@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from avemo_jax.finishing import dense_scores
 from avemo_jax.postprocess.bootstrap import paired_difference_of_means
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.results_table.evaluation import Outcome, crop_mask
+from avemo_jax.results_table.evaluation import Outcome
 from avemo_jax.results_table.rows import Effect
 from avemo_jax.tasks import Task
 
@@ -78,7 +78,7 @@ def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
     for name, first, second in _PAIRS:
         if first in rows and second in rows:
             a, b = rows[first], rows[second]
-            pair = (a.dense, b.dense), (_limits(a), _limits(b))
+            pair = (a.finished.dense, b.finished.dense), (_limits(a), _limits(b))
             found.append(compare(a, name, "> 0", *pair))
     if (row := rows.get(_WIDTHS_ROW)) is not None:
         found.append(_widths(task, row, compare))
@@ -120,7 +120,7 @@ def _comparison(task: Task) -> Callable[..., Effect]:
             task.name,
             *dense,
             jnp.asarray(table.dense_labels),
-            jnp.asarray(crop_mask(row.judged.reported)),
+            jnp.asarray(row.judged.reported.with_crop),
             jnp.asarray(table.dense_offsets, jnp.int32),
             thresholds,
         )

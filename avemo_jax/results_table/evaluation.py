@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
 from avemo_jax.blended import Model, load_model, predict
 from avemo_jax.choice import select_on_dev
-from avemo_jax.evaluate import Finished, dense_of, finish, scored
+from avemo_jax.evaluate import Finished, finish, scored
 from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
 from avemo_jax.loading import memory_budget
 from avemo_jax.metrics import task_metrics
@@ -68,7 +68,6 @@ class Outcome:
         finished: On the reported split, with all windows that were tried.
         metrics: As results.json's ``metrics``.
         per_seed: As results.json's.
-        dense: Final scores of every reported frame by each seed.
         postprocess_s: Choosing on dev, and all that was tried on the reported split.
     """
 
@@ -77,7 +76,6 @@ class Outcome:
     finished: Finished
     metrics: dict[str, Any]
     per_seed: list[dict[str, Any]]
-    dense: Float[Array, "seeds frames outputs"]
     postprocess_s: float
 
 
@@ -92,18 +90,11 @@ def post_processed(judged: Judged, *, smooth: bool) -> Outcome:
     selection = select_on_dev(judged.dev, options, model.priors)
     finished = finish(model, judged.reported, selection)
     found = scored(model, finished)
-    dense = dense_of(model, finished, selection.settings)
     seconds = time.perf_counter() - began
     return Outcome(
-        *(judged, selection, finished, found["metrics"], found["per_seed"], dense),
+        *(judged, selection, finished, found["metrics"], found["per_seed"]),
         postprocess_s=seconds,
     )
-
-
-def crop_mask(predicted: Predicted) -> Bool[np.ndarray, " frames"]:
-    """Frames with a face crop and a valid label."""
-    valid = predicted.task.valid(predicted.table.dense_labels)
-    return np.asarray(valid & ~np.asarray(predicted.plan.filled))
 
 
 def unsmoothed(

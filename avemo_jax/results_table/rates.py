@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax import rate_plots
+from avemo_jax.finishing import dense_scores
 from avemo_jax.postprocess import frame_rates, rate_rules
+from avemo_jax.postprocess.adaptive_grid import Refined
 from avemo_jax.postprocess.frame_rates import DenseSplit, RateChoice, RatePoint
 from avemo_jax.postprocess.rate_rules import Rule
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.results_table.evaluation import Outcome, crop_mask, unsmoothed
-from avemo_jax.selection import best_seed
+from avemo_jax.results_table.evaluation import Outcome, unsmoothed
+from avemo_jax.selection import NO_WINDOW, best_seed
 from avemo_jax.tasks import Task
 
 GOAL_SHARE = 0.05
@@ -48,6 +50,18 @@ class Rates:
         limits = self.row.selection.thresholds
         return None if limits is None else limits[seed]
 
+    def apply(
+        self, rule: Rule, scores: Float[Array, "frames outputs"], seed: int
+    ) -> Refined:
+        """What a rule makes of one seed's scores of the reported split."""
+        plan = self.row.judged.reported.plan
+        return frame_rates.apply_rule(
+            *(self.task, rule, np.asarray(scores)),
+            *(np.asarray(plan.lo), np.asarray(plan.hi)),
+            setting=self.setting,
+            thresholds=self.thresholds(seed),
+        )
+
     def point(self, rule: Rule) -> RatePoint:
         """On the reported split."""
         return next(p for p in self.reported if p.rule == rule)
@@ -71,7 +85,7 @@ def measure_rates(row: Outcome) -> Rates:
             np.asarray(predicted.plan.lo),
             np.asarray(predicted.plan.hi),
             predicted.table.dense_labels,
-            crop_mask(predicted),
+            predicted.with_crop,
         )
         for predicted in (judged.dev, judged.reported)
     )
@@ -101,19 +115,12 @@ def with_rule(
     rates: Rates, rule: Rule
 ) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
     """Final scores of every reported frame by each seed, and which are embedded."""
-    predicted = rates.row.judged.reported
-    dense, embedded = [], []
-    for seed in range(len(rates.row.selection.settings)):
-        refined = frame_rates.apply_rule(
-            *(rates.task, rule, unsmoothed(predicted, rates.row, seed)),
-            np.asarray(predicted.plan.lo),
-            np.asarray(predicted.plan.hi),
-            setting=rates.setting,
-            thresholds=rates.thresholds(seed),
-        )
-        dense.append(refined.scores)
-        embedded.append(np.asarray(refined.embedded))
-    return jnp.stack(dense), np.stack(embedded)
+    windowed = rates.row.finished.windowed
+    none = (NO_WINDOW,) * len(windowed)
+    filled = dense_scores(rates.row.judged.reported, windowed, none)
+    found = [rates.apply(rule, scores, seed) for seed, scores in enumerate(filled)]
+    dense = jnp.stack([refined.scores for refined in found])
+    return dense, np.stack([np.asarray(refined.embedded) for refined in found])
 
 
 def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:

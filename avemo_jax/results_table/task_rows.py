@@ -19,7 +19,6 @@ from avemo_jax.config import identity
 from avemo_jax.intervals import intervals_of
 from avemo_jax.metrics import task_metrics
 from avemo_jax.postprocess import rate_rules
-from avemo_jax.postprocess.frame_rates import apply_rule
 from avemo_jax.postprocess.rate_rules import Rule
 from avemo_jax.results_table import evaluation, rates
 from avemo_jax.results_table.effects import effects_of, rows_lacking
@@ -238,25 +237,24 @@ class TaskRows:
         base = self._outcome(_SMOOTHED, path, smooth=True)
         began = time.perf_counter()
         with self._timed("frame rates"):
-            if self._rates is None:
-                self._rates = rates.measure_rates(base)
+            found = self._rates = self._rates or rates.measure_rates(base)
             rule = _FIXED_STRIDE
             if spec.post in _FAMILIES:
-                rule = rates.chosen_rule(self._rates, _FAMILIES[spec.post]).rule
-            dense, embedded = rates.with_rule(self._rates, rule)
+                rule = rates.chosen_rule(found, _FAMILIES[spec.post]).rule
+            dense, embedded = rates.with_rule(found, rule)
             seconds = time.perf_counter() - began
             original_s = evaluation.rule_seconds(
-                base, lambda scores: self._apply(base, rule, scores)
+                base, lambda scores: found.apply(rule, scores, 0).scores
             )
         limits = base.selection.thresholds
         scores = self._scores(base, dense)
         name = self._task.headline
         table = base.judged.reported.table
-        mask = {"with_crop": evaluation.crop_mask(base.judged.reported)}
+        mask = {"with_crop": base.judged.reported.with_crop}
         resamples = base.judged.model.options.num_resamples
         ends = intervals_of(table, dense, mask, limits, resamples)["with_crop"]
         ci95 = ends.get(f"{name}_ci95")
-        mode, half = self._rates.setting
+        mode, half = found.setting
         strides = ", ".join(map(str, rule.strides))
         return Cell(
             task=self._task.name,
@@ -269,24 +267,12 @@ class TaskRows:
             setting=f"{mode} ±{half}, strides {strides}",
             chosen_on=base.selection.on,
             share_embedded=float(embedded.mean()),
-            share_entries=self._rates.point(rule).window_share,
+            share_entries=found.point(rule).window_share,
             train_s=train_s,
             inference_s=base.judged.inference_s,
             postprocess_s=seconds,
             original_s=original_s,
         )
-
-    def _apply(
-        self, base: Outcome, rule: Rule, scores: Float[Array, "frames outputs"]
-    ) -> Float[Array, "frames outputs"]:
-        assert self._rates is not None
-        plan = base.judged.reported.plan
-        return apply_rule(
-            *(self._task, rule, np.asarray(scores)),
-            *(np.asarray(plan.lo), np.asarray(plan.hi)),
-            setting=self._rates.setting,
-            thresholds=self._rates.thresholds(0),
-        ).scores
 
     def _scores(
         self, base: Outcome, dense: Float[Array, "seeds frames outputs"]
@@ -294,7 +280,7 @@ class TaskRows:
         """The headline score of each seed."""
         predicted = base.judged.reported
         labels = jnp.asarray(predicted.table.dense_labels)
-        mask = jnp.asarray(evaluation.crop_mask(predicted))
+        mask = jnp.asarray(predicted.with_crop)
         found = []
         for seed, one in enumerate(dense):
             limits: Any = None
