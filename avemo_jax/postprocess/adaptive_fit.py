@@ -60,8 +60,9 @@ def fit_threshold(
     before = jnp.cumsum(wrongs) - wrongs
     # of a run of equal scores only the wrong ones before the run are higher
     first = jnp.searchsorted(descending, descending, side="left")
-    share = before[first].astype(jnp.float32) / jnp.maximum(mask.sum(), 1)
-    allowed = rights & (share <= levels[:, None])
+    # counts, not shares: 3 of 30 are allowed by a level of 0.1 however it is rounded
+    most = jnp.floor(levels * mask.sum() * (1 + 4 * jnp.finfo(jnp.float32).eps))
+    allowed = rights & (before[first] <= most[:, None])
     lowest = jnp.where(allowed, -descending, jnp.inf).min(axis=-1)
     highest = jnp.where(rights, -descending, -jnp.inf).max()
     fallback = jnp.where(rights.any(), highest, jnp.inf)
