@@ -1,12 +1,10 @@
-"""From a frame table to batches: which frames each step sees, and how it gets them.
+"""From a frame table to batches: how a step gets the frames that its order names.
 
-The host draws a plan (indices of every step); the device gathers the frames of a step
-from a table that it holds ("resident"), or is sent them where the table is over the
-memory budget ("streamed"). Both see the same batches in the same order.
+The host draws the order (``orders.py``); the device gathers the frames of a step from a
+table that it holds ("resident"), or is sent them where the table is over the memory
+budget ("streamed"). Both see the same batches in the same order.
 """
 
-import dataclasses
-import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ import grain.python as grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Int
 
 from avemo_jax import sharding
@@ -88,152 +86,16 @@ def rows_of(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
     return xp.where(inside, arrays.row_of[dense], -1)
 
 
-def gather(arrays: TableArrays, index: Any, window: int) -> Batch:
-    """The batch that ``index`` names, see :func:`rows_of`; traced."""
-    rows = rows_of(arrays, index, window)
+def gather(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Batch:
+    """The batch that ``index`` names, see :func:`rows_of`."""
+    rows = rows_of(arrays, index, window, xp)
     present = rows >= 0
-    rows = jnp.maximum(rows, 0)
+    rows = xp.maximum(rows, 0)
     x = arrays.features[rows]
     if arrays.has_audio is not None:
         flag = arrays.has_audio[rows][..., None].astype(x.dtype)
-        x = jnp.concatenate([x, flag], axis=-1)
+        x = xp.concatenate([x, flag], axis=-1)
     return Batch(x, arrays.labels[rows], present & arrays.valid[rows], present)
-
-
-# --- Plans: the indices of every step -------------------------------------------------
-
-
-def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:
-    """The generator of one epoch's order, the same wherever a run is resumed."""
-    return np.random.Generator(np.random.Philox(key=[order_seed, epoch]))
-
-
-@dataclasses.dataclass(frozen=True)
-class FramePlan:
-    """Batches of single frames, in a fresh order each epoch.
-
-    Attributes:
-        table: Whose valid rows are the examples.
-        batch_size: Frames per step.
-        order_seed: Of the order.
-        frames_per_video: Drawn per video and epoch; 0 takes all.
-    """
-
-    table: FrameTable
-    batch_size: int
-    order_seed: int
-    frames_per_video: int = 0
-
-    @property
-    def num_examples(self) -> int:
-        """Frames in an epoch, before the last incomplete batch is left out."""
-        counts = np.bincount(
-            self.table.video_of_row[self.table.valid],
-            minlength=len(self.table.videos),
-        )
-        if self.frames_per_video:
-            counts = np.minimum(counts, self.frames_per_video)
-        return int(counts.sum())
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of an epoch."""
-        return self.num_examples // self.batch_size
-
-    def epoch(self, epoch: int) -> Int[np.ndarray, "steps batch"]:
-        """Rows of each step of ``epoch`` (from 0)."""
-        rng = epoch_rng(self.order_seed, epoch)
-        order = rng.permutation(np.flatnonzero(self.table.valid).astype(np.int32))
-        if self.frames_per_video:
-            video = self.table.video_of_row[order]
-            by_video = np.argsort(video, kind="stable")
-            starts = np.searchsorted(video[by_video], np.arange(len(self.table.videos)))
-            rank = np.empty(len(order), np.int64)
-            rank[by_video] = np.arange(len(order)) - starts[video[by_video]]
-            order = order[rank < self.frames_per_video]
-        order = order[: self.num_steps * self.batch_size]
-        return order.reshape(self.num_steps, self.batch_size)
-
-
-@dataclasses.dataclass(frozen=True)
-class WindowPlan:
-    """Batches of windows of consecutive frames, in a fresh order and phase each epoch.
-
-    Attributes:
-        table: Whose videos are cut into windows.
-        batch_size: Frames per step, a multiple of ``window``.
-        order_seed: Of order and phase.
-        window: Frames per window.
-        stride: Frames from one window to the next.
-    """
-
-    table: FrameTable
-    batch_size: int
-    order_seed: int
-    window: int
-    stride: int
-
-    @property
-    def windows_per_step(self) -> int:
-        """Windows in a batch."""
-        return max(self.batch_size // self.window, 1)
-
-    @functools.cached_property
-    def num_windows(self) -> int:
-        """Windows with a label in them, at phase 0."""
-        windows = video_windows(
-            self.table, self.stride, np.zeros(len(self.table.videos), np.int64)
-        )
-        useful = _windows_with_labels(self.table, windows, self.window)
-        return int(useful.sum())
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of an epoch; a phase changes the number of windows, never this."""
-        return self.num_windows // self.windows_per_step
-
-    def epoch(self, epoch: int) -> Int[np.ndarray, "steps windows 3"]:
-        """First dense frame, and first and end of its video, of each window."""
-        rng = epoch_rng(self.order_seed, epoch)
-        lengths = self.table.num_frames
-        phases = rng.integers(0, min(self.stride, self.window), len(lengths))
-        windows = video_windows(self.table, self.stride, phases)
-        useful = _windows_with_labels(self.table, windows, self.window)
-        windows = rng.permutation(windows[useful])
-        needed = self.num_steps * self.windows_per_step
-        windows = np.resize(windows, (needed, 3))  # begins again where too few
-        return windows.reshape(self.num_steps, self.windows_per_step, 3)
-
-
-def video_windows(
-    table: FrameTable, stride: int, phases: Int[np.ndarray, " videos"]
-) -> Int[np.ndarray, "windows 3"]:
-    """Windows that begin ``phase`` frames before each video, then every ``stride``.
-
-    Each row is the first dense frame (may lie before the video), and the first and
-    the end of the video among the dense frames.
-    """
-    offsets = table.dense_offsets
-    counts = (table.num_frames - 1 + phases) // stride + 1
-    video = np.repeat(np.arange(len(table.videos)), counts)
-    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    first = offsets[video] - phases[video] + nth * stride
-    return np.stack([first, offsets[video], offsets[video + 1]], 1).astype(np.int32)
-
-
-def _windows_with_labels(
-    table: FrameTable, windows: Int[np.ndarray, "windows 3"], window: int
-) -> Any:
-    total = int(table.num_frames.sum())
-    has_label = np.zeros(total, np.int64)
-    has_label[table.dense_index[table.valid]] = 1
-    before = np.concatenate([[0], np.cumsum(has_label)])
-    low = np.maximum(windows[:, 0], windows[:, 1])
-    high = np.minimum(windows[:, 0] + window, windows[:, 2])
-    return before[high] > before[np.minimum(low, high)]
-
-
-# --- Feeders: how a step gets its batch -----------------------------------------------
 
 
 class ResidentFeeder:
@@ -248,20 +110,24 @@ class ResidentFeeder:
         self.window = window
 
     def chunks(self, plan: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
-        """What ``length`` steps after another gather from, and their indices.
+        """What ``length`` steps after another share, and what each has of its own.
 
         The last chunk may be shorter.
         """
+        place = _place_of(plan, self._mesh)
         for start in range(0, len(plan), length):
-            index = plan[start : start + length]
-            yield self._arrays, _put_steps(index, self._mesh)
+            yield self._arrays, sharding.put(plan[start : start + length], place)
+
+    def batch(self, shared: TableArrays, index: Any) -> Batch:
+        """The batch of one step of a chunk; traced."""
+        return gather(shared, index, self.window)
 
 
 class StreamedFeeder:
-    """The table on the host, memory-mapped; what chunks need of it is read ahead.
+    """The table on the host, memory-mapped; batches are read ahead and sent.
 
-    A chunk is sent as a small table of its own with indices into it, so that the same
-    program runs as on a resident table.
+    Each process reads what its own devices need. One chunk is on its way to them while
+    they compute with the one before.
     """
 
     def __init__(self, arrays: TableArrays, mesh: Mesh, window: int, threads: int = 2):
@@ -278,46 +144,74 @@ class StreamedFeeder:
         self._threads = threads
         self.window = window
 
-    def chunks(self, plan: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
-        """As of :class:`ResidentFeeder`."""
+    def chunks(self, plan: Any, length: int) -> Iterator[tuple[Any, Batch]]:
+        """As of :class:`ResidentFeeder`; steps share nothing."""
+        place = _place_of(plan, self._mesh)
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1
         )
         numbers = grain.MapDataset.range(-(-len(plan) // length))
-        read = numbers.map(lambda i: self._read(plan[i * length : (i + 1) * length]))
-        for arrays, index in read.to_iter_dataset(options):
-            yield sharding.replicate(arrays, self._mesh), _put_steps(index, self._mesh)
-
-    def _read(self, index: Int[np.ndarray, "steps batch ..."]) -> Any:
-        """The part of the table that ``index`` names, and indices into that part."""
-        flat = index.reshape(-1, *index.shape[2:])
-        rows = rows_of(self._arrays, flat, self.window, np)
-        order = np.arange(rows.size, dtype=np.int32)
-        local = np.where(rows.ravel() >= 0, order, -1).astype(np.int32)
-        picked = np.maximum(rows.ravel(), 0)
-        features, has_audio, labels, valid, _ = self._arrays
-        arrays = TableArrays(
-            features[picked],
-            None if has_audio is None else has_audio[picked],
-            labels[picked],
-            valid[picked],
-            local if self.window else None,
+        read = numbers.map(
+            lambda i: self._read(plan[i * length : (i + 1) * length], place)
         )
-        if not self.window:
-            return arrays, local.reshape(index.shape)
-        starts = np.arange(len(flat), dtype=np.int32) * self.window
-        windows = np.stack([starts, starts, starts + self.window], axis=1)
-        return arrays, windows.reshape(index.shape)
+        ahead = None
+        for batches in read.to_iter_dataset(options):
+            placed = _joined(batches, place)
+            if ahead is not None:
+                yield (), ahead
+            ahead = placed
+        if ahead is not None:
+            yield (), ahead
+
+    def batch(self, shared: Any, step: Batch) -> Batch:
+        """The batch of one step of a chunk; traced."""
+        del shared
+        return step
+
+    def _read(
+        self, index: Int[np.ndarray, "steps batch ..."], place: NamedSharding
+    ) -> dict[int, Batch]:
+        """Batches (steps, part of the batch, ...) by where in the batch they begin."""
+        read: dict[int, Batch] = {}
+        places: Any = place.addressable_devices_indices_map(index.shape[:2])
+        for _, part in places.values():
+            start = part.start or 0
+            if start in read:
+                continue
+            wanted = index[:, part]
+            flat = wanted.reshape(-1, *index.shape[2:])
+            found = gather(self._arrays, flat, self.window, np)
+            shape = wanted.shape[:2]
+            read[start] = Batch(
+                *(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in found)
+            )
+        return read
 
 
 Feeder = ResidentFeeder | StreamedFeeder
 
 
-def _put_steps(index: Any, mesh: Mesh) -> Any:
-    """Indices (steps, batch, ...) to the devices, the batch divided if it can be."""
-    even = index.shape[1] % mesh.size == 0
-    place = sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
-    return jax.device_put(index, place)
+def _place_of(plan: Any, mesh: Mesh) -> NamedSharding:
+    """Of steps (steps, batch, ...): the batch divided if it can be."""
+    even = plan.shape[1] % mesh.size == 0
+    return sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
+
+
+def _joined(parts: dict[int, Batch], place: NamedSharding) -> Batch:
+    """The parts of this process's devices as a part of the whole batch, on them."""
+    whole = place.is_fully_replicated
+
+    def join(*leaves: np.ndarray) -> jax.Array:
+        by_start = dict(zip(parts, leaves, strict=True))
+        steps, length, *rest = leaves[0].shape
+        length *= 1 if whole else place.mesh.size
+
+        def part_at(at: Any) -> np.ndarray:
+            return by_start[at[1].start or 0]
+
+        return jax.make_array_from_callback((steps, length, *rest), place, part_at)
+
+    return jax.tree.map(join, *parts.values())
 
 
 def make_feeder(

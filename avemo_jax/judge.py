@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from avemo_jax import metrics
+from avemo_jax import metrics, sharding
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder
 from avemo_jax.heads import Head
@@ -60,24 +60,20 @@ class Judge:
             "ccc_valence": "ccc_valence",
         }[config.train.select_by]
 
-        @jax.jit
-        def scored(scores: Any, labels: Any, mask: Any) -> dict[str, Any]:
-            def one(member: Any) -> dict[str, Any]:
-                found = metrics.task_metrics(config.task, member, labels, mask)
-                loss = dev_loss(loss_of, config.task, member, labels, mask)
-                return {**found, "loss": loss}
-
-            return jax.lax.map(one, scores)
-
-        self._scored = functools.partial(
-            scored, labels=jnp.asarray(table.labels), mask=jnp.asarray(table.valid)
+        self._mesh = mesh
+        self._scored = jax.jit(
+            functools.partial(_scores_of_members, config.task, loss_of, mesh),
+            out_shardings=sharding.replicated(mesh),
         )
+        self._labels = self._divide(table.labels, 0)
+        self._mask = self._divide(table.valid, 0)
 
     def __call__(
         self, variables: Any
     ) -> tuple[Float[np.ndarray, " members"], dict[str, Any]]:
         """(What members are selected by, larger is better; what the log gets)."""
-        found = self._scored(jnp.asarray(self._predict(variables)))
+        scores = self._divide(self._predict(variables), 1)
+        found = self._scored(scores, self._labels, self._mask)
         found = {name: np.asarray(value) for name, value in found.items()}
         record: dict[str, Any] = {}
         for name, values in found.items():
@@ -87,6 +83,38 @@ class Judge:
             record[f"dev_{name}_per_member"] = values_of(found[name])
         sign = -1 if self.selected_by == "loss" else 1
         return sign * found[self.selected_by], record
+
+    def _divide(self, array: np.ndarray, axis: int) -> jax.Array:
+        """Rows divided over the devices, filled up with zeros, which count nowhere."""
+        padding = [(0, 0)] * array.ndim
+        padding[axis] = (0, -array.shape[axis] % self._mesh.size)
+        place = sharding.divided(self._mesh, axis)
+        return sharding.put(np.pad(array, padding), place)
+
+
+def _scores_of_members(
+    task_name: str,
+    loss_of: Loss,
+    mesh: Mesh,
+    scores: Float[Array, "members rows outputs"],
+    labels: Any,
+    mask: Any,
+) -> dict[str, Any]:
+    """Metrics and the loss of each member; traced, rows divided over the devices."""
+    rows = PartitionSpec(sharding.AXIS)
+    metrics_of = jax.shard_map(
+        functools.partial(metrics.task_metrics, task_name, axis_name=sharding.AXIS),
+        mesh=mesh,
+        in_specs=(rows, rows, rows),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # it does not see that what is merged is the same everywhere
+    )
+
+    def one(member: Any) -> dict[str, Any]:
+        loss = dev_loss(loss_of, task_name, member, labels, mask)
+        return {**metrics_of(member, labels, mask), "loss": loss}
+
+    return jax.lax.map(one, scores)
 
 
 def values_of(array: Any) -> list[float | None]:

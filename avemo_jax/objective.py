@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from avemo_jax import losses
 from avemo_jax.data.table import FrameTable
-from avemo_jax.feeding import FramePlan, WindowPlan
 from avemo_jax.heads import HeadSpec
+from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.steps import Loss
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 
 from avemo_jax import sharding
 from avemo_jax.data.table import FrameTable
-from avemo_jax.feeding import Batch, Feeder, gather, video_windows
+from avemo_jax.feeding import Batch, Feeder
 from avemo_jax.heads import Head
+from avemo_jax.orders import video_windows
 from avemo_jax.tasks import get_task
 
 
@@ -68,9 +69,9 @@ class Predictor:
         self._window = feeder.window
         task = get_task(head.spec.task)
 
-        @jax.jit
-        def scores_of(variables: Any, arrays: Any, index: Any) -> Any:
-            batch = constrain(gather(arrays, index[0], feeder.window), mesh)
+        def scores_of(variables: Any, shared: Any, steps: Any) -> Any:
+            step = jax.tree.map(lambda leaf: leaf[0], steps)
+            batch = constrain(feeder.batch(shared, step), mesh)
 
             def one(member: Any) -> Any:
                 logits, _ = head.apply(
@@ -84,21 +85,26 @@ class Predictor:
 
             return over_members(one, variables, mapped=mapped)
 
-        self._scores_of = scores_of
+        # Whole on every device: every process reads them.
+        self._scores_of = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
         if self._window:
-            self._plan = self._window_plan(batch_size)
+            size = max(batch_size // self._window, 1)
+            self._plan = _pad(self._windows(), size, mesh.size)
         else:
-            self._plan = _pad(np.arange(table.num_rows, dtype=np.int32), batch_size)
+            rows = np.arange(table.num_rows, dtype=np.int32)
+            # Where the batch is the sequence, its length is not ours to change.
+            multiple = 1 if head.spec.kind == "transformer" else mesh.size
+            self._plan = _pad(rows, batch_size, multiple)
 
-    def _window_plan(self, batch_size: int) -> Int[np.ndarray, "chunks windows 3"]:
+    def _windows(self) -> Int[np.ndarray, "windows 3"]:
+        """Windows that cover all videos, half overlapping."""
         stride = max(self._window // 2, 1)
         phases = np.zeros(len(self._table.videos), np.int64)
         windows = video_windows(self._table, stride, phases)
         # The last window of a video is moved back so that it is full where it can be.
         last = np.maximum(windows[:, 2] - self._window, windows[:, 1])
         windows[:, 0] = np.minimum(windows[:, 0], last)
-        windows = np.unique(windows, axis=0)
-        return _pad(windows, max(batch_size // self._window, 1))
+        return np.unique(windows, axis=0)
 
     def __call__(self, variables: Any) -> Float[np.ndarray, "members rows outputs"]:
         """Scores of all rows, float32.
@@ -106,9 +112,15 @@ class Predictor:
         Args:
             variables: ``{"params": ..., "stats": ...}``, leading axis members.
         """
-        parts = []
-        for arrays, index in self._feeder.chunks(self._plan, 1):
-            parts.append(np.asarray(self._scores_of(variables, arrays, index)))
+        parts: list[np.ndarray] = []
+        pending: Any = None
+        for shared, steps in self._feeder.chunks(self._plan, 1):
+            latest = self._scores_of(variables, shared, steps)
+            # The batch before is fetched while this one is computed.
+            if pending is not None:
+                parts.append(np.asarray(pending))
+            pending = latest
+        parts.append(np.asarray(pending))
         scores = np.concatenate(parts, axis=1)
         if not self._window:
             return scores[:, : self._table.num_rows]
@@ -141,9 +153,14 @@ class Predictor:
         return sums[:, rows] / weights[rows][:, None]
 
 
-def _pad(index: Int[np.ndarray, "n ..."], size: int) -> Int[np.ndarray, "_ size ..."]:
-    """``index`` in groups of ``size``, the last filled up with what is nowhere."""
-    size = min(size, len(index))
+def _pad(
+    index: Int[np.ndarray, "n ..."], size: int, multiple: int
+) -> Int[np.ndarray, "_ m ..."]:
+    """``index`` in groups of ``size``, the last filled up with what is nowhere.
+
+    Groups have a multiple of ``multiple``, so that devices can share them.
+    """
+    size = -(-min(size, len(index)) // multiple) * multiple
     missing = -len(index) % size
     # Row -1 is padding; so is a window that ends before it begins.
     fill = np.full((missing, *index.shape[1:]), -1, index.dtype)

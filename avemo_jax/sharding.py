@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -23,6 +24,18 @@ def divided(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
+def put(array: Any, place: NamedSharding) -> jax.Array:
+    """``array``, the same in every process, on the devices as ``place`` has it.
+
+    Each process sends what its own devices hold. Keys of random numbers are put too.
+    """
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = put(jax.random.key_data(array), place)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, place, lambda at: array[at])
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """``tree`` with every array whole on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """``tree``, the same in every process, with every array whole on every device."""
+    return jax.tree.map(lambda array: put(array, replicated(mesh)), tree)

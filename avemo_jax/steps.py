@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from avemo_jax import optim
 from avemo_jax.compilation import compiler_options
-from avemo_jax.feeding import Batch, Feeder, gather
+from avemo_jax.feeding import Batch, Feeder
 from avemo_jax.heads import Head
 from avemo_jax.members import Members
 from avemo_jax.predict import constrain, over_members
@@ -81,9 +81,10 @@ def make_train_chunk(
     mesh: Mesh,
     num_steps: int,
 ) -> Callable[..., tuple[Any, jax.Array]]:
-    """Compiled ``(models, stopped, hyper, data, plan, first) -> (models, losses)``.
+    """Compiled ``(models, stopped, hyper, shared, steps, first) -> (models, losses)``.
 
-    It scans over the steps of ``plan``; ``losses`` is (members, steps). Members that
+    It scans over ``steps`` (a chunk of the feeder's, with ``shared``), numbered from
+    ``first`` on; ``losses`` is (members, steps). Members that
     have stopped stay as they are, or in batched mode go on unused; their losses are 0.
     """
     use_dropout = not config.train.eval_mode and any(
@@ -100,26 +101,25 @@ def make_train_chunk(
     mapped = one_by_one(config, mesh)
 
     def train_chunk(
-        models: Any, stopped: Any, hyper: Any, data: Any, plan: Any, first: Any
+        models: Any, stopped: Any, hyper: Any, shared: Any, steps: Any, first: Any
     ) -> tuple[Any, jax.Array]:
-        count = len(plan)
-        steps = first + jnp.arange(count)
+        numbers = first + jnp.arange(jax.tree.leaves(steps)[0].shape[0])
 
         def one(member: Any) -> Any:
             model, stop, setting = member
 
             def body(model: Any, xs: Any) -> Any:
-                step, index = xs
-                batch = constrain(gather(data, index, feeder.window), mesh)
+                number, step = xs
+                batch = constrain(feeder.batch(shared, step), mesh)
                 # Rounding does not depend on how the gather is compiled.
                 batch = lax.optimization_barrier(batch)
-                return step_of(model, batch, step, setting)
+                return step_of(model, batch, number, setting)
 
             def go(model: Any) -> Any:
-                return lax.scan(body, model, (steps, plan))
+                return lax.scan(body, model, (numbers, steps))
 
             def stay(model: Any) -> Any:
-                return model, jnp.zeros(count)
+                return model, jnp.zeros(len(numbers))
 
             if mapped:
                 return lax.cond(stop, stay, go, model)

@@ -15,7 +15,7 @@ import avemo_jax
 from avemo_jax import checkpoint, sharding
 from avemo_jax.config import to_plain
 from avemo_jax.data.table import FrameTable
-from avemo_jax.feeding import Feeder, FramePlan, WindowPlan
+from avemo_jax.feeding import Feeder
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
@@ -23,6 +23,7 @@ from avemo_jax.loading import Data, Loader, feature_names, memory_budget
 from avemo_jax.logs import MetricsLog
 from avemo_jax.members import Members, best_setting, make_members, take_members
 from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
+from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.results import counts_of
 from avemo_jax.steps import make_train_chunk, scan_length
 

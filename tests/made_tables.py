@@ -5,6 +5,7 @@ import pathlib
 import types
 import zlib
 
+import jax
 import numpy as np
 
 from avemo_jax.data.splits import SPLITS
@@ -168,3 +169,13 @@ class MadeStore(Store):
 
 def made_data(**options) -> Data:
     return Data(MadeStore(**options), "made", "made data")
+
+
+def batches_of(feeder, plan, length):
+    """The batch of every step of ``plan``, sent in chunks of ``length`` steps."""
+    found = []
+    for shared, steps in feeder.chunks(plan, length):
+        for i in range(len(jax.tree.leaves(steps)[0])):
+            step = jax.tree.map(lambda leaf, i=i: leaf[i], steps)
+            found.append(feeder.batch(shared, step))
+    return found

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from made_tables import batches_of
 from several_sets import build_several_sets
 
 from avemo_jax import sharding
@@ -120,9 +121,7 @@ def test_feeders_send_the_inputs(data, inputs, budget):
     expected = getattr(table, inputs)
     assert isinstance(expected, np.memmap) is (budget == 0)
     index = np.random.default_rng(0).integers(0, table.num_rows, (3, 8))
-    found = []
-    for arrays, local in feeder.chunks(index.astype(np.int32), 2):
-        found += [np.asarray(arrays.features)[rows] for rows in np.asarray(local)]
+    found = [batch.x for batch in batches_of(feeder, index.astype(np.int32), 2)]
     assert found[0].dtype == {"features": np.float16, "outputs": np.float32}[inputs]
     np.testing.assert_array_equal(np.stack(found), expected[index])
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from avemo_jax import metrics
+from avemo_jax import metric_states, metrics
 
 GRID = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
@@ -204,16 +204,18 @@ def test_states_merge_in_any_order(order):
     """Batches, one of them without frames that count, as one batch."""
     parts = [make_va(seed, 40) for seed in range(3)]
     parts[1] = (*parts[1][:2], np.zeros(40, bool))
-    states = [metrics.Ccc.from_batch(*map(jnp.asarray, part)) for part in parts]
-    state = metrics.Ccc.empty()
+    states = [metric_states.Ccc.from_batch(*map(jnp.asarray, part)) for part in parts]
+    state = metric_states.Ccc.empty()
     for i in order:
         state = state.merge(states[i])
     merged = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
     whole = compute("VA", merged)
     np.testing.assert_allclose(state.compute().mean(), whole["ccc_mean"], rtol=1e-6)
     parts = [make_expr(seed, 40) for seed in range(3)]
-    states = [metrics.Confusion.from_batch(*map(jnp.asarray, part)) for part in parts]
-    state = metrics.Confusion.empty()
+    states = [
+        metric_states.Confusion.from_batch(*map(jnp.asarray, part)) for part in parts
+    ]
+    state = metric_states.Confusion.empty()
     for i in order:
         state = state.merge(states[i])
     assert state.counts.dtype == jnp.int32
@@ -262,8 +264,8 @@ def test_counts_are_exact_beyond_float32():
     frames = 2**24 + 3
     scores = jnp.zeros((frames, 2), jnp.float32)
     labels = jnp.zeros(frames, jnp.int8)
-    state = metrics.Confusion(jnp.full((2, 2), 2**24, jnp.int32))
-    batch = metrics.Confusion.from_batch(scores[:7], labels[:7], labels[:7] == 0)
+    state = metric_states.Confusion(jnp.full((2, 2), 2**24, jnp.int32))
+    batch = metric_states.Confusion.from_batch(scores[:7], labels[:7], labels[:7] == 0)
     assert int(state.merge(batch).counts[0, 0]) == 2**24 + 7
     got = compute("EXPR", (scores, labels, labels == 0))
     assert got["accuracy"] == 1

@@ -1,0 +1,144 @@
+"""The order of examples: which frames, or windows of frames, each step sees.
+
+Drawn on the host from the table and a seed alone, so that every process of a run, and a
+run that goes on, draws the same.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from avemo_jax.data.table import FrameTable
+
+
+def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:
+    """The generator of one epoch's order, the same wherever a run is resumed."""
+    return np.random.Generator(np.random.Philox(key=[order_seed, epoch]))
+
+
+@dataclasses.dataclass(frozen=True)
+class FramePlan:
+    """Batches of single frames, in a fresh order each epoch.
+
+    Attributes:
+        table: Whose valid rows are the examples.
+        batch_size: Frames per step.
+        order_seed: Of the order.
+        frames_per_video: Drawn per video and epoch; 0 takes all.
+    """
+
+    table: FrameTable
+    batch_size: int
+    order_seed: int
+    frames_per_video: int = 0
+
+    @property
+    def num_examples(self) -> int:
+        """Frames in an epoch, before the last incomplete batch is left out."""
+        counts = np.bincount(
+            self.table.video_of_row[self.table.valid],
+            minlength=len(self.table.videos),
+        )
+        if self.frames_per_video:
+            counts = np.minimum(counts, self.frames_per_video)
+        return int(counts.sum())
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+        return self.num_examples // self.batch_size
+
+    def epoch(self, epoch: int) -> Int[np.ndarray, "steps batch"]:
+        """Rows of each step of ``epoch`` (from 0)."""
+        rng = epoch_rng(self.order_seed, epoch)
+        order = rng.permutation(np.flatnonzero(self.table.valid).astype(np.int32))
+        if self.frames_per_video:
+            video = self.table.video_of_row[order]
+            by_video = np.argsort(video, kind="stable")
+            starts = np.searchsorted(video[by_video], np.arange(len(self.table.videos)))
+            rank = np.empty(len(order), np.int64)
+            rank[by_video] = np.arange(len(order)) - starts[video[by_video]]
+            order = order[rank < self.frames_per_video]
+        order = order[: self.num_steps * self.batch_size]
+        return order.reshape(self.num_steps, self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowPlan:
+    """Batches of windows of consecutive frames, in a fresh order and phase each epoch.
+
+    Attributes:
+        table: Whose videos are cut into windows.
+        batch_size: Frames per step, a multiple of ``window``.
+        order_seed: Of order and phase.
+        window: Frames per window.
+        stride: Frames from one window to the next.
+    """
+
+    table: FrameTable
+    batch_size: int
+    order_seed: int
+    window: int
+    stride: int
+
+    @property
+    def windows_per_step(self) -> int:
+        """Windows in a batch."""
+        return max(self.batch_size // self.window, 1)
+
+    @functools.cached_property
+    def num_windows(self) -> int:
+        """Windows with a label in them, at phase 0."""
+        windows = video_windows(
+            self.table, self.stride, np.zeros(len(self.table.videos), np.int64)
+        )
+        useful = _windows_with_labels(self.table, windows, self.window)
+        return int(useful.sum())
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch; a phase changes the number of windows, never this."""
+        return self.num_windows // self.windows_per_step
+
+    def epoch(self, epoch: int) -> Int[np.ndarray, "steps windows 3"]:
+        """First dense frame, and first and end of its video, of each window."""
+        rng = epoch_rng(self.order_seed, epoch)
+        lengths = self.table.num_frames
+        phases = rng.integers(0, min(self.stride, self.window), len(lengths))
+        windows = video_windows(self.table, self.stride, phases)
+        useful = _windows_with_labels(self.table, windows, self.window)
+        windows = rng.permutation(windows[useful])
+        needed = self.num_steps * self.windows_per_step
+        windows = np.resize(windows, (needed, 3))  # begins again where too few
+        return windows.reshape(self.num_steps, self.windows_per_step, 3)
+
+
+def video_windows(
+    table: FrameTable, stride: int, phases: Int[np.ndarray, " videos"]
+) -> Int[np.ndarray, "windows 3"]:
+    """Windows that begin ``phase`` frames before each video, then every ``stride``.
+
+    Each row is the first dense frame (may lie before the video), and the first and
+    the end of the video among the dense frames.
+    """
+    offsets = table.dense_offsets
+    counts = (table.num_frames - 1 + phases) // stride + 1
+    video = np.repeat(np.arange(len(table.videos)), counts)
+    nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = offsets[video] - phases[video] + nth * stride
+    return np.stack([first, offsets[video], offsets[video + 1]], 1).astype(np.int32)
+
+
+def _windows_with_labels(
+    table: FrameTable, windows: Int[np.ndarray, "windows 3"], window: int
+) -> Any:
+    total = int(table.num_frames.sum())
+    has_label = np.zeros(total, np.int64)
+    has_label[table.dense_index[table.valid]] = 1
+    before = np.concatenate([[0], np.cumsum(has_label)])
+    low = np.maximum(windows[:, 0], windows[:, 1])
+    high = np.minimum(windows[:, 0] + window, windows[:, 2])
+    return before[high] > before[np.minimum(low, high)]
