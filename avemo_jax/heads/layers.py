@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from avemo_jax.heads import products
+from avemo_jax.heads.products import accumulator
+
 NORM_EPSILON = 1e-5  # of torch's LayerNorm and BatchNorm
 BATCH_NORM_MOMENTUM = 0.1  # weight of the new batch, as torch counts it
 LEAKY_SLOPE = 0.1
@@ -59,8 +62,9 @@ class Mode:
         bits = _random_bits(self.key, self._sites, x.shape)
         self._sites += 1
         limit = (jnp.float32(self.dropout) * 2.0**32).astype(jnp.uint32)
-        scale = jnp.asarray(1 / (1 - self.dropout), x.dtype)
-        return jnp.where(bits >= limit, x * scale, 0)
+        # 1 / 0.9 in bfloat16 would be off by 1 in 600, the same way for all values.
+        scaled = x.astype(accumulator(x.dtype)) * (1 / (1 - self.dropout))
+        return jnp.where(bits >= limit, scaled, 0).astype(x.dtype)
 
 
 def _random_bits(key: PRNGKeyArray, site: int, shape: tuple[int, ...]) -> Array:
@@ -89,22 +93,6 @@ def _mix(x: Array) -> Array:
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)
-
-
-def _accumulator(dtype: jnp.dtype) -> jnp.dtype:
-    """Of sums and statistics: float32, or float64 for float64."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
-def _product(x: Array, weight: Array, dtype: jnp.dtype) -> Array:
-    """``x @ weight.T`` over the last axes, summed in float32 or better."""
-    contract = (((x.ndim - 1,), (1,)), ((), ()))
-    return jax.lax.dot_general(
-        x.astype(dtype),
-        weight.astype(dtype),
-        contract,
-        preferred_element_type=_accumulator(dtype),
-    )
 
 
 class Start:
@@ -148,7 +136,7 @@ class Linear(nnx.Module):
         self, x: Float[Array, "*batch inputs"], *, last: bool = False
     ) -> Float[Array, "*batch outputs"]:
         """The outputs, in the layer's dtype; in float32 or better where ``last``."""
-        y = _product(x, self.weight[...], self.dtype)
+        y = products.linear(x, self.weight[...], self.dtype)
         y = y + self.bias[...].astype(y.dtype)
         return y if last else y.astype(self.dtype)
 
@@ -163,7 +151,7 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         """The normalised vectors, in the layer's dtype."""
-        x = x.astype(_accumulator(self.dtype))
+        x = x.astype(accumulator(self.dtype))
         x = x - x.mean(axis=-1, keepdims=True)
         variance = jnp.square(x).mean(axis=-1, keepdims=True)
         x = x * jax.lax.rsqrt(variance + NORM_EPSILON)
@@ -188,7 +176,7 @@ class BatchNorm(nnx.Module):
         self, x: Float[Array, "*batch dim"], mode: Mode
     ) -> Float[Array, "*batch dim"]:
         """The normalised vectors, in the layer's dtype."""
-        x = x.astype(_accumulator(self.dtype))
+        x = x.astype(accumulator(self.dtype))
         if mode.train:
             mean, variance = self._batch_statistics(x, mode)
         else:
@@ -292,17 +280,16 @@ class SelfAttention(nnx.Module):
     ) -> Float[Array, "sequences frames dim"]:
         """What each frame gathers from the frames that are there."""
         sequences, frames, dim = x.shape
-        qkv = _product(x, self.in_proj_weight[...], self.dtype)
+        qkv = products.linear(x, self.in_proj_weight[...], self.dtype)
         qkv = (qkv + self.in_proj_bias[...].astype(qkv.dtype)).astype(self.dtype)
         parts = qkv.reshape(sequences, frames, 3, self.num_heads, -1)
         query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
-        wide = _accumulator(self.dtype)
-        scores = jnp.einsum("sqhd,skhd->shqk", query, key, preferred_element_type=wide)
+        scores = products.einsum("sqhd,skhd->shqk", query, key, self.dtype)
         scores = scores / math.sqrt(dim // self.num_heads)
         if mode.mask is not None:
             # Not -inf: a sequence without frames would give NaN.
-            lowest = jnp.finfo(wide).min
+            lowest = jnp.finfo(scores.dtype).min
             scores = jnp.where(mode.mask[:, None, None, :], scores, lowest)
-        weights = mode.drop(jax.nn.softmax(scores, axis=-1)).astype(self.dtype)
-        mixed = jnp.einsum("shqk,skhd->sqhd", weights, value)
+        weights = mode.drop(jax.nn.softmax(scores, axis=-1))
+        mixed = products.einsum("shqk,skhd->sqhd", weights, value, self.dtype)
         return self.out_proj(mixed.reshape(sequences, frames, dim))

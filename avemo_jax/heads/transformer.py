@@ -15,6 +15,7 @@ from avemo_jax.heads.layers import (
     SelfAttention,
     Start,
 )
+from avemo_jax.heads.products import accumulator
 from avemo_jax.heads.spec import HeadSpec
 
 # Amplitude of the positions at the start, near that of the features beside them.
@@ -87,14 +88,18 @@ class Transformer(nnx.Module):
         """Logits of each frame; of no meaning where the mask is False."""
         x = self.conv1(jax.nn.leaky_relu(self.feat_fc(x), LEAKY_SLOPE))
         if self.kind_of_positions == "learned":
-            x = x + self.positions[...][: x.shape[1]].astype(self.dtype)
+            x = self._moved(x, self.positions[...][: x.shape[1]])
         elif self.kind_of_positions == "sinusoidal":
             table = POSITION_SCALE * sinusoids(x.shape[1], x.shape[2])
-            x = x + jnp.asarray(table, self.dtype)
+            x = self._moved(x, jnp.asarray(table, accumulator(self.dtype)))
         x = self.transformer_encoder(x, mode)
         if self.task == "VA":
             return jnp.concatenate([self.vhead(x, mode), self.ahead(x, mode)], axis=-1)
         return self.head(x, mode)
+
+    def _moved(self, x: Array, positions: Array) -> Array:
+        """``x`` with ``positions`` added; their gradient is a sum over sequences."""
+        return (x.astype(accumulator(self.dtype)) + positions).astype(self.dtype)
 
 
 def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
