@@ -18,7 +18,7 @@ from absl import logging
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from avemo_jax import sharding
+from avemo_jax import distributed, sharding
 from avemo_jax.whole_files import whole_file
 
 HEAD_SCHEMA = 1
@@ -39,10 +39,9 @@ def leaf_digests(tree: Any) -> dict[str, str]:
     return digests
 
 
-def _abstract(tree: Any, mesh: Mesh) -> Any:
-    whole = sharding.replicated(mesh)
+def _abstract(tree: Any, place: Any) -> Any:
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), tree
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
     )
 
 
@@ -56,10 +55,15 @@ def _damaged(tree: Any, expected: dict[str, str] | None) -> list[str]:
 
 
 class RunCheckpoints:
-    """The last two epochs of a training run, in ``directory``."""
+    """The last two states of a training run, in ``directory``; of all its processes."""
 
-    def __init__(self, directory: pathlib.Path, mesh: Mesh):
-        """Opens or makes ``directory``; what a killed save left there is removed."""
+    def __init__(self, directory: Any, mesh: Mesh):
+        """Opens or makes ``directory``; what a killed save left there is removed.
+
+        Args:
+            directory: A path of pathlib or etils.epath, seen by all processes.
+            mesh: Over all their devices.
+        """
         training = ocp.training
         self._mesh = mesh
         self._directory = directory
@@ -70,20 +74,26 @@ class RunCheckpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(self, epoch: int, state: Any) -> None:
-        """Writes ``state`` (a tree of arrays) as the checkpoint of ``epoch``.
+    def save(self, step: int, state: Any, progress: dict[str, Any]) -> None:
+        """Writes ``state`` (a tree of arrays) as the checkpoint of ``step``.
+
+        Args:
+            step: Training steps before it, of all epochs.
+            state: The same in all processes, whole on every device.
+            progress: What JSON takes of how far the run is.
 
         Raises:
             CheckpointError: If orbax did not write it.
         """
-        metadata = {"sha256": leaf_digests(state)}
-        if not self._checkpointer.save(epoch, state, custom_metadata=metadata):
-            raise CheckpointError(f"epoch {epoch} was not saved in {self._directory}")
+        metadata = {"sha256": leaf_digests(state), "progress": progress}
+        if not self._checkpointer.save(step, state, custom_metadata=metadata):
+            raise CheckpointError(f"step {step} was not saved in {self._directory}")
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The newest whole checkpoint as (epoch, state), or None where there is none.
+    def restore(self, like: Any) -> tuple[dict[str, Any], Any] | None:
+        """Progress and state of the newest whole checkpoint; None where there is none.
 
-        A damaged one is reported and removed, and the one before it taken.
+        A damaged one is reported and removed, and the one before it taken. How many
+        devices and processes wrote it does not matter.
 
         Args:
             like: A tree of arrays, or of their shapes and dtypes, as was saved.
@@ -93,17 +103,25 @@ class RunCheckpoints:
         """
         steps = [meta.step for meta in self._checkpointer.checkpoints]
         for step in sorted(steps, reverse=True):
-            fault = ""
+            fault, progress, state = "", {}, None
             try:
-                state = self._checkpointer.load(step, _abstract(like, self._mesh))
+                state = self._checkpointer.load(
+                    step, _abstract(like, sharding.replicated(self._mesh))
+                )
                 stored = self._checkpointer.metadata(step).custom_metadata or {}
+                # Versions before 0.2 counted epochs.
+                progress = stored.get("progress", {"epoch": step})
                 if damaged := _damaged(state, stored.get("sha256")):
                     fault = f"sha256 differs for {', '.join(damaged[:3])}"
             except (ValueError, OSError, KeyError) as error:
                 fault = f"{type(error).__name__}: {error}"
-            if not fault:
-                return step, state
-            logging.error("checkpoint %s/%d: %s", self._directory, step, fault)
+            faulty = distributed.any_says(bool(fault))
+            if not faulty:
+                return progress, state
+            logging.error(
+                "checkpoint %s/%d: %s; the one before it is taken",
+                *(self._directory, step, fault or f"damaged for process {faulty}"),
+            )
             self._checkpointer.delete(step)
         if steps:
             raise CheckpointError(
@@ -144,6 +162,8 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
 def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> None:
     """Writes a head checkpoint: ``head.json`` and ``params/``, whole or not at all.
 
+    In one process; see :func:`avemo_jax.distributed.on_first`.
+
     Args:
         directory: Replaced where it stands.
         card: What ``head.json`` says; schema and digests are added.
@@ -152,7 +172,8 @@ def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> 
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    ocp.save((temporary / "params").absolute(), variables)
+    with _alone():
+        ocp.save((temporary / "params").absolute(), variables)
     card = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
     write_json(temporary / "head.json", card)
     if directory.exists():
@@ -202,8 +223,12 @@ def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
         CheckpointError: If they are damaged or of other shapes.
     """
     card = read_card(directory)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
-        variables = ocp.load((directory / "params").absolute(), _abstract(like, mesh))
+        with _alone():
+            variables = ocp.load(
+                (directory / "params").absolute(), _abstract(like, here)
+            )
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{directory}/params: {error}") from error
     if damaged := _damaged(variables, card.get("sha256")):
@@ -211,4 +236,15 @@ def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
             f"{directory}/params is damaged: sha256 differs for "
             f"{', '.join(damaged[:3])}; take another copy of the checkpoint"
         )
-    return variables
+    return sharding.replicate(variables, mesh)
+
+
+def _alone() -> Any:
+    """A context in which orbax waits for no other process."""
+    context = ocp.Context()
+    if distributed.is_several():
+        index = jax.process_index()
+        context.multiprocessing.primary_host = index
+        context.multiprocessing.active_processes = {index}
+        context.multiprocessing.barrier_sync_key_prefix = f"process-{index}"
+    return context

@@ -14,8 +14,13 @@ from avemo_jax.tasks import get_task
 
 DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
 
+HEARTBEAT_S = 30
+
 # Fields that do not change what is computed: where it runs and how it is shown.
-_NOT_IDENTITY = ("workdir", "log", "data.device_budget_gb", "data.cache_dir")
+_NOT_IDENTITY = (
+    *("workdir", "log", "distributed"),
+    *("data.device_budget_gb", "data.cache_dir"),
+)
 
 
 def base_config(task: str, head: str, features: str | None = None) -> ConfigDict:
@@ -57,6 +62,9 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.evaluate = _evaluate_config()
     config.postprocess = _postprocess_config()
     config.blend = _blend_config()
+    config.distributed = ConfigDict()
+    # Seconds without a word of a process until it counts as lost, which ends all
+    config.distributed.heartbeat_s = HEARTBEAT_S
     config.log = ConfigDict()
     config.log.progress = True  # progress bars
     config.log.tensorboard = True  # event files, where a writer is installed
@@ -225,6 +233,7 @@ _AT_LEAST: dict[str, float] = {
     "loss.label_smoothing": 0,
     "evaluate.batch_size": 1,
     "evaluate.num_resamples": 0,
+    "distributed.heartbeat_s": 5,
     "data.folds": 0,
     "data.fold": -1,
 }

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from avemo_jax import checkpoint, figures, results
+from avemo_jax import checkpoint, distributed, figures, results
 from avemo_jax.blended import Model, load_model, predict
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable
@@ -95,15 +95,19 @@ def evaluate(
     finished = finish(model, predicted, selection)
     if finished.sweep:
         found |= scored(model, finished)
-    _write(workdir, model, finished, found)
-    if update_card:
-        best = model.card["seeds"][best_seed(selection, model.card)]
-        model.keep(
-            selection=selection.to_dict(),
-            best_seed=best,
-            scores=found.get("metrics"),
-        )
-    checkpoint.write_json(workdir / "results.json", found)
+
+    def write() -> None:
+        _write(workdir, model, finished, found)
+        if update_card:
+            best = model.card["seeds"][best_seed(selection, model.card)]
+            model.keep(
+                selection=selection.to_dict(),
+                best_seed=best,
+                scores=found.get("metrics"),
+            )
+        checkpoint.write_json(workdir / "results.json", found)
+
+    distributed.on_first(write)
     return found
 
 

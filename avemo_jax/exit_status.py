@@ -5,6 +5,11 @@ from collections.abc import Callable
 
 SOME_FAILED = 3  # the work is done, but videos or frames failed
 STOPPED = 130  # by Ctrl-C
+PREEMPTED = 75  # by SIGTERM, saved: the same command goes on (EX_TEMPFAIL)
+
+
+class Preempted(Exception):
+    """A run that was asked to stop, and stands saved."""
 
 
 def guarded(run: Callable[[], int]) -> int:

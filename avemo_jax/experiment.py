@@ -1,5 +1,6 @@
 """A whole run in one work directory: train, evaluate the best, say what came out."""
 
+import functools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from avemo_jax import checkpoint, figures, results
+from avemo_jax import checkpoint, distributed, figures, results
 from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.config import check_config, difference, identity, to_plain
 from avemo_jax.data.splits import SPLITS
@@ -44,7 +45,9 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     workdir = pathlib.Path(config.workdir or f"runs/{name}-{identity(config)}")
     data = open_data(config.data.dir, config.data.cache_dir)
     _check_heads(config, data)  # before the workdir is this run's
-    claim_workdir(workdir, config)
+    distributed.check_same("the configuration", json.dumps(to_plain(config)))
+    distributed.check_shared(workdir)
+    distributed.on_first(lambda: claim_workdir(workdir, config))
     if config.data.folds and config.data.fold < 0:
         return _run_folds(config, data, workdir)
     return _run_one(config, fold_data(data, config), workdir)
@@ -82,6 +85,7 @@ def evaluate_checkpoint(
         )
     data = open_data(data_dir, cache_dir)
     workdir = workdir or directory.absolute().parent / f"evaluation-{split}"
+    distributed.check_shared(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     found = evaluate(
         directory,
@@ -125,7 +129,7 @@ def blend_checkpoints(
     config = dict(checkpoint.read_card(directories[0])["config"])
     config["blend"] = {"trust_extractor": trust_extractor}
     best = workdir / "best_model"
-    write_blend(best, directories, config)
+    distributed.on_first(lambda: write_blend(best, directories, config))
     return evaluate_checkpoint(
         best, data_dir=data_dir, split=split, workdir=workdir, update_card=True
     )
@@ -201,15 +205,15 @@ def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
     feature_sets = data.store.resolve(list(dict.fromkeys(names)))
     fingerprint = data.store.data_fingerprint(feature_sets)
     claim_data(workdir, fingerprint)
-    _write_environment(config, data, workdir, fingerprint)
+    distributed.on_first(lambda: _write_environment(config, data, workdir, fingerprint))
     heads = []
     for number, one in enumerate(members):
         folder = workdir / f"head_{number}"
-        claim_workdir(folder, one)
+        distributed.on_first(functools.partial(claim_workdir, folder, one))
         _run_one(one, data, folder)
         heads.append(folder / "best_model")
     best = workdir / "best_model"
-    write_blend(best, heads, to_plain(config))
+    distributed.on_first(lambda: write_blend(best, heads, to_plain(config)))
     found = _evaluate(config, data, workdir)
     _say(found, workdir)
     return found
@@ -222,18 +226,25 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)
     claim_data(workdir, fingerprint)
-    checkpoint.remove_leftovers(workdir)
-    if (workdir / "results.json").exists() and (best / "head.json").exists():
+    distributed.on_first(lambda: checkpoint.remove_leftovers(workdir))
+    finished = (workdir / "results.json").exists() and (best / "head.json").exists()
+    if distributed.first_says(finished):
         logging.info("%s is finished: it is evaluated, not trained again", workdir)
     else:
-        _write_environment(config, data, workdir, fingerprint)
+        distributed.on_first(
+            lambda: _write_environment(config, data, workdir, fingerprint)
+        )
         train(config, data, workdir)
     found = _evaluate(config, data, workdir)
-    card = checkpoint.read_card(best)
-    log = MetricsLog(workdir, tensorboard=False)
-    figures.draw_learning_curves(workdir / "plots", log.read(), card, data.title)
-    if card["sweep"]:
-        print(_sweep_table(card["sweep"], get_task(config.task).criterion))
+
+    def draw_and_say() -> None:
+        card = checkpoint.read_card(best)
+        log = MetricsLog(workdir, tensorboard=False)
+        figures.draw_learning_curves(workdir / "plots", log.read(), card, data.title)
+        if card["sweep"]:
+            print(_sweep_table(card["sweep"], get_task(config.task).criterion))
+
+    distributed.on_first(draw_and_say)
     _say(found, workdir)
     return found
 
@@ -273,7 +284,7 @@ def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
         with one.unlocked():
             one.data.fold = fold
         folder = workdir / f"fold_{fold}"
-        claim_workdir(folder, one)
+        distributed.on_first(functools.partial(claim_workdir, folder, one))
         folds.append(_run_one(one, fold_data(data, one), folder))
     summary: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
@@ -293,11 +304,14 @@ def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
                 f"{task.headline}_std": float(np.std(values, ddof=1)),
             }
         }
-        print(
-            f"{data.title}, {task.name}, {len(folds)} folds, {name}: "
-            f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-        )
-    checkpoint.write_json(workdir / "results.json", summary)
+        if distributed.is_first():
+            print(
+                f"{data.title}, {task.name}, {len(folds)} folds, {name}: "
+                f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+            )
+    distributed.on_first(
+        lambda: checkpoint.write_json(workdir / "results.json", summary)
+    )
     return summary
 
 
@@ -314,6 +328,8 @@ def _sweep_table(rows: list[dict[str, Any]], criterion: str) -> str:
 
 
 def _say(found: dict[str, Any], workdir: pathlib.Path) -> None:
+    if not distributed.is_first():
+        return
     if "metrics" in found:
         print(scores_table(found))
     else:

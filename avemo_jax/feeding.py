@@ -73,29 +73,34 @@ def rows_of(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
 
     Args:
         arrays: Of numpy or jax, as ``xp`` is.
-        index: Rows (batch,), -1 for padding; or with ``window`` > 0 the first dense
-            frame of each window, and first and end of its video: (windows, 3).
+        index: Rows (..., batch), -1 for padding; or with ``window`` > 0 the first dense
+            frame of each window, and first and end of its video: (..., windows, 3).
         window: Frames per window, or 0.
         xp: ``numpy`` or ``jax.numpy``.
     """
     if not window:
         return index
-    dense = index[:, :1] + xp.arange(window, dtype=np.int32)
-    inside = (dense >= index[:, 1:2]) & (dense < index[:, 2:3])
+    dense = index[..., :1] + xp.arange(window, dtype=np.int32)
+    inside = (dense >= index[..., 1:2]) & (dense < index[..., 2:3])
     dense = xp.clip(dense, 0, len(arrays.row_of) - 1)
     return xp.where(inside, arrays.row_of[dense], -1)
 
 
-def gather(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Batch:
-    """The batch that ``index`` names, see :func:`rows_of`."""
-    rows = rows_of(arrays, index, window, xp)
-    present = rows >= 0
+def inputs_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> Any:
+    """Inputs of the head at ``rows`` (those of the first row where one is -1)."""
     rows = xp.maximum(rows, 0)
     x = arrays.features[rows]
     if arrays.has_audio is not None:
         flag = arrays.has_audio[rows][..., None].astype(x.dtype)
         x = xp.concatenate([x, flag], axis=-1)
-    return Batch(x, arrays.labels[rows], present & arrays.valid[rows], present)
+    return x
+
+
+def targets_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> tuple[Any, Any, Any]:
+    """Labels at ``rows``, which of them count, and which are there."""
+    present = rows >= 0
+    rows = xp.maximum(rows, 0)
+    return arrays.labels[rows], present & arrays.valid[rows], present
 
 
 class ResidentFeeder:
@@ -118,9 +123,19 @@ class ResidentFeeder:
         for start in range(0, len(plan), length):
             yield self._arrays, sharding.put(plan[start : start + length], place)
 
-    def batch(self, shared: TableArrays, index: Any) -> Batch:
-        """The batch of one step of a chunk; traced."""
-        return gather(shared, index, self.window)
+    def spread(self, shared: TableArrays, index: Any) -> tuple[Any, ...]:
+        """What a scan over the steps of a chunk goes over: all but the inputs; traced.
+
+        The small arrays of all steps are gathered at once, so that what is computed
+        with them does not depend on whether they were gathered or sent.
+        """
+        rows = rows_of(shared, index, self.window)
+        return rows, *targets_at(shared, rows)
+
+    def batch(self, shared: TableArrays, step: tuple[Any, ...]) -> Batch:
+        """The batch of one step of what :meth:`spread` gave; traced."""
+        rows, *targets = step
+        return Batch(inputs_at(shared, rows), *targets)
 
 
 class StreamedFeeder:
@@ -163,8 +178,13 @@ class StreamedFeeder:
         if ahead is not None:
             yield (), ahead
 
+    def spread(self, shared: Any, steps: Batch) -> Batch:
+        """As of :class:`ResidentFeeder`; the steps themselves."""
+        del shared
+        return steps
+
     def batch(self, shared: Any, step: Batch) -> Batch:
-        """The batch of one step of a chunk; traced."""
+        """As of :class:`ResidentFeeder`; the step itself."""
         del shared
         return step
 
@@ -178,13 +198,9 @@ class StreamedFeeder:
             start = part.start or 0
             if start in read:
                 continue
-            wanted = index[:, part]
-            flat = wanted.reshape(-1, *index.shape[2:])
-            found = gather(self._arrays, flat, self.window, np)
-            shape = wanted.shape[:2]
-            read[start] = Batch(
-                *(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in found)
-            )
+            rows = rows_of(self._arrays, index[:, part], self.window, np)
+            targets = targets_at(self._arrays, rows, np)
+            read[start] = Batch(inputs_at(self._arrays, rows, np), *targets)
         return read
 
 

@@ -156,7 +156,7 @@ def fresh_state(
 @functools.partial(jax.jit, static_argnames="patience")
 def keep_best(
     state: dict[str, Any],
-    scores: Float[Array, " members"],
+    scores: Float[Array | np.ndarray, " members"],
     epoch: Any,
     patience: int,
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from avemo_jax import distributed
 from avemo_jax.data import demo
 from avemo_jax.data.cache import cache_dir as default_cache_dir
 from avemo_jax.data.splits import fold_splits, grouped_folds
@@ -49,6 +50,7 @@ def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
     """
     cache = pathlib.Path(cache_dir).expanduser() if cache_dir else None
     if directory is None:
+        distributed.on_first(lambda: demo.demo_store(cache))  # others may share it
         path = demo.demo_store(cache)
         logging.info("no data directory given: using the %s", demo.DEMO_TITLE)
         return Data(open_store(path), "demo", demo.DEMO_TITLE, cache_dir=cache)

@@ -20,39 +20,55 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gra
 _ROOT = pathlib.Path(avemo_jax.__file__).parent
 
 
-def speak_plainly() -> None:
-    """Logs to stderr as ``HH:MM:SS message``; of libraries only what warns."""
+def speak_plainly(process: int | None = None) -> None:
+    """Logs to stderr as ``HH:MM:SS message``; of libraries only what warns.
+
+    Args:
+        process: This one's number, which lines begin with, where there are several; of
+            all but the first only what warns. None where there is one.
+    """
     absl_logging.use_absl_handler()
-    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.set_verbosity(absl_logging.WARNING if process else absl_logging.INFO)
     absl_logging.set_stderrthreshold("info")
     handler = absl_logging.get_absl_handler()
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
-    )
-    handler.addFilter(
-        lambda record: (
-            record.levelno >= logging.WARNING
-            or _ROOT in pathlib.Path(record.pathname).parents
+        logging.Formatter(
+            ("" if process is None else f"[{process}] ")
+            + "%(asctime)s %(levelname).1s %(message)s",
+            "%H:%M:%S",
         )
     )
+    handler.addFilter(_is_ours_or_warns)
+
+
+def _is_ours_or_warns(record: logging.LogRecord) -> bool:
+    ours = _ROOT in pathlib.Path(record.pathname).parents
+    return ours or record.levelno >= logging.WARNING
 
 
 class MetricsLog:
     """``metrics.jsonl``: one JSON object a line; scalars to TensorBoard as well."""
 
-    def __init__(self, workdir: pathlib.Path, *, tensorboard: bool):
+    def __init__(
+        self, workdir: pathlib.Path, *, tensorboard: bool, writes: bool = True
+    ):
         """Opens the log of ``workdir``.
 
         Args:
             workdir: Of the run.
             tensorboard: Write event files, where tensorboardX or tensorboard is
                 installed.
+            writes: False where another process writes; then only reading does anything.
         """
         self._path = workdir / "metrics.jsonl"
-        self._writer = _event_writer(workdir / "tensorboard") if tensorboard else None
+        self._writes = writes
+        events = tensorboard and writes
+        self._writer = _event_writer(workdir / "tensorboard") if events else None
 
     def keep_until(self, epoch: int) -> None:
         """Drops lines of epochs after ``epoch``: they are trained again."""
+        if not self._writes:
+            return
         kept = [line for line in self.read() if line["epoch"] <= epoch]
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -67,6 +83,8 @@ class MetricsLog:
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends ``record``, which names its epoch; lists are not for TensorBoard."""
+        if not self._writes:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()

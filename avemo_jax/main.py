@@ -8,10 +8,13 @@ python -m avemo_jax.main --mode=blend --checkpoint=A/best_model,B/best_model --w
 import os
 import pathlib
 import sys
+import traceback
 from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from avemo_jax.exit_status import PREEMPTED, Preempted
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment to run.")
 _WORKDIR = flags.DEFINE_string(
@@ -45,13 +48,43 @@ _SPLIT = flags.DEFINE_enum(
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", False, "Bit-identical results on GPU too; slower there."
 )
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Several processes: where srun, mpirun or a Cloud TPU shows them; always; never.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where nothing shows it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Of the whole program, with --coordinator."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "This process's, from 0, with --coordinator."
+)
+flags.DEFINE_alias("num-processes", "num_processes")
+flags.DEFINE_alias("process-id", "process_id")
 
 
 def _prepare_devices() -> None:
-    """Sets what has to be set before JAX starts."""
+    """What has to be done before JAX starts."""
     if _DETERMINISTIC.value:
         old = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
+    from avemo_jax import distributed, logs
+    from avemo_jax.config import HEARTBEAT_S
+
+    logs.speak_plainly()
+    processes = distributed.find_processes(
+        *(_DISTRIBUTED.value, _COORDINATOR.value),
+        *(_NUM_PROCESSES.value, _PROCESS_ID.value),
+    )
+    if processes is not None:
+        config = _CONFIG.value
+        heartbeat = config.distributed.heartbeat_s if config else HEARTBEAT_S
+        distributed.start(processes, heartbeat)
+        logs.speak_plainly(distributed.index())
 
 
 def _main(argv: list[str]) -> None:
@@ -67,9 +100,8 @@ def _main(argv: list[str]) -> None:
         )
     _prepare_devices()
     # After the devices are prepared:
-    from avemo_jax import compilation, experiment, logs
+    from avemo_jax import compilation, experiment
 
-    logs.speak_plainly()
     compilation.keep_compiled()
     if _MODE.value != "train":
         _evaluate()
@@ -125,33 +157,42 @@ def _parse(argv: list[str]) -> list[str]:
         if name.lstrip("-") == "config" and name != "config":
             path = (path if given else " ".join(argv[i + 1 : i + 2])).split(":")[0]
             if not pathlib.Path(path).is_file():
-                _refuse(f"no configuration {path!r}; name one: configs/expr_mlp.py")
+                _end(f"no configuration {path!r}; name one: configs/expr_mlp.py", 1)
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:
         reason = error.args[0]
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        _refuse(
+        _end(
             f"no such field in the configuration: {' '.join(str(reason).split())}; "
-            "avemo_jax/config.py lists all"
+            "avemo_jax/config.py lists all",
+            1,
         )
 
 
-def _refuse(message: str) -> NoReturn:
+def _end(message: str, status: int) -> NoReturn:
     print(f"avemo_jax: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def run(argv: list[str] | None = None) -> None:
     """The command line; errors that a user can mend end it in one line."""
 
     def guarded(arguments: list[str]) -> None:
+        from avemo_jax import distributed
+
         try:
             _main(arguments)
-        except (ValueError, RuntimeError, FileNotFoundError) as error:
-            if flags.FLAGS.verbosity >= logging.DEBUG:
+        except Preempted as stop:
+            _end(str(stop), PREEMPTED)
+        except Exception as error:
+            plainly = isinstance(error, (ValueError, RuntimeError, FileNotFoundError))
+            if not plainly or flags.FLAGS.verbosity >= logging.DEBUG:
+                distributed.abandon(error, traceback.format_exc())
                 raise
-            _refuse(f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+            distributed.abandon(error, f"avemo_jax: {message}")
+            _end(message, 1)
 
     app.run(guarded, argv=argv, flags_parser=_parse)
 

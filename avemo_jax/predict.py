@@ -70,6 +70,7 @@ class Predictor:
         task = get_task(head.spec.task)
 
         def scores_of(variables: Any, shared: Any, steps: Any) -> Any:
+            steps = feeder.spread(shared, steps)
             step = jax.tree.map(lambda leaf: leaf[0], steps)
             batch = constrain(feeder.batch(shared, step), mesh)
 

@@ -84,8 +84,8 @@ def make_train_chunk(
     """Compiled ``(models, stopped, hyper, shared, steps, first) -> (models, losses)``.
 
     It scans over ``steps`` (a chunk of the feeder's, with ``shared``), numbered from
-    ``first`` on; ``losses`` is (members, steps). Members that
-    have stopped stay as they are, or in batched mode go on unused; their losses are 0.
+    ``first`` on; ``losses`` is (members, steps). Members that have stopped stay as they
+    are, or in batched mode go on unused; their losses are 0.
     """
     use_dropout = not config.train.eval_mode and any(
         setting["dropout"] > 0 for setting in members.settings
@@ -103,17 +103,17 @@ def make_train_chunk(
     def train_chunk(
         models: Any, stopped: Any, hyper: Any, shared: Any, steps: Any, first: Any
     ) -> tuple[Any, jax.Array]:
-        numbers = first + jnp.arange(jax.tree.leaves(steps)[0].shape[0])
+        steps = feeder.spread(shared, steps)
+        numbers = first + jnp.arange(len(steps[0]))
 
         def one(member: Any) -> Any:
             model, stop, setting = member
 
             def body(model: Any, xs: Any) -> Any:
-                number, step = xs
-                batch = constrain(feeder.batch(shared, step), mesh)
+                batch = constrain(feeder.batch(shared, xs[1]), mesh)
                 # Rounding does not depend on how the gather is compiled.
                 batch = lax.optimization_barrier(batch)
-                return step_of(model, batch, number, setting)
+                return step_of(model, batch, xs[0], setting)
 
             def go(model: Any) -> Any:
                 return lax.scan(body, model, (numbers, steps))

@@ -174,8 +174,9 @@ def made_data(**options) -> Data:
 def batches_of(feeder, plan, length):
     """The batch of every step of ``plan``, sent in chunks of ``length`` steps."""
     found = []
-    for shared, steps in feeder.chunks(plan, length):
-        for i in range(len(jax.tree.leaves(steps)[0])):
+    for shared, chunk in feeder.chunks(plan, length):
+        steps = feeder.spread(shared, chunk)
+        for i in range(len(steps[0])):
             step = jax.tree.map(lambda leaf, i=i: leaf[i], steps)
             found.append(feeder.batch(shared, step))
     return found

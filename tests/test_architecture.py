@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "exit_status": set(),
     "versions": set(),
     "sharding": set(),
+    "bucket": set(),
+    "workdirs": {"bucket", "data", "whole_files"},
     "heads": {"heads", "tasks"},
     "postprocess": {"postprocess", "metric_states", "metrics", "tasks"},
     "extractors": {"extractors"},
@@ -35,7 +37,9 @@ MAY_IMPORT = {
     },
     "data_builders": {"beam", "data_builders", "data", "tasks"},
     "config": {"tasks"},
-    "checkpoint": {"sharding", "whole_files"},
+    "checkpoint": {"distributed", "sharding", "whole_files"},
+    "distributed": set(),
+    "preemption": {"distributed"},
     "submission": {
         *("data", "exit_status", "postprocess", "predictions", "submission", "tasks"),
         "whole_files",
@@ -63,7 +67,7 @@ USERS = {
     },
     "loading": {
         *("train", "trained", "blended", "evaluate", "experiment", "results_table"),
-        "scripts",
+        *("provenance", "planning", "scripts"),
     },
     "trained": {"blended", "evaluate", "results_table", "scripts"},
     "blended": {"evaluate", "experiment", "results_table", "scripts"},

@@ -273,7 +273,7 @@ def test_identity_leaves_out_where_and_how_shown():
 
 def test_identity_differs_where_the_result_does():
     free = {"workdir", "log.progress", "log.tensorboard"}
-    free |= {"data.device_budget_gb", "data.cache_dir"}
+    free |= {"data.device_budget_gb", "data.cache_dir", "distributed.heartbeat_s"}
     plain = base_config("EXPR", "mlp")
     seen = {identity(plain)}
     for name, value in flatten(plain).items():

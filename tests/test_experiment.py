@@ -142,7 +142,9 @@ def test_a_run_writes_these_files(runs, task, seeds):
         "head.json",
         "params",
     }
-    assert {p.name for p in (workdir / "checkpoints").iterdir()} == {"1", "2"}
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    steps = {str(json.loads(line)["step"]) for line in lines}
+    assert {p.name for p in (workdir / "checkpoints").iterdir()} == steps
 
 
 def test_what_describes_the_run(runs):

@@ -1,0 +1,71 @@
+"""What a head checkpoint's card says of where the head comes from."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+import avemo_jax
+from avemo_jax.config import to_plain
+from avemo_jax.data.table import FrameTable
+from avemo_jax.loading import Data
+from avemo_jax.results import counts_of
+
+
+def provenance(
+    config: ConfigDict, data: Data, table: FrameTable, dev: FrameTable | None
+) -> dict[str, Any]:
+    """The card's part on data, configuration and version.
+
+    Args:
+        config: Of the training.
+        data: The store.
+        table: That was trained on.
+        dev: By which epochs were chosen; None where there was none.
+    """
+    return {
+        "features": [
+            {
+                "name": fs.name,
+                "kind": fs.kind,
+                "dim": fs.dim,
+                "fingerprint": fs.fingerprint,
+            }
+            for fs in table.feature_sets
+        ],
+        "data": {
+            "name": data.name,
+            "synthetic": data.store.synthetic,
+            "fingerprint": data.store.fingerprint,
+        },
+        "protocol": config.protocol,
+        "inputs": config.data.inputs,
+        "missing_audio": config.data.missing_audio,
+        "windows": config.evaluate.windows,
+        "evaluation_batch_size": (
+            config.batch_size
+            if config.head.attention == "batch"
+            else config.evaluate.batch_size
+        ),
+        "train_on": config.data.train_on,
+        "training_videos": [
+            video
+            for video, rows in zip(
+                table.videos, np.diff(table.row_offsets), strict=True
+            )
+            if rows
+        ],
+        "dev_videos": list(dev.videos) if dev else [],
+        "class_counts": _class_counts(table),
+        "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
+        "config": to_plain(config),
+        "version": avemo_jax.__version__,
+    }
+
+
+def _class_counts(table: FrameTable) -> list[int] | None:
+    """Training frames of each class; None for tasks without classes."""
+    if table.task.name != "EXPR":
+        return None
+    counts = np.bincount(table.labels[table.valid], minlength=table.task.num_outputs)
+    return [int(count) for count in counts]
