@@ -14,7 +14,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 
@@ -147,9 +147,7 @@ def open_workdir(name: str | pathlib.Path, *, writes: bool = True) -> Workdir:
         folder.check_writable()
     mirror = _Mirror(folder, writes)
     mirror.fill()
-    from etils import epath
-
-    checkpoints = epath.Path(folder.address) / CHECKPOINTS
+    checkpoints = _bucket_path(folder.address) / CHECKPOINTS
     return Workdir(folder.address, mirror.staging, checkpoints, mirror)
 
 
@@ -174,6 +172,18 @@ def refuse_remote_data(directory: str) -> None:
         f"data directory {directory!r} is not on this machine; expected a path that "
         f"every host can open (its own disk, NFS, gcsfuse); copy it there: {copy}"
     )
+
+
+def _bucket_path(address: str) -> Any:
+    """``address`` as a path of etils."""
+    from etils.epath import gpath
+
+    class BucketPath(gpath.PosixGPath):
+        def absolute(self) -> Any:
+            """Itself; etils 1.15 would put the current directory before it."""
+            return self
+
+    return BucketPath(address)
 
 
 class _Mirror:

@@ -242,6 +242,7 @@ def test_folders_of_a_workdir_are_published_with_it(server, opened):
     assert child.name == f"{ADDRESS}/head_0"
     assert str(child.checkpoints) == f"{ADDRESS}/head_0/checkpoints"
     assert str(workdir.checkpoints) == f"{ADDRESS}/checkpoints"
+    assert child.checkpoints.absolute() == child.checkpoints
     child.local.mkdir()
     (child.local / "config.json").write_text("{}")
     child.publish()
