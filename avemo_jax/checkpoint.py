@@ -162,27 +162,34 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
 def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> None:
     """Writes a head checkpoint: ``head.json`` and ``params/``, whole or not at all.
 
-    In one process; see :func:`avemo_jax.distributed.on_first`.
+    All processes call it at the same place.
 
     Args:
         directory: Replaced where it stands.
         card: What ``head.json`` says; schema and digests are added.
         variables: Tree of plain dicts of arrays, leading axis seeds.
     """
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    with _alone():
-        ocp.save((temporary / "params").absolute(), variables)
-    card = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
-    write_json(temporary / "head.json", card)
-    if directory.exists():
-        old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
-        directory.rename(old)
-        temporary.rename(directory)
-        shutil.rmtree(old)
-    else:
-        temporary.rename(directory)
+    number = distributed.first_says(os.getpid())
+    temporary = directory.with_name(f".{directory.name}.{number}.tmp")
+
+    def begin() -> None:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+
+    def end() -> None:
+        content = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
+        write_json(temporary / "head.json", content)
+        if directory.exists():
+            old = directory.with_name(f".{directory.name}.{number}.old")
+            directory.rename(old)
+            temporary.rename(directory)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(directory)
+
+    distributed.on_first(begin)
+    ocp.save((temporary / "params").absolute(), variables)
+    distributed.on_first(end)
 
 
 def read_card(directory: pathlib.Path) -> dict[str, Any]:
@@ -223,12 +230,9 @@ def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
         CheckpointError: If they are damaged or of other shapes.
     """
     card = read_card(directory)
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    place = sharding.replicated(mesh)
     try:
-        with _alone():
-            variables = ocp.load(
-                (directory / "params").absolute(), _abstract(like, here)
-            )
+        variables = ocp.load((directory / "params").absolute(), _abstract(like, place))
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{directory}/params: {error}") from error
     if damaged := _damaged(variables, card.get("sha256")):
@@ -236,15 +240,4 @@ def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
             f"{directory}/params is damaged: sha256 differs for "
             f"{', '.join(damaged[:3])}; take another copy of the checkpoint"
         )
-    return sharding.replicate(variables, mesh)
-
-
-def _alone() -> Any:
-    """A context in which orbax waits for no other process."""
-    context = ocp.Context()
-    if distributed.is_several():
-        index = jax.process_index()
-        context.multiprocessing.primary_host = index
-        context.multiprocessing.active_processes = {index}
-        context.multiprocessing.barrier_sync_key_prefix = f"process-{index}"
-    return context
+    return variables

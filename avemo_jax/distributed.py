@@ -268,11 +268,11 @@ def on_first(work: Callable[[], Any]) -> None:
         raise ProcessError("process 0 could not go on; its output says why")
 
 
-def first_says(value: bool) -> bool:
-    """The first process's ``value``, in all."""
+def first_says(value: int) -> int:
+    """The first process's ``value``, in all; at most 2 ** 31 - 1."""
     if not is_several():
         return value
-    return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def any_says(value: bool) -> list[int]:
@@ -312,8 +312,7 @@ def check_shared(folder: pathlib.Path) -> None:
     if not is_several():
         return
     number = secrets.randbelow(2**31)
-    token = f"{int(multihost_utils.broadcast_one_to_all(np.int32(number))):08x}"
-    path = folder / f".token-{token}"
+    path = folder / f".token-{first_says(number):08x}"
 
     def write() -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ def train(
         "head": spec.to_dict(),
         **provenance(config, data, table, dev[0] if dev else None),
     }
-    distributed.on_first(lambda: _export(workdir / "best_model", card, members, state))
+    _export(workdir / "best_model", card, members, state)
     return workdir / "best_model"
 
 
