@@ -1,11 +1,14 @@
 """Compiled programs, kept between runs."""
 
 import hashlib
+import os
 import pathlib
 import platform
 
 import jax
 import jaxlib
+from absl import logging
+from jax.experimental.compilation_cache import compilation_cache
 
 from avemo_jax.data.cache import cache_dir
 
@@ -20,21 +23,69 @@ def compiler_options() -> dict[str, str | bool | int] | None:
     return dict(_CPU_OPTIONS) if on_cpu else None
 
 
-def keep_compiled(directory: pathlib.Path | None = None) -> None:
+def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
     """Lets JAX keep what it compiles, and find it in the next process.
 
-    Programs for a CPU fit its instruction set, so the folder is named by that and by
-    the version of jaxlib.
+    Processes may share a folder, also of several hosts: of a distributed program JAX
+    lets only the first process write; an entry that cannot be read (half written, by a
+    process that was killed) costs a warning, and the program is compiled as without it.
 
     Args:
-        directory: Of all such folders; None takes ``xla`` in the cache directory.
+        where: "on": in ``xla`` of the cache directory, or nowhere, with a warning,
+            where that cannot be written. "off": nothing is kept and nothing is found.
+            Else the folder, local or of a bucket (``gs://``, with the extra ``gcs``).
+            It beats JAX's own settings, and may be called again in one process.
+
+    Returns:
+        The folder of this machine's programs in it; None where nothing is kept.
+
+    Raises:
+        ValueError: If a folder is named and cannot be written.
     """
+    text = os.fspath(where)
+    folder: str | None = None
+    if text == "on":
+        folder = _local(cache_dir() / "xla")
+        if folder is None:
+            logging.warning(
+                "%s cannot be written: compiled programs are not kept; set AVEMO_CACHE "
+                "or --compilation_cache to another folder, or the latter to off",
+                cache_dir() / "xla",
+            )
+    elif "://" in text:
+        folder = f"{text.rstrip('/')}/{_machine()}"
+    elif text != "off":
+        folder = _local(pathlib.Path(text).expanduser())
+        if folder is None:
+            raise ValueError(
+                f"compilation cache {text!r} cannot be written; expected on, off or a "
+                "folder: correct --compilation_cache"
+            )
+    jax.config.update("jax_enable_compilation_cache", folder is not None)
+    jax.config.update("jax_compilation_cache_dir", folder)
+    # Small programs too: a run has dozens, which take seconds together.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # JAX looks at these settings when it compiles first, and not again.
+    compilation_cache.reset_cache()
+    return folder
+
+
+def _local(directory: pathlib.Path) -> str | None:
+    """This machine's folder in ``directory``, made; None where that cannot be done."""
+    folder = (directory / _machine()).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(folder) if os.access(folder, os.W_OK) else None
+
+
+def _machine() -> str:
+    """Programs for a CPU fit its instruction set: a name of it and of jaxlib."""
     cpu = platform.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
         cpu += next((line for line in lines if line.startswith("flags")), "")
     digest = hashlib.sha256(cpu.encode()).hexdigest()[:8]
-    folder = (directory or cache_dir() / "xla") / f"{jaxlib.__version__}-{digest}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    return f"{jaxlib.__version__}-{digest}"

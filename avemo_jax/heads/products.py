@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -67,12 +68,25 @@ def _low_backward(
 
 
 def _rounded(subscripts: str, x: Array, y: Array, dtype: jnp.dtype) -> Array:
-    return jnp.einsum(
-        subscripts,
-        x.astype(dtype),
-        y.astype(dtype),
-        preferred_element_type=accumulator(dtype),
-    )
+    """The products themselves, on each platform with the same numbers."""
+    wide = accumulator(dtype)
+    bits = jnp.finfo(dtype)
+
+    def direct(x: Array, y: Array) -> Array:
+        x, y = x.astype(dtype), y.astype(dtype)
+        return jnp.einsum(subscripts, x, y, preferred_element_type=wide)
+
+    def on_cpu(x: Array, y: Array) -> Array:
+        # XLA has not all of these products for a CPU: "Unsupported element type for
+        # DotThunk::Execute: BF16 x BF16 = F32". A cast there and back it may leave out.
+        x, y = (
+            lax.reduce_precision(one.astype(wide), bits.nexp, bits.nmant)
+            for one in (x, y)
+        )
+        return jnp.einsum(subscripts, x, y)
+
+    found: Array = lax.platform_dependent(x, y, cpu=on_cpu, default=direct)
+    return found
 
 
 _low.defvjp(_low_forward, _low_backward)
