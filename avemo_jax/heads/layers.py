@@ -292,4 +292,4 @@ class SelfAttention(nnx.Module):
             scores = jnp.where(mode.mask[:, None, None, :], scores, lowest)
         weights = mode.drop(jax.nn.softmax(scores, axis=-1))
         mixed = products.einsum("shqk,skhd->sqhd", weights, value, self.dtype)
-        return self.out_proj(mixed.reshape(sequences, frames, dim))
+        return self.out_proj(mixed.reshape(sequences, frames, dim).astype(self.dtype))

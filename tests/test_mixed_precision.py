@@ -1,0 +1,262 @@
+"""What is bfloat16 in a bfloat16 head, and what is not: read off its programs."""
+
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.extend import core
+
+from avemo_jax import losses
+from avemo_jax.config import base_config
+from avemo_jax.heads import HeadSpec, build_head, products
+from avemo_jax.judge import fresh_state
+from avemo_jax.members import make_members
+from avemo_jax.steps import make_optimizer
+from avemo_jax.tasks import get_task
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import check_mixed_precision
+
+LOW = jnp.dtype("bfloat16")
+HEADS = {
+    "EXPR mlp": {},
+    "VA mlp affine": {},
+    "VA mlp shared": {"va_form": "shared"},
+    "AU linear": {},
+    "EXPR transformer": {"positions": "learned"},
+    "VA transformer": {"attention": "batch", "positions": "none"},
+}
+# Where a sum in bfloat16 would lose what it adds up.
+SUMS = {"reduce_sum", "cumsum", "reduce_window_sum", "scatter-add"}
+# Of softmax, of norms and of losses.
+FINE = {"exp", "log", "log1p", "rsqrt", "sqrt", "tanh", "logistic", "div", "reduce_max"}
+
+
+def head_of(name: str, dtype: str = "bfloat16"):
+    task, kind = name.split()[:2]
+    sizes = {"mlp_dim": 24, "feat_dim": 40, "model_dim": 16, "ffn_dim": 20}
+    return build_head(
+        HeadSpec(
+            *(task, kind, (30, 18)),
+            dtype=dtype,
+            **{"window": 12, "head_dim": 14, "num_layers": 1, **sizes, **HEADS[name]},
+        )
+    )
+
+
+def step_of(name: str, dtype: str = "bfloat16"):
+    """A whole step, the loss and AdamW in it; and what it is called with."""
+    head = head_of(name, dtype)
+    task = get_task(head.spec.task)
+    config = base_config(task.name, head.spec.kind)
+    members = make_members(config)
+    state = fresh_state(config, members, head, 10)
+    variables, opt_state = jax.tree.map(lambda leaf: leaf[0], state["models"])
+    setting = jax.tree.map(lambda leaf: leaf[0], members.hyper())
+    axes = (6, 12) if head.takes_windows else (72,)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(*axes, head.spec.input_dim)).astype(np.float16)
+    mask = rng.random(axes) < 0.8
+    shape = (*axes, *task.label_shape)
+    if task.name == "VA":
+        labels = rng.uniform(-1, 1, shape).astype(np.float32)
+    else:
+        labels = rng.integers(0, 2, shape).astype(np.int8)
+    counted = labels[mask]
+    weights = losses.class_weights(task.name, counted, np.ones(len(counted), bool))
+    weights = None if weights is None else jnp.asarray(weights)
+    loss_of = losses.make_loss(task.name)
+
+    def step(variables, opt_state, x):
+        def objective(params):
+            logits, stats = head.apply(
+                *(params, variables["stats"], x),
+                mask=jnp.asarray(mask),
+                train=True,
+                key=setting["key"],
+                dropout=0.1,
+            )
+            return loss_of(logits, jnp.asarray(labels), jnp.asarray(mask), weights), (
+                logits,
+                stats,
+            )
+
+        grad = jax.value_and_grad(objective, has_aux=True)
+        (loss, (logits, stats)), grads = grad(variables["params"])
+        optimizer = make_optimizer(config, setting, 10)
+        updates, new_state = optimizer.update(grads, opt_state, variables["params"])
+        params = optax.apply_updates(variables["params"], updates)
+        scores = task.activate(logits)
+        return loss, logits, scores, params, stats, new_state, grads
+
+    return step, (variables, opt_state, jnp.asarray(x))
+
+
+def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    """All that a program computes, also inside its functions and branches."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for one in value if isinstance(value, tuple | list) else [value]:
+                inner = getattr(one, "jaxpr", one)
+                if isinstance(inner, core.Jaxpr):
+                    yield from equations(inner)
+
+
+def types_of(variables) -> set[jnp.dtype]:
+    return {
+        v.aval.dtype for v in variables if jnp.issubdtype(v.aval.dtype, jnp.floating)
+    }
+
+
+def lowered_products(name: str, platform: str, dtype: str = "bfloat16"):
+    """(types of the factors, type of the sum) of each product, on a platform."""
+    step, arguments = step_of(name, dtype)
+    lowered = jax.jit(step).trace(*arguments).lower(lowering_platforms=(platform,))
+    kind = r"tensor<[\dx]*(\w+)>"
+    pattern = rf"dot_general .*: \({kind}, {kind}\) -> {kind}"
+    found = re.findall(pattern, lowered.as_text())
+    assert len(found) == lowered.as_text().count("dot_general")
+    return found
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("name", HEADS)
+def test_products_take_bfloat16_and_sum_in_float32(name, platform):
+    """Those of the gradient too, which are two thirds of the arithmetic."""
+    found = lowered_products(name, platform)
+    assert set(found) == {("bf16", "bf16", "f32")}
+    # With float32 heads there are as many, all of float32.
+    wide = lowered_products(name, platform, "float32")
+    assert set(wide) == {("f32", "f32", "f32")}
+    # JAX leaves the gradient of the input out; XLA does it for ours.
+    assert len(wide) <= len(found) <= len(wide) + 2
+    assert len(found) >= 2
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_everything_that_adds_up_or_is_kept_is_float32(name):
+    step, arguments = step_of(name)
+    closed, shapes = jax.make_jaxpr(step, return_shape=True)(*arguments)
+    loss, logits, scores, params, stats, opt_state, grads = shapes
+    kept = jax.tree.leaves((loss, logits, scores, params, stats, opt_state, grads))
+    floating = [leaf for leaf in kept if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert len(floating) > 4
+    assert {leaf.dtype for leaf in floating} == {jnp.dtype("float32")}
+    names = set()
+    for equation in equations(closed.jaxpr):
+        name_of = equation.primitive.name
+        if name_of in SUMS | FINE:
+            names.add(name_of)
+            types = types_of(equation.invars)
+            assert LOW not in types, f"{name_of} of {types}"
+    assert "reduce_sum" in names
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_flows_between_layers_is_bfloat16(name):
+    """Into products come float16 features, float32 weights of softmax, or bfloat16."""
+    head = head_of(name)
+    params, stats = jax.jit(head.init)(jax.random.key(0))
+    axes = (6, 12) if head.takes_windows else (72,)
+    x = jnp.ones((*axes, head.spec.input_dim), jnp.float16)
+    program = jax.make_jaxpr(lambda x: head.apply(params, stats, x, train=False))(x)
+    into = [
+        equation.invars[0].aval.dtype.name
+        for equation in equations(program.jaxpr)
+        if equation.primitive.name == "custom_vjp_call"
+    ]
+    linear, transformer = "linear" in name, "transformer" in name
+    assert into.count("float32") == transformer
+    assert into.count("float16") == (2 if "VA mlp" in name else not linear)
+    assert into.count("bfloat16") == len(into) - into.count("float32") - into.count(
+        "float16"
+    )
+    assert linear or "bfloat16" in into
+
+
+SHAPES = {
+    "ai,oi->ao": ((50, 300), (7, 300)),
+    "abi,oi->abo": ((5, 6, 300), (7, 300)),
+    "sqhd,skhd->shqk": ((2, 9, 3, 16), (2, 9, 3, 16)),
+    "shqk,skhd->sqhd": ((2, 3, 9, 9), (2, 9, 3, 16)),
+}
+
+
+@pytest.mark.parametrize("subscripts", SHAPES)
+def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
+    """Of what comes out and of both gradients, against float64."""
+    rng = np.random.default_rng(0)
+    factors = [
+        rng.normal(size=shape).astype(np.float32) for shape in SHAPES[subscripts]
+    ]
+
+    def rounded(values):
+        return np.asarray(jnp.asarray(values, LOW).astype(jnp.float32), np.float64)
+
+    result = np.einsum(subscripts, *map(rounded, factors))
+    weight = rng.normal(size=result.shape).astype(np.float32)
+
+    def ours(x, y):
+        return (products.einsum(subscripts, x, y, LOW) * weight).sum()
+
+    inputs, of_result = subscripts.split("->")
+    of_x, of_y = inputs.split(",")
+    x, y, g = map(rounded, (*factors, weight))
+    expected = (
+        np.einsum(f"{of_result},{of_y}->{of_x}", g, y),
+        np.einsum(f"{of_result},{of_x}->{of_y}", g, x),
+    )
+    got = products.einsum(subscripts, *map(jnp.asarray, factors), LOW)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, result, rtol=1e-5, atol=1e-4)
+    gradients = jax.jit(jax.grad(ours, argnums=(0, 1)))(*map(jnp.asarray, factors))
+    for gradient, right in zip(gradients, expected, strict=True):
+        assert gradient.dtype == jnp.float32
+        np.testing.assert_allclose(gradient, right, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["VA mlp shared", "EXPR transformer"])
+def test_gradient_is_near_that_of_float32(name):
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        step, arguments = step_of(name, dtype)
+        grads = jax.jit(lambda *given, step=step: step(*given)[-1])(*arguments)
+        found.append(np.concatenate([g.ravel() for g in jax.tree.leaves(grads)]))
+    difference = np.linalg.norm(found[1] - found[0]) / np.linalg.norm(found[0])
+    assert 0 < difference < 0.05
+
+
+def test_real_attention_trains_in_bfloat16_on_this_machine():
+    """XLA for a CPU has no product of bfloat16 for some of its gradients' shapes."""
+    spec = HeadSpec("EXPR", "transformer", (64,), dtype="bfloat16", num_layers=1)
+    head = build_head(spec)
+    params, stats = jax.jit(head.init)(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (4, 128, 64))
+
+    def loss(params):
+        return jnp.square(head.apply(params, stats, x, train=False)[0]).sum()
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    total = sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(gradient))
+    assert total > 0
+    assert math.isfinite(total)
+
+
+def test_comparison_counts_in_deviations_of_float32():
+    found = check_mixed_precision.compared([0.50, 0.52, 0.54], [0.51, 0.53, 0.56])
+    assert found["float32_mean"] == pytest.approx(0.52)
+    assert found["float32_std"] == pytest.approx(0.02)
+    assert found["deviations"] == pytest.approx((0.04 / 3) / 0.02)
+    same = check_mixed_precision.compared([0.5, 0.5], [0.5, 0.5])
+    assert same["deviations"] == 0
+    assert "| 0.5200 ± 0.0200 |" in check_mixed_precision.table(
+        [{"case": "EXPR-mlp", "stage": "raw", **found}]
+    )
