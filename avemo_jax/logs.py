@@ -28,7 +28,9 @@ def speak_plainly(process: int | None = None) -> None:
             all but the first only what warns. None where there is one.
     """
     absl_logging.use_absl_handler()
-    absl_logging.set_verbosity(absl_logging.WARNING if process else absl_logging.INFO)
+    if absl_logging.get_verbosity() < absl_logging.DEBUG:  # of --verbosity=1
+        level = absl_logging.WARNING if process else absl_logging.INFO
+        absl_logging.set_verbosity(level)
     absl_logging.set_stderrthreshold("info")
     handler = absl_logging.get_absl_handler()
     handler.setFormatter(

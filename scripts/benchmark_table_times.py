@@ -240,7 +240,14 @@ class _CopyingFeeder:
         self.window = window
 
     def chunks(self, plan: Any, length: int) -> Iterator[Any]:
-        yield from self._make().chunks(plan, length)
+        self._feeder = self._make()
+        yield from self._feeder.chunks(plan, length)
+
+    def spread(self, shared: Any, steps: Any) -> Any:
+        return self._feeder.spread(shared, steps)
+
+    def batch(self, shared: Any, step: Any) -> Any:
+        return self._feeder.batch(shared, step)
 
 
 def _window_rows(task: Task, lengths: np.ndarray, wanted: list[str]) -> Iterator[Row]:

@@ -19,14 +19,15 @@ from tqdm import tqdm
 from avemo_jax import sharding
 from avemo_jax.config import original_config
 from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_loss, make_plan, make_spec
+from avemo_jax.preemption import Preemption
 from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import EXPR
-from avemo_jax.train import run_epoch
 
 DIMS = (1408, 768)
 DIM, HIDDEN, CLASSES = sum(DIMS), 128, 8
@@ -85,26 +86,28 @@ class Ours:
         spec = make_spec(config, DIMS)
         head, members = build_head(spec), make_members(config)
         self._plan = make_plan(config, table, spec, mesh)
-        self._feeder = options.get("feeder") or make_feeder(
+        self.feeder = options.get("feeder") or make_feeder(
             table, mesh, window=0, audio_flag=False, resident=True
         )
-        self.feeder = self._feeder
-        self._config = config
         steps = self._plan.num_steps * config.num_epochs
-        self._chunk = make_train_chunk(
-            config, members, head, make_loss(config, table), self._feeder, mesh, steps
+        loss_of = make_loss(config, table)
+        chunk = make_train_chunk(
+            config, members, head, loss_of, self.feeder, mesh, steps
         )
-        self._hyper = members.hyper()
+        self._epochs = Epochs(
+            *(config, chunk, self._plan, self.feeder, members.hyper()),
+            tqdm(disable=True),
+        )
         self.state = fresh_state(config, members, head, steps)
         self._epoch = 0
 
     def __call__(self) -> None:
         """Trains an epoch; returns when it is done."""
-        self.state, self.losses = run_epoch(
-            *(self._config, self._epoch, self.state, self._hyper, self._chunk),
-            *(self._plan, self._feeder, tqdm(disable=True)),
+        self.state, progress, _ = self._epochs.run(
+            self.state, Progress(self._epoch), Preemption()
         )
         jax.block_until_ready(self.state)
+        self.losses = np.array(progress.losses) / self._plan.num_steps
         self._epoch += 1
 
     def params(self) -> Any:
