@@ -103,15 +103,17 @@ class BucketFolder:
                 ) from error
             self._bucket = client.get_bucket(name, timeout=_TIMEOUT)
 
-    def objects(self) -> dict[str, Stored]:
-        """All objects, sorted by name; placeholders of folders are left out.
+    def objects(self, prefix: str = "") -> dict[str, Stored]:
+        """All objects whose names begin so, sorted; no placeholders of folders.
 
         Raises:
             BucketError: If it cannot be read, or a name is none that a file can have.
         """
         found = {}
         with self._in_words("list"):
-            for blob in self._bucket.list_blobs(prefix=self._prefix, timeout=_TIMEOUT):
+            for blob in self._bucket.list_blobs(
+                prefix=self._prefix + prefix, timeout=_TIMEOUT
+            ):
                 if blob.name.endswith("/"):
                     continue
                 found[blob.name.removeprefix(self._prefix)] = _stored(blob)

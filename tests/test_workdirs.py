@@ -46,7 +46,8 @@ def opened(server) -> Iterator[Callable[..., Workdir]]:
 
     yield opened
     for workdir in found:
-        workdir.close()
+        if workdir.local.exists():
+            workdir.close()
 
 
 def fill(workdir: Workdir, **files: str | bytes) -> None:
@@ -249,6 +250,62 @@ def test_folders_of_a_workdir_are_published_with_it(server, opened):
     assert stored(server) == {"head_0/config.json": b"{}"}
 
 
+def test_what_is_written_together_is_collected(server, opened):
+    workdir = opened().child("head_0")
+    half = workdir.local / ".best_model.17.tmp" / "params"
+    server.put("runs/a/head_0/.best_model.17.tmp/params/d/x", b"1")
+    server.put("runs/a/head_0/.best_model.17.tmp/params2", b"of another")
+    workdir.collect(half)
+    workdir.publish()
+    assert (half / "d" / "x").read_bytes() == b"1"
+    assert stored(server) == {"head_0/.best_model.17.tmp/params2": b"of another"}
+    assert str(workdir.shared) == f"{ADDRESS}/head_0"
+    server.put("runs/a/checkpoints/.x.1.tmp/y", b"of orbax")
+    server.put("runs/a/.notes/1.tmp", b"by hand")
+    opened(writes=False)
+    assert len(stored(server)) == 3
+    opened()  # a killed run's goes
+    assert stored(server) == {
+        "checkpoints/.x.1.tmp/y": b"of orbax",
+        ".notes/1.tmp": b"by hand",
+    }
+
+
+def test_a_local_folder_is_collected_already(tmp_path):
+    workdir = open_workdir(tmp_path)
+    assert workdir.shared == tmp_path
+    fill(workdir, params__x="1")
+    workdir.collect(tmp_path / "params")
+    assert below(workdir) == {"params/x": b"1"}
+
+
+def test_an_interrupted_start_leaves_its_place(server, tmp_path, opened):
+    server.put("runs/a/b", b"12")
+    server.fault = lambda method, name: 400 if name.endswith("a/b") else 0
+    with pytest.raises(BucketError, match="could not read b from"):
+        opened()
+    server.fault = lambda method, name: 0
+    places = [opened().local, opened(writes=False).local]
+    assert [place.name for place in places] == ["0", "1"]
+
+
+def test_a_killed_run_leaves_its_place(server, opened):
+    process = start(_PUBLISH, ADDRESS, "old", "stay")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "found []\n"
+    while "published" not in (line := process.stdout.readline()):
+        assert line
+    first = opened()
+    assert first.local != pathlib.Path(line.split()[1])
+    first.close()
+    (pathlib.Path(line.split()[1]) / "unpublished.txt").write_text("")
+    process.kill()
+    process.communicate()
+    again = opened()
+    assert again.local == pathlib.Path(line.split()[1])
+    assert below(again) == stored(server)
+
+
 def test_one_process_writes_and_the_others_read(server, opened):
     writer, reader = opened(), opened(writes=False)
     assert reader.read_token() is None
@@ -403,18 +460,20 @@ def test_the_bucket_follows_any_edits(edits, server_of_module, tmp_path_factory)
 
 
 _PUBLISH = """
-import sys
+import sys, time
 from avemo_jax.workdirs import open_workdir
 workdir = open_workdir(sys.argv[1])
-print("found", sorted(p.name for p in workdir.local.rglob("*")))
-for text in sys.argv[2:]:
+print("found", sorted(p.name for p in workdir.local.rglob("*")), flush=True)
+for text in sys.argv[2:3]:
     (workdir.local / "best_model").mkdir(exist_ok=True)
     for name in ("results.json", "a.csv", "b.csv", "best_model/head.json",
                  "best_model/params"):
         (workdir.local / name).write_text(text * 5000)
     (workdir.local / (text + ".txt")).write_text(text)
     workdir.publish()
-print("published", workdir.local)
+print("published", workdir.local, flush=True)
+if "stay" in sys.argv:
+    time.sleep(60)
 """
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import pytest
 from bucket_server import BUCKET, BucketServer, running
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
+PROCESS = pathlib.Path(__file__).with_name("workdir_process.py")
+TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 _COMMON = """
 import sys
 import jax
@@ -56,7 +59,7 @@ class Program:
         broken = folder / "tensorflow"
         broken.mkdir()
         (broken / "__init__.py").write_text("raise RuntimeError('was imported')")
-        self._environment = {
+        self.environment = {
             **os.environ,
             **server.environment(),
             "AVEMO_CACHE": str(folder / "cache"),
@@ -67,7 +70,7 @@ class Program:
     def start(self, code: str, *arguments: object) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-c", code, ADDRESS, *map(str, arguments)],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -84,6 +87,13 @@ class Program:
 @pytest.fixture
 def program(server, tmp_path) -> Program:
     return Program(server, tmp_path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def steps(server: BucketServer) -> set[str]:
@@ -134,3 +144,26 @@ def test_a_killed_save_leaves_the_one_before(server, program):
     output, _ = program.run(_RESTORE)
     assert output == ["restored 1"]
     assert steps(server) == {"1"}
+
+
+def test_two_processes_write_together(server, program):
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(PROCESS), str(index), port, ADDRESS],
+            env=program.environment | {"XLA_FLAGS": TWO_DEVICES},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    for process in processes:
+        output, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors[-3000:]
+        assert output.endswith("done\n")
+    assert steps(server) == {"2", "3"}
+    others = {n for n in server.objects() if not n.startswith("runs/a/checkpoints/")}
+    assert "runs/a/best_model/head.json" in others
+    assert all(name.startswith("runs/a/best_model/") for name in others)
+    assert any("ocdbt.process_1" in name for name in others)

@@ -1,0 +1,197 @@
+"""A folder of a bucket, and a private folder on this machine that mirrors it."""
+
+import concurrent.futures
+import fcntl
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from absl import logging
+
+from avemo_jax.bucket import BucketFolder, Stored, crc32c
+from avemo_jax.data.cache import cache_dir
+from avemo_jax.whole_files import whole_file
+
+CHECKPOINTS = "checkpoints"
+# Each vouches for the folder that it stands in, and for those below.
+_CARDS = ("head.json", "blend.json")
+_RESULTS = "results.json"
+# A folder that is half written; as avemo_jax.checkpoint names it.
+_HALF = re.compile(r"\.[\w.-]+\.\d+\.tmp")
+_CONNECTIONS = 8
+
+T = TypeVar("T")
+
+
+class Mirror:
+    """A private folder on this machine, and the folder of a bucket that it mirrors."""
+
+    def __init__(self, folder: BucketFolder, writes: bool):
+        """Takes a private folder; nothing is read yet.
+
+        Args:
+            folder: Of the bucket.
+            writes: This process publishes.
+        """
+        self.folder = folder
+        self.writes = writes
+        self.staging, self._lock = _claim_staging(folder.address)
+        self._known: dict[str, Stored] = {}
+        # By name: inode, time of change and size of a file here, and its CRC.
+        self._checked: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+    def fill(self) -> None:
+        """Makes the private folder what the bucket's folder is."""
+        found = self.folder.objects()
+        half = {name: s for name, s in found.items() if _is_half(name)}
+        if self.writes and half:
+            logging.info(
+                "%s: removing %d objects that a killed run left half written",
+                *(self.folder.address, len(half)),
+            )
+            self._discard(half)
+        stored = {name: s for name, s in found.items() if _is_mirrored(name)}
+        for path in sorted(self.staging.rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path.relative_to(self.staging).as_posix() not in stored:
+                path.unlink()
+        here = self._files()
+        missing = [n for n, s in stored.items() if here.get(n) != s.crc32c]
+        size = sum(stored[name].size for name in missing) / 1e6
+        if missing:
+            logging.info(
+                "%s: reading %d files, %.1f MB", self.folder.address, len(missing), size
+            )
+        _all(self._fetch, [(name, stored[name]) for name in missing])
+        self._known = stored
+
+    def _fetch(self, work: tuple[str, Stored]) -> None:
+        name, stored = work
+        path = self.staging / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            self.folder.download(name, temporary, stored)
+
+    def publish(self) -> None:
+        """Makes the bucket's folder what the private one is.
+
+        What vouches for other files (a head's card, results.json) is written after
+        them; a card whose folder changes is removed before.
+        """
+        if not self.writes:
+            return
+        here = self._files()
+        changed = {
+            name
+            for name, crc in here.items()
+            if name not in self._known or self._known[name].crc32c != crc
+        }
+        gone = self._known.keys() - here.keys()
+        stale = {
+            card
+            for card in self._known
+            if pathlib.PurePosixPath(card).name in _CARDS
+            and any(
+                _below(name, card) and not _rank(name)[0] for name in changed | gone
+            )
+        }
+        _all(self._remove, stale | {name for name in gone if _rank(name)[0]})
+        changed |= stale & here.keys()
+        _all(self._upload, [name for name in changed if not _rank(name)[0]])
+        _all(self._remove, gone & self._known.keys())
+        for name in sorted((name for name in changed if _rank(name)[0]), key=_rank):
+            self._upload(name)
+
+    def collect(self, path: pathlib.Path) -> None:
+        """Moves a folder that is half written from the bucket to ``path``."""
+        prefix = f"{path.relative_to(self.staging).as_posix()}/"
+        found = {n: s for n, s in self.folder.objects(prefix).items() if _is_half(n)}
+        _all(self._fetch, found.items())
+        self._discard(found)
+
+    def _discard(self, found: dict[str, Stored]) -> None:
+        _all(lambda work: self.folder.remove(*work), found.items())
+
+    def close(self) -> None:
+        """Removes the private folder and lets another process have its place."""
+        shutil.rmtree(self.staging)
+        os.close(self._lock)
+
+    def _upload(self, name: str) -> None:
+        known = self._known.get(name)
+        self._known[name] = self.folder.upload(self.staging / name, name, known)
+
+    def _remove(self, name: str) -> None:
+        self.folder.remove(name, self._known[name])
+        del self._known[name]
+
+    def _files(self) -> dict[str, str]:
+        """CRC of each file here that is mirrored, by name."""
+        found = {}
+        for path in sorted(self.staging.rglob("*")):
+            name = path.relative_to(self.staging).as_posix()
+            if not path.is_file() or not _is_mirrored(name):
+                continue
+            stat = path.stat()
+            key = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if name not in self._checked or self._checked[name][0] != key:
+                self._checked[name] = (key, crc32c(path))
+            found[name] = self._checked[name][1]
+        return found
+
+
+def _claim_staging(address: str) -> tuple[pathlib.Path, int]:
+    """A folder that no other process has, and the locked file that says so.
+
+    The system takes the lock from a killed process; the next run in the same work
+    directory then takes its folder over.
+    """
+    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    root = cache_dir() / "workdirs" / digest
+    root.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        lock = os.open(root / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        staging = root / str(number)
+        staging.mkdir(mode=0o700, exist_ok=True)
+        return staging, lock
+    raise AssertionError("counting does not end")
+
+
+def _is_mirrored(name: str) -> bool:
+    parts = name.split("/")
+    return CHECKPOINTS not in parts[:-1] and not any(p.startswith(".") for p in parts)
+
+
+def _is_half(name: str) -> bool:
+    parts = name.split("/")[:-1]
+    return CHECKPOINTS not in parts and any(_HALF.fullmatch(part) for part in parts)
+
+
+def _below(name: str, card: str) -> bool:
+    folder = pathlib.PurePosixPath(card).parent
+    return folder in pathlib.PurePosixPath(name).parents
+
+
+def _rank(name: str) -> tuple[int, int, str]:
+    """Place in the order of writing: 0 first; results.json of the whole is last."""
+    path = pathlib.PurePosixPath(name)
+    kind = 2 if path.name == _RESULTS else int(path.name in _CARDS)
+    return kind, -len(path.parts), name
+
+
+def _all(do: Callable[[T], None], names: Iterable[T]) -> None:
+    """Calls ``do`` for each, several at a time; the first error is raised."""
+    with concurrent.futures.ThreadPoolExecutor(_CONNECTIONS) as pool:
+        list(pool.map(do, names))
