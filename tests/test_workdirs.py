@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -289,23 +290,6 @@ def test_an_interrupted_start_leaves_its_place(server, tmp_path, opened):
     assert [place.name for place in places] == ["0", "1"]
 
 
-def test_a_killed_run_leaves_its_place(server, opened):
-    process = start(_PUBLISH, ADDRESS, "old", "stay")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "found []\n"
-    while "published" not in (line := process.stdout.readline()):
-        assert line
-    first = opened()
-    assert first.local != pathlib.Path(line.split()[1])
-    first.close()
-    (pathlib.Path(line.split()[1]) / "unpublished.txt").write_text("")
-    process.kill()
-    process.communicate()
-    again = opened()
-    assert again.local == pathlib.Path(line.split()[1])
-    assert below(again) == stored(server)
-
-
 def test_one_process_writes_and_the_others_read(server, opened):
     writer, reader = opened(), opened(writes=False)
     assert reader.read_token() is None
@@ -459,33 +443,53 @@ def test_the_bucket_follows_any_edits(edits, server_of_module, tmp_path_factory)
         workdir.close()
 
 
+def write_run(workdir: Workdir, text: str) -> None:
+    """Five files with the same content."""
+    fill(workdir, results_json=text * 5000, a_csv=text * 5000, b_csv=text * 5000)
+    fill(workdir, best__head_json=text * 5000, best__params=text * 5000)
+
+
 _PUBLISH = """
-import sys, time
-from avemo_jax.workdirs import open_workdir
-workdir = open_workdir(sys.argv[1])
-print("found", sorted(p.name for p in workdir.local.rglob("*")), flush=True)
-for text in sys.argv[2:3]:
-    (workdir.local / "best_model").mkdir(exist_ok=True)
-    for name in ("results.json", "a.csv", "b.csv", "best_model/head.json",
-                 "best_model/params"):
-        (workdir.local / name).write_text(text * 5000)
-    (workdir.local / (text + ".txt")).write_text(text)
-    workdir.publish()
-print("published", workdir.local, flush=True)
-if "stay" in sys.argv:
-    time.sleep(60)
+import pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+from test_workdirs import ADDRESS, open_workdir, write_run
+workdir = open_workdir(ADDRESS)
+print("opened", workdir.local, flush=True)
+write_run(workdir, "new")
+workdir.publish()
+print("published", flush=True)
+time.sleep(60)
 """
 
 
-def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+def start_run() -> "tuple[subprocess.Popen[str], pathlib.Path]":
+    """A process that publishes new files, and its private folder."""
+    folder = str(pathlib.Path(__file__).parent)
+    command = [sys.executable, "-W", "error", "-c", _PUBLISH, folder]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    first, _, path = process.stdout.readline().partition(" ")
+    assert first == "opened"
+    return process, pathlib.Path(path.rstrip())
 
 
-@pytest.mark.parametrize("killed_at", [0, 1, 3, 5, 6])
-def test_a_killed_publish(killed_at, server, tmp_path):
+def kill(process: "subprocess.Popen[str]") -> str:
+    """What it wrote since."""
+    process.kill()
+    output, errors = process.communicate()
+    assert errors == ""
+    return output
+
+
+@pytest.mark.parametrize("killed_at", range(6))
+def test_a_killed_publish(killed_at, server, opened):
+    workdir = opened()
+    write_run(workdir, "old")
+    workdir.publish()
+    workdir.close()
     writes = []
+    come = threading.Event()
 
     def fault(method: str, name: str) -> int:
         if method == "GET" or name.endswith(".write_check"):
@@ -493,25 +497,42 @@ def test_a_killed_publish(killed_at, server, tmp_path):
         writes.append(name)
         if len(writes) <= killed_at:
             return 0
-        process.kill()
+        come.set()
         return 503
 
-    process = start(_PUBLISH, ADDRESS, "old")
-    assert process.communicate()[0].startswith("found []")
     server.fault = fault
-    process = start(_PUBLISH, ADDRESS, "new")
-    assert process.communicate()[1] == ""
-    assert process.returncode == -9
-    server.fault = lambda method, path: 0
+    process, _ = start_run()
+    assert come.wait(30)
+    assert kill(process) == ""
+    server.fault = lambda method, name: 0
+
     found = stored(server)
-    for name, content in found.items():
-        assert content in (b"old" * 5000, b"new" * 5000, b"old", b"new"), name
-    if found["results.json"][:3] == b"new":
-        assert all(content[:3] == b"new" for content in found.values())
-    if card := found.get("best_model/head.json"):
-        assert card == found["best_model/params"]
-    process = start(_PUBLISH, ADDRESS, "new")
-    output, errors = process.communicate()
-    assert errors == ""
-    assert "published" in output
-    assert {content[:3] for content in stored(server).values()} == {b"new", b"old"}
+    texts = {name: content.decode()[:3] for name, content in found.items()}
+    assert all(
+        content.decode() == texts[name] * 5000 for name, content in found.items()
+    )
+    assert texts["results.json"] == "old"  # it is the last
+    assert list(texts.values()).count("new") == max(0, killed_at - 1)
+    # The first write took the card away, the last but one brings the new one.
+    card = {0: "old", 5: "new"}.get(killed_at)
+    assert texts.get("best/head.json") == card
+    assert card in (None, texts["best/params"])
+
+    again = opened()
+    assert below(again) == found
+    write_run(again, "new")
+    again.publish()
+    assert set(stored(server).values()) == {b"new" * 5000}
+
+
+def test_a_killed_run_leaves_its_place(server, opened):
+    process, path = start_run()
+    assert opened().local != path
+    assert process.stdout is not None
+    assert process.stdout.readline() == "published\n"
+    (path / "unpublished.txt").write_text("")
+    kill(process)
+    again = opened()
+    assert again.local == path
+    assert below(again) == stored(server)
+    assert len(below(again)) == 5
