@@ -1,0 +1,164 @@
+"""Training on made-up data of the size of Aff-Wild2's features, for benchmarks.
+
+What ``avemo_jax.train`` puts together, without files, dev and checkpoints. Run as a
+program it is a child of ``benchmark_scale.py``; each part prints one line of JSON.
+"""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import runpy
+import sys
+import time
+from typing import Any
+
+import jax
+from made_validation import made_lengths, made_table
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from avemo_jax import compilation, sharding
+from avemo_jax.config import base_config
+from avemo_jax.data.store import open_store
+from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.epochs import Epochs, Progress
+from avemo_jax.feeding import Feeder, make_feeder
+from avemo_jax.heads import build_head
+from avemo_jax.judge import fresh_state
+from avemo_jax.members import make_members
+from avemo_jax.objective import make_loss, make_plan, make_spec
+from avemo_jax.preemption import Preemption
+from avemo_jax.steps import make_train_chunk
+from avemo_jax.tasks import get_task
+
+SETS = (
+    FeatureSet("enet_b2_8_best@made", "visual", 1408, 0, "made"),
+    FeatureSet("wav2vec2_base@made", "audio", 768, 0, "made"),
+)
+DIMS = tuple(one.dim for one in SETS)
+_VIDEO_FRAMES = 1024
+
+
+def table_of(task: str, frames: int) -> FrameTable:
+    """Rows of 2,176 features with random labels."""
+    lengths = made_lengths(frames, max(frames // _VIDEO_FRAMES, 1))
+    return dataclasses.replace(made_table(get_task(task), lengths, SETS), split="train")
+
+
+class MadeTraining:
+    """A configuration's training over made data, on all devices of this process."""
+
+    def __init__(self, config: ConfigDict, table: FrameTable, feeder: Feeder | None):
+        """Puts it together; compiles the start of the parameters only.
+
+        Args:
+            config: What is trained.
+            table: Of :func:`table_of`.
+            feeder: Of this table and a head that takes windows, or not, as this one
+                does; None makes one.
+        """
+        mesh = sharding.make_mesh()
+        self.spec = make_spec(config, DIMS)
+        head, self.members = build_head(self.spec), make_members(config)
+        self.plan = make_plan(config, table, self.spec, mesh)
+        self.feeder = feeder or make_feeder(
+            table,
+            mesh,
+            window=self.spec.window if self.spec.takes_windows else 0,
+            audio_flag=self.spec.audio_flag,
+            resident=True,
+        )
+        steps = self.plan.num_steps * config.num_epochs
+        self.chunk = make_train_chunk(
+            *(config, self.members, head, make_loss(config, table)),
+            *(self.feeder, mesh, steps),
+        )
+        self.hyper = sharding.replicate(self.members.hyper(), mesh)
+        self.state = sharding.replicate(
+            fresh_state(config, self.members, head, steps), mesh
+        )
+        self._epochs = Epochs(
+            *(config, self.chunk, self.plan, self.feeder, self.hyper),
+            tqdm(disable=True),
+        )
+        self._done = 0
+
+    def epoch(self) -> float:
+        """Trains one, with all that the host does in it; the seconds it took."""
+        began = time.perf_counter()
+        progress = Progress(self._done)
+        self.state, *_ = self._epochs.run(self.state, progress, Preemption())
+        jax.block_until_ready(self.state)
+        self._done += 1
+        return time.perf_counter() - began
+
+
+def serve_epochs(frames: int, batch_size: int) -> None:
+    """The EXPR MLP, one epoch for each line of standard input: its seconds."""
+    config = base_config("EXPR", "mlp")
+    config.batch_size = batch_size
+    training = MadeTraining(config, table_of("EXPR", frames), None)
+    training.epoch()  # compiles
+    trained = training.plan.num_steps * training.plan.batch_size
+    _say({"devices": jax.device_count(), "frames": trained})
+    for _ in sys.stdin:
+        _say(training.epoch())
+
+
+def compile_all(folder: str, files: list[str]) -> None:
+    """Seconds to compile the train scan of each configuration, kept in ``folder``."""
+    seconds: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
+
+    def add(event: str, duration: float, **about: Any) -> None:
+        if "train_chunk" in str(about.get("fun_name")):
+            seconds[event.rsplit("/", 1)[1]] += duration
+
+    jax.monitoring.register_event_duration_secs_listener(add)
+    jax.monitoring.register_event_listener(
+        lambda event, **_: counts.update([event.rsplit("/", 1)[1]])
+    )
+    compilation.keep_compiled(folder)
+    found = {}
+    tables: dict[str, FrameTable] = {}
+    for path in map(pathlib.Path, files):
+        config = runpy.run_path(str(path))["get_config"]()
+        if config.task not in tables:
+            tables[config.task] = table_of(config.task, 4 * config.batch_size)
+        seconds.clear()
+        counts.clear()
+        MadeTraining(config, tables[config.task], None).epoch()
+        found[path.stem] = {
+            "trace_and_lower": seconds["jaxpr_trace_duration"]
+            + seconds["jaxpr_to_mlir_module_duration"],
+            "compile": seconds["backend_compile_duration"],
+            "hits": counts["cache_hits"],
+            "misses": counts["cache_misses"],
+        }
+    _say(found)
+
+
+def load(store: str, features: str) -> None:
+    """Bytes of a table, and by how much loading it raises this process's peak."""
+    opened = open_store(store)
+    opened.load_table("EXPR", "dev", [features], show_progress=False)
+    before = _peak_bytes()
+    table = opened.load_table("EXPR", "train", [features], show_progress=False)
+    _say({"bytes": table.features.nbytes, "peak": _peak_bytes() - before})
+
+
+def _peak_bytes() -> int:
+    """Not of ru_maxrss, which a process inherits from the one that started it."""
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(one for one in status.splitlines() if one.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+def _say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    name, *given = json.loads(sys.argv[1])
+    {"epochs": serve_epochs, "compile": compile_all, "load": load}[name](*given)
