@@ -1,0 +1,257 @@
+"""Several real processes on this machine train as one, stop together, and go on."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny_store import build_tiny_store
+
+from avemo_jax import checkpoint
+from avemo_jax.exit_status import PREEMPTED
+
+ROOT = pathlib.Path(__file__).parents[1]
+EPOCHS = 4
+LIMIT_S = 150.0
+HEARTBEAT_S = 10
+LOST = 134
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> pathlib.Path:
+    return build_tiny_store(tmp_path_factory.mktemp("tiny"))
+
+
+class Run:
+    """The command in ``processes`` processes of ``devices`` devices each."""
+
+    def __init__(
+        self,
+        store: pathlib.Path,
+        workdir: pathlib.Path,
+        *options: str,
+        processes: int = 2,
+        devices: int = 2,
+        folders: tuple[pathlib.Path, ...] | None = None,
+        own: tuple[str, ...] = ("", ""),
+    ):
+        command = [sys.executable, "-m", "avemo_jax.main"]
+        command += [f"--config={ROOT / 'configs' / 'expr_mlp.py'}"]
+        command += [f"--config.data.dir={store}", f"--workdir={workdir}"]
+        command += ["--config.batch_size=16", f"--config.num_epochs={EPOCHS}"]
+        command += ["--config.dropout=0.1", "--config.num_seeds=2"]
+        command += ["--config.train.early_stop_epochs=0"]
+        command += ["--config.log.tensorboard=false", "--config.train.scan_steps=2"]
+        command += [f"--config.distributed.heartbeat_s={HEARTBEAT_S}", *options]
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        environment["AVEMO_CACHE"] = str(store.parent / "cache")
+        environment["PYTHONPATH"] = str(ROOT)
+        self.workdir = workdir
+        self._logs, self.parts = [], []
+        several = ["--coordinator=127.0.0.1:" + str(free_port())]
+        several += [f"--num_processes={processes}"]
+        for i in range(processes):
+            log = store.parent / f"{time.monotonic_ns()}.log"
+            self._logs.append(log)
+            mine = [*several, f"--process_id={i}"] if processes > 1 else []
+            with log.open("wb") as file:
+                part = subprocess.Popen(
+                    [*command, *mine, *([own[i]] if own[i] else [])],
+                    stdout=file,
+                    stderr=file,
+                    env=environment,
+                    cwd=folders[i] if folders else None,
+                )
+            self.parts.append(part)
+
+    def codes(self, limit_s: float = LIMIT_S) -> list[int]:
+        """The exit statuses; what still runs then is killed and fails the test."""
+        end = time.monotonic() + limit_s
+        try:
+            return [p.wait(max(end - time.monotonic(), 0.1)) for p in self.parts]
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {limit_s} s:\n{self.said()}")
+        finally:
+            for part in self.parts:
+                part.kill()
+
+    def said(self) -> str:
+        return "\n".join(log.read_text() for log in self._logs)
+
+    def finish(self) -> pathlib.Path:
+        assert self.codes() == [0] * len(self.parts), self.said()
+        return self.workdir
+
+    def after(self, epoch: int) -> "Run":
+        """Waits until ``epoch`` epochs are written."""
+        end = time.monotonic() + LIMIT_S
+        while len(history(self.workdir)) < epoch:
+            assert time.monotonic() < end, self.said()
+            assert all(part.poll() is None for part in self.parts), self.said()
+            time.sleep(0.005)
+        return self
+
+
+def free_port() -> int:
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        return int(here.getsockname()[1])
+
+
+def history(workdir: pathlib.Path) -> list[dict]:
+    """What the log says of each epoch, less its speed."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    records = [json.loads(line) for line in lines]
+    return [{k: v for k, v in r.items() if k != "frames_per_s"} for r in records]
+
+
+def bits(workdir: pathlib.Path) -> dict[str, str]:
+    digests: dict[str, str] = checkpoint.read_card(workdir / "best_model")["sha256"]
+    return digests
+
+
+LONG = ("--config.num_epochs=30",)
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory) -> pathlib.Path:
+    """A run of two processes that nothing disturbs."""
+    return Run(store, tmp_path_factory.mktemp("runs") / "whole").finish()
+
+
+@pytest.fixture(scope="module")
+def long_whole(store, tmp_path_factory) -> pathlib.Path:
+    return Run(store, tmp_path_factory.mktemp("runs") / "long", *LONG).finish()
+
+
+def test_two_processes_are_one_program(store, whole, tmp_path):
+    """Four devices in one process, or in two, are the same; one is to rounding."""
+    four = Run(store, tmp_path / "four", processes=1, devices=4).finish()
+    one = Run(store, tmp_path / "one", processes=1, devices=1).finish()
+    for other, tolerance in ((four, 1e-4), (one, 3e-3)):
+        for a, b in zip(history(whole), history(other), strict=True):
+            assert a.keys() == b.keys()
+            assert abs(a["dev_f1_macro"] - b["dev_f1_macro"]) < tolerance
+            np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+    found = json.loads((whole / "results.json").read_text())
+    assert found["num_seeds"] == 2
+    environment = json.loads((whole / "environment.json").read_text())
+    assert environment["processes"] == 2
+    assert len(environment["devices"]) == 4
+    assert {p.name for p in whole.iterdir()} == {p.name for p in one.iterdir()}
+
+
+def test_streamed_tables_of_two_processes_give_the_same_bits(store, whole, tmp_path):
+    streamed = Run(store, tmp_path / "run", "--config.data.device_budget_gb=0")
+    assert bits(streamed.finish()) == bits(whole)
+    assert "streamed from" in streamed.said()
+
+
+def test_sigterm_saves_on_all_and_the_run_goes_on(store, long_whole, tmp_path):
+    workdir = tmp_path / "run"
+    run = Run(store, workdir, *LONG).after(3)
+    run.parts[1].send_signal(signal.SIGTERM)
+    assert run.codes() == [PREEMPTED] * 2, run.said()
+    assert "the same command goes on" in run.said()
+    done = len(history(workdir))
+    assert 3 <= done < 30
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert saved >= history(workdir)[-1]["step"]
+    Run(store, workdir, *LONG).finish()
+    assert history(workdir) == history(long_whole)
+    assert bits(workdir) == bits(long_whole)
+
+
+def test_a_stopped_run_goes_on_with_other_devices(store, long_whole, tmp_path):
+    """Two processes' checkpoint on one device, then that one's on eight."""
+    workdir = tmp_path / "run"
+    for stop, topology in (
+        (2, {"processes": 2, "devices": 2}),
+        (12, {"processes": 1, "devices": 1}),
+    ):
+        run = Run(store, workdir, *LONG, **topology).after(stop)
+        run.parts[0].send_signal(signal.SIGTERM)
+        assert set(run.codes()) == {PREEMPTED}, run.said()
+    Run(store, workdir, *LONG, processes=1, devices=8).finish()
+    assert [line["epoch"] for line in history(workdir)] == list(range(1, 31))
+    first = history(long_whole)[1], history(workdir)[1]
+    assert first[0] == first[1]
+    last = history(long_whole)[-1], history(workdir)[-1]
+    np.testing.assert_allclose(last[0]["loss"], last[1]["loss"], rtol=0.05)
+
+
+def test_a_killed_process_ends_the_others_soon(store, long_whole, tmp_path):
+    workdir = tmp_path / "run"
+    run = Run(store, workdir, *LONG).after(3)
+    run.parts[1].kill()
+    began = time.monotonic()
+    codes = run.codes(4 * HEARTBEAT_S)
+    assert time.monotonic() - began < 3 * HEARTBEAT_S
+    assert codes == [LOST if codes[0] == LOST else -signal.SIGABRT, -signal.SIGKILL]
+    assert re.search(r"should one be lost, .*start all again", run.said())
+    assert len(history(workdir)) < 30
+    Run(store, workdir, *LONG).finish()
+    assert history(workdir) == history(long_whole)
+    assert bits(workdir) == bits(long_whole)
+
+
+def test_damaged_newest_checkpoint_is_reported_to_all(store, long_whole, tmp_path):
+    workdir = tmp_path / "run"
+    run = Run(store, workdir, *LONG).after(3)
+    run.parts[0].send_signal(signal.SIGTERM)
+    assert run.codes() == [PREEMPTED] * 2, run.said()
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    newest = workdir / "checkpoints" / str(steps[-1])
+    files = [path for path in newest.rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(bytes(content))
+    run = Run(store, workdir, *LONG)
+    run.finish()
+    assert f"checkpoints/{steps[-1]}: " in run.said()
+    assert "the one before it is taken" in run.said()
+    assert history(workdir) == history(long_whole)
+    assert bits(workdir) == bits(long_whole)
+
+
+def test_a_workdir_that_is_not_shared_is_refused(store, tmp_path):
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder in folders:
+        folder.mkdir()
+    run = Run(store, pathlib.Path("run"), folders=folders)
+    assert run.codes() == [1, 1], run.said()
+    assert "is not seen by process 1; expected one folder" in run.said()
+
+
+def test_processes_with_other_configurations_are_refused(store, tmp_path):
+    run = Run(store, tmp_path / "run", own=("", "--config.seed=7"))
+    assert run.codes() == [1, 1], run.said()
+    assert "the configuration of process 1 differs from that of process 0" in run.said()
+
+
+def test_a_process_that_waits_alone_says_so(tmp_path):
+    program = (
+        "from avemo_jax import distributed as d; d.start(d.Processes("
+        f"'127.0.0.1:{free_port()}', 2, 0, 'deactivate', 'flags'), 10, wait_s=3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == -signal.SIGABRT
+    assert "not all of 2 processes came to 127.0.0.1:" in done.stderr
