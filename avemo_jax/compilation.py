@@ -1,5 +1,6 @@
 """Compiled programs, kept between runs."""
 
+import argparse
 import hashlib
 import os
 import pathlib
@@ -68,6 +69,17 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
     # JAX looks at these settings when it compiles first, and not again.
     compilation_cache.reset_cache()
     return folder
+
+
+def add_flag(parser: argparse.ArgumentParser) -> None:
+    """``--compilation-cache`` of a command: what :func:`keep_compiled` takes."""
+    parser.add_argument(
+        "--compilation-cache",
+        default="on",
+        metavar="on|off|DIR",
+        help="where compiled programs are kept for the next start; on: in the cache "
+        "directory",
+    )
 
 
 def _local(directory: pathlib.Path) -> str | None:

@@ -221,21 +221,20 @@ def _child(name: str, *given: Any, n: int = 0) -> Iterator[subprocess.Popen[str]
         flags = environment.get("XLA_FLAGS", "")
         flags += f" --xla_force_host_platform_device_count={n}"
         environment |= {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, _HERE / "made_training.py", json.dumps([name, *given])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-    )
-    try:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield process
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(timeout=60)
+        finally:
+            process.kill()
 
 
 def _heard(child: subprocess.Popen[str]) -> Any:

@@ -127,8 +127,10 @@ def lowered_products(name: str, platform: str, dtype: str = "bfloat16"):
     return found
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    ("name", "platform"),
+    [*((name, "tpu") for name in HEADS), ("EXPR transformer", "cuda")],
+)
 def test_products_take_bfloat16_and_sum_in_float32(name, platform):
     """Those of the gradient too, which are two thirds of the arithmetic."""
     found = lowered_products(name, platform)

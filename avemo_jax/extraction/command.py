@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from avemo_jax import compilation
 from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
 from avemo_jax.data.crop_folders import CropFolder
 from avemo_jax.exit_status import SOME_FAILED, guarded
@@ -78,6 +79,7 @@ def _run(args: argparse.Namespace) -> int:
             "--audio without sound; expected --videos or --audio-dir: give one"
         )
     out = pathlib.Path(args.out)
+    compilation.keep_compiled(args.compilation_cache)
     with held(out, shared=settings.num_shards > 1):
         summaries, outcomes = extract(out, choices, material, settings)
     print_summaries(summaries, outcomes)

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import shlex
 
+from avemo_jax import compilation
 from avemo_jax.beam import checked_options
 from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
 from avemo_jax.extraction.run import Settings
@@ -87,6 +88,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="extract videos again that had failed frames or had lost a part",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    compilation.add_flag(parser)
 
 
 def add_link_flag(parser: argparse.ArgumentParser) -> None:

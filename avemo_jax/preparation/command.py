@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from avemo_jax import compilation
 from avemo_jax.data import annotations, store_folder
 from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
 from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
@@ -122,6 +123,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
     _print_inventory(args.root, inventory, records)
     _check_material(args, material)
     check_splits(records, material, args)
+    compilation.keep_compiled(args.compilation_cache)
     load = functools.cache(Choice.load)
     enough = _print_estimates(choices, load, features, material, settings, inventory)
     if args.dry_run:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(flags: argparse.Namespace) -> int:
     logs.speak_plainly()
-    compilation.keep_compiled()
+    compilation.keep_compiled(flags.compilation_cache)
     began = time.perf_counter()
     if unknown := sorted(set(flags.tasks) - set(TASKS)):
         raise ValueError(
@@ -102,4 +102,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device-budget-gb", type=float, help="memory for tables; asks the device"
     )
+    compilation.add_flag(parser)
     return parser
