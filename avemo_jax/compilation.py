@@ -30,6 +30,8 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
     Processes may share a folder, also of several hosts: of a distributed program JAX
     lets only the first process write; an entry that cannot be read (half written, by a
     process that was killed) costs a warning, and the program is compiled as without it.
+    On CPUs, JAX names a distributed program's entries by process: there the others than
+    the first find nothing.
 
     Args:
         where: "on": in ``xla`` of the cache directory, or nowhere, with a warning,

@@ -89,11 +89,17 @@ def test_second_process_finds_what_the_first_compiled():
     assert found["compile, expr_mlp: tracing, s"] > 0
 
 
-def test_host_memory_of_loading():
-    found = benchmark_scale.memory((20_000,))
-    ((name, ratio),) = found.items()
+def test_host_memory_of_loading(tmp_path, capsys):
+    """Through the command line: what it prints, keeps, and checks."""
+    path = tmp_path / "found.json"
+    benchmark_scale.main(
+        ["--small", "--parts", "memory", "--check", "--json", str(path)]
+    )
+    found = json.loads(path.read_text())
+    ((name, ratio),) = [one for one in found.items() if one[0].startswith("memory")]
     assert "20,000 rows, 87 MB" in name
     assert 0.5 < ratio <= 1.4
+    assert "<= 1.4" in capsys.readouterr().out
 
 
 def test_missed_bar_is_an_exit_status(tmp_path, capsys):

@@ -16,6 +16,7 @@ from jax.extend import core
 from avemo_jax import losses
 from avemo_jax.config import base_config
 from avemo_jax.heads import HeadSpec, build_head, products
+from avemo_jax.heads.layers import Mode
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members
 from avemo_jax.steps import make_optimizer
@@ -234,6 +235,18 @@ def test_gradient_is_near_that_of_float32(name):
         found.append(np.concatenate([g.ravel() for g in jax.tree.leaves(grads)]))
     difference = np.linalg.norm(found[1] - found[0]) / np.linalg.norm(found[0])
     assert 0 < difference < 0.05
+
+
+def test_scale_of_dropout_is_not_rounded():
+    """Rounded values are off both ways; a rounded scale is off for all the same way."""
+    x = jax.random.uniform(jax.random.key(1), (400, 500), minval=1, maxval=2).astype(
+        LOW
+    )
+    mode = Mode(train=True, key=jax.random.key(0), dropout=0.1)
+    dropped = np.asarray(mode.drop(x), np.float64)
+    kept = dropped != 0
+    ratio = dropped[kept].mean() / np.asarray(x, np.float64)[kept].mean()
+    assert ratio == pytest.approx(1 / 0.9, rel=3e-4)
 
 
 def test_real_attention_trains_in_bfloat16_on_this_machine():
