@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from avemo_jax import distributed, sharding
 from avemo_jax.whole_files import whole_file
+from avemo_jax.workdirs import Workdir, open_workdir
 
 HEAD_SCHEMA = 1
 
@@ -159,7 +160,12 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
                 path.unlink()
 
 
-def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> None:
+def save_head(
+    directory: pathlib.Path,
+    card: dict[str, Any],
+    variables: Any,
+    workdir: Workdir | None = None,
+) -> None:
     """Writes a head checkpoint: ``head.json`` and ``params/``, whole or not at all.
 
     All processes call it at the same place.
@@ -167,16 +173,20 @@ def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> 
     Args:
         directory: Replaced where it stands.
         card: What ``head.json`` says; schema and digests are added.
-        variables: Tree of plain dicts of arrays, leading axis seeds.
+        variables: Tree of plain dicts of arrays, leading axis seeds; the same in all
+            processes.
+        workdir: That ``directory`` lies in, where that may be in a bucket.
     """
     number = distributed.first_says(os.getpid())
     temporary = directory.with_name(f".{directory.name}.{number}.tmp")
+    workdir = workdir or open_workdir(directory.parent)
 
     def begin() -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
 
     def end() -> None:
+        workdir.collect(temporary / "params")
         content = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
         write_json(temporary / "head.json", content)
         if directory.exists():
@@ -188,7 +198,7 @@ def save_head(directory: pathlib.Path, card: dict[str, Any], variables: Any) -> 
             temporary.rename(directory)
 
     distributed.on_first(begin)
-    ocp.save((temporary / "params").absolute(), variables)
+    ocp.save(workdir.shared / temporary.name / "params", variables)
     distributed.on_first(end)
 
 

@@ -10,7 +10,6 @@ import glob
 import hashlib
 import importlib.util
 import os
-import pathlib
 import secrets
 import sys
 import threading
@@ -301,43 +300,41 @@ def check_same(what: str, value: str) -> None:
         )
 
 
-def check_shared(folder: pathlib.Path) -> None:
+def check_shared(
+    name: str, write: Callable[[str], None], read: Callable[[], str | None]
+) -> None:
     """Refuses a folder that not all processes share.
 
-    The first process writes a token there that all the others must read.
+    The first process leaves a token there that all the others must read.
+
+    Args:
+        name: Of the folder.
+        write: Leaves a token.
+        read: The token; None where there is none.
 
     Raises:
         ProcessError: Names the processes that do not see it.
     """
     if not is_several():
         return
-    number = secrets.randbelow(2**31)
-    path = folder / f".token-{first_says(number):08x}"
-
-    def write() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-    on_first(write)
-    blind = any_says(not _appears(path))
-    on_first(lambda: path.unlink(missing_ok=True))
+    token = f"{first_says(secrets.randbelow(2**31)):08x}"
+    on_first(lambda: write(token))
+    blind = any_says(not _appears(token, read))
     if blind:
         raise ProcessError(
-            f"{folder.absolute()} of process 0 is not seen by process "
+            f"{name} of process 0 is not seen by process "
             f"{', '.join(map(str, blind))}; expected one folder that all hosts share; "
             "name a --workdir on a disk that each host mounts at the same path (NFS, "
-            "gcsfuse), or gs://BUCKET/PATH"
+            "gcsfuse), or gs://BUCKET/FOLDER"
         )
 
 
-def _appears(path: pathlib.Path) -> bool:
-    """Whether ``path`` is there soon."""
+def _appears(token: str, read: Callable[[], str | None]) -> bool:
+    """Whether ``token`` is read soon."""
     end = time.monotonic() + _SHARED_S
-    while not path.exists():
+    while read() != token:
         if time.monotonic() > end:
             return False
-        if path.parent.is_dir():
-            os.listdir(path.parent)  # makes NFS look again
         time.sleep(0.2)
     return True
 

@@ -1,9 +1,10 @@
 """A whole run in one work directory: train, evaluate the best, say what came out."""
 
+import contextlib
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from ml_collections import ConfigDict
 
 from avemo_jax import checkpoint, distributed, figures, results
 from avemo_jax.blended import check_trust, load_model, write_blend
-from avemo_jax.config import check_config, difference, identity, to_plain
+from avemo_jax.claims import claim_data, claim_workdir
+from avemo_jax.config import check_config, identity, to_plain
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
 from avemo_jax.inputs import input_dims
@@ -21,10 +23,7 @@ from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import scores_table
 from avemo_jax.tasks import get_task
 from avemo_jax.train import train
-
-
-class WorkdirError(ValueError):
-    """A work directory that belongs to another configuration."""
+from avemo_jax.workdirs import Workdir, open_workdir
 
 
 def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
@@ -42,15 +41,26 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
         WorkdirError: If ``config.workdir`` holds a run of another configuration.
     """
     check_config(config)
-    workdir = pathlib.Path(config.workdir or f"runs/{name}-{identity(config)}")
     data = open_data(config.data.dir, config.data.cache_dir)
     _check_heads(config, data)  # before the workdir is this run's
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
-    distributed.check_shared(workdir)
-    distributed.on_first(lambda: claim_workdir(workdir, config))
-    if config.data.folds and config.data.fold < 0:
-        return _run_folds(config, data, workdir)
-    return _run_one(config, fold_data(data, config), workdir)
+    with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:
+        distributed.on_first(lambda: claim_workdir(workdir.local, config))
+        if config.data.folds and config.data.fold < 0:
+            return _run_folds(config, data, workdir)
+        return _run_one(config, fold_data(data, config), workdir)
+
+
+@contextlib.contextmanager
+def _opened(name: str | pathlib.Path) -> Iterator[Workdir]:
+    """The work directory, seen by all processes; what it gets is published."""
+    workdir = open_workdir(name, writes=distributed.is_first())
+    try:
+        distributed.check_shared(workdir.name, workdir.write_token, workdir.read_token)
+        yield workdir
+        workdir.publish()
+    finally:
+        workdir.close()
 
 
 def evaluate_checkpoint(
@@ -58,7 +68,7 @@ def evaluate_checkpoint(
     *,
     data_dir: str | None,
     split: str,
-    workdir: pathlib.Path | None,
+    workdir: str | pathlib.Path | None,
     cache_dir: str | None = None,
     device_budget_gb: float | None = None,
     update_card: bool = False,
@@ -69,7 +79,8 @@ def evaluate_checkpoint(
         directory: The head checkpoint or blend, e.g. ``WORKDIR/best_model``.
         data_dir: Of the store; None takes the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
-        workdir: None takes ``evaluation-<split>`` beside the checkpoint.
+        workdir: A path or ``gs://BUCKET/FOLDER``; None takes ``evaluation-<split>``
+            beside the checkpoint.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: As :func:`avemo_jax.evaluate.evaluate`.
@@ -77,6 +88,26 @@ def evaluate_checkpoint(
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
     """
+    beside = directory.absolute().parent / f"evaluation-{split}"
+    with _opened(workdir or beside) as opened:
+        return _evaluate_checkpoint(
+            *(directory, opened, data_dir, split),
+            cache_dir=cache_dir,
+            device_budget_gb=device_budget_gb,
+            update_card=update_card,
+        )
+
+
+def _evaluate_checkpoint(
+    directory: pathlib.Path,
+    workdir: Workdir,
+    data_dir: str | None,
+    split: str,
+    *,
+    cache_dir: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """:func:`evaluate_checkpoint` into an open work directory."""
     trained_on = load_model(directory).card["data"]["name"]
     if data_dir is None and trained_on != "demo":
         raise ValueError(
@@ -84,17 +115,8 @@ def evaluate_checkpoint(
             "would be scored: name one, --data_dir=DIR"
         )
     data = open_data(data_dir, cache_dir)
-    workdir = workdir or directory.absolute().parent / f"evaluation-{split}"
-    distributed.check_shared(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    found = evaluate(
-        directory,
-        data,
-        workdir,
-        split=split,
-        device_budget_gb=device_budget_gb,
-        update_card=update_card,
-    )
+    workdir.local.mkdir(parents=True, exist_ok=True)
+    found = evaluate(directory, data, workdir.local, split=split, **options)
     _say(found, workdir)
     return found
 
@@ -104,7 +126,7 @@ def blend_checkpoints(
     *,
     data_dir: str | None,
     split: str,
-    workdir: pathlib.Path,
+    workdir: str | pathlib.Path,
     trust_extractor: bool = False,
 ) -> dict[str, Any]:
     """Scores of several head checkpoints blended late, with weights chosen on dev.
@@ -128,48 +150,17 @@ def blend_checkpoints(
         )
     config = dict(checkpoint.read_card(directories[0])["config"])
     config["blend"] = {"trust_extractor": trust_extractor}
-    best = workdir / "best_model"
-    distributed.on_first(lambda: write_blend(best, directories, config))
-    return evaluate_checkpoint(
-        best, data_dir=data_dir, split=split, workdir=workdir, update_card=True
-    )
+    with _opened(workdir) as opened:
+        best = opened.local / "best_model"
+        distributed.on_first(lambda: write_blend(best, directories, config))
+        _share(opened)
+        return _evaluate_checkpoint(best, opened, data_dir, split, update_card=True)
 
 
-def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes ``workdir`` this configuration's.
-
-    Raises:
-        WorkdirError: If it is another's; shows what differs.
-    """
-    path = workdir / "config.json"
-    plain = to_plain(config)
-    if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        if lines := difference(old, plain):
-            raise WorkdirError(
-                f"{workdir} holds a run of another configuration:\n  "
-                + "\n  ".join(lines)
-                + "\nname another --workdir, or give the same configuration"
-            )
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(path, plain)
-
-
-def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
-    """Refuses to go on in ``workdir`` with other annotations or features.
-
-    Raises:
-        WorkdirError: If the run began with data of another fingerprint.
-    """
-    path = workdir / "environment.json"
-    if not path.exists():
-        return
-    old = json.loads(path.read_text(encoding="utf-8")).get("data_fingerprint")
-    if old != fingerprint:
-        raise WorkdirError(
-            f"{workdir} began with data of fingerprint {old}; the store's is now "
-            f"{fingerprint}; name another --workdir, or bring the data back"
-        )
+def _share(workdir: Workdir) -> None:
+    """Lets all processes see what the first one wrote."""
+    distributed.on_first(workdir.publish)
+    workdir.refresh()
 
 
 def _heads(config: ConfigDict) -> list[ConfigDict]:
@@ -198,38 +189,40 @@ def _check_heads(config: ConfigDict, data: Data) -> None:
         check_trust(get_task(config.task), sets[0])
 
 
-def _run_blend(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+def _run_blend(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """A head for each of the feature sets, and the blend of all."""
     members = _heads(config)
     names = [name for one in members for name in feature_names(one)]
     feature_sets = data.store.resolve(list(dict.fromkeys(names)))
     fingerprint = data.store.data_fingerprint(feature_sets)
-    claim_data(workdir, fingerprint)
+    claim_data(workdir.local, fingerprint)
     distributed.on_first(lambda: _write_environment(config, data, workdir, fingerprint))
     heads = []
     for number, one in enumerate(members):
-        folder = workdir / f"head_{number}"
-        distributed.on_first(functools.partial(claim_workdir, folder, one))
+        folder = workdir.child(f"head_{number}")
+        distributed.on_first(functools.partial(claim_workdir, folder.local, one))
         _run_one(one, data, folder)
-        heads.append(folder / "best_model")
-    best = workdir / "best_model"
+        heads.append(folder.local / "best_model")
+    best = workdir.local / "best_model"
     distributed.on_first(lambda: write_blend(best, heads, to_plain(config)))
+    _share(workdir)
     found = _evaluate(config, data, workdir)
     _say(found, workdir)
     return found
 
 
-def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     if config.blend.features:
         return _run_blend(config, data, workdir)
-    best = workdir / "best_model"
+    local = workdir.local
+    best = local / "best_model"
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)
-    claim_data(workdir, fingerprint)
-    distributed.on_first(lambda: checkpoint.remove_leftovers(workdir))
-    finished = (workdir / "results.json").exists() and (best / "head.json").exists()
+    claim_data(workdir.local, fingerprint)
+    distributed.on_first(lambda: checkpoint.remove_leftovers(local))
+    finished = (local / "results.json").exists() and (best / "head.json").exists()
     if distributed.first_says(finished):
-        logging.info("%s is finished: it is evaluated, not trained again", workdir)
+        logging.info("%s is finished: it is evaluated, not trained again", workdir.name)
     else:
         distributed.on_first(
             lambda: _write_environment(config, data, workdir, fingerprint)
@@ -239,8 +232,8 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
 
     def draw_and_say() -> None:
         card = checkpoint.read_card(best)
-        log = MetricsLog(workdir, tensorboard=False)
-        figures.draw_learning_curves(workdir / "plots", log.read(), card, data.title)
+        log = MetricsLog(local, tensorboard=False)
+        figures.draw_learning_curves(local / "plots", log.read(), card, data.title)
         if card["sweep"]:
             print(_sweep_table(card["sweep"], get_task(config.task).criterion))
 
@@ -249,12 +242,12 @@ def _run_one(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str,
     return found
 
 
-def _evaluate(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """Scores of the run's best, kept in its card too."""
     return evaluate(
-        workdir / "best_model",
+        workdir.local / "best_model",
         data,
-        workdir,
+        workdir.local,
         split=config.evaluate.split,
         device_budget_gb=config.data.device_budget_gb,
         update_card=True,
@@ -262,7 +255,7 @@ def _evaluate(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str
 
 
 def _write_environment(
-    config: ConfigDict, data: Data, workdir: pathlib.Path, fingerprint: str
+    config: ConfigDict, data: Data, workdir: Workdir, fingerprint: str
 ) -> None:
     """``environment.json``: versions, devices, splits and data of a run."""
     videos = {
@@ -270,12 +263,12 @@ def _write_environment(
         for split in SPLITS
     }
     checkpoint.write_json(
-        workdir / "environment.json",
+        workdir.local / "environment.json",
         {**environment(videos), "data_fingerprint": fingerprint},
     )
 
 
-def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[str, Any]:
+def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """All folds, one after another, and their mean and deviation."""
     task = get_task(config.task)
     folds = []
@@ -283,8 +276,8 @@ def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
         one = config.copy_and_resolve_references()
         with one.unlocked():
             one.data.fold = fold
-        folder = workdir / f"fold_{fold}"
-        distributed.on_first(functools.partial(claim_workdir, folder, one))
+        folder = workdir.child(f"fold_{fold}")
+        distributed.on_first(functools.partial(claim_workdir, folder.local, one))
         folds.append(_run_one(one, fold_data(data, one), folder))
     summary: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
@@ -310,7 +303,7 @@ def _run_folds(config: ConfigDict, data: Data, workdir: pathlib.Path) -> dict[st
                 f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
             )
     distributed.on_first(
-        lambda: checkpoint.write_json(workdir / "results.json", summary)
+        lambda: checkpoint.write_json(workdir.local / "results.json", summary)
     )
     return summary
 
@@ -327,11 +320,11 @@ def _sweep_table(rows: list[dict[str, Any]], criterion: str) -> str:
     return "\n".join(lines)
 
 
-def _say(found: dict[str, Any], workdir: pathlib.Path) -> None:
+def _say(found: dict[str, Any], workdir: Workdir) -> None:
     if not distributed.is_first():
         return
     if "metrics" in found:
         print(scores_table(found))
     else:
         print(f"{found['split']} has no labels: predictions only")
-    print(f"Written to {workdir}/")
+    print(f"Written to {workdir.name}/")

@@ -21,6 +21,7 @@ from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import HeadSpec
+from avemo_jax.workdirs import refuse_remote_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
         path = demo.demo_store(cache)
         logging.info("no data directory given: using the %s", demo.DEMO_TITLE)
         return Data(open_store(path), "demo", demo.DEMO_TITLE, cache_dir=cache)
+    refuse_remote_data(directory)
     path = pathlib.Path(directory).expanduser()
     store = open_store(path)
     title = demo.DEMO_TITLE if store.synthetic else path.name or str(path)

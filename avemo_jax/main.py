@@ -138,7 +138,7 @@ def _evaluate() -> None:
             directories,
             data_dir=data_dir,
             split=_SPLIT.value,
-            workdir=pathlib.Path(_WORKDIR.value),
+            workdir=_WORKDIR.value,
             trust_extractor=_TRUST_EXTRACTOR.value,
         )
         return
@@ -146,7 +146,7 @@ def _evaluate() -> None:
         directories[0],
         data_dir=data_dir,
         split=_SPLIT.value,
-        workdir=pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None,
+        workdir=_WORKDIR.value,
     )
 
 

@@ -22,13 +22,11 @@ from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
 from avemo_jax.preemption import Preemption
 from avemo_jax.provenance import provenance
 from avemo_jax.steps import make_train_chunk
+from avemo_jax.workdirs import Workdir, open_workdir
 
 
 def train(
-    config: ConfigDict,
-    data: Data,
-    workdir: pathlib.Path,
-    checkpoints_dir: Any = None,
+    config: ConfigDict, data: Data, workdir: pathlib.Path | Workdir
 ) -> pathlib.Path:
     """Trains what ``config`` says, from where the run in ``workdir`` was stopped.
 
@@ -36,7 +34,6 @@ def train(
         config: Checked.
         data: The store and the splits.
         workdir: Gets ``metrics.jsonl``, ``checkpoints/`` and ``best_model/``.
-        checkpoints_dir: Where checkpoints lie instead, of pathlib or etils.epath.
 
     Returns:
         The head checkpoint ``workdir/best_model``.
@@ -45,6 +42,8 @@ def train(
         TrainingError: If there is nothing to train on or the loss is not finite.
         Preempted: After a SIGTERM; what is done is saved.
     """
+    if not isinstance(workdir, Workdir):
+        workdir = open_workdir(workdir)
     # 1. Tables; dev first: if one has to be streamed, it is the larger one.
     mesh = sharding.make_mesh()
     feature_sets = data.store.resolve(feature_names(config))
@@ -73,13 +72,11 @@ def train(
 
     # 3. The state: where this workdir's run was stopped, else fresh.
     log = MetricsLog(
-        workdir,
+        workdir.local,
         tensorboard=config.log.tensorboard,
         writes=distributed.is_first(),
     )
-    checkpoints = checkpoint.RunCheckpoints(
-        checkpoints_dir or workdir / "checkpoints", mesh
-    )
+    checkpoints = checkpoint.RunCheckpoints(workdir.checkpoints, mesh)
     hyper = sharding.replicate(members.hyper(), mesh)
     state = sharding.replicate(fresh_state(config, members, head, num_steps), mesh)
     stored, state = checkpoints.restore(state) or ({"epoch": 0}, state)
@@ -122,6 +119,7 @@ def train(
             log.write(record)
             progress = Progress(epoch)
             save(progress, state)
+            workdir.publish()
             bar.set_postfix_str(_words(record, judge))
             if preemption.reached():
                 break
@@ -140,8 +138,7 @@ def train(
         "head": spec.to_dict(),
         **provenance(config, data, table, dev[0] if dev else None),
     }
-    _export(workdir / "best_model", card, members, state)
-    return workdir / "best_model"
+    return _export(workdir, card, members, state)
 
 
 def _save(
@@ -162,11 +159,11 @@ def _words(record: dict[str, Any], judge: Judge | None) -> str:
 
 
 def _export(
-    directory: pathlib.Path,
+    workdir: Workdir,
     card: dict[str, Any],
     members: Members,
     state: dict[str, Any],
-) -> None:
+) -> pathlib.Path:
     """Writes the seeds of the best setting."""
     scores = np.asarray(state["best_score"])
     which = slice(0, members.num_seeds)
@@ -188,4 +185,8 @@ def _export(
         "dev_scores": values_of(scores[which]) if chosen else None,
     }
     best = jax.tree.map(np.asarray, state["best"])
-    checkpoint.save_head(directory, card, take_members(best, which))
+    directory = workdir.local / "best_model"
+    checkpoint.save_head(directory, card, take_members(best, which), workdir)
+    distributed.on_first(workdir.publish)
+    workdir.refresh()
+    return directory

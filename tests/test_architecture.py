@@ -38,7 +38,8 @@ MAY_IMPORT = {
     },
     "data_builders": {"beam", "data_builders", "data", "tasks"},
     "config": {"tasks"},
-    "checkpoint": {"distributed", "sharding", "whole_files"},
+    "checkpoint": {"distributed", "sharding", "whole_files", "workdirs"},
+    "claims": {"checkpoint", "config"},
     "distributed": set(),
     "preemption": {"distributed"},
     "submission": {
@@ -63,8 +64,8 @@ USERS = {
     "main": {"cli"},
     "cli": set(),
     "checkpoint": {
-        *("train", "trained", "blended", "evaluate", "experiment", "convert"),
-        *("results_table", "scripts"),
+        *("train", "trained", "blended", "claims", "evaluate", "experiment"),
+        *("convert", "results_table", "scripts"),
     },
     "loading": {
         *("train", "trained", "blended", "evaluate", "experiment", "results_table"),

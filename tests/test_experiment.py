@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax import checkpoint, experiment
 from avemo_jax.checkpoint import CheckpointError
+from avemo_jax.claims import WorkdirError
 from avemo_jax.config import base_config
 from avemo_jax.loading import Data
 from avemo_jax.postprocess.sweep import windows
@@ -453,7 +454,7 @@ def test_finished_workdir_is_evaluated_not_trained_again(runs, monkeypatch):
 def test_other_configuration_is_refused_and_the_difference_shown(runs):
     run = runs("EXPR", 1)
     before = stamps(run.workdir)
-    with pytest.raises(experiment.WorkdirError) as error:
+    with pytest.raises(WorkdirError) as error:
         ran("EXPR", run.workdir, learning_rate=0.5, head__kind="transformer")
     assert "learning_rate: 0.01 -> 0.5" in str(error.value)
     assert "head.kind: 'mlp' -> 'transformer'" in str(error.value)

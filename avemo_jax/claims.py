@@ -1,0 +1,50 @@
+"""A work directory belongs to one configuration, and to the data it began with."""
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from avemo_jax import checkpoint
+from avemo_jax.config import difference, to_plain
+
+
+class WorkdirError(ValueError):
+    """A work directory that belongs to another configuration."""
+
+
+def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes ``workdir`` this configuration's.
+
+    Raises:
+        WorkdirError: If it is another's; shows what differs.
+    """
+    path = workdir / "config.json"
+    plain = to_plain(config)
+    if path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if lines := difference(old, plain):
+            raise WorkdirError(
+                f"{workdir} holds a run of another configuration:\n  "
+                + "\n  ".join(lines)
+                + "\nname another --workdir, or give the same configuration"
+            )
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(path, plain)
+
+
+def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
+    """Refuses to go on in ``workdir`` with other annotations or features.
+
+    Raises:
+        WorkdirError: If the run began with data of another fingerprint.
+    """
+    path = workdir / "environment.json"
+    if not path.exists():
+        return
+    old = json.loads(path.read_text(encoding="utf-8")).get("data_fingerprint")
+    if old != fingerprint:
+        raise WorkdirError(
+            f"{workdir} began with data of fingerprint {old}; the store's is now "
+            f"{fingerprint}; name another --workdir, or bring the data back"
+        )

@@ -1,0 +1,240 @@
+"""Programs compiled for TPUs that are not there: XLA:TPU's own figures.
+
+libtpu compiles for the devices of a named topology, whatever this host has. Arguments
+are shapes with their places; nothing runs.
+"""
+
+import dataclasses
+import importlib.util
+import math
+import os
+import re
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding
+
+from avemo_jax import sharding
+from avemo_jax.feeding import Feeder, StreamedFeeder
+from avemo_jax.judge import evaluation_batch
+from avemo_jax.objective import make_loss
+from avemo_jax.planning.outlines import OutlineFeeder, shapes_of
+from avemo_jax.planning.sizes import Outline, index_shape
+from avemo_jax.predict import Predictor
+from avemo_jax.steps import make_train_chunk, one_by_one, scan_length
+
+# Memory of a chip in GiB: cloud.google.com/tpu/docs/system-architecture-tpu-vm.
+_MEMORY_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+_COLLECTIVE = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    r"|ragged-all-to-all|collective-broadcast)(?:-start)?\("
+)
+_SHAPE = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """What crosses from device to device at one place of a program.
+
+    Attributes:
+        kind: XLA's name, such as "all-reduce".
+        elements: Values that come out.
+        num_bytes: Of them.
+    """
+
+    kind: str
+    elements: int
+    num_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of one program; bytes are of one device.
+
+    Attributes:
+        name: Of the program.
+        seconds: That compilation took here.
+        argument_bytes: Of what it is given.
+        output_bytes: Of what it gives.
+        alias_bytes: Of outputs that lie where arguments lay.
+        temporary_bytes: Of what it needs between.
+        code_bytes: Of the program.
+        collectives: In the order of the program's text.
+        text: The program, as XLA writes it.
+    """
+
+    name: str
+    seconds: float
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    temporary_bytes: int
+    code_bytes: int
+    collectives: tuple[Collective, ...]
+    text: str = dataclasses.field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the program."""
+        found = dataclasses.asdict(self)
+        del found["text"]
+        return found
+
+
+def topology_mesh(name: str) -> Mesh:
+    """The mesh of all devices of a TPU topology, such as "v5e:4x4".
+
+    Raises:
+        ImportError: If libtpu is not installed.
+        ValueError: If libtpu knows no such topology.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ImportError(
+            "libtpu, which compiles for TPUs, is not installed; expected it for "
+            '--tpu: pip install "avemo_jax[tpu-compile]"'
+        )
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # or it asks the cloud what host this is
+    try:
+        topology = topologies.get_topology_desc(name, platform="tpu")
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"TPU topology {name!r}: {str(error).splitlines()[0]}; expected a kind and "
+            "its shape, such as v5e:2x4 or v5e:4x4; correct --tpu"
+        ) from error
+    return Mesh(np.array(topology.devices), (sharding.AXIS,))
+
+
+def chip_memory_gb(name: str) -> float | None:
+    """Memory of one chip of a topology in 10^9 bytes; None where it is not known."""
+    gibibytes = _MEMORY_GIB.get(name.split(":")[0])
+    return None if gibibytes is None else gibibytes * 2**30 / 1e9
+
+
+def num_hosts(mesh: Mesh) -> int:
+    """Processes that the devices of ``mesh`` belong to."""
+    return len({device.process_index for device in mesh.devices.flat})
+
+
+def compile_run(outline: Outline, mesh: Mesh, *, resident: bool) -> list[Compiled]:
+    """The scan of training and the step of prediction, compiled for ``mesh``.
+
+    Args:
+        outline: The run.
+        mesh: Of a topology.
+        resident: Whether the tables are on the devices, or streamed.
+
+    Raises:
+        TrainingError: If a batch cannot be divided over the devices.
+    """
+    return [
+        compile_training(outline, mesh, resident=resident),
+        compile_prediction(outline, mesh, resident=resident),
+    ]
+
+
+def compile_training(outline: Outline, mesh: Mesh, *, resident: bool) -> Compiled:
+    """The scan over the steps of a chunk, as ``train`` makes it."""
+    config, table = outline.config, outline.tables[outline.train_split]
+    order = outline.order(mesh)
+    num_steps = order.num_steps * config.num_epochs
+    feeder = _feeder(outline, outline.train_split, mesh, resident)
+    chunk = make_train_chunk(
+        *(config, outline.members, outline.head, make_loss(config, table), feeder),
+        *(mesh, num_steps),
+    )
+    whole = sharding.replicated(mesh)
+    state = placed(outline.state(num_steps), whole)
+    index = index_shape(order, scan_length(config, order.num_steps))
+    shared, steps = _sent(outline, outline.train_split, mesh, index, resident)
+    return compiled(
+        f"training, {index.shape[0]} steps of {order.batch_size} frames",
+        chunk,
+        *(state["models"], state["stopped"], placed(outline.hyper(), whole)),
+        *(shared, steps, jax.ShapeDtypeStruct((), np.int32)),
+    )
+
+
+def compile_prediction(outline: Outline, mesh: Mesh, *, resident: bool) -> Compiled:
+    """One pass over a batch of the split that is evaluated."""
+    config, split = outline.config, outline.config.evaluate.split
+    feeder = _feeder(outline, split, mesh, resident)
+    predictor = Predictor(
+        *(outline.head, outline.tables[split], feeder, mesh),
+        batch_size=evaluation_batch(config, outline.head),
+        windows=config.evaluate.windows,
+        mapped=one_by_one(config, mesh),
+    )
+    variables, _ = placed(outline.state(1)["models"], sharding.replicated(mesh))
+    index = shapes_of(predictor._plan[:1])
+    shared, steps = _sent(outline, split, mesh, index, resident)
+    frames = math.prod(index.shape[1:2]) * max(outline.window, 1)
+    return compiled(
+        f"prediction, {frames} frames",
+        *(predictor._scores_of, variables, shared, steps),
+    )
+
+
+def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
+    """What the compiler says of a jitted ``program``.
+
+    Args:
+        name: Of the program.
+        program: Of ``jax.jit``.
+        arguments: Shapes, with their places on a topology's devices.
+    """
+    began = time.perf_counter()
+    done = program.lower(*arguments).compile()
+    seconds = time.perf_counter() - began
+    memory, text = done.memory_analysis(), done.as_text()
+    return Compiled(
+        name=name,
+        seconds=seconds,
+        argument_bytes=int(memory.argument_size_in_bytes),
+        output_bytes=int(memory.output_size_in_bytes),
+        alias_bytes=int(memory.alias_size_in_bytes),
+        temporary_bytes=int(memory.temp_size_in_bytes),
+        code_bytes=int(memory.generated_code_size_in_bytes),
+        collectives=tuple(collectives_in(text)),
+        text=text,
+    )
+
+
+def collectives_in(text: str) -> Iterable[Collective]:
+    """The collectives of a program, as XLA writes it."""
+    for result, kind in _COLLECTIVE.findall(text):
+        elements = num_bytes = 0
+        for letters, bits, axes in _SHAPE.findall(result):
+            size = math.prod(map(int, axes.split(","))) if axes else 1
+            elements += size
+            # pred has no width in its name: a byte.
+            num_bytes += size * max(int(bits or 8), 8) // 8
+            del letters
+        yield Collective(kind, elements, num_bytes)
+
+
+def placed(tree: Any, place: NamedSharding) -> Any:
+    """Shapes with a place on devices."""
+    return jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
+    )
+
+
+def _feeder(outline: Outline, split: str, mesh: Mesh, resident: bool) -> Feeder:
+    if resident:
+        return OutlineFeeder(outline.window)
+    return StreamedFeeder(outline.arrays(split), mesh, outline.window)
+
+
+def _sent(
+    outline: Outline, split: str, mesh: Mesh, index: Any, resident: bool
+) -> tuple[Any, Any]:
+    """Shapes and places of what the feeder's chunks are: shared, and of each step."""
+    even = index.shape[1] % mesh.size == 0
+    place = sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
+    if resident:
+        shared = placed(outline.arrays(split), sharding.replicated(mesh))
+        return shared, placed(index, place)
+    return (), placed(outline.batch(split, index), place)
