@@ -48,6 +48,12 @@ _SPLIT = flags.DEFINE_enum(
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", False, "Bit-identical results on GPU too; slower there."
 )
+_COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    "on",
+    "Compiled programs, found again by the next run: on (in the cache directory, "
+    "AVEMO_CACHE), off, or a folder.",
+)
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
     "auto",
@@ -102,7 +108,7 @@ def _main(argv: list[str]) -> None:
     # After the devices are prepared:
     from avemo_jax import compilation, experiment
 
-    compilation.keep_compiled()
+    compilation.keep_compiled(_COMPILATION_CACHE.value)
     if _MODE.value != "train":
         _evaluate()
         return
