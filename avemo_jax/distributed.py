@@ -301,7 +301,10 @@ def check_same(what: str, value: str) -> None:
 
 
 def check_shared(
-    name: str, write: Callable[[str], None], read: Callable[[], str | None]
+    name: str,
+    write: Callable[[str], None],
+    read: Callable[[], str | None],
+    remove: Callable[[], None],
 ) -> None:
     """Refuses a folder that not all processes share.
 
@@ -311,6 +314,7 @@ def check_shared(
         name: Of the folder.
         write: Leaves a token.
         read: The token; None where there is none.
+        remove: Takes it away.
 
     Raises:
         ProcessError: Names the processes that do not see it.
@@ -320,6 +324,7 @@ def check_shared(
     token = f"{first_says(secrets.randbelow(2**31)):08x}"
     on_first(lambda: write(token))
     blind = any_says(not _appears(token, read))
+    on_first(remove)
     if blind:
         raise ProcessError(
             f"{name} of process 0 is not seen by process "

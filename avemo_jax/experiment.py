@@ -56,7 +56,10 @@ def _opened(name: str | pathlib.Path) -> Iterator[Workdir]:
     """The work directory, seen by all processes; what it gets is published."""
     workdir = open_workdir(name, writes=distributed.is_first())
     try:
-        distributed.check_shared(workdir.name, workdir.write_token, workdir.read_token)
+        distributed.check_shared(
+            *(workdir.name, workdir.write_token, workdir.read_token),
+            workdir.remove_token,
+        )
         yield workdir
         workdir.publish()
     finally:

@@ -113,6 +113,11 @@ class Workdir:
         path = self.local / _TOKEN
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
+    def remove_token(self) -> None:
+        """Removes it from a folder; in a bucket it stays, and the next replaces it."""
+        if not self._mirror:
+            (self.local / _TOKEN).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Removes the private folder of one in a bucket; nothing is published."""
         if self._mirror:
