@@ -36,7 +36,7 @@ def _run(argv: list[str]) -> int:
     # After the devices are settled:
     from avemo_jax import logs
     from avemo_jax.loading import open_data
-    from avemo_jax.planning import report, sizes, tpu
+    from avemo_jax.planning import outlines, report, sizes, tpu
 
     logs.speak_plainly()
     mesh = tpu.topology_mesh(options.tpu) if options.tpu else None
@@ -50,7 +50,7 @@ def _run(argv: list[str]) -> int:
         memory = memory or tpu.chip_memory_gb(options.tpu)
         devices, hosts = mesh.size, hosts or tpu.num_hosts(mesh)
     data = open_data(options.data or config.data.dir, config.data.cache_dir)
-    outline = sizes.outline_run(config, data)
+    outline = outlines.outline_run(config, data)
     run = sizes.plan_run(
         outline,
         data.title if data.name == "demo" else f"{data.title} ({data.name})",

@@ -4,20 +4,38 @@ A table in outline has true labels, frame numbers and counts, and features of th
 shape whose rows are all the same zero in memory.
 """
 
+import dataclasses
+import functools
 from typing import Any, Literal, cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from avemo_jax import sharding
+from avemo_jax.config import check_config
 from avemo_jax.data import assembling, build
 from avemo_jax.data import tfds as tfds_lib
 from avemo_jax.data.assembling import AnnotatedVideo
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.table import FrameTable
-from avemo_jax.feeding import ResidentFeeder
-from avemo_jax.loading import Data
+from avemo_jax.feeding import (
+    Batch,
+    ResidentFeeder,
+    TableArrays,
+    inputs_at,
+    rows_of,
+    table_arrays,
+    targets_at,
+)
+from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.inputs import input_dims
+from avemo_jax.judge import fresh_state
+from avemo_jax.loading import Data, feature_names, fold_data
+from avemo_jax.members import Members, make_members
+from avemo_jax.objective import make_plan, make_spec
+from avemo_jax.orders import FramePlan, WindowPlan
 
 
 class Outlines:
@@ -105,3 +123,107 @@ def _bytes_of_leaf(leaf: Any) -> int:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return int(np.prod(leaf.shape, dtype=np.int64)) * np.dtype(leaf.dtype).itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """A run in outline, from which sizes are told and programs are compiled.
+
+    Attributes:
+        config: Of the run.
+        spec: Of the head.
+        head: The network.
+        members: Seeds x settings.
+        plans: Of the tables, by split.
+        tables: In outline, by split.
+    """
+
+    config: ConfigDict
+    spec: HeadSpec
+    head: Head
+    members: Members
+    plans: dict[str, Plan]
+    tables: dict[str, FrameTable]
+
+    @property
+    def window(self) -> int:
+        """Frames per window, or 0."""
+        return self.spec.window if self.spec.takes_windows else 0
+
+    @property
+    def train_split(self) -> str:
+        """What is trained on."""
+        return str(self.config.data.train_on)
+
+    def arrays(self, split: str) -> TableArrays:
+        """What a step gathers from: shapes and types of the arrays."""
+        arrays = table_arrays(
+            self.tables[split],
+            windows=bool(self.window),
+            audio_flag=self.spec.audio_flag,
+            inputs=self.config.data.inputs,
+        )
+        shapes: TableArrays = shapes_of(arrays)
+        return shapes
+
+    def order(self, mesh: Mesh) -> FramePlan | WindowPlan:
+        """The order of examples.
+
+        Raises:
+            TrainingError: As training does.
+        """
+        return make_plan(self.config, self.tables[self.train_split], self.spec, mesh)
+
+    def state(self, num_steps: int) -> Any:
+        """Shapes of what a run's checkpoint holds."""
+        make = functools.partial(
+            fresh_state, self.config, self.members, self.head, num_steps
+        )
+        return jax.eval_shape(make)
+
+    def hyper(self) -> Any:
+        """Shapes of the members' keys and settings."""
+        return jax.eval_shape(self.members.hyper)
+
+    def batch(self, split: str, index: Any) -> Batch:
+        """Shapes of the batches that an index (steps, batch, ...) names."""
+
+        def gather(arrays: TableArrays, index: Any) -> Batch:
+            rows = rows_of(arrays, index, self.window)
+            return Batch(inputs_at(arrays, rows), *targets_at(arrays, rows))
+
+        batch: Batch = jax.eval_shape(gather, self.arrays(split), index)
+        return batch
+
+
+def index_shape(plan: FramePlan | WindowPlan, length: int) -> Any:
+    """Shape of what ``length`` steps of ``plan`` are told by."""
+    if isinstance(plan, WindowPlan):
+        return jax.ShapeDtypeStruct((length, plan.windows_per_step, 3), np.int32)
+    return jax.ShapeDtypeStruct((length, plan.batch_size), np.int32)
+
+
+def outline_run(config: ConfigDict, data: Data) -> Outline:
+    """The run that ``config`` says, in outline; no feature is read.
+
+    Raises:
+        ValueError: If the configuration or the store make no sense, or if a split has
+            no rows.
+    """
+    check_config(config)
+    data = fold_data(data, config)
+    feature_sets = data.store.resolve(feature_names(config))
+    names = [feature_set.name for feature_set in feature_sets]
+    spec = make_spec(config, input_dims(feature_sets, config.data.inputs))
+    outlines = Outlines(data, config.task, names, config.data.missing_audio)
+    plans = {split: outlines.plan(split) for split in splits_of(config)}
+    tables = {split: outlines.table(plan) for split, plan in plans.items()}
+    head = build_head(spec)
+    return Outline(config, spec, head, make_members(config), plans, tables)
+
+
+def splits_of(config: ConfigDict) -> tuple[str, ...]:
+    """The splits that a run loads, in the order of loading, each once."""
+    training = ("dev",) if config.data.train_on == "train" else ()
+    splits = (*training, config.data.train_on, config.evaluate.split)
+    return tuple(dict.fromkeys(splits))

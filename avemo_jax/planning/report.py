@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from avemo_jax.planning.sizes import RunPlan, TablePlan
+from avemo_jax.planning.amounts import RunPlan, TablePlan
 from avemo_jax.planning.tpu import Compiled
 
 

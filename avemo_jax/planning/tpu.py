@@ -22,8 +22,12 @@ from avemo_jax import sharding
 from avemo_jax.feeding import Feeder, StreamedFeeder
 from avemo_jax.judge import evaluation_batch
 from avemo_jax.objective import make_loss
-from avemo_jax.planning.outlines import OutlineFeeder, shapes_of
-from avemo_jax.planning.sizes import Outline, index_shape
+from avemo_jax.planning.outlines import (
+    Outline,
+    OutlineFeeder,
+    index_shape,
+    shapes_of,
+)
 from avemo_jax.predict import Predictor
 from avemo_jax.steps import make_train_chunk, one_by_one, scan_length
 

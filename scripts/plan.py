@@ -1,0 +1,8 @@
+"""What a training will take, before a machine is rented: ``plan.py --help``."""
+
+import sys
+
+from avemo_jax.planning.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
