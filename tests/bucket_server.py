@@ -4,6 +4,7 @@ The emulator takes no notice of ``ifGenerationMatch``; what real buckets do abou
 added here.
 """
 
+import base64
 import contextlib
 import http.server
 import io
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import google_crc32c
 from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
@@ -104,6 +106,16 @@ class BucketServer(http.server.HTTPServer):
         options = {"api_endpoint": self.url}
         client = storage.Client("any", credentials, client_options=options)
         client.bucket(BUCKET).blob(name).upload_from_string(content)
+
+    def change(self, name: str, content: bytes | None) -> None:
+        """While a request is answered; None removes it."""
+        if content is None:
+            self.storage.delete_file(BUCKET, name)
+            return
+        checksum = base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+        changed = {"crc32c": checksum, "size": len(content)}
+        found = self.storage.objects[BUCKET][name] | changed
+        self.storage.create_file(BUCKET, name, content, found)
 
     def rename(self, old: str, new: str) -> None:
         """To any name, as real ones may have; only in lists here."""

@@ -205,11 +205,21 @@ def test_what_vouches_for_others_is_written_after_them(server, opened):
     names.clear()
     workdir.publish()
     assert names == ["POST best/head.json"]
-    for name in ("results.json", "z.csv"):
+    fill(workdir, a_csv="1")
+    (workdir.local / "best/params/d").unlink()
+    names.clear()
+    workdir.publish()
+    assert names == [
+        "DELETE best/head.json",
+        "POST a.csv",
+        "DELETE best/params/d",
+        "POST best/head.json",
+    ]
+    for name in ("results.json", "a.csv"):
         (workdir.local / name).unlink()
     names.clear()
     workdir.publish()
-    assert names == ["DELETE results.json", "DELETE z.csv"]
+    assert names == ["DELETE results.json", "DELETE a.csv"]
 
 
 def test_nothing_else_is_touched(server, opened):
@@ -305,7 +315,10 @@ def test_one_process_writes_and_the_others_read(server, opened):
     shutil.rmtree(writer.local / "plots")
     fill(writer, plots="a file now")
     writer.publish()
+    fill(writer, later_txt="not published yet")
     writer.refresh()
+    assert (writer.local / "later.txt").exists()
+    (writer.local / "later.txt").unlink()
     reader.refresh()
     assert (
         below(reader) == below(writer) == {"config.json": b"{}", "plots": b"a file now"}
@@ -326,6 +339,21 @@ def test_two_runs_in_one_folder_end_with_an_error(server, opened):
     with pytest.raises(BucketError, match="one run at a time"):
         third.publish()
     assert stored(server) == {"config.json": b"first again"}
+
+
+@pytest.mark.parametrize("changed", [b"3", None])
+def test_what_changes_while_it_is_read(changed, server):
+    server.put("runs/a/config.json", b"2")
+
+    def change(method: str, name: str) -> int:
+        if method == "GET" and name.endswith("config.json"):
+            server.fault = lambda method, name: 0
+            server.change("runs/a/config.json", changed)
+        return 0
+
+    server.fault = change
+    with pytest.raises(BucketError, match=r"config\.json was changed by another"):
+        open_workdir(ADDRESS)
 
 
 def test_a_lost_answer_is_no_second_run(server, opened):
