@@ -133,6 +133,12 @@ def _evaluate() -> None:
             "--mode=evaluate needs one --checkpoint=DIR, e.g. RUN/best_model; to "
             "blend several, --mode=blend"
         )
+    for name in names:
+        if "://" in name:
+            raise app.UsageError(
+                f"--checkpoint={name} is not on this machine; expected a folder; copy "
+                f"it: gcloud storage cp -r {name} ."
+            )
     data_dir = _DATA_DIR.value
     if data_dir is None and _CONFIG.value is not None:
         data_dir = _CONFIG.value.data.dir

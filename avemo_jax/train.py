@@ -118,8 +118,8 @@ def train(
                 state = keep_last(state, np.int32(epoch))
             log.write(record)
             progress = Progress(epoch)
+            workdir.publish()  # a line too many is dropped later, one too few is lost
             save(progress, state)
-            workdir.publish()
             bar.set_postfix_str(_words(record, judge))
             if preemption.reached():
                 break

@@ -60,6 +60,22 @@ WRONG = {
         ["--config", "nowhere.py", "--config.seed=1"],
         r"no configuration 'nowhere.py'",
     ),
+    "a checkpoint in a bucket": (
+        ["--mode=evaluate", "--checkpoint=gs://b/run/best_model"],
+        r"is not on this machine; .* gcloud storage cp -r gs://b/run/best_model \.",
+    ),
+    "data in a bucket": (
+        [f"--config={CONFIG}", "--config.data.dir=gs://b/store"],
+        r"data directory 'gs://b/store' is not on this machine; .* gcloud storage cp",
+    ),
+    "several processes that nothing shows": (
+        [f"--config={CONFIG}", "--distributed=on"],
+        r"--distributed=on and the environment shows no other process; .*--coordinator",
+    ),
+    "a process without its number": (
+        [f"--config={CONFIG}", "--coordinator=a:8476", "--num-processes=2"],
+        r"--coordinator, --num_processes without --process_id; expected all three",
+    ),
     "typing error in a field": (
         [f"--config={CONFIG}", "--config.learnin_rate=1"],
         r"no such field in the configuration: .*learnin_rate.*learning_rate",
