@@ -2,13 +2,13 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 from bucket_server import BUCKET, BucketServer, running
+from several_processes import free_port
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
 PROCESS = pathlib.Path(__file__).with_name("workdir_process.py")
@@ -87,13 +87,6 @@ class Program:
 @pytest.fixture
 def program(server, tmp_path) -> Program:
     return Program(server, tmp_path)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def steps(server: BucketServer) -> set[str]:
