@@ -15,6 +15,8 @@ import accelerator_rates
 import benchmark_scale
 import measuring
 
+pytestmark = pytest.mark.slow
+
 DIMS = (1408, 768)
 
 

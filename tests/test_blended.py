@@ -24,6 +24,8 @@ from avemo_jax.loading import Data, open_data
 from avemo_jax.tasks import AU, EXPR
 from avemo_jax.trained import scores_of
 
+pytestmark = pytest.mark.slow
+
 FACE, SOUND = map(full_name, ("enet_b0_8_va_mtl", "wav2vec2_base"))
 BUDGET = 10**9
 DEV, VALIDATION, LOST = VIDEOS[6:9], VIDEOS[9:12], SILENT[1]

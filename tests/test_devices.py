@@ -9,6 +9,8 @@ import sys
 import pytest
 from eight_devices import CASES
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = pathlib.Path(__file__).with_name("eight_devices.py")
 EVERY_CASE = pytest.mark.parametrize("name", CASES)
 

@@ -46,6 +46,7 @@ def faces(number, height=40, width=40, seed=0):
     return rng.integers(0, 256, (number, height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_equals_the_network_on_pillow_s_pixels(extractor, weights):
     images = faces(3, 40, 30)
     found = extractor.extract(images)

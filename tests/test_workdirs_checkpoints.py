@@ -21,6 +21,8 @@ from avemo_jax import sharding
 from avemo_jax.checkpoint import RunCheckpoints
 from avemo_jax.workdirs import open_workdir
 
+pytestmark = pytest.mark.slow
+
 def tree(step):
     values = np.arange(6000, dtype=np.float32).reshape(2, 3000) * (step + 1)
     return sharding.replicate({"w": values, "n": np.int32(step)}, mesh)
