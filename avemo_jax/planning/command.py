@@ -47,8 +47,9 @@ def _run(argv: list[str]) -> int:
                 f"--devices is {devices} and --tpu {options.tpu} has {mesh.size}; "
                 "expected the same; leave --devices out"
             )
-        memory = memory or tpu.chip_memory_gb(options.tpu)
-        devices, hosts = mesh.size, hosts or tpu.num_hosts(mesh)
+        memory = tpu.chip_memory_gb(options.tpu) if memory is None else memory
+        hosts = tpu.num_hosts(mesh) if hosts is None else hosts
+        devices = mesh.size
     data = open_data(options.data or config.data.dir, config.data.cache_dir)
     outline = outlines.outline_run(config, data)
     run = sizes.plan_run(

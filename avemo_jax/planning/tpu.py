@@ -4,18 +4,20 @@ libtpu compiles for the devices of a named topology, whatever this host has. Arg
 are shapes with their places; nothing runs.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import math
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding
 
 from avemo_jax import sharding
@@ -190,7 +192,8 @@ def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
         arguments: Shapes, with their places on a topology's devices.
     """
     began = time.perf_counter()
-    done = program.lower(*arguments).compile()
+    with _compiling_anew():
+        done = program.lower(*arguments).compile()
     seconds = time.perf_counter() - began
     memory, text = done.memory_analysis(), done.as_text()
     return Compiled(
@@ -204,6 +207,19 @@ def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
         collectives=tuple(collectives_in(text)),
         text=text,
     )
+
+
+@contextlib.contextmanager
+def _compiling_anew() -> Iterator[None]:
+    """Without kept programs, which can be loaded only where their devices are."""
+    before = jax.config.read("jax_enable_compilation_cache")
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # else JAX does not look at the setting again
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def collectives_in(text: str) -> Iterable[Collective]:
