@@ -212,13 +212,14 @@ def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
 @contextlib.contextmanager
 def _compiling_anew() -> Iterator[None]:
     """Without kept programs, which can be loaded only where their devices are."""
-    before = jax.config.read("jax_enable_compilation_cache")
-    jax.config.update("jax_enable_compilation_cache", False)
+    config: Any = jax.config  # whose settings its type does not name
+    before = config.jax_enable_compilation_cache
+    config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # else JAX does not look at the setting again
     try:
         yield
     finally:
-        jax.config.update("jax_enable_compilation_cache", before)
+        config.update("jax_enable_compilation_cache", before)
         compilation_cache.reset_cache()
 
 
