@@ -4,7 +4,8 @@ import argparse
 import hashlib
 import os
 import pathlib
-import platform
+import platform as host
+from typing import Any
 
 import jax
 import jaxlib
@@ -18,10 +19,14 @@ from avemo_jax.data.cache import cache_dir
 _CPU_OPTIONS: dict[str, str | bool | int] = {"xla_cpu_prefer_vector_width": 512}
 
 
-def compiler_options() -> dict[str, str | bool | int] | None:
-    """Options of XLA for a program on this process's devices."""
-    on_cpu = jax.local_devices()[0].platform == "cpu"
-    return dict(_CPU_OPTIONS) if on_cpu else None
+def compiler_options(platform: str | None = None) -> dict[str, Any] | None:
+    """Options of XLA for a program.
+
+    Args:
+        platform: That it is compiled for; None means this process's devices'.
+    """
+    platform = platform or jax.local_devices()[0].platform
+    return dict(_CPU_OPTIONS) if platform == "cpu" else None
 
 
 def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
@@ -96,7 +101,7 @@ def _local(directory: pathlib.Path) -> str | None:
 
 def _machine() -> str:
     """Programs for a CPU fit its instruction set: a name of it and of jaxlib."""
-    cpu = platform.machine()
+    cpu = host.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()

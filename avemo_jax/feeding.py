@@ -119,7 +119,7 @@ class ResidentFeeder:
 
         The last chunk may be shorter.
         """
-        place = _place_of(plan, self._mesh)
+        place = place_of(plan, self._mesh)
         for start in range(0, len(plan), length):
             yield self._arrays, sharding.put(plan[start : start + length], place)
 
@@ -161,7 +161,7 @@ class StreamedFeeder:
 
     def chunks(self, plan: Any, length: int) -> Iterator[tuple[Any, Batch]]:
         """As of :class:`ResidentFeeder`; steps share nothing."""
-        place = _place_of(plan, self._mesh)
+        place = place_of(plan, self._mesh)
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1
         )
@@ -207,8 +207,8 @@ class StreamedFeeder:
 Feeder = ResidentFeeder | StreamedFeeder
 
 
-def _place_of(plan: Any, mesh: Mesh) -> NamedSharding:
-    """Of steps (steps, batch, ...): the batch divided if it can be."""
+def place_of(plan: Any, mesh: Mesh) -> NamedSharding:
+    """Where steps (steps, batch, ...) go: the batch divided if it can be."""
     even = plan.shape[1] % mesh.size == 0
     return sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
 

@@ -16,12 +16,15 @@ from ml_collections import ConfigDict
 from avemo_jax import distributed
 from avemo_jax.data import demo
 from avemo_jax.data.cache import cache_dir as default_cache_dir
+from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import fold_splits, grouped_folds
 from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import HeadSpec
 from avemo_jax.workdirs import refuse_remote_data
+
+_SHARE_OF_DEVICE = 0.6  # for tables; the rest for what is computed with them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,18 +89,31 @@ def fold_data(data: Data, config: ConfigDict) -> Data:
     return dataclasses.replace(data, splits=fold_splits(folds, config.data.fold))
 
 
-def memory_budget(gigabytes: float | None = None) -> int:
+def memory_budget(
+    gigabytes: float | None = None, device_gb: float | None = None
+) -> int:
     """Bytes that tables may take on a device.
 
     Six tenths of an accelerator's memory, a half of the host's for the CPU, unless
     ``gigabytes`` says otherwise.
+
+    Args:
+        gigabytes: That they may take; None asks the device.
+        device_gb: Memory of an accelerator that is not here.
     """
     if gigabytes is not None:
         return int(gigabytes * 1e9)
+    if device_gb is not None:
+        return int(_SHARE_OF_DEVICE * device_gb * 1e9)
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
-        return int(0.6 * stats["bytes_limit"])
+        return int(_SHARE_OF_DEVICE * stats["bytes_limit"])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def is_resident(plan: Plan, left: int) -> bool:
+    """Whether a table lies on the devices, ``left`` bytes of whose budget are free."""
+    return plan.bytes <= left
 
 
 class Loader:
@@ -139,7 +155,7 @@ class Loader:
         """The table of ``split`` and the feeder of a head's batches from it."""
         store, options = self._data.store, dict(self._options)
         plan = store.plan(self._task, split, features, **options)
-        resident = plan.bytes <= self._left
+        resident = is_resident(plan, self._left)
         if resident:
             self._left -= plan.bytes
         else:

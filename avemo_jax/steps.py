@@ -130,7 +130,7 @@ def make_train_chunk(
 
         return over_members(one, (models, stopped, hyper), mapped=mapped)
 
-    options = compiler_options() if mapped else None  # batched: no gain
+    options = compiler_options(_platform(mesh)) if mapped else None  # batched: no gain
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)
 
 
@@ -152,11 +152,11 @@ def one_by_one(config: ConfigDict, mesh: Mesh) -> bool:
     """Whether members are trained one after another rather than batched."""
     if config.train.seed_mode != "auto":
         return config.train.seed_mode == "map"
-    return _on_cpu(mesh) and config.batch_size < _BATCHED_SEEDS_FROM
+    return _platform(mesh) == "cpu" and config.batch_size < _BATCHED_SEEDS_FROM
 
 
-def _on_cpu(mesh: Mesh) -> bool:
-    return mesh.devices.flat[0].platform == "cpu"
+def _platform(mesh: Mesh) -> str:
+    return str(mesh.devices.flat[0].platform)
 
 
 def scan_length(config: ConfigDict, steps_per_epoch: int) -> int:

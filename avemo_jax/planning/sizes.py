@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from avemo_jax.judge import evaluation_batch
-from avemo_jax.loading import memory_budget
+from avemo_jax.loading import is_resident, memory_budget
 from avemo_jax.objective import TrainingError
 from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.planning.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
@@ -21,8 +21,6 @@ from avemo_jax.planning.outlines import (
 )
 from avemo_jax.steps import scan_length
 
-# What loading.memory_budget leaves of an accelerator's memory to tables.
-_SHARE_OF_DEVICE = 0.6
 # A streamed chunk is in use while the next is on its way; more are read on the host.
 _CHUNKS_ON_DEVICE = 2
 _CHUNKS_ON_HOST = 4
@@ -99,7 +97,7 @@ def _budget(config: ConfigDict, device_memory_gb: float | None) -> tuple[int, st
         budget = memory_budget(config.data.device_budget_gb)
         return budget, "config.data.device_budget_gb"
     if device_memory_gb is not None:
-        budget = memory_budget(_SHARE_OF_DEVICE * device_memory_gb)
+        budget = memory_budget(device_gb=device_memory_gb)
         return budget, f"six tenths of a device of {device_memory_gb:g} GB"
     kind = jax.local_devices()[0].device_kind
     return memory_budget(), f"from this host's device ({kind})"
@@ -121,7 +119,7 @@ def _tables(outline: Outline, budget: int) -> tuple[TablePlan, ...]:
 
 def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
     plan, table = outline.plans[split], outline.tables[split]
-    resident = plan.bytes <= left
+    resident = is_resident(plan, left)
     relation = "fits into" if resident else "is over"
     arrays = [getattr(table, field.name) for field in dataclasses.fields(table)]
     arrays = [array for array in arrays if isinstance(array, np.ndarray)]

@@ -21,7 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding
 
 from avemo_jax import sharding
-from avemo_jax.feeding import Feeder, StreamedFeeder
+from avemo_jax.feeding import Feeder, StreamedFeeder, place_of
 from avemo_jax.judge import evaluation_batch
 from avemo_jax.objective import make_loss
 from avemo_jax.planning.outlines import (
@@ -253,8 +253,7 @@ def _sent(
     outline: Outline, split: str, mesh: Mesh, index: Any, resident: bool
 ) -> tuple[Any, Any]:
     """Shapes and places of what the feeder's chunks are: shared, and of each step."""
-    even = index.shape[1] % mesh.size == 0
-    place = sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
+    place = place_of(index, mesh)
     if resident:
         shared = placed(outline.arrays(split), sharding.replicated(mesh))
         return shared, placed(index, place)
