@@ -7,6 +7,7 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
   train      train and evaluate: avemo train --config configs/expr_mlp.py
   evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
   blend      weight checkpoints, chosen on dev: avemo blend --checkpoint=A,B --workdir=W
+  plan       what a run will take, before it: avemo plan --config configs/expr_mlp.py
   prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
   extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
   submit     predictions to the challenge's text files: avemo submit --predictions ...
@@ -28,6 +29,10 @@ def main() -> None:
             from avemo_jax import main as program
 
             program.run([f"avemo {command}", f"--mode={command}", *arguments])
+        case "plan":
+            from avemo_jax.planning import command as plan
+
+            sys.exit(plan.main(arguments))
         case "prepare":
             from avemo_jax.preparation import command as prepare
 

@@ -77,7 +77,7 @@ USERS = {
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},
     "preparation": {"preparation", "cli", "scripts"},
-    "planning": {"planning", "scripts"},
+    "planning": {"planning", "cli", "scripts"},
     "submission": {"submission", "cli", "scripts"},
     "convert": {"convert", "cli", "scripts"},
 }
