@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import jax
+from absl import flags
 from absl import logging as absl_logging
 
 import avemo_jax
@@ -27,6 +28,8 @@ def speak_plainly(process: int | None = None) -> None:
         process: This one's number, which lines begin with, where there are several; of
             all but the first only what warns. None where there is one.
     """
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # a command without absl's; else it warns of that
     absl_logging.use_absl_handler()
     if absl_logging.get_verbosity() < absl_logging.DEBUG:  # of --verbosity=1
         level = absl_logging.WARNING if process else absl_logging.INFO
