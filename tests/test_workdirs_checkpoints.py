@@ -10,6 +10,8 @@ import pytest
 from bucket_server import BUCKET, BucketServer, running
 from several_processes import free_port
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = f"gs://{BUCKET}/runs/a"
 PROCESS = pathlib.Path(__file__).with_name("workdir_process.py")
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
@@ -20,8 +22,6 @@ import numpy as np
 from avemo_jax import sharding
 from avemo_jax.checkpoint import RunCheckpoints
 from avemo_jax.workdirs import open_workdir
-
-pytestmark = pytest.mark.slow
 
 def tree(step):
     values = np.arange(6000, dtype=np.float32).reshape(2, 3000) * (step + 1)
