@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-import types
 import zlib
 
 import jax
 import numpy as np
 
+from avemo_jax.data.joining import JoinedVideo, Plan
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.data.store import Store
 from avemo_jax.data.table import FeatureSet, FrameTable
@@ -164,7 +164,18 @@ class MadeStore(Store):
 
     def plan(self, task, split, features, *, splits=None, **_):
         table = self.load_table(task, split, features, splits=splits)
-        return types.SimpleNamespace(rows=table.num_rows, bytes=table.features.nbytes)
+        offsets = table.row_offsets
+        videos = tuple(
+            JoinedVideo(
+                video=name,
+                frame=table.frame[offsets[i] : offsets[i + 1]],
+                has_audio=table.has_audio[offsets[i] : offsets[i + 1]],
+                num_frames=int(table.num_frames[i]),
+                parts=dict.fromkeys(self.feature_sets, name),
+            )
+            for i, name in enumerate(table.videos)
+        )
+        return Plan(table.task, split, table.feature_sets, videos, dict(table.report))
 
 
 def made_data(**options) -> Data:
