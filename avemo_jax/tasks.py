@@ -6,12 +6,13 @@ metrics and how the best epoch is selected.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
+
+if TYPE_CHECKING:
+    from jax import Array
 
 TaskName = Literal["EXPR", "AU", "VA"]
 
@@ -69,16 +70,23 @@ class Task:
         """Outputs per frame: 8, 12 or 2."""
         return len(self.columns)
 
-    def activate(
-        self, logits: Float[Array, "*batch outputs"]
-    ) -> Float[Array, "*batch outputs"]:
-        """Scores of logits, in float32: probabilities, or values in [-1, 1] for VA."""
+    def activate(self, logits: "Array") -> "Array":
+        """Scores of logits, in float32: probabilities, or values in [-1, 1] for VA.
+
+        Args:
+            logits: (..., outputs).
+
+        Returns:
+            Of the same shape.
+        """
+        import jax  # what needs the names and labels alone does without it
+
         functions: dict[str, Callable[[Any], Any]] = {
             "softmax": jax.nn.softmax,
             "sigmoid": jax.nn.sigmoid,
-            "tanh": jnp.tanh,
+            "tanh": jax.numpy.tanh,
         }
-        return functions[self.activation](logits.astype(jnp.float32))
+        return functions[self.activation](logits.astype("float32"))
 
     def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
         """Labels of ``num_frames`` frames, all invalid (-1; NaN for VA)."""

@@ -46,6 +46,10 @@ MAY_IMPORT = {
         *("data", "exit_status", "postprocess", "predictions", "submission", "tasks"),
         "whole_files",
     },
+    "scoring": {
+        *("data", "exit_status", "postprocess", "scoring", "submission", "tasks"),
+        "whole_files",
+    },
     "report": {"tasks"},
     "canvas": set(),
     "plots": {"canvas", "postprocess"},

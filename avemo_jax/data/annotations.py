@@ -62,6 +62,41 @@ def read_annotations(
     ]
 
 
+def find_label_files(
+    root: str | os.PathLike[str], task: Task
+) -> list[tuple[str, pathlib.Path]]:
+    """The split and the path of every label file of one task, one for each video.
+
+    Args:
+        root: The folder of the tasks' folders, or the task's own, or one with the
+            files (``Validation_Set``); its files are of the split of its name, or else
+            of "validation".
+        task: Whose labels.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    root = pathlib.Path(root)
+    there = entries(root)
+    if files := [p for p in there if p.suffix == ".txt" and p.is_file()]:
+        split = SET_FOLDERS.get(root.absolute().name, "validation")
+        return [(split, path) for path in files]
+    if any(path.name in SET_FOLDERS for path in there):
+        return list(_label_files(root))
+    return list(_label_files(_task_folder(root, task) or _no_annotations(root, task)))
+
+
+def _task_folder(root: pathlib.Path, task: Task) -> pathlib.Path | None:
+    """The folder of a task's annotations in ``root``; None where there is none."""
+    folders = [root / folder for folder in task.folders if (root / folder).is_dir()]
+    if len(folders) > 1:
+        raise ValueError(
+            f"{root} has both {' and '.join(f.name for f in folders)}; expected "
+            "one: give a root with only one of them"
+        )
+    return folders[0] if folders else None
+
+
 def _folder_labels(
     root: pathlib.Path, wanted: tuple[str, ...], skip_missing: bool
 ) -> Iterator[tuple[pathlib.Path, str, Task, str, np.ndarray]]:
@@ -69,26 +104,27 @@ def _folder_labels(
     present = 0
     for name in wanted:
         task = TASKS[name]
-        folders = [root / folder for folder in task.folders if (root / folder).is_dir()]
-        if len(folders) > 1:
-            raise ValueError(
-                f"{root} has both {' and '.join(f.name for f in folders)}; expected "
-                "one: give a root with only one of them"
-            )
-        if not folders:
+        folder = _task_folder(root, task)
+        if folder is None:
             if not skip_missing:
-                _no_annotations(root, task.folders)
+                _no_annotations(root, task)
             logging.info("no %s annotations in %s", name, root)
             continue
         present += 1
-        for split, path in _label_files(folders[0]):
+        for split, path in _label_files(folder):
             yield path, split, task, nfc(path.stem), read_label_file(path, task)
     if not present:
-        _no_annotations(root, tuple(f for t in wanted for f in TASKS[t].folders))
+        _no_annotations(root, *(TASKS[name] for name in wanted))
 
 
-def _no_annotations(root: pathlib.Path, folders: tuple[str, ...]) -> NoReturn:
-    """Raise that there are no annotations, with what is there instead."""
+def _no_annotations(root: pathlib.Path, *tasks: Task) -> NoReturn:
+    """Raise that there are no annotations, with what is there instead.
+
+    Args:
+        root: Where they were expected.
+        *tasks: Of which; none stands for the multi-task files.
+    """
+    folders = tuple(f for task in tasks for f in task.folders) or (MTL_FOLDER,)
     there = [path.name for path in entries(root)]
     state = f"has {', '.join(there[:8]) or 'nothing'}"
     if not root.is_dir():
@@ -164,7 +200,7 @@ def _mtl_labels(
                 f"{folder} has no train*.txt and no val*.txt; expected one file per "
                 "set: unpack the annotations again"
             )
-        _no_annotations(root, (MTL_FOLDER,))
+        _no_annotations(root)
     for path, split in chosen:
         for video, by_task in read_mtl_file(path).items():
             for name, labels in by_task.items():

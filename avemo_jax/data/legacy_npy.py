@@ -36,6 +36,8 @@ _GLOBALS = {
     ("numpy.core.numeric", "_frombuffer"): "frombuffer",
     ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("collections", "OrderedDict"): "OrderedDict",
+    # bytes, in protocols before 3
+    ("_codecs", "encode"): "encode",
 }
 _DTYPES = {
     f"{kind}{size}": np.dtype(f"{kind}{size}")
@@ -91,8 +93,33 @@ def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             "{'VIDEO/00001.jpg': vector}, which is one pickled object: is this another "
             "kind of file?"
         )
+    value = _dict_of(path, data, header.end())
+    for key, vector in value.items():
+        if not isinstance(key, str) or not isinstance(vector, np.ndarray):
+            raise ValueError(
+                f"{path}: entry {key!r:.80} holds a {type(vector).__name__}; expected "
+                "'VIDEO/00001.jpg' with a vector: extract the features again"
+            )
+    return value
+
+
+def read_pickled_dict(path: str | os.PathLike[str]) -> dict[Any, Any]:
+    """The dict in a ``.pkl`` or an ``.npy`` of numpy arrays and plain values.
+
+    Raises:
+        ValueError: If it holds no dict, or is damaged.
+        RefusedPickleError: As ``read_original_npy``.
+    """
+    path = pathlib.Path(path)
+    data = path.read_bytes()
+    header = _HEADER.match(data)
+    return _dict_of(path, data, header.end() if header else 0)
+
+
+def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
+    """The dict of the pickle from byte ``start`` on."""
     policy = _FeaturePolicy(path, len(data))
-    value = pickles.Machine(data, policy, header.end()).run()
+    value = pickles.Machine(data, policy, start).run()
     if isinstance(value, np.ndarray) and value.dtype == object and value.shape == ():
         value = value.item()
     if not isinstance(value, dict):
@@ -100,14 +127,8 @@ def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"{path} holds a {type(value).__name__}; expected a dict "
             "{'VIDEO/00001.jpg': vector}: is this another kind of file?"
         )
-    total = 0
-    for key, vector in value.items():
-        if not isinstance(key, str) or not isinstance(vector, np.ndarray):
-            raise ValueError(
-                f"{path}: entry {key!r:.80} holds a {type(vector).__name__}; expected "
-                "'VIDEO/00001.jpg' with a vector: extract the features again"
-            )
-        total += vector.nbytes
+    arrays = [array for array in value.values() if isinstance(array, np.ndarray)]
+    total = sum(array.nbytes for array in arrays)
     if total > _MAX_REPEATS * len(data):
         raise RefusedPickleError(
             f"{path}: {total} bytes of vectors from a file of {len(data)}; expected "
@@ -146,6 +167,8 @@ class _FeaturePolicy(pickles.Policy):
                 return _numeric(dtype, (), raw)[()]
             case "frombuffer", (bytes(raw), _Dtype() as dtype, tuple(shape), str(o)):
                 return _Array(self.filled(dtype, shape, raw, fortran=o == "F"))
+            case "encode", (str(text), "latin1"):
+                return text.encode("latin1")
             case "OrderedDict", ():
                 return {}
         raise pickles.Refusal(f"{function.meaning} of {len(arguments)} odd arguments")

@@ -1,0 +1,165 @@
+r"""Score predictions made anywhere against the official annotations.
+
+PREDICTIONS: our predictions.csv, a submission, a table with video and frame (or
+image_location) and the outputs by name (.csv, .parquet), arrays (.npz, .npy), a pickled
+dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or
+VIDEO.npy. Two files give their difference as well.
+
+  avemo score predictions.csv --task expr --annotations Annotations --ci
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from avemo_jax import __version__
+from avemo_jax.exit_status import guarded
+from avemo_jax.scoring.reading import read_frames
+from avemo_jax.scoring.report import difference_text, text, write_csv
+from avemo_jax.scoring.score import Resamples, compare, score_file
+from avemo_jax.scoring.sums import NUM_RESAMPLES
+from avemo_jax.scoring.truth import Truth, read_truth
+from avemo_jax.submission.flags import read_thresholds
+from avemo_jax.tasks import AU, TASKS
+from avemo_jax.whole_files import whole_file
+
+SCHEMA_VERSION = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score; 0, or 1 after an error, which stderr then tells."""
+    args = _parser().parse_args(argv)
+    return guarded(lambda: _run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="avemo score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("predictions", nargs="+", metavar="PREDICTIONS")
+    parser.add_argument("--task", required=True, help="expr, au or va")
+    parser.add_argument(
+        "--annotations",
+        required=True,
+        metavar="DIR",
+        help="the folder of the tasks' folders, a task's own, or one of VIDEO.txt",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("validation", "train", "all"),
+        default="validation",
+        help="which of the official sets (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split-list", metavar="FILE", help="the videos to score instead, one a line"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="0.5|FILE",
+        help="AU: one for all units, or the head.json that has them; default: the "
+        "file's own decisions, or 0.5",
+    )
+    parser.add_argument(
+        "--ci", action="store_true", help="95 %% intervals, from drawing videos again"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--resamples", type=int, default=NUM_RESAMPLES, help="draws (%(default)s)"
+    )
+    parser.add_argument(
+        "--first-frame",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="number that the files give to the first frame (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,NAME,...",
+        help="what each value of a frame is, for files that do not name them; a name "
+        "that is no output of the task drops the value",
+    )
+    parser.add_argument("--per-video", action="store_true", help="print each video's")
+    parser.add_argument("--json", metavar="FILE", help="write all scores as JSON")
+    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    task = TASKS.get(args.task.upper())
+    if task is None:
+        raise ValueError(
+            f"--task {args.task!r}; expected expr, au or va: correct the flag"
+        )
+    if len(args.predictions) > 2 or args.resamples < 1:
+        raise ValueError(
+            f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
+            "one file or two, and 1 resample or more: correct the command"
+        )
+    thresholds = read_thresholds(args.threshold)
+    if thresholds is not None and task is not AU:
+        raise ValueError(
+            f"--threshold with --task {args.task}; expected it with au alone: "
+            "leave it out"
+        )
+    columns = None
+    if args.columns is not None:
+        columns = tuple(name.strip() for name in args.columns.split(","))
+    truth = read_truth(
+        args.annotations, task, split=args.split, split_list=args.split_list
+    )
+    resamples = Resamples(args.resamples if args.ci else 0, args.seed)
+    scores = [
+        score_file(
+            truth,
+            read_frames(path, task, first_frame=args.first_frame, columns=columns),
+            thresholds=thresholds,
+            resamples=resamples,
+        )
+        for path in args.predictions
+    ]
+    report = _report(args, truth, [each.block for each in scores])
+    videos = "those of the list" if args.split_list else args.split
+    print(
+        f"{task.name} against {args.annotations}: {len(truth.videos)} videos, {videos}"
+    )
+    for block in report["files"]:
+        print(text(block, per_video=args.per_video))
+    if len(scores) == 2:
+        drawn = Resamples(args.resamples, args.seed)
+        report["difference"] = compare(truth, scores[0], scores[1], drawn)
+        print(difference_text(args.predictions, report["difference"]))
+    if args.json:
+        path = pathlib.Path(args.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if args.csv:
+        write_csv(pathlib.Path(args.csv), report)
+    return 0
+
+
+def _report(
+    args: argparse.Namespace, truth: Truth, blocks: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What is written."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        "task": truth.task.name,
+        "annotations": str(args.annotations),
+        "split": truth.split,
+        "split_list": args.split_list,
+        "seed": args.seed,
+        "num_resamples": args.resamples if args.ci else 0,
+        "files": blocks,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

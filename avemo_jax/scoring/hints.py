@@ -1,0 +1,93 @@
+"""Likely mistakes that a score shows: the outputs in another order."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool
+
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.matching import Matched
+from avemo_jax.scoring.sums import scores_of, video_sums
+from avemo_jax.scoring.truth import Truth
+from avemo_jax.tasks import EXPR, VA
+
+# Orders in which others have the eight classes; contempt is in the place of "Other".
+ORDERS = {
+    "AffectNet's by alphabet": (
+        *("Anger", "Other", "Disgust", "Fear"),
+        *("Happiness", "Neutral", "Sadness", "Surprise"),
+    ),
+    "AffectNet's by number": (
+        *("Neutral", "Happiness", "Sadness", "Surprise"),
+        *("Fear", "Disgust", "Anger", "Other"),
+    ),
+    "the alphabet's": tuple(sorted(EXPR.columns)),
+}
+# A score in another order counts as a sign where it is so much larger.
+_MORE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """An order of the outputs in which a file scores far better.
+
+    Attributes:
+        name: What it is called.
+        columns: The outputs in this order, for ``--columns``.
+        score: By it.
+        as_is: As the file was read.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    score: float
+    as_is: float
+
+    def __str__(self) -> str:
+        return (
+            f"the outputs seem to be in {self.name} order: {self.score:.4f} in it, "
+            f"{self.as_is:.4f} as read; if they are, write them in the order of the "
+            f"task, or pass --columns {','.join(self.columns)} for scores"
+        )
+
+
+def better_order(
+    truth: Truth,
+    found: FramePredictions,
+    matched: Matched,
+    mask: Bool[np.ndarray, " frames"],
+) -> Order | None:
+    """The order in which an unnamed file scores far better, or None.
+
+    Args:
+        truth: The annotations.
+        found: The predictions.
+        matched: Both side by side.
+        mask: Frames that count.
+    """
+    if found.named or not mask.any():
+        return None
+    candidates: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    if truth.task is VA:
+        swapped = matched.predicted[:, ::-1]
+        candidates["the other"] = (("arousal", "valence"), swapped)
+    elif truth.task is EXPR:
+        candidates = {
+            name: (
+                order,
+                np.array([EXPR.columns.index(c) for c in order])[matched.predicted],
+            )
+            for name, order in ORDERS.items()
+        }
+    else:
+        return None
+
+    def score(predicted: np.ndarray) -> float:
+        video = np.zeros(len(mask), np.int64)
+        sums = video_sums(truth.task, predicted, truth.labels, mask, video, 1)
+        return float(scores_of(sums)[truth.task.criterion])
+
+    as_is = score(matched.predicted)
+    orders = [Order(n, c, score(p), as_is) for n, (c, p) in candidates.items()]
+    best = max(orders, key=lambda order: order.score)
+    return best if best.score > as_is + _MORE else None

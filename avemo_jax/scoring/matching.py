@@ -1,0 +1,153 @@
+"""Predictions laid beside annotations, frame by frame, and what does not fit."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from avemo_jax.postprocess.gap_plans import FillPlan, fill_plan
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.truth import Truth
+from avemo_jax.tasks import AU, EXPR, VA
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """What was predicted for every annotated frame.
+
+    Attributes:
+        predicted: EXPR: classes (frames,); AU: 0 or 1 (frames, 12); VA: values
+            (frames, 2).
+        own: Frames with a prediction of their own; the others are filled as the gap
+            rule has it: between two by frame number, held at the ends.
+        coverage: Counts and names of what is missing or surplus.
+    """
+
+    predicted: Shaped[np.ndarray, "frames ..."]
+    own: Bool[np.ndarray, " frames"]
+    coverage: dict[str, Any]
+
+
+def match(
+    truth: Truth,
+    found: FramePredictions,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> Matched:
+    """``found`` laid beside ``truth``.
+
+    A file without probabilities has its gaps filled by the nearest decision; a video
+    without any prediction is class 0, no unit active, or 0.
+
+    Args:
+        truth: The annotations.
+        found: The predictions.
+        thresholds: AU: for probabilities; None takes the file's own decisions, or 0.5.
+
+    Raises:
+        ValueError: If no annotated video is predicted.
+    """
+    index = {video: i for i, video in enumerate(truth.videos)}
+    place = np.array([index.get(video, -1) for video in found.videos], np.int64)
+    if (place < 0).all():
+        _nothing_in_common(truth, found)
+    rows = np.flatnonzero(found.own & (place[found.video] >= 0))
+    # Names are sorted on both sides, so that rows stay in order.
+    video, frame = place[found.video[rows]], found.frame[rows]
+    labelled = np.diff(truth.offsets)
+    length = labelled.copy()
+    np.maximum.at(length, video, frame)
+    counts = np.bincount(video, minlength=len(labelled))
+    plan = fill_plan(frame, np.concatenate([[0], np.cumsum(counts)]), length)
+    begin = np.repeat(np.cumsum(length) - length - truth.offsets[:-1], labelled)
+    dense = np.arange(truth.offsets[-1]) + begin
+    plan = FillPlan(*(np.asarray(each)[dense] for each in plan))
+    own = ~np.asarray(plan.filled)
+    return Matched(
+        predicted=_decisions(found, rows, plan, thresholds),
+        own=own,
+        coverage=_coverage(truth, found, place, counts, video, frame, own),
+    )
+
+
+def _decisions(
+    found: FramePredictions,
+    rows: np.ndarray,
+    plan: FillPlan,
+    thresholds: Float[np.ndarray, " units"] | None,
+) -> Shaped[np.ndarray, "frames ..."]:
+    """What is decided in every frame of the plan."""
+    scores = None if found.scores is None else found.scores[rows]
+    decided = None if found.decided is None else found.decided[rows]
+    width = (scores if scores is not None else decided).shape[1]  # type: ignore[union-attr]
+    is_class = width in (1, EXPR.num_outputs)
+    if thresholds is not None and scores is not None and width == AU.num_outputs:
+        decided = (scores >= thresholds).astype(np.int8)
+    limits = np.full(AU.num_outputs, 0.5) if thresholds is None else thresholds
+    before, after = np.asarray(plan.prev_row), np.asarray(plan.next_row)
+    near = np.where(np.asarray(plan.weight) <= 0.5, before, after)
+    there = np.asarray(plan.has_rows)
+    if scores is None:
+        assert decided is not None
+        value = np.where(there[:, None], decided[near] if len(rows) else 0, 0)
+        return value[:, 0] if is_class else value
+    dense = scores[before] + np.asarray(plan.weight, np.float64)[:, None] * (
+        scores[after] - scores[before]
+    )
+    dense[~there] = 0
+    if width == VA.num_outputs:
+        return dense
+    value = dense.argmax(axis=1)[:, None] if is_class else (dense >= limits)
+    if decided is not None:
+        value = np.where((before == after)[:, None], decided[before], value)
+        value = np.where(there[:, None], value, 0)
+    value = value.astype(np.int8)
+    return value[:, 0] if is_class else value
+
+
+def _nothing_in_common(truth: Truth, found: FramePredictions) -> None:
+    """Raise ValueError, with what may be the matter."""
+    instead = "correct the names, or give the annotations of these videos"
+    if set(found.videos) & truth.others:
+        instead = "they are of another set: pass --split all, or another --split-list"
+    elif any("." in video for video in found.videos):
+        instead = "write the names without endings such as .mp4"
+    raise ValueError(
+        f"{found.path}: none of its {len(found.videos)} videos "
+        f"({', '.join(found.videos[:3])}, ...) is among the {len(truth.videos)} "
+        f"annotated ones ({', '.join(truth.videos[:3])}, ...); expected predictions of "
+        f"these: {instead}"
+    )
+
+
+def _coverage(
+    truth: Truth,
+    found: FramePredictions,
+    place: np.ndarray,
+    counts: np.ndarray,
+    video: np.ndarray,
+    frame: np.ndarray,
+    own: np.ndarray,
+) -> dict[str, Any]:
+    """What fits, what is missing, what is surplus, and lengths that differ by one."""
+    labelled = np.diff(truth.offsets)
+    last = np.zeros(len(labelled), np.int64)
+    np.maximum.at(last, video, frame)
+    more = np.where(counts > 0, last - labelled, 0)
+    names = np.array(truth.videos, object)
+    return {
+        "videos": len(truth.videos),
+        "videos_predicted": int((counts > 0).sum()),
+        "videos_missing": names[counts == 0].tolist(),
+        "videos_surplus": [
+            name for name, at in zip(found.videos, place, strict=True) if at < 0
+        ],
+        "labelled_frames": int(truth.valid.sum()),
+        "labelled_frames_predicted": int((truth.valid & own).sum()),
+        "labelled_frames_missing": int((truth.valid & ~own).sum()),
+        "frames_after_the_last_label": int((frame > labelled[video]).sum()),
+        "filled_in_the_file": int((~found.own).sum()),
+        "videos_one_frame_longer": names[more == 1].tolist(),
+        "videos_one_frame_shorter": names[more == -1].tolist(),
+        "videos_longer_by_more": names[more > 1].tolist(),
+    }

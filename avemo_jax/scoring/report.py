@@ -1,0 +1,145 @@
+"""Scores for people to read, and as CSV."""
+
+import csv
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from avemo_jax.scoring.score import SETS
+from avemo_jax.whole_files import whole_file
+
+TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
+_FIELDS = (
+    *("predictions", "frames", "video", "score", "part", "value"),
+    *("ci95_low", "ci95_high", "num_frames"),
+)
+_NAMED = 5  # videos in a line
+
+
+def text(block: dict[str, Any], *, per_video: bool) -> str:
+    """The scores of one file."""
+    lines = [f"{block['predictions']}: {block['form']}"]
+    if "threshold" in block:
+        lines.append(f"  threshold: {_threshold(block['threshold'])}")
+    lines += _table(block["scores"])
+    lines += _coverage(block["coverage"])
+    if per_video:
+        lines += _videos(block["per_video"])
+    return "\n".join(lines + [f"  note: {note}" for note in block["notes"]])
+
+
+def difference_text(names: Sequence[str], block: dict[str, Any]) -> str:
+    """The difference of two files' scores."""
+    lines = [f"difference: {names[0]} less {names[1]}, on the same frames"]
+    return "\n".join(lines + _table(block))
+
+
+def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
+    """A row for each score of each set of frames: over all videos, and by video."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for one in report["files"]:
+            for name in SETS:
+                writer.writerows(
+                    _rows(one["predictions"], name, "", one["scores"][name])
+                )
+            for row in one["per_video"]:
+                for name in SETS:
+                    found = _rows(one["predictions"], name, row["video"], row[name])
+                    writer.writerows(found)
+        for name in SETS if "difference" in report else ():
+            writer.writerows(_rows("difference", name, "", report["difference"][name]))
+
+
+def _scores(block: dict[str, Any]) -> Iterator[tuple[str, str, float, Any]]:
+    """Name, output (or ""), value, and interval or None of each score."""
+    for name, value in block.items():
+        if name == "num_frames" or name.endswith(("_ci95", "_share_above")):
+            continue
+        ends = block.get(f"{name}_ci95")
+        if isinstance(value, dict):
+            for part, each in value.items():
+                yield name, part, each, None if ends is None else ends[part]
+        else:
+            yield name, "", value, ends
+
+
+def _rows(
+    predictions: str, frames: str, video: str, block: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for name, part, value, ends in _scores(block):
+        row = {"predictions": predictions, "frames": frames, "video": video}
+        row |= {"score": name, "part": part, "value": repr(value)}
+        if ends is not None:
+            row |= {"ci95_low": repr(ends[0]), "ci95_high": repr(ends[1])}
+        yield row | {"num_frames": block["num_frames"]}
+
+
+def _table(scores: dict[str, Any]) -> list[str]:
+    """Scores of both sets side by side."""
+    wide = any(name.endswith("_ci95") for one in scores.values() for name in one)
+    column = 26 if wide else 18
+    head = "".join(f"{TITLES[name]:>{column}}" for name in SETS)
+    count = "".join(f"{scores[name]['num_frames']:>{column},}" for name in SETS)
+    lines = [f"  {'':<18}{head}", f"  {'frames':<18}{count}"]
+    both = [{(n, p): (v, e) for n, p, v, e in _scores(scores[s])} for s in SETS]
+    for name, part in both[0]:
+        cells = [_cell(*each[name, part]) for each in both]
+        label = f"  {part}" if part else name
+        lines.append(f"  {label:<18}" + "".join(f"{cell:>{column}}" for cell in cells))
+    return lines
+
+
+def _cell(value: float, ends: Any) -> str:
+    shown = f"{value:.4f}"
+    return shown if ends is None else f"{shown} [{ends[0]:.4f}, {ends[1]:.4f}]"
+
+
+def _threshold(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each:g}" for name, each in value.items())
+    return str(value)
+
+
+def _coverage(found: dict[str, Any]) -> list[str]:
+    """What fits, and what does not."""
+    labelled, predicted = found["labelled_frames"], found["labelled_frames_predicted"]
+    share = 100 * predicted / labelled if labelled else 0.0
+    lines = [
+        f"  videos: {found['videos_predicted']} of {found['videos']} predicted; "
+        f"labelled frames: {predicted:,} of {labelled:,} ({share:.2f} %)"
+    ]
+    for key, words in (
+        ("videos_missing", "videos without any prediction, counted as neutral"),
+        ("videos_surplus", "predicted, but not among the annotated ones"),
+        ("videos_one_frame_longer", "last prediction one frame after the last label"),
+        ("videos_one_frame_shorter", "last prediction one frame before the last label"),
+        (
+            "videos_longer_by_more",
+            "predictions more than one frame after the last label",
+        ),
+    ):
+        if names := found[key]:
+            more = ", ..." if len(names) > _NAMED else ""
+            lines.append(f"  {words}: {len(names)} ({', '.join(names[:_NAMED])}{more})")
+    for key, words in (
+        ("labelled_frames_missing", "labelled frames filled from their neighbours"),
+        ("frames_after_the_last_label", "predictions after the last label, unused"),
+        ("filled_in_the_file", "frames that the file says are filled, filled anew"),
+    ):
+        if found[key]:
+            lines.append(f"  {words}: {found[key]:,}")
+    return lines
+
+
+def _videos(rows: list[dict[str, Any]]) -> list[str]:
+    """Over all labelled frames, a line for each video."""
+    lines = []
+    for row in rows:
+        block = row["all_labelled"]
+        scores = [f"{name} {v:.4f}" for name, part, v, _ in _scores(block) if not part]
+        shown = ", ".join(scores) or "no labels"
+        lines.append(f"  {row['video']}: {block['num_frames']:,} frames, {shown}")
+    return ["  by video, over all labelled frames:", *(f"  {line}" for line in lines)]

@@ -1,0 +1,196 @@
+"""The scores of one file, or of two and their difference, as they are written."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.hints import better_order
+from avemo_jax.scoring.matching import Matched, match
+from avemo_jax.scoring.sums import (
+    Scores,
+    Sums,
+    difference,
+    interval,
+    resampled,
+    scores_by_video,
+    scores_of,
+    video_sums,
+)
+from avemo_jax.scoring.truth import Truth
+from avemo_jax.tasks import AU, Task
+
+SETS = ("with_prediction", "all_labelled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Resamples:
+    """How intervals are made.
+
+    Attributes:
+        count: Sets of videos that are drawn; 0: no intervals.
+        seed: Of the draws.
+    """
+
+    count: int = 0
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FileScore:
+    """One file's scores.
+
+    Attributes:
+        found: The predictions.
+        matched: They, laid beside the annotations.
+        sums: By set of frames.
+        block: What is written: scores by set, by video, coverage, notes.
+    """
+
+    found: FramePredictions
+    matched: Matched
+    sums: dict[str, Sums]
+    block: dict[str, Any]
+
+
+def score_file(
+    truth: Truth,
+    found: FramePredictions,
+    *,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+    resamples: Resamples = Resamples(),
+) -> FileScore:
+    """The scores of one file over both sets of frames.
+
+    Args:
+        truth: The annotations.
+        found: The predictions.
+        thresholds: AU: see ``match``.
+        resamples: Of the intervals.
+
+    Raises:
+        ValueError: If no annotated video is predicted.
+    """
+    matched = match(truth, found, thresholds)
+    masks = {SETS[0]: truth.valid & matched.own, SETS[1]: truth.valid}
+    sums = {name: _sums(truth, matched, mask) for name, mask in masks.items()}
+    notes = list(found.notes)
+    if order := better_order(truth, found, matched, masks[SETS[0]]):
+        notes.append(str(order))
+    block: dict[str, Any] = {"predictions": str(found.path), "form": found.form}
+    block["scores"] = {
+        name: _block(truth.task, each, resamples) for name, each in sums.items()
+    }
+    if truth.task is AU:
+        block["threshold"] = _threshold(found, thresholds)
+        if found.scores is not None:
+            half = dataclasses.replace(found, decided=None)
+            at_half = match(truth, half)
+            for name, mask in masks.items():
+                value = scores_of(_sums(truth, at_half, mask))["f1_mean"]
+                block["scores"][name]["f1_mean_at_0.5"] = float(value)
+    block["coverage"] = matched.coverage
+    block["per_video"] = _per_video(truth, sums)
+    block["notes"] = notes
+    return FileScore(found, matched, sums, block)
+
+
+def compare(
+    truth: Truth, first: FileScore, second: FileScore, resamples: Resamples
+) -> dict[str, Any]:
+    """By set of frames: ``first`` less ``second``, on the same frames and videos.
+
+    Args:
+        truth: The annotations.
+        first: One file's scores.
+        second: The other's.
+        resamples: Of the intervals; both see the same draws.
+    """
+    both = truth.valid & first.matched.own & second.matched.own
+    found: dict[str, Any] = {}
+    for name, mask in zip(SETS, (both, truth.valid), strict=True):
+        sums = [_sums(truth, each.matched, mask) for each in (first, second)]
+        value = difference(*map(scores_of, sums))
+        block = {"num_frames": int(mask.sum()), **_named(truth.task, value)}
+        if resamples.count and _enough(sums[0]):
+            how = {"seed": resamples.seed, "num_resamples": resamples.count}
+            drawn = difference(*(resampled(each, **how) for each in sums))
+            block |= _ends(truth.task, drawn)
+            above = {key: (values > 0).mean(axis=0) for key, values in drawn.items()}
+            named = _named(truth.task, above)
+            block |= {f"{key}_share_above": value for key, value in named.items()}
+        found[name] = block
+    return found
+
+
+def _sums(truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]) -> Sums:
+    return video_sums(
+        truth.task,
+        matched.predicted,
+        truth.labels,
+        mask,
+        truth.video,
+        len(truth.videos),
+    )
+
+
+def _block(task: Task, sums: Sums, resamples: Resamples) -> dict[str, Any]:
+    """Scores of one set of frames, with intervals where they are asked for."""
+    block = {"num_frames": int(sums.num_frames.sum()), **_named(task, scores_of(sums))}
+    if resamples.count and _enough(sums):
+        how = {"seed": resamples.seed, "num_resamples": resamples.count}
+        block |= _ends(task, resampled(sums, **how))
+    return block
+
+
+def _enough(sums: Sums) -> bool:
+    """Whether there are videos to draw from."""
+    return int((sums.num_frames > 0).sum()) > 1
+
+
+def _ends(task: Task, samples: Scores) -> dict[str, Any]:
+    """Intervals by ``NAME_ci95``."""
+    named = _named(task, interval(samples), inner=1)
+    return {f"{name}_ci95": ends for name, ends in named.items()}
+
+
+def _named(task: Task, scores: Scores, *, inner: int = 0) -> dict[str, Any]:
+    """Scores as JSON has them, by the outputs' names where there are several.
+
+    Args:
+        task: Whose scores.
+        scores: By name.
+        inner: Axes at the end that belong to one score.
+    """
+    return {
+        name: dict(zip(task.columns, values.tolist(), strict=True))
+        if np.ndim(values) > inner
+        else np.asarray(values).tolist()
+        for name, values in scores.items()
+    }
+
+
+def _per_video(truth: Truth, sums: dict[str, Sums]) -> list[dict[str, Any]]:
+    """A row for each annotated video."""
+    rows: list[dict[str, Any]] = [{"video": video} for video in truth.videos]
+    for name, each in sums.items():
+        scores = scores_by_video(each)
+        for i, row in enumerate(rows):
+            own = {key: np.asarray(values[i]) for key, values in scores.items()}
+            row[name] = {"num_frames": int(each.num_frames[i])}
+            if row[name]["num_frames"]:
+                row[name] |= _named(truth.task, own)
+    return rows
+
+
+def _threshold(
+    found: FramePredictions, thresholds: Float[np.ndarray, " units"] | None
+) -> Any:
+    """What decided the action units."""
+    if found.scores is None or (thresholds is None and found.decided is not None):
+        return "as decided in the file"
+    if thresholds is None:
+        return 0.5
+    return dict(zip(AU.columns, thresholds.tolist(), strict=True))
