@@ -190,7 +190,7 @@ def test_intervals_and_files(made, tmp_path):
     block = one["scores"]["all_labelled"]
     low, high = block[f"{task.headline}_ci95"]
     assert low <= block[task.headline] <= high
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     chosen = [r for r in rows if r["score"] == task.headline and not r["video"]]
     assert [float(r["value"]) for r in chosen] == [
         one["scores"][frames][task.headline]

@@ -95,7 +95,7 @@ def read_pickle(path: pathlib.Path, task: Task) -> RawFrames:
 
 def _vector(path: pathlib.Path, key: str, value: Any) -> np.ndarray:
     """One frame's values."""
-    if isinstance(value, tuple) and len(value) == 2 and np.size(value[0]) > 100:
+    if isinstance(value, tuple) and not all(isinstance(v, int | float) for v in value):
         raise ValueError(
             f"{path}: {key} holds an embedding and scores; expected scores alone: "
             "import the embeddings with avemo import-features"

@@ -118,7 +118,7 @@ def compare(
             how = {"seed": resamples.seed, "num_resamples": resamples.count}
             drawn = difference(*(resampled(each, **how) for each in sums))
             block |= _ends(truth.task, drawn)
-            above = {key: (values > 0).mean(axis=0) for key, values in drawn.items()}
+            above = {k: np.asarray((v > 0).mean(axis=0)) for k, v in drawn.items()}
             named = _named(truth.task, above)
             block |= {f"{key}_share_above": value for key, value in named.items()}
         found[name] = block

@@ -35,7 +35,9 @@ def read_text(path: pathlib.Path, task: Task) -> RawFrames:
     options = pyarrow.csv.ReadOptions(column_names=names, skip_rows=1)
     texts = (*_IMAGE_COLUMNS, "video", "expression", "label_expression")
     kinds = {name: pa.string() for name in names if name in texts}
-    convert = pyarrow.csv.ConvertOptions(column_types=kinds, null_values=[""])
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=kinds, null_values=[""], strings_can_be_null=True
+    )
     try:
         table = pyarrow.csv.read_csv(path, options, convert_options=convert)
     except pa.ArrowInvalid as error:
@@ -76,6 +78,7 @@ def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
     decided = None
     form = "table"
     if task is EXPR and "expression" in names:
+        _check_there(path, table, ["expression"])
         decided = _classes(path, table["expression"])
     units = [columns.get(_plain(f"{name}_c")) for name in task.columns]
     if task is AU and None not in units:
