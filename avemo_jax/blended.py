@@ -1,14 +1,14 @@
 """Models: a head checkpoint, or a blend of several; and what they say of a split.
 
-A blend is a directory with ``blend.json``: the paths of its members' head checkpoints,
-what was chosen for it on dev, and how.
+A blend is a directory with ``blend.json``: the paths of its members (head checkpoints,
+or files of predictions made elsewhere), what was chosen for it on dev, and how.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,6 +20,13 @@ from avemo_jax import checkpoint
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.finishing import Predicted, plan_of
+from avemo_jax.foreign import (
+    Foreign,
+    digest,
+    foreign_scores,
+    is_foreign,
+    load_foreign,
+)
 from avemo_jax.loading import Data
 from avemo_jax.postprocess.blending import (
     AFFECTNET_CLASSES,
@@ -41,14 +48,14 @@ class Model:
 
     Attributes:
         directory: Of the checkpoint or the blend.
-        members: The head checkpoints.
+        members: The head checkpoints, then predictions made elsewhere, if any.
         card: ``head.json`` of the only member; of a blend what its members' say
             together, and ``blend.json``.
         options: Of post-processing; the card's.
     """
 
     directory: pathlib.Path
-    members: tuple[Trained, ...]
+    members: tuple[Trained | Foreign, ...]
     card: dict[str, Any]
     options: Options
 
@@ -90,15 +97,20 @@ def write_blend(
     directory: pathlib.Path,
     members: Sequence[pathlib.Path],
     config: dict[str, Any] | None = None,
+    *,
+    trained_on: Sequence[str] | None = None,
 ) -> None:
     """Writes ``blend.json``; nothing is chosen yet.
 
     Args:
         directory: Of the blend; made where it is missing.
         members: Head checkpoints; those of the same run, beneath ``directory``'s
-            parent, are named relative to it, so that the run can be moved.
+            parent, are named relative to it, so that the run can be moved. After the
+            first one also files of predictions made elsewhere.
         config: ``postprocess``, ``evaluate`` and ``blend`` of a configuration; None
             takes the first member's.
+        trained_on: Videos that the models behind the files were trained on; None:
+            unknown, so that nothing is chosen on dev.
 
     Raises:
         CheckpointError: If a member is no head checkpoint, they do not fit each other,
@@ -110,7 +122,13 @@ def write_blend(
             f"{directory} is a head checkpoint, which a blend would hide; expected a "
             "folder of the blend's own; name another --workdir"
         )
-    _check_alike(path, {one: checkpoint.read_card(one) for one in members})
+    heads = [one for one in members if not is_foreign(one)]
+    if not heads or heads[0] != members[0]:
+        raise CheckpointError(
+            f"{members[0]} is no head checkpoint; expected one in the first place, by "
+            "which frames are counted; name it first (files alone: avemo score)"
+        )
+    _check_alike(path, {one: checkpoint.read_card(one) for one in heads})
     directory.mkdir(parents=True, exist_ok=True)
     base = directory.absolute()
     paths = []
@@ -118,7 +136,12 @@ def write_blend(
         whole = member.absolute()
         inside = whole.is_relative_to(base.parent)
         paths.append(os.path.relpath(whole, base) if inside else str(whole))
-    stored = {"schema": BLEND_SCHEMA, "members_paths": paths}
+    stored: dict[str, Any] = {"schema": BLEND_SCHEMA, "members_paths": paths}
+    if files := {
+        p: digest(m) for p, m in zip(paths, members, strict=True) if m not in heads
+    }:
+        videos = "unknown" if trained_on is None else sorted(trained_on)
+        stored["predictions"] = {"trained_on": videos, "sha256": files}
     if config is not None:
         stored["config"] = config
     checkpoint.write_json(path, stored)
@@ -135,7 +158,7 @@ def load_model(directory: pathlib.Path) -> Model:
         only = load_trained(directory)
         return Model(directory, (only,), only.card, _options(only.card))
     stored = _read(path)
-    members = tuple(load_trained(directory / p) for p in stored["members_paths"])
+    members = tuple(_members(path, stored))
     card = _card_of(path, members) | stored
     return Model(directory, members, card, _options(card))
 
@@ -155,6 +178,26 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             f"{path}: schema {schema!r}; this version reads {BLEND_SCHEMA}; blend anew"
         )
     return dict(stored)
+
+
+def _members(path: pathlib.Path, stored: dict[str, Any]) -> Iterator[Trained | Foreign]:
+    """What ``blend.json`` names, in its order."""
+    given = stored.get("predictions", {"sha256": {}})
+    first = None
+    for name in stored["members_paths"]:
+        where = path.parent / name
+        if name not in given["sha256"]:
+            head = load_trained(where)
+            first = first or head
+            yield head
+            continue
+        if not where.exists() or digest(where) != given["sha256"][name]:
+            raise CheckpointError(
+                f"{where} is missing, or was changed after {path} was written; "
+                "expected the same file; put it back, or blend anew"
+            )
+        assert first is not None
+        yield load_foreign(where, first.card, trained_on=given["trained_on"])
 
 
 def _options(card: dict[str, Any]) -> Options:
@@ -179,7 +222,9 @@ def _check_alike(
                 )
 
 
-def _card_of(path: pathlib.Path, members: Sequence[Trained]) -> dict[str, Any]:
+def _card_of(
+    path: pathlib.Path, members: Sequence[Trained | Foreign]
+) -> dict[str, Any]:
     """What the members' cards say together."""
     _check_alike(path, {member.directory: member.card for member in members})
     first = members[0].card
@@ -213,16 +258,22 @@ def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
         ValueError: If the extractor is to be trusted and has no outputs.
     """
     options = model.options
-    table, first = scores_of(model.members[0], data, split, budget)
+    head = model.members[0]
+    assert isinstance(head, Trained)
+    table, first = scores_of(head, data, split, budget)
     scores = [first]
     for member in model.members[1:]:
-        other, theirs = scores_of(member, data, split, budget)
-        aligned = align([_rows(table), _rows(other)])
+        if isinstance(member, Foreign):
+            rows, theirs = foreign_scores(member, data, split)
+        else:
+            other, theirs = scores_of(member, data, split, budget)
+            rows = _rows(other)
+        aligned = align([_rows(table), rows])
         mine = first.copy()
         mine[:, aligned.rows[0]] = theirs[:, aligned.rows[1]]
         scores.append(mine)
         if missing := int(aligned.lost[0]):
-            names = " + ".join(member.features)
+            names = " + ".join(member.features) or member.card["head"]["kind"]
             table.report[f"without {names}"] = missing
             logging.warning(
                 "%d of %d frames have no score by the head on %s: that of the first "

@@ -30,7 +30,7 @@ from avemo_jax.postprocess.sweep import (
 )
 from avemo_jax.predictions import write_predictions
 from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection
-from avemo_jax.trained import check_features
+from avemo_jax.trained import Trained, check_features
 
 
 def select(model: Model, data: Data, budget: int) -> Selection:
@@ -82,7 +82,8 @@ def evaluate(
     """
     model = load_model(directory)
     for member in model.members:
-        check_features(member, data)
+        if isinstance(member, Trained):
+            check_features(member, data)
     budget = memory_budget(device_budget_gb)
     selection = select(model, data, budget)
     predicted = predict(model, data, split, budget)

@@ -131,17 +131,21 @@ def blend_checkpoints(
     split: str,
     workdir: str | pathlib.Path,
     trust_extractor: bool = False,
+    trained_on: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores of several head checkpoints blended late, with weights chosen on dev.
 
     Args:
         directories: Head checkpoints of one task with equally many seeds; seed i of
-            each is blended with seed i of the others.
+            each is blended with seed i of the others. After the first also files of
+            predictions made elsewhere, of the dev videos too.
         data_dir: As of :func:`evaluate_checkpoint`.
         split: As of :func:`evaluate_checkpoint`.
         workdir: Gets the results, and ``best_model/`` with ``blend.json``.
         trust_extractor: EXPR: the extractor's own probabilities stand where they are
             confident.
+        trained_on: Videos that the models behind the files were trained on; None:
+            unknown, so that nothing is chosen on dev.
 
     Raises:
         ValueError: If the checkpoints do not fit each other or the store.
@@ -155,7 +159,9 @@ def blend_checkpoints(
     config["blend"] = {"trust_extractor": trust_extractor}
     with _opened(workdir) as opened:
         best = opened.local / "best_model"
-        distributed.on_first(lambda: write_blend(best, directories, config))
+        distributed.on_first(
+            lambda: write_blend(best, directories, config, trained_on=trained_on)
+        )
         _share(opened)
         return _evaluate_checkpoint(best, opened, data_dir, split, update_card=True)
 

@@ -29,12 +29,19 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_list(
     "checkpoint",
     None,
-    "Head checkpoint to evaluate, e.g. RUN/best_model; to blend, several with commas.",
+    "Head checkpoint to evaluate, e.g. RUN/best_model; to blend, several with commas, "
+    "after the first also files of predictions made elsewhere.",
 )
 _TRUST_EXTRACTOR = flags.DEFINE_bool(
     "trust_extractor",
     False,
     "EXPR, with --mode=blend: the extractor's own probabilities stand where confident.",
+)
+_TRAINED_ON = flags.DEFINE_string(
+    "trained_on",
+    None,
+    "With --mode=blend: list of the videos, one a line, that models behind files of "
+    "predictions among the checkpoints were trained on; else nothing is chosen.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Store to evaluate on; default is the demo corpus."
@@ -126,6 +133,7 @@ def _main(argv: list[str]) -> None:
 def _evaluate() -> None:
     """Evaluates one checkpoint, or several as a blend."""
     from avemo_jax import experiment
+    from avemo_jax.data.listing import read_names
 
     names = _CHECKPOINT.value or []
     if _MODE.value == "evaluate" and len(names) != 1:
@@ -146,12 +154,16 @@ def _evaluate() -> None:
     if _MODE.value == "blend":
         if not _WORKDIR.value:
             raise app.UsageError("--mode=blend needs --workdir=DIR for what comes out")
+        trained_on = None
+        if _TRAINED_ON.value:
+            trained_on = [name for _, name in read_names(_TRAINED_ON.value)]
         experiment.blend_checkpoints(
             directories,
             data_dir=data_dir,
             split=_SPLIT.value,
             workdir=_WORKDIR.value,
             trust_extractor=_TRUST_EXTRACTOR.value,
+            trained_on=trained_on,
         )
         return
     experiment.evaluate_checkpoint(

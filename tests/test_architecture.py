@@ -73,10 +73,12 @@ USERS = {
     },
     "loading": {
         *("train", "trained", "blended", "evaluate", "experiment", "results_table"),
-        *("provenance", "planning", "scripts"),
+        *("foreign", "provenance", "planning", "scripts"),
     },
     "trained": {"blended", "evaluate", "results_table", "scripts"},
     "blended": {"evaluate", "experiment", "results_table", "scripts"},
+    "foreign": {"blended"},
+    "scoring": {"scoring", "foreign", "cli", "scripts"},
     "results_table": {"results_table", "cli", "scripts"},
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},

@@ -1,0 +1,126 @@
+"""Predictions made elsewhere, as members of a blend."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.data.listing import entries
+from avemo_jax.loading import Data
+from avemo_jax.postprocess.blending import Rows
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.reading import read_frames
+from avemo_jax.tasks import get_task
+
+
+@dataclasses.dataclass
+class Foreign:
+    """A file of scores by frame; see ``avemo_jax.scoring.reading`` for its forms.
+
+    Attributes:
+        directory: The file or folder.
+        card: What a head's card would say of it.
+        predictions: All its rows.
+    """
+
+    directory: pathlib.Path
+    card: dict[str, Any]
+    predictions: FramePredictions
+
+    @property
+    def features(self) -> list[str]:
+        """None that a store has."""
+        return []
+
+
+def is_foreign(path: pathlib.Path) -> bool:
+    """Whether ``path`` has predictions rather than a head checkpoint."""
+    if path.is_dir():
+        inside = {file.suffix for file in entries(path)}
+        return not (path / "head.json").exists() and bool(inside & {".txt", ".npy"})
+    return path.is_file()
+
+
+def load_foreign(
+    path: pathlib.Path,
+    like: Mapping[str, Any],
+    *,
+    trained_on: Sequence[str] | Literal["unknown"] = "unknown",
+) -> Foreign:
+    """The predictions in ``path``, of the task and with the seeds of a card.
+
+    Args:
+        path: A file or a folder.
+        like: Card of the blend's first head: the task, its seeds, its protocol.
+        trained_on: The videos that the model behind it was trained on.
+
+    Raises:
+        ValueError: If it is wrong, or has decisions only.
+    """
+    task = get_task(like["task"])
+    found = read_frames(path, task)
+    if found.scores is None:
+        raise ValueError(
+            f"{path} has decisions only; expected probabilities, for a blend is a mean "
+            "of them: write the model's probabilities"
+        )
+    low, high = task.score_range
+    if found.scores.min() < low or found.scores.max() > high:
+        raise ValueError(
+            f"{path} has scores from {found.scores.min():g} to {found.scores.max():g}; "
+            f"expected {low:g} to {high:g}: write probabilities (or values) instead of "
+            "logits"
+        )
+    known = trained_on != "unknown"
+    card = {
+        **like,
+        "features": [],
+        "head": {"kind": f"predictions ({path.name})"},
+        "training_videos": sorted(trained_on) if known else "unknown",
+        "best_epochs": [None] * len(like["seeds"]),
+    }
+    return Foreign(path, card, found)
+
+
+def foreign_scores(
+    member: Foreign, data: Data, split: str
+) -> tuple[Rows, Float[np.ndarray, "seeds rows outputs"]]:
+    """Its own rows of the videos of ``split``; the same for every seed.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    found = member.predictions
+    assert found.scores is not None
+    wanted = set(data.store.split_videos(member.card["task"], split, data.splits))
+    taken = np.array([video in wanted for video in found.videos], bool)
+    rows = np.flatnonzero(found.own & taken[found.video])
+    if not len(rows):
+        raise ValueError(
+            f"{member.directory} has no prediction of the {len(wanted)} {split} "
+            f"videos; expected some (a blend is chosen on dev and reported on "
+            "validation): predict these videos too, or correct the names"
+        )
+    place = np.cumsum(taken) - 1
+    counts = np.bincount(place[found.video[rows]], minlength=int(taken.sum()))
+    videos = tuple(v for v, t in zip(found.videos, taken, strict=True) if t)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    scores = found.scores[rows].astype(np.float32)
+    shape = (len(member.card["seeds"]), *scores.shape)
+    return Rows(videos, offsets, found.frame[rows]), np.broadcast_to(scores, shape)
+
+
+def digest(path: pathlib.Path) -> str:
+    """sha256 of a file, or of all files of a folder with their names."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for one in entries(path):
+        if one.is_file():
+            whole.update(f"{one.name}\0{digest(one)}\0".encode())
+    return whole.hexdigest()

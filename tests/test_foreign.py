@@ -1,0 +1,152 @@
+"""Predictions made elsewhere as members of a blend."""
+
+import contextlib
+import io
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from several_sets import FRAMES, VIDEOS, build_several_sets
+
+from avemo_jax import experiment
+from avemo_jax.blended import write_blend
+from avemo_jax.checkpoint import CheckpointError
+from avemo_jax.config import base_config
+from avemo_jax.data.table import FrameTable
+from avemo_jax.evaluate import evaluate
+from avemo_jax.loading import Data, open_data
+
+pytestmark = pytest.mark.slow
+
+TRAIN, DEV, VALIDATION = VIDEOS[:6], VIDEOS[6:9], VIDEOS[9:12]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return build_several_sets(tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture(scope="module")
+def head(store, tmp_path_factory):
+    """A head on faces, of two seeds."""
+    config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
+    config.data.dir = str(store)
+    config.workdir = str(tmp_path_factory.mktemp("runs") / "head")
+    config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
+    config.evaluate.num_resamples = 20
+    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
+    config.log.tensorboard = config.log.progress = False
+    with contextlib.redirect_stdout(io.StringIO()):
+        experiment.run(config)
+    return pathlib.Path(config.workdir) / "best_model"
+
+
+@pytest.fixture
+def data(store) -> Data:
+    return open_data(str(store))
+
+
+def labels_of(data: Data, split: str) -> dict[str, np.ndarray]:
+    """By video, of all frames."""
+    table: FrameTable = data.store.load_table("EXPR", split, ["enet_b0_8_va_mtl"])
+    parts = np.split(table.dense_labels, table.dense_offsets[1:-1])
+    return dict(zip(table.videos, parts, strict=True))
+
+
+@pytest.fixture
+def perfect(data, tmp_path):
+    """Probabilities that are right in every frame of dev and validation."""
+    labels = labels_of(data, "dev") | labels_of(data, "validation")
+    path = tmp_path / "theirs.npz"
+    eye = np.eye(8)
+    np.savez(path, **{v: eye[np.maximum(each, 0)] for v, each in labels.items()})
+    return path
+
+
+def blended(folder, members, data, **how):
+    write_blend(folder / "blend", members, **how)
+    (folder / "out").mkdir()
+    return evaluate(folder / "blend", data, folder / "out")
+
+
+def test_a_better_member_gets_the_weight(head, perfect, data, tmp_path):
+    found = blended(tmp_path, [head, perfect], data, trained_on=list(TRAIN))
+    assert found["chosen_on"] == "dev"
+    assert all(theirs >= 0.5 for _, theirs in found["weights"])
+    assert found["metrics"]["raw"]["with_crop"]["accuracy"] > 0.99
+    assert found["members"][1] == {
+        "features": [],
+        "head": "predictions (theirs.npz)",
+    }
+
+
+def test_of_unknown_training_nothing_is_chosen(head, perfect, data, tmp_path):
+    found = blended(tmp_path, [head, perfect], data)
+    assert found["chosen_on"] is None
+    assert "unknown" in found["chosen_on_reason"]
+    assert found["weights"] == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_training_on_dev_makes_the_choice_fixed(head, perfect, data, tmp_path):
+    found = blended(tmp_path, [head, perfect], data, trained_on=[*TRAIN, DEV[0]])
+    assert found["chosen_on_reason"] == "1 of 3 dev videos were trained on"
+
+
+def test_the_head_stands_in_where_frames_are_missing(head, data, tmp_path):
+    path = tmp_path / "theirs.csv"
+    names = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
+    rows = [f"{v},{f},1,0,0,0,0,0,0,0" for v in VALIDATION[:2] for f in (1, 2, 3)]
+    path.write_text("\n".join([f"video,frame,{names}", *rows]) + "\n")
+    found = blended(tmp_path, [head, path], data)
+    rows = data.store.load_table("EXPR", "validation", ["enet_b0_8_va_mtl"]).num_rows
+    lost = rows - 6
+    assert found["joined"]["without predictions (theirs.csv)"] == lost
+
+
+def test_no_prediction_of_a_split_is_an_error(head, data, tmp_path):
+    path = tmp_path / "theirs.npz"
+    np.savez(path, **{VALIDATION[0]: np.full((FRAMES, 8), 1 / 8)})
+    with pytest.raises(ValueError, match="no prediction of the 3 dev videos"):
+        blended(tmp_path, [head, path], data, trained_on=list(TRAIN))
+
+
+def test_decisions_and_logits_are_refused(head, data, tmp_path):
+    path = tmp_path / "theirs.npz"
+    np.savez(path, **{VALIDATION[0]: np.zeros((FRAMES, 1))})
+    with pytest.raises(ValueError, match="decisions only; expected probabilities"):
+        blended(tmp_path, [head, path], data)
+    other = tmp_path / "logits.npz"
+    np.savez(other, **{VALIDATION[0]: np.full((FRAMES, 8), 3.0)})
+    with pytest.raises(ValueError, match="instead of logits"):
+        blended(tmp_path / "b", [head, other], data)
+
+
+def test_a_changed_file_and_a_wrong_order(head, perfect, data, tmp_path):
+    with pytest.raises(CheckpointError, match="is no head checkpoint; expected one in"):
+        write_blend(tmp_path / "blend", [perfect, head])
+    write_blend(tmp_path / "blend", [head, perfect])
+    np.savez(perfect, **{VALIDATION[0]: np.full((FRAMES, 8), 1 / 8)})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CheckpointError, match="changed after"):
+        evaluate(tmp_path / "blend", data, tmp_path / "out")
+
+
+def test_from_the_command_line(head, perfect, store, tmp_path):
+
+    (tmp_path / "train.txt").write_text("\n".join(TRAIN) + "\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "avemo_jax.cli", "blend"),
+            *(f"--checkpoint={head},{perfect}", f"--data_dir={store}"),
+            *(f"--workdir={tmp_path / 'w'}", f"--trained_on={tmp_path / 'train.txt'}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "w" / "results.json").read_text())
+    assert found["chosen_on"] == "dev"
+    assert (tmp_path / "w" / "predictions.csv").is_file()
