@@ -75,12 +75,24 @@ def blended(folder, members, data, **how):
 def test_a_better_member_gets_the_weight(head, perfect, data, tmp_path):
     found = blended(tmp_path, [head, perfect], data, trained_on=list(TRAIN))
     assert found["chosen_on"] == "dev"
-    assert all(theirs >= 0.5 for _, theirs in found["weights"])
+    assert all(theirs > 0 for _, theirs in found["weights"])
     assert found["metrics"]["raw"]["with_crop"]["accuracy"] > 0.99
     assert found["members"][1] == {
         "features": [],
         "head": "predictions (theirs.npz)",
     }
+
+
+def test_a_wrong_member_gets_no_weight(head, perfect, data, tmp_path):
+    with np.load(perfect) as right:
+        wrong = {video: np.roll(right[video], 1, axis=1) for video in right.files}
+    path = tmp_path / "wrong.npz"
+    np.savez(path, **wrong)
+    found = blended(tmp_path, [head, path], data, trained_on=list(TRAIN))
+    alone = json.loads((head.parent / "results.json").read_text())
+    assert all(mine > theirs for mine, theirs in found["weights"])
+    score = found["metrics"]["raw"]["with_crop"]["f1_macro"]
+    assert score >= alone["metrics"]["raw"]["with_crop"]["f1_macro"] - 0.05
 
 
 def test_of_unknown_training_nothing_is_chosen(head, perfect, data, tmp_path):
