@@ -10,6 +10,7 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
   plan       what a run will take, before it: avemo plan --config configs/expr_mlp.py
   prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
   extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
+  import-features  embeddings made elsewhere: avemo import-features FILE --as NAME ...
   score      predictions made anywhere, against annotations: avemo score FILE --task ...
   submit     predictions to the challenge's text files: avemo submit --predictions ...
   fetch      download, check and convert published weights: avemo fetch vggish
@@ -42,6 +43,10 @@ def main() -> None:
             from avemo_jax.extraction import command as extract
 
             sys.exit(extract.main(arguments))
+        case "import-features":
+            from avemo_jax.importing import command as importing
+
+            sys.exit(importing.main(arguments))
         case "score":
             from avemo_jax.scoring import command as score
 

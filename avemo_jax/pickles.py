@@ -14,6 +14,7 @@ same list 2 ** 20 times.
 Instructions: Python's Lib/pickletools.py.
 """
 
+import mmap
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -104,7 +105,7 @@ class Machine:
         position: Index into ``data`` of the next byte.
     """
 
-    def __init__(self, data: bytes, policy: Policy, start: int = 0) -> None:
+    def __init__(self, data: bytes | mmap.mmap, policy: Policy, start: int = 0) -> None:
         self.data = data
         self.policy = policy
         self.position = start
@@ -186,7 +187,9 @@ class Machine:
 
     def line(self) -> str:
         """The next line of text."""
-        end = self.data.index(b"\n", self.position)
+        end = self.data.find(b"\n", self.position)
+        if end < 0:
+            raise ValueError("a line without an end")
         text = self.data[self.position : end].decode("utf-8")
         self.position = end + 1
         return text

@@ -118,7 +118,7 @@ def read_pickled_dict(path: str | os.PathLike[str]) -> dict[Any, Any]:
 
 def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
     """The dict of the pickle from byte ``start`` on."""
-    policy = _FeaturePolicy(path, len(data))
+    policy = FeaturePolicy(path, len(data))
     value = pickles.Machine(data, policy, start).run()
     if isinstance(value, np.ndarray) and value.dtype == object and value.shape == ():
         value = value.item()
@@ -137,7 +137,7 @@ def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
     return value
 
 
-class _FeaturePolicy(pickles.Policy):
+class FeaturePolicy(pickles.Policy):
     """numpy's arrays, dtypes and scalars, and no other names."""
 
     allowed = "numpy arrays and plain containers"
@@ -227,6 +227,20 @@ class _FeaturePolicy(pickles.Policy):
         if value.value is None:
             raise ValueError("an array without content")
         return value.value
+
+    @staticmethod
+    def size_of(value: Any) -> int:
+        """Bytes of an array in the making; 0 for what else it makes itself."""
+        if not isinstance(value, _Array):
+            return 0
+        return 100 + (0 if value.value is None else value.value.nbytes)
+
+
+def numpy_header(path: pathlib.Path) -> int:
+    """Where the pickle begins: after the header of ``np.save``, if there is one."""
+    with path.open("rb") as file:
+        header = _HEADER.match(file.read(1000))
+    return header.end() if header else 0
 
 
 def _numeric(dtype: np.dtype, shape: tuple[Any, ...], raw: bytes) -> np.ndarray:

@@ -1,0 +1,8 @@
+"""Features made elsewhere -> feature files: ``import_features.py --help``."""
+
+import sys
+
+from avemo_jax.importing.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
