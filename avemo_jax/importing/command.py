@@ -10,8 +10,7 @@ SRC is one of
 
   avemo import-features enet.pickle --as enet_b0_8_best_vgaf --kind visual \
       --out features --annotations Annotations
-  python scripts/build_store.py --annotations Annotations --features features \
-      --out store
+  avemo build-store --annotations Annotations --features features --out store
 """
 
 import argparse
