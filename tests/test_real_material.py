@@ -44,3 +44,44 @@ def test_six_experiments(task, head, store, tmp_path):
     videos, counts = np.unique(table["video"].to_pylist(), return_counts=True)
     assert list(videos) == ["5-60-1920x1080-4_right", "7-30-176x144", "video3"]
     assert list(counts) == [105, 120, 72]  # every annotated frame
+
+
+def test_features_of_others_are_imported_trained_and_scored(shared_data, tmp_path):
+    """As three commands and ``avemo score`` do it; scores are those of the run."""
+    given = shared_data / "affwild2_mini_features"
+    annotations = shared_data / "affwild2_mini" / "Annotations"
+
+    def avemo(*arguments: object) -> None:
+        command = [sys.executable, "-m", "avemo_jax.cli", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    for folder, name, kind in (
+        ("visualfeat_enet_b2_8_best_cropped_aligned", "faces@mine", "visual"),
+        ("audiofeat_wav2vec2", "sound@mine", "audio"),
+    ):
+        avemo(
+            *("import-features", given / folder, "--as", name, "--kind", kind),
+            *("--out", tmp_path / "features", "--annotations", annotations),
+        )
+    avemo(
+        *("build-store", "--annotations", annotations, "--quiet"),
+        *("--features", tmp_path / "features", "--out", tmp_path / "store"),
+    )
+    avemo(
+        *("train", "--config", "configs/expr_mlp.py:faces@mine+sound@mine"),
+        f"--config.data.dir={tmp_path / 'store'}",
+        *("--config.num_epochs=2", f"--workdir={tmp_path / 'run'}"),
+    )
+    avemo(
+        *("score", tmp_path / "run" / "predictions.csv", "--task", "expr"),
+        *("--annotations", annotations, "--json", tmp_path / "scores.json"),
+    )
+    run_says = json.loads((tmp_path / "run" / "results.json").read_text())
+    (scored,) = json.loads((tmp_path / "scores.json").read_text())["files"]
+    for name in ("f1_macro", "accuracy"):
+        expected = run_says["metrics"]["smoothed"]["all_labelled"][name]
+        found = scored["scores"]["all_labelled"][name]
+        assert found == pytest.approx(expected, abs=1e-6)
+    frames = run_says["metrics"]["smoothed"]["all_labelled"]["num_frames"]
+    assert scored["scores"]["all_labelled"]["num_frames"] == frames

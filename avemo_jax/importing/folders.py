@@ -7,6 +7,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from avemo_jax.data.feature_files import read_original_file
+from avemo_jax.data.legacy_npy import numpy_header
 from avemo_jax.data.listing import entries, nfc, read_names, subfolders
 from avemo_jax.data.sources import VideoFeatures
 from avemo_jax.importing.source import ImportSource, check_vectors, counted
@@ -20,7 +22,8 @@ def read_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
     """``VIDEO.npy`` (frames, dim), or ``VIDEO/00001.npy`` (dim,).
 
     Row i of ``VIDEO.npy`` is frame i + 1, unless ``VIDEO.frames.npy`` (integers) or
-    ``VIDEO.frames.txt`` (one number a line) lies beside it.
+    ``VIDEO.frames.txt`` (one number a line) lies beside it. A ``VIDEO.npy`` that
+    ``np.save`` made of a dict by image, as the original system's, is read too.
 
     Args:
         path: The folder.
@@ -29,7 +32,10 @@ def read_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
     Raises:
         ValueError: If there are neither, a file is damaged, or lengths disagree.
     """
-    if any(file.suffix == ".npy" for file in entries(path) if file.is_file()):
+    arrays = [file for file in entries(path) if file.suffix == ".npy"]
+    if any(file.is_file() and numpy_header(file) for file in arrays):
+        return _of_dicts(path, arrays)
+    if any(file.is_file() for file in arrays):
         return _by_video(path, first_frame)
     if any(_images(folder) for folder in subfolders(path)):
         return _by_frame(path, first_frame)
@@ -94,6 +100,28 @@ def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
         numbered=numbered,
         read=read,
         notes=notes,
+    )
+
+
+def _of_dicts(path: pathlib.Path, arrays: list[pathlib.Path]) -> ImportSource:
+    """One dict by image a video; read once for the numbers, and again for the rows."""
+    files = {nfc(file.stem): file for file in arrays}
+    frames: dict[str, np.ndarray] = {}
+    dim = None
+    for video, file in files.items():
+        rows = read_original_file(file)
+        frames[video] = rows.frame
+        dim = check_vectors(rows.features, dim, str(file)).shape[1]
+    assert dim is not None
+    others = sorted({file.name for file in entries(path)} - {f.name for f in arrays})
+    return ImportSource(
+        form="one pickled dict by image a video",
+        dim=dim,
+        output_dim=0,
+        frames=frames,
+        numbered=True,
+        read=lambda video: read_original_file(files[video]),
+        notes=(f"ignored: {', '.join(others[:5])}",) if others else (),
     )
 
 
