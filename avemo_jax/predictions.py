@@ -35,15 +35,15 @@ def column_types(task: Task, *, labels: bool) -> dict[str, pa.DataType]:
         "has_crop": pa.int8(),
         "filled": pa.int8(),
     }
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         types["expression"] = pa.string()
     types |= dict.fromkeys(task.columns, pa.float64())
-    if task.name == "AU":
+    if task.kind == "multilabel":
         types |= {f"{name}_c": pa.int8() for name in task.columns}
-    if labels and task.name == "EXPR":
+    if labels and task.kind == "multiclass":
         types["label_expression"] = pa.string()
     elif labels:
-        kind = pa.int8() if task.name == "AU" else pa.float64()
+        kind = pa.int8() if task.kind == "multilabel" else pa.float64()
         types |= {f"label_{name}": kind for name in task.columns}
     return types
 
@@ -193,10 +193,10 @@ def _score_columns(
     """The scores, and what is decided from them."""
     values = np.round(scores.astype(np.float64), _DECIMALS) + 0.0  # no -0
     columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
         return [classes.take(pa.array(np.asarray(decide_class(scores)))), *columns]
-    if task.name == "AU":
+    if task.kind == "multilabel":
         active = np.asarray(decide(scores, limits)).astype(np.int8)
         return columns + [pa.array(np.ascontiguousarray(each)) for each in active.T]
     return columns
@@ -204,11 +204,11 @@ def _score_columns(
 
 def _label_columns(task: Task, labels: np.ndarray) -> list[pa.Array]:
     """The labels, empty where invalid."""
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
         index = pa.array(np.maximum(labels, 0), mask=labels < 0)
         return [classes.take(index)]
-    if task.name == "AU":
+    if task.kind == "multilabel":
         return [
             pa.array(np.ascontiguousarray(each), mask=each < 0) for each in labels.T
         ]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Shaped
 if TYPE_CHECKING:
     from jax import Array
 
-TaskName = Literal["EXPR", "AU", "VA"]
+Kind = Literal["multiclass", "multilabel", "regression"]
 
 # Order of the ABAW challenges (Kollias et al.), which is not AffectNet's order.
 EXPRESSIONS = (
@@ -35,7 +35,8 @@ class Task:
     """What one task is.
 
     Attributes:
-        name: "EXPR", "AU" or "VA".
+        name: "EXPR", "AU", "VA", or that of a task of one's own.
+        kind: One class a frame, several units at once, or values.
         title: For plots and tables.
         header: Header line of the official annotation and submission files.
         folders: Official folder names of its annotations; any of them may occur.
@@ -51,7 +52,8 @@ class Task:
             dev; the best that the original reported for its MLP heads.
     """
 
-    name: TaskName
+    name: str
+    kind: Kind
     title: str
     header: str
     folders: tuple[str, ...]
@@ -67,11 +69,11 @@ class Task:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs per frame: 8, 12 or 2."""
+        """Outputs per frame: 8, 12 or 2 of the official tasks."""
         return len(self.columns)
 
     def activate(self, logits: "Array") -> "Array":
-        """Scores of logits, in float32: probabilities, or values in [-1, 1] for VA.
+        """Scores of logits, in float32: probabilities, or values in [-1, 1].
 
         Args:
             logits: (..., outputs).
@@ -88,24 +90,29 @@ class Task:
         }
         return functions[self.activation](logits.astype("float32"))
 
+    def by_column(self, prefix: str, values: Any) -> dict[str, Any]:
+        """Each output's value under ``PREFIX_COLUMN``."""
+        return {f"{prefix}_{name}": values[i] for i, name in enumerate(self.columns)}
+
     def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
-        """Labels of ``num_frames`` frames, all invalid (-1; NaN for VA)."""
-        fill = np.nan if self.name == "VA" else -1
+        """Labels of ``num_frames`` frames, all invalid (-1; NaN for values)."""
+        fill = np.nan if self.kind == "regression" else -1
         return np.full((num_frames, *self.label_shape), fill, self.label_dtype)
 
     def valid(
         self, labels: Shaped[np.ndarray, "frames ..."]
     ) -> Bool[np.ndarray, " frames"]:
-        """Where a frame counts: a class known, no AU of it at -1, no value missing."""
-        if self.name == "EXPR":
+        """Where a frame counts: a class known, no unit of it at -1, no value missing."""
+        if self.kind == "multiclass":
             return labels >= 0
-        if self.name == "AU":
+        if self.kind == "multilabel":
             return np.asarray((labels >= 0).all(axis=-1))
         return np.asarray(np.isfinite(labels).all(axis=-1))
 
 
 EXPR = Task(
     name="EXPR",
+    kind="multiclass",
     title="Expressions",
     header=",".join(EXPRESSIONS),
     folders=("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge"),
@@ -121,6 +128,7 @@ EXPR = Task(
 )
 AU = Task(
     name="AU",
+    kind="multilabel",
     title="Action units",
     header=",".join(f"AU{unit}" for unit in ACTION_UNITS),
     folders=("AU_Detection_Challenge",),
@@ -136,6 +144,7 @@ AU = Task(
 )
 VA = Task(
     name="VA",
+    kind="regression",
     title="Valence and arousal",
     header="valence,arousal",
     folders=("VA_Estimation_Challenge",),
@@ -152,14 +161,42 @@ VA = Task(
 TASKS: dict[str, Task] = {task.name: task for task in (EXPR, AU, VA)}
 
 
+_OWN: dict[str, Task] = {}  # of users, by name; what TASKS has never changes
+
+
+def known_tasks() -> dict[str, Task]:
+    """The official tasks, and those that were registered, by name."""
+    return TASKS | _OWN
+
+
+def register(task: Task) -> Task:
+    """Lets ``get_task`` find a task of one's own; the same one twice is fine.
+
+    Raises:
+        ValueError: If another task has its name.
+    """
+    there = known_tasks().get(task.name)
+    if there not in (None, task):
+        raise ValueError(
+            f"task {task.name!r} ({task.kind}: {', '.join(task.columns)}) is another "
+            f"one than the {task.name!r} known ({there.kind}: "
+            f"{', '.join(there.columns)}); expected one task of a name: give it "
+            "another name, or use one such store at a time"
+        )
+    if task.name not in TASKS:
+        _OWN[task.name] = task
+    return task
+
+
 def get_task(name: str) -> Task:
     """The task called ``name``.
 
     Raises:
         ValueError: If there is no such task.
     """
-    if name not in TASKS:
+    known = known_tasks()
+    if name not in known:
         raise ValueError(
-            f"unknown task {name!r}; config.task may be {', '.join(TASKS)}"
+            f"unknown task {name!r}; config.task may be {', '.join(known)}"
         )
-    return TASKS[name]
+    return known[name]

@@ -67,7 +67,7 @@ class SplitCounts:
         for name, has_row in rows.items():
             self.without_row[name] += int((valid & ~has_row).sum())
         known = labels[valid]
-        if task is EXPR:
+        if task.kind == "multiclass":
             self.active += np.bincount(known, minlength=task.num_outputs)
         elif task is AU:
             self.active += known.sum(axis=0, dtype=np.int64)
