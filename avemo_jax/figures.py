@@ -53,7 +53,9 @@ def draw(
         _draw_units(directory, table, dense, selection, seed, title)
     else:
         plots.plot_va_timeline(
-            directory / "timeline.png", _timelines(table, plan, dense), title
+            *(directory / "timeline.png", _timelines(table, plan, dense), title),
+            names=task.columns,
+            value_range=task.value_range,
         )
     plots.plot_smoothing(
         directory / "smoothing.png",
@@ -151,8 +153,8 @@ def _timelines(
             plots.Timeline(
                 video=table.videos[i],
                 fps=float(table.fps[i]),
-                scores=dense[part],
-                labels=table.dense_labels[part],
+                scores=table.task.in_units(dense[part]),
+                labels=table.task.in_units(table.dense_labels[part]),
                 filled=np.asarray(plan.filled)[part],
             )
         )
