@@ -73,12 +73,12 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
     Raises:
         ValueError: If the store has none of this name, or "own" might mean several.
     """
-    tasks = data.store.tasks
     if config.task in TASKS:
         return config  # whether the store has it, its splits tell
     if config.task != OWN:
         data.store.task(config.task)
         return config
+    tasks = data.store.tasks
     if len(tasks) > 1:
         raise ValueError(
             f"config.task is 'own' and {data.name} has {', '.join(tasks)}; expected "

@@ -153,7 +153,7 @@ def test_units(tmp_path, hidden):
     assert (tmp_path / "run" / "plots" / "au_f1.png").is_file()
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_values(tmp_path, hidden, count):
     values = 50 + 40 * np.tanh(hidden[:, :count])
     names = VALUES[:count]

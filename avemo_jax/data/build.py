@@ -50,9 +50,8 @@ def build_store(
         out_dir: Gets ``affwild2/CONFIG/VERSION``, ``splits.json`` and the store's card.
         annotations: A record per subject-video; without one it is a test video.
         feature_sources: The feature sets, each read video by video.
-        splits: By task, then by video, one of "train", "dev", "validation", "test";
-            replaces those of the annotations, nothing is drawn. None: dev is drawn
-            from the "train" videos of each task without dev videos.
+        splits: By task, then by video; replaces those of the annotations, nothing is
+            drawn. None: dev is drawn from the train videos of tasks without dev.
         split_seed: Seed of that draw.
         grouped_dev: Draw by source video; False: by subject-video, as the original.
         synthetic: Made data: kept in the store, so that every result says so.
@@ -74,8 +73,8 @@ def build_store(
     records = _by_video(annotations, tasks)
     by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
     sources = _by_name(feature_sources)
-    made: dict[str, Any] = {"synthetic": synthetic, "show_progress": show_progress}
-    contents = _contents(records, sources, by_task, how, tasks=tasks, **made)
+    made: Any = {"synthetic": synthetic, "show_progress": show_progress, "tasks": tasks}
+    contents = _contents(records, sources, by_task, how, **made)
     root.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(root):
         store_folder.remove_incomplete(root)
