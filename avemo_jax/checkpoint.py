@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from avemo_jax import distributed, sharding
+from avemo_jax.tasks import from_definition, register
 from avemo_jax.whole_files import whole_file
 from avemo_jax.workdirs import Workdir, open_workdir
 
@@ -203,7 +204,7 @@ def save_head(
 
 
 def read_card(directory: pathlib.Path) -> dict[str, Any]:
-    """``head.json`` of a head checkpoint.
+    """``head.json`` of a head checkpoint; a task of one's own is then known.
 
     Raises:
         CheckpointError: If ``directory`` is no head checkpoint of a known schema.
@@ -225,6 +226,8 @@ def read_card(directory: pathlib.Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: schema {card.get('schema')!r}; this version reads {HEAD_SCHEMA}"
         )
+    if "own_task" in card:
+        register(from_definition(card["own_task"]))
     return card
 
 

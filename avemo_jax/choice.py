@@ -54,14 +54,14 @@ def select_on_dev(
     weights = best_weights(predicted, options)
     rows = blended(predicted.scores, weights)
     raw = None
-    if task.name == "AU":
+    if task.kind == "multilabel":
         limits = thresholds_of(_scores(predicted, options, rows, (NO_WINDOW,)))
         assert limits is not None
         raw = np.asarray(limits[NO_WINDOW], np.float32)
     windowed = smoothable(task, rows, raw, options)
     choices = choose(_scores(predicted, options, windowed), task.headline)
     temperatures = offsets = confidences = None
-    if task.name == "EXPR" and options.correction == "prior":
+    if task.kind == "multiclass" and options.correction == "prior":
         temperatures, offsets, rows = _corrections(
             predicted, options, rows, choices, priors
         )
@@ -71,7 +71,7 @@ def select_on_dev(
     if predicted.extractor is not None and options.trust_extractor:
         confidences, scores = _confidences(predicted, options, rows, settings)
     thresholds = None
-    if task.name == "AU":
+    if task.kind == "multilabel":
         thresholds = np.stack([np.asarray(c.thresholds) for c in choices])
     return Selection(
         on="dev",

@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import get_task, known_tasks
 
+OWN = "own"  # the only task of the store
 DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
 
 HEARTBEAT_S = 30
@@ -27,14 +28,15 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     """A locked configuration with the defaults of ``head`` for ``task``.
 
     Args:
-        task: "EXPR", "AU" or "VA".
+        task: "EXPR", "AU", "VA", one's own, or "own": the store's only task.
         head: "mlp", "linear" or "transformer".
         features: Feature sets joined by "+"; None means :data:`DEFAULT_FEATURES`.
     """
-    get_task(task)
+    if task != OWN:
+        get_task(task)
     temporal = head == "transformer"
     config = ConfigDict()
-    config.task = task  # EXPR | AU | VA
+    config.task = task  # EXPR | AU | VA | a name of the store's | own: its only task
     config.seed = 0  # of the parameters and dropout; model i of num_seeds has seed + i
     config.num_seeds = 1  # models trained together in one program
     config.protocol = "ours"  # ours | original: named in results.json
@@ -245,7 +247,8 @@ def check_config(config: ConfigDict) -> None:
     Raises:
         ValueError: Names the field, its value and what it may be.
     """
-    get_task(config.task)
+    if config.data.dir is None and config.task != OWN:
+        get_task(config.task)  # those of a store are known once it is open
     values = flatten(config)
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
@@ -292,11 +295,15 @@ def _check_postprocess(config: ConfigDict) -> None:
             f"config.data.features {sets[0]!r}; expected names of feature sets, each "
             "head with other ones, e.g. ('wav2vec2_base',)"
         )
-    if config.task != "EXPR" and (post.correction != "none" or blend.trust_extractor):
+    task = known_tasks().get(config.task)
+    if task is None:
+        return  # of a store that is not open yet: checked again then
+    wrong = post.correction != "none" and task.kind != "multiclass"
+    if wrong or (blend.trust_extractor and config.task != "EXPR"):
         raise ValueError(
             f"config.postprocess.correction is {post.correction!r} and config.blend."
             f"trust_extractor {blend.trust_extractor} for task {config.task}; both are "
-            "for EXPR only: set 'none' and False"
+            "for EXPR only (the first for classes): set 'none' and False"
         )
 
 

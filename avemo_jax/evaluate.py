@@ -147,7 +147,7 @@ def finish(model: Model, predicted: Predicted, selection: Selection) -> Finished
         given: Any = None
         given_raw: Any = None
         settings = tuple(dict.fromkeys((*options.settings, *selection.settings)))
-        if task.name == "AU":
+        if task.kind == "multilabel":
             given = dict.fromkeys(settings, selection.thresholds)
             given_raw = {NO_WINDOW: selection.raw_thresholds}
         raw = score_settings(
@@ -256,12 +256,12 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     valid = task.valid(predicted.table.dense_labels)
     masks = {"with_crop": predicted.with_crop, "all_labelled": valid}
     frames = {name: int(mask.sum()) for name, mask in masks.items()}
-    given = "_given" if task.name == "AU" else ""
+    given = "_given" if task.kind == "multilabel" else ""
     best = choose(finished.sweep, task.headline)
     tuned = tuple(choice.setting for choice in best)
     none = (NO_WINDOW,) * len(card["seeds"])
     tuned_limits = None
-    if task.name == "AU":
+    if task.kind == "multilabel":
         tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
     num = model.options.num_resamples
     unsmoothed = dense_scores(predicted, finished.rows, none)

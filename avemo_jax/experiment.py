@@ -18,7 +18,7 @@ from avemo_jax.config import check_config, identity, to_plain
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
 from avemo_jax.inputs import input_dims
-from avemo_jax.loading import Data, feature_names, fold_data, open_data
+from avemo_jax.loading import Data, feature_names, fold_data, open_data, with_task
 from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import scores_table
 from avemo_jax.tasks import get_task
@@ -42,6 +42,8 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     """
     check_config(config)
     data = open_data(config.data.dir, config.data.cache_dir)
+    config = with_task(config, data)
+    check_config(config)  # now that the store's tasks are known
     _check_heads(config, data)  # before the workdir is this run's
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
     with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:

@@ -44,16 +44,18 @@ def draw(
     task = table.task
     title = f"{data_title(found)}, {task.name}, {table.split}"
     valid = task.valid(table.dense_labels)
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         counts = np.zeros((task.num_outputs, task.num_outputs), np.int64)
         decided = np.asarray(decide_class(dense[valid]))
         np.add.at(counts, (table.dense_labels[valid], decided), 1)
         plots.plot_confusion(directory / "confusion.png", counts, task.columns, title)
-    elif task.name == "AU":
+    elif task.kind == "multilabel":
         _draw_units(directory, table, dense, selection, seed, title)
     else:
         plots.plot_va_timeline(
-            directory / "timeline.png", _timelines(table, plan, dense), title
+            *(directory / "timeline.png", _timelines(table, plan, dense), title),
+            names=task.columns,
+            value_range=task.value_range,
         )
     plots.plot_smoothing(
         directory / "smoothing.png",
@@ -137,7 +139,7 @@ def _unit_f1(decided: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " uni
 
 
 def _timelines(
-    table: FrameTable, plan: FillPlan, dense: Float[np.ndarray, "frames 2"]
+    table: FrameTable, plan: FillPlan, dense: Float[np.ndarray, "frames outputs"]
 ) -> list[plots.Timeline]:
     """The two videos with the most labelled frames."""
     offsets = table.dense_offsets
@@ -151,8 +153,8 @@ def _timelines(
             plots.Timeline(
                 video=table.videos[i],
                 fps=float(table.fps[i]),
-                scores=dense[part],
-                labels=table.dense_labels[part],
+                scores=table.task.in_units(dense[part]),
+                labels=table.task.in_units(table.dense_labels[part]),
                 filled=np.asarray(plan.filled)[part],
             )
         )

@@ -146,7 +146,7 @@ def smoothable(
     options: Options,
 ) -> Float[np.ndarray, "seeds rows outputs"]:
     """What windows go over: the scores; for AU as the original, 0/1 decisions."""
-    if task.name == "AU" and options.faithful and raw_thresholds is not None:
+    if task.kind == "multilabel" and options.faithful and raw_thresholds is not None:
         return (rows >= raw_thresholds[:, None]).astype(np.float32)
     return rows
 

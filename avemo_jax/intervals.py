@@ -41,7 +41,7 @@ def intervals_of(
         arguments = (dense, labels, jnp.asarray(mask), jnp.asarray(offsets, jnp.int32))
         limits = None if thresholds is None else jnp.asarray(thresholds)
         block = _intervals(task, arguments, limits, num_resamples)
-        if task.name == "AU":
+        if task.kind == "multilabel":
             at_half = _intervals(task, arguments, None, num_resamples)
             block["f1_mean_at_0.5_ci95"] = at_half["f1_mean_ci95"]
         found[name] = block

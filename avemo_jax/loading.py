@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax import distributed
+from avemo_jax.config import OWN
 from avemo_jax.data import demo
 from avemo_jax.data.cache import cache_dir as default_cache_dir
 from avemo_jax.data.joining import Plan
@@ -22,6 +23,7 @@ from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import HeadSpec
+from avemo_jax.tasks import TASKS
 from avemo_jax.workdirs import refuse_remote_data
 
 _SHARE_OF_DEVICE = 0.6  # for tables; the rest for what is computed with them
@@ -65,6 +67,28 @@ def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
     return Data(store, str(path.absolute()), title, cache_dir=cache)
 
 
+def with_task(config: ConfigDict, data: Data) -> ConfigDict:
+    """``config`` with a task that the store has; "own" becomes its only one.
+
+    Raises:
+        ValueError: If the store has none of this name, or "own" might mean several.
+    """
+    if config.task in TASKS:
+        return config  # whether the store has it, its splits tell
+    if config.task != OWN:
+        data.store.task(config.task)
+        return config
+    tasks = data.store.tasks
+    if len(tasks) > 1:
+        raise ValueError(
+            f"config.task is 'own' and {data.name} has {', '.join(tasks)}; expected "
+            f"one task: choose it, --config.task={next(iter(tasks))}"
+        )
+    config = config.copy_and_resolve_references()
+    config.task = next(iter(tasks))
+    return config
+
+
 def feature_names(config: ConfigDict) -> list[str]:
     """Names in ``config.data.features``.
 
@@ -85,7 +109,10 @@ def fold_data(data: Data, config: ConfigDict) -> Data:
     if not config.data.folds or config.data.fold < 0:
         return data
     official = data.store.split_videos(config.task, "train+dev")
-    folds = grouped_folds(official, config.data.folds, config.data.fold_seed)
+    folds = grouped_folds(
+        *(official, config.data.folds, config.data.fold_seed),
+        sources=data.store.sources_of(),
+    )
     return dataclasses.replace(data, splits=fold_splits(folds, config.data.fold))
 
 

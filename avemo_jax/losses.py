@@ -103,20 +103,20 @@ def au_loss(
 
 
 def va_loss(
-    logits: Float[Array, "*batch 2"],
-    labels: Float[Array, "*batch 2"],
+    logits: Float[Array, "*batch outputs"],
+    labels: Float[Array, "*batch outputs"],
     mask: Bool[Array, "*batch"] | None = None,
     *,
     pre_tanh: bool = False,
     ddof: Literal[0, 1] = 0,
 ) -> Float[Array, ""]:
-    """(1 - CCC of valence) + (1 - CCC of arousal), both within the batch.
+    """Sum of 1 - CCC of each output (valence, arousal) within the batch.
 
     The original's loss is ``pre_tanh=True, ddof=1``.
 
     Args:
         logits: Of each frame, before the tanh.
-        labels: Valence and arousal in [-1, 1].
+        labels: In [-1, 1].
         mask: True where a frame counts. None: all count.
         pre_tanh: Compare the logits themselves with the labels.
         ddof: 1 divides (co)variances by one frame less.
@@ -156,20 +156,23 @@ def make_loss(task_name: str, **options: Any) -> LossFunction:
     """
     task = get_task(task_name)
     known: dict[str, tuple[str, ...]] = {
-        "EXPR": ("focal_gamma", "label_smoothing", "logit_adjustment", "log_prior"),
-        "AU": ("focal_gamma", "label_smoothing"),
-        "VA": ("pre_tanh", "ddof"),
+        "multiclass": (
+            *("focal_gamma", "label_smoothing", "logit_adjustment", "log_prior"),
+        ),
+        "multilabel": ("focal_gamma", "label_smoothing"),
+        "regression": ("pre_tanh", "ddof"),
     }
-    unknown = sorted(set(options) - set(known[task.name]))
+    unknown = sorted(set(options) - set(known[task.kind]))
     if unknown:
         raise ValueError(
             f"unknown options {unknown} of the {task.name} loss; expected any of "
-            f"{', '.join(known[task.name])}; correct config.loss"
+            f"{', '.join(known[task.kind])}; correct config.loss"
         )
     options = _checked_options(options)
-    if task.name == "VA":
+    if task.kind == "regression":
         return functools.partial(_unweighted_va_loss, **options)
-    return functools.partial(expr_loss if task.name == "EXPR" else au_loss, **options)
+    of_labels = expr_loss if task.kind == "multiclass" else au_loss
+    return functools.partial(of_labels, **options)
 
 
 def expr_class_weights(
@@ -233,10 +236,10 @@ def class_weights(
         ValueError: If the task is unknown or no frame counts.
     """
     task = get_task(task_name)
-    if task.name == "VA":
+    if task.kind == "regression":
         return None
     chosen = labels[valid]
-    if task.name == "AU":
+    if task.kind == "multilabel":
         positives, negatives = (chosen == 1).sum(axis=0), (chosen == 0).sum(axis=0)
         return au_class_weights(positives, negatives, scheme=scheme)
     counts = np.bincount(chosen.astype(np.int64), minlength=task.num_outputs)

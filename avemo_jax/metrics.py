@@ -35,7 +35,7 @@ def task_metrics(
     does not grow with the frames.
 
     Args:
-        task_name: "EXPR", "AU" or "VA".
+        task_name: Of an official task, or of one's own.
         scores: After the activation.
         labels: As the task has them; what they are where ``mask`` is False is ignored.
         mask: True where a frame counts.
@@ -45,9 +45,9 @@ def task_metrics(
             scores are those of all frames, the same on every device.
 
     Returns:
-        EXPR: ``f1_macro``, ``accuracy``, ``f1_per_class``. AU: ``f1_mean``,
-        ``f1_mean_at_0.5``, ``f1_per_unit``, ``thresholds``. VA: ``ccc_mean``,
-        ``ccc_valence``, ``ccc_arousal``. All float32.
+        Classes: ``f1_macro``, ``accuracy``, ``f1_per_class``. Units: ``f1_mean``,
+        ``f1_mean_at_0.5``, ``f1_per_unit``, ``thresholds``. Values: ``ccc_mean`` and
+        ``ccc_COLUMN`` of each, as ``ccc_valence``. All float32.
 
     Raises:
         ValueError: If the task is unknown.
@@ -55,10 +55,10 @@ def task_metrics(
     task = get_task(task_name)
     arrays = (scores, labels, mask)
     over = (chunk_frames, axis_name)
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         start = Confusion.empty(scores.shape[-1])
         return _accumulate(start, Confusion.from_batch, arrays, *over).compute()
-    if task.name == "AU":
+    if task.kind == "multilabel":
         half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
         chosen = half if thresholds is None else thresholds
         f1 = _threshold_f1(arrays, jnp.stack([chosen, half]), *over)
@@ -71,7 +71,7 @@ def task_metrics(
         }
     empty = Ccc.empty(scores.shape[-1])
     ccc = _accumulate(empty, Ccc.from_batch, arrays, *over).compute()
-    return {"ccc_mean": ccc.mean(), "ccc_valence": ccc[0], "ccc_arousal": ccc[1]}
+    return {"ccc_mean": ccc.mean()} | task.by_column("ccc", ccc)
 
 
 @functools.partial(jax.jit, static_argnames=("chunk_frames",))

@@ -14,6 +14,7 @@ from avemo_jax.data.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.steps import Loss
+from avemo_jax.tasks import get_task
 
 
 class TrainingError(RuntimeError):
@@ -40,7 +41,8 @@ def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
     """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
     options: dict[str, Any] = {}
     weights: Any = None
-    if config.task == "VA":
+    task = get_task(config.task)
+    if task.kind == "regression":
         options["pre_tanh"] = config.loss.va_on == "logits"
         options["ddof"] = 1 if config.protocol == "original" else 0
     else:
@@ -54,8 +56,8 @@ def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
                 scheme="inverse" if config.loss.class_weights == "balanced" else "sqrt",
             )
             weights = jnp.asarray(weights)
-    if config.task == "EXPR" and config.loss.logit_adjustment:
-        counts = np.bincount(table.labels[table.valid], minlength=8)
+    if task.kind == "multiclass" and config.loss.logit_adjustment:
+        counts = np.bincount(table.labels[table.valid], minlength=task.num_outputs)
         options["logit_adjustment"] = config.loss.logit_adjustment
         options["log_prior"] = jnp.asarray(losses.expr_log_prior(counts))
     loss = losses.make_loss(config.task, **options)
@@ -129,9 +131,10 @@ def dev_loss(loss_of: Loss, task_name: str, scores: Any, labels: Any, mask: Any)
 
     Scores are taken back to logits, which is exact but for clipping at 1e-7.
     """
-    if task_name == "EXPR":
+    kind = get_task(task_name).kind
+    if kind == "multiclass":
         logits = jnp.log(jnp.maximum(scores, 1e-7))
-    elif task_name == "AU":
+    elif kind == "multilabel":
         inner = jnp.clip(scores, 1e-7, 1 - 1e-7)
         logits = jnp.log(inner) - jnp.log1p(-inner)
     else:

@@ -14,20 +14,20 @@ from avemo_jax.postprocess.smoothing import Setting
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
-    """Valence and arousal over one video.
+    """Values, as valence and arousal, over one video.
 
     Attributes:
         video: Its name.
         fps: Frames per second; NaN where unknown, the axis then counts frames.
-        scores: Predicted valence and arousal of the frames 1, 2, ...
+        scores: Predicted values of the frames 1, 2, ...
         labels: Likewise annotated; NaN where invalid.
         filled: Frames without a face crop, whose scores were filled in.
     """
 
     video: str
     fps: float
-    scores: Float[np.ndarray, "frames 2"]
-    labels: Float[np.ndarray, "frames 2"]
+    scores: Float[np.ndarray, "frames outputs"]
+    labels: Float[np.ndarray, "frames outputs"]
     filled: Bool[np.ndarray, " frames"]
 
 
@@ -168,40 +168,55 @@ def plot_au_f1(
 
 
 def plot_va_timeline(
-    path: str | pathlib.Path, videos: Sequence[Timeline], title: str
+    path: str | pathlib.Path,
+    videos: Sequence[Timeline],
+    title: str,
+    *,
+    names: Sequence[str] = ("valence", "arousal"),
+    value_range: tuple[float, float] = (-1.0, 1.0),
 ) -> None:
-    """Valence and arousal of a few videos over time, predictions against labels.
+    """Values of a few videos over time, predictions against labels.
 
     Args:
         path: Of the PNG file.
         videos: A column of panels each; usually two.
         title: Names the data and the split.
+        names: Of the values, a row of panels each.
+        value_range: Least and largest value.
 
     Raises:
         ValueError: If there is no video.
     """
     if not videos:
         raise ValueError("no video to plot; expected one or more; pass Timelines")
-    figure = new_figure(5.5 * len(videos), 5.0)
-    panels = figure.subplots(2, len(videos), squeeze=False, sharey=True, sharex="col")
+    rows, (low, high) = len(names), value_range
+    margin = 0.025 * (high - low)
+    figure = new_figure(5.5 * len(videos), 2.5 * rows)
+    panels = figure.subplots(
+        rows, len(videos), squeeze=False, sharey=True, sharex="col"
+    )
     for column, video in enumerate(videos):
         known = np.isfinite(video.fps)
         rate = video.fps if known else 1.0
         time, half = np.arange(1, len(video.scores) + 1) / rate, 0.5 / rate
-        for row, name in enumerate(("valence", "arousal")):
+        for row, name in enumerate(names):
             panel = panels[row, column]
             _shade(panel, time, video.filled, half)
             panel.plot(time, video.labels[:, row], color="black", lw=1.6, label="label")
             panel.plot(
                 time, video.scores[:, row], color=ORANGE, lw=1.2, label="predicted"
             )
-            panel.axhline(0, color=GREY, lw=0.6)
-            panel.set(ylim=(-1.05, 1.05), xlim=(time[0] - half, time[-1] + half))
+            if low < 0 < high:
+                panel.axhline(0, color=GREY, lw=0.6)
+            panel.set(
+                ylim=(low - margin, high + margin),
+                xlim=(time[0] - half, time[-1] + half),
+            )
             if column == 0:
-                panel.set_ylabel(f"{name} (-1 to 1)")
+                panel.set_ylabel(f"{name} ({low:g} to {high:g})")
             if row == 0:
                 panel.set_title(video.video, fontsize=10)
-        panels[1, column].set_xlabel("time (s)" if known else "frame")
+        panels[-1, column].set_xlabel("time (s)" if known else "frame")
     handles = {
         label: handle
         for panel in panels.flat

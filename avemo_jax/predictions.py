@@ -12,7 +12,7 @@ from jaxtyping import Float
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.thresholds import decide, decide_class
-from avemo_jax.tasks import TASKS, Task
+from avemo_jax.tasks import Task, known_tasks
 from avemo_jax.whole_files import whole_file
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
@@ -35,15 +35,15 @@ def column_types(task: Task, *, labels: bool) -> dict[str, pa.DataType]:
         "has_crop": pa.int8(),
         "filled": pa.int8(),
     }
-    if task.name == "EXPR":
-        types["expression"] = pa.string()
+    if task.kind == "multiclass":
+        types[task.decided] = pa.string()
     types |= dict.fromkeys(task.columns, pa.float64())
-    if task.name == "AU":
+    if task.kind == "multilabel":
         types |= {f"{name}_c": pa.int8() for name in task.columns}
-    if labels and task.name == "EXPR":
-        types["label_expression"] = pa.string()
+    if labels and task.kind == "multiclass":
+        types[f"label_{task.decided}"] = pa.string()
     elif labels:
-        kind = pa.int8() if task.name == "AU" else pa.float64()
+        kind = pa.int8() if task.kind == "multilabel" else pa.float64()
         types |= {f"label_{name}": kind for name in task.columns}
     return types
 
@@ -169,12 +169,14 @@ def _chunks(
 
 def _types_of(path: pathlib.Path, found: list[str]) -> dict[str, pa.DataType]:
     """Types of the columns found, which must be those of one task."""
-    for task in TASKS.values():
+    for task in known_tasks().values():
         for labels in (True, False):
             types = column_types(task, labels=labels)
             if list(types) == found:
                 return types
-    near = max(TASKS.values(), key=lambda task: len(set(task.columns) & set(found)))
+    near = max(
+        known_tasks().values(), key=lambda task: len(set(task.columns) & set(found))
+    )
     expected = column_types(near, labels=any(n.startswith("label_") for n in found))
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
@@ -191,28 +193,34 @@ def _score_columns(
     limits: Float[np.ndarray, " outputs"],
 ) -> list[pa.Array]:
     """The scores, and what is decided from them."""
-    values = np.round(scores.astype(np.float64), _DECIMALS) + 0.0  # no -0
+    values = np.round(_in_units(task, scores), _DECIMALS) + 0.0  # no -0
     columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
         return [classes.take(pa.array(np.asarray(decide_class(scores)))), *columns]
-    if task.name == "AU":
+    if task.kind == "multilabel":
         active = np.asarray(decide(scores, limits)).astype(np.int8)
         return columns + [pa.array(np.ascontiguousarray(each)) for each in active.T]
     return columns
 
 
+def _in_units(task: Task, values: np.ndarray) -> np.ndarray:
+    """In float64; values of a task of one's own in the user's units."""
+    wide = values.astype(np.float64)
+    return task.in_units(wide) if task.kind == "regression" else wide
+
+
 def _label_columns(task: Task, labels: np.ndarray) -> list[pa.Array]:
     """The labels, empty where invalid."""
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
         index = pa.array(np.maximum(labels, 0), mask=labels < 0)
         return [classes.take(index)]
-    if task.name == "AU":
+    if task.kind == "multilabel":
         return [
             pa.array(np.ascontiguousarray(each), mask=each < 0) for each in labels.T
         ]
-    values = np.round(labels.astype(np.float64), _DECIMALS) + 0.0
+    values = np.round(_in_units(task, labels), _DECIMALS) + 0.0
     return [
         pa.array(np.ascontiguousarray(each), mask=~np.isfinite(each))
         for each in values.T

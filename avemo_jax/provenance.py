@@ -10,6 +10,7 @@ from avemo_jax.config import to_plain
 from avemo_jax.data.table import FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.results import counts_of
+from avemo_jax.tasks import TASKS, Task, definition
 
 
 def provenance(
@@ -60,12 +61,18 @@ def provenance(
         "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
         "config": to_plain(config),
         "version": avemo_jax.__version__,
+        **_own_task(table.task),
     }
+
+
+def _own_task(task: Task) -> dict[str, Any]:
+    """What lets the head be used where its store is not open."""
+    return {} if task.name in TASKS else {"own_task": definition(task)}
 
 
 def _class_counts(table: FrameTable) -> list[int] | None:
     """Training frames of each class; None for tasks without classes."""
-    if table.task.name != "EXPR":
+    if table.task.kind != "multiclass":
         return None
     counts = np.bincount(table.labels[table.valid], minlength=table.task.num_outputs)
     return [int(count) for count in counts]

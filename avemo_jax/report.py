@@ -3,20 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import Task, get_task
 
 DEMO_TITLE = "demo corpus (synthetic)"
 _FRAMES = {"with_crop": "with crop", "all_labelled": "all labelled"}
 _BLOCKS = ("raw", "smoothed", "tuned_on_reported")
 _METRICS = {
-    "EXPR": {"f1_macro": "macro F1", "accuracy": "accuracy"},
-    "AU": {"f1_mean": "mean F1", "f1_mean_at_0.5": "mean F1, thresholds 0.5"},
-    "VA": {
-        "ccc_mean": "mean CCC",
-        "ccc_valence": "CCC valence",
-        "ccc_arousal": "CCC arousal",
-    },
+    "multiclass": {"f1_macro": "macro F1", "accuracy": "accuracy"},
+    "multilabel": {"f1_mean": "mean F1", "f1_mean_at_0.5": "mean F1, thresholds 0.5"},
 }
+
+
+def metric_titles(task: Task) -> dict[str, str]:
+    """The scores that a table shows, by the name that they have in results.json."""
+    if task.kind == "regression":
+        each = {f"ccc_{name}": f"CCC {name}" for name in task.columns}
+        return {"ccc_mean": "mean CCC", **each}
+    return _METRICS[task.kind]
 
 
 def data_title(results: Mapping[str, Any]) -> str:
@@ -60,7 +63,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
     ]
     blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
     rows: list[Sequence[str]] = [("", *_FRAMES.values())]
-    for metric, title in _METRICS[task.name].items():
+    for metric, title in metric_titles(task).items():
         rows.append((title, "", ""))
         for name, block in blocks.items():
             cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
@@ -128,7 +131,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
     """What was chosen where."""
     chosen_on, notes = results.get("chosen_on"), []
-    au = results["task"] == "AU"
+    au = get_task(results["task"]).kind == "multilabel"
     what = "window and thresholds" if au else "window"
     fitted = f"raw: thresholds, smoothed: {what}" if au else f"smoothed: {what}"
     if "smoothed" in blocks and chosen_on:

@@ -140,7 +140,7 @@ def fixed_selection(
 ) -> Selection:
     """The task's fixed window, thresholds of 0.5 and equal weights, and why."""
     limits = weights = None
-    if task.name == "AU":
+    if task.kind == "multilabel":
         limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
     if num_members > 1:
         weights = np.full((num_seeds, num_members), 1 / num_members, np.float32)

@@ -136,6 +136,9 @@ class MadeStore(Store):
         self.synthetic = True
         self.fingerprint = fingerprint
 
+    def sources_of(self):
+        return {}  # their names tell them
+
     def data_fingerprint(self, sets):
         return self.fingerprint
 

@@ -34,11 +34,11 @@ MAY_IMPORT = {
     "pickles": set(),
     "data": {
         *("beam", "data", "data_builders", "exit_status", "extractors", "pickles"),
-        *("tasks", "versions", "whole_files"),
+        *("media", "tasks", "versions", "whole_files"),
     },
     "data_builders": {"beam", "data_builders", "data", "tasks"},
     "config": {"tasks"},
-    "checkpoint": {"distributed", "sharding", "whole_files", "workdirs"},
+    "checkpoint": {"distributed", "sharding", "tasks", "whole_files", "workdirs"},
     "claims": {"checkpoint", "config"},
     "distributed": set(),
     "preemption": {"distributed"},

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from absl import logging
@@ -12,7 +12,6 @@ from avemo_jax.data import tfds
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import nominal_fps, source_video
 from avemo_jax.data.table import FrameTable
-from avemo_jax.tasks import TASKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +33,18 @@ class AnnotatedVideo:
     splits: Mapping[str, str]
 
 
-def read_annotated(folder: str | os.PathLike[str]) -> dict[str, AnnotatedVideo]:
+def read_annotated(
+    folder: str | os.PathLike[str], tasks: Iterable[str]
+) -> dict[str, AnnotatedVideo]:
     """All examples of the config ``annotations`` in ``folder``, by video."""
+    names = tuple(tasks)
     return {
         example["video"].decode(): AnnotatedVideo(
             num_frames=int(example["num_frames"]),
             fps=float(example["fps"]),
             source_video=example["source_video"].decode(),
-            labels={task: example[task.lower()] for task in TASKS},
-            splits={t: example[f"{t.lower()}_split"].decode() for t in TASKS},
+            labels={task: example[task.lower()] for task in names},
+            splits={t: example[f"{t.lower()}_split"].decode() for t in names},
         )
         for example in tfds.open_examples(folder)
     }

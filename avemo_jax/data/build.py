@@ -15,7 +15,7 @@ from avemo_jax.data import store_folder
 from avemo_jax.data import tfds as tfds_lib
 from avemo_jax.data.build_report import Report, report_of
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations
-from avemo_jax.tasks import TASKS
+from avemo_jax.tasks import TASKS, Task, register
 
 if TYPE_CHECKING:
     from data_builders.affwild2.contents import Contents
@@ -38,6 +38,7 @@ def build_store(
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
     command: str | None = None,
+    tasks: Mapping[str, Task] = TASKS,
 ) -> dict[str, Report]:
     """What was written, dropped or missing, by config; the store lies in ``out_dir``.
 
@@ -47,21 +48,19 @@ def build_store(
 
     Args:
         out_dir: Gets ``affwild2/CONFIG/VERSION``, ``splits.json`` and the store's card.
-        annotations: One record per subject-video. Videos that only have features
-            need none: they are test videos of every task.
+        annotations: A record per subject-video; without one it is a test video.
         feature_sources: The feature sets, each read video by video.
-        splits: By task, then by video, one of "train", "dev", "validation", "test";
-            replaces those of the annotations, nothing is drawn. None: dev is drawn
-            from the "train" videos of each task without dev videos.
+        splits: By task, then by video; replaces those of the annotations, nothing is
+            drawn. None: dev is drawn from the train videos of tasks without dev.
         split_seed: Seed of that draw.
         grouped_dev: Draw by source video; False: by subject-video, as the original.
         synthetic: Made data: kept in the store, so that every result says so.
         overwrite: Replace a config that stands with other content.
         show_progress: Draw a bar on stderr.
-        beam_runner: Of Apache Beam ("DirectRunner", ...), whose workers then write the
-            feature sets, with the same result. None: this process does.
+        beam_runner: Of Beam, whose workers then write the feature sets; None: we do.
         beam_options: Of its pipeline, as ``--direct_num_workers=2``.
         command: Quoted in the card.
+        tasks: By name; those of the records. Official ones, or one's own.
 
     Raises:
         ValueError: If a record, ``out_dir`` or a Beam option is wrong, or a config
@@ -71,10 +70,11 @@ def build_store(
     """
     engine = _engine(beam_runner, beam_options)
     root = store_folder.checked(pathlib.Path(out_dir))
-    records = _by_video(annotations)
-    by_task, how = _splits(records, splits, split_seed, grouped_dev)
-    made = {"synthetic": synthetic, "show_progress": show_progress}
-    contents = _contents(records, _by_name(feature_sources), by_task, how, **made)
+    records = _by_video(annotations, tasks)
+    by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
+    sources = _by_name(feature_sources)
+    made: Any = {"synthetic": synthetic, "show_progress": show_progress, "tasks": tasks}
+    contents = _contents(records, sources, by_task, how, **made)
     root.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(root):
         store_folder.remove_incomplete(root)
@@ -106,8 +106,12 @@ def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _by_video(annotations: Iterable[VideoAnnotations]) -> dict[str, VideoAnnotations]:
+def _by_video(
+    annotations: Iterable[VideoAnnotations], tasks: Mapping[str, Task]
+) -> dict[str, VideoAnnotations]:
     """Records by their videos; an error where a video has two."""
+    for task in tasks.values():
+        register(task)
     records: dict[str, VideoAnnotations] = {}
     for record in annotations:
         if record.video in records:
@@ -115,11 +119,11 @@ def _by_video(annotations: Iterable[VideoAnnotations]) -> dict[str, VideoAnnotat
                 f"video {record.video!r} has two annotation records; expected one: "
                 "put the labels of all tasks into one record"
             )
-        unknown = (set(record.labels) | set(record.splits)) - set(TASKS)
+        unknown = (set(record.labels) | set(record.splits)) - set(tasks)
         if unknown:
             raise ValueError(
                 f"video {record.video!r} is annotated for {sorted(unknown)}; expected "
-                f"{', '.join(TASKS)}: correct the record"
+                f"{', '.join(tasks)}: correct the record"
             )
         records[record.video] = record
     return records
@@ -146,6 +150,7 @@ def _contents(
     *,
     synthetic: bool,
     show_progress: bool,
+    tasks: Mapping[str, Task],
 ) -> list["Contents"]:
     """What the configs are to hold, the annotations first."""
     from data_builders.affwild2.contents import AnnotationContents, FeatureContents
@@ -158,6 +163,7 @@ def _contents(
             how=how,
             synthetic=synthetic,
             show_progress=show_progress,
+            tasks=tasks,
         ),
         *(
             FeatureContents(source, synthetic=synthetic, show_progress=show_progress)
@@ -171,6 +177,7 @@ def _splits(
     given: Mapping[str, Mapping[str, str]] | None,
     seed: int,
     grouped: bool,
+    tasks: Iterable[str],
 ) -> tuple[dict[str, dict[str, str]], dict[str, int | bool | str]]:
     """Each task's splits, and how they came about."""
     if given is not None:
@@ -190,11 +197,14 @@ def _splits(
         for task, by_video in given.items():
             _say_left_out(task, sorted(set(by_video) - set(chosen[task])))
         return chosen, {"origin": "given"}
-    official: dict[str, dict[str, str]] = {task: {} for task in TASKS}
+    official: dict[str, dict[str, str]] = {task: {} for task in tasks}
     for video, record in sorted(records.items()):
         for task, split in record.splits.items():
             official[task][video] = split
-    drawn = splits_lib.draw_splits(official, seed=seed, grouped=grouped)
+    sources = {video: record.source for video, record in records.items()}
+    drawn = splits_lib.draw_splits(
+        official, seed=seed, grouped=grouped, sources=sources
+    )
     return drawn, {"origin": "drawn", "seed": seed, "grouped": grouped}
 
 
@@ -287,7 +297,7 @@ def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> No
             for split in splits_lib.SPLITS
             for video in store.split_videos(task, split)
         }
-        for task in TASKS
+        for task in store.tasks
     }
     splits_lib.write_splits(root / SPLITS_FILE, by_task, how=how)
 

@@ -6,10 +6,18 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import annotations, build, feature_folders, listing, splits
+from avemo_jax.data import (
+    annotations,
+    build,
+    feature_folders,
+    listing,
+    own_command,
+    splits,
+)
 from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
 from avemo_jax.exit_status import guarded
 from avemo_jax.tasks import TASKS
@@ -24,10 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, command: str) -> int:
     kinds = _kinds(args.kind)
-    records = {
-        record.video: record
-        for record in annotations.read_annotations(args.annotations, mtl=args.mtl)
-    }
+    own: dict[str, Any] = {}
+    if args.manifest or args.labels or not args.annotations:
+        tasks, found = own_command.read_own(args)
+        own["tasks"] = tasks
+    else:
+        _check_flags(args)
+        found = annotations.read_annotations(args.annotations, mtl=args.mtl)
+    records = {record.video: record for record in found}
     sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
     for text in args.test_list:
         add_test_videos(records, text)
@@ -43,16 +55,24 @@ def _run(args: argparse.Namespace, command: str) -> int:
         beam_runner=args.beam_runner,
         beam_options=shlex.split(args.beam_options),
         command=command,
+        **own,
     )
     print_report(args.out, report)
     return 0
 
 
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuses what is said of own labels where the official ones are read."""
+    if said := [name for name in ("task", "classes", "range") if getattr(args, name)]:
+        raise ValueError(
+            f"--{', --'.join(said)} with --annotations; expected them with --manifest "
+            "and --labels: remove them"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--annotations", required=True, help="folder of the official task folders"
-    )
+    parser.add_argument("--annotations", help="folder of the official task folders")
     parser.add_argument(
         "--features",
         action="append",
@@ -79,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="of the pipeline, as --beam-options='--direct_num_workers=2'",
     )
+    own_command.add_flags(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 

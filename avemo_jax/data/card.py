@@ -113,13 +113,14 @@ def _text(store: Store, command: str | None) -> str:
         _labels(store, counts, metadata[tfds.ANNOTATIONS]["how"]),
         _faults(store, reports),
         _origin(command),
-        _licence(store.synthetic),
+        _licence(store),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _head(store: Store, annotations: Report) -> str:
-    title, warning = "Aff-Wild2: labels and features", ""
+    title = "Own labels" if store.has_own_tasks else "Aff-Wild2: labels"
+    title, warning = f"{title} and features", ""
     if store.synthetic:
         title = "Made data (synthetic): labels and features"
         warning = "\n\n> " + _wrapped(
@@ -133,7 +134,9 @@ def _head(store: Store, annotations: Report) -> str:
         f"{_count(annotations['videos'])} annotated subject-videos with "
         f"{_count(annotations['frames'])} frames, and {sets} feature "
         f"{'set' if sets == 1 else 'sets'}, for the tasks "
-        + ", ".join(f"{task.name} ({task.title.lower()})" for task in TASKS.values())
+        + ", ".join(
+            f"{task.name} ({task.title.lower()})" for task in store.tasks.values()
+        )
         + f". Fingerprint of the whole: `{store.fingerprint[:16]}`."
     )
     return f"# {title}{warning}\n\n{_wrapped(text)}"
@@ -147,7 +150,8 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
         for split, one in splits.items()
         if one.labelled
     ]
-    task, split = labelled[0] if labelled else ("EXPR", "test")
+    task, split = labelled[0] if labelled else (next(iter(store.tasks)), "test")
+    file = task.lower() if task in TASKS else "own"
     # Of each kind the widest: no set is meant to be the best.
     by_kind = {
         one.kind: one.name
@@ -177,7 +181,7 @@ table = open_store("DIR").load_table("{task}", "{split}", {json.dumps(names)})
 To train:
 
 ```bash
-python -m avemo_jax.main --config configs/{task.lower()}_mlp.py:{"+".join(names)} --config.data.dir=DIR
+python -m avemo_jax.main --config configs/{file}_mlp.py:{"+".join(names)} --config.data.dir=DIR
 ```
 
 {layout}"""  # noqa: E501
@@ -307,12 +311,14 @@ def _origin(command: str | None) -> str:
     return f"## Built on {today}\n\n{quoted}\n\n{told}"
 
 
-def _licence(synthetic: bool) -> str:
-    if synthetic:
+def _licence(store: Store) -> str:
+    if store.synthetic:
         text = (
             "The data are made, and nobody's face or voice is in them; the licence of "
             "the program that made them holds."
         )
+    elif store.has_own_tasks:
+        text = "That of the recordings and of the labels; extractors have their own."
     else:
         text = (
             "Aff-Wild2 is given out under a signed agreement. "

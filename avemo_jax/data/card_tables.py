@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from avemo_jax.data.store_counts import SplitCounts
-from avemo_jax.tasks import AU, EXPR, VA
+from avemo_jax.tasks import VA, Task, get_task
 
 Counts = Mapping[str, Mapping[str, SplitCounts]]
 _QUADRANTS = ("V+ A+", "V- A+", "V- A-", "V+ A-")
@@ -66,45 +66,57 @@ def task_tables(counts: Counts) -> list[str]:
         known = {split: one for split, one in splits.items() if one.labelled}
         if not known:
             continue
-        if name == VA.name:
-            parts += [f"### {VA.title}", _values(known)]
+        task = get_task(name)
+        if task.kind == "regression":
+            parts += [f"### {task.title}", _values(known, task)]
             continue
-        task = EXPR if name == EXPR.name else AU
         rows = [
-            [label, *(_active(one, i, name) for one in known.values())]
+            [label, *(_active(one, i, task) for one in known.values())]
             for i, label in enumerate(task.columns)
         ]
-        what = "unit, active / not active" if task is AU else "class"
+        what = "unit, active / not active" if task.kind == "multilabel" else "class"
         parts += [f"### {task.title}", markdown_table([what, *known], rows)]
     return parts
 
 
-def _active(counts: SplitCounts, output: int, task: str) -> str:
+def _active(counts: SplitCounts, output: int, task: Task) -> str:
     active = int(counts.active[output])
-    if task == AU.name:
+    if task.kind == "multilabel":
         return f"{active:,} / {counts.labelled - active:,}"
     return share(active, counts.labelled)
 
 
-def _values(known: Mapping[str, SplitCounts]) -> str:
-    """Means, deviations and quadrants of valence and arousal, by split."""
-    header = ["split", "valence", "arousal", *_QUADRANTS]
+def _values(known: Mapping[str, SplitCounts], task: Task) -> str:
+    """Means and deviations of values, by split; quadrants of valence and arousal."""
+    quadrants = _QUADRANTS if task is VA else ()
+    header = ["split", *task.columns, *quadrants]
     rows = [
         [
             split,
             *(
-                f"{mean:+.3f} ± {deviation:.3f}"
+                _spread(task, mean, deviation)
                 for mean, deviation in zip(one.means, one.deviations, strict=True)
             ),
-            *(share(int(count), one.labelled) for count in one.quadrants),
+            *(share(int(count), one.labelled) for count in one.quadrants if quadrants),
         ]
         for split, one in known.items()
     ]
+    if not quadrants:
+        note = "Mean ± standard deviation over the labelled frames."
+        return f"{markdown_table(header, rows)}\n\n{note}"
     note = (
         "Mean ± standard deviation over the labelled frames; quadrants by the signs\n"
         "of valence and arousal, 0 counted as +."
     )
     return f"{markdown_table(header, rows)}\n\n{note}"
+
+
+def _spread(task: Task, mean: float, deviation: float) -> str:
+    """Mean and deviation of a value, in its unit."""
+    low, high = task.value_range
+    if (low, high) == (-1.0, 1.0):
+        return f"{mean:+.3f} ± {deviation:.3f}"
+    return f"{task.in_units(mean):g} ± {deviation * (high - low) / 2:g}"
 
 
 def share(count: int, whole: int) -> str:

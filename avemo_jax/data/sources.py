@@ -31,6 +31,8 @@ class VideoAnnotations:
             videos are "train"; ``build_store`` draws dev from them.
         num_frames: Frames of the decoded video; 0 if unknown.
         fps: Frames per second; NaN if unknown.
+        source: The recording or person that no two splits are to share; empty: what
+            the name tells (:func:`avemo_jax.data.splits.source_video`).
     """
 
     video: str
@@ -38,6 +40,7 @@ class VideoAnnotations:
     splits: Mapping[str, str]
     num_frames: int = 0
     fps: float = float("nan")
+    source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,11 @@ def _shuffled(names: Iterable[str], seed: int) -> list[str]:
 
 
 def draw_dev(
-    train_videos: Iterable[str], *, seed: int = 0, grouped: bool = True
+    train_videos: Iterable[str],
+    *,
+    seed: int = 0,
+    grouped: bool = True,
+    sources: Mapping[str, str] | None = None,
 ) -> set[str]:
     """The dev videos among the official train videos: about 20 % of the sources.
 
@@ -69,26 +73,32 @@ def draw_dev(
         seed: Of the draw.
         grouped: Draw source videos; False draws subject-videos one by one, so that
             both faces or two parts of a recording may fall on both sides.
+        sources: By video, where the name does not tell it.
 
     Raises:
         ValueError: If there is only one source.
     """
     videos = sorted(set(train_videos))
-    source_of = {v: source_video(v) if grouped else v for v in videos}
-    sources = _shuffled(source_of.values(), seed)
-    if not sources:
+    known = sources or {}
+    source_of = {v: (known.get(v) or source_video(v)) if grouped else v for v in videos}
+    order = _shuffled(source_of.values(), seed)
+    if not order:
         return set()
-    if len(sources) == 1:
+    if len(order) == 1:
         raise ValueError(
-            f"the only train source is {sources[0]!r}; dev needs at least 2 source "
+            f"the only train source is {order[0]!r}; dev needs at least 2 source "
             "videos: add videos, or give the splits yourself (--split-dir)"
         )
-    drawn = set(sources[: max(1, len(sources) // 5)])
+    drawn = set(order[: max(1, len(order) // 5)])
     return {v for v in videos if source_of[v] in drawn}
 
 
 def draw_splits(
-    official: Mapping[str, Mapping[str, str]], *, seed: int = 0, grouped: bool = True
+    official: Mapping[str, Mapping[str, str]],
+    *,
+    seed: int = 0,
+    grouped: bool = True,
+    sources: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
     """The splits of each task: the official ones, with dev drawn from train.
 
@@ -97,6 +107,7 @@ def draw_splits(
             has a "dev" video already is taken as it is.
         seed: Of the draw.
         grouped: See ``draw_dev``.
+        sources: See ``draw_dev``.
 
     Raises:
         ValueError: If a split has another name, or a task has one train source.
@@ -108,7 +119,7 @@ def draw_splits(
         if "dev" not in splits.values():
             train = [v for v, split in splits.items() if split == "train"]
             try:
-                dev = draw_dev(train, seed=seed, grouped=grouped)
+                dev = draw_dev(train, seed=seed, grouped=grouped, sources=sources)
             except ValueError as error:
                 raise ValueError(f"{task}: {error}") from error
             splits.update(dict.fromkeys(sorted(dev), "dev"))
@@ -131,7 +142,11 @@ def check_splits(splits: Mapping[str, str], *, where: str) -> None:
 
 
 def grouped_folds(
-    videos: Iterable[str], num_folds: int, seed: int = 0
+    videos: Iterable[str],
+    num_folds: int,
+    seed: int = 0,
+    *,
+    sources: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
     """The held-out videos of each of k folds, all of a source in one fold.
 
@@ -141,13 +156,15 @@ def grouped_folds(
         videos: Official train videos (train and dev), in any order.
         num_folds: k, at least 2 and at most the number of sources.
         seed: Of the order.
+        sources: By video, where the name does not tell it.
 
     Raises:
         ValueError: If ``num_folds`` is out of its range.
     """
     by_source: dict[str, list[str]] = defaultdict(list)
     for video in sorted(set(videos)):
-        by_source[source_video(video)].append(video)
+        source = (sources or {}).get(video) or source_video(video)
+        by_source[source].append(video)
     if not 2 <= num_folds <= len(by_source):
         raise ValueError(
             f"num_folds is {num_folds}; expected 2 to {len(by_source)}, the number of "

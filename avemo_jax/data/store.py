@@ -18,7 +18,7 @@ from avemo_jax.data.frame_runs import from_runs
 from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
 from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.data.table import FeatureSet, FrameTable
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import TASKS, Task, from_definition, register
 
 SPLIT_CHOICES = (*SPLITS, "train+dev")
 
@@ -59,6 +59,7 @@ class Store:
         feature_sets: By full name.
         fingerprint: Of everything in it.
         synthetic: Made data: every result made from it says so.
+        tasks: Whose labels it has, by name.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Store:
         """Use ``open_store``."""
         self.path = path
         self._metadata = metadata
+        own = metadata[tfds_lib.ANNOTATIONS].get("tasks")
+        self.tasks = dict(TASKS) if own is None else _registered(own)
         self.synthetic = any(bool(m["synthetic"]) for m in metadata.values())
         self.fingerprint = _digest({n: m["content"] for n, m in metadata.items()})
         self.feature_sets: dict[str, FeatureSet] = {
@@ -82,7 +85,7 @@ class Store:
     def _annotated(self) -> dict[str, AnnotatedVideo]:
         """The annotations by video: about 21 bytes a frame."""
         folder = build.config_folder(self.path, tfds_lib.ANNOTATIONS)
-        return assembling.read_annotated(folder)
+        return assembling.read_annotated(folder, self.tasks)
 
     def _packed(self, name: str) -> reading.Packed:
         """One feature set as it lies on disk."""
@@ -117,9 +120,31 @@ class Store:
         shared_sound = {base_video(v) for v in known if base_video(v) != v} - seen
         return frozenset(have - set(self._annotated) - shared_sound)
 
+    @property
+    def has_own_tasks(self) -> bool:
+        """Whether its labels are a user's own, not the challenge's."""
+        return any(name not in TASKS for name in self.tasks)
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``.
+
+        Raises:
+            ValueError: If the store has no labels of it.
+        """
+        if name not in self.tasks:
+            raise ValueError(
+                f"unknown task {name!r} for the store {self.path}; expected one of "
+                f"{', '.join(self.tasks)}: change config.task, or open another store"
+            )
+        return self.tasks[name]
+
+    def sources_of(self) -> dict[str, str]:
+        """By annotated video: the recording or person that it is of."""
+        return {v: one.source_video for v, one in self._annotated.items()}
+
     def split_of(self, task: str) -> dict[str, str]:
         """The stored split of every video that is in one for ``task``."""
-        get_task(task)
+        self.task(task)
         splits = dict.fromkeys(self._unlabelled, "test")
         for video, annotated in self._annotated.items():
             if annotated.splits[task]:
@@ -132,7 +157,7 @@ class Store:
         """The videos of a split, sorted, whether or not they have features.
 
         Args:
-            task: "EXPR", "AU" or "VA".
+            task: Of ``tasks``.
             split: "train", "dev", "train+dev", "validation" or "test".
             splits: By video: a split that replaces the stored one ("none": in no
                 split). Videos that it does not name keep theirs.
@@ -208,7 +233,7 @@ class Store:
         Raises:
             ValueError: If a name is unknown, or there are no rows.
         """
-        chosen = get_task(task)
+        chosen = self.task(task)
         sets = self.resolve(feature_names)
         counts = Counts()
         names = self.split_videos(task, split, splits)
@@ -275,7 +300,7 @@ class Store:
         frame of it, keeps its row: zeros, ``has_audio`` False, counted in the report.
 
         Args:
-            task: "EXPR", "AU" or "VA".
+            task: Of ``tasks``.
             split: "train", "dev", "train+dev", "validation" or "test".
             feature_names: Any number of sets, short or full names, also audio alone.
             missing_audio: "zeros", or "drop": rows without sound leave.
@@ -309,6 +334,12 @@ class Store:
         """Of the annotations and of these sets; other sets do not change it."""
         names = [tfds_lib.ANNOTATIONS, *(s.name for s in sets)]
         return _digest({name: self._metadata[name]["content"] for name in names})
+
+
+def _registered(definitions: Sequence[Mapping[str, Any]]) -> dict[str, Task]:
+    """Tasks of one's own, from now on known by their names."""
+    tasks = [register(from_definition(one)) for one in definitions]
+    return {task.name: task for task in tasks}
 
 
 def _digest(contents: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from avemo_jax.data import build, tfds
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.data.store import Store
-from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
+from avemo_jax.tasks import VA, Task
 
 
 def _zeros(count: int, dtype: type) -> np.ndarray:
@@ -26,9 +26,9 @@ class SplitCounts:
             annotations, up to the last that has a vector.
         labelled: Frames whose label counts.
         without_row: By visual set: labelled frames that have no vector in it.
-        active: EXPR: labelled frames of each class. AU: those with each unit.
-        sums: VA: of valence and arousal over the labelled frames.
-        squares: VA: sums of their squares.
+        active: Labelled frames of each class, or those with each unit.
+        sums: Of values, as valence and arousal, over the labelled frames.
+        squares: Sums of their squares.
         quadrants: VA: frames with valence and arousal ++, -+, --, +- (0 is +).
     """
 
@@ -39,11 +39,11 @@ class SplitCounts:
     active: Int[np.ndarray, " outputs"] = dataclasses.field(
         default_factory=lambda: _zeros(0, np.int64)
     )
-    sums: Float[np.ndarray, " 2"] = dataclasses.field(
-        default_factory=lambda: _zeros(2, np.float64)
+    sums: Float[np.ndarray, " outputs"] = dataclasses.field(
+        default_factory=lambda: _zeros(0, np.float64)
     )
-    squares: Float[np.ndarray, " 2"] = dataclasses.field(
-        default_factory=lambda: _zeros(2, np.float64)
+    squares: Float[np.ndarray, " outputs"] = dataclasses.field(
+        default_factory=lambda: _zeros(0, np.float64)
     )
     quadrants: Int[np.ndarray, " 4"] = dataclasses.field(
         default_factory=lambda: _zeros(4, np.int64)
@@ -67,14 +67,16 @@ class SplitCounts:
         for name, has_row in rows.items():
             self.without_row[name] += int((valid & ~has_row).sum())
         known = labels[valid]
-        if task is EXPR:
+        if task.kind == "multiclass":
             self.active += np.bincount(known, minlength=task.num_outputs)
-        elif task is AU:
+        elif task.kind == "multilabel":
             self.active += known.sum(axis=0, dtype=np.int64)
         else:
             values = known.astype(np.float64)
             self.sums += values.sum(axis=0)
             self.squares += (values**2).sum(axis=0)
+            if task is not VA:
+                return
             pleasant, aroused = (values >= 0).T
             for i, quadrant in enumerate(
                 (
@@ -87,13 +89,13 @@ class SplitCounts:
                 self.quadrants[i] += int(quadrant.sum())
 
     @property
-    def means(self) -> Float[np.ndarray, " 2"]:
-        """VA: of valence and arousal; NaN without labels."""
+    def means(self) -> Float[np.ndarray, " outputs"]:
+        """Of values; NaN without labels."""
         return self.sums / (self.labelled or np.nan)
 
     @property
-    def deviations(self) -> Float[np.ndarray, " 2"]:
-        """VA: standard deviations; NaN without labels."""
+    def deviations(self) -> Float[np.ndarray, " outputs"]:
+        """Standard deviations of values; NaN without labels."""
         variance = self.squares / (self.labelled or np.nan) - self.means**2
         return np.sqrt(np.maximum(variance, 0))
 
@@ -101,17 +103,19 @@ class SplitCounts:
 def count_store(store: Store) -> dict[str, dict[str, SplitCounts]]:
     """Counts by task and split, of splits that have videos; one video at a time."""
     visual = [s.name for s in store.feature_sets.values() if s.kind == "visual"]
-    split_of = {task: store.split_of(task) for task in TASKS}
+    split_of = {task: store.split_of(task) for task in store.tasks}
     counts: dict[str, dict[str, SplitCounts]] = {
         name: {
             split: SplitCounts(
                 without_row=dict.fromkeys(visual, 0),
-                active=_zeros(task.num_outputs if task is not VA else 0, np.int64),
+                active=_zeros(task.num_outputs, np.int64),
+                sums=_zeros(task.num_outputs, np.float64),
+                squares=_zeros(task.num_outputs, np.float64),
             )
             for split in SPLITS
             if split in split_of[name].values()
         }
-        for name, task in TASKS.items()
+        for name, task in store.tasks.items()
     }
     lengths = _lengths_without_annotations(store)
     annotations = build.config_folder(store.path, tfds.ANNOTATIONS)
@@ -119,7 +123,7 @@ def count_store(store: Store) -> dict[str, dict[str, SplitCounts]]:
         video, num_frames = example["video"].decode(), int(example["num_frames"])
         lengths[video] = num_frames
         rows = {name: _rows(store, name, video, num_frames) for name in visual}
-        for name, task in TASKS.items():
+        for name, task in store.tasks.items():
             if split := split_of[name].get(video):
                 counts[name][split].add_labels(task, example[name.lower()], rows)
     for name, by_video in split_of.items():

@@ -121,7 +121,7 @@ class HeadSpec:
 
     @property
     def num_outputs(self) -> int:
-        """Logits per frame: 8, 12 or 2."""
+        """Logits per frame: 8, 12 or 2 of the official tasks."""
         return get_task(self.task).num_outputs
 
     @property

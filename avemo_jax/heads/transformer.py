@@ -17,6 +17,7 @@ from avemo_jax.heads.layers import (
 )
 from avemo_jax.heads.products import accumulator
 from avemo_jax.heads.spec import HeadSpec
+from avemo_jax.tasks import get_task
 
 # Amplitude of the positions at the start, near that of the features beside them.
 POSITION_SCALE = 0.1
@@ -114,8 +115,8 @@ def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
 
 
 def _output(spec: HeadSpec, outputs: int, start: Start) -> Branch:
-    """The last layers; the original drops out for EXPR only, which moves a name."""
-    drops = spec.task == "EXPR"
+    """The last layers; the original drops out for classes only, which moves a name."""
+    drops = get_task(spec.task).kind == "multiclass"
     return Branch(
         spec.model_dim,
         spec.head_dim,

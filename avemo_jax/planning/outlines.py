@@ -32,7 +32,7 @@ from avemo_jax.feeding import (
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.inputs import input_dims
 from avemo_jax.judge import fresh_state
-from avemo_jax.loading import Data, feature_names, fold_data
+from avemo_jax.loading import Data, feature_names, fold_data, with_task
 from avemo_jax.members import Members, make_members
 from avemo_jax.objective import make_plan, make_spec
 from avemo_jax.orders import FramePlan, WindowPlan
@@ -55,7 +55,9 @@ class Outlines:
         self._features = features
         self._missing = cast(Literal["zeros", "drop"], missing_audio)
         folder = build.config_folder(data.store.path, tfds_lib.ANNOTATIONS)
-        self._annotated: dict[str, AnnotatedVideo] = assembling.read_annotated(folder)
+        self._annotated: dict[str, AnnotatedVideo] = assembling.read_annotated(
+            folder, data.store.tasks
+        )
 
     def plan(self, split: str) -> Plan:
         """Rows and bytes of a split's table.
@@ -210,6 +212,7 @@ def outline_run(config: ConfigDict, data: Data) -> Outline:
         ValueError: If the configuration or the store make no sense, or if a split has
             no rows.
     """
+    config = with_task(config, data)
     check_config(config)
     data = fold_data(data, config)
     feature_sets = data.store.resolve(feature_names(config))

@@ -141,7 +141,7 @@ def score_blends(
     def score(arguments: tuple[Array, Array | None]) -> dict[str, Array]:
         one, limits = arguments
         blended = blend(probs, one)
-        if task.name == "AU" and limits is None:
+        if task.kind == "multilabel" and limits is None:
             limits = best_thresholds(blended, labels, mask)
         return task_metrics(task.name, blended, labels, mask, limits)
 

@@ -35,9 +35,9 @@ REFINED_STRIDES: tuple[Strides, ...] = (
 # Shares of dev's frames that are in doubt with each grid.
 DOUBT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
 CONFIDENCES: dict[str, Confidence] = {
-    "EXPR": "top",
-    "AU": "margin",
-    "VA": "variation",
+    "multiclass": "top",
+    "multilabel": "margin",
+    "regression": "variation",
 }
 
 # Lists of strides up to this length share one compiled program, and so do splits of
@@ -85,7 +85,7 @@ def fit_rules(
                 Rule(REFINED, strides, each, fitted_by=f"{doubt:.0%} in doubt")
             )
     rules += [Rule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
     return tuple(rules)
 
@@ -170,7 +170,7 @@ def run_rules(
             f"{bad} of {scores.size} scores are NaN or infinite; expected finite "
             "ones; look for the step at which the head diverged"
         )
-    wrong = [r for r in rules if r.family == SEQUENTIAL and task.name != "EXPR"]
+    wrong = [r for r in rules if r.family == SEQUENTIAL and task.kind != "multiclass"]
     if wrong:
         raise ValueError(
             f"{len(wrong)} sequential rules for {task.name}; expected them for EXPR "
@@ -269,7 +269,7 @@ class Grids:
         self._thresholds = jnp.asarray(
             0.5 if thresholds is None else thresholds, jnp.float32
         )
-        self._setting, self._confidence = setting, CONFIDENCES[task.name]
+        self._setting, self._confidence = setting, CONFIDENCES[task.kind]
 
     def run(self, rule: Rule) -> tuple[Refined, Float[Array, " frames"]]:
         """The rule's outcome, and the confidence that frames have in the end."""

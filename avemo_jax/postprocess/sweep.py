@@ -84,7 +84,7 @@ class Trusted(NamedTuple):
 
 def neutral_score(task: Task) -> float:
     """What every output of a video without any row is: 1 / 8, 0 (inactive) or 0."""
-    return 1 / task.num_outputs if task.name == "EXPR" else 0.0
+    return 1 / task.num_outputs if task.kind == "multiclass" else 0.0
 
 
 def score_settings(
@@ -126,7 +126,7 @@ def score_settings(
     Raises:
         ValueError: If thresholds are given for a task other than AU, or as ``smooth``.
     """
-    if thresholds is not None and task.name != "AU":
+    if thresholds is not None and task.kind != "multilabel":
         raise ValueError(
             f"thresholds given for {task.name}; expected them for AU only; omit them"
         )
@@ -272,9 +272,9 @@ def _metrics(
 ) -> dict[str, dict[str, Array]]:
     """One member's scores at one setting: by set of frames, then by name."""
     best = None
-    if task.name == "AU" and rule == "fixed":
+    if task.kind == "multilabel" and rule == "fixed":
         best = fixed_thresholds(task.num_outputs)
-    elif task.name == "AU":
+    elif task.kind == "multilabel":
         find = exact_thresholds if rule == "exact" else grid_thresholds
         best = find(frames, labels, masks["with_crop"])
     out = {}

@@ -49,9 +49,9 @@ def video_sums(
         thresholds: AU only; None is 0.5.
         num_videos: With those that have no frame.
     """
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         return _confusions(scores, labels, mask, videos, num_videos)
-    if task.name == "AU":
+    if task.kind == "multilabel":
         half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
         limits = half if thresholds is None else thresholds
         return _hits(scores, labels, mask, videos, limits, num_videos)
@@ -117,9 +117,9 @@ def _moments(
 def combined(task: Task, state: VideoSums, counts: Int[Array, " videos"]) -> Scores:
     """The scores with each video as often as ``counts`` says."""
     sums = [_weighted(counts, values) for values in state.sums]
-    if task.name == "EXPR":
+    if task.kind == "multiclass":
         return Confusion(*sums).compute()
-    if task.name == "AU":
+    if task.kind == "multilabel":
         f1 = ThresholdCounts(*(values[None] for values in sums)).compute()[0]
         return {"f1_mean": f1.mean(), "f1_per_unit": f1}
     total, moved, products, squares = sums
@@ -135,7 +135,7 @@ def combined(task: Task, state: VideoSums, counts: Int[Array, " videos"]) -> Sco
         comoment=products - mean[0] * moved[1],
         squares=squares,
     ).compute()
-    return {"ccc_mean": ccc.mean(), "ccc_valence": ccc[0], "ccc_arousal": ccc[1]}
+    return {"ccc_mean": ccc.mean()} | task.by_column("ccc", ccc)
 
 
 def _weighted(

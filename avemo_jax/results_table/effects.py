@@ -95,7 +95,7 @@ def _widths(task: Task, row: Outcome, compare: Callable[..., Effect]) -> Effect:
         )
         for setting in (WIDE, NARROW)
     ]
-    wanted = "< 0" if task.name == "AU" else "> 0"
+    wanted = "< 0" if task.kind == "multilabel" else "> 0"
     limits = _limits(row)
     return compare(row, _WIDTHS, wanted, tuple(dense), (limits, limits))
 
@@ -114,7 +114,7 @@ def _comparison(task: Task) -> Callable[..., Effect]:
     ) -> Effect:
         table = row.judged.reported.table
         thresholds: Any = None
-        if task.name == "AU":
+        if task.kind == "multilabel":
             thresholds = jnp.asarray(np.stack([np.asarray(one) for one in limits]))
         interval = paired_difference_of_means(
             task.name,

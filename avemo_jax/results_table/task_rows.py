@@ -66,7 +66,7 @@ class TaskRows:
 
     def cell(self, spec: RowSpec) -> Cell:
         """One row, computed or as an earlier call left it."""
-        if spec.post == "sequential" and self._task.name != "EXPR":
+        if spec.post == "sequential" and self._task.kind != "multiclass":
             return Cell(
                 *(self._task.name, spec.id, self._task.headline, None),
                 note="the rule decides for the class with the highest score: EXPR only",

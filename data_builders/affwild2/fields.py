@@ -1,11 +1,12 @@
 """The fields of the store's examples."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from avemo_jax.data.tfds import import_tfds
-from avemo_jax.tasks import TASKS
+from avemo_jax.tasks import TASKS, Task
 from data_builders.affwild2.contents import (
     AnnotationContents,
     Contents,
@@ -18,7 +19,7 @@ def fields_of(contents: Contents) -> Any:
     if isinstance(contents, FeatureContents):
         return feature_fields(contents.source.dim, contents.output_columns)
     assert isinstance(contents, AnnotationContents)
-    return annotation_fields()
+    return annotation_fields(contents.tasks)
 
 
 def feature_fields(dim: int, output_columns: int) -> Any:
@@ -39,8 +40,8 @@ def feature_fields(dim: int, output_columns: int) -> Any:
     return tfds.features.FeaturesDict(fields)
 
 
-def annotation_fields() -> Any:
-    """Of the annotations."""
+def annotation_fields(tasks: Mapping[str, Task] = TASKS) -> Any:
+    """Of the annotations of these tasks."""
     tfds = import_tfds()
     fields = {
         "video": tfds.features.Text(),
@@ -48,7 +49,7 @@ def annotation_fields() -> Any:
         "num_frames": tfds.features.Scalar(np.int32),
         "fps": tfds.features.Scalar(np.float32),
     }
-    for name, task in TASKS.items():
+    for name, task in tasks.items():
         fields[name.lower()] = _tensor((None, *task.label_shape), task.label_dtype)
         fields[f"{name.lower()}_split"] = tfds.features.Text()
     return tfds.features.FeaturesDict(fields)

@@ -1,0 +1,133 @@
+"""The part of the command ``build-store`` that reads a user's own labels."""
+
+import argparse
+import math
+from collections.abc import Sequence
+
+from avemo_jax.data.manifest import Entry, read_manifest
+from avemo_jax.data.own_labels import Wish, read_labels
+from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.tasks import Kind, Task
+
+_KINDS: tuple[Kind, ...] = ("multiclass", "multilabel", "regression")
+_OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Manifest, labels, and what is said of the tasks."""
+    group = parser.add_argument_group("labels of your own, in place of --annotations")
+    group.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="CSV with video, split (train, dev, validation, test) and, if any, path, "
+        "group (recording or person), fps; without dev it is drawn from train",
+    )
+    group.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="CSV with video, frame (from 1) or start_s and end_s, and the labels",
+    )
+    group.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME=KIND[:COLUMN,...]",
+        help="multiclass, multilabel or regression; without it what the labels look "
+        "like; several tasks, each with its columns",
+    )
+    group.add_argument(
+        "--classes",
+        action="append",
+        default=[],
+        metavar="[TASK=]A,B,...",
+        help="names of the classes in order; without it those that occur, sorted",
+    )
+    group.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="[TASK=]LOW,HIGH",
+        help="least and largest value, as --range=0,100; -1,1 without it",
+    )
+
+
+def read_own(
+    args: argparse.Namespace,
+) -> tuple[dict[str, Task], list[VideoAnnotations]]:
+    """Tasks and records of ``--manifest`` and ``--labels``.
+
+    Raises:
+        ValueError: If a flag or a file is wrong.
+    """
+    official = [name for name in _OFFICIAL if getattr(args, name)]
+    if not args.manifest or not args.labels or official:
+        given = [f"--{name}" for name in ("manifest", "labels") if getattr(args, name)]
+        flags = [*given, *(f"--{name.replace('_', '-')}" for name in official)]
+        raise ValueError(
+            f"{' '.join(flags) or 'no labels are named'}; expected --manifest with "
+            "--labels, or --annotations of the challenge: give the one or the other"
+        )
+    manifest = read_manifest(args.manifest)
+    return read_labels(args.labels, manifest, _wishes(args), fps_of=_fps_of)
+
+
+def _fps_of(entry: Entry) -> float:
+    """Of the manifest or the name, else of the video itself."""
+    if math.isnan(entry.fps) and entry.path is not None:
+        from avemo_jax.media.video import open_video
+
+        return open_video(entry.path).frame_times().fps
+    return entry.fps
+
+
+def _wishes(args: argparse.Namespace) -> list[Wish]:
+    """What is said of each task."""
+    named = [_named(text) for text in args.task] or [("", None, ())]
+    names = [name for name, _, _ in named]
+    classes = dict(_of_task(text, names, "--classes") for text in args.classes)
+    ranges = dict(_of_task(text, names, "--range") for text in args.range)
+    return [
+        Wish(name, kind, columns, classes.get(name, ()), _bounds(ranges.get(name)))
+        for name, kind, columns in named
+    ]
+
+
+def _named(text: str) -> tuple[str, Kind | None, tuple[str, ...]]:
+    """The parts of ``NAME=KIND:COLUMN,COLUMN``."""
+    name, _, rest = text.partition("=")
+    said, _, columns = rest.partition(":")
+    kinds = [kind for kind in _KINDS if kind == said]
+    if not name or (said and not kinds):
+        raise ValueError(
+            f"--task {text!r}; expected NAME=KIND with KIND one of "
+            f"{', '.join(_KINDS)}, as mood=multiclass, or mood=multiclass:COLUMN: "
+            "correct the flag"
+        )
+    split = tuple(one.strip() for one in columns.split(",") if one.strip())
+    return name, kinds[0] if kinds else None, split
+
+
+def _of_task(text: str, names: Sequence[str], flag: str) -> tuple[str, tuple[str, ...]]:
+    """Of which task, and what."""
+    task, equals, values = text.rpartition("=")
+    if not equals and len(names) == 1:
+        task = names[0]
+    if task not in names:
+        raise ValueError(
+            f"{flag} {text!r} is for task {task!r}; expected one of "
+            f"{', '.join(names)}: write {flag}={names[0]}={values}"
+        )
+    return task, tuple(one.strip() for one in values.split(",") if one.strip())
+
+
+def _bounds(values: tuple[str, ...] | None) -> tuple[float, float] | None:
+    if values is None:
+        return None
+    try:
+        low, high = map(float, values)
+    except ValueError as error:
+        raise ValueError(
+            f"--range {','.join(values)!r}; expected two numbers LOW,HIGH, as "
+            "--range=0,100: correct the flag"
+        ) from error
+    return low, high

@@ -1,0 +1,11 @@
+"""A task of one's own, transformer head; feature sets are the argument, FILE:dinov2.
+
+The task is the only one of the store, or --config.task=NAME.
+"""
+
+from avemo_jax.config import DEFAULT_FEATURES, OWN, base_config
+
+
+def get_config(features: str = DEFAULT_FEATURES):
+    """The experiment's configuration."""
+    return base_config(OWN, "transformer", features)
