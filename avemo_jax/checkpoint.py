@@ -145,7 +145,9 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 # What a killed write leaves: .NAME.PID.tmp, .NAME.PID.old, .predictions.csv.RANDOM
-_LEFTOVER = re.compile(r"\.(best_model|\w+\.json|predictions\.\w+)\.\w+(\.tmp|\.old)?")
+_LEFTOVER = re.compile(
+    r"\.(best_model|\w+\.json|predictions\.\w+)\.\w+(\.tmp|\.old)?|\.\w+\.\d+\.(tmp|old)"
+)
 
 
 def remove_leftovers(workdir: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from avemo_jax.tasks import get_task, known_tasks
+from avemo_jax.tasks import get_task
 
 OWN = "own"  # the only task of the store
 DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
@@ -130,7 +130,8 @@ def _head_config(kind: str) -> ConfigDict:
     head = ConfigDict()
     head.kind = kind  # mlp | linear | transformer
     head.audio_flag = False  # an input that says whether the frame has sound
-    head.va_form = "affine"  # VA MLP: affine | shared, two forms of the original
+    # VA MLP: affine | shared, two forms of the original; plain: as of the other tasks
+    head.va_form = "affine"
     head.attention = "window"  # transformer: window | batch (the original's)
     head.window = 128  # frames; transformer over windows
     head.num_layers = 4  # transformer
@@ -160,6 +161,7 @@ def _loss_config() -> ConfigDict:
     loss.focal_gamma = 0.0  # 0 is off
     loss.label_smoothing = 0.0  # 0 is off
     loss.logit_adjustment = 0.0  # tau of the log prior, EXPR; 0 is off
+    loss.task_weights = ()  # of several tasks' losses, in their order; () is 1 each
     loss.va_on = "tanh"  # CCC loss on: tanh | logits (the original's)
     return loss
 
@@ -194,117 +196,6 @@ def _blend_config() -> ConfigDict:
     # Take the extractor's own probabilities where they are confident (EXPR)
     blend.trust_extractor = False  # level chosen on dev
     return blend
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "protocol": ("ours", "original"),
-    "data.train_on": ("train", "train+dev"),
-    "data.missing_audio": ("zeros", "drop"),
-    "data.inputs": ("features", "outputs"),
-    "head.kind": ("mlp", "linear", "transformer"),
-    "head.va_form": ("affine", "shared"),
-    "head.attention": ("window", "batch"),
-    "head.positions": ("learned", "sinusoidal", "none"),
-    "head.dtype": ("float32", "bfloat16"),
-    "train.schedule": ("cosine", "constant"),
-    "train.select_by": ("metric", "loss", "ccc_valence"),
-    "train.seed_mode": ("auto", "map", "vmap"),
-    "loss.class_weights": ("balanced", "sqrt", "none"),
-    "loss.va_on": ("tanh", "logits"),
-    "evaluate.split": ("validation", "dev", "train", "test"),
-    "evaluate.windows": ("average", "centre"),
-    "postprocess.thresholds": ("grid", "exact", "fixed"),
-    "postprocess.correction": ("none", "prior"),
-}
-_AT_LEAST: dict[str, float] = {
-    "num_seeds": 1,
-    "batch_size": 1,
-    "num_epochs": 1,
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "dropout": 0,
-    "head.window": 2,
-    "head.num_layers": 1,
-    "train.warmup": 0,
-    "train.clip_norm": 0,
-    "train.early_stop_epochs": 0,
-    "train.frames_per_video": 0,
-    "train.window_stride": 1,
-    "train.scan_steps": 0,
-    "loss.focal_gamma": 0,
-    "loss.label_smoothing": 0,
-    "evaluate.batch_size": 1,
-    "evaluate.num_resamples": 0,
-    "distributed.heartbeat_s": 5,
-    "data.folds": 0,
-    "data.fold": -1,
-}
-
-
-def check_config(config: ConfigDict) -> None:
-    """Refuses values that make no sense, before any work is done.
-
-    Raises:
-        ValueError: Names the field, its value and what it may be.
-    """
-    if config.data.dir is None and config.task != OWN:
-        get_task(config.task)  # those of a store are known once it is open
-    values = flatten(config)
-    for name, choices in _CHOICES.items():
-        if values[name] not in choices:
-            raise ValueError(
-                f"config.{name} is {values[name]!r}; it may be {', '.join(choices)}"
-            )
-    for name, least in _AT_LEAST.items():
-        if not values[name] >= least:
-            raise ValueError(f"config.{name} is {values[name]}; it is to be >= {least}")
-    for rate in (config.dropout, *config.sweep.dropout):
-        if not 0 <= rate < 1:
-            raise ValueError(f"dropout is {rate}; it is to be in [0, 1)")
-    if config.data.folds == 1 or config.data.fold >= config.data.folds:
-        raise ValueError(
-            f"config.data.folds is {config.data.folds} and config.data.fold "
-            f"{config.data.fold}; use at least 2 folds, numbered from 0, or 0 for none"
-        )
-    if config.data.folds and config.data.train_on != "train":
-        raise ValueError("config.data.folds needs config.data.train_on='train'")
-    if config.train.select_by == "ccc_valence" and config.task != "VA":
-        raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
-    if config.head.kind == "transformer" and config.head.attention == "batch":
-        if config.head.positions != "none":
-            raise ValueError(
-                f"config.head.positions is {config.head.positions!r}; attention over "
-                "the batch has no positions: set it to 'none'"
-            )
-    _check_postprocess(config)
-
-
-def _check_postprocess(config: ConfigDict) -> None:
-    """The part of :func:`check_config` on what comes after the heads."""
-    post, blend = config.postprocess, config.blend
-    for half in post.half_widths:
-        if not isinstance(half, int) or half < 1:
-            raise ValueError(
-                f"config.postprocess.half_widths has {half!r}; expected whole frames, "
-                "each >= 1; () takes the standard ones"
-            )
-    sets = [config.data.features, *blend.features]
-    if not all(isinstance(s, str) and s for s in sets) or len(set(sets)) < len(sets):
-        raise ValueError(
-            f"config.blend.features is {tuple(blend.features)!r} beside "
-            f"config.data.features {sets[0]!r}; expected names of feature sets, each "
-            "head with other ones, e.g. ('wav2vec2_base',)"
-        )
-    task = known_tasks().get(config.task)
-    if task is None:
-        return  # of a store that is not open yet: checked again then
-    wrong = post.correction != "none" and task.kind != "multiclass"
-    if wrong or (blend.trust_extractor and config.task != "EXPR"):
-        raise ValueError(
-            f"config.postprocess.correction is {post.correction!r} and config.blend."
-            f"trust_extractor {blend.trust_extractor} for task {config.task}; both are "
-            "for EXPR only (the first for classes): set 'none' and False"
-        )
 
 
 def flatten(config: ConfigDict | dict[str, Any], prefix: str = "") -> dict[str, Any]:

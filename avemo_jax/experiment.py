@@ -14,13 +14,15 @@ from ml_collections import ConfigDict
 from avemo_jax import checkpoint, distributed, figures, results
 from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.claims import claim_data, claim_workdir
-from avemo_jax.config import check_config, identity, to_plain
+from avemo_jax.config import identity, to_plain
+from avemo_jax.config_checks import check_config
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.evaluate import evaluate
 from avemo_jax.inputs import input_dims
+from avemo_jax.joint_model import is_joint, read_joint
+from avemo_jax.joint_run import evaluate_joint, words_of
 from avemo_jax.loading import Data, feature_names, fold_data, open_data, with_task
 from avemo_jax.logs import MetricsLog, environment
-from avemo_jax.report import scores_table
 from avemo_jax.tasks import get_task
 from avemo_jax.train import train
 from avemo_jax.workdirs import Workdir, open_workdir
@@ -113,7 +115,9 @@ def _evaluate_checkpoint(
     **options: Any,
 ) -> dict[str, Any]:
     """:func:`evaluate_checkpoint` into an open work directory."""
-    trained_on = load_model(directory).card["data"]["name"]
+    joint = is_joint(directory)
+    card = read_joint(directory) if joint else load_model(directory).card
+    trained_on = card["data"]["name"]
     if data_dir is None and trained_on != "demo":
         raise ValueError(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
@@ -121,7 +125,8 @@ def _evaluate_checkpoint(
         )
     data = open_data(data_dir, cache_dir)
     workdir.local.mkdir(parents=True, exist_ok=True)
-    found = evaluate(directory, data, workdir.local, split=split, **options)
+    of_model = evaluate_joint if joint else evaluate
+    found = of_model(directory, data, workdir.local, split=split, **options)
     _say(found, workdir)
     return found
 
@@ -231,7 +236,8 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     fingerprint = data.store.data_fingerprint(feature_sets)
     claim_data(workdir.local, fingerprint)
     distributed.on_first(lambda: checkpoint.remove_leftovers(local))
-    finished = (local / "results.json").exists() and (best / "head.json").exists()
+    is_whole = (best / "head.json").exists() or is_joint(best)
+    finished = (local / "results.json").exists() and is_whole
     if distributed.first_says(finished):
         logging.info("%s is finished: it is evaluated, not trained again", workdir.name)
     else:
@@ -242,7 +248,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     found = _evaluate(config, data, workdir)
 
     def draw_and_say() -> None:
-        card = checkpoint.read_card(best)
+        card = read_joint(best) if is_joint(best) else checkpoint.read_card(best)
         log = MetricsLog(local, tensorboard=False)
         figures.draw_learning_curves(local / "plots", log.read(), card, data.title)
         if card["sweep"]:
@@ -255,8 +261,9 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
 
 def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """Scores of the run's best, kept in its card too."""
-    return evaluate(
-        workdir.local / "best_model",
+    best = workdir.local / "best_model"
+    return (evaluate_joint if is_joint(best) else evaluate)(
+        best,
         data,
         workdir.local,
         split=config.evaluate.split,
@@ -334,8 +341,5 @@ def _sweep_table(rows: list[dict[str, Any]], criterion: str) -> str:
 def _say(found: dict[str, Any], workdir: Workdir) -> None:
     if not distributed.is_first():
         return
-    if "metrics" in found:
-        print(scores_table(found))
-    else:
-        print(f"{found['split']} has no labels: predictions only")
+    print(words_of(found))
     print(f"Written to {workdir.name}/")

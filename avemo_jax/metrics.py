@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from avemo_jax.joint_task import SCORE, JointTask
 from avemo_jax.metric_states import Ccc, Confusion, ThresholdCounts
 from avemo_jax.tasks import get_task
 
@@ -47,7 +48,9 @@ def task_metrics(
     Returns:
         Classes: ``f1_macro``, ``accuracy``, ``f1_per_class``. Units: ``f1_mean``,
         ``f1_mean_at_0.5``, ``f1_per_unit``, ``thresholds``. Values: ``ccc_mean`` and
-        ``ccc_COLUMN`` of each, as ``ccc_valence``. All float32.
+        ``ccc_COLUMN`` of each, as ``ccc_valence``. Several tasks: each one's over the
+        frames with its labels, as ``EXPR_f1_macro``, and ``p``, the sum of what their
+        epochs are chosen by. All float32.
 
     Raises:
         ValueError: If the task is unknown.
@@ -55,6 +58,8 @@ def task_metrics(
     task = get_task(task_name)
     arrays = (scores, labels, mask)
     over = (chunk_frames, axis_name)
+    if isinstance(task, JointTask):
+        return _joint_metrics(task, arrays, *over)
     if task.kind == "multiclass":
         start = Confusion.empty(scores.shape[-1])
         return _accumulate(start, Confusion.from_batch, arrays, *over).compute()
@@ -72,6 +77,24 @@ def task_metrics(
     empty = Ccc.empty(scores.shape[-1])
     ccc = _accumulate(empty, Ccc.from_batch, arrays, *over).compute()
     return {"ccc_mean": ccc.mean()} | task.by_column("ccc", ccc)
+
+
+def _joint_metrics(
+    task: JointTask, arrays: tuple[Array, ...], chunk_frames: int, axis_name: str | None
+) -> dict[str, Array]:
+    scores, labels, mask = arrays
+    found: dict[str, Array] = {}
+    total = jnp.zeros((), jnp.float32)
+    for part, mine in task.of_parts(scores):
+        own, known = part.labels_of(labels, jnp)
+        of_part = task_metrics(
+            *(part.task.name, mine, own, mask & known),
+            chunk_frames=chunk_frames,
+            axis_name=axis_name,
+        )
+        total += of_part[part.task.criterion]
+        found |= {f"{part.task.name}_{name}": v for name, v in of_part.items()}
+    return {SCORE: total} | found
 
 
 @functools.partial(jax.jit, static_argnames=("chunk_frames",))

@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 from avemo_jax import losses
 from avemo_jax.data.table import FrameTable
 from avemo_jax.heads import HeadSpec
+from avemo_jax.joint_task import JointTask
 from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.steps import Loss
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import Task, get_task
 
 
 class TrainingError(RuntimeError):
@@ -39,9 +40,46 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
 
 def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
     """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
+    if isinstance(table.task, JointTask):
+        return _joint_loss(config, table.task, table)
+    return _loss_of(config, table.task, table.labels, table.valid)
+
+
+def _joint_loss(config: ConfigDict, task: JointTask, table: FrameTable) -> Loss:
+    """The weighted sum of the tasks' losses, each over the frames with its labels.
+
+    Raises:
+        TrainingError: If no frame has labels of one of the tasks.
+    """
+    factors = config.loss.task_weights or (1.0,) * len(task.tasks)
+    losses_of: list[Loss] = []
+    for part in task.parts:
+        labels, known = part.labels_of(table.labels)
+        if not (table.valid & known).any():
+            raise TrainingError(
+                f"split {table.split!r} has no frame with features and a valid "
+                f"{part.task.name} label among the videos that none of "
+                f"{', '.join(one.name for one in task.tasks)} keeps for anything but "
+                "training; train the tasks alone, or build the store with --splits"
+            )
+        losses_of.append(_loss_of(config, part.task, labels, table.valid & known))
+
+    def loss(logits: Any, joint: Any, mask: Any) -> Any:
+        total = jnp.zeros((), jnp.float32)
+        for one, factor, (part, mine) in zip(
+            losses_of, factors, task.of_parts(logits), strict=True
+        ):
+            labels, known = part.labels_of(joint, jnp)
+            total += factor * one(mine, labels, mask & known)
+        return total
+
+    return loss
+
+
+def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
+    """The loss of one task, with the weights that these labels give."""
     options: dict[str, Any] = {}
     weights: Any = None
-    task = get_task(config.task)
     if task.kind == "regression":
         options["pre_tanh"] = config.loss.va_on == "logits"
         options["ddof"] = 1 if config.protocol == "original" else 0
@@ -50,17 +88,17 @@ def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
         options["label_smoothing"] = config.loss.label_smoothing
         if config.loss.class_weights != "none":
             weights = losses.class_weights(
-                config.task,
-                table.labels,
-                table.valid,
+                task.name,
+                labels,
+                valid,
                 scheme="inverse" if config.loss.class_weights == "balanced" else "sqrt",
             )
             weights = jnp.asarray(weights)
     if task.kind == "multiclass" and config.loss.logit_adjustment:
-        counts = np.bincount(table.labels[table.valid], minlength=task.num_outputs)
+        counts = np.bincount(labels[valid], minlength=task.num_outputs)
         options["logit_adjustment"] = config.loss.logit_adjustment
         options["log_prior"] = jnp.asarray(losses.expr_log_prior(counts))
-    loss = losses.make_loss(config.task, **options)
+    loss = losses.make_loss(task.name, **options)
     return lambda logits, labels, mask: loss(logits, labels, mask, weights)
 
 
@@ -131,12 +169,16 @@ def dev_loss(loss_of: Loss, task_name: str, scores: Any, labels: Any, mask: Any)
 
     Scores are taken back to logits, which is exact but for clipping at 1e-7.
     """
-    kind = get_task(task_name).kind
-    if kind == "multiclass":
-        logits = jnp.log(jnp.maximum(scores, 1e-7))
-    elif kind == "multilabel":
+    return loss_of(_logits_of(get_task(task_name), scores), labels, mask)
+
+
+def _logits_of(task: Task, scores: Any) -> Any:
+    if isinstance(task, JointTask):
+        parts = [_logits_of(part.task, mine) for part, mine in task.of_parts(scores)]
+        return jnp.concatenate(parts, axis=-1)
+    if task.kind == "multiclass":
+        return jnp.log(jnp.maximum(scores, 1e-7))
+    if task.kind == "multilabel":
         inner = jnp.clip(scores, 1e-7, 1 - 1e-7)
-        logits = jnp.log(inner) - jnp.log1p(-inner)
-    else:
-        logits = jnp.arctanh(jnp.clip(scores, -1 + 1e-7, 1 - 1e-7))
-    return loss_of(logits, labels, mask)
+        return jnp.log(inner) - jnp.log1p(-inner)
+    return jnp.arctanh(jnp.clip(scores, -1 + 1e-7, 1 - 1e-7))

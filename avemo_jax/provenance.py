@@ -57,22 +57,30 @@ def provenance(
             if rows
         ],
         "dev_videos": list(dev.videos) if dev else [],
-        "class_counts": _class_counts(table),
+        "class_counts": class_counts(table.task, table.labels, table.valid),
         "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
         "config": to_plain(config),
         "version": avemo_jax.__version__,
-        **_own_task(table.task),
+        **own_definition(table.task),
     }
 
 
-def _own_task(task: Task) -> dict[str, Any]:
+def own_definition(task: Task) -> dict[str, Any]:
     """What lets the head be used where its store is not open."""
-    return {} if task.name in TASKS else {"own_task": definition(task)}
+    if task.name in TASKS or task.kind == "joint":
+        return {}
+    return {"own_task": definition(task)}
 
 
-def _class_counts(table: FrameTable) -> list[int] | None:
-    """Training frames of each class; None for tasks without classes."""
-    if table.task.kind != "multiclass":
+def class_counts(task: Task, labels: Any, valid: Any) -> list[int] | None:
+    """Frames of each class; None for tasks without classes.
+
+    Args:
+        task: Whose labels.
+        labels: Of all frames.
+        valid: Which of them count.
+    """
+    if task.kind != "multiclass":
         return None
-    counts = np.bincount(table.labels[table.valid], minlength=table.task.num_outputs)
+    counts = np.bincount(labels[valid], minlength=task.num_outputs)
     return [int(count) for count in counts]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Shaped
 if TYPE_CHECKING:
     from jax import Array
 
-Kind = Literal["multiclass", "multilabel", "regression"]
+Kind = Literal["multiclass", "multilabel", "regression", "joint"]
 
 # Order of the ABAW challenges (Kollias et al.), which is not AffectNet's order.
 EXPRESSIONS = (
@@ -36,7 +36,8 @@ class Task:
 
     Attributes:
         name: "EXPR", "AU", "VA", or that of a task of one's own.
-        kind: One class a frame, several units at once, or values.
+        kind: One class a frame, several units at once, or values; "joint": several
+            tasks trained together (:class:`avemo_jax.joint_task.JointTask`).
         title: For plots and tables.
         header: Header line of the official annotation and submission files.
         folders: Official folder names of its annotations; any of them may occur.
@@ -202,15 +203,20 @@ def register(task: Task) -> Task:
 
 
 def get_task(name: str) -> Task:
-    """The task called ``name``.
+    """The task called ``name``; "EXPR+AU+VA": these as one, to be trained together.
 
     Raises:
         ValueError: If there is no such task.
     """
     known = known_tasks()
+    if "+" in name:
+        from avemo_jax.joint_task import joint_task  # it is made of what is here
+
+        return joint_task([get_task(one) for one in name.split("+")])
     if name not in known:
         raise ValueError(
-            f"unknown task {name!r}; config.task may be {', '.join(known)}"
+            f"unknown task {name!r}; config.task may be {', '.join(known)}, or "
+            "several joined by '+'"
         )
     return known[name]
 

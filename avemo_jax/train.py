@@ -10,10 +10,13 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from avemo_jax import checkpoint, distributed, sharding
+from avemo_jax.data.table import FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.exit_status import Preempted
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims
+from avemo_jax.joint_model import save_joint
+from avemo_jax.joint_task import JointTask
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
 from avemo_jax.loading import Data, Loader, feature_names, memory_budget
 from avemo_jax.logs import MetricsLog
@@ -138,7 +141,7 @@ def train(
         "head": spec.to_dict(),
         **provenance(config, data, table, dev[0] if dev else None),
     }
-    return _export(workdir, card, members, state)
+    return _export(workdir, card, members, state, table)
 
 
 def _save(
@@ -163,6 +166,7 @@ def _export(
     card: dict[str, Any],
     members: Members,
     state: dict[str, Any],
+    table: FrameTable,
 ) -> pathlib.Path:
     """Writes the seeds of the best setting."""
     scores = np.asarray(state["best_score"])
@@ -186,7 +190,11 @@ def _export(
     }
     best = jax.tree.map(np.asarray, state["best"])
     directory = workdir.local / "best_model"
-    checkpoint.save_head(directory, card, take_members(best, which), workdir)
+    variables = take_members(best, which)
+    if isinstance(table.task, JointTask):
+        save_joint(workdir, directory, card, variables, table)
+    else:
+        checkpoint.save_head(directory, card, variables, workdir)
     distributed.on_first(workdir.publish)
     workdir.refresh()
     return directory

@@ -9,7 +9,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from avemo_jax import config as config_lib
-from avemo_jax.config import base_config, check_config, difference, flatten, identity
+from avemo_jax.config import base_config, difference, flatten, identity
+from avemo_jax.config_checks import check_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted((ROOT / "configs").rglob("*.py"))

@@ -10,7 +10,8 @@ from made_tables import batches_of
 from several_sets import build_several_sets
 
 from avemo_jax import sharding
-from avemo_jax.config import base_config, check_config
+from avemo_jax.config import base_config
+from avemo_jax.config_checks import check_config
 from avemo_jax.data.store import open_store
 from avemo_jax.feeding import make_feeder
 from avemo_jax.inputs import input_dims, inputs_of

@@ -12,6 +12,8 @@ from avemo_jax.data import tfds
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import nominal_fps, source_video
 from avemo_jax.data.table import FrameTable
+from avemo_jax.joint_task import JointTask
+from avemo_jax.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +122,13 @@ def _dense_labels(
     start = 0
     for video in plan.videos:
         if video.video in annotated:
-            labels = annotated[video.video].labels[plan.task.name]
+            labels = _labels_of(annotated[video.video], plan.task)
             dense[start : start + len(labels)] = labels
         start += video.num_frames
     return dense
+
+
+def _labels_of(video: AnnotatedVideo, task: Task) -> Shaped[np.ndarray, "frames ..."]:
+    if isinstance(task, JointTask):
+        return task.join(video.labels, video.num_frames)
+    return video.labels[task.name]

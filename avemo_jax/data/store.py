@@ -18,6 +18,7 @@ from avemo_jax.data.frame_runs import from_runs
 from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
 from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.joint_task import joint_split, joint_task
 from avemo_jax.tasks import TASKS, Task, from_definition, register
 
 SPLIT_CHOICES = (*SPLITS, "train+dev")
@@ -126,11 +127,13 @@ class Store:
         return any(name not in TASKS for name in self.tasks)
 
     def task(self, name: str) -> Task:
-        """The task called ``name``.
+        """The task called ``name``, or tasks of the store joined by "+".
 
         Raises:
             ValueError: If the store has no labels of it.
         """
+        if "+" in name:
+            return joint_task([self.task(one) for one in name.split("+")])
         if name not in self.tasks:
             raise ValueError(
                 f"unknown task {name!r} for the store {self.path}; expected one of "
@@ -143,12 +146,17 @@ class Store:
         return {v: one.source_video for v, one in self._annotated.items()}
 
     def split_of(self, task: str) -> dict[str, str]:
-        """The stored split of every video that is in one for ``task``."""
+        """The stored split of every video that is in one for ``task``.
+
+        For several tasks a video that one trains on and another keeps is not trained
+        on, see :func:`avemo_jax.joint_task.joint_split`.
+        """
         self.task(task)
         splits = dict.fromkeys(self._unlabelled, "test")
         for video, annotated in self._annotated.items():
-            if annotated.splits[task]:
-                splits[video] = annotated.splits[task]
+            of_tasks = [annotated.splits[one] for one in task.split("+")]
+            if split := joint_split(of_tasks):
+                splits[video] = split
         return dict(sorted(splits.items()))
 
     def split_videos(

@@ -133,7 +133,8 @@ def _module(spec: HeadSpec, start: Start) -> nnx.Module:
         return Transformer(spec, start=start)
     if spec.kind == "linear":
         return LinearHead(spec, start=start)
-    return VaMlp(spec, start=start) if spec.task == "VA" else Mlp(spec, start=start)
+    branches = spec.task == "VA" and spec.va_form != "plain"
+    return VaMlp(spec, start=start) if branches else Mlp(spec, start=start)
 
 
 @functools.cache

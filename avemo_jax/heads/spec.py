@@ -7,7 +7,7 @@ from avemo_jax.tasks import get_task
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("mlp", "linear", "transformer"),
-    "va_form": ("affine", "shared"),
+    "va_form": ("affine", "shared", "plain"),
     "attention": ("window", "batch"),
     "positions": ("learned", "sinusoidal", "none"),
     "dtype": ("float32", "bfloat16", "float64"),
@@ -32,7 +32,8 @@ class HeadSpec:
     belong to ``kind`` and ``task`` has no effect.
 
     Attributes:
-        task: "EXPR", "AU" or "VA".
+        task: "EXPR", "AU", "VA", one's own, or several joined by "+": one trunk, and
+            outputs of each.
         kind: "mlp" and "linear" (one layer) see one frame, "transformer" a sequence of
             frames.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
@@ -40,6 +41,7 @@ class HeadSpec:
         audio_flag: One more input column, the last: 1 where the frame has sound.
         va_form: MLP for VA only. "affine": two branches Linear, BatchNorm, Linear.
             "shared": valence through a wide layer and a LeakyReLU, arousal affine.
+            "plain": as of the other tasks.
         attention: Transformer only. "window": over consecutive frames of one video.
             "batch": over the frames of the batch, whatever they are (the original).
         window: Most frames in a window, for "window".

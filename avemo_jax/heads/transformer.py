@@ -17,7 +17,8 @@ from avemo_jax.heads.layers import (
 )
 from avemo_jax.heads.products import accumulator
 from avemo_jax.heads.spec import HeadSpec
-from avemo_jax.tasks import get_task
+from avemo_jax.joint_task import JointTask
+from avemo_jax.tasks import Task, get_task
 
 # Amplitude of the positions at the start, near that of the features beside them.
 POSITION_SCALE = 0.1
@@ -69,7 +70,6 @@ class Transformer(nnx.Module):
 
     def __init__(self, spec: HeadSpec, *, start: Start):
         dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
-        self.task = spec.task
         self.dtype = dtype
         self.feat_fc = Linear(spec.input_dim, spec.feat_dim, dtype=dtype, start=start)
         self.conv1 = Linear(spec.feat_dim, dim, dtype=dtype, start=start)
@@ -78,10 +78,12 @@ class Transformer(nnx.Module):
             table = start.uniform((spec.window, dim), POSITION_SCALE)
             self.positions = nnx.Param(table)
         self.transformer_encoder = Encoder(spec, start=start)
-        if spec.task == "VA":
-            self.vhead, self.ahead = _output(spec, 1, start), _output(spec, 1, start)
-        else:
-            self.head = _output(spec, spec.num_outputs, start)
+        self.outputs = []
+        for task in tasks_of(spec.task):
+            for name, width in output_names(task).items():
+                whole = name if task.name == spec.task else f"{task.name}_{name}"
+                setattr(self, whole, _output(spec, task, width, start))
+                self.outputs.append(whole)
 
     def __call__(
         self, x: Float[Array, "sequences frames dim"], mode: Mode
@@ -94,9 +96,8 @@ class Transformer(nnx.Module):
             table = POSITION_SCALE * sinusoids(x.shape[1], x.shape[2])
             x = self._moved(x, jnp.asarray(table, accumulator(self.dtype)))
         x = self.transformer_encoder(x, mode)
-        if self.task == "VA":
-            return jnp.concatenate([self.vhead(x, mode), self.ahead(x, mode)], axis=-1)
-        return self.head(x, mode)
+        logits = [getattr(self, name)(x, mode) for name in self.outputs]
+        return jnp.concatenate(logits, axis=-1)
 
     def _moved(self, x: Array, positions: Array) -> Array:
         """``x`` with ``positions`` added; their gradient is a sum over sequences."""
@@ -114,9 +115,22 @@ def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def _output(spec: HeadSpec, outputs: int, start: Start) -> Branch:
+def tasks_of(name: str) -> tuple[Task, ...]:
+    """The tasks that a head called after ``name`` has outputs of: one, or several."""
+    task = get_task(name)
+    return task.tasks if isinstance(task, JointTask) else (task,)
+
+
+def output_names(task: Task) -> dict[str, int]:
+    """The last modules of a task, in order, with their outputs."""
+    if task.name == "VA":
+        return {"vhead": 1, "ahead": 1}
+    return {"head": task.num_outputs}
+
+
+def _output(spec: HeadSpec, task: Task, outputs: int, start: Start) -> Branch:
     """The last layers; the original drops out for classes only, which moves a name."""
-    drops = get_task(spec.task).kind == "multiclass"
+    drops = task.kind == "multiclass"
     return Branch(
         spec.model_dim,
         spec.head_dim,

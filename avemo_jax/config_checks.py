@@ -1,0 +1,145 @@
+"""Values of a configuration that make no sense are refused before any work is done."""
+
+from ml_collections import ConfigDict
+
+from avemo_jax.config import OWN, flatten
+from avemo_jax.tasks import get_task, known_tasks
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "protocol": ("ours", "original"),
+    "data.train_on": ("train", "train+dev"),
+    "data.missing_audio": ("zeros", "drop"),
+    "data.inputs": ("features", "outputs"),
+    "head.kind": ("mlp", "linear", "transformer"),
+    "head.va_form": ("affine", "shared", "plain"),
+    "head.attention": ("window", "batch"),
+    "head.positions": ("learned", "sinusoidal", "none"),
+    "head.dtype": ("float32", "bfloat16"),
+    "train.schedule": ("cosine", "constant"),
+    "train.select_by": ("metric", "loss", "ccc_valence"),
+    "train.seed_mode": ("auto", "map", "vmap"),
+    "loss.class_weights": ("balanced", "sqrt", "none"),
+    "loss.va_on": ("tanh", "logits"),
+    "evaluate.split": ("validation", "dev", "train", "test"),
+    "evaluate.windows": ("average", "centre"),
+    "postprocess.thresholds": ("grid", "exact", "fixed"),
+    "postprocess.correction": ("none", "prior"),
+}
+_AT_LEAST: dict[str, float] = {
+    "num_seeds": 1,
+    "batch_size": 1,
+    "num_epochs": 1,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "dropout": 0,
+    "head.window": 2,
+    "head.num_layers": 1,
+    "train.warmup": 0,
+    "train.clip_norm": 0,
+    "train.early_stop_epochs": 0,
+    "train.frames_per_video": 0,
+    "train.window_stride": 1,
+    "train.scan_steps": 0,
+    "loss.focal_gamma": 0,
+    "loss.label_smoothing": 0,
+    "evaluate.batch_size": 1,
+    "evaluate.num_resamples": 0,
+    "distributed.heartbeat_s": 5,
+    "data.folds": 0,
+    "data.fold": -1,
+}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses values that make no sense, before any work is done.
+
+    Raises:
+        ValueError: Names the field, its value and what it may be.
+    """
+    if config.data.dir is None and config.task != OWN:
+        get_task(config.task)  # those of a store are known once it is open
+    values = flatten(config)
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            raise ValueError(
+                f"config.{name} is {values[name]!r}; it may be {', '.join(choices)}"
+            )
+    for name, least in _AT_LEAST.items():
+        if not values[name] >= least:
+            raise ValueError(f"config.{name} is {values[name]}; it is to be >= {least}")
+    for rate in (config.dropout, *config.sweep.dropout):
+        if not 0 <= rate < 1:
+            raise ValueError(f"dropout is {rate}; it is to be in [0, 1)")
+    if config.data.folds == 1 or config.data.fold >= config.data.folds:
+        raise ValueError(
+            f"config.data.folds is {config.data.folds} and config.data.fold "
+            f"{config.data.fold}; use at least 2 folds, numbered from 0, or 0 for none"
+        )
+    if config.data.folds and config.data.train_on != "train":
+        raise ValueError("config.data.folds needs config.data.train_on='train'")
+    _check_tasks(config)
+    if config.train.select_by == "ccc_valence" and config.task != "VA":
+        raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
+    if config.head.kind == "transformer" and config.head.attention == "batch":
+        if config.head.positions != "none":
+            raise ValueError(
+                f"config.head.positions is {config.head.positions!r}; attention over "
+                "the batch has no positions: set it to 'none'"
+            )
+    _check_postprocess(config)
+
+
+def _check_postprocess(config: ConfigDict) -> None:
+    """The part of :func:`check_config` on what comes after the heads."""
+    post, blend = config.postprocess, config.blend
+    for half in post.half_widths:
+        if not isinstance(half, int) or half < 1:
+            raise ValueError(
+                f"config.postprocess.half_widths has {half!r}; expected whole frames, "
+                "each >= 1; () takes the standard ones"
+            )
+    sets = [config.data.features, *blend.features]
+    if not all(isinstance(s, str) and s for s in sets) or len(set(sets)) < len(sets):
+        raise ValueError(
+            f"config.blend.features is {tuple(blend.features)!r} beside "
+            f"config.data.features {sets[0]!r}; expected names of feature sets, each "
+            "head with other ones, e.g. ('wav2vec2_base',)"
+        )
+    task = known_tasks().get(config.task)
+    if task is None:
+        return  # of a store that is not open yet: checked again then
+    wrong = post.correction != "none" and task.kind != "multiclass"
+    if wrong or (blend.trust_extractor and config.task != "EXPR"):
+        raise ValueError(
+            f"config.postprocess.correction is {post.correction!r} and config.blend."
+            f"trust_extractor {blend.trust_extractor} for task {config.task}; both are "
+            "for EXPR only (the first for classes): set 'none' and False"
+        )
+
+
+def _check_tasks(config: ConfigDict) -> None:
+    """The part of :func:`check_config` on several tasks trained together."""
+    count = len(config.task.split("+"))
+    factors = tuple(config.loss.task_weights)
+    if factors and (
+        count < 2 or len(factors) != count or not all(f > 0 for f in factors)
+    ):
+        raise ValueError(
+            f"config.loss.task_weights is {factors} for task {config.task}; expected "
+            "a positive number for each of several tasks, in their order, as "
+            "(1.0, 1.0, 0.5) for EXPR+AU+VA; () is 1 each"
+        )
+    if count < 2:
+        return
+    alone = {
+        "blend.features": config.blend.features,
+        "blend.trust_extractor": config.blend.trust_extractor,
+        "postprocess.correction": config.postprocess.correction != "none",
+    }
+    for name, wanted in alone.items():
+        if wanted:
+            raise ValueError(
+                f"config.{name} is {flatten(config)[name]!r} for the tasks "
+                f"{config.task} together; expected its default: train together, then "
+                "blend best_model/TASK with --mode=blend"
+            )

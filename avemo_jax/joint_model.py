@@ -1,0 +1,82 @@
+"""The checkpoint of tasks that were trained together.
+
+A folder with ``joint.json`` and a head checkpoint of each task, all with the same
+trunk: each can be evaluated, blended and submitted as any other head.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from avemo_jax import checkpoint, distributed
+from avemo_jax.data.table import FrameTable
+from avemo_jax.heads import HeadSpec
+from avemo_jax.heads.joint import part_spec, part_variables
+from avemo_jax.joint_task import JointTask
+from avemo_jax.provenance import class_counts, own_definition
+from avemo_jax.workdirs import Workdir
+
+SCHEMA = 1
+FILE = "joint.json"
+
+
+def save_joint(
+    workdir: Workdir,
+    directory: pathlib.Path,
+    card: Mapping[str, Any],
+    variables: Any,
+    table: FrameTable,
+) -> None:
+    """Writes a head checkpoint of each task, then ``joint.json``.
+
+    All processes call it at the same place.
+
+    Args:
+        workdir: Of the run.
+        directory: A folder in it.
+        card: As of a head checkpoint of the joint head.
+        variables: Of the joint head, leading axis seeds.
+        table: That was trained on.
+    """
+    task, spec = table.task, HeadSpec.from_dict(card["head"])
+    assert isinstance(task, JointTask)
+    inside = workdir.child(directory.name)
+    for part in task.parts:
+        labels, known = part.labels_of(table.labels)
+        of_part = {
+            **card,
+            "task": part.task.name,
+            "head": part_spec(spec, part).to_dict(),
+            "class_counts": class_counts(part.task, labels, table.valid & known),
+            "trained_with": task.name,
+            "dev_scores": None,  # the joint ones are in joint.json
+            **own_definition(part.task),
+        }
+        mine = part_variables(spec, part, variables, task)
+        checkpoint.save_head(directory / part.task.name, of_part, mine, inside)
+    content = {"schema": SCHEMA, **card}
+    distributed.on_first(lambda: checkpoint.write_json(directory / FILE, content))
+
+
+def is_joint(directory: pathlib.Path) -> bool:
+    """Whether ``directory`` is the checkpoint of several tasks."""
+    return (directory / FILE).is_file()
+
+
+def read_joint(directory: pathlib.Path) -> dict[str, Any]:
+    """``joint.json``; tasks of one's own are then known.
+
+    Raises:
+        CheckpointError: If it is of another schema, or a task's head is missing.
+    """
+    path = directory / FILE
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if card.get("schema") != SCHEMA:
+        raise checkpoint.CheckpointError(
+            f"{path}: schema {card.get('schema')!r}; expected {SCHEMA}: read it with "
+            "the version that wrote it"
+        )
+    for name in card["task"].split("+"):
+        checkpoint.read_card(directory / name)
+    return card

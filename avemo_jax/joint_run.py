@@ -1,0 +1,114 @@
+"""Scores of tasks that were trained together, each in its folder, and their sum P."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from avemo_jax import checkpoint, distributed, results
+from avemo_jax.evaluate import evaluate
+from avemo_jax.joint_model import read_joint
+from avemo_jax.joint_task import SCORE
+from avemo_jax.loading import Data
+from avemo_jax.report import scores_table
+from avemo_jax.tasks import get_task
+
+_BLOCKS = ("raw", "smoothed")
+
+
+def evaluate_joint(
+    directory: pathlib.Path,
+    data: Data,
+    workdir: pathlib.Path,
+    *,
+    split: str = "validation",
+    device_budget_gb: float | None = None,
+    update_card: bool = False,
+) -> dict[str, Any]:
+    """Scores of every task on ``split``, each in its folder of ``workdir``, and P.
+
+    Args:
+        directory: With ``joint.json``.
+        data: The store.
+        workdir: Gets ``results.json`` and a folder for each task.
+        split: As each task has it; without labels of a task there is no P.
+        device_budget_gb: Memory for tables; None asks the device.
+        update_card: Keep selections and scores in the tasks' cards.
+
+    Returns:
+        What ``results.json`` says: in ``metrics`` the sums P, in ``tasks`` those of
+        each.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged.
+        ValueError: If it does not fit the data.
+    """
+    card = read_joint(directory)
+    by_task = {
+        name: evaluate(
+            directory / name,
+            data,
+            workdir / name,
+            split=split,
+            device_budget_gb=device_budget_gb,
+            update_card=update_card,
+        )
+        for name in card["task"].split("+")
+    }
+    first = next(iter(by_task.values()))
+    found: dict[str, Any] = {
+        "schema_version": results.SCHEMA_VERSION,
+        "task": card["task"],
+        **{name: first[name] for name in ("split", "synthetic", "data", "features")},
+        **{name: first[name] for name in ("head", "protocol", "num_seeds")},
+        "tasks": by_task,
+    }
+    if all("metrics" in one for one in by_task.values()):
+        found["metrics"] = _sums(by_task)
+    write = checkpoint.write_json
+    distributed.on_first(lambda: write(workdir / "results.json", found))
+    return found
+
+
+def _sums(by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """P of each block and set of frames: the tasks' headline scores, summed."""
+    sums: dict[str, Any] = {}
+    for block in _BLOCKS:
+        sums[block] = {}
+        for frames in results.SETS:
+            if any(frames not in one["metrics"][block] for one in by_task.values()):
+                continue
+            by_seed = np.zeros(next(iter(by_task.values()))["num_seeds"])
+            for name, one in by_task.items():
+                headline = get_task(name).headline
+                by_seed += [s[block][frames][headline] for s in one["per_seed"]]
+            sums[block][frames] = {SCORE: float(by_seed.mean())}
+            if len(by_seed) > 1:
+                deviation = float(by_seed.std(ddof=1))
+                sums[block][frames][f"{SCORE}_std"] = deviation
+    return sums
+
+
+def words_of(found: Mapping[str, Any]) -> str:
+    """The scores of results.json as text, of one task or of several and their sum."""
+    if "tasks" not in found:
+        if "metrics" not in found:
+            return f"{found['split']} has no labels: predictions only"
+        return scores_table(found)
+    texts = [words_of(one) for one in found["tasks"].values()]
+    if "metrics" in found:
+        texts.append(_sums_table(found))
+    return "\n\n".join(texts)
+
+
+def _sums_table(found: Mapping[str, Any]) -> str:
+    """P in words, a line for each way of post-processing."""
+    lines = [f"P of {found['task']}, the sum of the tasks' scores:"]
+    for block, by_frames in found["metrics"].items():
+        for frames, scores in by_frames.items():
+            deviation = scores.get(f"{SCORE}_std")
+            behind = "" if deviation is None else f" ± {deviation:.3f}"
+            where = frames.replace("_", " ")
+            lines.append(f"  {block}, {where}: {scores[SCORE]:.3f}{behind}")
+    return "\n".join(lines)
