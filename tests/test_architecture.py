@@ -13,10 +13,10 @@ FOLDERS = ("avemo_jax", "data_builders", "scripts")
 FILES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))]
 # What each of the lower rooms may import of ours; the others put things together.
 MAY_IMPORT = {
-    "tasks": set(),
+    "tasks": {"joint_task"},
     "losses": {"tasks"},
     "metric_states": set(),
-    "metrics": {"metric_states", "tasks"},
+    "metrics": {"joint_task", "metric_states", "tasks"},
     "optim": set(),
     "whole_files": set(),
     "beam": set(),
@@ -66,17 +66,19 @@ MAY_IMPORT = {
 # Those that put things together, and who may use them.
 USERS = {
     "train": {"experiment", "results_table", "scripts"},
-    "evaluate": {"experiment", "results_table", "scripts"},
+    "evaluate": {"experiment", "joint_run", "results_table", "scripts"},
+    "joint_model": {"experiment", "joint_run", "train"},
+    "joint_run": {"experiment"},
     "experiment": {"main", "results_table", "scripts"},
     "main": {"cli"},
     "cli": set(),
     "checkpoint": {
         *("train", "trained", "blended", "claims", "evaluate", "experiment"),
-        *("convert", "results_table", "scripts"),
+        *("convert", "joint_model", "joint_run", "results_table", "scripts"),
     },
     "loading": {
         *("train", "trained", "blended", "evaluate", "experiment", "results_table"),
-        *("foreign", "provenance", "planning", "scripts"),
+        *("foreign", "joint_run", "provenance", "planning", "scripts"),
     },
     "trained": {"blended", "evaluate", "results_table", "scripts"},
     "blended": {"evaluate", "experiment", "results_table", "scripts"},

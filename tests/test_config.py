@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from avemo_jax import config as config_lib
+from avemo_jax import config_checks
 from avemo_jax.config import base_config, difference, flatten, identity
 from avemo_jax.config_checks import check_config
 
@@ -109,7 +110,8 @@ def test_file_loads_as_on_the_command_line(path):
         assert path.stem == config.task.lower()
     else:
         assert config.data.features == config_lib.DEFAULT_FEATURES
-        assert path.stem == f"{config.task.lower()}_{config.head.kind}"
+        several = "joint" if "+" in config.task else config.task.lower()
+        assert path.stem == f"{several}_{config.head.kind}"
     assert (config.protocol == "original") is (path.parent.name == "original")
     check_config(config)
     named = loaded(f"--config={path}:vggish")
@@ -122,6 +124,8 @@ def test_there_is_a_file_for_each_task_and_head():
     }
     for folder in (ROOT / "configs", ROOT / "configs" / "original"):
         assert names <= {path.name for path in folder.iterdir()}
+    assert (ROOT / "configs" / "joint_mlp.py").is_file()
+    assert (ROOT / "configs" / "joint_transformer.py").is_file()
     names = {path.name for path in (ROOT / "configs" / "hsemotion").iterdir()}
     assert names >= {"expr.py", "au.py", "va.py"}
 
@@ -180,7 +184,7 @@ def changed(name: str, value: object, task: str = "EXPR"):
     return config
 
 
-@pytest.mark.parametrize("name", sorted(config_lib._CHOICES))
+@pytest.mark.parametrize("name", sorted(config_checks._CHOICES))
 def test_choice_that_is_none_is_refused(name):
     with pytest.raises(ValueError, match=rf"config\.{name} is 'nonesuch'; it may be"):
         check_config(changed(name, "nonesuch"))
@@ -188,14 +192,18 @@ def test_choice_that_is_none_is_refused(name):
 
 @pytest.mark.parametrize(
     ("name", "choice"),
-    [(name, choice) for name, all_ in config_lib._CHOICES.items() for choice in all_],
+    [
+        (name, choice)
+        for name, all_ in config_checks._CHOICES.items()
+        for choice in all_
+    ],
 )
 def test_every_choice_is_taken(name, choice):
     task = "EXPR" if name == "postprocess.correction" else "VA"
     check_config(changed(name, choice, task=task))
 
 
-@pytest.mark.parametrize(("name", "least"), sorted(config_lib._AT_LEAST.items()))
+@pytest.mark.parametrize(("name", "least"), sorted(config_checks._AT_LEAST.items()))
 def test_least_value_is_taken_and_less_refused(name, least):
     default = flatten(base_config("EXPR", "mlp"))[name]
     kind = float if isinstance(default, float) else int
@@ -211,7 +219,11 @@ def test_every_number_and_word_has_a_range():
     for name, value in flatten(base_config("EXPR", "mlp")).items():
         if isinstance(value, bool | tuple) or value is None:
             continue
-        known = config_lib._CHOICES if isinstance(value, str) else config_lib._AT_LEAST
+        known = (
+            config_checks._CHOICES
+            if isinstance(value, str)
+            else config_checks._AT_LEAST
+        )
         assert name in known or name in free | words, name
 
 

@@ -107,8 +107,7 @@ class Store:
     def _unlabelled(self) -> frozenset[str]:
         """Videos with features and no annotations: test videos of every task.
 
-        Not one of which there is only the sound, under the name of the video file
-        that several faces were taken from.
+        Not one with only the sound, named after a video that several faces are from.
         """
         have = {video for name in self.feature_sets for video in self.frames(name)}
         seen = {
@@ -146,11 +145,7 @@ class Store:
         return {v: one.source_video for v, one in self._annotated.items()}
 
     def split_of(self, task: str) -> dict[str, str]:
-        """The stored split of every video that is in one for ``task``.
-
-        For several tasks a video that one trains on and another keeps is not trained
-        on, see :func:`avemo_jax.joint_task.joint_split`.
-        """
+        """The split of every video that is in one for ``task``; see ``joint_split``."""
         self.task(task)
         splits = dict.fromkeys(self._unlabelled, "test")
         for video, annotated in self._annotated.items():

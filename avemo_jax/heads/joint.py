@@ -24,14 +24,23 @@ def part_variables(spec: HeadSpec, part: Part, variables: Any, task: JointTask) 
         variables: ``{"params", "stats"}`` of the joint head, leading axis members.
         task: All tasks.
     """
-    params = dict(variables["params"])
     if spec.kind == "transformer":
-        for other in task.parts:
-            for name in output_names(other.task):
-                taken = params.pop(f"{other.task.name}_{name}")
-                if other == part:
-                    params[name] = taken
-    else:
-        last = "fc" if spec.kind == "linear" else "fc2"
-        params[last] = {n: v[:, part.outputs] for n, v in params[last].items()}
+        return {name: _own(tree, part, task) for name, tree in variables.items()}
+    params = dict(variables["params"])
+    last = "fc" if spec.kind == "linear" else "fc2"
+    params[last] = {n: v[:, part.outputs] for n, v in params[last].items()}
     return {"params": params, "stats": variables["stats"]}
+
+
+def _own(tree: Any, part: Part, task: JointTask) -> Any:
+    """``tree`` with the last modules of one task only, under their plain names."""
+    last = {
+        f"{one.task.name}_{name}": (one, name)
+        for one in task.parts
+        for name in output_names(one.task)
+    }
+    own = {name: leaf for name, leaf in tree.items() if name not in last}
+    for whole, (one, name) in last.items():
+        if one == part:
+            own[name] = tree[whole]
+    return own
