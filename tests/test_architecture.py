@@ -45,8 +45,8 @@ MAY_IMPORT = {
     "distributed": set(),
     "preemption": {"distributed"},
     "submission": {
-        *("data", "exit_status", "postprocess", "predictions", "submission", "tasks"),
-        "whole_files",
+        *("data", "exit_status", "experiment", "postprocess", "predictions"),
+        *("scoring", "submission", "tasks", "whole_files"),
     },
     "scoring": {
         *("data", "exit_status", "postprocess", "scoring", "submission", "tasks"),
@@ -69,7 +69,7 @@ USERS = {
     "evaluate": {"experiment", "joint_run", "results_table", "scripts"},
     "joint_model": {"experiment", "joint_run", "train"},
     "joint_run": {"experiment"},
-    "experiment": {"main", "results_table", "scripts"},
+    "experiment": {"main", "results_table", "scripts", "submission"},
     "main": {"cli"},
     "cli": set(),
     "checkpoint": {
@@ -84,7 +84,7 @@ USERS = {
     "blended": {"evaluate", "experiment", "results_table", "scripts"},
     "foreign": {"blended"},
     "importing": {"importing", "cli", "scripts"},
-    "scoring": {"scoring", "foreign", "cli", "scripts"},
+    "scoring": {"scoring", "foreign", "submission", "cli", "scripts"},
     "results_table": {"results_table", "cli", "scripts"},
     "embed": {"embed", "extraction", "preparation", "scripts"},
     "extraction": {"extraction", "preparation", "cli", "scripts"},

@@ -5,16 +5,20 @@ read back and checked. Predictions come from --mode=evaluate --split=test.
 
   avemo submit --predictions runs/expr/evaluation-test/predictions.csv \
       --test-list EXPR=expr_test.txt --out submission
+  avemo submit --submission first=runs/expr/best_model --data store \
+      --submission mean=a.csv,b.npz*0.5 --test-list EXPR=expr_test.txt --out submission
   avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt
 """
 
 import argparse
+import collections
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from avemo_jax.exit_status import guarded
 from avemo_jax.submission.checking import Report, check_submission
@@ -31,6 +35,7 @@ from avemo_jax.submission.rows import (
     read_list,
 )
 from avemo_jax.submission.scores import Predictions, load_predictions
+from avemo_jax.submission.sources import MOST, load_submission, parse_submissions
 from avemo_jax.submission.writing import write_submission
 from avemo_jax.tasks import AU, TASKS
 
@@ -69,60 +74,100 @@ class _Output:
     decisions: Decisions
 
 
-def _inputs(args: argparse.Namespace) -> list[_Input]:
+def _inputs(
+    args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
+) -> list[_Input]:
     """What is to be written of what, in the order of the tasks; nothing is written.
 
     Raises:
         ValueError: If flags do not fit each other, or predictions are unreadable.
     """
-    if not args.predictions or not args.out or args.task:
+    given = bool(args.predictions) + bool(args.submission)
+    if given != 1 or not args.out or (args.task and not args.submission):
         raise ValueError(
-            f"--predictions {args.predictions}, --out {args.out}, --task {args.task}; "
-            "expected --predictions FILE --test-list TASK=FILE --out DIR, or --check "
+            f"--predictions {args.predictions}, --submission {args.submission}, --out "
+            f"{args.out}, --task {args.task}; expected --predictions FILE (or "
+            "--submission NAME=SOURCE) --test-list TASK=FILE --out DIR, or --check "
             "FILE --task TASK: correct the flags"
         )
-    loaded: dict[str, Predictions] = {}
-    for path in args.predictions:
-        one = load_predictions(path)
-        if one.task.name in loaded:
-            raise ValueError(
-                f"{path} has predictions of {one.task.name}, as "
-                f"{loaded[one.task.name].path} has; expected one file a task: leave "
-                "one out"
-            )
-        loaded[one.task.name] = one
-    only = next(iter(loaded.values())).task if len(loaded) == 1 else None
+    loaded = _submissions(args, thresholds) if args.submission else _predictions(args)
+    tasks = {one.task.name for _, one in loaded}
+    only = loaded[0][1].task if len(tasks) == 1 else None
     lists = by_task(args.test_list, "--test-list", only)
     examples = by_task(args.example, "--example", only)
     names = by_task(args.name, "--name", only)
-    for flag, given in (("--test-list", lists), ("--example", examples)):
-        if other := sorted(set(given) - set(loaded)):
+    for flag, listed_for in (("--test-list", lists), ("--example", examples)):
+        if other := sorted(set(listed_for) - tasks):
             raise ValueError(
                 f"{flag} of {', '.join(other)}, but the predictions are of "
-                f"{', '.join(loaded)}; expected predictions of the same tasks: add "
-                f"--predictions FILE, or leave the {flag} out"
+                f"{', '.join(sorted(tasks))}; expected predictions of the same tasks: "
+                f"add --predictions FILE, or leave the {flag} out"
             )
-    if bare := sorted(set(loaded) - set(lists) - set(examples)):
+    if bare := sorted(tasks - set(lists) - set(examples)):
         raise ValueError(
             f"no list of videos for {', '.join(bare)}; expected --test-list TASK=FILE "
             "or --example TASK=FILE for each task with predictions: add one"
         )
     return [
         _Input(
-            loaded[task],
-            target(args.out, names.get(task, f"{task}.txt")),
+            one,
+            target(args.out, folder, names.get(task, f"{task}.txt")),
             lists.get(task),
             examples.get(task),
         )
         for task in TASKS
-        if task in loaded
+        for folder, one in loaded
+        if one.task.name == task
     ]
+
+
+def _predictions(args: argparse.Namespace) -> list[tuple[str, Predictions]]:
+    """Of ``--predictions``, each a task's; they lie in ``--out`` itself."""
+    loaded: dict[str, Predictions] = {}
+    for path in args.predictions:
+        one = load_predictions(path)
+        if one.task.name in loaded:
+            raise ValueError(
+                f"{path} has predictions of {one.task.name}, as "
+                f"{loaded[one.task.name].path} has; expected one file a task (several: "
+                "--submission NAME=FILE): leave one out"
+            )
+        loaded[one.task.name] = one
+    return [("", one) for one in loaded.values()]
+
+
+def _submissions(
+    args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
+) -> list[tuple[str, Predictions]]:
+    """Of ``--submission``, with the folder of each."""
+    task = TASKS.get(str(args.task).upper())
+    if args.task and task is None:
+        raise ValueError(
+            f"--task {args.task}; expected one of {', '.join(TASKS)}: correct the flag"
+        )
+    loaded = []
+    for wanted in parse_submissions(args.submission):
+        for one in load_submission(
+            wanted,
+            pathlib.Path(args.out) / wanted.name,
+            task=task,
+            data_dir=args.data,
+            thresholds=thresholds,
+        ):
+            loaded.append((wanted.name, one))
+    counts = collections.Counter(one.task.name for _, one in loaded)
+    if many := [name for name, count in counts.items() if count > MOST]:
+        raise ValueError(
+            f"{counts[many[0]]} submissions of {many[0]}; expected {MOST} at most, as "
+            "many as the challenge takes from a team: leave some out"
+        )
+    return loaded
 
 
 def _write(args: argparse.Namespace) -> int:
     """All files, where all of them can be written."""
-    inputs = _inputs(args)
     thresholds = read_thresholds(args.thresholds)
+    inputs = _inputs(args, thresholds)
     if thresholds is not None and all(i.predictions.task is not AU for i in inputs):
         raise ValueError(
             "--thresholds without predictions of AU; expected some: leave the flag out"
@@ -138,6 +183,7 @@ def _write(args: argparse.Namespace) -> int:
             fill_missing_videos=args.fill_missing_videos,
         )
         outputs.append(_Output(one, rows, lengths_from, decisions))
+    _check_same_rows(outputs)
     faults = False
     for each in outputs:
         task, path = each.source.predictions.task, each.source.path
@@ -153,7 +199,35 @@ def _write(args: argparse.Namespace) -> int:
         )
         _tell(each, report)
         faults = faults or not report.ok
+    _tell_same(outputs)
     return int(faults)
+
+
+def _check_same_rows(outputs: Sequence[_Output]) -> None:
+    """Nothing, if all submissions of a task have equally many frames of each video."""
+    first: dict[str, _Output] = {}
+    for one in outputs:
+        other = first.setdefault(one.source.predictions.task.name, one)
+        counts, others = _counts(one.rows), _counts(other.rows)
+        if (counts != others).any():
+            i = int(np.argmax(counts != others))
+            raise ValueError(
+                f"{one.source.path} would have {counts[i]} frames of "
+                f"{one.rows.videos[i]!r} and {other.source.path} {others[i]}, as far "
+                "as each is predicted; expected the same: give --frames or --example"
+            )
+
+
+def _tell_same(outputs: Sequence[_Output]) -> None:
+    """Which files say the very same, which would waste a submission."""
+    first: dict[str, pathlib.Path] = {}
+    for one in outputs:
+        path = one.source.path
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest in first:
+            print(f"{path} says the very same as {first[digest]}")
+        first.setdefault(digest, path)
 
 
 def _refuse_replacing(args: argparse.Namespace, inputs: Sequence[_Input]) -> None:
@@ -231,7 +305,15 @@ def _tell(each: _Output, report: Report) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     """The report on one file."""
-    writing = ("predictions", "out", "name", "thresholds", "fill_missing_videos")
+    writing = (
+        "predictions",
+        "submission",
+        "data",
+        "out",
+        "name",
+        "thresholds",
+        "fill_missing_videos",
+    )
     surplus = [f"--{name.replace('_', '-')}" for name in writing if getattr(args, name)]
     task = TASKS.get(str(args.task).upper())
     if surplus or task is None:

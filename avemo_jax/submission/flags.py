@@ -21,13 +21,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--predictions",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="predictions.csv or .parquet; once a task",
-    )
+    _add_sources(parser)
     parser.add_argument(
         "--test-list",
         action="append",
@@ -69,8 +63,34 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "unit active, 0.0); otherwise it is an error",
     )
     parser.add_argument("--check", metavar="FILE", help="check this file, write none")
-    parser.add_argument("--task", help="of --check: EXPR, AU or VA")
+    parser.add_argument(
+        "--task", help="of --check, and of files that do not tell theirs"
+    )
     return parser
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    """Those that say what is submitted."""
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="predictions.csv or .parquet; once a task",
+    )
+    parser.add_argument(
+        "--submission",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE[*WEIGHT][,SOURCE...]",
+        help="in place of --predictions, up to five of a task, each in its folder "
+        "OUT/NAME: the mean of its sources, which are predictions of any form that "
+        "avemo score reads, or models (RUN/best_model) that predict the store's test "
+        "videos",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="store with the test videos, for models"
+    )
 
 
 def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str]:
@@ -104,8 +124,8 @@ def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str
     return found
 
 
-def target(out: str, name: str) -> pathlib.Path:
-    """The file ``name`` in ``out``.
+def target(out: str, folder: str, name: str) -> pathlib.Path:
+    """The file ``name`` in ``out``, or in a folder there.
 
     Raises:
         ValueError: If the name is a path.
@@ -115,7 +135,7 @@ def target(out: str, name: str) -> pathlib.Path:
             f"--name {name!r}; expected the name of a file in --out, without a folder: "
             "correct the flag"
         )
-    return pathlib.Path(out) / name
+    return pathlib.Path(out) / folder / name
 
 
 def read_thresholds(text: str | None) -> Float[np.ndarray, " units"] | None:

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet
 from jaxtyping import Bool, Float, Int, Int8
 
 from avemo_jax.data.sources import MAX_FRAME
@@ -28,6 +29,7 @@ class Predictions:
         scores: Probabilities (EXPR, AU), or valence and arousal.
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); VA:
             (rows, 0).
+        has_scores: False where the file holds decisions only; scores are then those.
     """
 
     path: pathlib.Path
@@ -38,6 +40,7 @@ class Predictions:
     own: Bool[np.ndarray, " rows"]
     scores: Float[np.ndarray, "rows outputs"]
     decided: Int8[np.ndarray, "rows decisions"]
+    has_scores: bool = True
 
 
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
@@ -86,6 +89,29 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         scores,
         _decided(path, table, task),
     )
+
+
+def task_of(path: pathlib.Path) -> Task | None:
+    """The task that the columns of a file tell, None where there are none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; expected predictions or a model")
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix not in (".csv", ".txt", ".parquet"):
+        return None
+    if suffix == ".parquet":
+        names = set(pyarrow.parquet.read_schema(path).names)
+    else:
+        with path.open("rb") as file:
+            first = file.readline().decode("utf-8-sig", "replace")
+        names = {name.strip() for name in first.split(",")}
+    for task in TASKS.values():
+        if set(task.columns) <= names or set(task.header.split(",")) <= names:
+            return task
+    return None
 
 
 def _decided(

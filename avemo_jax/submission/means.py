@@ -1,0 +1,91 @@
+"""The mean of several predictions, frame by frame."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.data.sources import MAX_FRAME
+from avemo_jax.submission.scores import Predictions, thresholds_of
+from avemo_jax.tasks import AU, EXPR
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """Predictions and their weight."""
+
+    predictions: Predictions
+    weight: float
+
+
+def mean_of(
+    name: str,
+    members: Sequence[Member],
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> Predictions:
+    """The weighted mean of probabilities (or values) of one task's predictions.
+
+    A frame that some members have no row of is the mean of the others. EXPR is decided
+    by the highest mean; AU by the mean of the thresholds that the members were decided
+    by (0.5 for a unit of which no member tells one).
+
+    Args:
+        name: Of the submission, for errors.
+        members: Of one task; one alone stays as it is.
+        thresholds: Of the action units, in place of that mean.
+
+    Raises:
+        ValueError: If one of several has decisions only.
+    """
+    if len(members) == 1:
+        return members[0].predictions
+    for member in members:
+        if not member.predictions.has_scores:
+            raise ValueError(
+                f"submission {name}: {member.predictions.path} has decisions only; "
+                "expected probabilities, for what is averaged: write the model's "
+                "probabilities, or submit the file alone"
+            )
+    all_ = [member.predictions for member in members]
+    task = all_[0].task
+    videos = tuple(sorted({video for one in all_ for video in one.videos}))
+    keys = [_keys(one, videos) for one in all_]
+    every = np.unique(np.concatenate(keys))
+    sums = np.zeros((len(every), task.num_outputs))
+    weights = np.zeros((len(every), 1))
+    own = np.zeros(len(every), bool)
+    for member, key in zip(members, keys, strict=True):
+        at = np.searchsorted(every, key)
+        sums[at] += member.weight * member.predictions.scores
+        weights[at] += member.weight
+        own[at] |= member.predictions.own
+    scores = sums / weights
+    video, frame = np.divmod(every, MAX_FRAME + 1)
+    decided = np.zeros((len(every), 0), np.int8)
+    if task is EXPR:
+        decided = scores.argmax(axis=1).astype(np.int8)[:, None]
+    elif task is AU:
+        limits = _thresholds(members) if thresholds is None else thresholds
+        decided = (scores >= limits).astype(np.int8)
+    return Predictions(
+        pathlib.Path(f"the mean {name}"),
+        *(task, videos, video.astype(np.int32), frame.astype(np.int32)),
+        *(own, scores, decided),
+    )
+
+
+def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
+    """A number for each row, in the order of videos and frames."""
+    place = np.searchsorted(np.array(videos), np.array(one.videos))
+    return place[one.video].astype(np.int64) * (MAX_FRAME + 1) + one.frame
+
+
+def _thresholds(members: Sequence[Member]) -> Float[np.ndarray, " units"]:
+    told = np.stack([thresholds_of(member.predictions, None) for member in members])
+    weights = np.array([member.weight for member in members])[:, None]
+    known = np.isfinite(told)
+    total = (weights * known).sum(axis=0)
+    sums = (weights * np.where(known, told, 0)).sum(axis=0)
+    return np.where(total > 0, sums / np.maximum(total, 1e-12), 0.5)

@@ -1,0 +1,169 @@
+"""What several submissions are made of: files of predictions, and trained models."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.reading import read_frames
+from avemo_jax.submission.means import Member, mean_of
+from avemo_jax.submission.scores import Predictions, task_of
+from avemo_jax.tasks import AU, EXPR, Task
+
+MOST = 5  # submissions of a task that the challenge takes from a team
+_MODEL_FILES = ("head.json", "blend.json", "joint.json")
+_WEIGHTED = re.compile(r"(.+)\*([0-9]*\.?[0-9]+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file of predictions or a model, and its weight in a mean."""
+
+    path: pathlib.Path
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """One submission: what it is called, and the sources that are averaged."""
+
+    name: str
+    sources: tuple[Source, ...]
+
+
+def parse_submissions(texts: Sequence[str]) -> tuple[Wanted, ...]:
+    """Submissions of ``NAME=SOURCE[*WEIGHT][,SOURCE[*WEIGHT]...]``.
+
+    Raises:
+        ValueError: If one has no name or source, a name is there twice or no name of a
+            folder, or a weight is 0.
+    """
+    found: dict[str, Wanted] = {}
+    for text in texts:
+        name, _, right = text.partition("=")
+        names = [one.strip() for one in right.split(",")]
+        plain = name and pathlib.Path(name).name == name and not name.startswith(".")
+        if not plain or not all(names) or name in found:
+            raise ValueError(
+                f"--submission {text!r}{' again' if name in found else ''}; expected "
+                "NAME=SOURCE[,SOURCE...] with another NAME each, which a folder in "
+                "--out will have: correct the flag"
+            )
+        sources = []
+        for one in names:
+            weighted = _WEIGHTED.fullmatch(one)
+            path, weight = weighted.groups() if weighted else (one, "1")
+            if not float(weight):
+                raise ValueError(
+                    f"--submission {text!r}: weight 0 of {path}; expected a positive "
+                    "number, or the source left out: correct the flag"
+                )
+            sources.append(Source(pathlib.Path(path), float(weight)))
+        found[name] = Wanted(name, tuple(sources))
+    return tuple(found.values())
+
+
+def load_submission(
+    wanted: Wanted,
+    out: pathlib.Path,
+    *,
+    task: Task | None,
+    data_dir: str | None,
+    thresholds: Float[np.ndarray, " units"] | None,
+) -> tuple[Predictions, ...]:
+    """The predictions of one submission, a mean of the sources of each task.
+
+    Args:
+        wanted: What it is made of.
+        out: Gets what models predict, a folder each.
+        task: Of files that do not tell theirs; None: all do.
+        data_dir: Store with the test videos, for models.
+        thresholds: Of the action units; None takes what decisions tell.
+
+    Raises:
+        ValueError: If a source is wrong, or does not tell its task.
+    """
+    by_task: dict[str, list[Member]] = {}
+    for number, source in enumerate(wanted.sources):
+        for path in _files_of(source.path, out / f"predicted_{number}", data_dir):
+            own = task_of(path) or task
+            if own is None:
+                raise ValueError(
+                    f"{path} does not tell its task; expected columns with the names "
+                    "of a task's outputs, or --task expr|au|va: add the flag"
+                )
+            member = Member(_as_predictions(path, own, thresholds), source.weight)
+            by_task.setdefault(own.name, []).append(member)
+    return tuple(
+        mean_of(wanted.name, members, thresholds) for members in by_task.values()
+    )
+
+
+def is_model(path: pathlib.Path) -> bool:
+    """Whether ``path`` is a head checkpoint, a blend, or several tasks' checkpoint."""
+    return any((path / name).is_file() for name in _MODEL_FILES)
+
+
+def _files_of(
+    path: pathlib.Path, out: pathlib.Path, data_dir: str | None
+) -> list[pathlib.Path]:
+    """The file itself, or what a model predicts of the test videos of the store."""
+    if not is_model(path):
+        if (path / "best_model").is_dir():
+            raise ValueError(
+                f"{path} is the folder of a run; expected a model or predictions: "
+                f"give {path / 'best_model'}"
+            )
+        return [path]
+    from avemo_jax.experiment import evaluate_checkpoint  # JAX, where a model is named
+
+    evaluate_checkpoint(path, data_dir=data_dir, split="test", workdir=out)
+    alone = out / "predictions.csv"
+    return [alone] if alone.exists() else sorted(out.glob("*/predictions.csv"))
+
+
+def _as_predictions(
+    path: pathlib.Path, task: Task, thresholds: Float[np.ndarray, " units"] | None
+) -> Predictions:
+    """Predictions of any form, as those that we write."""
+    found = read_frames(path, task)
+    return Predictions(
+        path,
+        task,
+        found.videos,
+        found.video,
+        found.frame.astype(np.int32),
+        found.own,
+        _scores(found, task),
+        _decided(found, task, thresholds),
+        has_scores=found.scores is not None,
+    )
+
+
+def _scores(found: FramePredictions, task: Task) -> Float[np.ndarray, "rows outputs"]:
+    """Its scores; decisions as 0 and 1 where it holds nothing else."""
+    if found.scores is not None:
+        return found.scores
+    assert found.decided is not None
+    if task is EXPR:
+        return np.eye(task.num_outputs)[found.decided[:, 0]]
+    return found.decided.astype(np.float64)
+
+
+def _decided(
+    found: FramePredictions, task: Task, thresholds: Float[np.ndarray, " units"] | None
+) -> np.ndarray:
+    """Its decisions; those of its scores where it holds none."""
+    if task not in (EXPR, AU):
+        return np.zeros((len(found.frame), 0), np.int8)
+    if found.decided is not None:
+        return found.decided
+    assert found.scores is not None
+    if task is EXPR:
+        return found.scores.argmax(axis=1).astype(np.int8)[:, None]
+    limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
+    return (found.scores >= limits).astype(np.int8)
