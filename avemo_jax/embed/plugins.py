@@ -37,7 +37,7 @@ def _runner(
         def traced(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
             with jax.default_matmul_precision("highest"):
                 features, outputs = _applied(extractor, params, x)
-            return features.astype(jnp.float32), outputs.astype(jnp.float32)
+            return jnp.asarray(features, np.float32), jnp.asarray(outputs, np.float32)
 
         return to_all_devices(params), on_all_devices(traced)
 

@@ -154,7 +154,7 @@ def _imported(point: importlib.metadata.EntryPoint, origin: Origin) -> PluginExt
     advice = "mend the package, take another version, or uninstall it"
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the plug-in {point.name} of {origin} cannot be imported: "
             f"{type(error).__name__}: {error}; expected a module that imports and has "
