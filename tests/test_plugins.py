@@ -227,9 +227,37 @@ def test_another_framework_gives_the_same(site):
     np.testing.assert_allclose(one.features, two.features, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("length", [0, 1, 99, 100, 139, 140, 1000, 1357])
+@pytest.mark.parity
+def test_a_network_of_pytorch(site):
+    pytest.importorskip("torch")
+    module = """
+        import torch
+        framework, outputs = "other", ("smile",)
+        takes = ImageInput(size_px=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+        def load(weights):
+            return torch.nn.AdaptiveAvgPool2d((1, 4))
+        def apply(pool, x):
+            with torch.inference_mode():
+                found = pool(torch.from_numpy(x).permute(0, 3, 1, 2))
+            return found.mean(1).flatten(1), found[:, 0, 0, :1].numpy()
+    """
+    install(site, "net", module)
+    pictures = np.random.default_rng(4).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    found = load_extractor("net").extract(pictures)
+    parts = pictures.reshape(3, 32, 4, 8, 3) / 255
+    np.testing.assert_allclose(found.features, parts.mean((1, 3, 4)), atol=1e-6)
+    expected = parts[:, :, 0, :, 0].mean((1, 2))
+    np.testing.assert_allclose(found.outputs[:, 0], expected, atol=1e-6)
+    grad = "framework = 'other'\nimport torch\ndef apply(p, x):\n"
+    grad += "    return torch.ones(len(x), 4, requires_grad=True)"
+    install(site, "faulty", grad)
+    with pytest.raises(PluginError, match=r"RuntimeError.*requires grad") as error:
+        load_extractor("faulty")
+    three_parts(error, "avemo-faulty 0.1")
+
+
 @pytest.mark.parametrize("hop_s", [0.04, 0.15])
-def test_sound_is_cut_into_windows(site, length, hop_s):
+def test_sound_is_cut_into_windows(site, hop_s):
     install(
         site,
         "heard",
@@ -242,17 +270,20 @@ def test_sound_is_cut_into_windows(site, length, hop_s):
     )
     made = load_extractor("heard", batch_size=3)
     assert isinstance(made, PluginSound)
-    samples = np.random.default_rng(3).uniform(-1, 1, (length, 2)).astype(np.float32)
-    found = made.extract(Sound(samples, 1000))
-    mono, hop = samples.mean(1), round(hop_s * 1000)
-    if 0 < length < 100:
-        mono = np.pad(mono, (0, 100 - length))
-    starts = list(range(0, len(mono) - 99, hop))
-    expected = [[mono[s], mono[s : s + 100].mean()] for s in starts]
-    np.testing.assert_allclose(
-        found.features, np.reshape(expected, (-1, 2)), rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(found.times_s, (np.array(starts) + 50) / 1000)
+    rng = np.random.default_rng(3)
+    for length in (0, 1, 99, 100, 139, 140, 249, 250, 1000, 1357):
+        samples = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+        found = made.extract(Sound(samples, 1000))
+        mono, hop = samples.mean(1), round(hop_s * 1000)
+        if 0 < length < 100:
+            mono = np.pad(mono, (0, 100 - length))
+        starts = np.arange(0, len(mono) - 99, hop)
+        expected = [[mono[s], mono[s : s + 100].mean()] for s in starts]
+        assert found.features.shape == (len(starts), 2)
+        np.testing.assert_allclose(
+            found.features, np.reshape(expected, (-1, 2)), rtol=1e-5, atol=1e-6
+        )
+        np.testing.assert_allclose(found.times_s, (starts + 50) / 1000)
 
 
 def test_what_decides_the_features_decides_the_fingerprint(site):
@@ -263,17 +294,20 @@ def test_what_decides_the_features_decides_the_fingerprint(site):
     first = fingerprint()
     assert fingerprint(batch_size=7) == first
     prints = {first, fingerprint(size_px=32)}
-    for folder in (site / "avemo_fine-0.1.dist-info").iterdir():
-        text = folder.read_text().replace("Version: 0.1", "Version: 0.2")
-        folder.write_text(text)
-    importlib.invalidate_caches()
+    _raise_version(site, "fine")
     prints.add(fingerprint())
-    module = site / "avemo_fine.py"
-    sys.modules["avemo_fine"].load.__globals__["np"] = np  # the module stays loaded
-    text = module.read_text().replace("[[1, 2, 3, 4]]", "[[1, 2, 3, 5]]")
-    exec(compile(text, str(module), "exec"), vars(sys.modules["avemo_fine"]))
-    prints.add(fingerprint())
-    assert len(prints) == 4
+    # Other weights of the same version.
+    install(site, "other", "def load(weights): return {'scale': np.ones((1, 4))}")
+    install(site, "same")
+    prints |= {fingerprint("other"), fingerprint("same")}
+    assert len(prints) == 5
+    one, two = (load_extractor(name).weights_sha256 for name in ("fine", "other"))
+    assert load_extractor("same").weights_sha256 == one != two
+
+
+def _raise_version(site, name):
+    path = site / f"avemo_{name}-0.1.dist-info" / "METADATA"
+    path.write_text(path.read_text().replace("Version: 0.1", "Version: 0.2"))
 
 
 # --- how they are refused
@@ -363,11 +397,14 @@ def test_the_command_takes_them_and_tells_of_faulty_ones(site, tmp_path, capsys)
     assert "heard@0.1s: 5 videos extracted" in said
     rows, meta = read_feature_file(out / "fine@cropped_aligned-16" / "1-25-64x48.npz")
     assert (rows.features.shape, rows.outputs.shape) == ((29, 4), (29, 1))
-    assert meta["settings"]["plugin"] == "avemo-fine 0.1"
+    assert meta["settings"]["plugin"] == "avemo-fine"
     rows, meta = read_feature_file(out / "heard@0.1s" / "1-25-64x48.npz")
     assert (rows.features.shape, meta["kind"]) == ((31, 4), "audio")
     assert command.main([*flags, "--visual", "fine,faulty"]) == 1
     assert "avemo-faulty 0.1" in capsys.readouterr().err
+    _raise_version(site, "fine")
+    assert command.main([*flags, "--visual", "fine"]) == 1
+    assert "plugin_version '0.1' there, '0.2' now" in capsys.readouterr().err
     assert command.main([*flags, "--visual", "heard"]) == 1
     assert "heard is audio; expected visual" in capsys.readouterr().err
 
@@ -442,7 +479,8 @@ def test_the_package_of_the_page_is_installed_extracts_and_trains(tmp_path):
         tmp_path / "features" / "tiny@cropped_aligned-64" / "1-25-64x48.npz"
     )
     assert rows.features.shape == (29, 16)
-    assert meta["settings"]["plugin"] == "avemo-tiny 0.1"
+    assert meta["settings"]["plugin"] == "avemo-tiny"
+    assert meta["settings"]["plugin_version"] == "0.1"
     source = ("--annotations", tree / "Annotations", "--features", "features")
     said = run(avemo, "build-store", *source, "--out", "store")
     assert "tiny@cropped_aligned-64: 5 videos" in said

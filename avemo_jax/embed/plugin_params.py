@@ -42,8 +42,8 @@ def read_params(
         return params, _digest_of_arrays(extractor, params)
     if path is not None:
         return params, _digest_of_file(path)
-    digest = hashlib.sha256(extractor.origin.distribution.encode())
-    return params, digest.hexdigest()
+    package = f"{extractor.origin.distribution} {extractor.origin.version}"
+    return params, hashlib.sha256(package.encode()).hexdigest()
 
 
 def _weights_path(

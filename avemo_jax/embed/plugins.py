@@ -25,7 +25,12 @@ def _checked_settings(extractor: PluginExtractor, dtype: str) -> dict[str, Any]:
             "expected float32, which plug-ins run in; extract it by a command of its "
             "own without --dtype"
         )
-    return {"dtype": dtype, "plugin": extractor.origin.distribution}
+    origin = extractor.origin
+    return {
+        "dtype": dtype,
+        "plugin": origin.distribution,
+        "plugin_version": origin.version,
+    }
 
 
 def _runner(
@@ -42,8 +47,9 @@ def _runner(
         return to_all_devices(params), on_all_devices(traced)
 
     def called(params: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
-        features, outputs = _applied(extractor, params, np.asarray(x))
-        return np.asarray(features, np.float32), np.asarray(outputs, np.float32)
+        # A copy, since others than JAX may write to what they are given.
+        features, outputs = _applied(extractor, params, np.array(x))
+        return features.astype(np.float32), outputs.astype(np.float32)
 
     return params, called
 
@@ -56,6 +62,8 @@ def _applied(extractor: PluginExtractor, params: Any, x: Any) -> tuple[Any, Any]
     """
     try:
         result = extractor.apply(params, x)
+        if extractor.framework == "other":
+            result = _as_numpy(extractor, result)
     except Exception as error:
         raise extractor.error(
             f"failed on a batch of shape {x.shape}: {type(error).__name__}: {error}",
@@ -78,6 +86,13 @@ def _applied(extractor: PluginExtractor, params: Any, x: Any) -> tuple[Any, Any]
     for what, (array, columns) in wanted.items():
         _check_array(extractor, what, array, (len(x), columns))
     return result[0], result[1]
+
+
+def _as_numpy(extractor: PluginExtractor, result: Any) -> Any:
+    """The same of NumPy arrays, as of a PyTorch tensor on the CPU."""
+    if extractor.outputs and isinstance(result, tuple | list):
+        return tuple(np.asarray(part) for part in result)
+    return np.asarray(result)
 
 
 def _check_array(

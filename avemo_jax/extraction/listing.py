@@ -29,7 +29,8 @@ def _run() -> int:
             faulty.append(str(error))
         else:
             assert known is not None
-            rows.append(_row(known, known.origin.distribution))
+            origin = known.origin
+            rows.append(_row(known, f"{origin.distribution} {origin.version}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -31,15 +31,17 @@ class Origin:
     """Where a plug-in comes from.
 
     Attributes:
-        distribution: Name and version of the package, as pip shows them.
+        distribution: Name of the package, as pip shows it.
+        version: Of the package.
         entry_point: As the package declares it: ``NAME = module:OBJECT``.
     """
 
     distribution: str
+    version: str
     entry_point: str
 
     def __str__(self) -> str:
-        return f"{self.distribution} ({GROUP}: {self.entry_point})"
+        return f"{self.distribution} {self.version} ({GROUP}: {self.entry_point})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ class PluginExtractor(Extractor):
     apply: Callable[[Any, Any], Any] = dataclasses.field(kw_only=True)
     framework: Framework = dataclasses.field(default="jax", kw_only=True)
     needs_weights: bool = dataclasses.field(default=False, kw_only=True)
-    origin: Origin = dataclasses.field(default=Origin("?", "?"), kw_only=True)
+    origin: Origin = dataclasses.field(default=Origin("?", "?", "?"), kw_only=True)
 
     def __post_init__(self) -> None:
         """Checks the facts.
@@ -141,8 +143,8 @@ def _entry_points() -> list[importlib.metadata.EntryPoint]:
 def _origin(point: importlib.metadata.EntryPoint) -> Origin:
     declared = f"{point.name} = {point.value}"
     if point.dist is None:
-        return Origin("an unknown package", declared)
-    return Origin(f"{point.dist.name} {point.dist.version}", declared)
+        return Origin("an unknown package", "?", declared)
+    return Origin(point.dist.name, point.dist.version, declared)
 
 
 def _imported(point: importlib.metadata.EntryPoint, origin: Origin) -> PluginExtractor:
