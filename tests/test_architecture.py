@@ -52,7 +52,10 @@ MAY_IMPORT = {
         *("data", "exit_status", "postprocess", "scoring", "submission", "tasks"),
         "whole_files",
     },
-    "importing": {"data", "exit_status", "importing", "media", "pickles", "tasks"},
+    "importing": {
+        *("data", "exit_status", "extractors", "importing", "media", "pickles"),
+        "tasks",
+    },
     "report": {"tasks"},
     "canvas": set(),
     "plots": {"canvas", "postprocess"},
