@@ -192,7 +192,7 @@ def plot_va_timeline(
         path: Of the PNG file.
         videos: A column of panels each; usually two.
         title: Names the data and the split.
-        names: Of the values, a row of panels each.
+        names: Of the values, a row of panels each, of the first 16.
         value_range: Least and largest value.
 
     Raises:
@@ -200,6 +200,9 @@ def plot_va_timeline(
     """
     if not videos:
         raise ValueError("no video to plot; expected one or more; pass Timelines")
+    if len(names) > _MANY:
+        title += f", the first {_MANY} of {len(names)} values"
+        names = names[:_MANY]
     rows, (low, high) = len(names), value_range
     margin = 0.025 * (high - low)
     figure = new_figure(5.5 * len(videos), 2.5 * rows)
