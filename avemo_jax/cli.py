@@ -10,6 +10,7 @@ _USAGE = """usage: avemo COMMAND [OPTIONS]
   plan       what a run will take, before it: avemo plan --config configs/expr_mlp.py
   prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
   extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
+  extractors  their names, ours and those of plug-ins: avemo extractors
   build-store  feature files and annotations to a store: avemo build-store --out ...
   import-features  embeddings made elsewhere: avemo import-features FILE --as NAME ...
   score      predictions made anywhere, against annotations: avemo score FILE --task ...
@@ -44,6 +45,10 @@ def main() -> None:
             from avemo_jax.extraction import command as extract
 
             sys.exit(extract.main(arguments))
+        case "extractors":
+            from avemo_jax.extraction import listing
+
+            sys.exit(listing.main(arguments))
         case "build-store":
             from avemo_jax.data import build_command
 

@@ -21,7 +21,8 @@ from jax import export
 from reference import log_mel as numpy_log_mel
 
 from avemo_jax.embed.contract import checked_blocks
-from avemo_jax.embed.vggish import VggishExtractor, _spans
+from avemo_jax.embed.spans import spans_of
+from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.extractors.vggish import VggishSpec
 from avemo_jax.media import log_mel
@@ -366,7 +367,7 @@ def test_sizes_of_blocks_do_not_matter(make, sizes):
 def test_spans(sizes, step, length):
     samples = np.arange(sum(sizes))
     blocks = np.split(samples, np.cumsum(sizes)[:-1]) if sizes else []
-    spans = list(_spans((b.astype(np.float32) for b in blocks), step, length))
+    spans = list(spans_of((b.astype(np.float32) for b in blocks), step, length))
     for number, span in enumerate(spans):
         start = number * step
         np.testing.assert_array_equal(span, samples[start : start + length])

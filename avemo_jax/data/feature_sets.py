@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from absl import logging
 
 from avemo_jax.data.sources import KINDS, Kind
-from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.extractors import EXTRACTORS, get_extractor, plugins
 
 # Names of the original's audio folders that are not ours.
 _ORIGINAL_AUDIO = {"wav2vec2": "wav2vec2_base"}
@@ -38,16 +38,20 @@ def full_name(name: str) -> str:
 
     Raises:
         ValueError: If the name is malformed, or short and of an unknown extractor.
+        PluginError: If it is short and of a plug-in that is faulty.
     """
     extractor, variant = split_name(name)
     if variant is not None:
         return name
-    if extractor not in EXTRACTORS:
+    if extractor in EXTRACTORS:
+        return f"{extractor}@{EXTRACTORS[extractor].default_input}"
+    others = plugins.plugin_names()
+    if extractor not in others:
         raise ValueError(
             f"feature set {name!r} names no input and the extractor is not known; "
-            f"known are {', '.join(EXTRACTORS)}: write {name}@INPUT"
+            f"known are {', '.join([*EXTRACTORS, *others])}: write {name}@INPUT"
         )
-    return f"{extractor}@{EXTRACTORS[extractor].default_input}"
+    return f"{extractor}@{get_extractor(extractor).default_input}"
 
 
 def folder_to_set(folder: str) -> tuple[str, Kind | None]:
@@ -99,11 +103,12 @@ def check_known(name: str, kind: str, dim: int) -> None:
 def resolve_name(name: str, present: Iterable[str]) -> str:
     """The full name of the set in ``present`` that ``name`` means.
 
-    A short name means the extractor's default input; where the extractor has no known
-    default, the only set of that extractor.
+    A short name means the extractor's default input; where the extractor is not ours,
+    the only set of that extractor, or of several that of a plug-in's default input.
 
     Raises:
         ValueError: If there is no such set, or more than one.
+        PluginError: If there are several sets of a plug-in that is faulty.
     """
     present = sorted(present)
     extractor, variant = split_name(name)
@@ -111,7 +116,8 @@ def resolve_name(name: str, present: Iterable[str]) -> str:
         return name
     of_extractor = [p for p in present if split_name(p)[0] == extractor]
     if variant is None:
-        if extractor in EXTRACTORS:
+        several = len(of_extractor) > 1
+        if extractor in EXTRACTORS or (several and extractor in plugins.plugin_names()):
             candidates = [p for p in of_extractor if p == full_name(extractor)]
         else:
             candidates = of_extractor

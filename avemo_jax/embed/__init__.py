@@ -10,22 +10,26 @@ import numpy as np
 
 from avemo_jax.embed.contract import Embeddings, SoundSource
 from avemo_jax.embed.images import ImageExtractor
+from avemo_jax.embed.plugin_params import read_params
+from avemo_jax.embed.plugins import PluginImages, PluginSound, class_of
 from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
-from avemo_jax.extractors import Extractor, get_extractor
+from avemo_jax.extractors import Extractor, PluginExtractor, get_extractor
 from avemo_jax.weights import WeightsError, default_weights_path, read_weights
 
 __all__ = [
     "AnyExtractor",
     "Embeddings",
     "ImageExtractor",
+    "PluginImages",
+    "PluginSound",
     "SoundSource",
     "VggishExtractor",
     "Wav2Vec2Extractor",
     "load_extractor",
 ]
 
-AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor
+AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor | PluginSound
 DTYPES = ("float32", "bfloat16")
 # Of every class, and not the caller's to choose as options.
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
@@ -47,32 +51,43 @@ def load_extractor(
     """The extractor called ``name``, ready to run on all local devices.
 
     Args:
-        name: Of the table in :mod:`avemo_jax.extractors`.
+        name: Of the table in :mod:`avemo_jax.extractors`, or of a plug-in.
         weights: A ``.safetensors`` that ``avemo convert`` wrote. None: the one that
-            ``avemo fetch`` keeps in the cache directory.
+            ``avemo fetch`` keeps in the cache directory. Of a plug-in that brings its
+            own no file is there, and none is read.
         dtype: Of the arithmetic: "float32" or "bfloat16" (norms, softmax and what comes
             out stay float32).
         **options: Of the extractor's class: ``size_px``, ``batch_size`` for faces;
-            ``output``, ``hop_s``, ``batch_size`` for VGGish; ``layers``, ``stereo``,
-            ``chunking`` and the windows for wav2vec 2.0.
+            ``batch_size`` for a plug-in of sound; ``output``, ``hop_s``,
+            ``batch_size`` for VGGish; ``layers``, ``stereo``, ``chunking`` and the
+            windows for wav2vec 2.0.
 
     Raises:
         ValueError: If the name, the dtype or an option is unknown or out of range.
         WeightsError: If the file is missing, damaged, or holds another network's
             weights.
+        PluginError: If a plug-in is faulty.
     """
     extractor = get_extractor(name)
     if dtype not in DTYPES:
         raise ValueError(
             f"dtype {dtype!r} for {name}; expected one of {', '.join(DTYPES)}"
         )
-    made = _CLASSES[extractor.network]
+    made: Any
+    if isinstance(extractor, PluginExtractor):
+        made = class_of(extractor)
+    else:
+        made = _CLASSES[extractor.network]
     known = [key for key in inspect.signature(made).parameters if key not in _OWN]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(
             f"unknown options {unknown} of {name}; expected any of {', '.join(known)}"
         )
-    tensors, digest = _tensors_of(extractor, weights)
+    tensors: Any
+    if isinstance(extractor, PluginExtractor):
+        tensors, digest = read_params(extractor, weights)
+    else:
+        tensors, digest = _tensors_of(extractor, weights)
     return made(extractor, tensors, dtype=dtype, tensors_sha256=digest, **options)
 
 

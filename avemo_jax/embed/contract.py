@@ -32,13 +32,15 @@ def joined(extractor: Extractor, pieces: Iterable[Embeddings]) -> Embeddings:
 
     Args:
         extractor: Whose. It says what there is where there is no piece: (0, dim), with
-            outputs (0, output_dim) of faces and no times, or times of sound.
+            its outputs (0, output_dim) and no times of faces, or times of sound.
         pieces: As its ``stream`` gives them.
     """
     faces = extractor.kind == "visual"
     nothing = Embeddings(
         np.zeros((0, extractor.dim), np.float32),
-        np.zeros((0, extractor.output_dim), np.float32) if faces else None,
+        np.zeros((0, extractor.output_dim), np.float32)
+        if faces and extractor.outputs
+        else None,
         None if faces else np.zeros(0),
     )
     whole = [nothing, *pieces]

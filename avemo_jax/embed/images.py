@@ -59,26 +59,36 @@ class ImageExtractor:
             extractor.network.removeprefix("efficientnet_"), extractor.output_dim
         )
         identity.check_tensors(extractor, tensors, efficientnet.state_shapes(spec))
-        self.extractor = extractor
-        self.weights_sha256 = tensors_sha256
-        self.settings: dict[str, Any] = {"size_px": size, "dtype": dtype}
-        self.fingerprint = identity.fingerprint(
-            extractor, tensors_sha256, self.settings
+        self._params = to_all_devices(efficientnet.prepare(spec, tensors))
+        self._embed = on_all_devices(
+            lambda params, x: efficientnet.apply(spec, params, x, dtype=dtype)
         )
+        settings = {"size_px": size, "dtype": dtype}
+        self._set_up(extractor, settings, batch_size, tensors_sha256)
+
+    def _set_up(
+        self,
+        extractor: Extractor,
+        settings: dict[str, Any],
+        batch_size: int,
+        weights_sha256: str,
+    ) -> None:
+        """All but the network: what any extractor of images has and does alike."""
+        takes, size, dtype = extractor.image, settings["size_px"], settings["dtype"]
+        self.extractor = extractor
+        self.weights_sha256 = weights_sha256
+        self.settings = settings
+        self.fingerprint = identity.fingerprint(extractor, weights_sha256, settings)
         devices = jax.local_device_count()
         self.batch_size = -(-batch_size // devices) * devices
-        self._params = to_all_devices(efficientnet.prepare(spec, tensors))
 
         def resized(_: Any, batch: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
             return resizing.resize_and_normalise(
                 *batch, size_px=size, mean=takes.mean, std=takes.std, dtype=dtype
             )
 
-        # Two programs: a new canvas size compiles the first again, which is small.
+        # Apart from the network: a new canvas size compiles this again, which is small.
         self._resize = on_all_devices(resized)
-        self._embed = on_all_devices(
-            lambda params, x: efficientnet.apply(spec, params, x, dtype=dtype)
-        )
 
     def extract(self, batch: Images) -> Embeddings:
         """The embedding and the network's own outputs of each image, in order.
@@ -108,7 +118,7 @@ class ImageExtractor:
         """
         for rows, result in in_flight(self._begun(images)):
             features, outputs = (np.asarray(part)[:rows] for part in result)
-            yield Embeddings(features, outputs)
+            yield Embeddings(features, outputs if self.extractor.outputs else None)
 
     def _begun(self, images: Iterator[np.ndarray]) -> Iterator[tuple[int, Any]]:
         """Rows and the devices' work of each batch."""

@@ -8,14 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import (
-    Embeddings,
-    SoundSource,
-    check_count,
-    checked_blocks,
-    joined,
-)
+from avemo_jax.embed.contract import Embeddings, SoundSource, check_count, joined
 from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
+from avemo_jax.embed.spans import mono, spans_of
 from avemo_jax.extractors import Extractor, vggish
 from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
 from avemo_jax.media import log_mel
@@ -140,7 +135,8 @@ class VggishExtractor:
         """First example, examples and the devices' work of each batch."""
         step = self.batch_size * self._hop_samples
         length = self._num_samples(self.batch_size)
-        for number, span in enumerate(_spans(_mono(sound), step, length)):
+        spans = spans_of(mono(sound, log_mel.SAMPLE_RATE_HZ), step, length)
+        for number, span in enumerate(spans):
             rows = self._num_examples(len(span))
             if number == 0 and len(span):
                 rows = max(rows, 1)
@@ -181,33 +177,3 @@ def _spectra_per_hop(hop_s: float) -> int:
             "more; take 0.96 for the original's"
         )
     return hop
-
-
-def _mono(sound: SoundSource) -> Iterator[Float[np.ndarray, " samples"]]:
-    """The track's samples in blocks, channels averaged."""
-    for block in checked_blocks(sound, log_mel.SAMPLE_RATE_HZ):
-        yield block.mean(axis=1)
-
-
-def _spans(
-    blocks: Iterator[Float[np.ndarray, " samples"]], step: int, length: int
-) -> Iterator[Float[np.ndarray, " samples"]]:
-    """``length`` samples from 0, ``step``, 2 * ``step``, ... on; shorter at the end.
-
-    The first that ends with the track, or after it, is the last. Blocks are joined once
-    a span, whatever their sizes.
-    """
-    held: list[np.ndarray] = []
-    size, skip = 0, 0  # samples held, and samples to leave out before
-    for block in blocks:
-        left = block[min(skip, len(block)) :]
-        skip -= len(block) - len(left)
-        held.append(left)
-        size += len(left)
-        # One sample more, so that the last span is told from the others.
-        while size > length:
-            joined = held[0] if len(held) == 1 else np.concatenate(held)
-            yield joined[:length]
-            rest = joined[step:]
-            held, size, skip = [rest], len(rest), max(0, step - len(joined))
-    yield np.concatenate(held) if held else np.zeros(0, np.float32)

@@ -76,7 +76,7 @@ def choose_visual(
     """Choices of extractors of pictures.
 
     Args:
-        names: Of the table.
+        names: Of the table, or of plug-ins.
         weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
         source: What the pictures are: "cropped_aligned", "cropped", "full_frame".
         size_px: Side that they are resized to; None: the extractor's default.
@@ -107,7 +107,7 @@ def choose_audio(
     """Choices of extractors of sound.
 
     Args:
-        names: Of the table.
+        names: Of the table, or of plug-ins.
         weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
         sound: "ours", aligned by time. "original": channels, chunks and alignment as
             in the original system; the sets' names end in ``-original``.
@@ -123,6 +123,11 @@ def choose_audio(
         options: dict[str, Any] = {}
         input_name, rule = known.default_input, "time"
         if sound == "original":
+            if known.network not in _ORIGINAL_SOUND:
+                raise ValueError(
+                    f"--sound original with {name}, which the original system lacks; "
+                    f"expected {' or '.join(_ORIGINAL_SOUND)}: leave --sound out"
+                )
             options |= _ORIGINAL_SOUND[known.network]
             input_name, rule = f"{input_name}-original", "original"
         weights = _weights(weights_dir, name)

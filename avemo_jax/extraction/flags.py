@@ -18,7 +18,8 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
         "--visual",
         default="",
         metavar="NAMES",
-        help="extractors of faces, as enet_b2_8_best,enet_b0_8_va_mtl",
+        help="extractors of faces, as enet_b2_8_best,enet_b0_8_va_mtl; avemo "
+        "extractors lists all",
     )
     parser.add_argument(
         "--audio",

@@ -1,20 +1,30 @@
 """The frozen networks by name: what each takes, gives, and comes from.
 
 Facts only; no network is loaded here. ``avemo_jax.embed`` makes extractors of them.
+Other packages add theirs: :mod:`avemo_jax.extractors.plugins`.
 """
 
-import dataclasses
-from typing import Literal
-
+from avemo_jax.extractors import plugins
+from avemo_jax.extractors.contract import Extractor, ImageInput, Kind, SoundInput
+from avemo_jax.extractors.plugins import PluginError, PluginExtractor
 from avemo_jax.extractors.sources import (
-    Source,
     hsemotion,
     huggingface,
     torchaudio,
     torchvggish,
 )
 
-Kind = Literal["visual", "audio"]
+__all__ = [
+    "AFFECTNET_8",
+    "EXTRACTORS",
+    "Extractor",
+    "ImageInput",
+    "Kind",
+    "PluginError",
+    "PluginExtractor",
+    "SoundInput",
+    "get_extractor",
+]
 
 # AffectNet's order; valence and arousal follow where the network has them.
 AFFECTNET_8 = (
@@ -27,106 +37,6 @@ AFFECTNET_8 = (
     "Sadness",
     "Surprise",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageInput:
-    """What a visual extractor takes.
-
-    Attributes:
-        size_px: Side of the square that a face crop is resized to, by default.
-        sizes_px: Sides in use elsewhere, the default among them.
-        mean: Of each channel, for values in [0, 1]; subtracted.
-        std: Of each channel; divided by.
-        channels: Their order.
-    """
-
-    size_px: int = 224
-    sizes_px: tuple[int, ...] = (224,)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    channels: Literal["RGB"] = "RGB"
-
-
-@dataclasses.dataclass(frozen=True)
-class SoundInput:
-    """What an audio extractor takes, and how its vectors lie in time.
-
-    Attributes:
-        sample_rate_hz: Of the waveform, one channel.
-        hop_s: From one vector to the next, by default.
-        receptive_field_s: Sound that a vector comes from by the network's local part;
-            its middle is the vector's time.
-        normalise: Whether the waveform is brought to mean 0 and variance 1 first.
-    """
-
-    sample_rate_hz: int
-    hop_s: float
-    receptive_field_s: float
-    normalise: bool = False
-
-    @property
-    def hops_per_s(self) -> float:
-        """Vectors per second of sound."""
-        return 1 / self.hop_s
-
-
-@dataclasses.dataclass(frozen=True)
-class Extractor:
-    """What is known of an extractor without its network.
-
-    Attributes:
-        name: In the table, in feature sets, in files of weights.
-        network: "efficientnet_b0", "efficientnet_b2", "vggish" or "wav2vec2".
-        dim: Length of its vector.
-        default_input: What its bare name is short for, as a feature set's input.
-        takes: Pixels or waveform, in numbers; decides the kind.
-        outputs: Names of its own outputs: logits of expressions, valence, arousal.
-        licence: Of the weights, as their publishers state it.
-        sources: Files that its weights may be converted from, preferred first.
-    """
-
-    name: str
-    network: str
-    dim: int
-    default_input: str
-    takes: ImageInput | SoundInput
-    licence: str
-    sources: tuple[Source, ...]
-    outputs: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> Kind:
-        """Whether it looks or listens."""
-        return "visual" if isinstance(self.takes, ImageInput) else "audio"
-
-    @property
-    def output_dim(self) -> int:
-        """Columns of its own outputs; 0 for none."""
-        return len(self.outputs)
-
-    @property
-    def image(self) -> ImageInput:
-        """What a visual extractor takes.
-
-        Raises:
-            TypeError: If it is an audio extractor.
-        """
-        if not isinstance(self.takes, ImageInput):
-            raise TypeError(f"{self.name} is an audio extractor; use .sound")
-        return self.takes
-
-    @property
-    def sound(self) -> SoundInput:
-        """What an audio extractor takes.
-
-        Raises:
-            TypeError: If it is a visual extractor.
-        """
-        if not isinstance(self.takes, SoundInput):
-            raise TypeError(f"{self.name} is a visual extractor; use .image")
-        return self.takes
-
 
 _HSEMOTION_LICENCE = "Apache-2.0 (trained on AffectNet, which is for research)"
 _ALL = (
@@ -233,14 +143,20 @@ EXTRACTORS: dict[str, Extractor] = {extractor.name: extractor for extractor in _
 
 
 def get_extractor(name: str) -> Extractor:
-    """The extractor called ``name``.
+    """The extractor called ``name``: ours, or else a plug-in, which is imported.
 
     Raises:
         ValueError: If there is none.
+        PluginError: If its plug-in is faulty, or several are called so.
     """
+    found = plugins.load_plugin(name, ours=EXTRACTORS)
+    if found is not None:
+        return found
     if name not in EXTRACTORS:
+        others = plugins.plugin_names()
+        more = f", or of the plug-ins {', '.join(others)}" if others else ""
         raise ValueError(
-            f"unknown extractor {name!r}; expected one of {', '.join(EXTRACTORS)}; "
-            "correct the name"
+            f"unknown extractor {name!r}; expected one of {', '.join(EXTRACTORS)}"
+            f"{more}; correct the name, or install the plug-in that has it"
         )
     return EXTRACTORS[name]

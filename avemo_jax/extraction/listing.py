@@ -1,0 +1,43 @@
+"""The command that lists all extractors, ours and those of plug-ins."""
+
+import argparse
+from collections.abc import Sequence
+
+from avemo_jax.exit_status import SOME_FAILED, guarded
+from avemo_jax.extractors import EXTRACTORS, Extractor, PluginError, plugins
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """List.
+
+    Returns:
+        0. 3: some plug-ins are faulty; what is wrong with them is listed.
+    """
+    parser = argparse.ArgumentParser(prog="avemo extractors", description=__doc__)
+    parser.parse_args(argv)
+    return guarded(_run)
+
+
+def _run() -> int:
+    rows = [("NAME", "KIND", "DIM", "INPUT", "FROM")]
+    rows += [_row(known, "avemo_jax") for known in EXTRACTORS.values()]
+    faulty = []
+    for name in plugins.plugin_names():
+        try:
+            known = plugins.load_plugin(name, ours=EXTRACTORS)
+        except PluginError as error:
+            faulty.append(str(error))
+        else:
+            assert known is not None
+            rows.append(_row(known, known.origin.distribution))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    for text in faulty:
+        print(f"not usable: {text}")
+    return SOME_FAILED if faulty else 0
+
+
+def _row(known: Extractor, place: str) -> tuple[str, str, str, str, str]:
+    return known.name, known.kind, str(known.dim), known.default_input, place
