@@ -9,9 +9,17 @@ from absl import logging
 from jaxtyping import Array, Float
 
 from avemo_jax import checkpoint, distributed, figures, results
-from avemo_jax.blended import Model, load_model, predict
+from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable
+from avemo_jax.ensembles import (
+    OUT_OF_FOLD,
+    Ensemble,
+    Kind,
+    load_ensemble,
+    out_of_fold,
+    predict,
+)
 from avemo_jax.finishing import (
     Predicted,
     dense_scores,
@@ -43,6 +51,10 @@ def select(model: Model, data: Data, budget: int) -> Selection:
         count = len(card["seeds"])
         return fixed_selection(model.task, count, reason, len(model.members))
 
+    if isinstance(model, Ensemble) and model.over_folds:
+        predicted = out_of_fold(model, data, budget)
+        chosen = select_on_dev(predicted, model.options, model.priors)
+        return dataclasses.replace(chosen, on=OUT_OF_FOLD)
     if card["training_videos"] == "unknown":
         return fixed("the videos that it was trained on are unknown")
     dev = data.store.split_videos(card["task"], "dev", data.splits)
@@ -62,16 +74,20 @@ def evaluate(
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
+    ensemble: Kind | None = None,
 ) -> dict[str, Any]:
     """Scores of a checkpoint on ``split``; writes results, predictions and plots.
 
     Args:
-        directory: A head checkpoint, or a blend of several.
+        directory: A head checkpoint, or a blend of several; the run of ``ensemble``
+            "folds".
         data: The store.
         workdir: Gets ``results.json``, ``predictions.csv`` and ``plots/``.
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the checkpoint's card.
+        ensemble: Take means over the "seeds" of the checkpoint or the "folds" of the
+            run, and choose anew.
 
     Returns:
         What ``results.json`` says.
@@ -80,7 +96,7 @@ def evaluate(
         CheckpointError: If the checkpoint is missing or damaged.
         ValueError: If it does not fit the data.
     """
-    model = load_model(directory)
+    model = load_ensemble(directory, ensemble) if ensemble else load_model(directory)
     for member in model.members:
         if isinstance(member, Trained):
             check_features(member, data)
@@ -242,8 +258,9 @@ def describe(
         "counts": {**card.get("counts", {}), table.split: results.counts_of(table)},
         "joined": table.report,
     }
-    if model.is_blend:
-        found["members"] = card["members"]
+    for name in ("members", "ensemble"):
+        if name in card and (name != "members" or model.is_blend):
+            found[name] = card[name]
     chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
     wanted = ("weights", "temperatures", "offsets", "confidences")
     return found | {name: chosen[name] for name in wanted if name in chosen}

@@ -17,12 +17,14 @@ from avemo_jax.claims import claim_data, claim_workdir
 from avemo_jax.config import identity, to_plain
 from avemo_jax.config_checks import check_config
 from avemo_jax.data.splits import SPLITS
+from avemo_jax.ensembles import Kind, load_ensemble
 from avemo_jax.evaluate import evaluate
 from avemo_jax.inputs import input_dims
 from avemo_jax.joint_model import is_joint, read_joint
 from avemo_jax.joint_run import evaluate_joint, words_of
 from avemo_jax.loading import Data, feature_names, fold_data, open_data, with_task
 from avemo_jax.logs import MetricsLog, environment
+from avemo_jax.report import sweep_table
 from avemo_jax.tasks import get_task
 from avemo_jax.train import train
 from avemo_jax.workdirs import Workdir, open_workdir
@@ -79,29 +81,36 @@ def evaluate_checkpoint(
     cache_dir: str | None = None,
     device_budget_gb: float | None = None,
     update_card: bool = False,
+    ensemble: Kind | None = None,
 ) -> dict[str, Any]:
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
     Args:
-        directory: The head checkpoint or blend, e.g. ``WORKDIR/best_model``.
+        directory: The head checkpoint or blend, e.g. ``WORKDIR/best_model``; the run
+            itself for an ensemble of folds.
         data_dir: Of the store; None takes the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
         workdir: A path or ``gs://BUCKET/FOLDER``; None takes ``evaluation-<split>``
-            beside the checkpoint.
+            (``-<ensemble>``) in the run's folder.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: As :func:`avemo_jax.evaluate.evaluate`.
+        ensemble: As there.
 
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
     """
-    beside = directory.absolute().parent / f"evaluation-{split}"
-    with _opened(workdir or beside) as opened:
+    run_folder = (
+        directory.absolute() if ensemble == "folds" else directory.absolute().parent
+    )
+    name = "-".join(filter(None, ("evaluation", split, ensemble)))
+    with _opened(workdir or run_folder / name) as opened:
         return _evaluate_checkpoint(
             *(directory, opened, data_dir, split),
             cache_dir=cache_dir,
             device_budget_gb=device_budget_gb,
             update_card=update_card,
+            ensemble=ensemble,
         )
 
 
@@ -112,11 +121,16 @@ def _evaluate_checkpoint(
     split: str,
     *,
     cache_dir: str | None = None,
+    ensemble: Kind | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """:func:`evaluate_checkpoint` into an open work directory."""
-    joint = is_joint(directory)
-    card = read_joint(directory) if joint else load_model(directory).card
+    if joint := is_joint(directory):
+        card = read_joint(directory)
+    elif ensemble:
+        card = load_ensemble(directory, ensemble).card
+    else:
+        card = load_model(directory).card
     trained_on = card["data"]["name"]
     if data_dir is None and trained_on != "demo":
         raise ValueError(
@@ -126,7 +140,8 @@ def _evaluate_checkpoint(
     data = open_data(data_dir, cache_dir)
     workdir.local.mkdir(parents=True, exist_ok=True)
     of_model = evaluate_joint if joint else evaluate
-    found = of_model(directory, data, workdir.local, split=split, **options)
+    options |= {"split": split, "ensemble": ensemble}
+    found = of_model(directory, data, workdir.local, **options)
     _say(found, workdir)
     return found
 
@@ -252,7 +267,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
         log = MetricsLog(local, tensorboard=False)
         figures.draw_learning_curves(local / "plots", log.read(), card, data.title)
         if card["sweep"]:
-            print(_sweep_table(card["sweep"], get_task(config.task).criterion))
+            print(sweep_table(card["sweep"], get_task(config.task).criterion))
 
     distributed.on_first(draw_and_say)
     _say(found, workdir)
@@ -324,18 +339,6 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
         lambda: checkpoint.write_json(workdir.local / "results.json", summary)
     )
     return summary
-
-
-def _sweep_table(rows: list[dict[str, Any]], criterion: str) -> str:
-    names = list(rows[0])[:-2]
-    lines = ["  ".join([f"{n:>13}" for n in names] + [f"dev {criterion}"])]
-    best = max(rows, key=lambda row: row["dev_mean"])
-    for row in rows:
-        cells = [f"{row[name]:>13g}" for name in names]
-        mark = "  <- best" if row is best else ""
-        cells.append(f"{row['dev_mean']:.4f} ± {row['dev_std']:.4f}{mark}")
-        lines.append("  ".join(cells))
-    return "\n".join(lines)
 
 
 def _say(found: dict[str, Any], workdir: Workdir) -> None:

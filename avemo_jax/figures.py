@@ -123,7 +123,7 @@ def _draw_units(
     labels, limits = table.dense_labels[valid] == 1, selection.thresholds
     own = np.full(task.num_outputs, 0.5) if limits is None else limits[seed]
     plots.plot_au_f1(
-        directory / "au_f1.png",
+        directory / ("au_f1.png" if task.name == "AU" else "f1_per_unit.png"),
         task.columns,
         _unit_f1(np.asarray(decide(dense[valid], own)), labels),
         _unit_f1(np.asarray(decide(dense[valid], 0.5)), labels),

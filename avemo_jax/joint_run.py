@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from avemo_jax import checkpoint, distributed, results
+from avemo_jax.ensembles import Kind
 from avemo_jax.evaluate import evaluate
 from avemo_jax.joint_model import read_joint
 from avemo_jax.joint_task import SCORE
@@ -25,6 +26,7 @@ def evaluate_joint(
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
+    ensemble: Kind | None = None,
 ) -> dict[str, Any]:
     """Scores of every task on ``split``, each in its folder of ``workdir``, and P.
 
@@ -35,6 +37,7 @@ def evaluate_joint(
         split: As each task has it; without labels of a task there is no P.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep selections and scores in the tasks' cards.
+        ensemble: "seeds" takes their mean.
 
     Returns:
         What ``results.json`` says: in ``metrics`` the sums P, in ``tasks`` those of
@@ -53,6 +56,7 @@ def evaluate_joint(
             split=split,
             device_budget_gb=device_budget_gb,
             update_card=update_card,
+            ensemble=ensemble,
         )
         for name in card["task"].split("+")
     }

@@ -82,7 +82,8 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
     if len(tasks) > 1:
         raise ValueError(
             f"config.task is 'own' and {data.name} has {', '.join(tasks)}; expected "
-            f"one task: choose it, --config.task={next(iter(tasks))}"
+            f"one task: choose it, --config.task={next(iter(tasks))}, or train them "
+            f"together, --config.task={'+'.join(tasks)}"
         )
     config = config.copy_and_resolve_references()
     config.task = next(iter(tasks))

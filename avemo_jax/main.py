@@ -2,6 +2,7 @@
 
 python -m avemo_jax.main --config configs/expr_mlp.py
 python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=validation
+python -m avemo_jax.main --mode=evaluate --checkpoint=RUN --ensemble=folds
 python -m avemo_jax.main --mode=blend --checkpoint=A/best_model,B/best_model --workdir=W
 """
 
@@ -9,7 +10,7 @@ import os
 import pathlib
 import sys
 import traceback
-from typing import NoReturn
+from typing import Literal, NoReturn, cast
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -42,6 +43,13 @@ _TRAINED_ON = flags.DEFINE_string(
     None,
     "With --mode=blend: list of the videos, one a line, that models behind files of "
     "predictions among the checkpoints were trained on; else nothing is chosen.",
+)
+_ENSEMBLE = flags.DEFINE_enum(
+    "ensemble",
+    None,
+    ["seeds", "folds"],
+    "With --mode=evaluate: mean scores of all seeds of a checkpoint, or of all folds "
+    "of a run, which is then what --checkpoint names.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Store to evaluate on; default is the demo corpus."
@@ -111,6 +119,11 @@ def _main(argv: list[str]) -> None:
             f"--trust_extractor with --mode={_MODE.value}; expected --mode=blend; to "
             "train, --config.blend.trust_extractor=True"
         )
+    if _ENSEMBLE.value and _MODE.value != "evaluate":
+        raise app.UsageError(
+            f"--ensemble={_ENSEMBLE.value} with --mode={_MODE.value}; expected "
+            "--mode=evaluate --checkpoint=RUN/best_model (or RUN, of folds)"
+        )
     _prepare_devices()
     # After the devices are prepared:
     from avemo_jax import compilation, experiment
@@ -171,6 +184,7 @@ def _evaluate() -> None:
         data_dir=data_dir,
         split=_SPLIT.value,
         workdir=_WORKDIR.value,
+        ensemble=cast(Literal["seeds", "folds"] | None, _ENSEMBLE.value),
     )
 
 

@@ -60,7 +60,7 @@ def _joint_loss(config: ConfigDict, task: JointTask, table: FrameTable) -> Loss:
                 f"split {table.split!r} has no frame with features and a valid "
                 f"{part.task.name} label among the videos that none of "
                 f"{', '.join(one.name for one in task.tasks)} keeps for anything but "
-                "training; train the tasks alone, or build the store with --splits"
+                "training; train the tasks alone, or build the store with --split-dir"
             )
         losses_of.append(_loss_of(config, part.task, labels, table.valid & known))
 

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from avemo_jax.postprocess.smoothing import Setting
 
+_MANY = 16  # outputs, over which a plot grows with them
+
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
@@ -89,6 +91,8 @@ def plot_confusion(
 ) -> None:
     """Confusion matrix: shades are shares of a row, numbers are frames.
 
+    Of more than 16 classes it grows with them and has no numbers.
+
     Args:
         path: Of the PNG file.
         counts: Frames by label (rows) and prediction (columns).
@@ -96,15 +100,20 @@ def plot_confusion(
         title: Names the data and the split.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(7.2, 6.2)
+    many = len(names) > _MANY
+    side = 0.2 * len(names) if many else 0.0
+    figure = new_figure(max(7.2, side + 3), max(6.2, side + 2))
     panel = figure.subplots()
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = np.arange(len(names))
-    panel.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
-    panel.set_yticks(ticks, names)
+    turned: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor", "rotation": 40}
+    if many:
+        turned = {"rotation": 90, "fontsize": 7}
+    panel.set_xticks(ticks, names, **turned)
+    panel.set_yticks(ticks, names, fontsize=7 if many else None)
     panel.set(xlabel="predicted", ylabel="label")
     panel.grid(visible=False)
-    for row, column in np.ndindex(*counts.shape):
+    for row, column in [] if many else np.ndindex(*counts.shape):
         share = shares[row, column]
         panel.text(
             column,
@@ -128,7 +137,7 @@ def plot_au_f1(
     *,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> None:
-    """F1 of every action unit as bars: at its own threshold and at 0.5.
+    """F1 of every unit as bars, at its own threshold and at 0.5; wider for many.
 
     Args:
         path: Of the PNG file.
@@ -138,7 +147,8 @@ def plot_au_f1(
         title: Names the data and the split.
         thresholds: Written under the units' names.
     """
-    figure = new_figure(9.0, 4.0)
+    many = len(names) > _MANY
+    figure = new_figure(max(9.0, 0.3 * len(names)), 4.8 if many else 4.0)
     panel = figure.subplots()
     at, width = np.arange(len(names)), 0.4
     pairs = (
@@ -157,10 +167,11 @@ def plot_au_f1(
         )
     ticks = list(names)
     if thresholds is not None:
+        gap = " " if many else "\n"
         ticks = [
-            f"{name}\n≥ {t:.1f}" for name, t in zip(names, thresholds, strict=True)
+            f"{name}{gap}≥ {t:.1f}" for name, t in zip(names, thresholds, strict=True)
         ]
-    panel.set_xticks(at, ticks)
+    panel.set_xticks(at, ticks, rotation=90 if many else 0)
     panel.grid(visible=False, axis="x")
     panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.7, len(names) - 0.3))
     figure.legend(loc="outside lower center", ncols=2)
@@ -181,7 +192,7 @@ def plot_va_timeline(
         path: Of the PNG file.
         videos: A column of panels each; usually two.
         title: Names the data and the split.
-        names: Of the values, a row of panels each.
+        names: Of the values, a row of panels each, of the first 16.
         value_range: Least and largest value.
 
     Raises:
@@ -189,6 +200,9 @@ def plot_va_timeline(
     """
     if not videos:
         raise ValueError("no video to plot; expected one or more; pass Timelines")
+    if len(names) > _MANY:
+        title += f", the first {_MANY} of {len(names)} values"
+        names = names[:_MANY]
     rows, (low, high) = len(names), value_range
     margin = 0.025 * (high - low)
     figure = new_figure(5.5 * len(videos), 2.5 * rows)

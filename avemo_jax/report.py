@@ -57,6 +57,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
     lines = [
         f"{task.title} ({task.name}): {data_title(results)}, {results['split']}",
         f"{results['head']} on {' + '.join(names)}"
+        + _of_heads(results)
         + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else "")
         + ("; [95 % interval over videos]" if _has_intervals(metrics) else ""),
         "",
@@ -71,6 +72,32 @@ def scores_table(results: Mapping[str, Any]) -> str:
     counts = [_num_frames(blocks, frames) for frames in _FRAMES]
     rows.append(("frames", *counts))
     return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
+
+
+def _of_heads(results: Mapping[str, Any]) -> str:
+    """What scores are means of, where they are."""
+    ensemble = results.get("ensemble")
+    if ensemble is None:
+        return ""
+    return f"; mean scores of {ensemble['heads']} heads, over {ensemble['over']}"
+
+
+def sweep_table(rows: Sequence[Mapping[str, Any]], criterion: str) -> str:
+    """What each setting of a sweep scored on dev, the best marked.
+
+    Args:
+        rows: Settings with ``dev_mean`` and ``dev_std``.
+        criterion: Name of the score.
+    """
+    names = list(rows[0])[:-2]
+    lines = ["  ".join([f"{n:>13}" for n in names] + [f"dev {criterion}"])]
+    best = max(rows, key=lambda row: row["dev_mean"])
+    for row in rows:
+        cells = [f"{row[name]:>13g}" for name in names]
+        mark = "  <- best" if row is best else ""
+        cells.append(f"{row['dev_mean']:.4f} ± {row['dev_std']:.4f}{mark}")
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
 
 
 def _cell(scores: Mapping[str, Any], metric: str) -> str:

@@ -167,8 +167,11 @@ def test_tree_errors(tmp_path):
     with pytest.raises(ValueError, match="no annotations in"):
         read_annotations(tmp_path / "nowhere")
     make_tree(tmp_path)
-    with pytest.raises(ValueError, match=r"no annotations in .*AU_Detection_Challenge"):
+    with pytest.raises(
+        ValueError, match=r"no annotations in .*AU_Detection_Challenge"
+    ) as caught:
         read_annotations(tmp_path, tasks=["AU"])
+    assert "it has those of EXPR, VA: ask for that" in str(caught.value)
     with pytest.raises(ValueError, match="give the folder above"):
         read_annotations(tmp_path / VA.folders[0])
     (tmp_path / EXPR.folders[1]).mkdir()

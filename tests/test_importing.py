@@ -80,6 +80,15 @@ def test_a_store_of_them_is_read(tmp_path, capsys):
     assert table.outputs.shape == (78, 8)
 
 
+def test_an_unknown_name_needs_no_input(tmp_path, capsys):
+    given = FORMS["pickle with scores"](tmp_path / "given", vectors())
+    arguments = [given, "--as", "dinov2", "--kind", "visual", "--out", tmp_path / "out"]
+    assert main([*map(str, arguments), "--quiet"]) == 0
+    assert "dinov2 is called dinov2@imported" in capsys.readouterr().err
+    files = sorted(p.stem for p in (tmp_path / "out" / "dinov2@imported").iterdir())
+    assert files == sorted(FRAMES)
+
+
 def test_probabilities_are_kept_as_logits(tmp_path, capsys):
     made = vectors()
     soft = {v: np.exp(s) for v, s in scores_of(made).items()}

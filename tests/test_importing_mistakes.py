@@ -42,9 +42,8 @@ def test_an_ending_that_is_unknown(error, tmp_path):
     assert "the ending '.mat'; expected a folder" in error(path)
 
 
-def test_a_name_without_its_input(error, tmp_path):
+def test_a_name_that_is_none(error, tmp_path):
     path = written(tmp_path / "given.pkl", by_image(vectors()))
-    assert "write dinov2@INPUT" in error(path, name="dinov2")
     assert "expected EXTRACTOR or EXTRACTOR@INPUT" in error(path, name="a/b@c")
 
 

@@ -145,6 +145,10 @@ WRONG = {
         ["--mode=blend", "--checkpoint=A,B", "--workdir=HERE/blend"],
         r"A is no head checkpoint.*best_model",
     ),
+    "an ensemble to train": (
+        [f"--config={CONFIG}", "--ensemble=seeds"],
+        r"--ensemble=seeds with --mode=train; expected --mode=evaluate",
+    ),
     "trust without a blend": (
         [f"--config={CONFIG}", "--trust_extractor"],
         r"--trust_extractor with --mode=train; expected --mode=blend",

@@ -150,7 +150,7 @@ def test_units(tmp_path, hidden):
     scores = found["metrics"]["smoothed"]["with_crop"]
     assert set(scores["f1_per_unit"]) == set(scores["thresholds"]) == set(UNITS)
     assert scores["f1_mean"] > 0.6
-    assert (tmp_path / "run" / "plots" / "au_f1.png").is_file()
+    assert (tmp_path / "run" / "plots" / "f1_per_unit.png").is_file()
 
 
 @pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])

@@ -6,6 +6,8 @@ import pytest
 from avemo_jax.data import build_command
 from avemo_jax.data.manifest import read_manifest
 from avemo_jax.data.own_labels import Wish, read_labels
+from avemo_jax.scoring.reading import read_frames
+from avemo_jax.tasks import own_task
 
 MANIFEST = "video,split,group,fps\na,train,p1,25\nb,train,p2,25\nc,validation,p3,\n"
 LABELS = "video,frame,mood\na,1,calm\na,2,keen\nb,1,calm\nc,1,calm\nc,3,keen\n"
@@ -159,3 +161,9 @@ def test_wrong_flags(tmp_path, capsys):
         assert build_command.main(flags) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def test_predictions_of_own_tasks_are_not_read(tmp_path):
+    task = own_task("mood", "multiclass", ("bored", "calm"))
+    with pytest.raises(ValueError, match="task mood; expected one of EXPR, AU, VA"):
+        read_frames(tmp_path / "given.csv", task)

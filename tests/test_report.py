@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avemo_jax import plots
 from avemo_jax.report import data_title, scores_table
@@ -219,3 +220,22 @@ def test_importing_draws_in_no_plotting_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_plots_of_a_hundred_outputs_grow(tmp_path):
+    names = [f"sign_{i:03d}" for i in range(100)]
+    rng = np.random.default_rng(0)
+    path = tmp_path / "plot.png"
+
+    def size() -> tuple[int, int]:
+        with Image.open(path) as image:
+            return image.size
+
+    plots.plot_confusion(path, rng.integers(0, 9, (100, 100)), names, TITLE)
+    assert min(size()) > 100 * 20  # pixels of each class
+    plots.plot_au_f1(path, names, rng.random(100), rng.random(100), TITLE)
+    assert size()[0] > 100 * 30
+    scores = rng.uniform(-1, 1, (40, 100))
+    video = plots.Timeline("a", 30.0, scores, scores, np.zeros(40, bool))
+    plots.plot_va_timeline(path, [video], TITLE, names=names)
+    assert size()[1] == 16 * 300  # the first 16 alone

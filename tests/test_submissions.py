@@ -155,13 +155,18 @@ def run(tmp_path_factory):
     frames |= {video: list(range(1, n + 1)) for video, n in LENGTHS.items()}
     face = source("face@112", "visual", vectors("face", frames, 6))
     build_store(root / "store", records, [face], show_progress=False)
+    experiment.run(config_of(root, "run"))
+    return root
+
+
+def config_of(root: pathlib.Path, name: str):
     config = base_config("EXPR", "mlp", "face")
-    config.data.dir, config.workdir = str(root / "store"), str(root / "run")
+    config.data.dir, config.workdir = str(root / "store"), str(root / name)
     config.num_epochs, config.batch_size, config.evaluate.split = 1, 16, "train"
     config.evaluate.num_resamples = 0
+    config.postprocess.half_widths = (2,)
     config.log.progress = config.log.tensorboard = False
-    experiment.run(config)
-    return root
+    return config
 
 
 def test_models_predict_the_test_videos(run, tmp_path, capsys):
@@ -180,6 +185,21 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
     np.testing.assert_array_equal(mixed, mean.argmax(axis=1))
     assert submit(tmp_path, "--submission", f"model={run / 'run'}") == 1
     assert f"give {best}" in capsys.readouterr().err
+
+
+def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
+    config = config_of(run, "folds")
+    config.data.folds = 2
+    experiment.run(config)
+    flags = ["--submission", f"f={run / 'folds'}", "--data", str(run / "store")]
+    assert submit(tmp_path, *flags) == 1
+    assert "add --ensemble folds" in capsys.readouterr().err
+    assert not submit(tmp_path, *flags, "--ensemble", "folds")
+    made = tmp_path / "s/f/predicted_0"
+    assert '"over": "folds"' in (made / "results.json").read_text()
+    found = values(tmp_path / "s/f/EXPR.txt")[:, 0]
+    expected = scores(made / "predictions.csv", EXPR).argmax(axis=1)
+    np.testing.assert_array_equal(found, expected)
 
 
 # --- Mistakes -------------------------------------------------------------------------

@@ -152,6 +152,13 @@ def _where_instead(root: pathlib.Path, folders: tuple[str, ...]) -> str:
             return f"give {folder}"
     if (root / MTL_FOLDER).is_dir():
         return f"for the files in {MTL_FOLDER}, pass --mtl"
+    others = [
+        task.name
+        for task in TASKS.values()
+        if any((root / folder).is_dir() for folder in task.folders)
+    ]
+    if others:
+        return f"it has those of {', '.join(others)}: ask for that, or add the folder"
     return "give the folder above them"
 
 

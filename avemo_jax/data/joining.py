@@ -5,12 +5,12 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from avemo_jax.data.splits import base_video
+from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.data.table import FeatureSet
 from avemo_jax.tasks import Task
 
@@ -168,6 +168,36 @@ def join_video(
         counts.rows_without_audio += without
     length = max(annotated, int(frame[-1])) if annotated else _last(visual, audio)
     return JoinedVideo(video, frame.astype(np.int32), has_audio, length, parts)
+
+
+def fail_without_rows(
+    task: str,
+    split: str,
+    sets: Sequence[FeatureSet],
+    names: Sequence[str],
+    counts: Counts,
+    splits: Mapping[str, Sequence[str]],
+) -> NoReturn:
+    """Raise that a table would have no rows, with what to choose instead.
+
+    Args:
+        task: Whose table.
+        split: Of the table.
+        sets: Its feature sets.
+        names: The videos of the split.
+        counts: Of their joining.
+        splits: By task of the store, those of its videos.
+    """
+    have = ", ".join(f"{splits[task].count(s)} {s}" for s in SPLITS)
+    labelled = [name for name, own in splits.items() if set(own) - {"test"}]
+    instead = "choose another split, or add features of these videos"
+    if task not in labelled and labelled:
+        instead = f"it has labels of {', '.join(labelled)}: change config.task"
+    raise ValueError(
+        f"no rows for {task} {split} with {', '.join(s.name for s in sets)} "
+        f"({len(names)} videos of the split, {len(counts.videos_without_features)} of "
+        f"them without features; the store has {have}); expected some: {instead}"
+    )
 
 
 def _last(*sets: Mapping[str, Frames]) -> int:

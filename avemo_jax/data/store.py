@@ -243,15 +243,9 @@ class Store:
         joined = [self._join(v, sets, missing_audio, counts) for v in names]
         videos = tuple(video for video in joined if video is not None)
         if not any(len(video.frame) for video in videos):
-            stored = list(self.split_of(task).values())
-            have = ", ".join(f"{stored.count(s)} {s}" for s in SPLITS)
-            raise ValueError(
-                f"no rows for {task} {split} with {', '.join(s.name for s in sets)} "
-                f"({len(names)} videos of the split, "
-                f"{len(counts.videos_without_features)} of them without features; the "
-                f"store has {have}); expected some: "
-                "choose another split, or add features of these videos"
-            )
+            by_task = {one: tuple(self.split_of(one).values()) for one in self.tasks}
+            by_task[task] = tuple(self.split_of(task).values())
+            joining.fail_without_rows(task, split, sets, names, counts, by_task)
         report = {
             "videos": len(videos),
             "rows": sum(len(video.frame) for video in videos),

@@ -25,6 +25,7 @@ from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.feature_sets import check_known, full_name, split_name
 from avemo_jax.data.sources import Kind, VideoAnnotations
 from avemo_jax.exit_status import guarded
+from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.importing import native
 from avemo_jax.importing.evidence import off_by_one, report
 from avemo_jax.importing.flags import make_parser
@@ -37,6 +38,7 @@ from avemo_jax.importing.writing import ImportedSet, check_standing, write_files
 
 _PICKLES = (".pkl", ".pickle", ".p", ".npy")
 _HDF5 = (".h5", ".hdf5")
+_INPUT = "imported"  # of an extractor that is not known, where none is named
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,8 +116,11 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 
 def _name(name: str) -> str:
-    """The set's full name; that of an unknown extractor must have its input."""
-    split_name(name)
+    """The set's full name; of an unknown extractor without input NAME@imported."""
+    extractor, variant = split_name(name)
+    if variant is None and extractor not in EXTRACTORS:
+        print(f"feature set {name} is called {name}@{_INPUT}", file=sys.stderr)
+        return f"{name}@{_INPUT}"
     return full_name(name)
 
 

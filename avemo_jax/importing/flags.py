@@ -17,7 +17,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         dest="name",
         required=True,
         metavar="NAME",
-        help="EXTRACTOR@INPUT, as dinov2_b@cropped-224; any name",
+        help="any name, with what it saw: dinov2_b@cropped-224; without, @imported",
     )
     parser.add_argument("--kind", required=True, choices=("visual", "audio"))
     parser.add_argument(

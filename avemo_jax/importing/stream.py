@@ -37,6 +37,14 @@ class _Root:
 Sink = Callable[[list[tuple[Any, Any]]], None]
 
 
+class _SinkError(Exception):
+    """What the sink raised: the bytes are in order, what they hold is not."""
+
+    def __init__(self, error: ValueError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _StreamPolicy(FeaturePolicy):
     """Hands entries of the outermost dict to a sink."""
 
@@ -58,7 +66,11 @@ class _StreamPolicy(FeaturePolicy):
         if len(items) % 2:
             raise pickles.Refusal("a key without a value")
         keys, values = items[::2], items[1::2]
-        self.sink([(k, self._whole(v)) for k, v in zip(keys, values, strict=True)])
+        whole = [(k, self._whole(v)) for k, v in zip(keys, values, strict=True)]
+        try:
+            self.sink(whole)
+        except ValueError as error:
+            raise _SinkError(error) from error
 
     def _whole(self, value: Any) -> Any:
         """A value whose arrays are made; in a tuple too."""
@@ -155,7 +167,7 @@ def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:
         sink: Called with some keys and values at a time, in their order.
 
     Raises:
-        ValueError: If it is damaged, or holds no dict.
+        ValueError: If it is damaged, or holds no dict; or as the sink raises it.
         RefusedPickleError: If it asks for anything but numpy arrays and plain
             containers.
     """
@@ -167,7 +179,10 @@ def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:
     ):
         data.madvise(mmap.MADV_SEQUENTIAL)
         policy = _StreamPolicy(path, len(data), sink)
-        value = _StreamMachine(data, policy, start).run()
+        try:
+            value = _StreamMachine(data, policy, start).run()
+        except _SinkError as stop:
+            raise stop.error from None
     if isinstance(value, np.ndarray) and value.shape == () and value.dtype == object:
         value = value.item()
     if not isinstance(value, _Root):

@@ -43,9 +43,15 @@ def read_frames(
 
     Raises:
         FileNotFoundError: If there is nothing.
-        ValueError: If it is wrong; the file is named, with the line or the frame.
+        ValueError: If it is wrong; the file is named, with the line or the frame. If
+            the task is one of a user's own.
     """
     path = pathlib.Path(path)
+    if task.name not in TASKS:
+        raise ValueError(
+            f"{path}: predictions of the task {task.name}; expected one of "
+            f"{', '.join(TASKS)}, as files of others are not read yet: blend heads"
+        )
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; expected a file of predictions")
     reader = arrays.read_folder if path.is_dir() else _READERS.get(path.suffix.lower())

@@ -152,6 +152,7 @@ def _submissions(
             pathlib.Path(args.out) / wanted.name,
             task=task,
             data_dir=args.data,
+            ensemble=args.ensemble,
             thresholds=thresholds,
         ):
             loaded.append((wanted.name, one))

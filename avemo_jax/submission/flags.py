@@ -91,6 +91,11 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="store with the test videos, for models"
     )
+    parser.add_argument(
+        "--ensemble",
+        choices=("seeds", "folds"),
+        help="of models: the mean of a checkpoint's seeds, or of a run's folds",
+    )
 
 
 def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from avemo_jax.submission.means import Member, mean_of
 from avemo_jax.submission.scores import Predictions, task_of
 from avemo_jax.tasks import AU, EXPR, Task
 
+Ensemble = Literal["seeds", "folds"]
 MOST = 5  # submissions of a task that the challenge takes from a team
 _MODEL_FILES = ("head.json", "blend.json", "joint.json")
 _WEIGHTED = re.compile(r"(.+)\*([0-9]*\.?[0-9]+)")
@@ -73,6 +75,7 @@ def load_submission(
     *,
     task: Task | None,
     data_dir: str | None,
+    ensemble: Ensemble | None,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> tuple[Predictions, ...]:
     """The predictions of one submission, a mean of the sources of each task.
@@ -82,6 +85,7 @@ def load_submission(
         out: Gets what models predict, a folder each.
         task: Of files that do not tell theirs; None: all do.
         data_dir: Store with the test videos, for models.
+        ensemble: Of models: their mean over "seeds", or over the "folds" of a run.
         thresholds: Of the action units; None takes what decisions tell.
 
     Raises:
@@ -89,7 +93,8 @@ def load_submission(
     """
     by_task: dict[str, list[Member]] = {}
     for number, source in enumerate(wanted.sources):
-        for path in _files_of(source.path, out / f"predicted_{number}", data_dir):
+        made = out / f"predicted_{number}"
+        for path in _files_of(source.path, made, data_dir, ensemble):
             own = task_of(path) or task
             if own is None:
                 raise ValueError(
@@ -103,25 +108,38 @@ def load_submission(
     )
 
 
-def is_model(path: pathlib.Path) -> bool:
-    """Whether ``path`` is a head checkpoint, a blend, or several tasks' checkpoint."""
+def _is_model(path: pathlib.Path, ensemble: Ensemble | None) -> bool:
+    """Whether it is a checkpoint (a head, a blend, tasks together), or a run of folds.
+
+    Raises:
+        ValueError: If it is a run, and not its checkpoint.
+    """
+    if ensemble == "folds" and (path / "fold_0").is_dir():
+        return True
+    if (path / "best_model").is_dir() or (path / "fold_0").is_dir():
+        instead = f"give {path / 'best_model'}"
+        if (path / "fold_0").is_dir():
+            instead = "add --ensemble folds"
+        raise ValueError(
+            f"{path} is the folder of a run; expected a model or predictions: {instead}"
+        )
     return any((path / name).is_file() for name in _MODEL_FILES)
 
 
 def _files_of(
-    path: pathlib.Path, out: pathlib.Path, data_dir: str | None
+    path: pathlib.Path,
+    out: pathlib.Path,
+    data_dir: str | None,
+    ensemble: Ensemble | None,
 ) -> list[pathlib.Path]:
     """The file itself, or what a model predicts of the test videos of the store."""
-    if not is_model(path):
-        if (path / "best_model").is_dir():
-            raise ValueError(
-                f"{path} is the folder of a run; expected a model or predictions: "
-                f"give {path / 'best_model'}"
-            )
+    if not _is_model(path, ensemble):
         return [path]
     from avemo_jax.experiment import evaluate_checkpoint  # JAX, where a model is named
 
-    evaluate_checkpoint(path, data_dir=data_dir, split="test", workdir=out)
+    evaluate_checkpoint(
+        path, data_dir=data_dir, split="test", workdir=out, ensemble=ensemble
+    )
     alone = out / "predictions.csv"
     return [alone] if alone.exists() else sorted(out.glob("*/predictions.csv"))
 

@@ -1,0 +1,229 @@
+"""Means over the heads of a run: over its seeds, or over its folds."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax import blended
+from avemo_jax.blended import Model, load_model
+from avemo_jax.checkpoint import CheckpointError
+from avemo_jax.finishing import Predicted
+from avemo_jax.loading import Data
+from avemo_jax.trained import Trained
+
+Kind = Literal["seeds", "folds"]
+OUT_OF_FOLD = "the training videos, each by the head of the fold that left it out"
+
+
+@dataclasses.dataclass
+class Ensemble(Model):
+    """A model whose scores are means over heads.
+
+    Attributes:
+        num_folds: Of the run; 1 where the mean is over seeds. Its members have the
+            seeds of fold 0, then those of fold 1, ...
+        fold_of: By training video, the fold that left it out; of seeds none.
+    """
+
+    num_folds: int = 1
+    fold_of: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def over_folds(self) -> bool:
+        """Whether the mean is over folds, for each seed, and not over seeds."""
+        return self.num_folds > 1
+
+
+def load_ensemble(directory: pathlib.Path, kind: Kind) -> Ensemble:
+    """The heads of a run as one model.
+
+    Args:
+        directory: Over seeds the checkpoint or blend, ``RUN/best_model``; over folds
+            the run, which has ``fold_0/``, ``fold_1/``, ...
+        kind: What the mean is over.
+
+    Raises:
+        CheckpointError: If there is nothing to average, a fold is missing, or folds do
+            not fit each other.
+    """
+    return _of_folds(directory) if kind == "folds" else _of_seeds(directory)
+
+
+def _of_seeds(directory: pathlib.Path) -> Ensemble:
+    model = load_model(directory)
+    seeds = model.card["seeds"]
+    if len(seeds) < 2:
+        raise CheckpointError(
+            f"{directory} has one seed; expected several to average: train with "
+            "--config.num_seeds=5"
+        )
+    card = {
+        **model.card,
+        "seeds": seeds[:1],
+        "best_epochs": [model.card["best_epochs"]],
+        "ensemble": {"over": "seeds", "heads": len(seeds), "seeds": seeds},
+    }
+    return Ensemble(model.directory, model.members, _fresh(card), model.options)
+
+
+def _of_folds(directory: pathlib.Path) -> Ensemble:
+    folders = sorted(
+        (path for path in directory.glob("fold_*") if path.name[5:].isdigit()),
+        key=lambda path: int(path.name[5:]),
+    )
+    if not folders:
+        raise CheckpointError(
+            f"{directory} has no fold_0; expected the folder of a run with "
+            "config.data.folds: correct the path, or average seeds, --ensemble=seeds"
+        )
+    models = [_load_fold(folder / "best_model") for folder in folders]
+    first = models[0]
+    wanted = first.card["config"]["data"]["folds"]
+    if [int(path.name[5:]) for path in folders] != list(range(wanted)):
+        raise CheckpointError(
+            f"{directory} has {', '.join(path.name for path in folders)} of {wanted} "
+            "folds; expected all: the command that made them goes on"
+        )
+    for folder, model in zip(folders, models, strict=True):
+        _check_alike(folder, first, model)
+    members = tuple(
+        _stacked(directory, [model.members[i] for model in models])
+        for i in range(len(first.members))
+    )
+    videos = {v for model in models for v in model.card["training_videos"]}
+    epochs = zip(*(model.card["best_epochs"] for model in models), strict=True)
+    seeds = first.card["seeds"]
+    heads = len(models) * len(seeds)
+    card = {
+        **first.card,
+        "training_videos": sorted(videos),
+        "best_epochs": [list(each) for each in epochs],
+        "ensemble": {"over": "folds", "heads": heads, "seeds": seeds},
+    }
+    card["ensemble"]["folds"] = len(models)
+    return Ensemble(
+        *(directory, members, _fresh(card), first.options),
+        num_folds=len(models),
+        fold_of=_fold_of(folders, models),
+    )
+
+
+def _load_fold(directory: pathlib.Path) -> Model:
+    if (directory / "joint.json").is_file():
+        raise CheckpointError(
+            f"{directory} has several tasks; expected the folds of one: train the "
+            "tasks alone for an ensemble of folds, or average seeds, --ensemble=seeds"
+        )
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"there is no {directory}; expected every fold to be trained: the command "
+            "that began the run goes on"
+        )
+    return load_model(directory)
+
+
+def _fresh(card: dict[str, Any]) -> dict[str, Any]:
+    """The card without what was chosen for single heads."""
+    return {**card, "selection": None, "dev_scores": None}
+
+
+def _check_alike(folder: pathlib.Path, first: Model, other: Model) -> None:
+    """Refuses folds of another head, of other features or seeds."""
+    for name in ("task", "head", "features", "seeds", "protocol"):
+        if first.card[name] != other.card[name]:
+            raise CheckpointError(
+                f"{folder}: {name} {other.card[name]!r}, of the first fold "
+                f"{first.card[name]!r}; expected the same: remove the folder and let "
+                "the run train it anew"
+            )
+
+
+def _stacked(directory: pathlib.Path, heads: Sequence[Any]) -> Trained:
+    """The heads of all folds as the seeds of one."""
+    assert all(isinstance(head, Trained) for head in heads)
+    variables = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves), *(head.variables for head in heads)
+    )
+    seeds = [seed for head in heads for seed in head.card["seeds"]]
+    card = {**heads[0].card, "seeds": seeds}
+    return Trained(directory, card, heads[0].head, variables, heads[0].mesh)
+
+
+def _fold_of(
+    folders: Sequence[pathlib.Path], models: Sequence[Model]
+) -> dict[str, int]:
+    """By video, the fold that left it out.
+
+    Raises:
+        CheckpointError: If a fold was trained on what it is said to have left out, or
+            two left out one video.
+    """
+    left_out: dict[str, int] = {}
+    for number, (folder, model) in enumerate(zip(folders, models, strict=True)):
+        for head in model.members:
+            assert isinstance(head, Trained)
+            videos = head.card["dev_videos"]
+            trained = set(videos) & set(head.card["training_videos"])
+            twice = [v for v in videos if left_out.get(v, number) != number]
+            if trained or twice:
+                raise CheckpointError(
+                    f"{folder}: video {next(iter([*trained, *twice]))!r} was trained "
+                    "on, or is another fold's too; expected each left out by one: "
+                    "train the folds anew"
+                )
+            left_out |= dict.fromkeys(videos, number)
+    return left_out
+
+
+def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
+    """Scores of ``split``: as :func:`avemo_jax.blended.predict`, or their means."""
+    predicted = blended.predict(model, data, split, budget)
+    if not isinstance(model, Ensemble):
+        return predicted
+    # Of (members, folds, seeds, ...) the seeds are left, or the one fold.
+    scores = _by_fold(model, predicted.scores)
+    mean = scores.mean(axis=1 if model.over_folds else 2, dtype=np.float32)
+    return dataclasses.replace(predicted, scores=mean)
+
+
+def out_of_fold(model: Ensemble, data: Data, budget: int) -> Predicted:
+    """Scores of the official training videos, each by the head that left it out.
+
+    Raises:
+        ValueError: If the store has other videos than the folds were made of.
+    """
+    predicted = blended.predict(model, data, "train+dev", budget)
+    table = predicted.table
+    counts = np.diff(table.row_offsets)
+    unknown = [
+        video
+        for video, rows in zip(table.videos, counts, strict=True)
+        if rows and video not in model.fold_of
+    ]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} training videos of {data.name} are in no fold of "
+            f"{model.directory}, as {unknown[0]!r}; expected the store that it was "
+            "trained on: name that, --data_dir=DIR"
+        )
+    folds = np.array([model.fold_of.get(video, 0) for video in table.videos], int)
+    fold = np.repeat(folds, counts)
+    by_fold = _by_fold(model, predicted.scores)
+    rows = np.arange(table.num_rows)
+    # (rows, members, seeds, outputs): the indices stand on both sides of a slice.
+    own = np.moveaxis(by_fold[:, fold, :, rows], 0, 2)
+    return dataclasses.replace(predicted, scores=np.ascontiguousarray(own))
+
+
+def _by_fold(
+    model: Ensemble, scores: Float[np.ndarray, "members heads rows outputs"]
+) -> Float[np.ndarray, "members folds seeds rows outputs"]:
+    members, heads, *rest = scores.shape
+    folds = model.num_folds
+    return scores.reshape(members, folds, heads // folds, *rest)
