@@ -447,7 +447,6 @@ def test_the_page_is_short():
 
 @pytest.mark.slow
 def test_the_package_of_the_page_is_installed_extracts_and_trains(tmp_path):
-    pytest.importorskip("setuptools", "70.1", reason="builds the package")
     package, target = tmp_path / "avemo-tiny", tmp_path / "target"
     package.mkdir()
     blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", page(), re.DOTALL)
