@@ -310,8 +310,8 @@ def test_names_and_shapes_are_timms(variant, outputs):
     [
         ("b2", 8, (224, 224)),
         ("b0", 10, (112, 112)),
-        ("b0", 8, (260, 260)),
-        ("b2", 8, (131, 97)),
+        pytest.param("b0", 8, (260, 260), marks=pytest.mark.slow),
+        pytest.param("b2", 8, (131, 97), marks=pytest.mark.slow),
     ],
 )
 def test_networks_equal_timms(variant, outputs, size):

@@ -63,6 +63,7 @@ def of_fold(folds_run, store, number: int, split: str):
     return predicted.table, predicted.scores[0]
 
 
+@pytest.mark.slow
 def test_folds_are_averaged_for_each_seed(folds_run, store):
     model = ensembles.load_ensemble(folds_run, "folds")
     data = open_data(str(store))
@@ -73,6 +74,7 @@ def test_folds_are_averaged_for_each_seed(folds_run, store):
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged(folds_run, store):
     best = folds_run / "fold_0" / "best_model"
     model = ensembles.load_ensemble(best, "seeds")
@@ -82,6 +84,7 @@ def test_seeds_are_averaged(folds_run, store):
     np.testing.assert_allclose(found.scores[0, 0], alone.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_out_of_fold_scores_are_of_heads_that_did_not_see_the_video(folds_run, store):
     model = ensembles.load_ensemble(folds_run, "folds")
     found = ensembles.out_of_fold(model, open_data(str(store)), BUDGET)
@@ -102,6 +105,7 @@ def test_out_of_fold_scores_are_of_heads_that_did_not_see_the_video(folds_run, s
     assert seen == table.num_rows
 
 
+@pytest.mark.slow
 def test_evaluation_of_folds(folds_run, store):
     found = experiment.evaluate_checkpoint(
         folds_run,
@@ -129,7 +133,7 @@ def test_evaluation_of_folds(folds_run, store):
     assert card["selection"]["chosen_on"] == "dev"
 
 
-def test_evaluation_of_seeds_chooses_on_dev_anew(folds_run, store, tmp_path, capsys):
+def test_evaluation_of_seeds_chooses_on_dev_anew(store, tmp_path, capsys):
     data = open_data(str(store))
     workdir = tmp_path / "run"
     config = config_of(store, workdir, folds=0)
@@ -155,6 +159,7 @@ def test_evaluation_of_seeds_chooses_on_dev_anew(folds_run, store, tmp_path, cap
     assert accuracy == pytest.approx(right, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_unlabelled_videos_are_predicted_by_all_folds(folds_run, store, tmp_path):
     found = experiment.evaluate_checkpoint(
         folds_run,
@@ -171,6 +176,7 @@ def test_unlabelled_videos_are_predicted_by_all_folds(folds_run, store, tmp_path
 # --- Mistakes -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_folds_and_no_seeds(folds_run, tmp_path, store):
     best = folds_run / "fold_0" / "best_model"
     with pytest.raises(CheckpointError, match="has no fold_0"):
@@ -185,6 +191,7 @@ def test_no_folds_and_no_seeds(folds_run, tmp_path, store):
         ensembles.load_ensemble(copy / "best_model", "seeds")
 
 
+@pytest.mark.slow
 def test_folds_that_are_not_whole(folds_run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(folds_run, copy)
@@ -196,6 +203,7 @@ def test_folds_that_are_not_whole(folds_run, tmp_path):
         ensembles.load_ensemble(copy, "folds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import dataclasses
 import io
-import itertools
 import json
 import pathlib
 import shutil
@@ -115,7 +114,11 @@ def runs(tmp_path_factory):
 
 
 ALL_RUNS = pytest.mark.parametrize(
-    ("task", "seeds"), [*itertools.product(TASKS, (1, 3))]
+    ("task", "seeds"),
+    [
+        *((task, 1) for task in TASKS),
+        *(pytest.param(task, 3, marks=pytest.mark.slow) for task in TASKS),
+    ],
 )
 
 
@@ -650,6 +653,7 @@ def folds(tmp_path_factory) -> Run:
     return ran("VA", workdir, data__folds=2)
 
 
+@pytest.mark.slow
 def test_folds_divide_the_official_train_videos(folds):
     store = opened("VA").store
     cards = [
@@ -664,6 +668,7 @@ def test_folds_divide_the_official_train_videos(folds):
     assert sorted(held_out) == sorted(official)
 
 
+@pytest.mark.slow
 def test_folds_have_mean_and_deviation(folds):
     found = folds.results
     parts = [read_json(folds.workdir / f"fold_{i}" / "results.json") for i in range(2)]

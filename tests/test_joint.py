@@ -272,6 +272,7 @@ def mlp_run(store, tmp_path_factory):
     return workdir, returned
 
 
+@pytest.mark.slow
 def test_run_scores_every_task_and_their_sum(mlp_run):
     workdir, returned = mlp_run
     assert returned == read(workdir / "results.json")
@@ -308,6 +309,7 @@ def test_run_scores_every_task_and_their_sum(mlp_run):
         assert line["dev_p"] == pytest.approx(parts + line["dev_VA_ccc_mean"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_finished_run_is_evaluated_again_not_trained(mlp_run, store):
     workdir, returned = mlp_run
     before = (workdir / "metrics.jsonl").stat().st_mtime_ns
@@ -316,6 +318,7 @@ def test_finished_run_is_evaluated_again_not_trained(mlp_run, store):
     assert (workdir / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_checkpoint_of_all_and_of_one_task_can_be_evaluated(mlp_run, store, tmp_path):
     workdir, returned = mlp_run
     options = {"data_dir": str(store), "split": "validation"}

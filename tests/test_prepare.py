@@ -136,6 +136,7 @@ def test_a_dry_run_extracts_nothing(tree, flags, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_parts_and_then_the_store(tree, prepared, flags, tmp_path):
     out = tmp_path / "out"
     for index in ("0", "1"):
@@ -156,6 +157,7 @@ def test_on_beam_the_store_is_the_same(tree, prepared, flags, tmp_path):
     assert records_of(out) == records_of(prepared[0])
 
 
+@pytest.mark.slow
 def test_a_mended_fault_is_packed_without_asking(tree, prepared, flags, tmp_path):
     """What a run with failures packed is replaced; what a whole one did is not."""
     own, out = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "out"
@@ -191,6 +193,7 @@ def test_a_wrong_annotation_stops_it_before_the_work(tree, flags, tmp_path, caps
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_more_videos_are_given_one_by_one(tree, weights, tmp_path):
     own = shutil.copytree(tree, tmp_path / "tree")
     video = (own / "videos/new_vids/test 5.mp4").rename(tmp_path / "test 5.mp4")

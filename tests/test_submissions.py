@@ -187,6 +187,7 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
     assert f"give {best}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
     config = config_of(run, "folds")
     config.data.folds = 2

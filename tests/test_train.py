@@ -79,6 +79,7 @@ def test_dev_score_rises(task, head, resident):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_member_equals_its_solo_run(head, tmp_path):
     """Bit for bit, where members are trained one after another."""

@@ -333,6 +333,7 @@ def test_whole_way_against_its_definition(make, raw_params):
     np.testing.assert_allclose(found.times_s, np.arange(6) * 0.96 + 0.4875, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hop_s", [0.04, 2.5])
 def test_hops(hop_s, make):
     sound = track(90_000)
