@@ -6,7 +6,7 @@ read back and checked. Predictions come from --mode=evaluate --split=test.
   avemo submit --predictions runs/expr/evaluation-test/predictions.csv \
       --test-list EXPR=expr_test.txt --out submission
   avemo submit --submission first=runs/expr/best_model --data store \
-      --submission mean=a.csv,b.npz*0.5 --test-list EXPR=expr_test.txt --out submission
+      --submission "mean=a.csv,b.npz*0.5" --test-list EXPR=expr_test.txt --out s
   avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt
 """
 
