@@ -13,8 +13,8 @@ from avemo_jax import checkpoint, distributed
 from avemo_jax.data.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
-from avemo_jax.joint_task import JointTask
 from avemo_jax.provenance import class_counts, own_definition
+from avemo_jax.tasks import JointTask
 from avemo_jax.workdirs import Workdir
 
 SCHEMA = 1

@@ -10,10 +10,9 @@ from avemo_jax import checkpoint, distributed, results
 from avemo_jax.ensembles import Kind
 from avemo_jax.evaluate import evaluate
 from avemo_jax.joint_model import read_joint
-from avemo_jax.joint_task import SCORE
 from avemo_jax.loading import Data
 from avemo_jax.report import scores_table
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import SCORE, get_task
 
 _BLOCKS = ("raw", "smoothed")
 

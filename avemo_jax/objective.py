@@ -12,10 +12,9 @@ from ml_collections import ConfigDict
 from avemo_jax import losses
 from avemo_jax.data.table import FrameTable
 from avemo_jax.heads import HeadSpec
-from avemo_jax.joint_task import JointTask
 from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.steps import Loss
-from avemo_jax.tasks import Task, get_task
+from avemo_jax.tasks import JointTask, Task, get_task
 
 
 class TrainingError(RuntimeError):

@@ -16,7 +16,6 @@ from avemo_jax.exit_status import Preempted
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims
 from avemo_jax.joint_model import save_joint
-from avemo_jax.joint_task import JointTask
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
 from avemo_jax.loading import Data, Loader, feature_names, memory_budget
 from avemo_jax.logs import MetricsLog
@@ -25,6 +24,7 @@ from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
 from avemo_jax.preemption import Preemption
 from avemo_jax.provenance import provenance
 from avemo_jax.steps import make_train_chunk
+from avemo_jax.tasks import JointTask
 from avemo_jax.workdirs import Workdir, open_workdir
 
 

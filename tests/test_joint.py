@@ -19,9 +19,8 @@ from avemo_jax.data.build import build_store
 from avemo_jax.data.store import open_store
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
-from avemo_jax.joint_task import joint_split, joint_task
 from avemo_jax.objective import TrainingError, dev_loss, make_loss
-from avemo_jax.tasks import AU, EXPR, VA, get_task
+from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_split, joint_task
 
 NAME = "EXPR+AU+VA"
 TASK = joint_task([EXPR, AU, VA])

@@ -12,8 +12,7 @@ from avemo_jax.data import tfds
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import nominal_fps, source_video
 from avemo_jax.data.table import FrameTable
-from avemo_jax.joint_task import JointTask
-from avemo_jax.tasks import Task
+from avemo_jax.tasks import JointTask, Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,14 @@ from avemo_jax.data.frame_runs import from_runs
 from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
 from avemo_jax.data.splits import SPLITS, base_video
 from avemo_jax.data.table import FeatureSet, FrameTable
-from avemo_jax.joint_task import joint_split, joint_task
-from avemo_jax.tasks import TASKS, Task, from_definition, register
+from avemo_jax.tasks import (
+    TASKS,
+    Task,
+    from_definition,
+    joint_split,
+    joint_task,
+    register,
+)
 
 SPLIT_CHOICES = (*SPLITS, "train+dev")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from avemo_jax.heads.spec import HeadSpec
 from avemo_jax.heads.transformer import output_names
-from avemo_jax.joint_task import JointTask, Part
+from avemo_jax.tasks import JointTask, Part
 
 
 def part_spec(spec: HeadSpec, part: Part) -> HeadSpec:

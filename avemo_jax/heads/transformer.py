@@ -17,8 +17,7 @@ from avemo_jax.heads.layers import (
 )
 from avemo_jax.heads.products import accumulator
 from avemo_jax.heads.spec import HeadSpec
-from avemo_jax.joint_task import JointTask
-from avemo_jax.tasks import Task, get_task
+from avemo_jax.tasks import JointTask, Task, get_task
 
 # Amplitude of the positions at the start, near that of the features beside them.
 POSITION_SCALE = 0.1

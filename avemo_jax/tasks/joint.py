@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from avemo_jax.tasks import Task
+from avemo_jax.tasks.task import Task
 
 if TYPE_CHECKING:
     from jax import Array

@@ -5,7 +5,7 @@ metrics and how the best epoch is selected.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ class Task:
     Attributes:
         name: "EXPR", "AU", "VA", or that of a task of one's own.
         kind: One class a frame, several units at once, or values; "joint": several
-            tasks trained together (:class:`avemo_jax.joint_task.JointTask`).
+            tasks trained together (:class:`avemo_jax.tasks.joint.JointTask`).
         title: For plots and tables.
         header: Header line of the official annotation and submission files.
         folders: Official folder names of its annotations; any of them may occur.
@@ -173,158 +173,3 @@ VA = Task(
     fixed_smoothing=("median", 30),
 )
 TASKS: dict[str, Task] = {task.name: task for task in (EXPR, AU, VA)}
-
-
-_OWN: dict[str, Task] = {}  # of users, by name; what TASKS has never changes
-
-
-def known_tasks() -> dict[str, Task]:
-    """The official tasks, and those that were registered, by name."""
-    return TASKS | _OWN
-
-
-def register(task: Task) -> Task:
-    """Lets ``get_task`` find a task of one's own; the same one twice is fine.
-
-    Raises:
-        ValueError: If another task has its name.
-    """
-    there = known_tasks().get(task.name)
-    if there not in (None, task):
-        raise ValueError(
-            f"task {task.name!r} ({task.kind}: {', '.join(task.columns)}) is another "
-            f"one than the {task.name!r} known ({there.kind}: "
-            f"{', '.join(there.columns)}); expected one task of a name: give it "
-            "another name, or use one such store at a time"
-        )
-    if task.name not in TASKS:
-        _OWN[task.name] = task
-    return task
-
-
-def get_task(name: str) -> Task:
-    """The task called ``name``; "EXPR+AU+VA": these as one, to be trained together.
-
-    Raises:
-        ValueError: If there is no such task.
-    """
-    known = known_tasks()
-    if "+" in name:
-        from avemo_jax.joint_task import joint_task  # it is made of what is here
-
-        return joint_task([get_task(one) for one in name.split("+")])
-    if name not in known:
-        raise ValueError(
-            f"unknown task {name!r}; config.task may be {', '.join(known)}, or "
-            "several joined by '+'"
-        )
-    return known[name]
-
-
-_BY_KIND: dict[Kind, dict[str, Any]] = {
-    "multiclass": {
-        "activation": "softmax",
-        "label_dtype": np.int8,
-        "score_range": (0.0, 1.0),
-        "criterion": "f1_macro",
-        "headline": "f1_macro",
-    },
-    "multilabel": {
-        "activation": "sigmoid",
-        "label_dtype": np.int8,
-        "score_range": (0.0, 1.0),
-        "criterion": "f1_mean_at_0.5",
-        "headline": "f1_mean",
-    },
-    "regression": {
-        "activation": "tanh",
-        "label_dtype": np.float32,
-        "score_range": (-1.0, 1.0),
-        "criterion": "ccc_mean",
-        "headline": "ccc_mean",
-    },
-}
-# What the store and predictions.csv call something else.
-_TAKEN = frozenset(
-    "video frame has_crop filled source_video num_frames fps f1_macro own".split()
-)
-MAX_CLASSES = 127  # of int8 labels
-
-
-def own_task(
-    name: str,
-    kind: Kind,
-    columns: tuple[str, ...],
-    value_range: tuple[float, float] = (-1.0, 1.0),
-) -> Task:
-    """A task of one's own. Where nothing may be chosen on dev nothing is smoothed.
-
-    Args:
-        name: A letter, then letters, digits and "_".
-        kind: One class a frame, several units at once, or values.
-        columns: Names of the classes, units or values.
-        value_range: Least and largest value.
-
-    Raises:
-        ValueError: If a name is taken, or no name, or there are too few or too many.
-    """
-    plain = name.isascii() and name.isidentifier() and not name.endswith("_split")
-    low, high = value_range
-    if not plain or name.lower() in _TAKEN or name.upper() in TASKS:
-        raise ValueError(
-            f"task name {name!r}; expected a letter, then letters, digits and '_', and "
-            f"none of {', '.join([*TASKS, *sorted(_TAKEN)])}: choose another name"
-        )
-    least = 2 if kind == "multiclass" else 1
-    if not least <= len(columns) <= MAX_CLASSES or len(set(columns)) < len(columns):
-        raise ValueError(
-            f"task {name!r} has {len(columns)} outputs: {', '.join(columns[:20])}; "
-            f"expected {least} to {MAX_CLASSES} different ones: correct the labels"
-        )
-    for one in columns:
-        taken = one.lower() in _TAKEN or one.startswith("label_")
-        taken |= kind == "multiclass" and one == name
-        taken |= kind == "multilabel" and f"{one}_c" in columns
-        taken |= kind == "regression" and one == "mean"
-        if taken or not one.strip() or set(one) & set(',"\r\n'):
-            raise ValueError(
-                f"task {name!r} has an output called {one!r}; expected a name without "
-                "comma, quote and line end, other than the task's and "
-                f"{', '.join(sorted(_TAKEN))}: rename it"
-            )
-    if not (np.isfinite(value_range).all() and low < high):
-        raise ValueError(
-            f"task {name!r} has values from {low:g} to {high:g}; expected two finite "
-            "numbers, the smaller first: correct the range"
-        )
-    return Task(
-        name=name,
-        kind=kind,
-        title=name,
-        header=",".join(columns),
-        folders=(),
-        columns=columns,
-        label_shape=() if kind == "multiclass" else (len(columns),),
-        invalid=-1,
-        fixed_smoothing=("none", 0),
-        decided=name,
-        value_range=(float(low), float(high)),
-        **_BY_KIND[kind],
-    )
-
-
-def definition(task: Task) -> dict[str, Any]:
-    """What a store and a checkpoint keep of a task of one's own, as JSON has it."""
-    return {
-        "name": task.name,
-        "kind": task.kind,
-        "columns": list(task.columns),
-        "value_range": list(task.value_range),
-    }
-
-
-def from_definition(stored: Mapping[str, Any]) -> Task:
-    """The inverse of :func:`definition`."""
-    low, high = stored["value_range"]
-    columns = tuple(stored["columns"])
-    return own_task(stored["name"], stored["kind"], columns, (low, high))

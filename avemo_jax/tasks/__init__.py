@@ -1,0 +1,41 @@
+"""The tasks: names of outputs, label rules, activation, losses and scores of each.
+
+Alone knows what EXPR, AU and VA are; makes tasks of a user's own, and several as one.
+"""
+
+from avemo_jax.tasks.joint import SCORE, JointTask, Part, joint_split, joint_task
+from avemo_jax.tasks.own import MAX_CLASSES, definition, from_definition, own_task
+from avemo_jax.tasks.registry import get_task, known_tasks, register
+from avemo_jax.tasks.task import (
+    ACTION_UNITS,
+    AU,
+    EXPR,
+    EXPRESSIONS,
+    TASKS,
+    VA,
+    Kind,
+    Task,
+)
+
+__all__ = [
+    "ACTION_UNITS",
+    "AU",
+    "EXPR",
+    "EXPRESSIONS",
+    "MAX_CLASSES",
+    "SCORE",
+    "TASKS",
+    "VA",
+    "JointTask",
+    "Kind",
+    "Part",
+    "Task",
+    "definition",
+    "from_definition",
+    "get_task",
+    "joint_split",
+    "joint_task",
+    "known_tasks",
+    "own_task",
+    "register",
+]
