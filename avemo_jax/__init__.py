@@ -1,3 +1,5 @@
 """Emotion recognition from face and voice in JAX: EXPR, AU, VA for every frame."""
 
-__version__ = "0.1.0"
+from avemo_jax.versions import VERSION as __version__
+
+__all__ = ["__version__"]

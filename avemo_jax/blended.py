@@ -37,6 +37,7 @@ from avemo_jax.postprocess.blending import (
 from avemo_jax.selection import Options
 from avemo_jax.tasks import Task, get_task
 from avemo_jax.trained import Trained, load_trained, scores_of
+from avemo_jax.whole_files import write_json
 
 BLEND_SCHEMA = 1
 _FILE = "blend.json"
@@ -90,7 +91,7 @@ class Model:
         name = _FILE if self.is_blend else "head.json"
         path = self.directory / name
         stored = json.loads(path.read_text(encoding="utf-8"))
-        checkpoint.write_json(path, stored | content)
+        write_json(path, stored | content)
 
 
 def write_blend(
@@ -144,7 +145,7 @@ def write_blend(
         stored["predictions"] = {"trained_on": videos, "sha256": files}
     if config is not None:
         stored["config"] = config
-    checkpoint.write_json(path, stored)
+    write_json(path, stored)
 
 
 def load_model(directory: pathlib.Path) -> Model:

@@ -20,7 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from avemo_jax import distributed, sharding
 from avemo_jax.tasks import from_definition, register
-from avemo_jax.whole_files import whole_file
+from avemo_jax.whole_files import write_json
 from avemo_jax.workdirs import Workdir, open_workdir
 
 HEAD_SCHEMA = 1
@@ -135,13 +135,6 @@ class RunCheckpoints:
     def close(self) -> None:
         """Waits for what is being written."""
         self._checkpointer.close()
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON whole or not at all; NaN is refused."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 # What a killed write leaves: .NAME.PID.tmp, .NAME.PID.old, .predictions.csv.RANDOM

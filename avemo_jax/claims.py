@@ -5,8 +5,8 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from avemo_jax import checkpoint
 from avemo_jax.config import difference, to_plain
+from avemo_jax.whole_files import write_json
 
 
 class WorkdirError(ValueError):
@@ -30,7 +30,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
                 + "\nname another --workdir, or give the same configuration"
             )
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(path, plain)
+    write_json(path, plain)
 
 
 def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:

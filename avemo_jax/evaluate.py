@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from avemo_jax import checkpoint, distributed, figures, results
+from avemo_jax import distributed, figures, results
 from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable
@@ -39,6 +39,7 @@ from avemo_jax.postprocess.sweep import (
 from avemo_jax.predictions import write_predictions
 from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection
 from avemo_jax.trained import Trained, check_features
+from avemo_jax.whole_files import write_json
 
 
 def select(model: Model, data: Data, budget: int) -> Selection:
@@ -122,7 +123,7 @@ def evaluate(
                 best_seed=best,
                 scores=found.get("metrics"),
             )
-        checkpoint.write_json(workdir / "results.json", found)
+        write_json(workdir / "results.json", found)
 
     distributed.on_first(write)
     return found

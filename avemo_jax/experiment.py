@@ -27,6 +27,7 @@ from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import sweep_table
 from avemo_jax.tasks import get_task
 from avemo_jax.train import train
+from avemo_jax.whole_files import write_json
 from avemo_jax.workdirs import Workdir, open_workdir
 
 
@@ -295,7 +296,7 @@ def _write_environment(
         split: list(data.store.split_videos(config.task, split, data.splits))
         for split in SPLITS
     }
-    checkpoint.write_json(
+    write_json(
         workdir.local / "environment.json",
         {**environment(videos), "data_fingerprint": fingerprint},
     )
@@ -335,9 +336,7 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
                 f"{data.title}, {task.name}, {len(folds)} folds, {name}: "
                 f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
             )
-    distributed.on_first(
-        lambda: checkpoint.write_json(workdir.local / "results.json", summary)
-    )
+    distributed.on_first(lambda: write_json(workdir.local / "results.json", summary))
     return summary
 
 

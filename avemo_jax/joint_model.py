@@ -15,6 +15,7 @@ from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.provenance import class_counts, own_definition
 from avemo_jax.tasks import JointTask
+from avemo_jax.whole_files import write_json
 from avemo_jax.workdirs import Workdir
 
 SCHEMA = 1
@@ -56,7 +57,7 @@ def save_joint(
         mine = part_variables(spec, part, variables, task)
         checkpoint.save_head(directory / part.task.name, of_part, mine, inside)
     content = {"schema": SCHEMA, **card}
-    distributed.on_first(lambda: checkpoint.write_json(directory / FILE, content))
+    distributed.on_first(lambda: write_json(directory / FILE, content))
 
 
 def is_joint(directory: pathlib.Path) -> bool:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax import checkpoint, distributed, results
+from avemo_jax import distributed, results
 from avemo_jax.ensembles import Kind
 from avemo_jax.evaluate import evaluate
 from avemo_jax.joint_model import read_joint
 from avemo_jax.loading import Data
 from avemo_jax.report import scores_table
 from avemo_jax.tasks import SCORE, get_task
+from avemo_jax.whole_files import write_json
 
 _BLOCKS = ("raw", "smoothed")
 
@@ -69,7 +70,7 @@ def evaluate_joint(
     }
     if all("metrics" in one for one in by_task.values()):
         found["metrics"] = _sums(by_task)
-    write = checkpoint.write_json
+    write = write_json
     distributed.on_first(lambda: write(workdir / "results.json", found))
     return found
 

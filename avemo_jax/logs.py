@@ -13,12 +13,11 @@ import jax
 from absl import flags
 from absl import logging as absl_logging
 
-import avemo_jax
-from avemo_jax.versions import git_revision, package_versions
+from avemo_jax.versions import VERSION, git_revision, package_versions
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
-_ROOT = pathlib.Path(avemo_jax.__file__).parent
+_ROOT = pathlib.Path(__file__).parent
 
 
 def speak_plainly(process: int | None = None) -> None:
@@ -142,7 +141,7 @@ def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
         videos: By split.
     """
     return {
-        "avemo_jax": avemo_jax.__version__,
+        "avemo_jax": VERSION,
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),

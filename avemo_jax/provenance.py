@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-import avemo_jax
 from avemo_jax.config import to_plain
 from avemo_jax.data.table import FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.results import counts_of
 from avemo_jax.tasks import TASKS, Task, definition
+from avemo_jax.versions import VERSION
 
 
 def provenance(
@@ -60,7 +60,7 @@ def provenance(
         "class_counts": class_counts(table.task, table.labels, table.valid),
         "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
         "config": to_plain(config),
-        "version": avemo_jax.__version__,
+        "version": VERSION,
         **own_definition(table.task),
     }
 

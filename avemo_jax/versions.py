@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 from collections.abc import Iterable
 
-import avemo_jax
+VERSION = "0.1.0"  # of avemo_jax
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -15,7 +15,7 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 def git_revision() -> str | None:
     """Of the checkout that the package runs from, "+" where it has changes."""
-    root = pathlib.Path(avemo_jax.__file__).parents[1]
+    root = pathlib.Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None
 

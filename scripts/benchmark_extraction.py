@@ -23,7 +23,7 @@ from avemo_jax.extraction.choices import choose_visual
 from avemo_jax.extraction.decoding import decode_all
 from avemo_jax.extraction.faces import embed_faces
 from avemo_jax.extraction.jobs import Material
-from avemo_jax.extraction.run import Settings
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, get_extractor
 from avemo_jax.weights import write_weights
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from made_stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store, config_folder, read_metadata
+from avemo_jax.data.build import build_store
 from avemo_jax.data.build_command import main
 from avemo_jax.data.feature_files import write_feature_file
+from avemo_jax.data.layout import config_folder, read_metadata
 from avemo_jax.data.sources import VideoFeatures
 from avemo_jax.data.store import open_store
 from avemo_jax.data.tfds import open_examples

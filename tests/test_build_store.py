@@ -12,8 +12,9 @@ import pytest
 from made_stores import annotated, source, vectors
 
 from avemo_jax.data.annotations import read_annotations
-from avemo_jax.data.build import build_store, config_folder
+from avemo_jax.data.build import build_store
 from avemo_jax.data.feature_folders import find_feature_sources
+from avemo_jax.data.layout import config_folder
 from avemo_jax.data.sources import VideoAnnotations, VideoFeatures
 from avemo_jax.data.splits import read_splits
 from avemo_jax.data.store import open_store

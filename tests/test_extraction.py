@@ -20,7 +20,8 @@ from avemo_jax.extraction import command
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
-from avemo_jax.extraction.run import Settings, extract, held
+from avemo_jax.extraction.run import extract, held
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.media.alignment import align_original
 from avemo_jax.media.audio import open_sound
 from avemo_jax.media.images import read_image

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_stores import annotated, source, vectors
 
-from avemo_jax.data import build, memmap
+from avemo_jax.data import layout, memmap
 from avemo_jax.data.build import build_store
 from avemo_jax.data.splits import fold_splits, grouped_folds
 from avemo_jax.data.store import Store, open_store
@@ -297,7 +297,7 @@ def test_failed_mapped_file_leaves_nothing(tmp_path):
 def test_damaged_store(data_dir, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(data_dir, copy)
-    metadata = build.config_folder(copy, "face@a") / "metadata.json"
+    metadata = layout.config_folder(copy, "face@a") / "metadata.json"
     content = json.loads(metadata.read_text())
     content["runs"]["video1"] = [1, 6]
     metadata.write_text(json.dumps(content))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-import avemo_jax
 from avemo_jax import checkpoint
 from avemo_jax.convert import (
     efficientnet,
@@ -25,6 +24,7 @@ from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
 from avemo_jax.extractors.sources import THESIS_HEADS, Source
 from avemo_jax.extractors.wav2vec2_spec import BASE
+from avemo_jax.versions import VERSION
 from avemo_jax.weights import write_weights
 
 HEAD = "head"
@@ -242,7 +242,7 @@ def _metadata(extractor: Extractor, opened: SourceFile) -> dict[str, Any]:
         "preprocessing": dataclasses.asdict(takes)
         | ({"resize": "bilinear"} if isinstance(takes, ImageInput) else {}),
         "outputs": list(extractor.outputs),
-        "avemo_jax": avemo_jax.__version__,
+        "avemo_jax": VERSION,
     }
 
 

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-import avemo_jax
 from avemo_jax.convert.rules import (
     IDENTITY,
     ConversionError,
@@ -23,6 +22,7 @@ from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.sources import THESIS_HEADS, ThesisHead
 from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.versions import VERSION
 
 UNKNOWN = "unknown"
 LICENCE = "none stated by the repository of the original system"
@@ -259,7 +259,7 @@ def card_of(
         "dev_videos": [],
         "counts": {},
         "config": {"postprocess": {"faithful_gaps": faithful}},
-        "version": avemo_jax.__version__,
+        "version": VERSION,
         "members": [0, 1],
         "seeds": [0],
         "setting": {},

@@ -1,27 +1,27 @@
 """Annotations and features -> a store on disk, with no TensorFlow."""
 
-import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
 from avemo_jax.beam import checked_options
+from avemo_jax.data import layout, store_folder
 from avemo_jax.data import splits as splits_lib
-from avemo_jax.data import store_folder
 from avemo_jax.data import tfds as tfds_lib
 from avemo_jax.data.build_report import Report, report_of
+from avemo_jax.data.card import write_card
 from avemo_jax.data.sources import FeatureSource, VideoAnnotations
+from avemo_jax.data.store import open_store
 from avemo_jax.tasks import TASKS, Task, register
-
-if TYPE_CHECKING:
-    from data_builders.affwild2.contents import Contents
-
-SPLITS_FILE = "splits.json"
-FORMAT = 1  # of examples and metadata; part of every content digest
+from data_builders.affwild2.contents import (
+    AnnotationContents,
+    Contents,
+    FeatureContents,
+)
 
 
 def build_store(
@@ -83,27 +83,9 @@ def build_store(
             _build_config(root, content, engine)
         _write_splits(root, how)
         _write_card(root, command)
-    return {c.name: report_of(read_metadata(root, c.name), records) for c in contents}
-
-
-def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
-    """``DIR/affwild2/CONFIG/VERSION``."""
-    return pathlib.Path(root) / tfds_lib.DATASET / name / tfds_lib.VERSION
-
-
-def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """What is kept beside the examples of a config.
-
-    Raises:
-        ValueError: If the config has none, and so was not written by ``build_store``.
-    """
-    path = config_folder(root, name) / "metadata.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{path.parent} has no metadata.json; expected a config that build_store "
-            "wrote: remove the folder and build it again"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return {
+        c.name: report_of(layout.read_metadata(root, c.name), records) for c in contents
+    }
 
 
 def _by_video(
@@ -151,13 +133,11 @@ def _contents(
     synthetic: bool,
     show_progress: bool,
     tasks: Mapping[str, Task],
-) -> list["Contents"]:
+) -> list[Contents]:
     """What the configs are to hold, the annotations first."""
-    from data_builders.affwild2.contents import AnnotationContents, FeatureContents
-
     return [
         AnnotationContents(
-            tfds_lib.ANNOTATIONS,
+            layout.ANNOTATIONS,
             records,
             splits,
             how=how,
@@ -220,18 +200,18 @@ def _say_left_out(task: str, videos: list[str]) -> None:
         )
 
 
-def _stands(root: pathlib.Path, content: "Contents", overwrite: bool) -> bool:
+def _stands(root: pathlib.Path, content: Contents, overwrite: bool) -> bool:
     """Whether the config stands with this content; False if it is to be replaced.
 
     Raises:
         ValueError: If it stands with other content and may not be replaced.
     """
-    folder = config_folder(root, content.name)
+    folder = layout.config_folder(root, content.name)
     if not folder.exists():
         return False
     found = None
     if (folder / "metadata.json").is_file():
-        found = read_metadata(root, content.name).get("content")
+        found = layout.read_metadata(root, content.name).get("content")
     if found == content.digest:
         logging.info("%s stands already in %s", content.name, root)
         return True
@@ -263,7 +243,7 @@ def _engine(runner: str | None, options: Sequence[str]) -> Any:
     )
 
 
-def _build_config(root: pathlib.Path, content: "Contents", engine: Any) -> None:
+def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
     """Write one config; what stands in its place comes back if that fails.
 
     Args:
@@ -277,9 +257,9 @@ def _build_config(root: pathlib.Path, content: "Contents", engine: Any) -> None:
     config: Any = content.name
     if content.name not in Builder.builder_configs:
         config = tfds.core.BuilderConfig(
-            name=content.name, version=tfds_lib.VERSION, description="Features."
+            name=content.name, version=layout.VERSION, description="Features."
         )
-    folder = config_folder(root, content.name)
+    folder = layout.config_folder(root, content.name)
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
     # TFDS wants a folder for downloads, of which there are none.
     with store_folder.replacing(folder), tempfile.TemporaryDirectory() as downloads:
@@ -288,8 +268,6 @@ def _build_config(root: pathlib.Path, content: "Contents", engine: Any) -> None:
 
 def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> None:
     """``splits.json`` of the store as it stands now."""
-    from avemo_jax.data.store import open_store
-
     store = open_store(root)
     by_task = {
         task: {
@@ -299,11 +277,9 @@ def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> No
         }
         for task in store.tasks
     }
-    splits_lib.write_splits(root / SPLITS_FILE, by_task, how=how)
+    splits_lib.write_splits(root / layout.SPLITS_FILE, by_task, how=how)
 
 
 def _write_card(root: pathlib.Path, command: str | None) -> None:
     """The card of the store as it stands now."""
-    from avemo_jax.data.card import write_card
-
     write_card(root, command=command)

@@ -12,14 +12,13 @@ from typing import Any
 
 from absl import logging
 
-import avemo_jax
-from avemo_jax.data import build, card_tables, tfds
+from avemo_jax.data import card_tables, layout
 from avemo_jax.data.build_report import Report, report_of
 from avemo_jax.data.card_tables import markdown_table
 from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.store_counts import SplitCounts, count_store
 from avemo_jax.tasks import TASKS
-from avemo_jax.versions import git_revision, package_versions
+from avemo_jax.versions import VERSION, git_revision, package_versions
 from avemo_jax.whole_files import whole_file
 
 CARD, CARD_BESIDE_README = "README.md", "STORE.md"
@@ -83,7 +82,7 @@ def _is_free(place: pathlib.Path) -> bool:
 
 def _marker(store: Store) -> str:
     """The first line, which changes with what the card is made from."""
-    told: dict[str, Any] = {"format": _FORMAT, "version": avemo_jax.__version__}
+    told: dict[str, Any] = {"format": _FORMAT, "version": VERSION}
     told |= _metadata(store)
     failures = store.path / FAILURES
     if failures.is_file():
@@ -97,20 +96,20 @@ def _marker(store: Store) -> str:
 
 def _metadata(store: Store) -> dict[str, dict[str, Any]]:
     """What is kept beside the examples, by config."""
-    names = [tfds.ANNOTATIONS, *store.feature_sets]
-    return {name: build.read_metadata(store.path, name) for name in names}
+    names = [layout.ANNOTATIONS, *store.feature_sets]
+    return {name: layout.read_metadata(store.path, name) for name in names}
 
 
 def _text(store: Store, command: str | None) -> str:
     metadata = _metadata(store)
-    annotated = metadata[tfds.ANNOTATIONS]["num_frames"]
+    annotated = metadata[layout.ANNOTATIONS]["num_frames"]
     reports = {name: report_of(metadata[name], annotated) for name in metadata}
     counts = count_store(store)
     parts = [
-        _head(store, reports[tfds.ANNOTATIONS]),
+        _head(store, reports[layout.ANNOTATIONS]),
         _reading(store, counts),
         _feature_sets(metadata, reports),
-        _labels(store, counts, metadata[tfds.ANNOTATIONS]["how"]),
+        _labels(store, counts, metadata[layout.ANNOTATIONS]["how"]),
         _faults(store, reports),
         _origin(command),
         _licence(store),
@@ -158,16 +157,18 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
         for one in sorted(store.feature_sets.values(), key=lambda s: s.dim)
     }
     names = [by_kind[kind] for kind in ("visual", "audio") if kind in by_kind]
-    configs = ", ".join(f"`{name}`" for name in (tfds.ANNOTATIONS, *store.feature_sets))
-    layout = _wrapped(
+    configs = ", ".join(
+        f"`{name}`" for name in (layout.ANNOTATIONS, *store.feature_sets)
+    )
+    lie = _wrapped(
         "A TensorFlow Datasets folder in array_record files, read and written without "
-        f"TensorFlow: `{tfds.DATASET}/CONFIG/{tfds.VERSION}` with the configs "
-        f"{configs} (format {build.FORMAT}), one example per subject-video, joined by "
+        f"TensorFlow: `{layout.DATASET}/CONFIG/{layout.VERSION}` with the configs "
+        f"{configs} (format {layout.FORMAT}), one example per subject-video, joined by "
         "the video's name and the official frame numbers. "
-        f"`{build.SPLITS_FILE}` lists the videos of each split."
+        f"`{layout.SPLITS_FILE}` lists the videos of each split."
     )
     if not names:
-        return f"## Reading it\n\n{layout}"
+        return f"## Reading it\n\n{lie}"
     return f"""## Reading it
 
 `DIR` is the folder of this file.
@@ -184,13 +185,13 @@ To train:
 python -m avemo_jax.main --config configs/{file}_mlp.py:{"+".join(names)} --config.data.dir=DIR
 ```
 
-{layout}"""  # noqa: E501
+{lie}"""  # noqa: E501
 
 
 def _feature_sets(
     metadata: Mapping[str, Mapping[str, Any]], reports: Mapping[str, Report]
 ) -> str:
-    names = [name for name in metadata if name != tfds.ANNOTATIONS]
+    names = [name for name in metadata if name != layout.ANNOTATIONS]
     if not names:
         return "## Feature sets\n\nNone yet."
     rows = [
@@ -298,7 +299,7 @@ def _faults(store: Store, reports: Mapping[str, Report]) -> str:
 def _origin(command: str | None) -> str:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     versions = {
-        "avemo_jax": avemo_jax.__version__,
+        "avemo_jax": VERSION,
         "git revision": git_revision(),
         "Python": platform.python_version(),
         **package_versions(_PACKAGES),

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from avemo_jax.data import cache, tfds
+from avemo_jax.data import cache, layout
 from avemo_jax.data.build import build_store
 from avemo_jax.data.demo_corpus import DemoCorpus, demo_plan
 from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
@@ -72,7 +72,7 @@ def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
     """16 hex digits of everything that the corpus depends on."""
     content = {
         "version": DEMO_VERSION,
-        "store": tfds.VERSION,
+        "store": layout.VERSION,
         "parameters": dataclasses.asdict(p),
         "plan": [dataclasses.asdict(video) for video in demo_plan(p)],
     }

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data import assembling, build, feature_sets, joining, reading
-from avemo_jax.data import tfds as tfds_lib
+from avemo_jax.data import assembling, feature_sets, joining, layout, reading
 from avemo_jax.data.assembling import AnnotatedVideo
 from avemo_jax.data.frame_runs import from_runs
 from avemo_jax.data.joining import Counts, JoinedVideo, Missing, Plan
@@ -37,22 +36,22 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
         ValueError: If there is none, or it was written in another format.
     """
     root = pathlib.Path(data_dir)
-    folder = root / tfds_lib.DATASET
-    if not build.config_folder(root, tfds_lib.ANNOTATIONS).is_dir():
+    folder = root / layout.DATASET
+    if not layout.config_folder(root, layout.ANNOTATIONS).is_dir():
         hint = "build it with scripts/build_store.py, or correct the path"
-        if root.name == tfds_lib.DATASET:
+        if root.name == layout.DATASET:
             hint = f"give the folder above it, {root.parent}"
         raise ValueError(
             f"no store in {str(root)!r}; expected the folder "
-            f"{build.config_folder(root, tfds_lib.ANNOTATIONS)}: {hint}"
+            f"{layout.config_folder(root, layout.ANNOTATIONS)}: {hint}"
         )
-    names = sorted(p.parent.name for p in folder.glob(f"*/{tfds_lib.VERSION}"))
-    metadata = {name: build.read_metadata(root, name) for name in names}
+    names = sorted(p.parent.name for p in folder.glob(f"*/{layout.VERSION}"))
+    metadata = {name: layout.read_metadata(root, name) for name in names}
     for name, values in metadata.items():
-        if values.get("format") != build.FORMAT:
+        if values.get("format") != layout.FORMAT:
             raise ValueError(
-                f"{build.config_folder(root, name)} has format "
-                f"{values.get('format')!r}; expected {build.FORMAT}: build it again "
+                f"{layout.config_folder(root, name)} has format "
+                f"{values.get('format')!r}; expected {layout.FORMAT}: build it again "
                 "with this version"
             )
     return Store(root, metadata)
@@ -75,7 +74,7 @@ class Store:
         """Use ``open_store``."""
         self.path = path
         self._metadata = metadata
-        own = metadata[tfds_lib.ANNOTATIONS].get("tasks")
+        own = metadata[layout.ANNOTATIONS].get("tasks")
         self.tasks = dict(TASKS) if own is None else _registered(own)
         self.synthetic = any(bool(m["synthetic"]) for m in metadata.values())
         self.fingerprint = _digest({n: m["content"] for n, m in metadata.items()})
@@ -84,20 +83,20 @@ class Store:
                 name, m["kind"], m["dim"], m["output_dim"], m["fingerprint"]
             )
             for name, m in metadata.items()
-            if name != tfds_lib.ANNOTATIONS
+            if name != layout.ANNOTATIONS
         }
         self._frames: dict[str, dict[str, np.ndarray]] = {}
 
     @functools.cached_property
     def _annotated(self) -> dict[str, AnnotatedVideo]:
         """The annotations by video: about 21 bytes a frame."""
-        folder = build.config_folder(self.path, tfds_lib.ANNOTATIONS)
+        folder = layout.config_folder(self.path, layout.ANNOTATIONS)
         return assembling.read_annotated(folder, self.tasks)
 
     def _packed(self, name: str) -> reading.Packed:
         """One feature set as it lies on disk."""
         return reading.Packed(
-            folder=build.config_folder(self.path, name),
+            folder=layout.config_folder(self.path, name),
             content=self._metadata[name]["content"],
             frames=self.frames(name),
         )
@@ -335,7 +334,7 @@ class Store:
 
     def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
         """Of the annotations and of these sets; other sets do not change it."""
-        names = [tfds_lib.ANNOTATIONS, *(s.name for s in sets)]
+        names = [layout.ANNOTATIONS, *(s.name for s in sets)]
         return _digest({name: self._metadata[name]["content"] for name in names})
 
 

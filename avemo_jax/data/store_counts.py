@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.data import build, tfds
+from avemo_jax.data import layout, tfds
 from avemo_jax.data.splits import SPLITS
 from avemo_jax.data.store import Store
 from avemo_jax.tasks import VA, Task
@@ -118,7 +118,7 @@ def count_store(store: Store) -> dict[str, dict[str, SplitCounts]]:
         for name, task in store.tasks.items()
     }
     lengths = _lengths_without_annotations(store)
-    annotations = build.config_folder(store.path, tfds.ANNOTATIONS)
+    annotations = layout.config_folder(store.path, layout.ANNOTATIONS)
     for example in tfds.open_examples(annotations):
         video, num_frames = example["video"].decode(), int(example["num_frames"])
         lengths[video] = num_frames

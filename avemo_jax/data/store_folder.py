@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from avemo_jax.data import tfds
+from avemo_jax.data import layout
 
 # What flock says on file systems that have no locks, some network ones among them.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -27,8 +27,8 @@ def checked(root: pathlib.Path) -> pathlib.Path:
             f"{root} is a file; expected the folder of a store: choose another path"
         )
     above = root.absolute().parent
-    inside = above / tfds.DATASET / tfds.ANNOTATIONS / tfds.VERSION
-    if root.name == tfds.DATASET and inside.is_dir():
+    inside = above / layout.DATASET / layout.ANNOTATIONS / layout.VERSION
+    if root.name == layout.DATASET and inside.is_dir():
         raise ValueError(
             f"{root} is the inside of a store; expected the folder that was given when "
             f"it was built: give {above}"
@@ -70,11 +70,11 @@ def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
 
 def remove_incomplete(root: pathlib.Path) -> None:
     """Remove what killed builds left."""
-    pattern = f"{tfds.DATASET}/*/{tfds.INCOMPLETE_PREFIX}*"
+    pattern = f"{layout.DATASET}/*/{layout.INCOMPLETE_PREFIX}*"
     for folder in sorted(root.glob(pattern)):
         logging.warning("removing what an earlier build left incomplete: %s", folder)
         # A worker that outlived its build by a moment finds the folder no more.
-        aside = tempfile.mkdtemp(prefix=tfds.INCOMPLETE_PREFIX, dir=folder.parent)
+        aside = tempfile.mkdtemp(prefix=layout.INCOMPLETE_PREFIX, dir=folder.parent)
         shutil.rmtree(folder.rename(pathlib.Path(aside) / "removed").parent)
 
 
@@ -84,7 +84,7 @@ def replacing(folder: pathlib.Path) -> Iterator[None]:
 
     A killed build leaves neither of the two, for the old one is called incomplete.
     """
-    old = folder.with_name(f"{tfds.INCOMPLETE_PREFIX}OLD_{folder.name}")
+    old = folder.with_name(f"{layout.INCOMPLETE_PREFIX}OLD_{folder.name}")
     if not folder.exists():
         yield
         return

@@ -11,11 +11,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-DATASET = "affwild2"
-VERSION = "1.0.0"
-SPLIT = "videos"  # "all" is reserved by TFDS
-ANNOTATIONS = "annotations"
-INCOMPLETE_PREFIX = "incomplete."
+from avemo_jax.data.layout import SPLIT
 
 
 @functools.cache

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-import avemo_jax
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors.states import Shapes, misfits
+from avemo_jax.versions import VERSION
 from avemo_jax.weights import WeightsError
 
 
@@ -28,7 +28,7 @@ def fingerprint(
         "extractor": extractor.name,
         "weights": tensors_sha256,
         "settings": dict(settings),
-        "avemo_jax": avemo_jax.__version__,
+        "avemo_jax": VERSION,
     }
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

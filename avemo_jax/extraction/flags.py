@@ -7,7 +7,7 @@ import shlex
 from avemo_jax import compilation
 from avemo_jax.beam import checked_options
 from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
-from avemo_jax.extraction.run import Settings
+from avemo_jax.extraction.settings import Settings
 
 ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
 

@@ -16,10 +16,12 @@ from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.one_set import outcomes_of
 from avemo_jax.extraction.outcomes import Outcome
-from avemo_jax.extraction.run import BEAM_PREFIX, Settings, outcomes_of
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
 
+BEAM_PREFIX = ".beam-"  # of folders for what Beam's workers say
 # Beam runs a function in several threads of a worker; the devices take one at a time.
 _DEVICES = threading.Lock()
 _QUIET = Settings(show_progress=False)

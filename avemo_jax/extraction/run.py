@@ -2,81 +2,25 @@
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-import jax
 from absl import logging
-from tqdm import tqdm
 
 from avemo_jax.data import store_folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.choices import Choice
-from avemo_jax.extraction.decoding import Decoders, WorkerKind
-from avemo_jax.extraction.faces import FaceJob, embed_faces
+from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
-from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, Work, find_work
+from avemo_jax.extraction.on_beam import BEAM_PREFIX, outcomes_on_beam
+from avemo_jax.extraction.one_set import outcomes_of
 from avemo_jax.extraction.outcomes import Outcome, Outcomes
-from avemo_jax.extraction.sounds import SoundJob, embed_sound
-
-PART_FAILURES = "failures-{}-of-{}.jsonl"  # of a part: its index, and how many
-BEAM_PREFIX = ".beam-"  # of folders for what Beam's workers say
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a run is carried out; none of it changes a feature.
-
-    Attributes:
-        num_shards: Parts of the job, each a run of its own on the same output.
-        shard_index: Which part this is, from 0.
-        decode_workers: Threads or processes that decode pictures; None: half the CPUs
-            where the network runs on them too, else all up to 32.
-        decode_in: Threads or processes; None: threads on a CPU.
-        max_failures: Videos and frames that may fail; None: any number. On Beam they
-            are known when a set is done.
-        retry_failed: Extract videos again that had failed frames or had lost a part.
-        show_progress: Draw bars on stderr.
-        beam_runner: Of Apache Beam, to share the videos out among its workers; None:
-            this process does all.
-        beam_options: Of the pipeline, as ``--direct_num_workers=2``.
-    """
-
-    num_shards: int = 1
-    shard_index: int = 0
-    decode_workers: int | None = None
-    decode_in: WorkerKind | None = None
-    max_failures: int | None = None
-    retry_failed: bool = False
-    show_progress: bool = True
-    beam_runner: str | None = None
-    beam_options: tuple[str, ...] = ()
-
-    @property
-    def failures_name(self) -> str:
-        """Of the file beside the features."""
-        if self.num_shards == 1:
-            return "failures.jsonl"
-        return PART_FAILURES.format(f"{self.shard_index:05d}", f"{self.num_shards:05d}")
-
-    @property
-    def workers(self) -> int:
-        """How many decode."""
-        cpus = len(os.sched_getaffinity(0))
-        on_cpu = jax.default_backend() == "cpu"
-        own = max(1, cpus // 2) if on_cpu else min(32, cpus)
-        return self.decode_workers or own
-
-    def decoders(self) -> Decoders:
-        """The workers that decode pictures."""
-        on_cpu = jax.default_backend() == "cpu"
-        kind: WorkerKind = "threads" if on_cpu else "processes"
-        return Decoders(self.workers, self.decode_in or kind)
+from avemo_jax.extraction.settings import PART_FAILURES, Settings
+from avemo_jax.extraction.sounds import SoundJob
 
 
 @dataclasses.dataclass
@@ -255,8 +199,6 @@ def _on_beam(
     features: pathlib.Path,
     settings: Settings,
 ) -> Generator[Outcome, None, None]:
-    from avemo_jax.extraction.on_beam import outcomes_on_beam
-
     assert settings.beam_runner is not None
     if jobs:
         yield from outcomes_on_beam(
@@ -266,35 +208,3 @@ def _on_beam(
             runner=settings.beam_runner,
             options=settings.beam_options,
         )
-
-
-def outcomes_of(
-    extractor: AnyExtractor,
-    feature_set: FeatureSet,
-    jobs: Sequence[FaceJob | SoundJob],
-    features: pathlib.Path,
-    settings: Settings,
-) -> Generator[Outcome, None, None]:
-    """What comes of the jobs of one set, as their files are written."""
-    faces = [job for job in jobs if isinstance(job, FaceJob)]
-    total = sum(len(job.crops.frame) for job in faces if job.crops is not None)
-    bar = tqdm(
-        total=(total or None) if faces else len(jobs),
-        desc=feature_set.name,
-        unit="image" if faces else "video",
-        disable=not settings.show_progress or not jobs,
-    )
-    with bar:
-        if isinstance(extractor, ImageExtractor):
-            with settings.decoders() as decoders:
-                yield from embed_faces(
-                    extractor, feature_set, faces, decoders, progress=bar.update
-                )
-            return
-        kept = KeptFrameTimes(features)
-        sounds = [job for job in jobs if isinstance(job, SoundJob)]
-        files = {job.video: job.file for job in sounds if job.file is not None}
-        with kept.ahead(files, settings.workers):
-            for job in sounds:
-                yield embed_sound(extractor, feature_set, job, kept)
-                bar.update()

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from avemo_jax import sharding
 from avemo_jax.config_checks import check_config
-from avemo_jax.data import assembling, build
-from avemo_jax.data import tfds as tfds_lib
+from avemo_jax.data import assembling, layout
 from avemo_jax.data.assembling import AnnotatedVideo
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.table import FrameTable
@@ -54,7 +53,7 @@ class Outlines:
         self._task = task
         self._features = features
         self._missing = cast(Literal["zeros", "drop"], missing_audio)
-        folder = build.config_folder(data.store.path, tfds_lib.ANNOTATIONS)
+        folder = layout.config_folder(data.store.path, layout.ANNOTATIONS)
         self._annotated: dict[str, AnnotatedVideo] = assembling.read_annotated(
             folder, data.store.tasks
         )

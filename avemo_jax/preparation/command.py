@@ -35,7 +35,8 @@ from avemo_jax.extraction.flags import (
 )
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
-from avemo_jax.extraction.run import Settings, extract, held
+from avemo_jax.extraction.run import extract, held
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.preparation.estimate import (
     disk_line,
     duration,

@@ -11,8 +11,7 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-import avemo_jax
-from avemo_jax.data import build, feature_folders, tfds
+from avemo_jax.data import build, feature_folders, layout
 from avemo_jax.data.build_command import given_splits
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.data.splits import base_video, draw_splits
@@ -22,6 +21,7 @@ from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.media.video import VideoError
 from avemo_jax.tasks import TASKS
+from avemo_jax.versions import VERSION
 from avemo_jax.whole_files import whole_file
 
 STATE = "prepare.json"
@@ -83,7 +83,7 @@ def pack(
         OSError: If it cannot be written.
     """
     complete = _was_complete(out)
-    if args.overwrite or not (complete and (out / tfds.DATASET).is_dir()):
+    if args.overwrite or not (complete and (out / layout.DATASET).is_dir()):
         _write_state(out, complete=False, command=command, failures=outcomes.failures)
     workers = settings_of(args).workers
     measured = _measured(features, records, material, workers=workers, quiet=args.quiet)
@@ -156,6 +156,6 @@ def _was_complete(out: pathlib.Path) -> bool:
 
 
 def _write_state(out: pathlib.Path, **facts: Any) -> None:
-    content = {"schema_version": 1, "version": avemo_jax.__version__, **facts}
+    content = {"schema_version": 1, "version": VERSION, **facts}
     with whole_file(out / STATE) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -10,12 +10,12 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from avemo_jax.blended import write_blend
-from avemo_jax.checkpoint import write_json
 from avemo_jax.claims import claim_data, claim_workdir
 from avemo_jax.config import base_config, identity, original_config
 from avemo_jax.config_checks import check_config
 from avemo_jax.loading import Data, feature_names
 from avemo_jax.train import train
+from avemo_jax.whole_files import write_json
 
 _TIMES = "times.json"
 

@@ -13,8 +13,6 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-import avemo_jax
-from avemo_jax.checkpoint import write_json
 from avemo_jax.config import identity
 from avemo_jax.intervals import intervals_of
 from avemo_jax.metrics import task_metrics
@@ -33,6 +31,8 @@ from avemo_jax.results_table.models import (
 from avemo_jax.results_table.rates import Rates
 from avemo_jax.results_table.rows import Cell, Effect, RowSpec
 from avemo_jax.tasks import Task
+from avemo_jax.versions import VERSION
+from avemo_jax.whole_files import write_json
 
 _FAMILIES = {"sequential": rate_rules.SEQUENTIAL, "grid": rate_rules.REFINED}
 _FIXED_STRIDE = Rule(rate_rules.SLIDING, (10,))
@@ -159,7 +159,7 @@ class TaskRows:
 
     def _models_key(self) -> str:
         """Of the configurations of all models of the task, the data and the program."""
-        made_of = [str(avemo_jax.__version__), self._plan.data.store.fingerprint]
+        made_of = [VERSION, self._plan.data.store.fingerprint]
         for spec in self._rows:
             for features in spec.members:
                 config = model_config(self._plan, self._task.name, spec.kind, features)
@@ -174,7 +174,7 @@ class TaskRows:
     def _key(self, path: pathlib.Path) -> str:
         """Of the models and the program: a cell with another one is computed anew."""
         names = ("head.json", "blend.json")
-        made_of = [str(avemo_jax.__version__), self._plan.data.store.fingerprint]
+        made_of = [VERSION, self._plan.data.store.fingerprint]
         made_of += [
             (path / name).read_text(encoding="utf-8")
             for name in names

@@ -11,7 +11,8 @@ import pathlib
 from typing import Any
 
 from avemo_jax.data import annotations, feature_folders, feature_sets, splits
-from avemo_jax.data.tfds import ANNOTATIONS, DATASET, SPLIT, VERSION, import_tfds
+from avemo_jax.data.layout import ANNOTATIONS, DATASET, SPLIT, VERSION
+from avemo_jax.data.tfds import import_tfds
 from avemo_jax.tasks import TASKS
 from data_builders.affwild2 import fields, on_beam, records
 from data_builders.affwild2.contents import (

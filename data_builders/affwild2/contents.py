@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from avemo_jax.data.build import FORMAT
 from avemo_jax.data.frame_runs import to_runs
+from avemo_jax.data.layout import FORMAT
 from avemo_jax.data.sources import (
     FeatureSource,
     VideoAnnotations,

@@ -1,0 +1,34 @@
+"""Where the files of a store lie, how they are called, and what stands beside them."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+DATASET = "affwild2"
+VERSION = "1.0.0"
+SPLIT = "videos"  # "all" is reserved by TFDS
+ANNOTATIONS = "annotations"
+INCOMPLETE_PREFIX = "incomplete."
+SPLITS_FILE = "splits.json"
+FORMAT = 1  # of examples and metadata; part of every content digest
+
+
+def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """``DIR/affwild2/CONFIG/VERSION``."""
+    return pathlib.Path(root) / DATASET / name / VERSION
+
+
+def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """What is kept beside the examples of a config.
+
+    Raises:
+        ValueError: If the config has none, and so was not written by ``build_store``.
+    """
+    path = config_folder(root, name) / "metadata.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{path.parent} has no metadata.json; expected a config that build_store "
+            "wrote: remove the folder and build it again"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,46 @@
+"""The jobs of one feature set, done by this process."""
+
+import pathlib
+from collections.abc import Generator, Sequence
+
+from tqdm import tqdm
+
+from avemo_jax.embed import AnyExtractor, ImageExtractor
+from avemo_jax.extraction.faces import FaceJob, embed_faces
+from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.frame_times import KeptFrameTimes
+from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.settings import Settings
+from avemo_jax.extraction.sounds import SoundJob, embed_sound
+
+
+def outcomes_of(
+    extractor: AnyExtractor,
+    feature_set: FeatureSet,
+    jobs: Sequence[FaceJob | SoundJob],
+    features: pathlib.Path,
+    settings: Settings,
+) -> Generator[Outcome, None, None]:
+    """What comes of the jobs of one set, as their files are written."""
+    faces = [job for job in jobs if isinstance(job, FaceJob)]
+    total = sum(len(job.crops.frame) for job in faces if job.crops is not None)
+    bar = tqdm(
+        total=(total or None) if faces else len(jobs),
+        desc=feature_set.name,
+        unit="image" if faces else "video",
+        disable=not settings.show_progress or not jobs,
+    )
+    with bar:
+        if isinstance(extractor, ImageExtractor):
+            with settings.decoders() as decoders:
+                yield from embed_faces(
+                    extractor, feature_set, faces, decoders, progress=bar.update
+                )
+            return
+        kept = KeptFrameTimes(features)
+        sounds = [job for job in jobs if isinstance(job, SoundJob)]
+        files = {job.video: job.file for job in sounds if job.file is not None}
+        with kept.ahead(files, settings.workers):
+            for job in sounds:
+                yield embed_sound(extractor, feature_set, job, kept)
+                bar.update()

@@ -1,0 +1,61 @@
+"""How an extraction is carried out: parts of a job, workers, what may fail."""
+
+import dataclasses
+import os
+
+import jax
+
+from avemo_jax.extraction.decoding import Decoders, WorkerKind
+
+PART_FAILURES = "failures-{}-of-{}.jsonl"  # of a part: its index, and how many
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; none of it changes a feature.
+
+    Attributes:
+        num_shards: Parts of the job, each a run of its own on the same output.
+        shard_index: Which part this is, from 0.
+        decode_workers: Threads or processes that decode pictures; None: half the CPUs
+            where the network runs on them too, else all up to 32.
+        decode_in: Threads or processes; None: threads on a CPU.
+        max_failures: Videos and frames that may fail; None: any number. On Beam they
+            are known when a set is done.
+        retry_failed: Extract videos again that had failed frames or had lost a part.
+        show_progress: Draw bars on stderr.
+        beam_runner: Of Apache Beam, to share the videos out among its workers; None:
+            this process does all.
+        beam_options: Of the pipeline, as ``--direct_num_workers=2``.
+    """
+
+    num_shards: int = 1
+    shard_index: int = 0
+    decode_workers: int | None = None
+    decode_in: WorkerKind | None = None
+    max_failures: int | None = None
+    retry_failed: bool = False
+    show_progress: bool = True
+    beam_runner: str | None = None
+    beam_options: tuple[str, ...] = ()
+
+    @property
+    def failures_name(self) -> str:
+        """Of the file beside the features."""
+        if self.num_shards == 1:
+            return "failures.jsonl"
+        return PART_FAILURES.format(f"{self.shard_index:05d}", f"{self.num_shards:05d}")
+
+    @property
+    def workers(self) -> int:
+        """How many decode."""
+        cpus = len(os.sched_getaffinity(0))
+        on_cpu = jax.default_backend() == "cpu"
+        own = max(1, cpus // 2) if on_cpu else min(32, cpus)
+        return self.decode_workers or own
+
+    def decoders(self) -> Decoders:
+        """The workers that decode pictures."""
+        on_cpu = jax.default_backend() == "cpu"
+        kind: WorkerKind = "threads" if on_cpu else "processes"
+        return Decoders(self.workers, self.decode_in or kind)
