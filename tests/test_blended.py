@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from several_sets import FRAMES, SILENT, VIDEOS, build_several_sets
+from made.several_sets import FRAMES, SILENT, VIDEOS, build_several_sets
 
 from avemo_jax import experiment
 from avemo_jax.blended import check_trust, load_model, predict, write_blend

@@ -4,9 +4,9 @@ import json
 import os
 
 import pytest
-from bucket_server import BUCKET, running
-from several_processes import Run
-from tiny_store import build_tiny_store
+from made.bucket_server import BUCKET, running
+from made.several_processes import Run
+from made.tiny_store import build_tiny_store
 
 
 @pytest.mark.slow

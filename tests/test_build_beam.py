@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax.data.build import build_store
 from avemo_jax.data.build_command import main
@@ -33,7 +33,7 @@ BUILD = """
 import json, os, pathlib, sys
 sys.path.insert(0, sys.argv[2])
 os.chdir(sys.argv[1])
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 from test_build_beam import MANY, TWO_WORKERS
 from avemo_jax.data.build import build_store
 from avemo_jax.data.feature_folders import find_feature_sources
@@ -146,7 +146,7 @@ KILLED = """
 import sys, time
 from dataclasses import replace
 sys.path.insert(0, sys.argv[2])
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 from test_build_beam import SLOW, TWO_WORKERS
 from avemo_jax.data.build import build_store
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from made_stores import vectors
+from made.stores import vectors
 
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build_command import main

@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from made_stores import annotated, save_original, source, vectors
+from made.stores import annotated, save_original, source, vectors
 
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store
@@ -222,7 +222,7 @@ KILLED = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
-from made_stores import annotated
+from made.stores import annotated
 from test_build_store import NAMES, made_source
 from avemo_jax.data.build import build_store
 

@@ -7,7 +7,7 @@ import shlex
 
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store

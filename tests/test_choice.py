@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from made_tables import made_table
+from made.tables import made_table
 
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable

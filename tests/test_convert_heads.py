@@ -7,7 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax.checkpoint import read_card
 from avemo_jax.convert.command import main

@@ -13,7 +13,9 @@ import time
 
 import pytest
 import requests
-from faulty_server import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made.faulty_server import (
     Server,
     changed,
     closed_port,
@@ -27,8 +29,6 @@ from faulty_server import (
     status,
     whole,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from avemo_jax.convert.download import ChecksumError, download, verify
 from avemo_jax.convert.transfer import DownloadError, NoRoomError, Patience

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from jax import export
-from made_weights import made_state, made_weights, network_shapes
+from made.weights import made_state, made_weights, network_shapes
 from PIL import Image
 
 from avemo_jax.embed import load_extractor

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax import blended, ensembles, experiment
 from avemo_jax.blended import load_model

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_tables import MadeStore
+from made.tables import MadeStore
 from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax import checkpoint, experiment

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from made_trees import (
+from made.trees import (
     SILENT,
     contents_of,
     make_tree,

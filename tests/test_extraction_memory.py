@@ -12,7 +12,7 @@ import wave
 
 import numpy as np
 import pytest
-from made_trees import make_weights_dir, write_video
+from made.trees import make_weights_dir, write_video
 from PIL import Image
 
 pytestmark = pytest.mark.slow

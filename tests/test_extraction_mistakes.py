@@ -8,7 +8,7 @@ import wave
 
 import numpy as np
 import pytest
-from made_trees import make_tree, make_weights_dir, write_crops, write_video
+from made.trees import make_tree, make_weights_dir, write_crops, write_video
 
 from avemo_jax.data.feature_files import read_feature_file
 from avemo_jax.extraction import command

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_trees import write_video
+from made.trees import write_video
 from PIL import Image
 
 from avemo_jax.extraction.decoding import Decoders

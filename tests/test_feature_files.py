@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_stores import save_original
+from made.stores import save_original
 
 from avemo_jax.data import feature_sets
 from avemo_jax.data.feature_files import (

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_tables import batches_of, made_table
+from made.tables import batches_of, made_table
 
 from avemo_jax import sharding
 from avemo_jax.data.reading import aligned_zeros

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
-from faulty_server import cut_after, cut_before, serving, status
+from made.faulty_server import cut_after, cut_before, serving, status
 
 from avemo_jax import checkpoint
 from avemo_jax.convert import fetch

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from several_sets import FRAMES, VIDEOS, build_several_sets
+from made.several_sets import FRAMES, VIDEOS, build_several_sets
 
 from avemo_jax import experiment
 from avemo_jax.blended import write_blend

@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 import pytest
-from made_tables import batches_of
-from several_sets import build_several_sets
+from made.several_sets import build_several_sets
+from made.tables import batches_of
 
 from avemo_jax import sharding
 from avemo_jax.config import base_config

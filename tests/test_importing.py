@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from made_features import (
+from made.features import (
     DIM,
     FORMS,
     FRAMES,

@@ -10,7 +10,7 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
-from made_features import by_image, vectors
+from made.features import by_image, vectors
 from test_importing import fails
 
 from avemo_jax.importing import stream

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_tables import made_table, one_video
+from made.tables import made_table, one_video
 
 from avemo_jax.intervals import intervals_of
 from avemo_jax.postprocess.bootstrap import bootstrap_mean

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
-from made_tables import made_table
+from made.stores import annotated, source, vectors
+from made.tables import made_table
 
 from avemo_jax import experiment, metrics
 from avemo_jax.config import base_config

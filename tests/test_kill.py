@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tiny_store import build_tiny_store
+from made.tiny_store import build_tiny_store
 
 from avemo_jax import checkpoint
 

@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
-from several_processes import LIMIT_S, free_port, history
-from tiny_store import build_tiny_store
+from made.several_processes import LIMIT_S, free_port, history
+from made.tiny_store import build_tiny_store
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "scripts" / "launch"

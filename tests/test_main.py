@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_store import FRAMES, build_tiny_store
+from made.tiny_store import FRAMES, build_tiny_store
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "expr_mlp.py")

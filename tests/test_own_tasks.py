@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from made_own_labels import (
+from made.own_labels import (
     CLASSES,
     DIM,
     FRAMES,

@@ -4,7 +4,7 @@ import struct
 import tracemalloc
 
 import pytest
-from made_torch_files import pickled, storage, tensor, zip_form
+from made.torch_files import pickled, storage, tensor, zip_form
 
 from avemo_jax import pickles
 from avemo_jax.convert.source_file import read_state

@@ -8,8 +8,8 @@ import sys
 import jax
 import numpy as np
 import pytest
-from several_sets import build_several_sets
-from tiny_store import build_tiny_store
+from made.several_sets import build_several_sets
+from made.tiny_store import build_tiny_store
 
 from avemo_jax import loading, sharding
 from avemo_jax.config import base_config

@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from made_plugins import install
-from made_trees import make_tree
+from made.plugins import install
+from made.trees import make_tree
 
 from avemo_jax.data import feature_sets
 from avemo_jax.data.feature_files import read_feature_file

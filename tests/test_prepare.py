@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from made_trees import (
+from made.store_contents import records_of
+from made.trees import (
     SILENT,
     TRAIN,
     UNLABELLED,
@@ -15,7 +16,6 @@ from made_trees import (
     make_tree,
     make_weights_dir,
 )
-from store_contents import records_of
 
 from avemo_jax.data.store import open_store
 from avemo_jax.preparation import command

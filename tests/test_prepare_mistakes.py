@@ -5,8 +5,8 @@ import pathlib
 import shutil
 
 import pytest
-from made_trees import TRAIN, contents_of, make_tree, make_weights_dir
-from store_contents import records_of
+from made.store_contents import records_of
+from made.trees import TRAIN, contents_of, make_tree, make_weights_dir
 
 from avemo_jax.extraction import command as extraction
 from avemo_jax.extraction.feature_set import FeatureSet

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 import pytest
-from several_processes import HEARTBEAT_S, LIMIT_S, Run, bits, free_port, history
-from tiny_store import build_tiny_store
+from made.several_processes import HEARTBEAT_S, LIMIT_S, Run, bits, free_port, history
+from made.tiny_store import build_tiny_store
 
 from avemo_jax.distributed import LOST
 from avemo_jax.exit_status import PREEMPTED

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from made_weights import made_state, made_weights, network_shapes
+from made.weights import made_state, made_weights, network_shapes
 from PIL import Image
 from reference.efficientnet import expected_of, random_network
 from reference.torch_libraries import state_of

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from several_sets import SETS, build_several_sets
+from made.several_sets import SETS, build_several_sets
 
 from avemo_jax import experiment
 from avemo_jax.data.store import Store

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from several_sets import build_several_sets
+from made.several_sets import build_several_sets
 
 from avemo_jax.loading import open_data
 from avemo_jax.results_table import command

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from made_predictions import (
+from made.predictions import (
     FORMS,
     LENGTHS,
     as_csv,
@@ -19,7 +19,7 @@ from made_predictions import (
     text_folder,
     write_annotations,
 )
-from made_submissions import table_of
+from made.submissions import table_of
 from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax.postprocess.gaps import fill_plan

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from made_predictions import (
+from made.predictions import (
     as_csv,
     labels_of,
     npz_of_videos,

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from made_stores import annotated, source, vectors
+from made.stores import annotated, source, vectors
 
 from avemo_jax.data.build import build_store
 

@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 
-import made_submissions as made
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import submissions as made
 
 from avemo_jax.submission import writing
 from avemo_jax.submission.checking import check_submission

@@ -1,10 +1,10 @@
 """The checker of submission files: silent on what is right, loud on every fault."""
 
-import made_submissions as made
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import submissions as made
 
 from avemo_jax.submission.checking import check_submission
 from avemo_jax.submission.command import main

@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
-from made_stores import annotated, source, vectors
-from made_submissions import LENGTHS, predicted, rows_of
+from made.stores import annotated, source, vectors
+from made.submissions import LENGTHS, predicted, rows_of
 
 from avemo_jax import experiment
 from avemo_jax.config import base_config

@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from made_torch_files import (
+from made.torch_files import (
     LEGACY_START,
     ORDERED,
     Call,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from made_torch_files import (
+from made.torch_files import (
     Call,
     Filled,
     Name,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from several_sets import build_several_sets
+from made.several_sets import build_several_sets
 
 from avemo_jax import sharding
 from avemo_jax.config import base_config

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from made_tables import made_data, made_table
+from made.tables import made_data, made_table
 
 from avemo_jax import checkpoint
 from avemo_jax.config import base_config

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from bucket_server import ANSWER_IS_LOST, BUCKET, BucketServer, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.bucket_server import ANSWER_IS_LOST, BUCKET, BucketServer, running
 
 from avemo_jax.bucket import BucketError, parse_address
 from avemo_jax.workdirs import Workdir, open_workdir, refuse_remote_data

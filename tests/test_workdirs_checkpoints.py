@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from bucket_server import BUCKET, BucketServer, running
-from several_processes import free_port
+from made.bucket_server import BUCKET, BucketServer, running
+from made.several_processes import free_port
 
 pytestmark = pytest.mark.slow
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
-PROCESS = pathlib.Path(__file__).with_name("workdir_process.py")
+PROCESS = pathlib.Path(__file__).with_name("made") / "workdir_process.py"
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 _COMMON = """
 import sys

@@ -13,7 +13,7 @@ import pytest
 
 from avemo_jax import checkpoint
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 4
 LIMIT_S = 150.0
 HEARTBEAT_S = 10

@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from made_weights import made_state, network_shapes
 from PIL import Image
 
 from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.tasks import TASKS
 from avemo_jax.weights import write_weights
+from made.weights import made_state, network_shapes
 
 HEADERS = {
     "EXPR": "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other",

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
-from made_tables import MadeStore
 
 from avemo_jax import sharding, train
 from avemo_jax.config import base_config
@@ -24,6 +23,7 @@ from avemo_jax.members import make_members
 from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
 from avemo_jax.predict import Predictor
 from avemo_jax.steps import make_train_chunk
+from made.tables import MadeStore
 
 DIMS = (40, 24)
 BATCH = 640  # a number that is no other axis, nor an eighth of it

@@ -1,0 +1,1 @@
+"""Material that the tests make: stores, trees, files, servers, processes."""
