@@ -34,10 +34,10 @@ from avemo_jax.postprocess.blending import (
     align,
     extractor_probs,
 )
+from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.selection import Options
 from avemo_jax.tasks import Task, get_task
 from avemo_jax.trained import Trained, load_trained, scores_of
-from avemo_jax.whole_files import write_json
 
 BLEND_SCHEMA = 1
 _FILE = "blend.json"

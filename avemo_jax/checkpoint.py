@@ -18,10 +18,11 @@ from absl import logging
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from avemo_jax import distributed, sharding
+from avemo_jax import sharding
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.tasks import from_definition, register
-from avemo_jax.whole_files import write_json
-from avemo_jax.workdirs import Workdir, open_workdir
 
 HEAD_SCHEMA = 1
 

@@ -6,7 +6,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from avemo_jax.config import difference, to_plain
-from avemo_jax.whole_files import write_json
+from avemo_jax.runtime.atomic_files import write_json
 
 
 class WorkdirError(ValueError):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from avemo_jax.feeding import Feeder
 from avemo_jax.objective import TrainingError
 from avemo_jax.orders import FramePlan, WindowPlan
-from avemo_jax.preemption import Preemption
+from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.steps import scan_length
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from avemo_jax import distributed, figures, results
+from avemo_jax import figures, results
 from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.table import FrameTable
@@ -37,9 +37,10 @@ from avemo_jax.postprocess.sweep import (
     score_settings,
 )
 from avemo_jax.predictions import write_predictions
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection
 from avemo_jax.trained import Trained, check_features
-from avemo_jax.whole_files import write_json
 
 
 def select(model: Model, data: Data, budget: int) -> Selection:

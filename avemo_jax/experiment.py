@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from avemo_jax import checkpoint, distributed, figures, results
+from avemo_jax import checkpoint, figures, results
 from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.claims import claim_data, claim_workdir
 from avemo_jax.config import identity, to_plain
@@ -23,12 +23,13 @@ from avemo_jax.inputs import input_dims
 from avemo_jax.joint_model import is_joint, read_joint
 from avemo_jax.joint_run import evaluate_joint, words_of
 from avemo_jax.loading import Data, feature_names, fold_data, open_data, with_task
-from avemo_jax.logs import MetricsLog, environment
 from avemo_jax.report import sweep_table
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.logs import MetricsLog, environment
+from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.tasks import get_task
 from avemo_jax.train import train
-from avemo_jax.whole_files import write_json
-from avemo_jax.workdirs import Workdir, open_workdir
 
 
 def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:

@@ -9,14 +9,15 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from avemo_jax import checkpoint, distributed
+from avemo_jax import checkpoint
 from avemo_jax.data.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.provenance import class_counts, own_definition
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.workdir import Workdir
 from avemo_jax.tasks import JointTask
-from avemo_jax.whole_files import write_json
-from avemo_jax.workdirs import Workdir
 
 SCHEMA = 1
 FILE = "joint.json"

@@ -13,18 +13,18 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax import distributed
 from avemo_jax.config import OWN
 from avemo_jax.data import demo
-from avemo_jax.data.cache import cache_dir as default_cache_dir
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import fold_splits, grouped_folds
 from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.table import FrameTable
 from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import HeadSpec
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.cache import cache_dir as default_cache_dir
+from avemo_jax.runtime.workdir import refuse_remote_data
 from avemo_jax.tasks import TASKS
-from avemo_jax.workdirs import refuse_remote_data
 
 _SHARE_OF_DEVICE = 0.6  # for tables; the rest for what is computed with them
 

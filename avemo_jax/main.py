@@ -15,7 +15,7 @@ from typing import Literal, NoReturn, cast
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from avemo_jax.exit_status import PREEMPTED, Preempted
+from avemo_jax.runtime.errors import PREEMPTED, Preempted
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment to run.")
 _WORKDIR = flags.DEFINE_string(
@@ -93,8 +93,8 @@ def _prepare_devices() -> None:
     if _DETERMINISTIC.value:
         old = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
-    from avemo_jax import distributed, logs
     from avemo_jax.config import HEARTBEAT_S
+    from avemo_jax.runtime import distributed, logs
 
     logs.speak_plainly()
     processes = distributed.find_processes(
@@ -126,7 +126,8 @@ def _main(argv: list[str]) -> None:
         )
     _prepare_devices()
     # After the devices are prepared:
-    from avemo_jax import compilation, experiment
+    from avemo_jax import experiment
+    from avemo_jax.runtime import compilation
 
     compilation.keep_compiled(_COMPILATION_CACHE.value)
     if _MODE.value != "train":
@@ -217,7 +218,7 @@ def run(argv: list[str] | None = None) -> None:
     """The command line; errors that a user can mend end it in one line."""
 
     def guarded(arguments: list[str]) -> None:
-        from avemo_jax import distributed
+        from avemo_jax.runtime import distributed
 
         try:
             _main(arguments)

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.thresholds import decide, decide_class
+from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import Task, known_tasks
-from avemo_jax.whole_files import whole_file
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
 PARQUET_ROWS = 1_000_000

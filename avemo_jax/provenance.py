@@ -9,8 +9,8 @@ from avemo_jax.config import to_plain
 from avemo_jax.data.table import FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.results import counts_of
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS, Task, definition
-from avemo_jax.versions import VERSION
 
 
 def provenance(

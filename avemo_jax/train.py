@@ -9,23 +9,24 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from avemo_jax import checkpoint, distributed, sharding
+from avemo_jax import checkpoint, sharding
 from avemo_jax.data.table import FrameTable
 from avemo_jax.epochs import Epochs, Progress
-from avemo_jax.exit_status import Preempted
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims
 from avemo_jax.joint_model import save_joint
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
 from avemo_jax.loading import Data, Loader, feature_names, memory_budget
-from avemo_jax.logs import MetricsLog
 from avemo_jax.members import Members, best_setting, make_members, take_members
 from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
-from avemo_jax.preemption import Preemption
 from avemo_jax.provenance import provenance
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.errors import Preempted
+from avemo_jax.runtime.logs import MetricsLog
+from avemo_jax.runtime.preemption import Preemption
+from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import JointTask
-from avemo_jax.workdirs import Workdir, open_workdir
 
 
 def train(

@@ -16,8 +16,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from avemo_jax.data.cache import cache_dir
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.cache import cache_dir
 
 SCHEMA = 1
 # Of tensors, and what .safetensors calls them.

@@ -16,7 +16,6 @@ import numpy as np
 from measuring import add_options, alternating, report, seconds
 from PIL import Image
 
-from avemo_jax.compilation import compiler_options
 from avemo_jax.data.corpus import find_crops
 from avemo_jax.embed import ImageExtractor
 from avemo_jax.extraction.choices import choose_visual
@@ -25,6 +24,7 @@ from avemo_jax.extraction.faces import embed_faces
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, get_extractor
+from avemo_jax.runtime.compilation import compiler_options
 from avemo_jax.weights import write_weights
 
 BARS = {"extraction / bare network": (">=", 0.85)}

@@ -31,10 +31,10 @@ from reference import log_mel as numpy_log_mel
 from reference import vggish as torch_vggish
 from reference.torch_libraries import import_timm, import_transformers, state_of
 
-from avemo_jax.compilation import compiler_options
 from avemo_jax.convert.wav2vec2 import from_state
 from avemo_jax.extractors import efficientnet, vggish, wav2vec2
 from avemo_jax.media import log_mel
+from avemo_jax.runtime.compilation import compiler_options
 
 BARS = {
     "efficientnet_b2: torch / ours": (">=", 1.2),

@@ -25,7 +25,7 @@ from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_loss, make_plan, make_spec
-from avemo_jax.preemption import Preemption
+from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import EXPR
 

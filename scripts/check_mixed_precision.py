@@ -18,8 +18,9 @@ from typing import Any
 from absl import logging
 from measuring import add_options, report
 
-from avemo_jax import compilation, experiment
+from avemo_jax import experiment
 from avemo_jax.config import base_config
+from avemo_jax.runtime import compilation
 from avemo_jax.tasks import TASKS
 
 TYPES = ("float32", "bfloat16")

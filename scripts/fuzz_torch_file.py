@@ -20,12 +20,12 @@ import time
 import zipfile
 from collections.abc import Callable
 
-from avemo_jax import pickles
 from avemo_jax.convert.torch_file import TorchFileError, read_torch, state_dict_of
+from avemo_jax.runtime import safe_pickle
 
 _LIMIT_S = 5
 _LIMIT_BYTES = 1 << 29
-_OPCODES = bytes(pickles.WITH_OBJECTS)
+_OPCODES = bytes(safe_pickle.WITH_OBJECTS)
 _SNIPPETS = (
     b"cos\nsystem\nU\x04true\x85R",
     b"cbuiltins\neval\nU\x011\x85R",

@@ -18,7 +18,7 @@ from made_validation import made_lengths, made_table
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from avemo_jax import compilation, sharding
+from avemo_jax import sharding
 from avemo_jax.config import base_config
 from avemo_jax.data.store import open_store
 from avemo_jax.data.table import FeatureSet, FrameTable
@@ -28,7 +28,8 @@ from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_loss, make_plan, make_spec
-from avemo_jax.preemption import Preemption
+from avemo_jax.runtime import compilation
+from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import get_task
 

@@ -27,7 +27,7 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    from avemo_jax.compilation import keep_compiled
+    from avemo_jax.runtime.compilation import keep_compiled
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVEMO_CACHE", str(root / "avemo_cache"))

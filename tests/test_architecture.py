@@ -25,6 +25,7 @@ ROOMS = (
 )
 # Rooms that know no files.
 PURE = ("tasks", "heads", "metrics", "postprocess", "extractors")
+PURE += ("runtime.safe_pickle",)
 OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"}
 OF_FILES |= {"pyarrow", "safetensors", "orbax", "tensorflow_datasets", "array_record"}
 COMPARES_WITH_TORCH = ("benchmark_training", "benchmark_extractors")

@@ -14,8 +14,8 @@ import pytest
 from made.several_processes import HEARTBEAT_S, LIMIT_S, Run, bits, free_port, history
 from made.tiny_store import build_tiny_store
 
-from avemo_jax.distributed import LOST
-from avemo_jax.exit_status import PREEMPTED
+from avemo_jax.runtime.distributed import LOST
+from avemo_jax.runtime.errors import PREEMPTED
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,7 @@ def test_processes_with_other_configurations_are_refused(store, tmp_path):
 
 def test_a_process_that_waits_alone_says_so(tmp_path):
     program = (
-        "from avemo_jax import distributed as d; d.start(d.Processes("
+        "from avemo_jax.runtime import distributed as d; d.start(d.Processes("
         f"'127.0.0.1:{free_port()}', 2, 0, 'deactivate', 'flags'), 10, wait_s=3)"
     )
     done = subprocess.run(

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from avemo_jax import sharding
 from avemo_jax.checkpoint import RunCheckpoints
-from avemo_jax.workdirs import open_workdir
+from avemo_jax.runtime.workdir import open_workdir
 
 def tree(step):
     values = np.arange(6000, dtype=np.float32).reshape(2, 3000) * (step + 1)

@@ -24,7 +24,7 @@ from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
 from avemo_jax.extractors.sources import THESIS_HEADS, Source
 from avemo_jax.extractors.wav2vec2_spec import BASE
-from avemo_jax.versions import VERSION
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.weights import write_weights
 
 HEAD = "head"

@@ -22,7 +22,7 @@ from avemo_jax.convert.transfer import (
     transfer,
 )
 from avemo_jax.extractors.sources import Source
-from avemo_jax.whole_files import sync_folder
+from avemo_jax.runtime.atomic_files import sync_folder
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 

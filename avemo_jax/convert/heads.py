@@ -22,7 +22,7 @@ from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.sources import THESIS_HEADS, ThesisHead
 from avemo_jax.heads import HeadSpec, build_head
-from avemo_jax.versions import VERSION
+from avemo_jax.runtime.versions import VERSION
 
 UNKNOWN = "unknown"
 LICENCE = "none stated by the repository of the original system"

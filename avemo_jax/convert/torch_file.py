@@ -19,11 +19,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from avemo_jax import pickles
 from avemo_jax.convert.torch_modules import state_dict_of
 from avemo_jax.convert.torch_pickle import TorchPolicy
 from avemo_jax.convert.torch_records import Record, TorchFileError
 from avemo_jax.convert.torch_tensors import STORAGES, Allowance, Storage
+from avemo_jax.runtime import safe_pickle
 
 __all__ = ["Record", "TorchFileError", "read_torch", "state_dict_of"]
 
@@ -56,7 +56,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
             f"{path}: not readable ({error.strerror or error}); expected a file of "
             "torch.save (.pt, .pth, .bin); give its path"
         ) from error
-    except (pickles.RefusedPickleError, pickles.DamagedPickleError) as error:
+    except (safe_pickle.RefusedPickleError, safe_pickle.DamagedPickleError) as error:
         raise TorchFileError(str(error)) from error
 
 
@@ -131,7 +131,7 @@ class _Archive:
             raise _wrong(self.path, f"byte order {order!r:.40}")
         self.big_endian = order == b"big"
         policy = TorchPolicy(self.path, self.storage, Allowance(len(self.data)))
-        return pickles.Machine(self.content(mains[0]).tobytes(), policy).run()
+        return safe_pickle.Machine(self.content(mains[0]).tobytes(), policy).run()
 
     def content(self, name: str) -> np.ndarray:
         """The bytes of an entry, as they are in the file.
@@ -182,7 +182,7 @@ def _legacy(path: pathlib.Path, data: np.ndarray) -> Any:
 
     def plain(start: int) -> tuple[Any, int]:
         policy = TorchPolicy(path, seen, Allowance(len(data)))
-        machine = pickles.Machine(head, policy, start)
+        machine = safe_pickle.Machine(head, policy, start)
         return machine.run(), machine.position
 
     magic, position = plain(0)
@@ -206,7 +206,7 @@ def _legacy(path: pathlib.Path, data: np.ndarray) -> Any:
         return whole.part(offset, size)
 
     policy = TorchPolicy(path, opened, Allowance(len(data)))
-    return pickles.Machine(head, policy, position).run()
+    return safe_pickle.Machine(head, policy, position).run()
 
 
 def _legacy_storages(

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax import pickles
 from avemo_jax.convert import torch_tensors
 from avemo_jax.convert.torch_records import Record, check_depth
 from avemo_jax.convert.torch_tensors import Storage
+from avemo_jax.runtime import safe_pickle
 
 # Names below these packages may be called, and come out as records.
 _PACKAGES = frozenset(
@@ -52,7 +52,7 @@ _MAX_TUPLE = 8  # texts in a key
 OpenStorage = Callable[[str, str, int, tuple[Any, ...] | None], Storage]
 
 
-class TorchPolicy(pickles.Policy):
+class TorchPolicy(safe_pickle.Policy):
     """Tensors of known storages, plain containers, and records."""
 
     allowed = "tensors, plain containers and modules of PyTorch's libraries"
@@ -72,9 +72,9 @@ class TorchPolicy(pickles.Policy):
         self._numbers_left = _MAX_NUMBERS
 
     @property
-    def instructions(self) -> Mapping[int, pickles.Action]:
+    def instructions(self) -> Mapping[int, safe_pickle.Action]:
         """All that protocols 2 to 5 write."""
-        return pickles.WITH_OBJECTS
+        return safe_pickle.WITH_OBJECTS
 
     def find(self, module: str, name: str) -> Record:
         """A record of the name; the same one every time."""
@@ -85,7 +85,7 @@ class TorchPolicy(pickles.Policy):
         parts = (*module.split("."), name)
         # A name with dots would reach whatever the module has imported.
         if len(module) + len(name) > _MAX_NAME or not all(map(str.isidentifier, parts)):
-            raise pickles.Refusal(f"the name {name!r:.80} of {module!r:.80}")
+            raise safe_pickle.Refusal(f"the name {name!r:.80} of {module!r:.80}")
         made = self._names[module, name] = Record(f"{module}.{name}")
         return made
 
@@ -96,13 +96,13 @@ class TorchPolicy(pickles.Policy):
     def create(self, kind: Any, arguments: Any, named: Any) -> Any:
         """A plain value or tensor where the name is known, else a record."""
         if type(kind) is not Record or kind.args is not None:
-            raise pickles.Refusal(f"a call of {_what(kind)}")
+            raise safe_pickle.Refusal(f"a call of {_what(kind)}")
         if type(arguments) is not tuple or type(named) is not dict:
             raise ValueError(f"{kind.name} called with a {type(arguments).__name__}")
         if kind.name in _KNOWN and not named:
             return _KNOWN[kind.name](self, kind, arguments)
         if kind.name.split(".")[0] not in _PACKAGES and kind.name not in _NAMES:
-            raise pickles.Refusal(f"a call of {kind.name}")
+            raise safe_pickle.Refusal(f"a call of {kind.name}")
         if named:
             arguments = (*self.copied(arguments, _ENTRY_BYTES), named)
         return Record(kind.name, arguments)
@@ -112,7 +112,7 @@ class TorchPolicy(pickles.Policy):
         if type(target) is dict:
             return
         if type(target) is not Record or target.args is None:
-            raise pickles.Refusal(f"a change of {_what(target)}")
+            raise safe_pickle.Refusal(f"a change of {_what(target)}")
         if target.state is not None:
             raise ValueError(f"a second state of {target.name}")
         target.state = state
@@ -137,7 +137,7 @@ class TorchPolicy(pickles.Policy):
     def add_items(self, target: Any, items: list[Any]) -> None:
         """Add to a set."""
         if type(target) is not set:
-            raise pickles.Refusal(f"members of {_what(target)}")
+            raise safe_pickle.Refusal(f"members of {_what(target)}")
         target.update(self.key(item) for item in items)
 
     def persistent(self, identity: Any) -> Any:
@@ -223,7 +223,7 @@ def _is_short(text: Any) -> bool:
 def _record_items(target: Any, items: Iterable[Any]) -> None:
     """Put ``items`` into a record."""
     if type(target) is not Record or target.args is None:
-        raise pickles.Refusal(f"entries in {_what(target)}")
+        raise safe_pickle.Refusal(f"entries in {_what(target)}")
     target.items = target.items or []
     target.items.extend(items)
 

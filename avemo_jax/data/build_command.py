@@ -19,7 +19,7 @@ from avemo_jax.data import (
     splits,
 )
 from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
-from avemo_jax.exit_status import guarded
+from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
 

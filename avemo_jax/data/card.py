@@ -17,9 +17,9 @@ from avemo_jax.data.build_report import Report, report_of
 from avemo_jax.data.card_tables import markdown_table
 from avemo_jax.data.store import Store, open_store
 from avemo_jax.data.store_counts import SplitCounts, count_store
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 from avemo_jax.tasks import TASKS
-from avemo_jax.versions import VERSION, git_revision, package_versions
-from avemo_jax.whole_files import whole_file
 
 CARD, CARD_BESIDE_README = "README.md", "STORE.md"
 FAILURES = "failures.jsonl"

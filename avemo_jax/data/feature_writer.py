@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.data.sources import as_float16
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
 
 _PIECE = 1 << 20  # bytes that are copied or hashed at a time
 # Bytes of a spool that wait in memory: hundreds of short videos may be under way, and a

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax import pickles
-from avemo_jax.pickles import RefusedPickleError
+from avemo_jax.runtime import safe_pickle
+from avemo_jax.runtime.safe_pickle import RefusedPickleError
 
 # What a name in a pickle may mean here; numpy 1 says numpy.core, numpy 2 numpy._core.
 _GLOBALS = {
@@ -119,7 +119,7 @@ def read_pickled_dict(path: str | os.PathLike[str]) -> dict[Any, Any]:
 def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
     """The dict of the pickle from byte ``start`` on."""
     policy = FeaturePolicy(path, len(data))
-    value = pickles.Machine(data, policy, start).run()
+    value = safe_pickle.Machine(data, policy, start).run()
     if isinstance(value, np.ndarray) and value.dtype == object and value.shape == ():
         value = value.item()
     if not isinstance(value, dict):
@@ -137,7 +137,7 @@ def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
     return value
 
 
-class FeaturePolicy(pickles.Policy):
+class FeaturePolicy(safe_pickle.Policy):
     """numpy's arrays, dtypes and scalars, and no other names."""
 
     allowed = "numpy arrays and plain containers"
@@ -151,13 +151,13 @@ class FeaturePolicy(pickles.Policy):
         """The meaning of a name of the list."""
         meaning = _GLOBALS.get((module, name))
         if meaning is None:
-            raise pickles.Refusal(f"{module:.80}.{name:.80}")
+            raise safe_pickle.Refusal(f"{module:.80}.{name:.80}")
         return _Global(meaning)
 
     def call(self, function: Any, arguments: Any) -> Any:
         """What a function of the list, called with these values, would build."""
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
-            raise pickles.Refusal(f"a call of {type(function).__name__}")
+            raise safe_pickle.Refusal(f"a call of {type(function).__name__}")
         match function.meaning, arguments:
             case "reconstruct", (_Global(meaning="ndarray"), tuple(), bytes()):
                 return _Array()
@@ -171,7 +171,9 @@ class FeaturePolicy(pickles.Policy):
                 return text.encode("latin1")
             case "OrderedDict", ():
                 return {}
-        raise pickles.Refusal(f"{function.meaning} of {len(arguments)} odd arguments")
+        raise safe_pickle.Refusal(
+            f"{function.meaning} of {len(arguments)} odd arguments"
+        )
 
     def set_state(self, target: Any, state: Any) -> None:
         """Fill an array or finish a dtype."""
@@ -182,7 +184,7 @@ class FeaturePolicy(pickles.Policy):
                 if dtype.value is not None and order in "<>":
                     dtype.value = dtype.value.newbyteorder(order)
             case _:
-                raise pickles.Refusal(f"the state of a {type(target).__name__}")
+                raise safe_pickle.Refusal(f"the state of a {type(target).__name__}")
 
     def filled(
         self, dtype: _Dtype, shape: tuple[Any, ...], raw: Any, *, fortran: bool
@@ -198,7 +200,7 @@ class FeaturePolicy(pickles.Policy):
         # A list can be named again and again in a few bytes; copies are counted.
         self.objects_left -= len(raw)
         if self.objects_left < 0:
-            raise pickles.Refusal("more objects than it has bytes")
+            raise safe_pickle.Refusal("more objects than it has bytes")
         objects = np.empty(len(raw), object)
         for index, item in enumerate(raw):
             objects[index] = item
@@ -207,7 +209,7 @@ class FeaturePolicy(pickles.Policy):
     def set_items(self, target: Any, items: list[Any]) -> None:
         """Put keys and values, in turn, into a dict."""
         if type(target) is not dict or len(items) % 2:
-            raise pickles.Refusal(f"entries in a {type(target).__name__}")
+            raise safe_pickle.Refusal(f"entries in a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # The hash of a number could be chosen, and with it the time to find it.
             if not isinstance(key, str | bytes):
@@ -217,7 +219,7 @@ class FeaturePolicy(pickles.Policy):
     def append_items(self, target: Any, items: list[Any]) -> None:
         """Append to a list."""
         if type(target) is not list:
-            raise pickles.Refusal(f"appending to a {type(target).__name__}")
+            raise safe_pickle.Refusal(f"appending to a {type(target).__name__}")
         target.extend(self.finished(item) for item in items)
 
     def finished(self, value: Any) -> Any:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from avemo_jax.data.listing import entries, read_names
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
 
 SPLITS = ("train", "dev", "validation", "test")
 

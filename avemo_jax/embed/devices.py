@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from avemo_jax.compilation import compiler_options
+from avemo_jax.runtime.compilation import compiler_options
 
 _AXIS = "data"
 _IN_FLIGHT = 2  # batches that the devices may have before the host waits

@@ -9,7 +9,7 @@ import numpy as np
 
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors.states import Shapes, misfits
-from avemo_jax.versions import VERSION
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.weights import WeightsError
 
 

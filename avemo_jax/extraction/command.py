@@ -4,10 +4,8 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from avemo_jax import compilation
 from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
 from avemo_jax.data.crop_folders import CropFolder
-from avemo_jax.exit_status import SOME_FAILED, guarded
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
@@ -21,6 +19,8 @@ from avemo_jax.extraction.flags import (
 from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import SetSummary, extract, held
+from avemo_jax.runtime import compilation
+from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

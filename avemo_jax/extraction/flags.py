@@ -4,10 +4,10 @@ import argparse
 import pathlib
 import shlex
 
-from avemo_jax import compilation
-from avemo_jax.beam import checked_options
 from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.runtime import compilation
+from avemo_jax.runtime.beam import checked_options
 
 ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from avemo_jax.media.alignment import frame_times
 from avemo_jax.media.video import FrameTimes, open_video
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
 
 FOLDER = ".frame_times"  # in the folder of all sets; hidden, so that it is no set
 _FORMAT = 2

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from avemo_jax.exit_status import SOME_FAILED, guarded
 from avemo_jax.extractors import EXTRACTORS, Extractor, PluginError, plugins
+from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

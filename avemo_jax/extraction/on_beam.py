@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Sequence
 
-from avemo_jax.beam import checked_options, import_beam
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.faces import FaceJob
@@ -20,6 +19,7 @@ from avemo_jax.extraction.one_set import outcomes_of
 from avemo_jax.extraction.outcomes import Outcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
+from avemo_jax.runtime.beam import checked_options, import_beam
 
 BEAM_PREFIX = ".beam-"  # of folders for what Beam's workers say
 # Beam runs a function in several threads of a worker; the devices take one at a time.

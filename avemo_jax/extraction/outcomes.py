@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections.abc import Iterable
 
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
 
 # Of a frame, in `failed`.
 NOT_STORABLE = "its vector is not finite, or beyond 65504, the range of float16"

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.feature_sets import check_known, full_name, split_name
 from avemo_jax.data.sources import Kind, VideoAnnotations
-from avemo_jax.exit_status import guarded
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.importing import native
 from avemo_jax.importing.evidence import off_by_one, report
@@ -35,6 +34,7 @@ from avemo_jax.importing.source import ImportSource
 from avemo_jax.importing.spooled import SpooledRows
 from avemo_jax.importing.tables import read_hdf5, read_parquet
 from avemo_jax.importing.writing import ImportedSet, check_standing, write_files
+from avemo_jax.runtime.errors import guarded
 
 _PICKLES = (".pkl", ".pickle", ".p", ".npy")
 _HDF5 = (".h5", ".hdf5")

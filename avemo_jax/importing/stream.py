@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax import pickles
 from avemo_jax.data.legacy_npy import FeaturePolicy
+from avemo_jax.runtime import safe_pickle
 
 _BUDGET = 128 << 20  # bytes of values that stay remembered
 _EACH = 200  # bytes of a small object, roughly
@@ -54,7 +54,7 @@ class _StreamPolicy(FeaturePolicy):
         self.root: _Root | None = None
 
     @property
-    def instructions(self) -> Mapping[int, pickles.Action]:
+    def instructions(self) -> Mapping[int, safe_pickle.Action]:
         """With a memory that forgets."""
         return _ACTIONS
 
@@ -64,7 +64,7 @@ class _StreamPolicy(FeaturePolicy):
             super().set_items(target, items)
             return
         if len(items) % 2:
-            raise pickles.Refusal("a key without a value")
+            raise safe_pickle.Refusal("a key without a value")
         keys, values = items[::2], items[1::2]
         whole = [(k, self._whole(v)) for k, v in zip(keys, values, strict=True)]
         try:
@@ -79,7 +79,7 @@ class _StreamPolicy(FeaturePolicy):
         return self.finished(value)
 
 
-class _StreamMachine(pickles.Machine):
+class _StreamMachine(safe_pickle.Machine):
     """Goes over a mapped file, and gives pages back that it has gone over."""
 
     def __init__(self, data: mmap.mmap, policy: _StreamPolicy, start: int) -> None:
@@ -151,7 +151,7 @@ def _size_of(value: Any) -> int:
     return FeaturePolicy.size_of(value)
 
 
-_ACTIONS: dict[int, pickles.Action] = pickles.PLAIN | {
+_ACTIONS: dict[int, safe_pickle.Action] = safe_pickle.PLAIN | {
     ord("}"): lambda m: m.new_dict(),
     ord("h"): lambda m: m.get(m.number("<B")),
     ord("j"): lambda m: m.get(m.number("<I")),

@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from avemo_jax.exit_status import guarded
+from avemo_jax.runtime.errors import guarded
 
 _DESCRIPTION = """Bytes per device and host, steps, and the path that each table will
 take, told from the store's counts and labels: no features are read, nothing is trained.
@@ -34,9 +34,9 @@ def _run(argv: list[str]) -> int:
         # Compiling needs no device, and libtpu would look for one.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # After the devices are settled:
-    from avemo_jax import logs
     from avemo_jax.loading import open_data
     from avemo_jax.planning import outlines, report, sizes, tpu
+    from avemo_jax.runtime import logs
 
     logs.speak_plainly()
     mesh = tpu.topology_mesh(options.tpu) if options.tpu else None

@@ -13,14 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax import compilation
 from avemo_jax.data import annotations, store_folder
 from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
 from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
 from avemo_jax.data.coverage import compare
 from avemo_jax.data.sources import VideoAnnotations
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.exit_status import SOME_FAILED, guarded
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.command import print_summaries
 from avemo_jax.extraction.flags import (
@@ -45,6 +43,8 @@ from avemo_jax.preparation.estimate import (
 )
 from avemo_jax.preparation.inventory import Inventory, take_inventory
 from avemo_jax.preparation.packing import check_splits, pack
+from avemo_jax.runtime import compilation
+from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 FEATURES = "features"  # the folder of all sets in the folder of the store
 

@@ -20,9 +20,9 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.media.video import VideoError
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS
-from avemo_jax.versions import VERSION
-from avemo_jax.whole_files import whole_file
 
 STATE = "prepare.json"
 

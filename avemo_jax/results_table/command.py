@@ -5,13 +5,13 @@ import pathlib
 import time
 from collections.abc import Sequence
 
-from avemo_jax import compilation, logs
-from avemo_jax.exit_status import guarded
 from avemo_jax.loading import open_data
 from avemo_jax.results_table.maker import TableMaker
 from avemo_jax.results_table.models import Plan
 from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import write_table
+from avemo_jax.runtime import compilation, logs
+from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
 # EfficientNet-B2 on 2 CPU cores, by scripts/benchmark_extractors.py.

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from avemo_jax.logs import environment
 from avemo_jax.results_table.models import Plan
 from avemo_jax.results_table.rows import Cell, Effect, RowSpec, Table, rows
 from avemo_jax.results_table.task_rows import TaskRows
+from avemo_jax.runtime.logs import environment
 from avemo_jax.tasks import get_task
 
 # Videos of the official validation sets: only there stand the original's figures.

@@ -14,8 +14,8 @@ from avemo_jax.claims import claim_data, claim_workdir
 from avemo_jax.config import base_config, identity, original_config
 from avemo_jax.config_checks import check_config
 from avemo_jax.loading import Data, feature_names
+from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.train import train
-from avemo_jax.whole_files import write_json
 
 _TIMES = "times.json"
 

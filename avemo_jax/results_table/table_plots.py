@@ -8,8 +8,8 @@ from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
 from avemo_jax.results_table.markdown import networks
 from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import TASKS
-from avemo_jax.whole_files import whole_file
 
 # Of a row's height, so that markers do not hide each other.
 _SEEDS_BELOW, _ABOVE = 0.26, 0.2

@@ -30,9 +30,9 @@ from avemo_jax.results_table.models import (
 )
 from avemo_jax.results_table.rates import Rates
 from avemo_jax.results_table.rows import Cell, Effect, RowSpec
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import Task
-from avemo_jax.versions import VERSION
-from avemo_jax.whole_files import write_json
 
 _FAMILIES = {"sequential": rate_rules.SEQUENTIAL, "grid": rate_rules.REFINED}
 _FIXED_STRIDE = Rule(rate_rules.SLIDING, (10,))

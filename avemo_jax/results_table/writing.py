@@ -13,7 +13,7 @@ from typing import Any
 from avemo_jax.results_table.layout import check_table, placed, tasks_of
 from avemo_jax.results_table.markdown import markdown
 from avemo_jax.results_table.rows import Cell, RowSpec, Table
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
 
 SCHEMA_VERSION = 1
 FILES = ("results.md", "results.json", "results.csv")

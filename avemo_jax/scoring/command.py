@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from avemo_jax import __version__
-from avemo_jax.exit_status import guarded
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.errors import guarded
 from avemo_jax.scoring.reading import read_frames
 from avemo_jax.scoring.report import difference_text, text, write_csv
 from avemo_jax.scoring.score import Resamples, compare, score_file
@@ -24,7 +25,6 @@ from avemo_jax.scoring.sums import NUM_RESAMPLES
 from avemo_jax.scoring.truth import Truth, read_truth
 from avemo_jax.submission.flags import read_thresholds
 from avemo_jax.tasks import AU, TASKS
-from avemo_jax.whole_files import whole_file
 
 SCHEMA_VERSION = 1
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from avemo_jax.exit_status import guarded
+from avemo_jax.runtime.errors import guarded
 from avemo_jax.submission.checking import Report, check_submission
 from avemo_jax.submission.decisions import Decisions, decide_rows
 from avemo_jax.submission.flags import by_task, make_parser, read_thresholds, target

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from jaxtyping import Float, Shaped
 
+from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.submission.decisions import DECIMALS
 from avemo_jax.submission.rows import IMAGE_COLUMN, Rows
 from avemo_jax.tasks import VA, Task
-from avemo_jax.whole_files import whole_file
 
 _CHUNK_ROWS = 1 << 16
 

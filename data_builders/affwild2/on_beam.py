@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.beam import import_beam
+from avemo_jax.runtime.beam import import_beam
 from data_builders.affwild2 import fields, records
 from data_builders.affwild2.contents import Contents, Fact
 

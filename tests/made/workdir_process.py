@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from avemo_jax import distributed, sharding
+from avemo_jax import sharding
 from avemo_jax.checkpoint import RunCheckpoints
-from avemo_jax.workdirs import open_workdir
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.workdir import open_workdir
 
 
 def main(index: int, port: str, address: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 from jax.experimental import multihost_utils
 
-from avemo_jax import distributed
+from avemo_jax.runtime import distributed
 
 # JAX's preemption service wants numbers that count up while the process lives.
 _numbers = itertools.count()

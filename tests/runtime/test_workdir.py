@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made.bucket_server import ANSWER_IS_LOST, BUCKET, BucketServer, running
 
-from avemo_jax.bucket import BucketError, parse_address
-from avemo_jax.workdirs import Workdir, open_workdir, refuse_remote_data
+from avemo_jax.runtime.bucket import BucketError, parse_address
+from avemo_jax.runtime.workdir import Workdir, open_workdir, refuse_remote_data
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
 GCLOUD = ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
@@ -480,7 +480,7 @@ def write_run(workdir: Workdir, text: str) -> None:
 _PUBLISH = """
 import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
-from test_workdirs import ADDRESS, open_workdir, write_run
+from test_workdir import ADDRESS, open_workdir, write_run
 workdir = open_workdir(ADDRESS)
 print("opened", workdir.local, flush=True)
 write_run(workdir, "new")
@@ -492,7 +492,7 @@ time.sleep(60)
 
 def start_run() -> "tuple[subprocess.Popen[str], pathlib.Path]":
     """A process that publishes new files, and its private folder."""
-    folder = str(pathlib.Path(__file__).parent)
+    folder = str(pathlib.Path(__file__).parents[1])
     command = [sys.executable, "-W", "error", "-c", _PUBLISH, folder]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)

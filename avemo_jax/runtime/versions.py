@@ -15,7 +15,7 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 def git_revision() -> str | None:
     """Of the checkout that the package runs from, "+" where it has changes."""
-    root = pathlib.Path(__file__).parents[1]
+    root = pathlib.Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
 

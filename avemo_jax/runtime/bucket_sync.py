@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from absl import logging
 
-from avemo_jax.bucket import BucketFolder, Stored, crc32c
-from avemo_jax.data.cache import cache_dir
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.bucket import BucketFolder, Stored, crc32c
+from avemo_jax.runtime.cache import cache_dir
 
 CHECKPOINTS = "checkpoints"
 # Each vouches for the folder that it stands in, and for those below.

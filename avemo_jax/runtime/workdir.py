@@ -10,9 +10,9 @@ import pathlib
 import re
 from typing import Any
 
-from avemo_jax.bucket import BucketFolder, parse_address
-from avemo_jax.mirror import CHECKPOINTS, Mirror
-from avemo_jax.whole_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.bucket import BucketFolder, parse_address
+from avemo_jax.runtime.bucket_sync import CHECKPOINTS, Mirror
 
 _TOKEN = ".token"
 # Made a path by pathlib, an address keeps one of its slashes.

@@ -6,20 +6,20 @@ import tracemalloc
 import pytest
 from made.torch_files import pickled, storage, tensor, zip_form
 
-from avemo_jax import pickles
 from avemo_jax.convert.source_file import read_state
 from avemo_jax.convert.torch_file import TorchFileError, read_torch, state_dict_of
 from avemo_jax.data.legacy_npy import read_original_npy
+from avemo_jax.runtime import safe_pickle
 
 NPY = (
     b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }"
 ).ljust(127) + b"\n"
 
 
-class AnyPolicy(pickles.Policy):
+class AnyPolicy(safe_pickle.Policy):
     """Takes whatever it is given."""
 
-    instructions = pickles.WITH_OBJECTS
+    instructions = safe_pickle.WITH_OBJECTS
 
     def find(self, module, name):
         return []
@@ -38,7 +38,7 @@ class AnyPolicy(pickles.Policy):
 
 
 def run(pickle: bytes):
-    return pickles.Machine(pickle, AnyPolicy()).run()
+    return safe_pickle.Machine(pickle, AnyPolicy()).run()
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ MAKERS = {
 @pytest.fixture
 def few(monkeypatch):
     """A pickle may make 1000 objects, and one for each 16 bytes of it."""
-    monkeypatch.setattr(pickles, "_SPARE_OBJECTS", 1000)
+    monkeypatch.setattr(safe_pickle, "_SPARE_OBJECTS", 1000)
 
 
 @pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS.keys())
 def test_objects_are_counted(few, maker):
     assert run(b"N" + maker * 900 + b".") is not None
-    with pytest.raises(pickles.DamagedPickleError, match="more objects than"):
+    with pytest.raises(safe_pickle.DamagedPickleError, match="more objects than"):
         run(b"N" + maker * 9000 + b".")
     # Among other things there may be more.
     assert run(b"N" + (maker + b"N" * 20) * 9000 + b".") is None
@@ -95,7 +95,7 @@ def test_objects_are_counted(few, maker):
 
 @pytest.mark.parametrize("kind", ["pt", "npy"])
 def test_a_large_file_has_no_more_for_its_size(read_as, kind):
-    sets = b"\x80\x03(" + b"]" * pickles._SPARE_OBJECTS + b"]" * 50_000 + b"t."
+    sets = b"\x80\x03(" + b"]" * safe_pickle._SPARE_OBJECTS + b"]" * 50_000 + b"t."
     with pytest.raises(ValueError, match="more objects than"):
         read_as(kind, sets)
 
@@ -127,7 +127,7 @@ def test_values_are_remembered_in_order(first):
         9,
         9,
     )
-    with pytest.raises(pickles.DamagedPickleError, match="value 7 put behind 5"):
+    with pytest.raises(safe_pickle.DamagedPickleError, match="value 7 put behind 5"):
         run(b"(" + b"".join(b"K%cq%c" % (v, v) for v in range(5)) + b"q\x07t.")
 
 

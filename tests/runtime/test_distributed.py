@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from avemo_jax import distributed
-from avemo_jax.distributed import Processes, find_processes
-from avemo_jax.preemption import Preemption
+from avemo_jax.runtime import distributed
+from avemo_jax.runtime.distributed import Processes, find_processes
+from avemo_jax.runtime.preemption import Preemption
 
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_ID": "7"}
 MPIRUN = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}

@@ -9,13 +9,13 @@ import sys
 import jax
 import pytest
 
-from avemo_jax.compilation import keep_compiled
+from avemo_jax.runtime.compilation import keep_compiled
 
 # One step of a real head for each folder that is named, and what JAX says it did.
 _PROGRAM = """
 import collections, json, sys, warnings
 import jax
-from avemo_jax.compilation import keep_compiled
+from avemo_jax.runtime.compilation import keep_compiled
 from avemo_jax.heads import HeadSpec, build_head
 
 head = build_head(HeadSpec("VA", "mlp", (40, 24)))

@@ -13,11 +13,11 @@ import jax
 from absl import flags
 from absl import logging as absl_logging
 
-from avemo_jax.versions import VERSION, git_revision, package_versions
+from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
-_ROOT = pathlib.Path(__file__).parent
+_ROOT = pathlib.Path(__file__).parents[1]
 
 
 def speak_plainly(process: int | None = None) -> None:

@@ -12,7 +12,7 @@ import jaxlib
 from absl import logging
 from jax.experimental.compilation_cache import compilation_cache
 
-from avemo_jax.data.cache import cache_dir
+from avemo_jax.runtime.cache import cache_dir
 
 # XLA's own width is 256 bits. With 512, where the CPU has them, a small training step
 # takes a tenth less and EfficientNet a seventh; elsewhere it is the same.

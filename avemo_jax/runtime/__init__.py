@@ -1,0 +1,1 @@
+"""What every program needs: processes, devices, errors, whole files, work directories."""
