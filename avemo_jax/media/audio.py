@@ -18,8 +18,7 @@ import soxr  # type: ignore[import-untyped]
 from absl import logging
 from av.container import InputContainer
 
-from avemo_jax.media.containers import open_container
-from avemo_jax.media.decoding import (
+from avemo_jax.media.audio_decoding import (
     FULL_SCALE,
     HOLE_S,
     MAX_CHANNELS,
@@ -28,6 +27,7 @@ from avemo_jax.media.decoding import (
     Samples,
     SoundError,
 )
+from avemo_jax.media.containers import open_container
 
 QUALITY = "HQ"  # of soxr; librosa's default
 MIN_RATE_HZ = 1000  # of a file: resampling lower ones would make far too much

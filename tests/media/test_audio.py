@@ -12,7 +12,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.media import audio, decoding
+from avemo_jax.media import audio, audio_decoding
 from avemo_jax.media.audio import Sound, SoundError, open_sound
 
 RATE = 48_000
@@ -203,7 +203,7 @@ def test_time_stamps_that_leap_are_refused(tmp_path):
 
 def test_holes_have_a_limit_in_all(tmp_path, monkeypatch):
     """Many of them would make hours of silence of a small file."""
-    monkeypatch.setattr(decoding, "_LONGEST_SILENCE_S", 0.5)
+    monkeypatch.setattr(audio_decoding, "_LONGEST_SILENCE_S", 0.5)
     waves, form = tones(RATE), {"start": 14_400, "picture_start": 0}
     once = encode(tmp_path / "a.mkv", waves, "pcm_s16le", **form)
     whole(open_sound(once))
@@ -488,13 +488,13 @@ def test_files_of_floats_that_were_not_scaled(codec, tmp_path):
 def test_what_a_decoder_makes_of_damage_is_silence(tmp_path, warned, monkeypatch):
     """Damaged AAC and MP3 may become values of millions."""
     path = encode(tmp_path / "a.m4a", tones(RATE), "aac")
-    decoded = decoding._float32
+    decoded = audio_decoding._float32
 
     def damaged(frame):
         samples = decoded(frame)
         return samples * (1e6 if np.abs(samples).max() > 0.5 else 1)
 
-    monkeypatch.setattr(decoding, "_float32", damaged)
+    monkeypatch.setattr(audio_decoding, "_float32", damaged)
     samples = whole(open_sound(path))
     assert len(samples) == RATE
     assert not samples[CLICK : CLICK + 20].any()

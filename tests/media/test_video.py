@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.made_videos import SIZE, encode, numbers_of
 
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.video import VideoError, open_video
-from tests.made_videos import SIZE, encode, numbers_of
 
 B_FRAMES = {"bf": "2", "b_strategy": "0"}
 KINDS = [
