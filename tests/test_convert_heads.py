@@ -17,7 +17,7 @@ from avemo_jax.data.build import build_store
 from avemo_jax.data.feature_sets import full_name
 from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
-from avemo_jax.extractors.sources import THESIS_HEADS
+from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
 from avemo_jax.loading import memory_budget, open_data
 from avemo_jax.trained import check_features, load_trained, scores_of

@@ -32,7 +32,7 @@ from made.faulty_server import (
 
 from avemo_jax.convert.download import ChecksumError, download, verify
 from avemo_jax.convert.transfer import DownloadError, NoRoomError, Patience
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 
 NAME = "net.pt"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -511,7 +511,7 @@ def test_full_disk_before(server, tmp_path, monkeypatch):
 _GET = """
 import resource, sys
 from avemo_jax.convert.download import download
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 name, url, sha256, folder, limit = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))

@@ -24,7 +24,7 @@ from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.transfer import Patience
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
-from avemo_jax.extractors.sources import THESIS_HEADS, Source
+from avemo_jax.extractors.published import THESIS_HEADS, Source
 from avemo_jax.weights import (
     default_weights_path,
     read_weights,

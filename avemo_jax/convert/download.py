@@ -21,7 +21,7 @@ from avemo_jax.convert.transfer import (
     no_room,
     transfer,
 )
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 from avemo_jax.runtime.atomic_files import sync_folder
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)

@@ -13,7 +13,7 @@ from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
 from avemo_jax.convert.transfer import DownloadError, Patience
 from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.sources import THESIS_HEADS, Source, ThesisHead
+from avemo_jax.extractors.published import THESIS_HEADS, Source, ThesisHead
 from avemo_jax.weights import (
     WeightsError,
     default_weights_path,

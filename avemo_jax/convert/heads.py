@@ -20,7 +20,7 @@ from avemo_jax.convert.rules import (
 )
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.sources import THESIS_HEADS, ThesisHead
+from avemo_jax.extractors.published import THESIS_HEADS, ThesisHead
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.runtime.versions import VERSION
 

@@ -14,7 +14,7 @@ import safetensors
 from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import read_torch, state_dict_of
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 ONNX = ".onnx"

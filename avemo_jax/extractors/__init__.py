@@ -7,7 +7,7 @@ Other packages add theirs: :mod:`avemo_jax.extractors.plugins`.
 from avemo_jax.extractors import plugins
 from avemo_jax.extractors.contract import Extractor, ImageInput, Kind, SoundInput
 from avemo_jax.extractors.plugins import PluginError, PluginExtractor
-from avemo_jax.extractors.sources import (
+from avemo_jax.extractors.published import (
     hsemotion,
     huggingface,
     torchaudio,

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 
 Kind = Literal["visual", "audio"]
 

@@ -31,7 +31,7 @@ from avemo_jax.extractors.efficientnet_spec import (
     places,
     state_shapes,
 )
-from avemo_jax.extractors.states import check_state
+from avemo_jax.extractors.state_dicts import check_state
 
 __all__ = ["EfficientNetSpec", "apply", "num_params", "prepare", "state_shapes"]
 

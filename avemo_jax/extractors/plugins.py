@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from avemo_jax.extractors.contract import Extractor, ImageInput, SoundInput
-from avemo_jax.extractors.sources import Source
+from avemo_jax.extractors.published import Source
 
 GROUP = "avemo.extractors"
 Framework = Literal["jax", "other"]

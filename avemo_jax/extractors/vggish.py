@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from avemo_jax.extractors.states import check_state
+from avemo_jax.extractors.state_dicts import check_state
 
 NUM_SPECTRA, NUM_BANDS = 96, 64  # of an example
 DIM = 128  # of an embedding

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from avemo_jax.extractors.states import check_state
+from avemo_jax.extractors.state_dicts import check_state
 
 # The positional convolution's taps are computed with in rows of so many.
 TAPS_IN_ROW = 16

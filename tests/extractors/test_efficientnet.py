@@ -29,7 +29,7 @@ from avemo_jax.extractors.efficientnet_layers import (
     same_padding,
 )
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "efficientnet.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "efficientnet.npz"
 TINY = EfficientNetSpec("tiny", 3)
 FORMS = ("local", "whole")
 

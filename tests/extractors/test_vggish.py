@@ -30,7 +30,7 @@ from avemo_jax.weights import WeightsError
 
 RAW = VggishSpec("raw")
 EXAMPLE, HOP = 15_600, 15_360  # samples
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "vggish.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "vggish.npz"
 
 
 def random_state(seed: int = 0) -> dict[str, np.ndarray]:
@@ -490,7 +490,7 @@ def test_several_devices_give_the_same(state, tmp_path):
         [sys.executable, "-c", _ON_DEVICES, str(found)],
         capture_output=True,
         text=True,
-        cwd=pathlib.Path(__file__).parent,
+        cwd=pathlib.Path(__file__).parents[1],
         env={
             **os.environ,
             "XLA_FLAGS": "--xla_force_host_platform_device_count=3",

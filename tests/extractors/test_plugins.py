@@ -30,7 +30,7 @@ from avemo_jax.extractors import (
 from avemo_jax.media.audio import Sound
 from avemo_jax.weights import WeightsError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SOUND = "takes = SoundInput(1000, hop_s=0.04, receptive_field_s=0.1)"
 
 

@@ -33,7 +33,7 @@ BASE_LAYER = dataclasses.replace(
     BASE, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True
 )
 SPECS = {"group": TINY, "layer": TINY_LAYER, "group_biased": TINY_BIASED}
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "wav2vec2.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "wav2vec2.npz"
 
 
 def random_state(spec: Wav2Vec2Spec, seed: int) -> dict[str, np.ndarray]:
