@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from avemo_jax.heads import products
-from avemo_jax.heads.products import accumulator
+from avemo_jax.heads import matmul
+from avemo_jax.heads.matmul import accumulator
 
 NORM_EPSILON = 1e-5  # of torch's LayerNorm and BatchNorm
 BATCH_NORM_MOMENTUM = 0.1  # weight of the new batch, as torch counts it
@@ -136,7 +136,7 @@ class Linear(nnx.Module):
         self, x: Float[Array, "*batch inputs"], *, last: bool = False
     ) -> Float[Array, "*batch outputs"]:
         """The outputs, in the layer's dtype; in float32 or better where ``last``."""
-        y = products.linear(x, self.weight[...], self.dtype)
+        y = matmul.linear(x, self.weight[...], self.dtype)
         y = y + self.bias[...].astype(y.dtype)
         return y if last else y.astype(self.dtype)
 
@@ -280,16 +280,16 @@ class SelfAttention(nnx.Module):
     ) -> Float[Array, "sequences frames dim"]:
         """What each frame gathers from the frames that are there."""
         sequences, frames, dim = x.shape
-        qkv = products.linear(x, self.in_proj_weight[...], self.dtype)
+        qkv = matmul.linear(x, self.in_proj_weight[...], self.dtype)
         qkv = (qkv + self.in_proj_bias[...].astype(qkv.dtype)).astype(self.dtype)
         parts = qkv.reshape(sequences, frames, 3, self.num_heads, -1)
         query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
-        scores = products.einsum("sqhd,skhd->shqk", query, key, self.dtype)
+        scores = matmul.einsum("sqhd,skhd->shqk", query, key, self.dtype)
         scores = scores / math.sqrt(dim // self.num_heads)
         if mode.mask is not None:
             # Not -inf: a sequence without frames would give NaN.
             lowest = jnp.finfo(scores.dtype).min
             scores = jnp.where(mode.mask[:, None, None, :], scores, lowest)
         weights = mode.drop(jax.nn.softmax(scores, axis=-1))
-        mixed = products.einsum("shqk,skhd->sqhd", weights, value, self.dtype)
+        mixed = matmul.einsum("shqk,skhd->sqhd", weights, value, self.dtype)
         return self.out_proj(mixed.reshape(sequences, frames, dim).astype(self.dtype))

@@ -15,7 +15,7 @@ from avemo_jax.heads.layers import (
     SelfAttention,
     Start,
 )
-from avemo_jax.heads.products import accumulator
+from avemo_jax.heads.matmul import accumulator
 from avemo_jax.heads.spec import HeadSpec
 from avemo_jax.tasks import JointTask, Task, get_task
 

@@ -13,7 +13,7 @@ from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import BatchNorm, Mode
 from avemo_jax.heads.spec import CHOICES
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "heads.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "heads.npz"
 VISUAL, VGGISH, WAV2VEC2 = (1408,), (1408, 128), (1408, 768)
 FEATURES = (VISUAL, VGGISH, WAV2VEC2)
 # Of the original's heads, with the dims of FEATURES. Learned positions add 128 * 128.

@@ -15,14 +15,14 @@ from jax.extend import core
 
 from avemo_jax import losses
 from avemo_jax.config import base_config
-from avemo_jax.heads import HeadSpec, build_head, products
+from avemo_jax.heads import HeadSpec, build_head, matmul
 from avemo_jax.heads.layers import Mode
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members
 from avemo_jax.steps import make_optimizer
 from avemo_jax.tasks import get_task
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import check_mixed_precision
 
 LOW = jnp.dtype("bfloat16")
@@ -208,7 +208,7 @@ def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
     weight = rng.normal(size=result.shape).astype(np.float32)
 
     def ours(x, y):
-        return (products.einsum(subscripts, x, y, LOW) * weight).sum()
+        return (matmul.einsum(subscripts, x, y, LOW) * weight).sum()
 
     inputs, of_result = subscripts.split("->")
     of_x, of_y = inputs.split(",")
@@ -217,7 +217,7 @@ def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
         np.einsum(f"{of_result},{of_y}->{of_x}", g, y),
         np.einsum(f"{of_result},{of_x}->{of_y}", g, x),
     )
-    got = products.einsum(subscripts, *map(jnp.asarray, factors), LOW)
+    got = matmul.einsum(subscripts, *map(jnp.asarray, factors), LOW)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, result, rtol=1e-5, atol=1e-4)
     gradients = jax.jit(jax.grad(ours, argnums=(0, 1)))(*map(jnp.asarray, factors))

@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch", reason="extra 'parity' is not installed")
 nn = torch.nn
 pytestmark = pytest.mark.parity
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "heads.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "heads.npz"
 OUTPUTS = {"EXPR": 8, "AU": 12, "VA": 1}
 BATCH = {"attention": "batch", "positions": "none"}
 SMALL = {"mlp_dim": 8, "feat_dim": 12, "model_dim": 8, "ffn_dim": 6, "head_dim": 4}
