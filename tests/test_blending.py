@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from avemo_jax.metrics import best_thresholds, task_metrics
+from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.postprocess.blending import (
     Rows,
     align,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax import rate_plots
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess import adaptive, adaptive_fit, adaptive_grid, frame_rates
 from avemo_jax.postprocess.frame_rates import DenseSplit, RateChoice, RatePoint
 from avemo_jax.postprocess.rate_rules import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess import sweep
 from avemo_jax.postprocess.gaps import fill, fill_plan
 from avemo_jax.postprocess.smoothing import smooth, smooth_all

@@ -22,10 +22,10 @@ from made.predictions import (
 from made.submissions import table_of
 from sklearn.metrics import accuracy_score, f1_score
 
+from avemo_jax.metrics.numpy_sums import interval, resampled, scores_of, video_sums
 from avemo_jax.postprocess.gaps import fill_plan
 from avemo_jax.predictions import write_predictions
 from avemo_jax.scoring.command import main
-from avemo_jax.scoring.sums import interval, resampled, scores_of, video_sums
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metrics import best_thresholds, task_metrics
+from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.tasks import get_task
 
 # AffectNet: Anger, Contempt, Disgust, Fear, Happiness, Neutral, Sadness, Surprise.

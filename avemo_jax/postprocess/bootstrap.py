@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.postprocess.video_sums import Scores, combined, video_sums
+from avemo_jax.metrics.video_sums import Scores, combined, video_sums
 from avemo_jax.tasks import get_task
 
 NUM_RESAMPLES = 1000

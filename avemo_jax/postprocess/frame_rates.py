@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.adaptive_grid import Refined
 from avemo_jax.postprocess.rate_rules import FIXED, Family, Rule
 from avemo_jax.postprocess.rate_runs import fit_rules, run_rules

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillPlan, fill
 from avemo_jax.postprocess.smoothing import Mode, Setting, smooth_all

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from avemo_jax.metrics import best_thresholds, task_metrics
+from avemo_jax.metrics.scores import best_thresholds, task_metrics
 
 TEMPERATURES = (1.0, 0.5, 2.0)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -16,7 +16,7 @@ from avemo_jax.choice import select_on_dev
 from avemo_jax.evaluate import Finished, finish, scored
 from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
 from avemo_jax.loading import memory_budget
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.gaps import fill
 from avemo_jax.postprocess.sweep import neutral_score
 from avemo_jax.results_table.models import Plan

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from avemo_jax.config import identity
 from avemo_jax.intervals import intervals_of
-from avemo_jax.metrics import task_metrics
+from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess import rate_rules
 from avemo_jax.postprocess.rate_rules import Rule
 from avemo_jax.results_table import evaluation, rates

@@ -6,10 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from avemo_jax.scoring.frames import FramePredictions
-from avemo_jax.scoring.hints import better_order
-from avemo_jax.scoring.matching import Matched, match
-from avemo_jax.scoring.sums import (
+from avemo_jax.metrics.numpy_sums import (
     Scores,
     Sums,
     difference,
@@ -19,6 +16,9 @@ from avemo_jax.scoring.sums import (
     scores_of,
     video_sums,
 )
+from avemo_jax.scoring.frames import FramePredictions
+from avemo_jax.scoring.hints import better_order
+from avemo_jax.scoring.matching import Matched, match
 from avemo_jax.scoring.truth import Truth
 from avemo_jax.tasks import AU, Task
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metric_states import Ccc, Confusion, ThresholdCounts
+from avemo_jax.metrics.states import Ccc, Confusion, ThresholdCounts
 from avemo_jax.tasks import Task
 
 _BLOCK = 256  # frames of a video added up at a time, where rounding matters

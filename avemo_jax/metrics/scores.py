@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metric_states import Ccc, Confusion, ThresholdCounts
+from avemo_jax.metrics.states import Ccc, Confusion, ThresholdCounts
 from avemo_jax.tasks import SCORE, JointTask, get_task
 
 # The float32 nearest to .1, .2, ... .9: a score that prints as 0.7 is at 0.7, as where

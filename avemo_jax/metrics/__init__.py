@@ -1,0 +1,1 @@
+"""Scores: states that add up over batches, devices and hosts, and sums by video."""
