@@ -15,7 +15,7 @@ from avemo_jax.postprocess.blending import (
     simplex_grid,
 )
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import (
+from avemo_jax.postprocess.smoothing_sweep import (
     Choice,
     SettingScores,
     choose,

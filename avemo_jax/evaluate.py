@@ -31,11 +31,7 @@ from avemo_jax.finishing import (
 from avemo_jax.intervals import intervals_of
 from avemo_jax.loading import Data, memory_budget
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import (
-    SettingScores,
-    choose,
-    score_settings,
-)
+from avemo_jax.postprocess.smoothing_sweep import SettingScores, choose, score_settings
 from avemo_jax.predictions import write_predictions
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json

@@ -11,7 +11,7 @@ from avemo_jax import plots
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import SettingScores
+from avemo_jax.postprocess.smoothing_sweep import SettingScores
 from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.report import data_title
 from avemo_jax.selection import Selection

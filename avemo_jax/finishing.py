@@ -12,7 +12,7 @@ from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing import Setting, smooth
-from avemo_jax.postprocess.sweep import Trusted, neutral_score
+from avemo_jax.postprocess.smoothing_sweep import Trusted, neutral_score
 from avemo_jax.postprocess.thresholds import Correction, correct
 from avemo_jax.selection import Options, Selection
 from avemo_jax.tasks import Task

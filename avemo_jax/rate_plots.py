@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
-from avemo_jax.postprocess.frame_rates import (
+from avemo_jax.postprocess.frame_rate.comparison import (
     TOLERANCE,
     RateChoice,
     RatePoint,
     upper_envelope,
 )
-from avemo_jax.postprocess.rate_rules import (
+from avemo_jax.postprocess.frame_rate.rules import (
     FIXED,
     REFINED,
     SEQUENTIAL,

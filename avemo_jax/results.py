@@ -7,7 +7,7 @@ import numpy as np
 
 from avemo_jax.data.table import FrameTable
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import Metrics, SettingScores, pick
+from avemo_jax.postprocess.smoothing_sweep import Metrics, SettingScores, pick
 from avemo_jax.tasks import Task
 
 SCHEMA_VERSION = 1

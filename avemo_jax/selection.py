@@ -9,7 +9,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.sweep import SETTINGS, ThresholdRule, windows
+from avemo_jax.postprocess.smoothing_sweep import SETTINGS, ThresholdRule, windows
 from avemo_jax.tasks import Task
 
 NO_WINDOW: Setting = ("none", 0)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from measuring import add_options, report, seconds
 
-from avemo_jax.postprocess.adaptive import (
+from avemo_jax.postprocess.frame_rate.sequential import (
     REPORTED_LISTS,
     Sequential,
     all_strides,

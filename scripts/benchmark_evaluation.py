@@ -18,7 +18,7 @@ import numpy as np
 
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing import smooth
-from avemo_jax.postprocess.sweep import SETTINGS, score_settings
+from avemo_jax.postprocess.smoothing_sweep import SETTINGS, score_settings
 from avemo_jax.tasks import TASKS, Task
 
 _VIDEO_FRAMES = 4_000  # about the mean of the 70 validation videos

@@ -36,8 +36,8 @@ from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
-from avemo_jax.postprocess.adaptive import sequential, stride_plans
 from avemo_jax.postprocess.blending import blend
+from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_plans
 from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.predict import Predictor
 from avemo_jax.tasks import TASKS, Task

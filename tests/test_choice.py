@@ -18,7 +18,7 @@ from avemo_jax.finishing import (
     trusted_of,
     warn_of_lost,
 )
-from avemo_jax.postprocess.sweep import Trusted, score_settings
+from avemo_jax.postprocess.smoothing_sweep import Trusted, score_settings
 from avemo_jax.selection import NO_WINDOW, Options, Selection
 from avemo_jax.tasks import TASKS
 

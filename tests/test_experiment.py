@@ -19,7 +19,7 @@ from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.claims import WorkdirError
 from avemo_jax.config import base_config
 from avemo_jax.loading import Data
-from avemo_jax.postprocess.sweep import windows
+from avemo_jax.postprocess.smoothing_sweep import windows
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 
 HEADLINES = {"EXPR": "f1_macro", "AU": "f1_mean", "VA": "ccc_mean"}

@@ -13,8 +13,8 @@ from made.several_sets import SETS, build_several_sets
 from avemo_jax import experiment
 from avemo_jax.data.store import Store
 from avemo_jax.loading import Data, open_data
-from avemo_jax.postprocess import rate_rules
-from avemo_jax.postprocess.rate_rules import Rule
+from avemo_jax.postprocess.frame_rate import rules
+from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.results_table import command, evaluation, rates
 from avemo_jax.results_table.maker import TableMaker
 from avemo_jax.results_table.models import (
@@ -181,15 +181,15 @@ def test_rules_that_leave_frames_out(table, store):
     judged = evaluation.judge(plan, path)
     outcome = evaluation.post_processed(judged, smooth=True)
     found = rates.measure_rates(outcome)
-    dense, embedded = rates.with_rule(found, Rule(rate_rules.FIXED, (1,)))
+    dense, embedded = rates.with_rule(found, Rule(rules.FIXED, (1,)))
     assert embedded.all()
     if outcome.selection.settings[found.seed] == found.setting:
         np.testing.assert_allclose(
             dense[found.seed], outcome.finished.dense[found.seed], atol=1e-6
         )
     json.dumps(rates.summary(found, 100.0), allow_nan=False)
-    chosen = rates.chosen_rule(found, rate_rules.REFINED)
-    assert chosen.rule.family == rate_rules.REFINED
+    chosen = rates.chosen_rule(found, rules.REFINED)
+    assert chosen.rule.family == rules.REFINED
     expr = cells(table)["mlp-b2-wav2vec2-stride10"]
     assert "strides 10" in expr["setting"]
     assert expr["share_embedded"] > 0.5  # windows slide

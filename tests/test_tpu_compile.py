@@ -26,7 +26,7 @@ from avemo_jax.loading import Loader, open_data
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_loss, make_spec
 from avemo_jax.planning import command, outlines, sizes, tpu
-from avemo_jax.postprocess import sweep, thresholds
+from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -174,7 +174,7 @@ def on_one(mesh, *shapes):
 @pytest.mark.parametrize("mode", ["mean", "median", "gaussian"])
 def test_smoothing(mesh, mode):
     """All half widths at once, of a whole split."""
-    settings = tuple((mode, half) for half in sweep.HALF_WIDTHS)
+    settings = tuple((mode, half) for half in smoothing_sweep.HALF_WIDTHS)
     found = tpu.compiled(
         mode,
         jax.jit(functools.partial(smooth_all, settings=settings)),
@@ -282,7 +282,7 @@ def test_the_sweeps_scores_lower(platform, task, rule):
 
     def score(frames, labels, mask):
         masks = {"with_crop": mask, "all_labelled": mask}
-        return sweep._metrics(task, frames, labels, masks, None, rule)
+        return smoothing_sweep._metrics(task, frames, labels, masks, None, rule)
 
     exported = jax.export.export(jax.jit(score), platforms=[platform])
     program = exported(frames, labels, mask)

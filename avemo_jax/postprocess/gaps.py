@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from avemo_jax.postprocess.gap_plans import FillPlan, fill_plan
+from avemo_jax.postprocess.fill_map import FillPlan, fill_plan
 
 __all__ = ["FillPlan", "fill", "fill_plan"]
 

@@ -18,7 +18,7 @@ from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
 from avemo_jax.loading import memory_budget
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.gaps import fill
-from avemo_jax.postprocess.sweep import neutral_score
+from avemo_jax.postprocess.smoothing_sweep import neutral_score
 from avemo_jax.results_table.models import Plan
 from avemo_jax.selection import NO_WINDOW, Selection
 from avemo_jax.tasks import Task

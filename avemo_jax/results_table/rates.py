@@ -10,10 +10,15 @@ from jaxtyping import Array, Bool, Float
 
 from avemo_jax import rate_plots
 from avemo_jax.finishing import dense_scores
-from avemo_jax.postprocess import frame_rates, rate_rules
-from avemo_jax.postprocess.adaptive_grid import Refined
-from avemo_jax.postprocess.frame_rates import DenseSplit, RateChoice, RatePoint
-from avemo_jax.postprocess.rate_rules import Rule
+from avemo_jax.postprocess.frame_rate import comparison
+from avemo_jax.postprocess.frame_rate import rules as rate_rules
+from avemo_jax.postprocess.frame_rate.comparison import (
+    DenseSplit,
+    RateChoice,
+    RatePoint,
+)
+from avemo_jax.postprocess.frame_rate.refinement import Refined
+from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.results_table.evaluation import Outcome, unsmoothed
 from avemo_jax.selection import NO_WINDOW, best_seed
@@ -55,7 +60,7 @@ class Rates:
     ) -> Refined:
         """What a rule makes of one seed's scores of the reported split."""
         plan = self.row.judged.reported.plan
-        return frame_rates.apply_rule(
+        return comparison.apply_rule(
             *(self.task, rule, np.asarray(scores)),
             *(np.asarray(plan.lo), np.asarray(plan.hi)),
             setting=self.setting,
@@ -89,13 +94,13 @@ def measure_rates(row: Outcome) -> Rates:
         )
         for predicted in (judged.dev, judged.reported)
     )
-    rules = frame_rates.rules_of_dev(judged.task, dev, **own)
+    rules = comparison.rules_of_dev(judged.task, dev, **own)
     return Rates(
         row=row,
         seed=seed,
         setting=setting,
-        dev=frame_rates.evaluate_rules(judged.task, dev, rules, **own),
-        reported=frame_rates.evaluate_rules(judged.task, reported, rules, **own),
+        dev=comparison.evaluate_rules(judged.task, dev, rules, **own),
+        reported=comparison.evaluate_rules(judged.task, reported, rules, **own),
     )
 
 
@@ -103,7 +108,7 @@ def chosen_rule(rates: Rates, family: str) -> RateChoice:
     """Of one family what is chosen on dev: see ``frame_rates.choose``."""
     full = Rule(rate_rules.FIXED, (1,))
     points = [p for p in rates.dev if p.rule.family == family]
-    choice = frame_rates.choose([*points, *(p for p in rates.dev if p.rule == full)])
+    choice = comparison.choose([*points, *(p for p in rates.dev if p.rule == full)])
     if choice.rule.family == family:
         return choice
     # None is near enough to all frames: the best of the family.
@@ -135,8 +140,8 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
         for family in (rate_rules.FIXED, rate_rules.REFINED)
     }
     refined, fixed = (families[f] for f in (rate_rules.REFINED, rate_rules.FIXED))
-    honest = frame_rates.by_family(frame_rates.best_of_dev(rates.dev, rates.reported))
-    choice = frame_rates.choose(_few(rates))
+    honest = comparison.by_family(comparison.best_of_dev(rates.dev, rates.reported))
+    choice = comparison.choose(_few(rates))
     full = rates.point(Rule(rate_rules.FIXED, (1,)))
     mine = rates.point(choice.rule)
     frames = len(rates.row.judged.reported.table.dense_labels)
@@ -149,14 +154,14 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
         "at_5_percent": {family: _at_goal(rates, family) for family in families},
         # An envelope chosen on the reported split flatters the family of more rules.
         "refinement_less_fixed": {
-            "rules_of_dev": frame_rates.area_between(
+            "rules_of_dev": comparison.area_between(
                 honest[rate_rules.REFINED], honest[rate_rules.FIXED]
             )._asdict(),
-            "own_envelope": frame_rates.area_between(refined, fixed)._asdict(),
+            "own_envelope": comparison.area_between(refined, fixed)._asdict(),
         },
         "images_per_s": images_per_s,
         "seconds_of_all_frames": frames / images_per_s,
-        "seconds_saved": frame_rates.seconds_saved(mine.share, frames, images_per_s),
+        "seconds_saved": comparison.seconds_saved(mine.share, frames, images_per_s),
     }
 
 
@@ -185,9 +190,9 @@ def draw(rates: Rates, path: pathlib.Path, title: str) -> None:
     full = rates.point(Rule(rate_rules.FIXED, (1,)))
     rate_plots.plot_frame_rates(
         path,
-        frame_rates.by_family(rates.reported),
+        comparison.by_family(rates.reported),
         title,
         metric=rates.task.headline,
         full_score=full.score,
-        chosen=frame_rates.choose(_few(rates)),
+        chosen=comparison.choose(_few(rates)),
     )

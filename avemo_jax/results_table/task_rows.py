@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from avemo_jax.config import identity
 from avemo_jax.intervals import intervals_of
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess import rate_rules
-from avemo_jax.postprocess.rate_rules import Rule
+from avemo_jax.postprocess.frame_rate import rules
+from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.results_table import evaluation, rates
 from avemo_jax.results_table.effects import effects_of, rows_lacking
 from avemo_jax.results_table.evaluation import Judged, Outcome
@@ -34,8 +34,8 @@ from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import Task
 
-_FAMILIES = {"sequential": rate_rules.SEQUENTIAL, "grid": rate_rules.REFINED}
-_FIXED_STRIDE = Rule(rate_rules.SLIDING, (10,))
+_FAMILIES = {"sequential": rules.SEQUENTIAL, "grid": rules.REFINED}
+_FIXED_STRIDE = Rule(rules.SLIDING, (10,))
 _SMOOTHED = "mlp-b2-wav2vec2-smooth"  # whose frames the rules leave out
 
 

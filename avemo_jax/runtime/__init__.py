@@ -1,1 +1,1 @@
-"""What every program needs: processes, devices, errors, whole files, work directories."""
+"""What every program needs: processes, devices, errors, files, work directories."""

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
-from avemo_jax.postprocess.sweep import neutral_score
+from avemo_jax.postprocess.smoothing_sweep import neutral_score
 from avemo_jax.submission.rows import Rows, listed
 from avemo_jax.submission.scores import Predictions, thresholds_of
 from avemo_jax.tasks import AU, EXPR, VA

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess import sweep
+from avemo_jax.postprocess import smoothing_sweep
 from avemo_jax.postprocess.gaps import fill, fill_plan
 from avemo_jax.postprocess.smoothing import smooth, smooth_all
 from avemo_jax.postprocess.thresholds import (
@@ -285,7 +285,7 @@ def test_everything_lowers_for_accelerators(platform):
 
     def post_process(scores, plan):
         dense = fill(scores, plan, neutral=0.0)
-        out = smooth_all(dense, plan.lo, plan.hi, sweep.SETTINGS)
+        out = smooth_all(dense, plan.lo, plan.hi, smoothing_sweep.SETTINGS)
         return [decide(each, 0.5) for each in out], decide_class(out[0])
 
     scores = jnp.zeros((2, len(frame), 12), jnp.float32)
@@ -338,7 +338,9 @@ def made_split(task, seed=0):
 def test_sweep_scores_what_smoothing_gives(task):
     plan, labels, scores = made_split(task)
     chosen = (("none", 0), ("mean", 5), ("median", 30))
-    results = sweep.score_settings(task, scores, plan, labels, settings=chosen)
+    results = smoothing_sweep.score_settings(
+        task, scores, plan, labels, settings=chosen
+    )
     assert list(results) == list(chosen)
     dense = fill(scores, plan)
     valid = task.valid(labels)
@@ -371,7 +373,7 @@ def test_sweep_at_given_thresholds():
     limits = np.full((2, 12), 0.5, np.float32)
     limits[1] = 0.9
     given = {("mean", 5): limits}
-    results = sweep.score_settings(
+    results = smoothing_sweep.score_settings(
         AU, scores, plan, labels, settings=chosen, thresholds=given
     )
     assert set(results["none", 0]) == {"with_crop", "all_labelled"}
@@ -380,18 +382,18 @@ def test_sweep_at_given_thresholds():
     np.testing.assert_array_equal(at_given["thresholds"], limits)
     assert at_given["f1_mean"][0] == at_given["f1_mean_at_0.5"][0]
     assert (tuned["f1_mean"] > at_given["f1_mean"]).all()
-    both = sweep.thresholds_of(results)
+    both = smoothing_sweep.thresholds_of(results)
     np.testing.assert_array_equal(both["mean", 5], tuned["thresholds"])
     plan, labels, scores = made_split(VA)
     with pytest.raises(ValueError, match="thresholds given for VA"):
-        sweep.score_settings(VA, scores, plan, labels, thresholds=given)
+        smoothing_sweep.score_settings(VA, scores, plan, labels, thresholds=given)
 
 
 @pytest.mark.parametrize("rule", ["grid", "exact", "fixed"])
 def test_sweep_finds_thresholds_by_the_rule(rule):
     plan, labels, scores = made_split(AU)
     chosen = (("none", 0), ("mean", 5))
-    found = sweep.score_settings(
+    found = smoothing_sweep.score_settings(
         AU, scores, plan, labels, settings=chosen, threshold_rule=rule
     )
     dense = fill(scores, plan)
@@ -413,7 +415,9 @@ def test_sweep_of_windows_of_the_past():
     plan, labels, scores = made_split(EXPR)
     chosen = (("mean", 5), ("median", 3))
     causal, centred = (
-        sweep.score_settings(EXPR, scores, plan, labels, settings=chosen, causal=way)
+        smoothing_sweep.score_settings(
+            EXPR, scores, plan, labels, settings=chosen, causal=way
+        )
         for way in (True, False)
     )
     dense = fill(scores, plan, neutral=1 / 8)
@@ -439,13 +443,15 @@ def test_sweep_trusts_the_extractor_from_each_members_confidence():
     rng = np.random.default_rng(3)
     theirs = rng.uniform(0, 1, scores.shape[1:]).astype(np.float32)
     chosen, levels = (("none", 0), ("mean", 5)), np.array([1, 0.7], np.float32)
-    found = sweep.score_settings(
+    found = smoothing_sweep.score_settings(
         EXPR,
         *(scores, plan, labels),
         settings=chosen,
-        trusted=sweep.Trusted(theirs, levels),
+        trusted=smoothing_sweep.Trusted(theirs, levels),
     )
-    without = sweep.score_settings(EXPR, scores, plan, labels, settings=chosen)
+    without = smoothing_sweep.score_settings(
+        EXPR, scores, plan, labels, settings=chosen
+    )
     mask = jnp.asarray(EXPR.valid(labels))
     for mode, half in chosen:
         own, extractor = (
@@ -471,21 +477,29 @@ def test_sweep_trusts_the_extractor_from_each_members_confidence():
 
 
 def test_settings_are_thirteen():
-    assert len(sweep.SETTINGS) == len(set(sweep.SETTINGS)) == 13
-    assert sweep.SETTINGS[0] == ("none", 0)
-    assert {half for _, half in sweep.SETTINGS} == {0, 5, 15, 30, 60, 100, 200}
+    assert len(smoothing_sweep.SETTINGS) == len(set(smoothing_sweep.SETTINGS)) == 13
+    assert smoothing_sweep.SETTINGS[0] == ("none", 0)
+    assert {half for _, half in smoothing_sweep.SETTINGS} == {
+        0,
+        5,
+        15,
+        30,
+        60,
+        100,
+        200,
+    }
 
 
 def made_results(rows, name="f1_macro"):
     return {
         setting: {"with_crop": {name: np.array(row)}}
-        for setting, row in zip(sweep.SETTINGS, rows, strict=False)
+        for setting, row in zip(smoothing_sweep.SETTINGS, rows, strict=False)
     }
 
 
 def test_choice_takes_the_first_best_of_each_member():
     results = made_results([[0.1, 0.5, 0.2], [0.4, 0.5, 0.1], [0.4, 0.3, 0.9]])
-    choices = sweep.choose(results, "f1_macro")
+    choices = smoothing_sweep.choose(results, "f1_macro")
     assert [choice.setting for choice in choices] == [
         ("mean", 5),
         ("none", 0),
@@ -493,22 +507,24 @@ def test_choice_takes_the_first_best_of_each_member():
     ]
     assert [choice.score for choice in choices] == [0.4, 0.5, 0.9]
     assert all(choice.thresholds is None for choice in choices)
-    picked = sweep.pick(results, [choice.setting for choice in choices], "with_crop")
+    picked = smoothing_sweep.pick(
+        results, [choice.setting for choice in choices], "with_crop"
+    )
     np.testing.assert_array_equal(picked["f1_macro"], [0.4, 0.5, 0.9])
-    assert sweep.thresholds_of(results) is None
+    assert smoothing_sweep.thresholds_of(results) is None
 
 
 def test_choice_carries_thresholds():
     results = made_results([[0.3, 0.2], [0.1, 0.6]], "f1_mean")
     for i, scores in enumerate(results.values()):
         scores["with_crop"]["thresholds"] = np.full((2, 12), [[0.1], [0.2]]) + i
-    first, second = sweep.choose(results, "f1_mean")
+    first, second = smoothing_sweep.choose(results, "f1_mean")
     np.testing.assert_allclose(first.thresholds, np.full(12, 0.1))
     np.testing.assert_allclose(second.thresholds, np.full(12, 1.2))
 
 
 def test_choice_refuses_unknown_and_undefined_scores():
     with pytest.raises(ValueError, match="no score 'ccc_mean'"):
-        sweep.choose(made_results([[0.1]]), "ccc_mean")
+        smoothing_sweep.choose(made_results([[0.1]]), "ccc_mean")
     with pytest.raises(ValueError, match="1 of 2 values"):
-        sweep.choose(made_results([[0.1], [np.nan]]), "f1_macro")
+        smoothing_sweep.choose(made_results([[0.1], [np.nan]]), "f1_macro")

@@ -10,16 +10,31 @@ from hypothesis import strategies as st
 
 from avemo_jax import rate_plots
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess import adaptive, adaptive_fit, adaptive_grid, frame_rates
-from avemo_jax.postprocess.frame_rates import DenseSplit, RateChoice, RatePoint
-from avemo_jax.postprocess.rate_rules import (
+from avemo_jax.postprocess.frame_rate import (
+    comparison,
+    refinement,
+    sequential_limits,
+)
+from avemo_jax.postprocess.frame_rate import (
+    sequential as adaptive,
+)
+from avemo_jax.postprocess.frame_rate.comparison import (
+    DenseSplit,
+    RateChoice,
+    RatePoint,
+)
+from avemo_jax.postprocess.frame_rate.fitting import (
+    FIXED_STRIDES,
+    fit_sequential,
+    run_rules,
+)
+from avemo_jax.postprocess.frame_rate.rules import (
     FIXED,
     REFINED,
     SEQUENTIAL,
     SLIDING,
     Rule,
 )
-from avemo_jax.postprocess.rate_runs import FIXED_STRIDES, fit_sequential, run_rules
 from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -61,8 +76,8 @@ def fitted():
     for task, limits in ((EXPR, None), (AU, THRESHOLDS), (VA, None)):
         split = made(task)
         how = dict(setting=SETTING if task is EXPR else MEAN, thresholds=limits)
-        rules = frame_rates.rules_of_dev(task, split, **how)
-        points = frame_rates.evaluate_rules(task, split, rules, **how)
+        rules = comparison.rules_of_dev(task, split, **how)
+        points = comparison.evaluate_rules(task, split, rules, **how)
         assert [point.rule for point in points] == list(rules)
         found[task.name] = split, how, points
     return found
@@ -72,25 +87,25 @@ def fitted():
 def test_points_are_those_of_the_rules(task, fitted):
     split, how, points = fitted[task.name]
     scores, lo, hi, labels, mask = split
-    families = frame_rates.by_family(points)
+    families = comparison.by_family(points)
     assert (SEQUENTIAL in families) == (task is EXPR)
     assert [p.rule.strides[0] for p in families[FIXED]] == list(FIXED_STRIDES)
     confidence = {"EXPR": "top", "AU": "margin", "VA": "variation"}[task.name]
     for point in (families[FIXED][2], families[REFINED][-3]):
         rule = point.rule
         if rule.family == FIXED:
-            expected = adaptive_grid.fixed_grid(
+            expected = refinement.fixed_grid(
                 scores, lo, hi, stride=rule.strides[0], setting=how["setting"]
             )
         else:
-            expected = adaptive_grid.refined_grid(
+            expected = refinement.refined_grid(
                 *(scores, lo, hi, np.float32(rule.limits)),
                 0.5 if how["thresholds"] is None else how["thresholds"],
                 strides=rule.strides,
                 setting=how["setting"],
                 confidence=confidence,
             )
-        got = frame_rates.apply_rule(task, rule, scores, lo, hi, **how)
+        got = comparison.apply_rule(task, rule, scores, lo, hi, **how)
         np.testing.assert_allclose(got.scores, expected.scores, atol=1e-6)
         np.testing.assert_array_equal(got.embedded, expected.embedded)
         assert len(rule.strides) == 1 or 0 < np.mean(expected.embedded) < 1
@@ -110,7 +125,7 @@ def test_points_are_those_of_the_rules(task, fitted):
 
 def test_more_doubt_embeds_more_frames(fitted):
     _, _, points = fitted["EXPR"]
-    refined = frame_rates.by_family(points)[REFINED]
+    refined = comparison.by_family(points)[REFINED]
     by_strides = {}
     for point in refined:
         by_strides.setdefault(point.rule.strides, []).append(point.share)
@@ -154,8 +169,8 @@ def test_sequential_rules_are_those_of_the_compiled_one():
     medians = adaptive.all_medians(
         split.scores, plans, strides=strides, half_width=HALF
     )
-    levels = adaptive_fit.benjamini_hochberg_levels(lists)
-    rows = adaptive_fit.fit_thresholds(
+    levels = sequential_limits.benjamini_hochberg_levels(lists)
+    rows = sequential_limits.fit_thresholds(
         medians, split.labels, split.mask, levels, strides
     )
     expected = adaptive.sequential(
@@ -185,21 +200,21 @@ def test_choice_takes_the_fewest_frames_within_the_tolerance():
     fixed = point(0.1, 0.4985, FIXED, (10,))
     ours = point(0.05, 0.4981, REFINED, (50, 10), (0.3,))
     poor = point(0.01, 0.4979, REFINED, (100, 10), (0.3,))
-    assert frame_rates.choose([full, fixed, ours, poor]).rule == ours.rule
-    assert frame_rates.choose([full, fixed, poor]).rule == fixed.rule
-    assert frame_rates.choose([poor, full]).rule == full.rule
-    assert frame_rates.choose([poor, full], tolerance=0.01).rule == poor.rule
+    assert comparison.choose([full, fixed, ours, poor]).rule == ours.rule
+    assert comparison.choose([full, fixed, poor]).rule == fixed.rule
+    assert comparison.choose([poor, full]).rule == full.rule
+    assert comparison.choose([poor, full], tolerance=0.01).rule == poor.rule
     # a fixed stride of the same share is the choice, though ours is better
     equal = point(0.1, 0.6, REFINED, (50, 10), (0.3,))
-    choice = frame_rates.choose([full, equal, fixed])
+    choice = comparison.choose([full, equal, fixed])
     assert choice == RateChoice(fixed.rule, 0.1, 0.4985, 0.5)
     with pytest.raises(ValueError, match="without the fixed stride 1"):
-        frame_rates.choose([fixed, ours])
+        comparison.choose([fixed, ours])
 
 
 def test_choices_survive_json_and_do_the_same_again(fitted):
     split, how, points = fitted["EXPR"]
-    families = frame_rates.by_family(points)
+    families = comparison.by_family(points)
     picked = [families[name][-1] for name in (FIXED, REFINED, SLIDING, SEQUENTIAL)]
     for one in picked:
         choice = RateChoice(one.rule, one.share, one.score, 0.5)
@@ -207,7 +222,7 @@ def test_choices_survive_json_and_do_the_same_again(fitted):
             json.loads(json.dumps(choice.to_dict(), allow_nan=False))
         )
         assert again == choice
-        got = frame_rates.apply_rule(EXPR, again.rule, *split[:3], **how)
+        got = comparison.apply_rule(EXPR, again.rule, *split[:3], **how)
         metrics = task_metrics("EXPR", got.scores, split.labels, split.mask)
         assert float(metrics["f1_macro"]) == one.score
         assert float(np.asarray(got.embedded).mean()) == one.share
@@ -226,14 +241,14 @@ def test_thresholds_that_are_never_reached_are_json():
 def test_reach_is_used():
     split = made(EXPR)
     rules = [Rule(REFINED, (20, 1), (0.35,), reach=reach) for reach in (0, 3, None)]
-    points = frame_rates.evaluate_rules(EXPR, split, rules, setting=SETTING)
+    points = comparison.evaluate_rules(EXPR, split, rules, setting=SETTING)
     assert points[0].share < points[1].share < points[2].share
 
 
 def test_upper_envelope():
     points = [point(*pair) for pair in ((1, 0.5), (0.1, 0.3), (0.2, 0.2), (0.1, 0.4))]
     points += [point(0.05, 0.1), point(0.6, 0.5)]
-    got = [(p.share, p.score) for p in frame_rates.upper_envelope(points)]
+    got = [(p.share, p.score) for p in comparison.upper_envelope(points)]
     assert got == [(0.05, 0.1), (0.1, 0.4), (0.6, 0.5)]
 
 
@@ -243,32 +258,32 @@ def test_points_of_rules_that_are_best_on_dev():
     dev += [point(0.3, 0.5, *ours[2]), point(1, 0.1)]
     other = [point(0.1, 0.1, *ours[0]), point(0.2, 0.9, *ours[1])]
     other += [point(0.3, 0.0, *ours[2]), point(1, 0.8)]
-    got = frame_rates.best_of_dev(dev, other)
+    got = comparison.best_of_dev(dev, other)
     assert got == [other[0], other[2], other[3]]
 
 
 def test_area_is_signed():
     below = [point(0.01, 0.4), point(1.0, 0.4)]
     above = [point(0.1, 0.4), point(1.0, 0.6)]
-    got = frame_rates.area_between(above, below)
+    got = comparison.area_between(above, below)
     assert got.area == pytest.approx(0.1 * np.log(10))
     assert (got.mean, got.low, got.high) == (pytest.approx(0.1), 0.1, 1.0)
-    other = frame_rates.area_between(below, above)
+    other = comparison.area_between(below, above)
     assert (other.area, other.mean) == pytest.approx((-got.area, -got.mean))
-    assert frame_rates.area_between(above, above).area == 0
+    assert comparison.area_between(above, above).area == 0
     # level after the best point; a worse one with more frames changes nothing
     level = [point(0.1, 0.4), point(0.5, 0.6), point(1.0, 0.1)]
     expected = 0.1 * np.log(5) + 0.2 * np.log(2)
-    assert frame_rates.area_between(level, below).area == pytest.approx(expected)
+    assert comparison.area_between(level, below).area == pytest.approx(expected)
     assert not np.isclose(got.area, expected)
 
 
 def test_seconds_saved():
-    assert frame_rates.seconds_saved(0.25, 1000, 50.0) == 15
-    assert frame_rates.seconds_saved(1.0, 1000, 50.0) == 0
+    assert comparison.seconds_saved(0.25, 1000, 50.0) == 15
+    assert comparison.seconds_saved(1.0, 1000, 50.0) == 0
     for wrong in ((1.5, 10, 5.0), (0.5, -1, 5.0), (0.5, 10, 0.0)):
         with pytest.raises(ValueError, match="measure the rate"):
-            frame_rates.seconds_saved(*wrong)
+            comparison.seconds_saved(*wrong)
 
 
 @pytest.mark.parametrize(
@@ -292,26 +307,26 @@ def test_wrong_arguments_are_refused():
     sequential = [Rule(SEQUENTIAL, (4, 1), (0.5,))]
     how = dict(setting=SETTING)
     with pytest.raises(ValueError, match="for EXPR only"):
-        frame_rates.evaluate_rules(AU, split, sequential, **how)
+        comparison.evaluate_rules(AU, split, sequential, **how)
     nothing = split._replace(mask=np.zeros(len(split.lo), bool))
     with pytest.raises(ValueError, match="none of 104 frames counts"):
-        frame_rates.evaluate_rules(AU, nothing, [Rule(FIXED, (1,))], **how)
+        comparison.evaluate_rules(AU, nothing, [Rule(FIXED, (1,))], **how)
     scores = split.scores.copy()
     scores[3, 1] = np.nan
     for family in (FIXED, SLIDING):
         with pytest.raises(ValueError, match="NaN or infinite"):
-            frame_rates.apply_rule(AU, Rule(family, (2,)), scores, *split[1:3], **how)
+            comparison.apply_rule(AU, Rule(family, (2,)), scores, *split[1:3], **how)
     with pytest.raises(ValueError, match="negative"):
         Rule(REFINED, (4, 2), (0.5,), reach=-1)
     one = [point(0.5, 0.1)]
     for pair in ((one, []), (one, one)):
         with pytest.raises(ValueError, match="evaluate both"):
-            frame_rates.area_between(*pair)
+            comparison.area_between(*pair)
 
 
 def test_plot(tmp_path, fitted):
     _, _, points = fitted["EXPR"]
-    families = frame_rates.by_family(points)
+    families = comparison.by_family(points)
     path = tmp_path / "deep" / "rates.png"
     rate_plots.plot_frame_rates(
         path,
@@ -319,7 +334,7 @@ def test_plot(tmp_path, fitted):
         "made, dev",
         metric="f1_macro",
         full_score=points[0].score,
-        chosen=frame_rates.choose(points),
+        chosen=comparison.choose(points),
     )
     whole = path.read_bytes()
     assert whole.startswith(b"\x89PNG")

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess.adaptive_grid import Refined
-from avemo_jax.postprocess.rate_rules import FIXED, Family, Rule
-from avemo_jax.postprocess.rate_runs import fit_rules, run_rules
+from avemo_jax.postprocess.frame_rate.fitting import fit_rules, run_rules
+from avemo_jax.postprocess.frame_rate.refinement import Refined
+from avemo_jax.postprocess.frame_rate.rules import FIXED, Family, Rule
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.tasks import Task
 

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from avemo_jax.postprocess.adaptive import Strides, all_strides
+from avemo_jax.postprocess.frame_rate.sequential import Strides, all_strides
 
 Family = Literal[
     "fixed stride", "grid refinement", "fixed stride, sliding windows", "sequential"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from avemo_jax.postprocess.adaptive import Strides, all_strides
+from avemo_jax.postprocess.frame_rate.sequential import Strides, all_strides
 
 FALSE_ACCEPTANCE = 0.05
 BENJAMINI_HOCHBERG = 0.1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.postprocess import adaptive, adaptive_fit, adaptive_grid
+from avemo_jax.postprocess.frame_rate import refinement, sequential, sequential_limits
 from avemo_jax.postprocess.smoothing import smooth
 
 # Few shapes, so that little is compiled anew: (lengths of the videos, half width).
@@ -63,11 +63,11 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
     lengths, half = shape
     lo, hi = bounds(lengths)
     scores = made(lengths, 3, seed, ties=ties)
-    strides = adaptive.all_strides(LISTS)
-    plans = adaptive.stride_plans(lo, hi, strides, half)
+    strides = sequential.all_strides(LISTS)
+    plans = sequential.stride_plans(lo, hi, strides, half)
     limit = {s: level * (1 - 0.01 * k) for k, s in enumerate(strides)}
     rows = np.tile(np.float32([limit[s] for s in strides]), (len(LISTS), 1))
-    got = adaptive.sequential(scores, plans, rows, lists=LISTS, half_width=half)
+    got = sequential.sequential(scores, plans, rows, lists=LISTS, half_width=half)
     limit = dict(zip(strides, rows[0], strict=True))
     for number, each in enumerate(LISTS):
         chosen, classes, entries, embedded = naive_sequential(
@@ -87,8 +87,8 @@ def test_strided_medians_are_numpys(shape, seed, ties):
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, seed, ties=ties)
     strides = (9, 5, 4, 1)
-    plans = adaptive.stride_plans(lo, hi, strides, half)
-    got = adaptive.all_medians(scores, plans, strides=strides, half_width=half)
+    plans = sequential.stride_plans(lo, hi, strides, half)
+    got = sequential.all_medians(scores, plans, strides=strides, half_width=half)
     for stride, each in zip(strides, got, strict=True):
         windows = [naive_window(i, lo, hi, stride, half) for i in range(len(lo))]
         expected = [np.median(scores[window], axis=0) for window in windows]
@@ -98,8 +98,8 @@ def test_strided_medians_are_numpys(shape, seed, ties):
 def test_stride_one_is_the_sliding_median():
     lo, hi = bounds((900, 1300, 40))
     scores = made((900, 1300, 40), 8, 0, ties=False)
-    plans = adaptive.stride_plans(lo, hi, (1,), 200)
-    got = adaptive.all_medians(scores, plans, strides=(1,), half_width=200)[0]
+    plans = sequential.stride_plans(lo, hi, (1,), 200)
+    got = sequential.all_medians(scores, plans, strides=(1,), half_width=200)[0]
     expected = smooth(scores, lo, hi, half_width=200, mode="median")
     np.testing.assert_array_equal(got, expected)
 
@@ -109,9 +109,9 @@ def test_reported_lists_have_the_reported_shares_of_entries():
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, 0, ties=False)
     lists = ((200,), (100,), (50,), (25,), (10,), (1,))
-    plans = adaptive.stride_plans(lo, hi, adaptive.all_strides(lists), 200)
+    plans = sequential.stride_plans(lo, hi, sequential.all_strides(lists), 200)
     rows = np.zeros((6, 6), np.float32)
-    found = adaptive.sequential(scores, plans, rows, lists=lists, half_width=200)
+    found = sequential.sequential(scores, plans, rows, lists=lists, half_width=200)
     entries = np.asarray(found.entries, np.int64).sum(axis=1)
     shares = entries / entries[-1]
     np.testing.assert_allclose(
@@ -148,7 +148,7 @@ def test_thresholds_are_those_of_the_walk(seed, ties, num_classes, counted):
     labels = rng.integers(-1, num_classes, 40)
     mask = (labels >= 0) & (rng.random(40) < counted)
     levels = ("0", "0.05", "0.1", "0.5", "1")
-    got = adaptive_fit.fit_threshold(scores, labels, mask, np.float32(levels))
+    got = sequential_limits.fit_threshold(scores, labels, mask, np.float32(levels))
     right = scores.argmax(axis=1) == labels
     top = scores.max(axis=1)
     expected = [naive_threshold(top, right, mask, level) for level in levels]
@@ -157,20 +157,20 @@ def test_thresholds_are_those_of_the_walk(seed, ties, num_classes, counted):
 
 def test_levels_and_thresholds_of_lists():
     lists = ((50, 10, 1), (10,), (50, 10))
-    levels = adaptive_fit.benjamini_hochberg_levels(lists)
+    levels = sequential_limits.benjamini_hochberg_levels(lists)
     expected = [[0.1 / 3, 0.2 / 3, 0.1], [0, 0.1, 0], [0.05, 0.1, 0]]
     np.testing.assert_allclose(levels, expected, rtol=1e-6)
-    fixed = adaptive_fit.false_acceptance_levels(lists)
+    fixed = sequential_limits.false_acceptance_levels(lists)
     assert fixed.shape == (3, 3)
     assert (fixed == np.float32(0.05)).all()
     medians = np.stack([made((50,), 3, seed, ties=False) for seed in range(3)])
     labels = np.random.default_rng(0).integers(0, 3, 50)
     mask = np.ones(50, bool)
     got = np.asarray(
-        adaptive_fit.fit_thresholds(medians, labels, mask, levels, (50, 10, 1))
+        sequential_limits.fit_thresholds(medians, labels, mask, levels, (50, 10, 1))
     )
     for row, column in np.ndindex(3, 2):
-        one = adaptive_fit.fit_threshold(
+        one = sequential_limits.fit_threshold(
             medians[column], labels, mask, levels[row, column : column + 1]
         )
         assert got[row, column] == one[0]
@@ -218,7 +218,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     arguments = dict(
         strides=strides, setting=("mean", half), confidence=kind, reach=reach
     )
-    got = adaptive_grid.refined_grid(scores, lo, hi, limits, **arguments)
+    got = refinement.refined_grid(scores, lo, hi, limits, **arguments)
     index = np.arange(len(lo))
     embedded = (index - lo) % 8 == 0
     close = np.zeros(len(lo), bool)  # where rounding may decide either way
@@ -240,7 +240,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     np.testing.assert_allclose(got.scores, expected, atol=2e-6)
     # a skipped frame's score is never looked at
     other = np.where(np.asarray(got.embedded)[:, None], scores, -7)
-    again = adaptive_grid.refined_grid(
+    again = refinement.refined_grid(
         other.astype(np.float32), lo, hi, limits, **arguments
     )
     np.testing.assert_array_equal(again.embedded, got.embedded)
@@ -252,7 +252,7 @@ def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     scores = made((300, 77), 8, 0, ties=False)
     common = dict(setting=("median", 30))
     for limit, stride in ((-1.0, 20), (2.0, 1)):
-        got = adaptive_grid.refined_grid(
+        got = refinement.refined_grid(
             scores,
             lo,
             hi,
@@ -261,7 +261,7 @@ def test_refinement_spans_from_the_coarse_grid_to_all_frames():
             confidence="top",
             **common,
         )
-        fixed = adaptive_grid.fixed_grid(scores, lo, hi, stride=stride, **common)
+        fixed = refinement.fixed_grid(scores, lo, hi, stride=stride, **common)
         np.testing.assert_array_equal(got.scores, fixed.scores)
         np.testing.assert_array_equal(got.embedded, (np.arange(377) - lo) % stride == 0)
         np.testing.assert_array_equal(fixed.embedded, got.embedded)
@@ -274,18 +274,20 @@ def test_programs_lower_for_accelerators(platform):
     lo, hi = bounds((50, 30))
     scores = jnp.asarray(made((50, 30), 3, 0, ties=False))
     lists, half = ((10, 1), (4,)), 12
-    plans = adaptive.stride_plans(lo, hi, adaptive.all_strides(lists), half)
+    plans = sequential.stride_plans(lo, hi, sequential.all_strides(lists), half)
     plans = jax.tree.map(jnp.asarray, plans)
     labels, mask = jnp.zeros(80, jnp.int32), jnp.ones(80, bool)
 
     @jax.jit
     def everything(scores, lo, hi):
-        medians = adaptive.all_medians(
+        medians = sequential.all_medians(
             scores, plans, strides=(10, 4, 1), half_width=half
         )
-        levels = adaptive_fit.benjamini_hochberg_levels(lists)
-        rows = adaptive_fit.fit_thresholds(medians, labels, mask, levels, (10, 4, 1))
-        ours = adaptive_grid.refined_grid(
+        levels = sequential_limits.benjamini_hochberg_levels(lists)
+        rows = sequential_limits.fit_thresholds(
+            medians, labels, mask, levels, (10, 4, 1)
+        )
+        ours = refinement.refined_grid(
             scores,
             lo,
             hi,
@@ -294,7 +296,7 @@ def test_programs_lower_for_accelerators(platform):
             setting=("median", half),
             confidence="margin",
         )
-        return ours, adaptive.sequential(
+        return ours, sequential.sequential(
             scores, plans, rows, lists=lists, half_width=half
         )
 
@@ -306,17 +308,17 @@ def test_programs_lower_for_accelerators(platform):
 @pytest.mark.parametrize("lists", [[], [()], [(1, 2)], [(2, 2)], [(3, 0)]])
 def test_wrong_lists_are_refused(lists):
     with pytest.raises(ValueError, match="expected"):
-        adaptive.all_strides(lists)
+        sequential.all_strides(lists)
 
 
 def test_wrong_plans_are_refused():
     lo, hi = bounds((5, 4))
     for strides, half in (((0,), 3), ((), 3), ((1,), -1), ((1,), 5000)):
         with pytest.raises(ValueError, match="half width"):
-            adaptive.stride_plans(lo, hi, strides, half)
+            sequential.stride_plans(lo, hi, strides, half)
     for wrong in ((lo + 1, hi), (lo, hi + 1), (lo, hi - 1), (lo[:0], hi[:0])):
         with pytest.raises(ValueError, match="fill plan"):
-            adaptive.stride_plans(*wrong, (1,), 3)
+            sequential.stride_plans(*wrong, (1,), 3)
 
 
 def test_wrong_refinements_are_refused():
@@ -324,7 +326,7 @@ def test_wrong_refinements_are_refused():
     scores = made((9,), 2, 0, ties=False)
     for strides, kind in (((4, 2, 1), "top"), ((1, 4), "top"), ((4, 1), "sure")):
         with pytest.raises((ValueError, TypeError)):
-            adaptive_grid.refined_grid(
+            refinement.refined_grid(
                 scores,
                 lo,
                 hi,

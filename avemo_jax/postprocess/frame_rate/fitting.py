@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.postprocess.adaptive import (
+from avemo_jax.postprocess.frame_rate.refinement import Confidence, Refined, refine
+from avemo_jax.postprocess.frame_rate.rules import (
+    FIXED,
+    REFINED,
+    SEQUENTIAL,
+    SLIDING,
+    Rule,
+)
+from avemo_jax.postprocess.frame_rate.sequential import (
     REPORTED_LISTS,
     StridePlan,
     Strides,
@@ -17,13 +25,11 @@ from avemo_jax.postprocess.adaptive import (
     entries_per_window,
     stride_plans,
 )
-from avemo_jax.postprocess.adaptive_fit import (
+from avemo_jax.postprocess.frame_rate.sequential_limits import (
     benjamini_hochberg_levels,
     false_acceptance_levels,
     fit_thresholds,
 )
-from avemo_jax.postprocess.adaptive_grid import Confidence, Refined, refine
-from avemo_jax.postprocess.rate_rules import FIXED, REFINED, SEQUENTIAL, SLIDING, Rule
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.tasks import Task
 
