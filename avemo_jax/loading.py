@@ -13,7 +13,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax.config import OWN
+from avemo_jax.config.fields import OWN
 from avemo_jax.data import demo
 from avemo_jax.data.joining import Plan
 from avemo_jax.data.splits import fold_splits, grouped_folds

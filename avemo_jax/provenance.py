@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from avemo_jax.config import to_plain
+from avemo_jax.config.fields import to_plain
 from avemo_jax.data.table import FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.results import counts_of

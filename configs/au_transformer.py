@@ -1,6 +1,6 @@
 """AU, transformer head; feature sets are the argument, FILE:enet_b2_8_best+vggish."""
 
-from avemo_jax.config import DEFAULT_FEATURES, base_config
+from avemo_jax.config.fields import DEFAULT_FEATURES, base_config
 
 
 def get_config(features: str = DEFAULT_FEATURES):

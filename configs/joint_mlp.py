@@ -4,7 +4,7 @@ One trunk, outputs of each task. Of other tasks name the weights too:
 --config.task=EXPR+VA --config.loss.task_weights="(1.0,0.5)".
 """
 
-from avemo_jax.config import DEFAULT_FEATURES, base_config
+from avemo_jax.config.fields import DEFAULT_FEATURES, base_config
 
 
 def get_config(features: str = DEFAULT_FEATURES):

@@ -3,7 +3,7 @@
 The task is the only one of the store, or --config.task=NAME.
 """
 
-from avemo_jax.config import DEFAULT_FEATURES, OWN, base_config
+from avemo_jax.config.fields import DEFAULT_FEATURES, OWN, base_config
 
 
 def get_config(features: str = DEFAULT_FEATURES):

@@ -14,7 +14,7 @@ from jax.extend import core
 from made_training import MadeTraining, table_of
 from measuring import Matmul, seconds
 
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.losses import make_loss
 from avemo_jax.tasks import get_task

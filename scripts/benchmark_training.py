@@ -17,7 +17,7 @@ from measuring import Matmul, add_options, alternating, report
 from tqdm import tqdm
 
 from avemo_jax import sharding
-from avemo_jax.config import original_config
+from avemo_jax.config.fields import original_config
 from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.feeding import make_feeder

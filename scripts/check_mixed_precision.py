@@ -19,7 +19,7 @@ from absl import logging
 from measuring import add_options, report
 
 from avemo_jax import experiment
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.runtime import compilation
 from avemo_jax.tasks import TASKS
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from avemo_jax import sharding
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.store import open_store
 from avemo_jax.data.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress

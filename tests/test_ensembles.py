@@ -11,7 +11,7 @@ from made.stores import annotated, source, vectors
 from avemo_jax import blended, ensembles, experiment
 from avemo_jax.blended import load_model
 from avemo_jax.checkpoint import CheckpointError
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.build import build_store
 from avemo_jax.loading import open_data
 

@@ -12,8 +12,8 @@ from made.stores import annotated, source, vectors
 from made.tables import made_table
 
 from avemo_jax import experiment
-from avemo_jax.config import base_config
-from avemo_jax.config_checks import check_config
+from avemo_jax.config.checks import check_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store
 from avemo_jax.data.store import open_store

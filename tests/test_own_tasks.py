@@ -19,7 +19,7 @@ from made.own_labels import (
 from sklearn.metrics import f1_score
 
 from avemo_jax import experiment
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data import build_command
 from avemo_jax.data.store import open_store
 from avemo_jax.predictions import read_predictions

@@ -12,7 +12,7 @@ from made.several_sets import build_several_sets
 from made.tiny_store import build_tiny_store
 
 from avemo_jax import loading, sharding
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.feeding import ResidentFeeder, StreamedFeeder
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims

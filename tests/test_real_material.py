@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.experiment import run
 from avemo_jax.predictions import read_predictions
 

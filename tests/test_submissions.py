@@ -10,7 +10,7 @@ from made.stores import annotated, source, vectors
 from made.submissions import LENGTHS, predicted, rows_of
 
 from avemo_jax import experiment
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.build import build_store
 from avemo_jax.submission.command import main
 from avemo_jax.submission.sources import parse_submissions

@@ -16,7 +16,7 @@ import pytest
 from made.several_sets import build_several_sets
 
 from avemo_jax import sharding
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.embed import devices
 from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec

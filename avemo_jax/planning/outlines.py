@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax import sharding
-from avemo_jax.config_checks import check_config
+from avemo_jax.config.checks import check_config
 from avemo_jax.data import assembling, layout
 from avemo_jax.data.assembling import AnnotatedVideo
 from avemo_jax.data.joining import Plan

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from avemo_jax.config import identity
+from avemo_jax.config.fields import identity
 from avemo_jax.intervals import intervals_of
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate import rules

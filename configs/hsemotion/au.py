@@ -7,7 +7,7 @@ Those figures are theirs, not ours.
 Feature sets are the argument, FILE:enet_b0_8_va_mtl+wav2vec2_base.
 """
 
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 
 
 def get_config(features: str = "enet_b0_8_va_mtl"):

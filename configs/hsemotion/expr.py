@@ -8,7 +8,7 @@ with the sound and that rule. Those figures are theirs, not ours.
 Feature sets of the face's head are the argument, FILE:enet_b0_8_va_mtl.
 """
 
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 
 
 def get_config(features: str = "enet_b0_8_va_mtl"):

@@ -7,7 +7,7 @@ loss, then a mean over 50 frames on each side. That figure is theirs, not ours.
 Other sets that have outputs are the argument, FILE:enet_b0_8_va_mtl+enet_b2_8_best.
 """
 
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 
 
 def get_config(features: str = "enet_b0_8_va_mtl"):

@@ -1,6 +1,6 @@
 """AU, transformer head, as the original system trained it."""
 
-from avemo_jax.config import DEFAULT_FEATURES, original_config
+from avemo_jax.config.fields import DEFAULT_FEATURES, original_config
 
 
 def get_config(features: str = DEFAULT_FEATURES):

@@ -14,7 +14,7 @@ import pytest
 from jax.extend import core
 
 from avemo_jax import losses
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head, matmul
 from avemo_jax.heads.layers import Mode
 from avemo_jax.judge import fresh_state

@@ -15,7 +15,7 @@ import numpy as np
 from jax import export
 
 from avemo_jax import sharding, train
-from avemo_jax.config import base_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.loading import Data, Loader

@@ -8,12 +8,12 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from avemo_jax import config as config_lib
-from avemo_jax import config_checks
-from avemo_jax.config import base_config, difference, flatten, identity
-from avemo_jax.config_checks import check_config
+from avemo_jax.config import checks
+from avemo_jax.config import fields as config_lib
+from avemo_jax.config.checks import check_config
+from avemo_jax.config.fields import base_config, difference, flatten, identity
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
 # Reads by name, and checks of values, do not count as use.
 SOURCES = [p for p in sorted((ROOT / "avemo_jax").rglob("*.py")) if p.stem != "config"]
@@ -184,7 +184,7 @@ def changed(name: str, value: object, task: str = "EXPR"):
     return config
 
 
-@pytest.mark.parametrize("name", sorted(config_checks._CHOICES))
+@pytest.mark.parametrize("name", sorted(checks._CHOICES))
 def test_choice_that_is_none_is_refused(name):
     with pytest.raises(ValueError, match=rf"config\.{name} is 'nonesuch'; it may be"):
         check_config(changed(name, "nonesuch"))
@@ -192,18 +192,14 @@ def test_choice_that_is_none_is_refused(name):
 
 @pytest.mark.parametrize(
     ("name", "choice"),
-    [
-        (name, choice)
-        for name, all_ in config_checks._CHOICES.items()
-        for choice in all_
-    ],
+    [(name, choice) for name, all_ in checks._CHOICES.items() for choice in all_],
 )
 def test_every_choice_is_taken(name, choice):
     task = "EXPR" if name == "postprocess.correction" else "VA"
     check_config(changed(name, choice, task=task))
 
 
-@pytest.mark.parametrize(("name", "least"), sorted(config_checks._AT_LEAST.items()))
+@pytest.mark.parametrize(("name", "least"), sorted(checks._AT_LEAST.items()))
 def test_least_value_is_taken_and_less_refused(name, least):
     default = flatten(base_config("EXPR", "mlp"))[name]
     kind = float if isinstance(default, float) else int
@@ -219,11 +215,7 @@ def test_every_number_and_word_has_a_range():
     for name, value in flatten(base_config("EXPR", "mlp")).items():
         if isinstance(value, bool | tuple) or value is None:
             continue
-        known = (
-            config_checks._CHOICES
-            if isinstance(value, str)
-            else config_checks._AT_LEAST
-        )
+        known = checks._CHOICES if isinstance(value, str) else checks._AT_LEAST
         assert name in known or name in free | words, name
 
 

@@ -5,7 +5,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config import difference, to_plain
+from avemo_jax.config.fields import difference, to_plain
 from avemo_jax.runtime.atomic_files import write_json
 
 

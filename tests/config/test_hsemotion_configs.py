@@ -10,8 +10,8 @@ from made.several_sets import build_several_sets
 from made.tables import batches_of
 
 from avemo_jax import sharding
-from avemo_jax.config import base_config
-from avemo_jax.config_checks import check_config
+from avemo_jax.config.checks import check_config
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.store import open_store
 from avemo_jax.feeding import make_feeder
 from avemo_jax.inputs import input_dims, inputs_of
@@ -20,7 +20,7 @@ from avemo_jax.objective import make_spec
 from avemo_jax.train import train
 from avemo_jax.trained import load_trained, scores_of
 
-FOLDER = pathlib.Path(__file__).parents[1] / "configs" / "hsemotion"
+FOLDER = pathlib.Path(__file__).parents[2] / "configs" / "hsemotion"
 RECIPES = sorted(FOLDER.glob("*.py"))
 BUDGET = 10**9
 # Kind, features, outputs.

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config import OWN, flatten
+from avemo_jax.config.fields import OWN, flatten
 from avemo_jax.tasks import get_task, known_tasks
 
 _CHOICES: dict[str, tuple[str, ...]] = {
