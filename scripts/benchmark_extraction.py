@@ -18,6 +18,7 @@ from PIL import Image
 
 from avemo_jax.data.corpus import find_crops
 from avemo_jax.embed import ImageExtractor
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extraction.choices import choose_visual
 from avemo_jax.extraction.decoding import decode_all
 from avemo_jax.extraction.faces import embed_faces
@@ -25,7 +26,6 @@ from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, get_extractor
 from avemo_jax.runtime.compilation import compiler_options
-from avemo_jax.weights import write_weights
 
 BARS = {"extraction / bare network": (">=", 0.85)}
 _SIDE_PX = 112

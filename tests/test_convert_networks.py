@@ -22,11 +22,11 @@ from avemo_jax.convert import (
 from avemo_jax.convert.command import main
 from avemo_jax.convert.conversion import convert
 from avemo_jax.convert.rules import ConversionError
+from avemo_jax.embed.weights import read_weights
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 from avemo_jax.extractors.efficientnet_spec import layers as layers_of
 from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec
-from avemo_jax.weights import read_weights
 
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
 pytestmark = pytest.mark.parity

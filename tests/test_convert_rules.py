@@ -21,8 +21,8 @@ from avemo_jax.convert.rules import (
 )
 from avemo_jax.convert.source_file import open_source, read_state
 from avemo_jax.convert.vggish import PCA_SHAPES, read_pca
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors.published import Source
-from avemo_jax.weights import write_weights
 
 
 def zeros(**shapes):

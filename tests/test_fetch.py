@@ -22,15 +22,15 @@ from avemo_jax.convert.conversion import Converted
 from avemo_jax.convert.download import download
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.transfer import Patience
-from avemo_jax.extractors import EXTRACTORS
-from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
-from avemo_jax.extractors.published import THESIS_HEADS, Source
-from avemo_jax.weights import (
+from avemo_jax.embed.weights import (
     default_weights_path,
     read_weights,
     weights_dir,
     write_weights,
 )
+from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
+from avemo_jax.extractors.published import THESIS_HEADS, Source
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = Patience(backoff_s=0.001, read_s=2.0)

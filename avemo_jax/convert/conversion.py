@@ -21,11 +21,11 @@ from avemo_jax.convert import (
 )
 from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
 from avemo_jax.extractors.published import THESIS_HEADS, Source
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.runtime.versions import VERSION
-from avemo_jax.weights import write_weights
 
 HEAD = "head"
 

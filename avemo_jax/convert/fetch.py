@@ -12,14 +12,14 @@ from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
 from avemo_jax.convert.transfer import DownloadError, Patience
-from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.published import THESIS_HEADS, Source, ThesisHead
-from avemo_jax.weights import (
+from avemo_jax.embed.weights import (
     WeightsError,
     default_weights_path,
     read_weights,
     weights_dir,
 )
+from avemo_jax.extractors import EXTRACTORS, Extractor
+from avemo_jax.extractors.published import THESIS_HEADS, Source, ThesisHead
 
 THESIS = "thesis"
 _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)

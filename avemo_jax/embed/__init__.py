@@ -14,8 +14,8 @@ from avemo_jax.embed.plugin_params import read_params
 from avemo_jax.embed.plugins import PluginImages, PluginSound, class_of
 from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
+from avemo_jax.embed.weights import WeightsError, default_weights_path, read_weights
 from avemo_jax.extractors import Extractor, PluginExtractor, get_extractor
-from avemo_jax.weights import WeightsError, default_weights_path, read_weights
 
 __all__ = [
     "AnyExtractor",

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors.state_dicts import Shapes, misfits
 from avemo_jax.runtime.versions import VERSION
-from avemo_jax.weights import WeightsError
 
 
 def fingerprint(

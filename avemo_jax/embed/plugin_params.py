@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from avemo_jax.embed.weights import WeightsError, default_weights_path
 from avemo_jax.extractors import PluginExtractor
-from avemo_jax.weights import WeightsError, default_weights_path
 
 _PIECE = 1 << 20  # bytes that are hashed at a time
 

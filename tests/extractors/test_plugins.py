@@ -16,6 +16,7 @@ from made.trees import make_tree
 from avemo_jax.data import feature_sets
 from avemo_jax.data.feature_files import read_feature_file
 from avemo_jax.embed import PluginImages, PluginSound, load_extractor
+from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extraction import command, listing
 from avemo_jax.extraction.choices import choose_audio
 from avemo_jax.extractors import (
@@ -28,7 +29,6 @@ from avemo_jax.extractors import (
     plugins,
 )
 from avemo_jax.media.audio import Sound
-from avemo_jax.weights import WeightsError
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOUND = "takes = SoundInput(1000, hop_s=0.04, receptive_field_s=0.1)"

@@ -23,10 +23,10 @@ from reference import log_mel as numpy_log_mel
 from avemo_jax.embed.contract import checked_blocks
 from avemo_jax.embed.spans import spans_of
 from avemo_jax.embed.vggish import VggishExtractor
+from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.extractors.vggish import VggishSpec
 from avemo_jax.media import log_mel
-from avemo_jax.weights import WeightsError
 
 RAW = VggishSpec("raw")
 EXAMPLE, HOP = 15_600, 15_360  # samples

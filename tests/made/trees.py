@@ -8,9 +8,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.tasks import TASKS
-from avemo_jax.weights import write_weights
 from made.weights import made_state, network_shapes
 
 HEADERS = {

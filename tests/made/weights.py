@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import Extractor, efficientnet, get_extractor
 from avemo_jax.extractors import vggish as vggish_network
 from avemo_jax.extractors import wav2vec2 as wav2vec2_network
-from avemo_jax.weights import write_weights
 
 
 def made_state(shapes: Mapping[str, tuple[int, ...]], seed: int = 0):

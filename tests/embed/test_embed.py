@@ -17,15 +17,15 @@ from PIL import Image
 from avemo_jax.embed import load_extractor
 from avemo_jax.embed.contract import check_count
 from avemo_jax.embed.devices import in_flight
-from avemo_jax.extractors import EXTRACTORS, get_extractor
-from avemo_jax.extractors.efficientnet import EfficientNetSpec, apply, prepare
-from avemo_jax.media import resizing
-from avemo_jax.weights import (
+from avemo_jax.embed.weights import (
     WeightsError,
     read_weights,
     tensors_digest,
     write_weights,
 )
+from avemo_jax.extractors import EXTRACTORS, get_extractor
+from avemo_jax.extractors.efficientnet import EfficientNetSpec, apply, prepare
+from avemo_jax.media import resizing
 
 NAME = "enet_b0_8_va_mtl"
 SIZE = 48  # small: the networks are the same at any size

@@ -11,11 +11,11 @@ from reference.efficientnet import expected_of, random_network
 from reference.torch_libraries import state_of
 
 from avemo_jax.embed import load_extractor
+from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import get_extractor
 from avemo_jax.extractors.efficientnet import EfficientNetSpec
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.images import read_image
-from avemo_jax.weights import write_weights
 
 pytestmark = pytest.mark.slow
 SILENT = "7-30-176x144"

@@ -29,10 +29,10 @@ from avemo_jax.embed.wav2vec2_windows import (
     sizes_of,
     windows_of,
 )
+from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extractors import get_extractor
 from avemo_jax.extractors import wav2vec2 as network
 from avemo_jax.extractors.wav2vec2 import Wav2Vec2Spec
-from avemo_jax.weights import WeightsError
 
 SPEC = Wav2Vec2Spec(
     conv_dims=(16,) * 7,
@@ -386,7 +386,7 @@ np.save(sys.argv[1], extractor.extract(sound).features)
 def test_windows_are_divided_over_all_devices(tmp_path):
     """Two voices of three windows and two chunks, on four devices and on one."""
     flags = "--xla_force_host_platform_device_count=4"
-    tests = str(pathlib.Path(__file__).parent)
+    tests = str(pathlib.Path(__file__).parents[1])
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": tests}
     command = [sys.executable, "-W", "error", "-c", _ON_FOUR_DEVICES]
     path = tmp_path / "features.npy"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from avemo_jax.weights import WeightsError, read_weights, write_weights
+from avemo_jax.embed.weights import WeightsError, read_weights, write_weights
 
 X = {"x": np.ones(3, np.float32)}
 
@@ -75,7 +75,7 @@ def test_a_foreign_file_is_not_read_whole(tmp_path, monkeypatch):
     """Its metadata decide before its tensors are in memory."""
     path = tmp_path / "w.safetensors"
     safetensors.numpy.save_file(X, path, {"format": "pt"})
-    monkeypatch.setattr("avemo_jax.weights.tensors_digest", None)
+    monkeypatch.setattr("avemo_jax.embed.weights.tensors_digest", None)
     with pytest.raises(WeightsError, match="schema None; expected 1"):
         read_weights(path)
 
