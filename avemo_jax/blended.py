@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from avemo_jax import checkpoint
 from avemo_jax.checkpoint import CheckpointError
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.finishing import Predicted, plan_of
 from avemo_jax.foreign import (
     Foreign,

@@ -54,7 +54,7 @@ def main() -> None:
 
             sys.exit(build_command.main(arguments))
         case "import-features":
-            from avemo_jax.importing import command as importing
+            from avemo_jax.data.importing import command as importing
 
             sys.exit(importing.main(arguments))
         case "score":

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from avemo_jax import figures, results
 from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.predictions.predictions_file import write_predictions
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.ensembles import (
     OUT_OF_FOLD,
     Ensemble,
@@ -32,7 +33,6 @@ from avemo_jax.intervals import intervals_of
 from avemo_jax.loading import Data, memory_budget
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores, choose, score_settings
-from avemo_jax.predictions import write_predictions
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection

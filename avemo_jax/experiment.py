@@ -16,7 +16,7 @@ from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
 from avemo_jax.config.workdir_config import claim_data, claim_workdir
-from avemo_jax.data.splits import SPLITS
+from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.ensembles import Kind, load_ensemble
 from avemo_jax.evaluate import evaluate
 from avemo_jax.inputs import input_dims

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax import plots
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores

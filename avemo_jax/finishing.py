@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Bool, Float
 
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing import Setting, smooth

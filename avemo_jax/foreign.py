@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.data.listing import entries
+from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.reading import read_frames
 from avemo_jax.loading import Data
 from avemo_jax.postprocess.blending import Rows
-from avemo_jax.scoring.frames import FramePredictions
-from avemo_jax.scoring.reading import read_frames
 from avemo_jax.tasks import get_task
 
 
 @dataclasses.dataclass
 class Foreign:
-    """A file of scores by frame; see ``avemo_jax.scoring.reading`` for its forms.
+    """A file of scores by frame; see ``avemo_jax.data.predictions.reading`` for its forms.
 
     Attributes:
         directory: The file or folder.

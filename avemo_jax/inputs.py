@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 
 
 def input_dims(feature_sets: Sequence[FeatureSet], inputs: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avemo_jax import checkpoint
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.provenance import class_counts, own_definition

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from avemo_jax import sharding
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.feeding import Feeder
 from avemo_jax.heads import Head
 from avemo_jax.members import Members

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 
 
 def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from avemo_jax import sharding
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.feeding import Batch, Feeder
 from avemo_jax.heads import Head
 from avemo_jax.orders import video_windows

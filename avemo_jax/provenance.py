@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from avemo_jax.config.fields import to_plain
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.results import counts_of
 from avemo_jax.runtime.versions import VERSION

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import Metrics, SettingScores, pick
 from avemo_jax.tasks import Task

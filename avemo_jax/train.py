@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from avemo_jax import checkpoint, sharding
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.heads import build_head
 from avemo_jax.inputs import input_dims

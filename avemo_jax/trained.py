@@ -10,7 +10,7 @@ from absl import logging
 from jaxtyping import Float
 
 from avemo_jax import checkpoint, sharding
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.loading import Data, Loader
 from avemo_jax.predict import Predictor

@@ -16,7 +16,7 @@ import numpy as np
 from measuring import add_options, alternating, report, seconds
 from PIL import Image
 
-from avemo_jax.data.corpus import find_crops
+from avemo_jax.data.corpus.official_trees import find_crops
 from avemo_jax.embed import ImageExtractor
 from avemo_jax.embed.weights import write_weights
 from avemo_jax.extraction.choices import choose_visual

@@ -27,7 +27,7 @@ import measuring
 import numpy as np
 
 from avemo_jax.data.build import build_store
-from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 
 PARTS = ("sharding", "compile", "memory", "steps")
 FEATURES, DIM = "made@made", 2176

@@ -32,7 +32,7 @@ import numpy as np
 from made_validation import SIZES, made_lengths, made_table
 
 from avemo_jax import checkpoint, sharding
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics

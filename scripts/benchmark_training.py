@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from avemo_jax import sharding
 from avemo_jax.config.fields import original_config
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import build_head

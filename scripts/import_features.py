@@ -2,7 +2,7 @@
 
 import sys
 
-from avemo_jax.importing.command import main
+from avemo_jax.data.importing.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from avemo_jax import sharding
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.store import open_store
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.store import open_store
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import build_head

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.tasks import Task
 
 # Frames with a face, and videos, of the validation sets.

@@ -78,8 +78,8 @@ def imported(trees) -> dict[str, set[str]]:
 
 
 def test_reader_of_imports():
-    source = "import os.path\ndef f():\n    from avemo_jax.data import store, splits"
-    expected = {"os.path", "avemo_jax.data.store", "avemo_jax.data.splits"}
+    source = "import os.path\ndef f():\n    from avemo_jax.data.store.store import store; from avemo_jax.data.corpus.official_trees import splits"
+    expected = {"os.path", "avemo_jax.data.store.store", "avemo_jax.data.corpus.splits"}
     assert imports(ast.parse(source)) == expected
     assert room_of("avemo_jax.extraction.prepare.estimate") == "extraction.prepare"
     assert room_of("avemo_jax.main") == "main"
@@ -131,7 +131,7 @@ def test_tfds_is_behind_one_module(imported):
     users = {
         m for m, names in imported.items() if any("tensorflow_data" in n for n in names)
     }
-    assert users == {"avemo_jax.data.tfds"}
+    assert users == {"avemo_jax.data.store.tfds"}
 
 
 def test_names_say_what_is_inside():
@@ -147,7 +147,7 @@ for name in modules:
 for path in scripts:
     spec = importlib.util.spec_from_file_location("script_" + str(len(path)), path)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-from avemo_jax.data.tfds import import_tfds
+from avemo_jax.data.store.store.tfds import import_tfds
 import_tfds()
 wrong = sorted(name for name in heavy if name in sys.modules)
 if wrong:

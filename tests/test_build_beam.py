@@ -15,11 +15,11 @@ from made.stores import annotated, source, vectors
 
 from avemo_jax.data.build import build_store
 from avemo_jax.data.build_command import main
-from avemo_jax.data.feature_files import write_feature_file
-from avemo_jax.data.layout import config_folder, read_metadata
-from avemo_jax.data.sources import VideoFeatures
-from avemo_jax.data.store import open_store
-from avemo_jax.data.tfds import open_examples
+from avemo_jax.data.features.files import write_feature_file
+from avemo_jax.data.records import VideoFeatures
+from avemo_jax.data.store.layout import config_folder, read_metadata
+from avemo_jax.data.store.store import open_store
+from avemo_jax.data.store.tfds import open_examples
 
 TESTS = pathlib.Path(__file__).parent
 needs_beam = pytest.mark.skipif(
@@ -36,7 +36,7 @@ os.chdir(sys.argv[1])
 from made.stores import annotated, source, vectors
 from test_build_beam import MANY, TWO_WORKERS
 from avemo_jax.data.build import build_store
-from avemo_jax.data.feature_folders import find_feature_sources
+from avemo_jax.data.features.folders import find_feature_sources
 
 names = [f"v{i:03}" for i in range(MANY)]
 records = [annotated(name, 3, "train") for name in names]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.annotations import read_annotations
 from avemo_jax.data.build import build_store
-from avemo_jax.data.feature_folders import find_feature_sources
-from avemo_jax.data.layout import config_folder
-from avemo_jax.data.sources import VideoAnnotations, VideoFeatures
-from avemo_jax.data.splits import read_splits
-from avemo_jax.data.store import open_store
-from avemo_jax.data.tfds import import_tfds, open_examples
+from avemo_jax.data.corpus.annotations import read_annotations
+from avemo_jax.data.corpus.splits import read_splits
+from avemo_jax.data.features.folders import find_feature_sources
+from avemo_jax.data.records import VideoAnnotations, VideoFeatures
+from avemo_jax.data.store.layout import config_folder
+from avemo_jax.data.store.store import open_store
+from avemo_jax.data.store.tfds import import_tfds, open_examples
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
 REPOSITORY = pathlib.Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import pytest
 from made.tables import made_table
 
 from avemo_jax.choice import select_on_dev
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.finishing import (
     Predicted,
     blended,

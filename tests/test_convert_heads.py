@@ -14,7 +14,7 @@ from avemo_jax.convert.command import main
 from avemo_jax.convert.conversion import convert
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.data.build import build_store
-from avemo_jax.data.feature_sets import full_name
+from avemo_jax.data.features.names import full_name
 from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS

@@ -13,9 +13,9 @@ from made.trees import (
     write_video,
 )
 
-from avemo_jax.data import store_folder
-from avemo_jax.data.corpus import find_crops, find_videos
-from avemo_jax.data.feature_files import read_feature_file
+from avemo_jax.data.corpus.official_trees import find_crops, find_videos
+from avemo_jax.data.features.files import read_feature_file
+from avemo_jax.data.store import folder as store_folder
 from avemo_jax.extraction import command
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.frame_times import KeptFrameTimes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made.trees import make_tree, make_weights_dir, write_crops, write_video
 
-from avemo_jax.data.feature_files import read_feature_file
+from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.extraction import command
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"

@@ -7,7 +7,7 @@ import pytest
 from made.tables import batches_of, made_table
 
 from avemo_jax import sharding
-from avemo_jax.data.reading import aligned_zeros
+from avemo_jax.data.store.vectors import aligned_zeros
 from avemo_jax.feeding import (
     ResidentFeeder,
     StreamedFeeder,

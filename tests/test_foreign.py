@@ -15,7 +15,7 @@ from avemo_jax import experiment
 from avemo_jax.blended import write_blend
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluate import evaluate
 from avemo_jax.loading import Data, open_data
 

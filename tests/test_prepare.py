@@ -17,7 +17,7 @@ from made.trees import (
     make_weights_dir,
 )
 
-from avemo_jax.data.store import open_store
+from avemo_jax.data.store.store import open_store
 from avemo_jax.preparation import command
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"

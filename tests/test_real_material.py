@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from avemo_jax.config.fields import base_config
+from avemo_jax.data.predictions.predictions_file import read_predictions
 from avemo_jax.experiment import run
-from avemo_jax.predictions import read_predictions
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from reference.efficientnet import expected_of, random_network
 from reference.torch_libraries import import_transformers
 from test_real_extractors import as_tensor
 
-from avemo_jax.data.feature_files import read_feature_file
-from avemo_jax.data.store import open_store
+from avemo_jax.data.features.files import read_feature_file
+from avemo_jax.data.store.store import open_store
 from avemo_jax.extractors.efficientnet import EfficientNetSpec
 from avemo_jax.media.images import read_image
 

@@ -22,9 +22,9 @@ from made.predictions import (
 from made.submissions import table_of
 from sklearn.metrics import accuracy_score, f1_score
 
+from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.metrics.numpy_sums import interval, resampled, scores_of, video_sums
 from avemo_jax.postprocess.gaps import fill_plan
-from avemo_jax.predictions import write_predictions
 from avemo_jax.scoring.command import main
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
@@ -153,8 +153,8 @@ def test_probabilities_are_interpolated(tmp_path):
     root = write_annotations(tmp_path / "A", VA, {"a": np.zeros((5, 2))})
     path = tmp_path / "some.csv"
     path.write_text("video,frame,valence,arousal\na,1,0,0.5\na,5,1,0.5\n")
+    from avemo_jax.data.predictions.reading import read_frames
     from avemo_jax.scoring.matching import match
-    from avemo_jax.scoring.reading import read_frames
     from avemo_jax.scoring.truth import read_truth
 
     matched = match(read_truth(root, VA), read_frames(path, VA))

@@ -10,15 +10,10 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import (
-    annotations,
-    build,
-    feature_folders,
-    listing,
-    own_command,
-    splits,
-)
-from avemo_jax.data.sources import KINDS, FeatureSource, Kind, VideoAnnotations
+from avemo_jax.data import build, listing, own_command
+from avemo_jax.data.corpus import annotations, splits
+from avemo_jax.data.features import folders
+from avemo_jax.data.records import KINDS, FeatureSource, Kind, VideoAnnotations
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
@@ -40,7 +35,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
         _check_flags(args)
         found = annotations.read_annotations(args.annotations, mtl=args.mtl)
     records = {record.video: record for record in found}
-    sources = feature_folders.find_feature_sources(args.features, kinds=kinds)
+    sources = folders.find_feature_sources(args.features, kinds=kinds)
     for text in args.test_list:
         add_test_videos(records, text)
     report = build.build_store(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from avemo_jax.data.splits import base_video
+from avemo_jax.data.corpus.splits import base_video
 
 Report = dict[str, int | list[str]]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import card_tables, layout
+from avemo_jax.data import card_tables
 from avemo_jax.data.build_report import Report, report_of
 from avemo_jax.data.card_tables import markdown_table
-from avemo_jax.data.store import Store, open_store
+from avemo_jax.data.store import layout
+from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.data.store_counts import SplitCounts, count_store
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
@@ -174,7 +175,7 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
 `DIR` is the folder of this file.
 
 ```python
-from avemo_jax.data.store import open_store
+from avemo_jax.data.store.store.store import open_store
 table = open_store("DIR").load_table("{task}", "{split}", {json.dumps(names)})
 ```
 

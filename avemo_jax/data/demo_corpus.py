@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from avemo_jax.data import demo_maps
+from avemo_jax.data.corpus.splits import base_video, nominal_fps, source_video
 from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
 from avemo_jax.data.demo_signals import Signals, make_signals, stream
-from avemo_jax.data.feature_sets import full_name
-from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
-from avemo_jax.data.splits import base_video, nominal_fps, source_video
+from avemo_jax.data.features.names import full_name
+from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 
 # Two people in one video; recordings in parts (number of parts); single videos fill up
 # to `_NUM_VIDEOS`.

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 
 from avemo_jax.data.demo_parameters import Parameters
 from avemo_jax.data.demo_signals import expression_looks, stream
-from avemo_jax.data.feature_sets import EXTRACTORS, full_name
-from avemo_jax.data.sources import Kind
+from avemo_jax.data.features.names import EXTRACTORS, full_name
+from avemo_jax.data.records import Kind
 
 DEMO_EXTRACTORS = ("enet_b2_8_best", "enet_b0_8_va_mtl", "wav2vec2_base", "vggish")
 # Where each of our expressions stands in AffectNet's order: Anger, Contempt, Disgust,

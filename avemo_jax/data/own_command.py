@@ -4,9 +4,9 @@ import argparse
 import math
 from collections.abc import Sequence
 
-from avemo_jax.data.manifest import Entry, read_manifest
-from avemo_jax.data.own_labels import Wish, read_labels
-from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.data.corpus.manifest import Entry, read_manifest
+from avemo_jax.data.corpus.own_labels import Wish, read_labels
+from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.tasks import Kind, Task
 
 _KINDS: tuple[Kind, ...] = ("multiclass", "multilabel", "regression")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.data import layout, tfds
-from avemo_jax.data.splits import SPLITS
-from avemo_jax.data.store import Store
+from avemo_jax.data.corpus.splits import SPLITS
+from avemo_jax.data.store import layout, tfds
+from avemo_jax.data.store.store import Store
 from avemo_jax.tasks import VA, Task
 
 

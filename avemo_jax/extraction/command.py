@@ -4,8 +4,8 @@ import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from avemo_jax.data.corpus import find_crops, find_sounds, find_videos
-from avemo_jax.data.crop_folders import CropFolder
+from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.corpus.official_trees import find_crops, find_sounds, find_videos
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,

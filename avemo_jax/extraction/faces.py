@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from avemo_jax.data.crop_folders import CropFolder
-from avemo_jax.data.feature_writer import FeatureFileWriter
+from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.embed import Embeddings, ImageExtractor
 from avemo_jax.extraction.decoding import Decoders
 from avemo_jax.extraction.feature_set import FeatureSet

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from avemo_jax.data.feature_writer import FeatureFileWriter, checked_meta, read_meta
+from avemo_jax.data.features.writer import FeatureFileWriter, checked_meta, read_meta
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.media.alignment import Rule
 

@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from avemo_jax.data.crop_folders import CropFolder
-from avemo_jax.data.splits import base_video, nominal_fps
+from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.corpus.splits import base_video, nominal_fps
 from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.outcomes import Outcome

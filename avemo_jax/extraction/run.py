@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import store_folder
+from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.faces import FaceJob
@@ -82,7 +82,7 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
             "--out"
         )
     features.mkdir(parents=True, exist_ok=True)
-    with store_folder.locked(features, shared=shared):
+    with folder.locked(features, shared=shared):
         if not shared:
             _remove_leftovers(features)
         yield

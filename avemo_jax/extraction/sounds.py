@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from avemo_jax.data.feature_writer import RowSpool
+from avemo_jax.data.features.writer import RowSpool
 from avemo_jax.embed import AnyExtractor, ImageExtractor, Wav2Vec2Extractor
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.frame_times import (

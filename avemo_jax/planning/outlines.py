@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 
 from avemo_jax import sharding
 from avemo_jax.config.checks import check_config
-from avemo_jax.data import assembling, layout
-from avemo_jax.data.assembling import AnnotatedVideo
-from avemo_jax.data.joining import Plan
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.store import assembly, layout
+from avemo_jax.data.store.assembly import AnnotatedVideo
+from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.feeding import (
     Batch,
     ResidentFeeder,
@@ -54,7 +54,7 @@ class Outlines:
         self._features = features
         self._missing = cast(Literal["zeros", "drop"], missing_audio)
         folder = layout.config_folder(data.store.path, layout.ANNOTATIONS)
-        self._annotated: dict[str, AnnotatedVideo] = assembling.read_annotated(
+        self._annotated: dict[str, AnnotatedVideo] = assembly.read_annotated(
             folder, data.store.tasks
         )
 
@@ -78,7 +78,7 @@ class Outlines:
         outputs = None
         if plan.output_dim:
             outputs = np.broadcast_to(np.float32(0), (plan.rows, plan.output_dim))
-        return assembling.assemble(
+        return assembly.assemble(
             plan,
             self._annotated,
             features,

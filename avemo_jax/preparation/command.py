@@ -13,11 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.data import annotations, store_folder
 from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
-from avemo_jax.data.corpus import Corpus, find_corpus, find_sounds
-from avemo_jax.data.coverage import compare
-from avemo_jax.data.sources import VideoAnnotations
+from avemo_jax.data.corpus import annotations
+from avemo_jax.data.corpus.coverage import compare
+from avemo_jax.data.corpus.official_trees import Corpus, find_corpus, find_sounds
+from avemo_jax.data.records import VideoAnnotations
+from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.command import print_summaries
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops)
-    features = store_folder.checked(pathlib.Path(args.out)) / FEATURES
+    features = folder.checked(pathlib.Path(args.out)) / FEATURES
     records, inventory, material = _looked(args)
     _print_inventory(args.root, inventory, records)
     _check_material(args, material)

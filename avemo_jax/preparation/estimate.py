@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from avemo_jax.data.crop_folders import CropFolder
-from avemo_jax.data.layout import config_folder
+from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.store.layout import config_folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.decoding import decode_all
 from avemo_jax.extraction.feature_set import FeatureSet

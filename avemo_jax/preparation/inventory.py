@@ -5,9 +5,9 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from avemo_jax.data.corpus import Corpus
-from avemo_jax.data.sources import VideoAnnotations
-from avemo_jax.data.splits import SPLITS, base_video
+from avemo_jax.data.corpus.official_trees import Corpus
+from avemo_jax.data.corpus.splits import SPLITS, base_video
+from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.video import VideoError, open_video
 from avemo_jax.tasks import TASKS

@@ -11,10 +11,12 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from avemo_jax.data import build, feature_folders, layout
+from avemo_jax.data import build
 from avemo_jax.data.build_command import given_splits
-from avemo_jax.data.sources import VideoAnnotations
-from avemo_jax.data.splits import base_video, draw_splits
+from avemo_jax.data.corpus.splits import base_video, draw_splits
+from avemo_jax.data.features import folders
+from avemo_jax.data.records import VideoAnnotations
+from avemo_jax.data.store import layout
 from avemo_jax.extraction.flags import settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
@@ -87,7 +89,7 @@ def pack(
         _write_state(out, complete=False, command=command, failures=outcomes.failures)
     workers = settings_of(args).workers
     measured = _measured(features, records, material, workers=workers, quiet=args.quiet)
-    sources = feature_folders.find_feature_sources([features])
+    sources = folders.find_feature_sources([features])
     report = build.build_store(
         out,
         measured.values(),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.metrics.numpy_sums import (
     Scores,
     Sums,
@@ -16,7 +17,6 @@ from avemo_jax.metrics.numpy_sums import (
     scores_of,
     video_sums,
 )
-from avemo_jax.scoring.frames import FramePredictions
 from avemo_jax.scoring.hints import better_order
 from avemo_jax.scoring.matching import Matched, match
 from avemo_jax.scoring.truth import Truth

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from avemo_jax.data.annotations import find_label_files
-from avemo_jax.data.label_files import read_label_file
+from avemo_jax.data.corpus.annotations import find_label_files
+from avemo_jax.data.corpus.label_files import read_label_file
 from avemo_jax.data.listing import nfc, read_names
 from avemo_jax.tasks import Task
 

@@ -12,7 +12,7 @@ import pyarrow.csv
 from jaxtyping import Int
 
 from avemo_jax.data.listing import read_names
-from avemo_jax.data.sources import MAX_FRAME
+from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import TASKS, Task
 
 IMAGE_COLUMN = "image_location"

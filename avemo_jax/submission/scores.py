@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jaxtyping import Bool, Float, Int, Int8
 
-from avemo_jax.data.sources import MAX_FRAME
-from avemo_jax.predictions import column_types, read_predictions
+from avemo_jax.data.predictions.predictions_file import column_types, read_predictions
+from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
 
 

@@ -10,9 +10,10 @@ import os
 import pathlib
 from typing import Any
 
-from avemo_jax.data import annotations, feature_folders, feature_sets, splits
-from avemo_jax.data.layout import ANNOTATIONS, DATASET, SPLIT, VERSION
-from avemo_jax.data.tfds import import_tfds
+from avemo_jax.data.corpus import annotations, splits
+from avemo_jax.data.features import folders, names
+from avemo_jax.data.store.layout import ANNOTATIONS, DATASET, SPLIT, VERSION
+from avemo_jax.data.store.tfds import import_tfds
 from avemo_jax.tasks import TASKS
 from data_builders.affwild2 import fields, on_beam, records
 from data_builders.affwild2.contents import (
@@ -34,9 +35,9 @@ class Builder(tfds.core.ShardBasedBuilder):
         tfds.core.BuilderConfig(name=ANNOTATIONS, description="Labels and splits."),
         *(
             tfds.core.BuilderConfig(
-                name=feature_sets.full_name(extractor), description="Features."
+                name=names.full_name(extractor), description="Features."
             )
-            for extractor in feature_sets.EXTRACTORS
+            for extractor in names.EXTRACTORS
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
@@ -93,7 +94,7 @@ class Builder(tfds.core.ShardBasedBuilder):
             return fields.fields_of(self._contents)
         if name == ANNOTATIONS:
             return fields.annotation_fields()
-        known = feature_sets.EXTRACTORS[feature_sets.split_name(name)[0]]
+        known = names.EXTRACTORS[names.split_name(name)[0]]
         return fields.feature_fields(known.dim, known.output_dim)
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Any]]:
@@ -168,14 +169,14 @@ def _manual_contents(folder: pathlib.Path, name: str) -> Contents:
             synthetic=False,
             show_progress=True,
         )
-    sources = feature_folders.find_feature_sources([folder / "features"])
+    sources = folders.find_feature_sources([folder / "features"])
     by_name = {source.name: source for source in sources}
     if name not in by_name:
         raise ValueError(
             f"no feature set {name!r} in {folder / 'features'}; it has "
             f"{', '.join(by_name) or 'none'}: choose among these"
         )
-    known = feature_sets.EXTRACTORS[feature_sets.split_name(name)[0]]
+    known = names.EXTRACTORS[names.split_name(name)[0]]
     return FeatureContents(
         by_name[name],
         output_columns=known.output_dim,

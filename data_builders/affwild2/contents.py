@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from avemo_jax.data.frame_runs import to_runs
-from avemo_jax.data.layout import FORMAT
-from avemo_jax.data.sources import (
+from avemo_jax.data.corpus.splits import source_video
+from avemo_jax.data.features.frame_runs import to_runs
+from avemo_jax.data.records import (
     FeatureSource,
     VideoAnnotations,
     as_float16,
     check_features,
 )
-from avemo_jax.data.splits import source_video
+from avemo_jax.data.store.layout import FORMAT
 from avemo_jax.tasks import TASKS, Task, definition
 
 VIDEOS_PER_SHARD = 32

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data.tfds import import_tfds
+from avemo_jax.data.store.tfds import import_tfds
 from avemo_jax.tasks import TASKS, Task
 from data_builders.affwild2.contents import (
     AnnotationContents,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from avemo_jax.data.tfds import import_tfds
+from avemo_jax.data.store.tfds import import_tfds
 
 tfds = import_tfds()
 _PROTO = tfds.core.example_serializer.tf_example_pb2

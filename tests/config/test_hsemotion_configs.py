@@ -12,7 +12,7 @@ from made.tables import batches_of
 from avemo_jax import sharding
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.store import open_store
+from avemo_jax.data.store.store import open_store
 from avemo_jax.feeding import make_feeder
 from avemo_jax.inputs import input_dims, inputs_of
 from avemo_jax.loading import Data, Loader

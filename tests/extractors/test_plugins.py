@@ -13,8 +13,8 @@ import pytest
 from made.plugins import install
 from made.trees import make_tree
 
-from avemo_jax.data import feature_sets
-from avemo_jax.data.feature_files import read_feature_file
+from avemo_jax.data.features import names
+from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.embed import PluginImages, PluginSound, load_extractor
 from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extraction import command, listing
@@ -70,7 +70,7 @@ def test_names_are_known_and_nothing_is_imported(site):
     with pytest.raises(ValueError, match=r"vggish, or of the plug-ins faulty, fine;"):
         get_extractor("finer")
     with pytest.raises(ValueError, match=r"vggish, faulty, fine: write finer@INPUT"):
-        feature_sets.full_name("finer")
+        names.full_name("finer")
     assert not {"avemo_fine", "avemo_faulty"} & set(sys.modules)
 
 
@@ -92,14 +92,14 @@ def test_a_plugin_is_described_as_ours_are(site):
 
 def test_short_names_of_sets(site):
     install(site, "fine")
-    assert feature_sets.full_name("fine") == "fine@cropped_aligned-16"
+    assert names.full_name("fine") == "fine@cropped_aligned-16"
     present = ["fine@cropped_aligned-32", "fine@cropped_aligned-16", "vggish@0.96s"]
-    assert feature_sets.resolve_name("fine", present) == "fine@cropped_aligned-16"
+    assert names.resolve_name("fine", present) == "fine@cropped_aligned-16"
     # A store's only set of an extractor needs no plug-in, and so no faulty one.
     install(site, "faulty", module="raise RuntimeError('broken')")
-    assert feature_sets.resolve_name("faulty", ["faulty@0.1s"]) == "faulty@0.1s"
+    assert names.resolve_name("faulty", ["faulty@0.1s"]) == "faulty@0.1s"
     with pytest.raises(PluginError, match=r"avemo-faulty 0\.1"):
-        feature_sets.resolve_name("faulty", ["faulty@0.1s", "faulty@0.2s"])
+        names.resolve_name("faulty", ["faulty@0.1s", "faulty@0.2s"])
 
 
 @pytest.mark.parametrize(

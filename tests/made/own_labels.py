@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from avemo_jax.data.feature_files import write_feature_file
-from avemo_jax.data.sources import VideoFeatures
+from avemo_jax.data.features.files import write_feature_file
+from avemo_jax.data.records import VideoFeatures
 
 NUM_VIDEOS, FRAMES, DIM = 8, 30, 6
 CLASSES = ("bored", "calm", "keen")

@@ -4,8 +4,8 @@ import json
 import pathlib
 from typing import Any
 
-from avemo_jax.data.layout import DATASET
-from avemo_jax.data.tfds import open_examples
+from avemo_jax.data.store.layout import DATASET
+from avemo_jax.data.store.tfds import open_examples
 
 
 def records_of(out: pathlib.Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 
 TASKS = ("EXPR", "AU", "VA")
 

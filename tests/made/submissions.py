@@ -5,9 +5,9 @@ import pathlib
 
 import numpy as np
 
-from avemo_jax.data.table import FrameTable
+from avemo_jax.data.predictions.predictions_file import write_predictions
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import fill_plan
-from avemo_jax.predictions import write_predictions
 from avemo_jax.tasks import Task
 
 LENGTHS = {"14-30-1920x1080": 6, "video3_left": 9, "360": 1}

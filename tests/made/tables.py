@@ -7,10 +7,10 @@ import zlib
 import jax
 import numpy as np
 
-from avemo_jax.data.joining import JoinedVideo, Plan
-from avemo_jax.data.splits import SPLITS
-from avemo_jax.data.store import Store
-from avemo_jax.data.table import FeatureSet, FrameTable
+from avemo_jax.data.corpus.splits import SPLITS
+from avemo_jax.data.store.join import JoinedVideo, Plan
+from avemo_jax.data.store.store import Store
+from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.loading import Data
 from avemo_jax.tasks import get_task
 

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from avemo_jax.data.build import build_store
-from avemo_jax.data.feature_sets import full_name
-from avemo_jax.data.sources import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.data.features.names import full_name
+from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 
 VIDEOS = 9
 FRAMES = 40

@@ -8,7 +8,7 @@ from made.torch_files import pickled, storage, tensor, zip_form
 
 from avemo_jax.convert.source_file import read_state
 from avemo_jax.convert.torch_file import TorchFileError, read_torch, state_dict_of
-from avemo_jax.data.legacy_npy import read_original_npy
+from avemo_jax.data.features.original_npy import read_original_npy
 from avemo_jax.runtime import safe_pickle
 
 NPY = (

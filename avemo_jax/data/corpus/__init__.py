@@ -1,0 +1,1 @@
+"""Official trees and a user's own: videos, crops, annotations and splits."""

@@ -1,0 +1,278 @@
+"""A user's tree walked once: every file by its folder, links only where they may go."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import NoReturn
+
+from avemo_jax.data.corpus.crop_folders import is_picture
+from avemo_jax.data.listing import nfc
+
+ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
+# What systems and archives leave, which is nobody's data; in lower case.
+_LEFTOVERS = frozenset(
+    "__macosx|thumbs.db|ehthumbs.db|desktop.ini|lost+found|@eadir|$recycle.bin|"
+    "system volume information".split("|")
+)
+_NAMED = 3  # links in an error
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """One folder of the tree.
+
+    Attributes:
+        path: Where it is.
+        parts: Names from the tree's root to it; none for the root itself.
+        aligned: It, or a folder above it, up to the root, is called
+            ``cropped_aligned...``.
+        folders: Names of the folders in it.
+        pictures: Files named by a frame number, as the scan found them.
+        files: Names of the other files, sorted.
+        special: Names of what is neither a file nor a folder, such as a pipe.
+    """
+
+    path: pathlib.Path
+    parts: tuple[str, ...]
+    aligned: bool
+    folders: tuple[str, ...]
+    pictures: tuple[os.DirEntry[str], ...]
+    files: tuple[str, ...]
+    special: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not (self.folders or self.pictures or self.files or self.special)
+
+    def picture_sizes(self) -> dict[str, int]:
+        """Sizes of the pictures in bytes, by name; asks the file system for each.
+
+        Raises:
+            ValueError: If the folder does not let its files be seen.
+        """
+        try:
+            return {one.name: one.stat().st_size for one in self.pictures}
+        except OSError as error:
+            _unreadable(self.path, error)
+
+
+def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
+    """The name of a file or folder as videos are called by it, in Unicode's form NFC.
+
+    Args:
+        path: Of the file or folder; "." and ".." are resolved.
+        stem: Without the ending.
+
+    Raises:
+        ValueError: If the name is not UTF-8.
+    """
+    absolute = pathlib.Path(os.path.abspath(path))
+    name = absolute.stem if stem else absolute.name
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{printable(path)}: the name is not UTF-8; expected a name that can be "
+            "written into lists and stores: rename it"
+        ) from error
+    return nfc(name)
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path for people; bytes that are not UTF-8 are written in hexadecimal."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def walk(
+    root: str | os.PathLike[str], *, follow_links: bool = False
+) -> Iterator[Folder]:
+    """Every folder beneath ``root``, itself first, in the order of names.
+
+    Links that stay inside the tree are followed. A folder that is reached in several
+    ways comes once under each name, aligned and not, and never within itself; so loops
+    end. Hidden entries and what systems leave are passed over. No file is opened.
+
+    Args:
+        root: A folder.
+        follow_links: Follow links that lead out of the tree, too.
+
+    Raises:
+        ValueError: If there is no such folder, a folder cannot be read, or, at the
+            end, if links lead out of the tree or nowhere.
+    """
+    scan = _Scan(pathlib.Path(root), follow_links)
+    yield from scan.folders()
+    scan.refuse()
+
+
+def one_folder(path: str | os.PathLike[str], *, follow_links: bool = False) -> Folder:
+    """A folder without those beneath it.
+
+    Raises:
+        ValueError: As :func:`walk`.
+    """
+    scan = _Scan(pathlib.Path(path), follow_links)
+    folder = next(scan.folders())
+    scan.refuse()
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A folder that is to be visited.
+
+    Attributes:
+        path: The way to it.
+        parts: Names from the root to it.
+        real: Where it really is.
+        above: The real places of it and of the folders on the way to it.
+        aligned: As in :class:`Folder`.
+        linked: There is a link on the way to it.
+    """
+
+    path: pathlib.Path
+    parts: tuple[str, ...]
+    real: str
+    above: frozenset[str]
+    aligned: bool
+    linked: bool
+
+
+class _Scan:
+    """One walk and the links that it has met."""
+
+    def __init__(self, root: pathlib.Path, follow_links: bool):
+        if not root.is_dir():
+            state = "is a file" if root.exists() else "does not exist"
+            raise ValueError(
+                f"{printable(root)} {state}; expected a folder: correct the path"
+            )
+        self.root = root
+        self.real = os.path.realpath(root)
+        self.follow_links = follow_links
+        self.outside: list[str] = []
+        self.broken: list[str] = []
+
+    def folders(self) -> Iterator[Folder]:
+        name = os.path.basename(os.path.abspath(self.root))
+        above = frozenset({self.real})
+        steps = [_Step(self.root, (), self.real, above, _is_aligned(name), False)]
+        seen: set[tuple[str, str, bool]] = set()
+        while steps:
+            step = steps.pop()
+            below: list[_Step] = []
+            yield self._visit(step, below)
+            for one in reversed(below):
+                key = (one.real, one.parts[-1], one.aligned)
+                if one.real in step.above or (one.linked and key in seen):
+                    continue
+                seen.add(key)
+                steps.append(one)
+
+    def _visit(self, step: _Step, below: list[_Step]) -> Folder:
+        """What is in a folder; the folders in it are put into ``below``."""
+        pictures, files, special = [], [], []
+        for entry in _entries(step.path):
+            name = entry.name
+            real: str | None = os.path.join(step.real, name)
+            link = entry.is_symlink()
+            if link:
+                real = self._target(entry)
+            if real is None:
+                continue
+            if entry.is_file():
+                if is_picture(name):
+                    pictures.append(entry)
+                else:
+                    files.append(name)
+            elif entry.is_dir():
+                below.append(
+                    _Step(
+                        pathlib.Path(entry.path),
+                        (*step.parts, name),
+                        real,
+                        step.above | {real},
+                        step.aligned or _is_aligned(name),
+                        step.linked or link,
+                    )
+                )
+            else:
+                special.append(name)
+        below.sort(key=lambda one: one.path.name)
+        return Folder(
+            step.path,
+            step.parts,
+            step.aligned,
+            tuple(one.path.name for one in below),
+            tuple(pictures),
+            tuple(sorted(files)),
+            tuple(sorted(special)),
+        )
+
+    def _target(self, link: "os.DirEntry[str]") -> str | None:
+        """Where a link leads; None if it is refused."""
+        real = os.path.realpath(link.path)
+        text = f"{printable(link.path)} -> {printable(os.readlink(link.path))}"
+        if not os.path.exists(real):
+            self.broken.append(text)
+        elif self.follow_links or _within(real, self.real):
+            return real
+        else:
+            self.outside.append(text)
+        return None
+
+    def refuse(self) -> None:
+        """Raise if there are links that may not be followed."""
+        root = printable(self.root)
+        if self.outside:
+            raise ValueError(
+                f"{_count(self.outside)} out of {root}: {_some(self.outside)}; "
+                "expected files of the tree itself: remove them, copy what they point "
+                "to, or pass --follow-links"
+            )
+        if self.broken:
+            raise ValueError(
+                f"{_count(self.broken)} nowhere in {root}: {_some(self.broken)}; "
+                "expected files that are there: remove them, or bring back what they "
+                "point to"
+            )
+
+
+def _entries(path: pathlib.Path) -> "Iterator[os.DirEntry[str]]":
+    """What is in a folder, without what is nobody's data."""
+    try:
+        with os.scandir(path) as found:
+            for entry in found:
+                name = entry.name
+                if not name.startswith(".") and name.lower() not in _LEFTOVERS:
+                    yield entry
+    except OSError as error:
+        _unreadable(path, error)
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> NoReturn:
+    raise ValueError(
+        f"{printable(path)} cannot be read ({error.strerror or error}); expected a "
+        "folder that you may list and enter: change its permissions, or move it out "
+        "of the tree"
+    ) from error
+
+
+def _is_aligned(name: str) -> bool:
+    return name.lower().startswith(ALIGNED)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _count(links: list[str]) -> str:
+    return f"{len(links)} link leads" if len(links) == 1 else f"{len(links)} links lead"
+
+
+def _some(links: list[str]) -> str:
+    """The first links in the order of names."""
+    text = ", ".join(sorted(links)[:_NAMED])
+    return text if len(links) <= _NAMED else f"{text}, ..."

@@ -1,0 +1,226 @@
+"""One official annotation file -> dense labels, one per frame.
+
+Formats: one header line, then line i (from 1) labels frame i; in the multi-task file,
+one row per image name. Anything that does not follow the format is an error that names
+file and line, never a guess. Read as well: Windows line ends, a byte-order mark, blank
+lines at the end, spaces around values, integers written as ``5.0``.
+"""
+
+import io
+import os
+import pathlib
+import re
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Float, Int8, Shaped
+
+from avemo_jax.data.records import MAX_FRAME
+from avemo_jax.tasks import AU, EXPR, VA, Task
+
+MTL_HEADERS = (
+    "image,valence,arousal,expression,aus",
+    f"image,valence,arousal,expression,{AU.header}",
+)
+_IMAGE = re.compile(r"(.+)[/\\](\d+)\.(?:jpg|jpeg|png)")
+_EXPECTED = {
+    "EXPR": f"an integer 0 to {EXPR.num_outputs - 1}, or -1 for none",
+    "AU": "0 or 1, or -1 for none",
+    "VA": "a number from -1 to 1, or -5 for none",
+}
+
+
+def _read_body(path: pathlib.Path, headers: tuple[str, ...]) -> bytes:
+    """What follows the header line, with Unix line ends and no blank end."""
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    first, _, body = data.partition(b"\n")
+    if not data.strip():
+        raise ValueError(
+            f"{path} is empty; expected the header {headers[0]!r} and one line per "
+            "frame: unpack the annotations again"
+        )
+    header = ",".join(c.strip() for c in first.decode("utf-8", "replace").split(","))
+    if header not in headers:
+        raise ValueError(
+            f"{path}, line 1: header {header[:120]!r}; expected "
+            f"{' or '.join(repr(h) for h in headers)}: is this another task's file?"
+        )
+    if not body.strip():
+        raise ValueError(
+            f"{path}, line 2: no labels after the header; expected one line per "
+            "frame: unpack the annotations again"
+        )
+    return body.rstrip()
+
+
+def read_label_file(
+    path: str | os.PathLike[str], task: Task
+) -> Shaped[np.ndarray, "frames ..."]:
+    """The labels of the frames 1, 2, ... of one video.
+
+    EXPR int8 (frames,), AU int8 (frames, 12), VA float32 (frames, 2); -1 (NaN for VA)
+    where invalid. A VA frame with either value below -1 is invalid as a whole.
+
+    Raises:
+        ValueError: If the file is empty, or has a wrong header, a line with a wrong
+            number of columns, or a label that is no number or out of range.
+    """
+    path = pathlib.Path(path)
+    body = _read_body(path, (task.header,))
+    if task is not VA:
+        digits = _read_single_digits(body, task)
+        if digits is not None:
+            return digits
+    try:
+        values = np.loadtxt(
+            io.BytesIO(body), delimiter=",", comments=None, ndmin=2, encoding="utf-8"
+        )
+    except ValueError:
+        _explain(path, body, task)
+    num_lines = body.count(b"\n") + 1
+    if values.shape != (num_lines, _num_columns(task)) or not _in_range(values, task):
+        _explain(path, body, task)
+    return _to_labels(values, task)
+
+
+def _num_columns(task: Task) -> int:
+    return task.label_shape[0] if task.label_shape else 1
+
+
+def _read_single_digits(
+    body: bytes, task: Task
+) -> Int8[np.ndarray, "frames ..."] | None:
+    """Labels where each is one digit or -1, ten times faster; else None."""
+    columns = _num_columns(task)
+    largest = 1 if task.label_shape else task.num_outputs - 1
+    if b"x" in body:
+        return None
+    text = np.frombuffer(body.replace(b"-1", b"x") + b"\n", np.uint8)
+    if len(text) % (2 * columns):
+        return None
+    rows = text.reshape(-1, 2 * columns)
+    labels = np.where(rows[:, ::2] == ord("x"), np.uint8(255), rows[:, ::2] - ord("0"))
+    labels = labels.view(np.int8)
+    separators = np.frombuffer(b"," * (columns - 1) + b"\n", np.uint8)
+    if (rows[:, 1::2] != separators).any() or labels.max() > largest:
+        return None
+    if labels.min() < -1:
+        return None
+    return labels.reshape(-1, *task.label_shape)
+
+
+def _in_range(values: Float[np.ndarray, "frames columns"], task: Task) -> bool:
+    """Whether all values are labels of the task, or mark an invalid one."""
+    if task is VA:
+        return bool((np.isfinite(values) & (values <= 1)).all())
+    largest = 1 if task.label_shape else task.num_outputs - 1
+    integers = values == np.round(values)
+    return bool((integers & (values >= -1) & (values <= largest)).all())
+
+
+def _to_labels(
+    values: Float[np.ndarray, "frames columns"], task: Task
+) -> Shaped[np.ndarray, "frames ..."]:
+    """Values in range -> labels in memory."""
+    if task is VA:
+        labels = values.astype(np.float32)
+        labels[(values < -1).any(axis=1)] = np.nan
+        return labels
+    return values.astype(np.int8).reshape(-1, *task.label_shape)
+
+
+def _explain(path: pathlib.Path, body: bytes, task: Task) -> NoReturn:
+    """Raise the error of the first line that is wrong."""
+    columns = _num_columns(task)
+    for number, line in enumerate(body.split(b"\n"), start=2):
+        fields = line.decode("utf-8", "replace").split(",")
+        where = f"{path}, line {number}"
+        if not line.strip():
+            raise ValueError(
+                f"{where}: blank; expected one line per frame, for line i labels "
+                f"frame i: fill in {task.invalid} where there is no label"
+            )
+        if len(fields) != columns or b"\r" in line:
+            raise ValueError(
+                f"{where}: {len(fields)} columns in {line[:80]!r}; expected {columns} "
+                f"({task.header}): correct the line"
+            )
+        for field in fields:
+            _check_field(field, task, where)
+    raise ValueError(
+        f"{path}: not readable; expected {columns} columns of numbers: unpack it again"
+    )
+
+
+def _check_field(field: str, task: Task, where: str) -> float:
+    """The value of one field; ValueError if it is no label of the task."""
+    try:
+        # Python's own reading allows "1_0", which no file means.
+        value = float("nan") if "_" in field else float(field)
+    except ValueError:
+        value = float("nan")
+    if not _in_range(np.full((1, 1), value), task):
+        raise ValueError(
+            f"{where}: {task.name} label {field.strip()!r}; expected "
+            f"{_EXPECTED[task.name]}: correct the line"
+        )
+    return value
+
+
+def read_mtl_file(
+    path: str | os.PathLike[str],
+) -> dict[str, dict[str, Shaped[np.ndarray, "_ ..."]]]:
+    """By video, then by task name: labels of the frames 1 .. the last one named.
+
+    Frames that the file does not name are invalid. A task of which a video has no
+    valid frame at all is left out for that video.
+
+    Args:
+        path: A multi-task file: rows keyed by image name ``VIDEO/00001.jpg``.
+
+    Raises:
+        ValueError: If the file is wrong, as in ``read_label_file``, or an image name
+            is malformed or occurs twice.
+    """
+    path = pathlib.Path(path)
+    rows: dict[str, dict[int, list[float]]] = {}
+    columns = (VA, VA, EXPR, *[AU] * AU.num_outputs)
+    body = _read_body(path, MTL_HEADERS)
+    for number, line in enumerate(body.decode("utf-8", "replace").split("\n"), start=2):
+        where = f"{path}, line {number}"
+        image, *fields = line.split(",")
+        if len(fields) != len(columns):
+            raise ValueError(
+                f"{where}: {len(fields) + 1} columns; expected {len(columns) + 1} "
+                f"({MTL_HEADERS[1]}): correct the line"
+            )
+        match = _IMAGE.fullmatch(image.strip())
+        if match is None or not 1 <= int(match[2]) <= MAX_FRAME:
+            raise ValueError(
+                f"{where}: image name {image.strip()!r}; expected VIDEO/00001.jpg, "
+                f"counted from 1 to {MAX_FRAME} at most: correct the line"
+            )
+        frames = rows.setdefault(match[1], {})
+        if int(match[2]) in frames:
+            raise ValueError(
+                f"{where}: image {image.strip()!r} again; expected each once: "
+                "remove one of the lines"
+            )
+        frames[int(match[2])] = [
+            _check_field(field, task, where)
+            for field, task in zip(fields, columns, strict=True)
+        ]
+    return {video: _dense_mtl(rows[video]) for video in sorted(rows)}
+
+
+def _dense_mtl(frames: dict[int, list[float]]) -> dict[str, np.ndarray]:
+    """One video's rows by frame number -> dense labels of the tasks it has any of."""
+    numbers = np.array(sorted(frames))
+    values = np.array([frames[number] for number in numbers])
+    labels: dict[str, np.ndarray] = {}
+    for task, part in ((VA, slice(0, 2)), (EXPR, slice(2, 3)), (AU, slice(3, None))):
+        dense = task.empty_labels(int(numbers[-1]))
+        dense[numbers - 1] = _to_labels(values[:, part], task)
+        if task.valid(dense).any():
+            labels[task.name] = dense
+    return labels

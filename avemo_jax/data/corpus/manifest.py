@@ -1,0 +1,195 @@
+"""A user's own manifest of videos, and tables in CSV with the line of each row."""
+
+import csv
+import dataclasses
+import difflib
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NoReturn
+
+from absl import logging
+
+from avemo_jax.data.corpus.splits import SPLITS, nominal_fps
+from avemo_jax.data.listing import nfc
+
+_COLUMNS = ("video", "path", "split", "group", "fps")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One video of a manifest.
+
+    Attributes:
+        video: Its name, as the feature files are called.
+        split: "train", "dev", "validation" or "test".
+        group: The recording or person that no two splits are to share; may be empty.
+        path: Of the video file; None: not given.
+        fps: Frames per second; NaN where neither the manifest nor the name tells it.
+        line: Of the manifest.
+    """
+
+    video: str
+    split: str
+    group: str
+    path: pathlib.Path | None
+    fps: float
+    line: int
+
+
+def fail(where: str, what: str, expected: str, instead: str) -> NoReturn:
+    """Raise ``ValueError`` in three parts, with the place in front."""
+    raise ValueError(f"{where}: {what}; expected {expected}: {instead}")
+
+
+def meant(text: str, known: Iterable[str], otherwise: str) -> str:
+    """What to do about a name that is unknown."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(text.lower(), names, 1)
+    return f"did you mean {names[near[0]]!r}?" if near else otherwise
+
+
+class Table:
+    """A CSV file with a header line.
+
+    Attributes:
+        path: Of the file.
+        columns: As the header names them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Reads the file whole.
+
+        Raises:
+            ValueError: If there is none, it is no UTF-8, its header has a name twice
+                or none, or it is not divided by commas.
+        """
+        self.path = pathlib.Path(path)
+        if not self.path.is_file():
+            fail(str(path), "no such file", "a CSV file", "correct the path")
+        try:
+            self._text = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            fail(f"{path}, line {line}", "not UTF-8", "UTF-8", "save it as UTF-8")
+        header = next(csv.reader(self._text.splitlines()[:1]), [])
+        self.columns = tuple(name.strip() for name in header)
+        where = f"{path}, line 1"
+        if len(header) == 1 and set(header[0]) & set(";\t"):
+            fail(where, f"{header[0]!r} has no comma", "commas", "save it with commas")
+        twice = {name for name in self.columns if self.columns.count(name) > 1}
+        if not header or twice or not all(self.columns):
+            told = ", ".join(sorted(twice)) or "a column without a name"
+            told = told if header else "an empty file"
+            fail(where, told, "each column named, once", "correct the header")
+
+    def need(self, name: str) -> None:
+        """Raises ``ValueError`` if there is no column ``name``."""
+        if name not in self.columns:
+            where = f"{self.path}, line 1"
+            has = f"no column {name!r} among {', '.join(self.columns)}"
+            near = difflib.get_close_matches(name, self.columns, 1)
+            instead = f"rename {near[0]!r}" if near else "add it"
+            fail(where, has, f"a column {name!r}", instead)
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and cells of every row that is not blank, stripped.
+
+        Raises:
+            ValueError: If a row has more or fewer cells than the header.
+        """
+        reader = csv.reader(self._text.splitlines())
+        next(reader)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(self.columns):
+                fail(
+                    *(f"{self.path}, line {reader.line_num}", f"{len(cells)} cells"),
+                    *(f"{len(self.columns)}, as in the header", "correct the line"),
+                )
+            named = zip(self.columns, cells, strict=True)
+            yield reader.line_num, {name: cell.strip() for name, cell in named}
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
+    """The videos of ``manifest.csv``: video, split and, if any, path, group, fps.
+
+    Raises:
+        ValueError: Names file, line and column of what is wrong.
+    """
+    table = Table(path)
+    for name in ("video", "split"):
+        table.need(name)
+    for name in table.columns:
+        if name not in _COLUMNS:
+            instead = meant(name, _COLUMNS, "remove or rename the column")
+            known = f"only {', '.join(_COLUMNS)}"
+            fail(f"{path}, line 1", f"unknown column {name!r}", known, instead)
+    found: dict[str, Entry] = {}
+    for line, row in table.rows():
+        entry = _entry(table, line, row)
+        if entry.video in found:
+            first = found[entry.video].line
+            fail(
+                *(f"{path}, line {line}, column 'video'", f"{entry.video!r} again"),
+                *(f"each video once (line {first})", "remove one of the lines"),
+            )
+        found[entry.video] = entry
+    if not found:
+        fail(str(path), "no videos", "one video a line", "add them")
+    return found
+
+
+def _entry(table: Table, line: int, row: Mapping[str, str]) -> Entry:
+    where = f"{table.path}, line {line}, column"
+    video, split = nfc(row["video"]), row["split"]
+    if not video or "/" in video or "\\" in video:
+        fail(
+            *(f"{where} 'video'", f"{row['video']!r}"),
+            *("a name without folder", "name it as its feature file is called"),
+        )
+    if split not in SPLITS:
+        instead = "choose one; dev may be left out, it is then drawn from train"
+        if split.lower() in ("val", "valid", "eval"):
+            instead = "write validation, or dev for what epochs are chosen by"
+        else:
+            instead = meant(split, SPLITS, instead)
+        fail(f"{where} 'split'", f"{split!r}", f"one of {', '.join(SPLITS)}", instead)
+    fps = number_of(row.get("fps") or "nan", f"{where} 'fps'")
+    if fps <= 0 or math.isinf(fps):
+        fail(f"{where} 'fps'", row["fps"], "frames per second over 0", "correct it")
+    place = row.get("path")
+    file = table.path.parent / place if place else None
+    fps = nominal_fps(video) if math.isnan(fps) else fps
+    return Entry(video, split, row.get("group", ""), file, fps, line)
+
+
+def number_of(text: str, where: str) -> float:
+    """``text`` as a number; NaN for "nan".
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        instead = "correct the cell"
+        if "," in text:
+            instead = "write a point for the decimals"
+        fail(where, f"{text!r}", "a number", instead)
+
+
+def say_unlabelled(
+    manifest: Mapping[str, Entry], labels: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Log the videos that are to be trained on or scored, and have no labels."""
+    lost = [v for v, e in manifest.items() if not labels[v] and e.split != "test"]
+    if lost:
+        logging.warning(
+            "%d videos of the manifest have no labels and are in no training and no "
+            "score: %s",
+            len(lost),
+            ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else ""),
+        )

@@ -1,0 +1,335 @@
+"""Videos, face crops and annotations in any of the official arrangements."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Literal
+
+from absl import logging
+
+from avemo_jax.data.corpus.annotations import MTL_FOLDER
+from avemo_jax.data.corpus.crop_folders import CropFolder, crop_folder
+from avemo_jax.data.corpus.file_tree import (
+    ALIGNED,
+    Folder,
+    name_of,
+    one_folder,
+    printable,
+    walk,
+)
+from avemo_jax.tasks import TASKS
+
+Crops = Literal["cropped_aligned", "cropped"]
+VIDEO_ENDINGS = frozenset(".mp4 .avi .mkv .mov .webm .m4v .mpg .mpeg .wmv .flv".split())
+SOUND_ENDINGS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus".split())
+_TASK_FOLDERS = {
+    MTL_FOLDER,
+    *(name for task in TASKS.values() for name in task.folders),
+}
+_NAMED = 3  # names in a line
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """The files of a tree.
+
+    Attributes:
+        root: Of the tree.
+        annotations: The folder that holds the tasks' folders; None: there is none.
+        videos: Files by the name of the base video, sorted.
+        crops: By the name of the subject-video, sorted.
+        ignored: What was found and is not used, and why.
+    """
+
+    root: pathlib.Path
+    annotations: pathlib.Path | None
+    videos: dict[str, pathlib.Path]
+    crops: dict[str, CropFolder]
+    ignored: tuple[str, ...]
+
+
+def find_corpus(
+    root: str | os.PathLike[str],
+    *,
+    crops: Crops = "cropped_aligned",
+    videos: Iterable[str | os.PathLike[str]] = (),
+    crop_folders: Iterable[str | os.PathLike[str]] = (),
+    annotations: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
+) -> Corpus:
+    """What lies in a tree; no file is opened.
+
+    A folder of pictures named by numbers holds a subject-video's crops. They are
+    aligned if a folder above, up to ``root`` itself, is called ``cropped_aligned...``.
+    Names are in Unicode's form NFC, for those from macOS are often not.
+
+    Args:
+        root: The official folders lie anywhere in it.
+        crops: Which of the crops are wanted.
+        videos: More files, such as unlabelled test videos; of any ending.
+        crop_folders: More folders of crops, each of one subject-video.
+        annotations: The folder that holds the tasks' folders, wherever it is; None:
+            the one in the tree.
+        follow_links: Follow links that lead out of the tree, or out of one of
+            ``crop_folders``, which are refused otherwise.
+
+    Raises:
+        ValueError: If there is nothing, a folder cannot be read, a video, subject or
+            frame is there twice, there are several roots of annotations, crops are
+            misnamed or all of the other kind, or links lead out or nowhere.
+    """
+    seen = _Seen(pathlib.Path(root))
+    other = _Other()
+    roots: dict[str, pathlib.Path] = {}
+    for folder in walk(seen.root, follow_links=follow_links):
+        if not _TASK_FOLDERS.isdisjoint(folder.parts):
+            continue
+        if not _TASK_FOLDERS.isdisjoint(folder.folders):
+            roots.setdefault(os.path.realpath(folder.path), folder.path)
+        seen.add_videos(folder, VIDEO_ENDINGS, others=True)
+        if folder.aligned == (crops == ALIGNED):
+            seen.add_crops(folder)
+        else:
+            other.add(folder)
+    for video in videos:
+        seen.add_given_video(pathlib.Path(video))
+    for one in crop_folders:
+        seen.add_given_crops(one_folder(one, follow_links=follow_links))
+    given = None if annotations is None else pathlib.Path(annotations)
+    chosen = _annotations(seen, list(roots.values()), given)
+    seen.check_once()
+    seen.ignored += other.check(seen, crops)
+    return Corpus(
+        seen.root, chosen, seen.sorted_videos(), seen.sorted_crops(), seen.all_ignored()
+    )
+
+
+def find_crops(
+    folder: str | os.PathLike[str], *, follow_links: bool = False
+) -> dict[str, CropFolder]:
+    """Folders of pictures named by numbers beneath ``folder``, or itself, by name.
+
+    Raises:
+        ValueError: As :func:`find_corpus`, but not if there are none.
+    """
+    seen = _Seen(pathlib.Path(folder))
+    for one in walk(seen.root, follow_links=follow_links):
+        seen.add_crops(one)
+        seen.add_videos(one, frozenset(), others=True)
+    seen.check_once()
+    seen.log_ignored()
+    return seen.sorted_crops()
+
+
+def find_videos(
+    folder: str | os.PathLike[str], *, follow_links: bool = False
+) -> dict[str, pathlib.Path]:
+    """Every video file beneath ``folder``, by its name without the ending.
+
+    Raises:
+        ValueError: As :func:`find_corpus`, but not if there are none.
+    """
+    return _found(folder, VIDEO_ENDINGS, follow_links)
+
+
+def find_sounds(
+    folder: str | os.PathLike[str], *, follow_links: bool = False
+) -> dict[str, pathlib.Path]:
+    """Every sound file beneath ``folder``, by its name without the ending.
+
+    Raises:
+        ValueError: As :func:`find_corpus`, but not if there are none.
+    """
+    return _found(folder, SOUND_ENDINGS, follow_links)
+
+
+def _found(
+    folder: str | os.PathLike[str], endings: frozenset[str], follow_links: bool
+) -> dict[str, pathlib.Path]:
+    seen = _Seen(pathlib.Path(folder))
+    for one in walk(seen.root, follow_links=follow_links):
+        seen.add_videos(one, endings, others=not one.pictures)
+    seen.check_once()
+    seen.log_ignored()
+    return seen.sorted_videos()
+
+
+def _annotations(
+    seen: "_Seen", found: list[pathlib.Path], given: pathlib.Path | None
+) -> pathlib.Path | None:
+    """The one root of annotations; others are noted where one was given."""
+    if given is None:
+        if len(found) > 1:
+            raise ValueError(
+                f"{printable(seen.root)} has annotations in "
+                f"{', '.join(map(printable, found))}; expected one folder of them: "
+                "remove the others, or move them out of the tree"
+            )
+        return found[0] if found else None
+    if not any((given / name).is_dir() for name in _TASK_FOLDERS):
+        raise ValueError(
+            f"{printable(given)} has no annotations; expected a folder with "
+            f"{', '.join(sorted(_TASK_FOLDERS))}, or one of them: correct the path"
+        )
+    real = os.path.realpath(given)
+    seen.ignored += [
+        f"{printable(path)}: annotations, others were given"
+        for path in found
+        if os.path.realpath(path) != real
+    ]
+    return given
+
+
+class _Other:
+    """Crops of the kind that is not wanted; only counted."""
+
+    def __init__(self) -> None:
+        self.folders = 0
+        self.pictures = 0
+        self.first: pathlib.Path | None = None
+
+    def add(self, folder: Folder) -> None:
+        if folder.pictures:
+            self.folders += 1
+            self.pictures += len(folder.pictures)
+            self.first = self.first or folder.path
+
+    def _count(self) -> str:
+        return "1 folder" if self.folders == 1 else f"{self.folders} folders"
+
+    def check(self, seen: "_Seen", crops: Crops) -> list[str]:
+        """What to say of them, if there is also what was wanted.
+
+        Raises:
+            ValueError: If there is nothing but them, or nothing at all.
+        """
+        unwanted: Crops = "cropped" if crops == ALIGNED else "cropped_aligned"
+        root = printable(seen.root)
+        if self.first is not None and not seen.crops:
+            aligned = (
+                "; if they are aligned, move them into a folder cropped_aligned"
+                if crops == ALIGNED
+                else ""
+            )
+            raise ValueError(
+                f"{root} has no {crops} face crops, but {self._count()} of "
+                f"{unwanted} ones ({printable(self.first)}, ...); expected {crops}: "
+                f"pass --crops {unwanted}, or unpack the others{aligned}"
+            )
+        if not (seen.crops or seen.videos):
+            raise ValueError(
+                f"{root} has no face crops and no videos; expected folders such as "
+                "cropped_aligned/VIDEO/00001.jpg and batch1/VIDEO.mp4: correct the path"
+            )
+        if self.first is None:
+            return []
+        return [
+            f"{self._count()} of {unwanted} crops ({printable(self.first)}, "
+            f"...; {self.pictures:,} pictures): {crops} ones are wanted"
+        ]
+
+
+class _Seen:
+    """What was found so far."""
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        self.videos: dict[str, pathlib.Path] = {}
+        self.crops: dict[str, CropFolder] = {}
+        self.ignored: list[str] = []
+        self.twice: list[str] = []
+
+    def add_crops(self, folder: Folder) -> None:
+        """Take a folder's pictures, if it has some."""
+        if not folder.pictures:
+            return
+        name = name_of(folder.path)
+        if name in self.crops:
+            self._again(f"crops of {name!r}", self.crops[name].path, folder.path)
+        else:
+            sizes = folder.picture_sizes()
+            self.crops[name] = crop_folder(name, folder.path, sizes)
+
+    def add_videos(
+        self, folder: Folder, endings: frozenset[str], *, others: bool
+    ) -> None:
+        """Take a folder's files of these endings; note the others, if wanted."""
+        unused = []
+        for name in folder.files:
+            if os.path.splitext(name)[1].lower() in endings:
+                self.add_video(folder.path / name)
+            else:
+                unused.append(name)
+        where = printable(folder.path)
+        if unused and others:
+            what = "pictures named by numbers" if folder.pictures else "of a known kind"
+            self.ignored.append(f"{where}: {_files(unused)} not {what}")
+        if folder.special:
+            self.ignored.append(f"{where}: {_files(folder.special)} not regular files")
+        if folder.empty:
+            self.ignored.append(f"{where}: an empty folder")
+
+    def add_given_crops(self, folder: Folder) -> None:
+        """Take a folder that is to have pictures."""
+        if not folder.pictures:
+            raise ValueError(
+                f"--crop-folder {printable(folder.path)} has no pictures; expected "
+                "00001.jpg, 00002.jpg, ...: give the folder of one subject-video's "
+                "crops"
+            )
+        self.add_crops(folder)
+
+    def add_given_video(self, path: pathlib.Path) -> None:
+        """Take a video of any ending."""
+        if not path.is_file():
+            state = "is no file" if path.exists() else "does not exist"
+            raise ValueError(
+                f"--video {printable(path)} {state}; expected a video file: correct "
+                "the path"
+            )
+        self.add_video(path)
+
+    def add_video(self, path: pathlib.Path) -> None:
+        """Take one file."""
+        name = name_of(path, stem=True)
+        before = self.videos.setdefault(name, path)
+        if before is not path:
+            self._again(f"video {name!r}", before, path)
+
+    def _again(self, what: str, one: pathlib.Path, two: pathlib.Path) -> None:
+        """Note what is there twice, unless both are ways to the same place."""
+        if os.path.realpath(one) != os.path.realpath(two):
+            self.twice.append(f"{what} in {printable(one)} and {printable(two)}")
+
+    def check_once(self) -> None:
+        """Raise if something is there twice."""
+        if self.twice:
+            more = f", ... ({len(self.twice)} in all)"
+            raise ValueError(
+                f"{'; '.join(self.twice[:_NAMED])}"
+                f"{more if len(self.twice) > _NAMED else ''}; expected each name once "
+                "(without ending, in Unicode NFC): remove or rename one of each pair"
+            )
+
+    def sorted_videos(self) -> dict[str, pathlib.Path]:
+        return dict(sorted(self.videos.items()))
+
+    def sorted_crops(self) -> dict[str, CropFolder]:
+        return dict(sorted(self.crops.items()))
+
+    def all_ignored(self) -> tuple[str, ...]:
+        """Each once: a folder may be reached in several ways."""
+        return tuple(dict.fromkeys(self.ignored))
+
+    def log_ignored(self) -> None:
+        for text in self.all_ignored():
+            logging.info("not used: %s", text)
+
+
+def _files(names: list[str] | tuple[str, ...]) -> str:
+    """How many, and the first of them."""
+    text = ", ".join(printable(name) for name in names[:_NAMED])
+    more = ", ..." if len(names) > _NAMED else ""
+    count = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return f"{count} ({text}{more})"

@@ -1,0 +1,350 @@
+"""A user's own labels, ``labels.csv`` -> tasks of one's own and their dense labels."""
+
+import collections
+import dataclasses
+import difflib
+import itertools
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from absl import logging
+from jaxtyping import Shaped
+
+from avemo_jax.data.corpus.manifest import (
+    Entry,
+    Table,
+    fail,
+    meant,
+    number_of,
+    say_unlabelled,
+)
+from avemo_jax.data.listing import nfc
+from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
+from avemo_jax.tasks import Kind, Task, own_task
+
+_PLACES = ("video", "frame", "start_s", "end_s")
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What a user says of a task; the rest is seen in the labels.
+
+    Attributes:
+        name: Of the task; empty: see :func:`read_labels`.
+        kind: None: seen in the labels.
+        columns: Of the file; none: all that hold labels.
+        classes: In order; none: those that occur, sorted.
+        value_range: Least and largest value; None: -1 and 1.
+    """
+
+    name: str = ""
+    kind: Kind | None = None
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    line: int
+    video: str
+    frames: range  # 1-based
+    cells: Mapping[str, str]
+
+
+def read_labels(
+    path: str | os.PathLike[str],
+    manifest: Mapping[str, Entry],
+    wishes: Sequence[Wish] = (Wish(),),
+    *,
+    fps_of: Callable[[Entry], float] = lambda entry: entry.fps,
+) -> tuple[dict[str, Task], list[VideoAnnotations]]:
+    """Tasks by name, and a record of each video of the manifest.
+
+    Columns: video; frame (from 1), or start_s and end_s (the frames shown from the one
+    up to, not at, the other; frame k is shown at (k - 1) / fps); then labels. One
+    column of texts or whole numbers is multiclass and the task is called like it;
+    several of 0 and 1 are multilabel ("labels"); others are values ("values"). An
+    empty cell, and a frame without a row, is invalid.
+
+    Args:
+        path: Of the CSV file.
+        manifest: By video.
+        wishes: Each task; several need their columns.
+        fps_of: Frames per second of a video, where times are given; NaN: unknown.
+
+    Raises:
+        ValueError: Names file, line and column of what is wrong.
+    """
+    table = Table(path)
+    table.need("video")
+    timed = _timed(table)
+    columns = tuple(name for name in table.columns if name not in _PLACES)
+    if not columns:
+        has = f"only {', '.join(table.columns)}"
+        fail(f"{path}, line 1", has, "a column of labels", "add it")
+    rates: dict[str, float] = {}
+    rows = _rows(table, manifest, fps_of if timed else None, rates)
+    length = _check_once(table, rows)
+    tasks: dict[str, Task] = {}
+    labels: dict[str, dict[str, np.ndarray]] = {video: {} for video in manifest}
+    for wish in wishes:
+        chosen = _chosen(table, wish, columns, alone=len(wishes) == 1)
+        task = _task_of(table, rows, wish, chosen)
+        if task.name.lower() in {name.lower() for name in tasks}:
+            fail(str(path), f"two tasks {task.name!r}", "different names", "rename one")
+        tasks[task.name] = task
+        for video, dense in _dense(table, rows, task, chosen, length).items():
+            labels[video][task.name] = dense
+    say_unlabelled(manifest, labels)
+    records = [
+        VideoAnnotations(
+            video,
+            labels[video],
+            dict.fromkeys(tasks, entry.split),
+            fps=rates.get(video, entry.fps),
+            source=entry.group,
+        )
+        for video, entry in manifest.items()
+    ]
+    return tasks, records
+
+
+def _rows(
+    table: Table,
+    manifest: Mapping[str, Entry],
+    fps_of: Callable[[Entry], float] | None,
+    rates: dict[str, float],
+) -> list[_Row]:
+    """All rows with their frames; ``rates`` gets the rates that times were read by.
+
+    Args:
+        table: Of the labels.
+        manifest: By video.
+        fps_of: Of a video; None: rows tell frames.
+        rates: By video.
+    """
+    rows = []
+    for line, cells in table.rows():
+        entry = _entry_of(table, line, cells, manifest)
+        where = f"{table.path}, line {line}, column"
+        if fps_of is None:
+            frames = _frame(where, cells["frame"])
+        else:
+            if entry.video not in rates:
+                rates[entry.video] = fps_of(entry)
+            frames = _shown(where, cells, entry, rates[entry.video])
+        rows.append(_Row(line, entry.video, frames, cells))
+    return rows
+
+
+def _timed(table: Table) -> bool:
+    """Whether rows tell times, not frames."""
+    times = [name for name in ("start_s", "end_s") if name in table.columns]
+    if ("frame" in table.columns) == bool(times) or len(times) == 1:
+        has = ", ".join(table.columns)
+        expected = "a column 'frame', or the columns 'start_s' and 'end_s'"
+        fail(f"{table.path}, line 1", f"columns {has}", expected, "correct the header")
+    return bool(times)
+
+
+def _entry_of(
+    table: Table, line: int, cells: Mapping[str, str], manifest: Mapping[str, Entry]
+) -> Entry:
+    video = nfc(cells["video"])
+    if video not in manifest:
+        where = f"{table.path}, line {line}, column 'video'"
+        instead = meant(video, manifest, "add it there, or remove the line")
+        fail(where, f"unknown video {video!r}", "one of the manifest", instead)
+    return manifest[video]
+
+
+def _frame(where: str, text: str) -> range:
+    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_FRAME:
+        instead = "correct the cell"
+        if text == "0":
+            instead = "frames count from 1: add 1 to each"
+        fail(f"{where} 'frame'", f"{text!r}", f"1 to {MAX_FRAME}", instead)
+    return range(int(text), int(text) + 1)
+
+
+def _shown(where: str, cells: Mapping[str, str], entry: Entry, fps: float) -> range:
+    """The frames from ``start_s`` up to ``end_s``."""
+    start = number_of(cells["start_s"], f"{where} 'start_s'")
+    end = number_of(cells["end_s"], f"{where} 'end_s'")
+    if not 0 <= start < end < math.inf:
+        told = f"{cells['start_s']} to {cells['end_s']}"
+        fail(f"{where} 'end_s'", told, "0 <= start_s < end_s", "correct the cells")
+    if math.isnan(fps):
+        told = f"times of {entry.video!r}, whose frames per second are unknown"
+        instead = "add a column fps, or path, to the manifest"
+        fail(f"{where} 'start_s'", told, "its rate", instead)
+    # A time that was rounded to microseconds still is that of its frame.
+    first = math.ceil(start * fps - 1e-4) + 1
+    last = math.ceil(end * fps - 1e-4)
+    if last > MAX_FRAME:
+        fail(f"{where} 'end_s'", cells["end_s"], f"up to frame {MAX_FRAME}", "seconds?")
+    return range(first, last + 1)
+
+
+def _check_once(table: Table, rows: Sequence[_Row]) -> dict[str, int]:
+    """Labelled length of each video; an error where a frame has two rows."""
+    by_video: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_video.setdefault(row.video, []).append(row)
+    for video, own in by_video.items():
+        own.sort(key=lambda row: (row.frames.start, row.line))
+        for before, row in itertools.pairwise(own):
+            if row.frames.start < before.frames.stop:
+                told = f"frame {row.frames.start} of {video!r} again"
+                expected = f"each frame once (line {before.line})"
+                line = max(row.line, before.line)
+                where = f"{table.path}, line {line}"
+                fail(where, told, expected, "remove one, or correct the times")
+    return {video: own[-1].frames.stop - 1 for video, own in by_video.items()}
+
+
+def _chosen(
+    table: Table, wish: Wish, columns: tuple[str, ...], *, alone: bool
+) -> tuple[str, ...]:
+    for name in wish.columns:
+        if name not in columns:
+            instead = meant(name, columns, "correct --task")
+            expected = f"one of {', '.join(columns)}"
+            fail(str(table.path), f"no label column {name!r}", expected, instead)
+    if wish.columns:
+        return wish.columns
+    if not alone:
+        told = f"task {wish.name!r} without columns, beside another"
+        instead = f"--task {wish.name}=KIND:COLUMN,COLUMN"
+        fail(str(table.path), told, "the columns of each", instead)
+    return columns
+
+
+def _task_of(
+    table: Table, rows: Sequence[_Row], wish: Wish, columns: tuple[str, ...]
+) -> Task:
+    """The task that the columns hold labels of."""
+    seen = {name: {row.cells[name] for row in rows} - {""} for name in columns}
+    for name in [name for name, texts in seen.items() if not texts]:
+        where = f"{table.path}, column {name!r}"
+        fail(where, "no label in it", "some", "fill it, or remove the column")
+    kind = wish.kind or _kind_of(table, seen)
+    if kind == "multiclass" and len(columns) > 1:
+        told = f"{len(columns)} columns for one task of classes: {', '.join(columns)}"
+        instead = "choose it, --task NAME=multiclass:COLUMN"
+        fail(str(table.path), told, "one column", instead)
+    where = f"{table.path}: "
+    try:
+        if kind == "multiclass":
+            classes = wish.classes or _sorted_classes(seen[columns[0]])
+            if not wish.classes:
+                _warn_of_rare(table, rows, columns[0])
+            return own_task(wish.name or columns[0], kind, classes)
+        if wish.classes:
+            told = f"classes for {kind} labels"
+            fail(str(table.path), told, "multiclass ones", "remove --classes")
+        if kind == "multilabel":
+            return own_task(wish.name or "labels", kind, columns)
+        bounds = wish.value_range or (-1.0, 1.0)
+        return own_task(wish.name or "values", kind, columns, bounds)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(where) else where + text) from error
+
+
+def _kind_of(table: Table, seen: Mapping[str, set[str]]) -> Kind:
+    if len(seen) > 1 and all(texts <= {"0", "1"} for texts in seen.values()):
+        return "multilabel"
+    texts = set().union(*seen.values())
+    whole = all(_INTEGER.fullmatch(text) for text in texts)
+    numbers = all(_is_number(text) for text in texts)
+    if len(seen) == 1:
+        return "regression" if numbers and not whole else "multiclass"
+    if numbers and not whole:
+        return "regression"
+    told = f"columns {', '.join(seen)} of several kinds of labels"
+    instead = "say it, --task NAME=multiclass|multilabel|regression[:COLUMN,...]"
+    fail(str(table.path), told, "one kind", instead)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
+    """Numbers by their size, texts by their letters."""
+    if all(_INTEGER.fullmatch(text) for text in texts):
+        return tuple(sorted(texts, key=int))
+    return tuple(sorted(texts))
+
+
+def _warn_of_rare(table: Table, rows: Sequence[_Row], column: str) -> None:
+    """Say which classes look like misspelt ones: of one row, and near another."""
+    counts = collections.Counter(row.cells[column] for row in rows)
+    del counts[""]
+    for text, count in counts.items():
+        others = [name for name, n in counts.items() if n > count]
+        near = difflib.get_close_matches(text, others, 1, 0.75)
+        if count == 1 and near and not text.isdigit():
+            line = next(row.line for row in rows if row.cells[column] == text)
+            logging.warning(
+                "%s, line %d, column %r: class %r occurs once and is near %r; if it is "
+                "misspelt correct it, else name the classes: --classes",
+                *(table.path, line, column, text, near[0]),
+            )
+
+
+def _dense(
+    table: Table,
+    rows: Sequence[_Row],
+    task: Task,
+    columns: tuple[str, ...],
+    length: Mapping[str, int],
+) -> dict[str, Shaped[np.ndarray, "frames ..."]]:
+    """Labels of the frames 1 .. the last labelled one, by video."""
+    dense = {video: task.empty_labels(count) for video, count in length.items()}
+    numbers = {name: i for i, name in enumerate(task.columns)}
+    for row in rows:
+        part = slice(row.frames.start - 1, row.frames.stop - 1)
+        for i, column in enumerate(columns):
+            text = row.cells[column]
+            if not text:
+                continue
+            where = f"{table.path}, line {row.line}, column {column!r}"
+            if task.kind == "multiclass":
+                dense[row.video][part] = _class(where, text, numbers)
+            else:
+                dense[row.video][part, i] = _value(where, text, task)
+    return dense
+
+
+def _class(where: str, text: str, numbers: Mapping[str, int]) -> int:
+    if text not in numbers:
+        instead = meant(text, numbers, "correct the cell, or --classes")
+        expected = f"one of {', '.join(numbers)}"
+        fail(where, f"unknown class {text!r}", expected, instead)
+    return numbers[text]
+
+
+def _value(where: str, text: str, task: Task) -> float:
+    """A unit's 0 or 1, or a value in [-1, 1]."""
+    if task.kind == "multilabel":
+        if text not in ("0", "1"):
+            fail(where, f"{text!r}", "0, 1 or an empty cell", "correct the cell")
+        return float(text)
+    low, high = task.value_range
+    value = number_of(text, where)
+    if not low <= value <= high:
+        instead = "correct the cell, or state the range: --range LOW,HIGH"
+        fail(where, f"{text!r}", f"{low:g} to {high:g} or an empty cell", instead)
+    if (low, high) == (-1.0, 1.0):
+        return value
+    return min(max(2 * (value - low) / (high - low) - 1, -1.0), 1.0)

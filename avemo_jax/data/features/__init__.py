@@ -1,0 +1,1 @@
+"""Feature files: one a video and feature set."""

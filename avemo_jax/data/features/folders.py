@@ -1,0 +1,232 @@
+"""Folders of feature files -> feature sets that a store is built from."""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+from absl import logging
+
+from avemo_jax.data import listing
+from avemo_jax.data.features import names
+from avemo_jax.data.features.files import (
+    clean_rows,
+    read_feature_file,
+    read_original_file,
+)
+from avemo_jax.data.records import (
+    FeatureSource,
+    Kind,
+    Remarks,
+    VideoFeatures,
+    as_float16,
+)
+
+_SUFFIXES = (".npz", ".npy")
+# Of a file's meta, what tells how the vectors of the whole set were made.
+_PROVENANCE = ("extractor", "weights_sha256", "settings", "input", "alignment")
+
+
+def find_feature_sources(
+    folders: Iterable[str | os.PathLike[str]],
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+) -> list[FeatureSource]:
+    """The feature sets whose files lie in the sub-folders of ``folders``.
+
+    A sub-folder is called as its set (``EXTRACTOR@INPUT``, or short), or as in the
+    original system. The same set may lie in several of the folders, with different
+    videos.
+
+    Args:
+        folders: Each has one sub-folder per set, with one file per video.
+        kinds: By name of set or sub-folder: "visual" or "audio", for extractors that
+            are not known and whose files do not say it.
+
+    Raises:
+        ValueError: If there are no files, a name is malformed, a kind is unknown or
+            of no set, a video is there twice, or the files of a set disagree in
+            fingerprint, kind or dim.
+    """
+    found: dict[str, dict[str, pathlib.Path]] = {}
+    kind_of: dict[str, Kind | None] = {}
+    asked = dict(kinds or {})
+    unused = set(asked)
+    for folder in map(pathlib.Path, folders):
+        sets = listing.subfolders(folder)
+        if not sets:
+            _no_sets(folder)
+        for subfolder in sets:
+            paths = _feature_files(subfolder)
+            try:
+                name, kind = names.folder_to_set(subfolder.name)
+            except ValueError as error:
+                raise ValueError(f"{subfolder}: {error}") from error
+            unused -= {subfolder.name, name}
+            kind_of[name] = asked.get(subfolder.name, asked.get(name, kind))
+            _add_files(paths, name, found.setdefault(name, {}))
+    if unused:
+        raise ValueError(
+            f"a kind is given for {', '.join(sorted(unused))}; expected a set that is "
+            f"there ({', '.join(sorted(found)) or 'none'}): correct --kind"
+        )
+    return [_source(name, found[name], kind_of[name]) for name in sorted(found)]
+
+
+def _no_sets(folder: pathlib.Path) -> NoReturn:
+    """Raise that ``folder`` holds no feature sets."""
+    instead = "give the folder above the sets"
+    if any(path.suffix in _SUFFIXES for path in listing.entries(folder)):
+        instead = f"this is one set's folder, give {folder.absolute().parent}"
+    elif not folder.is_dir():
+        instead = "there is no such folder, correct the path"
+    raise ValueError(
+        f"{folder} has no folders of features; expected FOLDER/SET/VIDEO.npz or .npy: "
+        f"{instead}"
+    )
+
+
+def _feature_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of one set's folder."""
+    there = listing.entries(folder)
+    paths = [p for p in there if p.suffix in _SUFFIXES and p.is_file()]
+    others = sorted({p.name for p in there} - {p.name for p in paths})
+    if not paths:
+        instead = "extract the features, or remove the folder"
+        if others:
+            instead = f"if it is no set but holds the sets, give {folder} itself"
+        raise ValueError(
+            f"{folder} has no .npz or .npy files (it has "
+            f"{', '.join(others[:5]) or 'nothing'}); expected one per video: {instead}"
+        )
+    if others:
+        logging.warning("%s: ignored what is no feature file: %s", folder, others)
+    return paths
+
+
+def _add_files(
+    paths: Iterable[pathlib.Path], name: str, files: dict[str, pathlib.Path]
+) -> None:
+    """Put the feature files of a set into ``files``, by video."""
+    for path in paths:
+        if path.stem in files:
+            raise ValueError(
+                f"{path}: {name} of video {path.stem!r} is also in {files[path.stem]}; "
+                "expected one file: remove one of the two"
+            )
+        files[path.stem] = path
+
+
+def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:
+    """Rows and meta of a file of either kind; the original's have no meta."""
+    if path.suffix == ".npz":
+        return read_feature_file(path)
+    return read_original_file(path), {}
+
+
+def _source(
+    name: str, files: Mapping[str, pathlib.Path], kind: Kind | None
+) -> FeatureSource:
+    """The set that ``files`` make up; what all must share is taken from the first."""
+    first = files[min(files)]
+    rows, meta = _read_any(first)
+    kind = kind or meta.get("kind")
+    if kind is None:
+        raise ValueError(
+            f"{first.parent}: it is not known whether {name!r} is visual or audio; "
+            f"expected the kind of an unknown extractor: say it (--kind {name}=visual)"
+        )
+    dim = rows.features.shape[1]
+    names.check_known(name, kind, dim)
+    fingerprint = meta.get("fingerprint") or _original_fingerprint(name)
+    # Processes that read may have another working directory.
+    places = {video: path.absolute() for video, path in sorted(files.items())}
+    return FeatureSource(
+        name=name,
+        kind=kind,
+        dim=dim,
+        output_dim=0 if rows.outputs is None else rows.outputs.shape[1],
+        fingerprint=fingerprint,
+        content=_content(name, fingerprint, files),
+        videos=tuple(places),
+        read=functools.partial(_read_checked, places, name, kind, dim, fingerprint),
+        provenance={key: meta[key] for key in _PROVENANCE if key in meta},
+    )
+
+
+def _read_checked(
+    files: Mapping[str, pathlib.Path],
+    name: str,
+    kind: Kind,
+    dim: int,
+    fingerprint: str,
+    video: str,
+) -> VideoFeatures:
+    """One video's rows, cleaned, and what was mended; its file must fit the others."""
+    path = files[video]
+    raw, meta = _read_any(path)
+    own = meta.get("fingerprint") or _original_fingerprint(name)
+    if own != fingerprint or meta.get("kind", kind) != kind:
+        raise ValueError(
+            f"{path} is {meta.get('kind', kind)} with fingerprint {own}; expected "
+            f"{kind} with {fingerprint}, as in the set's other files: sets of "
+            "different weights, input or version never mix; extract all alike"
+        )
+    if raw.features.shape[1] != dim:
+        raise ValueError(
+            f"{path}: vectors of {raw.features.shape[1]} values; expected {dim}, as in "
+            "the set's other files: extract this video again with the network of the "
+            "others"
+        )
+    rows, mended = clean_rows(raw, where=str(path))
+    features = as_float16(rows.features, where=str(path))
+    remarks = _remarks(mended, meta, path)
+    return VideoFeatures(rows.frame, features, rows.outputs, remarks)
+
+
+def _remarks(
+    mended: Mapping[str, int], meta: Mapping[str, Any], path: pathlib.Path
+) -> Remarks:
+    """What was mended, and what the file's meta says of faults."""
+    failed, notes = meta.get("failed", []), meta.get("notes", [])
+    try:
+        pairs = tuple((int(frame), str(reason)) for frame, reason in failed)
+        if not isinstance(notes, list):
+            raise TypeError(f"notes are a {type(notes).__name__}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: meta has failed {failed!r:.80} and notes {notes!r:.80}; expected "
+            "lists, [[frame, reason], ...] and [text, ...]: extract this video again"
+        ) from error
+    return Remarks(mended, pairs, tuple(map(str, notes)))
+
+
+def _original_fingerprint(name: str) -> str:
+    """Of a set of the original's files, which do not tell their weights.
+
+    All such sets of one name have the same: they mix with each other, and with no set
+    whose weights are known.
+    """
+    text = json.dumps([name, "files of the original system, weights unknown"])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(name: str, fingerprint: str, files: Mapping[str, pathlib.Path]) -> str:
+    """A digest of all files of a set."""
+    digest = hashlib.sha256(json.dumps([name, fingerprint]).encode())
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        read: Callable[[str], bytes] = lambda video: _file_digest(files[video])  # noqa: E731
+        for video, file in zip(
+            sorted(files), pool.map(read, sorted(files)), strict=True
+        ):
+            digest.update(video.encode() + b"\0" + file)
+    return digest.hexdigest()
+
+
+def _file_digest(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,277 @@
+"""Feature files written row by row, in memory for a few rows; and their checksums."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from avemo_jax.data.records import as_float16
+from avemo_jax.runtime.atomic_files import whole_file
+
+_PIECE = 1 << 20  # bytes that are copied or hashed at a time
+# Bytes of a spool that wait in memory: hundreds of short videos may be under way, and a
+# process may often have 1,024 files open.
+_IN_MEMORY = 1 << 16
+
+
+class RowSpool:
+    """Rows of numbers on disk, in a file that has no name and goes with the process.
+
+    The first 64 KiB wait in memory.
+
+    Attributes:
+        columns: Values of a row.
+        dtype: Of the values.
+    """
+
+    def __init__(self, folder: pathlib.Path, columns: int, dtype: Any):
+        """An empty one; its file takes room on the file system of ``folder``."""
+        self.columns, self.dtype = columns, np.dtype(dtype)
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=os.fspath(folder))
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def append(self, rows: Shaped[np.ndarray, "rows columns"]) -> None:
+        """Put these after the others."""
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(np.ascontiguousarray(rows, self.dtype).data)
+        self._rows += len(rows)
+
+    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "rows columns"]:
+        """Rows ``start`` to ``stop`` - 1."""
+        size = self.columns * self.dtype.itemsize
+        self._file.seek(start * size)
+        data = self._file.read((stop - start) * size)
+        return np.frombuffer(data, self.dtype).reshape(-1, self.columns)
+
+    def pieces(self) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
+        """All rows in order, some at a time."""
+        step = max(1, _PIECE // max(1, self.columns * self.dtype.itemsize))
+        for start in range(0, self._rows, step):
+            yield self.read(start, min(start + step, self._rows))
+
+    def close(self) -> None:
+        """Give its room back."""
+        self._file.close()
+
+
+class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
+    """``FEATURES/NAME/VIDEO.npz``, which appears whole with :meth:`finish`.
+
+    Rows wait in files without a name: nothing is left where the process is killed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dim: int,
+        output_dim: int = 0,
+        dtype: Literal["float16", "float32"] = "float16",
+    ):
+        """An empty file to be.
+
+        Args:
+            path: Where it will lie; ends in ``.npz``.
+            dim: Length of a vector.
+            output_dim: Columns of the extractor's own outputs; 0: it has none.
+            dtype: Of the stored vectors.
+        """
+        self.path = pathlib.Path(path)
+        self._dtype = dtype
+        self._last = 0
+        folder = self.path.parent
+        with contextlib.ExitStack() as opened:
+            self._spools = {"frame": RowSpool(folder, 1, np.int32)}
+            opened.callback(self._spools["frame"].close)
+            self._spools["features"] = RowSpool(folder, dim, dtype)
+            opened.callback(self._spools["features"].close)
+            if output_dim:
+                self._spools["outputs"] = RowSpool(folder, output_dim, np.float32)
+                opened.callback(self._spools["outputs"].close)
+            self._opened = opened.pop_all()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was not finished."""
+        self._opened.close()
+
+    def __len__(self) -> int:
+        return len(self._spools["frame"])
+
+    def storable(
+        self,
+        features: Float[np.ndarray, "rows dim"],
+        outputs: Float[np.ndarray, "rows outputs"] | None = None,
+    ) -> Bool[np.ndarray, " rows"]:
+        """Which rows the file can hold: those finite after the cast."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            good = np.isfinite(features.astype(self._dtype)).all(axis=1)
+        return good if outputs is None else good & np.isfinite(outputs).all(axis=1)
+
+    def append(
+        self,
+        frame: Int[np.ndarray, " rows"],
+        features: Float[np.ndarray, "rows dim"],
+        outputs: Float[np.ndarray, "rows outputs"] | None = None,
+    ) -> None:
+        """Put rows after those that are there.
+
+        Raises:
+            ValueError: If frames do not ascend from 1, widths are not those of the
+                file, or a value is not finite after the cast.
+        """
+        if not len(frame):
+            return
+        if frame[0] <= self._last or (np.diff(frame) <= 0).any():
+            raise ValueError(
+                f"{self.path}: frame numbers {frame[:5].tolist()} ... after "
+                f"{self._last}; expected ascending ones from 1: sort the rows"
+            )
+        given = {"frame": frame[:, None], "features": features}
+        if outputs is not None:
+            given["outputs"] = outputs
+        widths = {name: array.shape[1] for name, array in given.items()}
+        expected = {name: spool.columns for name, spool in self._spools.items()}
+        uneven = any(len(array) != len(frame) for array in given.values())
+        if widths != expected or uneven:
+            raise ValueError(
+                f"{self.path}: rows of {widths}; expected {expected}, as many of each: "
+                "extract this video again"
+            )
+        if self._dtype == "float16":
+            given["features"] = as_float16(features, where=str(self.path))
+        for name in ("features", "outputs"):
+            if name in given and not np.isfinite(given[name]).all():
+                raise ValueError(
+                    f"{self.path}: {name} have values that are not finite; expected "
+                    "numbers only: leave out frames without a vector"
+                )
+        for name, array in given.items():
+            self._spools[name].append(array)
+        self._last = int(frame[-1])
+
+    def finish(self, meta: Mapping[str, Any]) -> None:
+        """Write, sync and name the file; ``checksums`` of its arrays join ``meta``.
+
+        The bytes depend on the rows and ``meta`` alone.
+
+        Args:
+            meta: At least ``fingerprint`` (str).
+
+        Raises:
+            ValueError: If there is no fingerprint, or the name does not end in .npz.
+        """
+        if self.path.suffix != ".npz" or not isinstance(meta.get("fingerprint"), str):
+            raise ValueError(
+                f"{self.path} with meta {dict(meta)!r:.80}; expected a name that ends "
+                "in .npz and a text meta['fingerprint']: pass both"
+            )
+        checksums: dict[str, str] = {}
+        with (
+            whole_file(self.path) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for name, spool in self._spools.items():
+                checksums[name] = _write_array(archive, name, spool)
+            text = json.dumps({**meta, "checksums": checksums})
+            with _entry(archive, "meta") as stream:
+                np.lib.format.write_array(stream, np.array(text))
+        self.close()
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> Any:
+    """An entry to write to, of a fixed date."""
+    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, spool: RowSpool) -> str:
+    """Copy a spool into an entry; sha256 (hex) of its values."""
+    shape = (len(spool),) if name == "frame" else (len(spool), spool.columns)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(spool.dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    digest = hashlib.sha256()
+    with _entry(archive, name) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for piece in spool.pieces():
+            digest.update(piece.data)
+            stream.write(piece.data)
+    return digest.hexdigest()
+
+
+def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The meta of a feature file, without its rows.
+
+    Raises:
+        ValueError: If it is damaged or has none.
+    """
+    with _damage_told(pathlib.Path(path)), zipfile.ZipFile(path) as archive:
+        return _meta_of(archive)
+
+
+def checked_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The meta of a feature file, all of whose arrays agree with their checksums.
+
+    Memory does not grow with the file.
+
+    Raises:
+        ValueError: If it is damaged, or has no checksums or other ones.
+    """
+    path = pathlib.Path(path)
+    with _damage_told(path), zipfile.ZipFile(path) as archive:
+        meta = _meta_of(archive)
+        arrays = {name.removesuffix(".npy") for name in archive.namelist()} - {"meta"}
+        found = {name: _digest_of(archive, name) for name in sorted(arrays)}
+        if found != meta.get("checksums"):
+            raise ValueError("its checksums are missing or those of other arrays")
+    return meta
+
+
+def _meta_of(archive: zipfile.ZipFile) -> dict[str, Any]:
+    with archive.open("meta.npy") as stream:
+        meta = json.loads(str(np.lib.format.read_array(stream, allow_pickle=False)))
+    if not isinstance(meta, dict) or not isinstance(meta.get("fingerprint"), str):
+        raise ValueError("its meta has no fingerprint")
+    return meta
+
+
+def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
+    """Sha256 (hex) of an entry's values."""
+    digest = hashlib.sha256()
+    with archive.open(f"{name}.npy") as stream:
+        np.lib.format.read_magic(stream)
+        np.lib.format.read_array_header_1_0(stream)
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _damage_told(path: pathlib.Path) -> Iterator[None]:
+    """What zipfile and numpy raise on a damaged file, as one error that names it."""
+    try:
+        yield
+    except (
+        *(ValueError, KeyError, EOFError, RuntimeError, MemoryError, OSError),
+        *(zlib.error, zipfile.BadZipFile),
+    ) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected a whole feature file: extract "
+            "this video again"
+        ) from error

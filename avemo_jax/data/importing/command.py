@@ -1,0 +1,208 @@
+r"""Import features that were made elsewhere, as files that a store is built from.
+
+SRC is one of
+  a pickled dict of all videos, of any size (nothing of it is run):
+    {"VIDEO/00001.jpg": (embedding, scores)} as HSEmotion's, or embeddings alone
+  a folder with VIDEO.npy (frames, dim): row i is frame i + 1, or as VIDEO.frames.npy
+    or VIDEO.frames.txt beside it tells; or with VIDEO/00001.npy
+  .h5: a dataset (frames, dim) a video, or groups with features and frame
+  .parquet: video, frame, and a list of numbers or a column for each
+
+  avemo import-features enet.pickle --as enet_b0_8_best_vgaf --kind visual \
+      --out features --annotations Annotations
+  avemo build-store --annotations Annotations --features features --out store
+"""
+
+import argparse
+import contextlib
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from avemo_jax.data.corpus.annotations import read_annotations
+from avemo_jax.data.features.names import check_known, full_name, split_name
+from avemo_jax.data.importing import native
+from avemo_jax.data.importing.evidence import off_by_one, report
+from avemo_jax.data.importing.flags import make_parser
+from avemo_jax.data.importing.folders import read_folder
+from avemo_jax.data.importing.pickled import read_pickle
+from avemo_jax.data.importing.source import ImportSource
+from avemo_jax.data.importing.spooled import SpooledRows
+from avemo_jax.data.importing.tables import read_hdf5, read_parquet
+from avemo_jax.data.importing.writing import ImportedSet, check_standing, write_files
+from avemo_jax.data.records import Kind, VideoAnnotations
+from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.runtime.errors import guarded
+
+_PICKLES = (".pkl", ".pickle", ".p", ".npy")
+_HDF5 = (".h5", ".hdf5")
+_INPUT = "imported"  # of an extractor that is not known, where none is named
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Import; 0, or 1 after an error, which stderr then tells."""
+    args = make_parser(__doc__ or "").parse_args(argv)
+    return guarded(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    _check_flags(args)
+    name = _name(args.name)
+    records = {}
+    if args.annotations:
+        found = read_annotations(args.annotations, mtl=args.mtl)
+        records = {record.video: record for record in found}
+    args.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as opened:
+        source = _open(args, opened)
+        opened.callback(source.close)
+        source, alignment = _aligned(args, source, records)
+        to = ImportedSet(
+            folder=args.out / name,
+            name=name,
+            kind=args.kind,
+            dtype=args.dtype,
+            origin=_origin(args.source),
+            made_by=args.made_by,
+            alignment=alignment,
+        )
+        check_known(name, args.kind, source.dim)
+        _check_offsets(args, source, args.kind, records)
+        check_standing(source, to, overwrite=args.overwrite)
+        rows = sum(map(len, source.frames.values()))
+        bar = opened.enter_context(_bar("writing", rows, args.quiet))
+        counts = write_files(source, to, bar.update)
+    print(f"{to.folder}: {source.form}, {source.dim} values a frame")
+    outputs = (
+        f", {source.output_dim} outputs of the extractor" if source.output_dim else ""
+    )
+    print(
+        f"  {counts.pop('videos', 0)} videos, {counts.pop('rows', 0):,} rows{outputs}"
+    )
+    for key, count in counts.items():
+        print(f"  {key.replace('_', ' ')}: {count:,}")
+    for line in (
+        *source.notes,
+        *(report(source, args.kind, records) if records else ()),
+    ):
+        print(f"  {line}")
+    return 0
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Raise ValueError of flags that do not fit each other."""
+    if not args.source.exists():
+        raise ValueError(
+            f"there is no {args.source}; expected a file or a folder of features: "
+            "correct the path"
+        )
+    rate = args.rate_hz
+    if rate is None and (args.fps is not None or args.fps_file):
+        raise ValueError(
+            "--fps or --fps-file without --rate-hz; expected both: say how many rows a "
+            "second there are, or leave it out"
+        )
+    if rate is not None and (args.kind != "audio" or not 0 < rate < 1e5):
+        raise ValueError(
+            f"--rate-hz {rate} with --kind {args.kind}; expected a positive number, "
+            "with audio: correct the flags"
+        )
+    if args.fps is not None and not 0 < args.fps < 1000:
+        raise ValueError(
+            f"--fps {args.fps}; expected a positive number below 1000: correct the flag"
+        )
+
+
+def _name(name: str) -> str:
+    """The set's full name; of an unknown extractor without input NAME@imported."""
+    extractor, variant = split_name(name)
+    if variant is None and extractor not in EXTRACTORS:
+        print(f"feature set {name} is called {name}@{_INPUT}", file=sys.stderr)
+        return f"{name}@{_INPUT}"
+    return full_name(name)
+
+
+def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSource:
+    """The source, by what it is."""
+    path, first = args.source, args.first_frame
+    if path.is_dir():
+        return read_folder(path, first_frame=first)
+    ending = path.suffix.lower()
+    if ending in _HDF5:
+        return read_hdf5(path, first_frame=first)
+    if ending not in (*_PICKLES, ".parquet"):
+        raise ValueError(
+            f"{path}: the ending {ending!r}; expected a folder, "
+            f"{', '.join((*_PICKLES, *_HDF5, '.parquet'))}: rename or convert it"
+        )
+    bar = opened.enter_context(_bar("reading", None, args.quiet))
+    rows = SpooledRows(
+        path, args.out, first_frame=first, dtype=args.dtype, told=bar.update
+    )
+    opened.callback(rows.close)
+    if ending == ".parquet":
+        return read_parquet(path, rows)
+    return read_pickle(path, rows, outputs=args.outputs)
+
+
+def _bar(text: str, total: int | None, quiet: bool) -> tqdm:
+    return tqdm(
+        total=total, desc=text, unit=" frames", disable=quiet or None, delay=2.0
+    )
+
+
+def _aligned(
+    args: argparse.Namespace,
+    source: ImportSource,
+    records: dict[str, VideoAnnotations],
+) -> tuple[ImportSource, dict[str, object] | None]:
+    """The source with a row a frame, and how it was aligned."""
+    if args.rate_hz is None:
+        return source, None
+    rates = native.read_rates(args.fps_file) if args.fps_file else {}
+    aligned, beyond = native.at_frames(
+        source, args.rate_hz, records=records, fps=args.fps, rates=rates
+    )
+    if beyond:
+        worst = max(beyond, key=lambda video: beyond[video])
+        print(
+            f"  frames over a hop beyond the sound: {sum(beyond.values()):,} in "
+            f"{len(beyond)} videos, most in {worst} ({beyond[worst]:,})"
+        )
+    return aligned, {"rule": native.RULE, "rate_hz": args.rate_hz}
+
+
+def _origin(path: pathlib.Path) -> dict[str, object]:
+    """Name and size of what is imported."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        size = sum(file.stat().st_size for file in files)
+        return {"name": path.absolute().name, "files": len(files), "bytes": size}
+    return {"name": path.name, "bytes": path.stat().st_size}
+
+
+def _check_offsets(
+    args: argparse.Namespace,
+    source: ImportSource,
+    kind: Kind,
+    records: dict[str, VideoAnnotations],
+) -> None:
+    """Raise ValueError where frames are likely to be off by one."""
+    sign = off_by_one(source, kind, records)
+    if sign is None:
+        return
+    if args.accept_offsets:
+        print(f"  accepted, although it looks off by one: {sign}")
+        return
+    raise ValueError(
+        f"{args.source}: frames are likely off by one: {sign}; expected the rows of "
+        "frame 1, 2, ... as lines 1, 2, ... of the annotations label them: number them "
+        "so (--first-frame tells where numbers begin), or pass --accept-offsets if "
+        "this is as it should be; nothing was written"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

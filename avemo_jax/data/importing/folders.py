@@ -1,0 +1,223 @@
+"""Folders of arrays: one ``.npy`` a video, or one a frame."""
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+import numpy as np
+
+from avemo_jax.data.features.files import read_original_file
+from avemo_jax.data.features.original_npy import numpy_header
+from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
+from avemo_jax.data.listing import entries, nfc, read_names, subfolders
+from avemo_jax.data.records import VideoFeatures
+
+# Beside VIDEO.npy, the frame number of each of its rows.
+SIDECARS = (".frames.npy", ".frames.txt")
+_FRAME = re.compile(r"\d{1,9}")
+
+
+def read_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
+    """``VIDEO.npy`` (frames, dim), or ``VIDEO/00001.npy`` (dim,).
+
+    Row i of ``VIDEO.npy`` is frame i + 1, unless ``VIDEO.frames.npy`` (integers) or
+    ``VIDEO.frames.txt`` (one number a line) lies beside it. A ``VIDEO.npy`` that
+    ``np.save`` made of a dict by image, as the original system's, is read too.
+
+    Args:
+        path: The folder.
+        first_frame: Number of the first frame of a video in names and sidecars.
+
+    Raises:
+        ValueError: If there are neither, a file is damaged, or lengths disagree.
+    """
+    arrays = [file for file in entries(path) if file.suffix == ".npy"]
+    if any(file.is_file() and numpy_header(file) for file in arrays):
+        return _of_dicts(path, arrays)
+    if any(file.is_file() for file in arrays):
+        return _by_video(path, first_frame)
+    if any(_images(folder) for folder in subfolders(path)):
+        return _by_frame(path, first_frame)
+    names = ", ".join(file.name for file in entries(path)[:5]) or "nothing"
+    raise ValueError(
+        f"{path} has {names}; expected VIDEO.npy or VIDEO/00001.npy: give the folder "
+        "of these"
+    )
+
+
+def load(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
+    """The numbers in a ``.npy``; pickled objects are not read.
+
+    Raises:
+        ValueError: If it is damaged or holds objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected numbers as np.save writes "
+            "them: save it again, without objects"
+        ) from error
+
+
+def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
+    """One file a video."""
+    there = [file for file in entries(path) if file.is_file()]
+    files: dict[str, pathlib.Path] = {}
+    notes: tuple[str, ...] = ()
+    ignored = []
+    for file in there:
+        if file.name.endswith(SIDECARS):
+            continue
+        if file.suffix == ".npy":
+            files[nfc(file.stem)] = file
+        else:
+            ignored.append(file.name)
+    if ignored:
+        notes = (f"ignored, as no .npy: {', '.join(ignored[:5])}",)
+    frames: dict[str, np.ndarray] = {}
+    dim, numbered = None, False
+    for video, file in files.items():
+        rows = check_vectors(load(file, mapped=True), dim, str(file))
+        dim = rows.shape[1]
+        own = _sidecar(path, file, len(rows), first_frame)
+        numbered = numbered or own is not None
+        frames[video] = (
+            np.arange(1, len(rows) + 1, dtype=np.int32) if own is None else own
+        )
+    if dim is None:
+        _no_arrays(path)
+
+    def read(video: str) -> VideoFeatures:
+        return VideoFeatures(frames[video], load(files[video]).astype(np.float32))
+
+    return ImportSource(
+        form="one .npy a video" + (" with frame numbers" if numbered else ""),
+        dim=dim,
+        output_dim=0,
+        frames=frames,
+        numbered=numbered,
+        read=read,
+        notes=notes,
+    )
+
+
+def _of_dicts(path: pathlib.Path, arrays: list[pathlib.Path]) -> ImportSource:
+    """One dict by image a video; read once for the numbers, and again for the rows."""
+    files = {nfc(file.stem): file for file in arrays}
+    frames: dict[str, np.ndarray] = {}
+    dim = None
+    for video, file in files.items():
+        rows = read_original_file(file)
+        frames[video] = rows.frame
+        dim = check_vectors(rows.features, dim, str(file)).shape[1]
+    assert dim is not None
+    others = sorted({file.name for file in entries(path)} - {f.name for f in arrays})
+    return ImportSource(
+        form="one pickled dict by image a video",
+        dim=dim,
+        output_dim=0,
+        frames=frames,
+        numbered=True,
+        read=lambda video: read_original_file(files[video]),
+        notes=(f"ignored: {', '.join(others[:5])}",) if others else (),
+    )
+
+
+def _no_arrays(path: pathlib.Path) -> NoReturn:
+    raise ValueError(
+        f"{path} has frame numbers and no VIDEO.npy; expected both: give the folder of "
+        "the arrays"
+    )
+
+
+def _sidecar(
+    path: pathlib.Path, file: pathlib.Path, rows: int, first_frame: int
+) -> np.ndarray | None:
+    """Frame numbers beside a video's file, if there are any."""
+    found = [path / f"{file.stem}{ending}" for ending in SIDECARS]
+    found = [side for side in found if side.is_file()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(
+            f"{found[0]} and {found[1].name} both tell frame numbers; expected one: "
+            "remove the other"
+        )
+    side = found[0]
+    if side.suffix == ".npy":
+        numbers = load(side)
+    else:
+        lines = read_names(side)
+        for number, line in lines:
+            if not _FRAME.fullmatch(line):
+                raise ValueError(
+                    f"{side}, line {number}: {line[:80]!r}; expected a frame number: "
+                    "correct it"
+                )
+        numbers = np.array([int(line) for _, line in lines], np.int64)
+    if numbers.shape != (rows,) or numbers.dtype.kind not in "iu":
+        raise ValueError(
+            f"{side} has {numbers.dtype} of shape {numbers.shape}; expected {rows} "
+            f"integers, one for each row of {file.name}: write it again"
+        )
+    return counted(numbers, first_frame, str(side))
+
+
+def _images(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Files of a video's folder by the number in their names."""
+    return {
+        int(file.stem): file
+        for file in entries(folder)
+        if file.suffix == ".npy" and _FRAME.fullmatch(file.stem)
+    }
+
+
+def _by_frame(path: pathlib.Path, first_frame: int) -> ImportSource:
+    """One folder a video, one file a frame."""
+    files: dict[str, Mapping[int, pathlib.Path]] = {}
+    notes = []
+    for folder in subfolders(path):
+        own = _images(folder)
+        if not own:
+            notes.append(f"ignored, as it has no 00001.npy: {folder.name}")
+            continue
+        other = [f.name for f in entries(folder) if f not in own.values()]
+        if other:
+            notes.append(f"ignored in {folder.name}: {', '.join(other[:5])}")
+        files[nfc(folder.name)] = own
+    frames = {
+        video: counted(np.array(sorted(own)), first_frame, str(path / video))
+        for video, own in files.items()
+    }
+    first = next(iter(files.values()))
+    dim = load(first[min(first)]).shape
+    if len(dim) != 1:
+        raise ValueError(
+            f"{first[min(first)]} has shape {dim}; expected (dim,), one frame's "
+            "vector: save it again"
+        )
+
+    def read(video: str) -> VideoFeatures:
+        rows = []
+        for number in sorted(files[video]):
+            vector = load(files[video][number])
+            if vector.shape != dim or vector.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"{files[video][number]} is {vector.dtype} of shape "
+                    f"{vector.shape}; expected numbers of shape {dim}, as the others: "
+                    "extract this frame again, or leave it out"
+                )
+            rows.append(vector.astype(np.float32))
+        return VideoFeatures(frames[video], np.stack(rows))
+
+    return ImportSource(
+        form="one .npy a frame",
+        dim=dim[0],
+        output_dim=0,
+        frames=frames,
+        numbered=True,
+        read=read,
+        notes=tuple(notes),
+    )

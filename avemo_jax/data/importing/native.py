@@ -1,0 +1,130 @@
+"""Sound at its native rate -> a row for every frame of the pictures."""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from avemo_jax.data.corpus.splits import base_video, nominal_fps
+from avemo_jax.data.importing.source import ImportSource
+from avemo_jax.data.records import VideoAnnotations, VideoFeatures
+from avemo_jax.media.alignment import align_by_time, count_beyond, frame_times
+
+RULE = "time"
+
+
+def read_rates(path: pathlib.Path) -> dict[str, float]:
+    """Frames per second by video, from lines ``VIDEO,FPS`` under ``video,fps``.
+
+    Raises:
+        ValueError: If the header or a line is another.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.reader(file))
+    if not lines or [name.strip() for name in lines[0]] != ["video", "fps"]:
+        raise ValueError(
+            f"{path}, line 1: {','.join(lines[0])[:80] if lines else 'nothing'!r}; "
+            "expected the header video,fps: write it above the lines"
+        )
+    found: dict[str, float] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            video, fps = line[0].strip(), float(line[1])
+        except (IndexError, ValueError):
+            video, fps = "", 0.0
+        if not video or not 0 < fps < 1000 or len(line) != 2 or video in found:
+            raise ValueError(
+                f"{path}, line {number}: {','.join(line)[:80]!r}; expected VIDEO,FPS, "
+                "each video once: correct the line"
+            )
+        found[video] = fps
+    return found
+
+
+def at_frames(
+    source: ImportSource,
+    rate_hz: float,
+    *,
+    records: Mapping[str, VideoAnnotations],
+    fps: float | None,
+    rates: Mapping[str, float],
+) -> tuple[ImportSource, dict[str, int]]:
+    """The same with the hop of each frame, by the rule "time", and frames beyond it.
+
+    Hop i (from 0) is taken to have its middle at (i + 0.5) / rate. A video has as many
+    frames as its longest annotation; without one, as its sound lasts.
+
+    Args:
+        source: Rows are hops, in order.
+        rate_hz: Hops per second.
+        records: Annotations by subject-video.
+        fps: Of all videos; None: see ``rates``, or the name ``ID-FPS-WxH``.
+        rates: Frames per second by video.
+
+    Returns:
+        The source, and by video how many frames lie over a hop beyond the sound.
+
+    Raises:
+        ValueError: If a video's frames per second are not known, or hops are missing.
+    """
+    lengths = _annotated_lengths(records)
+    hops_of: dict[str, np.ndarray] = {}
+    beyond: dict[str, int] = {}
+    unknown = []
+    for video, hops in source.frames.items():
+        rate = fps or rates.get(video) or nominal_fps(video)
+        if not rate > 0:
+            unknown.append(video)
+            continue
+        if (hops != np.arange(1, len(hops) + 1)).any() or not len(hops):
+            raise ValueError(
+                f"video {video!r} has the hops {hops[:3].tolist()} ... of sound; "
+                "expected all from the first on: extract this video again"
+            )
+        frames = lengths.get(video) or int(len(hops) / rate_hz * rate)
+        middles = (np.arange(len(hops)) + 0.5) / rate_hz
+        times = frame_times(max(frames, 1), float(rate))
+        hops_of[video] = align_by_time(middles, times)
+        if far := count_beyond(middles, times, hop_s=1 / rate_hz):
+            beyond[video] = far
+    if unknown:
+        raise ValueError(
+            f"frames per second of {len(unknown)} videos ({', '.join(unknown[:5])}) "
+            "are not known, as the names do not tell them; expected them: pass "
+            "--fps N, or --fps-file with lines VIDEO,FPS"
+        )
+
+    form = f"{source.form}, {rate_hz:g} Hz"
+    return _chosen(source, hops_of, form), beyond
+
+
+def _annotated_lengths(records: Mapping[str, VideoAnnotations]) -> dict[str, int]:
+    """Lines of the longest annotation of each video, and of each one's base."""
+    lengths: dict[str, int] = {}
+    for record in records.values():
+        longest = max(map(len, record.labels.values()), default=0)
+        for name in {record.video, base_video(record.video)}:
+            lengths[name] = max(lengths.get(name, 0), longest)
+    return lengths
+
+
+def _chosen(
+    source: ImportSource, hops_of: Mapping[str, np.ndarray], form: str
+) -> ImportSource:
+    """The hop of each frame of each video, as rows of the frames."""
+    frames = {
+        video: np.arange(1, len(chosen) + 1, dtype=np.int32)
+        for video, chosen in hops_of.items()
+    }
+
+    def read(video: str) -> VideoFeatures:
+        rows = source.read(video)
+        chosen = hops_of[video]
+        outputs = None if rows.outputs is None else rows.outputs[chosen]
+        return VideoFeatures(frames[video], rows.features[chosen], outputs)
+
+    return dataclasses.replace(
+        source, form=form, frames=frames, numbered=True, read=read
+    )

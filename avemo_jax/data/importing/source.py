@@ -1,0 +1,102 @@
+"""What an import reads from: which frames of which videos, and their vectors."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from avemo_jax.data.records import MAX_FRAME, VideoFeatures
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportSource:
+    """Vectors of videos, known before any is written.
+
+    Attributes:
+        form: What kind of file or folder it is.
+        dim: Length of a vector.
+        output_dim: Columns of the extractor's own outputs; 0: none.
+        frames: By video: the number of each row, from 1; of sound at its native rate
+            the number of each hop.
+        numbered: Whether the source tells the numbers; else row i is frame i + 1.
+        read: From a video to its rows, in the order of ``frames``.
+        close: Gives up what the source holds.
+        notes: What is to be known of the reading.
+    """
+
+    form: str
+    dim: int
+    output_dim: int
+    frames: Mapping[str, Int[np.ndarray, " _"]]
+    numbered: bool
+    read: Callable[[str], VideoFeatures]
+    close: Callable[[], None] = lambda: None
+    notes: tuple[str, ...] = ()
+
+
+def counted(
+    frame: Int[np.ndarray, " rows"], first_frame: int, where: str
+) -> Int[np.ndarray, " rows"]:
+    """Numbers as the source has them -> official numbers, from 1.
+
+    Args:
+        frame: As the source has them.
+        first_frame: Its number of the first frame of a video: 1 or 0.
+        where: Named in errors.
+
+    Raises:
+        ValueError: If one is then out of range.
+    """
+    found = frame.astype(np.int64) + (1 - first_frame)
+    if len(found) and (found.min() < 1 or found.max() > MAX_FRAME):
+        wrong = frame.min() if found.min() < 1 else frame.max()
+        instead = "correct the numbers"
+        if wrong == 0 and first_frame == 1:
+            instead = "it counts from 0: pass --first-frame 0"
+        raise ValueError(
+            f"{where}: frame {wrong}; expected numbers from {first_frame}, the first, "
+            f"to {MAX_FRAME}: {instead}"
+        )
+    return found.astype(np.int32)
+
+
+def check_vectors(features: Any, dim: int | None, where: str) -> Any:
+    """``features`` if they are rows of ``dim`` numbers; None takes any length.
+
+    Args:
+        features: An array, in memory or in a file.
+        dim: Length of a vector.
+        where: Named in errors.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    good = features.ndim == 2 and features.dtype.kind in "fiu" and features.shape[1]
+    if not good or dim not in (None, features.shape[1]):
+        raise ValueError(
+            f"{where} is {features.dtype} of shape {features.shape}; expected numbers "
+            f"of shape (frames, {'dim' if dim is None else dim}), as the others: "
+            "extract this video again, or leave it out"
+        )
+    return features
+
+
+def narrowed(features: np.ndarray, dtype: str, where: str) -> np.ndarray:
+    """``features`` in a narrower type; NaN and infinities stay what they are.
+
+    Raises:
+        ValueError: If a finite value is too large for the type.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = features.astype(dtype)
+    lost = np.isinf(cast) & np.isfinite(features)
+    if lost.any():
+        row, column = np.argwhere(lost)[0]
+        raise ValueError(
+            f"{where} and later: {features[row, column]:g} in column {column}; "
+            f"expected values that {dtype} holds: pass --dtype float32, or scale the "
+            "features"
+        )
+    return cast

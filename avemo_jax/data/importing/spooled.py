@@ -1,0 +1,163 @@
+"""Rows in any order of videos and frames, which wait on disk."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from avemo_jax.data.features.writer import RowSpool
+from avemo_jax.data.importing.source import ImportSource, counted, narrowed
+from avemo_jax.data.listing import nfc
+from avemo_jax.data.records import VideoFeatures
+
+
+class SpooledRows:
+    """Vectors in a file without a name; their videos and frames in memory.
+
+    Attributes:
+        path: Where they come from, for messages.
+        first_frame: Number that the source gives to the first frame of a video.
+        dtype: "float16" or "float32", of the vectors.
+        count: Rows so far.
+        features: None as long as there are no rows.
+        outputs: The extractor's own outputs; None where there are none.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        folder: pathlib.Path,
+        *,
+        first_frame: int = 1,
+        dtype: str = "float16",
+        told: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        """None yet.
+
+        Args:
+            path: Where they come from.
+            folder: On a file system with room for all rows.
+            first_frame: See the class.
+            dtype: See the class.
+            told: Called with the number of rows that were added.
+        """
+        self.path, self.first_frame, self.dtype = path, first_frame, dtype
+        self.count = 0
+        self.features: RowSpool | None = None
+        self.outputs: RowSpool | None = None
+        self._folder, self._told = folder, told
+        self._names: dict[str, int] = {}
+        self._video: list[np.ndarray] = []
+        self._frame: list[np.ndarray] = []
+
+    def number(self, name: str) -> int:
+        """The number of the video that the source calls ``name``."""
+        return self._names.setdefault(name, len(self._names))
+
+    def add(
+        self,
+        video: Int[np.ndarray, " rows"],
+        frame: Int[np.ndarray, " rows"],
+        features: Float[np.ndarray, "rows dim"],
+        outputs: Float[np.ndarray, "rows outputs"] | None,
+        where: str,
+    ) -> None:
+        """Put rows behind the others.
+
+        Args:
+            video: Of each row, by :meth:`number`.
+            frame: As the source counts.
+            features: As long as those before.
+            outputs: In all rows of the source, or in none.
+            where: Named in errors.
+
+        Raises:
+            ValueError: If a number or a value is out of range.
+        """
+        if self.features is None:
+            self.features = RowSpool(self._folder, features.shape[1], self.dtype)
+            if outputs is not None:
+                columns = outputs.shape[1]
+                self.outputs = RowSpool(self._folder, columns, np.float32)
+        self.features.append(narrowed(features, self.dtype, where))
+        if outputs is not None and self.outputs is not None:
+            self.outputs.append(outputs)
+        self._video.append(video.astype(np.int32))
+        self._frame.append(counted(frame, self.first_frame, where))
+        self.count += len(frame)
+        self._told(len(frame))
+
+    def close(self) -> None:
+        """Give the room on disk back."""
+        for spool in (self.features, self.outputs):
+            if spool is not None:
+                spool.close()
+
+    def source(
+        self,
+        form: str,
+        *,
+        notes: tuple[str, ...] = (),
+        change: Callable[[np.ndarray], np.ndarray] = lambda outputs: outputs,
+    ) -> ImportSource:
+        """All rows by video, frames ascending.
+
+        Args:
+            form: What kind of file they come from.
+            notes: What is to be known of the reading.
+            change: From the outputs as they were added to those that are kept.
+
+        Raises:
+            ValueError: If there are none, or two videos have one name but for folders.
+        """
+        features, outputs = self.features, self.outputs
+        if features is None:
+            raise ValueError(
+                f"{self.path} has no rows; expected features: extract them again"
+            )
+        frame = np.concatenate(self._frame)
+        places = self._places(np.concatenate(self._video), frame)
+
+        def read(name: str) -> VideoFeatures:
+            taken = places[name]
+            own = None if outputs is None else change(_gather(outputs, taken))
+            return VideoFeatures(frame[taken], _gather(features, taken), own)
+
+        return ImportSource(
+            form=form,
+            dim=features.columns,
+            output_dim=0 if outputs is None else outputs.columns,
+            frames={name: frame[taken] for name, taken in places.items()},
+            numbered=True,
+            read=read,
+            close=self.close,
+            notes=notes,
+        )
+
+    def _places(self, video: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of each video in order, by its name without folders."""
+        order = np.lexsort((frame, video))
+        bounds = np.searchsorted(video[order], np.arange(len(self._names) + 1))
+        places: dict[str, np.ndarray] = {}
+        origin: dict[str, str] = {}
+        for i, name in enumerate(self._names):
+            plain = nfc(name.replace("\\", "/").rpartition("/")[2])
+            if plain in places:
+                raise ValueError(
+                    f"{self.path}: rows of {origin[plain]!r} and of {name!r}, both "
+                    f"video {plain!r}; expected one: import them apart, under two names"
+                )
+            origin[plain] = name
+            places[plain] = order[bounds[i] : bounds[i + 1]]
+        return dict(sorted(places.items()))
+
+
+def _gather(spool: RowSpool, taken: Int[np.ndarray, " rows"]) -> np.ndarray:
+    """Rows of a spool in any order, read in runs."""
+    found = np.empty((len(taken), spool.columns), spool.dtype)
+    begins = np.flatnonzero(np.diff(taken, prepend=-2) != 1)
+    for begin, end in zip(begins, [*begins[1:], len(taken)], strict=True):
+        first = int(taken[begin])
+        found[begin:end] = spool.read(first, first + int(end - begin))
+    return found

@@ -1,0 +1,192 @@
+"""A pickled dict of any size, entry by entry; nothing of it is run.
+
+The machine of ``avemo_jax/pickles.py`` goes over the file as the system maps it.
+Entries of the outermost dict are handed on as soon as the pickle sets them, and what it
+remembers is forgotten again: the newest values up to a budget stay, and those that were
+named again. A pickle that names something older is refused with that reason.
+"""
+
+import collections
+import mmap
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.features.original_npy import FeaturePolicy
+from avemo_jax.runtime import safe_pickle
+
+_BUDGET = 128 << 20  # bytes of values that stay remembered
+_EACH = 200  # bytes of a small object, roughly
+_RELEASED = 64 << 20  # bytes of the file between two releases
+_LARGE = 64  # bytes of a text or bytes that may be forgotten
+
+
+class _Forgotten:
+    """In the place of a value that is no longer remembered."""
+
+
+_FORGOTTEN = _Forgotten()
+
+
+class _Root:
+    """The outermost dict, which keeps nothing."""
+
+
+Sink = Callable[[list[tuple[Any, Any]]], None]
+
+
+class _SinkError(Exception):
+    """What the sink raised: the bytes are in order, what they hold is not."""
+
+    def __init__(self, error: ValueError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _StreamPolicy(FeaturePolicy):
+    """Hands entries of the outermost dict to a sink."""
+
+    def __init__(self, path: pathlib.Path, size: int, sink: Sink) -> None:
+        super().__init__(path, size)
+        self.sink = sink
+        self.root: _Root | None = None
+
+    @property
+    def instructions(self) -> Mapping[int, safe_pickle.Action]:
+        """With a memory that forgets."""
+        return _ACTIONS
+
+    def set_items(self, target: Any, items: list[Any]) -> None:
+        """Entries of the outermost dict go on; others stay in theirs."""
+        if not isinstance(target, _Root):
+            super().set_items(target, items)
+            return
+        if len(items) % 2:
+            raise safe_pickle.Refusal("a key without a value")
+        keys, values = items[::2], items[1::2]
+        whole = [(k, self._whole(v)) for k, v in zip(keys, values, strict=True)]
+        try:
+            self.sink(whole)
+        except ValueError as error:
+            raise _SinkError(error) from error
+
+    def _whole(self, value: Any) -> Any:
+        """A value whose arrays are made; in a tuple too."""
+        if isinstance(value, tuple):
+            return tuple(self.finished(each) for each in value)
+        return self.finished(value)
+
+
+class _StreamMachine(safe_pickle.Machine):
+    """Goes over a mapped file, and gives pages back that it has gone over."""
+
+    def __init__(self, data: mmap.mmap, policy: _StreamPolicy, start: int) -> None:
+        super().__init__(data, policy, start)
+        self.mapped = data
+        self.released = 0
+        # Numbers of remembered values that may be forgotten, and their sizes.
+        self.young: collections.deque[tuple[int, int]] = collections.deque()
+        self.kept: set[int] = set()
+        self.size = 0
+
+    def new_dict(self) -> None:
+        """Push an empty dict; the first one is the outermost.
+
+        It lies in an array of its own where ``np.save`` wrote it.
+        """
+        policy = self.policy
+        assert isinstance(policy, _StreamPolicy)
+        if policy.root is None:
+            policy.root = _Root()
+            self.stack.append(policy.root)
+        else:
+            self.stack.append({})
+
+    def set_items(self, items: list[Any]) -> None:
+        """Hand entries on, and give back the file's pages behind them."""
+        super().set_items(items)
+        page = mmap.PAGESIZE
+        if self.position - self.released > _RELEASED:
+            start = self.released // page * page
+            self.released = self.position // page * page
+            self.mapped.madvise(mmap.MADV_DONTNEED, start, self.released - start)
+
+    def put(self, index: int) -> None:
+        """Remember the last value; forget old ones over the budget."""
+        super().put(index)
+        size = _size_of(self.stack[-1])
+        if size:
+            self.young.append((index, size))
+            self.size += size
+            while self.size > _BUDGET:
+                old, size = self.young.popleft()
+                self.size -= size
+                if old not in self.kept:
+                    self.memo[old] = _FORGOTTEN
+
+    def get(self, index: int) -> None:
+        """Push a remembered value, which then stays remembered."""
+        value = self.memo[index]
+        if value is _FORGOTTEN:
+            raise ValueError(
+                f"value {index} is named again after {_BUDGET >> 20} MB of others, as "
+                "where many frames share one vector; save the dict with a copy for "
+                "each frame"
+            )
+        if _size_of(value):
+            self.kept.add(index)
+        self.stack.append(value)
+
+
+def _size_of(value: Any) -> int:
+    """Bytes of a value that may be forgotten; 0: it stays."""
+    if isinstance(value, bytes | bytearray | str):
+        return len(value) + _EACH if len(value) > _LARGE or type(value) is str else 0
+    if isinstance(value, np.ndarray):
+        return value.nbytes + _EACH
+    if isinstance(value, tuple | list | dict):
+        return _EACH + 8 * len(value)
+    return FeaturePolicy.size_of(value)
+
+
+_ACTIONS: dict[int, safe_pickle.Action] = safe_pickle.PLAIN | {
+    ord("}"): lambda m: m.new_dict(),
+    ord("h"): lambda m: m.get(m.number("<B")),
+    ord("j"): lambda m: m.get(m.number("<I")),
+}
+
+
+def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:
+    """Hands the entries of the dict that is pickled from byte ``start`` on to ``sink``.
+
+    Args:
+        path: The file.
+        start: Where the pickle begins.
+        sink: Called with some keys and values at a time, in their order.
+
+    Raises:
+        ValueError: If it is damaged, or holds no dict; or as the sink raises it.
+        RefusedPickleError: If it asks for anything but numpy arrays and plain
+            containers.
+    """
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty; expected a pickled dict: copy it again")
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        data.madvise(mmap.MADV_SEQUENTIAL)
+        policy = _StreamPolicy(path, len(data), sink)
+        try:
+            value = _StreamMachine(data, policy, start).run()
+        except _SinkError as stop:
+            raise stop.error from None
+    if isinstance(value, np.ndarray) and value.shape == () and value.dtype == object:
+        value = value.item()
+    if not isinstance(value, _Root):
+        raise ValueError(
+            f"{path} holds a {type(value).__name__}; expected a dict "
+            "{'VIDEO/00001.jpg': vector}: is this another kind of file?"
+        )

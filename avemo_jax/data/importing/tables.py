@@ -1,0 +1,225 @@
+"""Vectors in HDF5 and Parquet files."""
+
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
+from avemo_jax.data.importing.spooled import SpooledRows
+from avemo_jax.data.listing import nfc
+from avemo_jax.data.records import VideoFeatures
+
+_BATCH_ROWS = 4096
+_NUMBERED = re.compile(r"(.*?)(\d+)")
+
+
+def read_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
+    """A dataset (frames, dim) for each video, or a group with ``features``.
+
+    In a group, ``frame`` has the number of each row; else row i is frame i + 1.
+
+    Args:
+        path: ``.h5`` or ``.hdf5``.
+        first_frame: Number of the first frame of a video in ``frame``.
+
+    Raises:
+        ImportError: If h5py is not installed.
+        ValueError: If it is damaged, or holds something else, as links to other files.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs h5py, which is not installed; expected the extra h5: "
+            "pip install 'avemo_jax[h5]'"
+        ) from error
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(
+            f"{path}: {error}; expected an HDF5 file: copy it again"
+        ) from error
+    found: dict[str, Any] = {}
+    frames: dict[str, np.ndarray] = {}
+    dim, numbered = None, False
+    try:
+        for name in file:
+            data, numbers = _entry(path, file, name)
+            rows = check_vectors(data, dim, f"{path}: {name}")
+            dim = rows.shape[1]
+            found[nfc(name)] = data
+            where = f"{path}: {name}/frame"
+            frames[nfc(name)] = _numbers(numbers, len(data), first_frame, where)
+            numbered = numbered or numbers is not None
+    except BaseException:
+        file.close()
+        raise
+    if dim is None:
+        file.close()
+        raise ValueError(f"{path} is empty; expected a dataset for each video")
+
+    def read(video: str) -> VideoFeatures:
+        return VideoFeatures(frames[video], found[video][()].astype(np.float32))
+
+    return ImportSource(
+        form="HDF5",
+        dim=dim,
+        output_dim=0,
+        frames=frames,
+        numbered=numbered,
+        read=read,
+        close=file.close,
+    )
+
+
+def _entry(path: pathlib.Path, file: Any, name: str) -> tuple[Any, np.ndarray | None]:
+    """A video's dataset, and its frame numbers where it has any."""
+    import h5py
+
+    data = _own(path, file, name)
+    if not isinstance(data, h5py.Group):
+        return data, None
+    if "features" not in data:
+        raise ValueError(
+            f"{path}: {name} has {', '.join(data) or 'nothing'}; expected features "
+            "(frames, dim), and frame: write it so"
+        )
+    numbers = _own(path, data, "frame")[()] if "frame" in data else None
+    return _own(path, data, "features"), numbers
+
+
+def _own(path: pathlib.Path, group: Any, name: str) -> Any:
+    """What ``name`` is, if it lies in this very file and needs no foreign code."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(
+            f"{path}: {name} links to {link.filename}; expected the data themselves: "
+            "copy them into the file"
+        )
+    data = group[name]
+    if isinstance(data, h5py.Dataset):
+        if data.is_virtual or data.external:
+            raise ValueError(
+                f"{path}: {name} lies in other files; expected the data themselves: "
+                "copy them into the file"
+            )
+        if data.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{path}: {name} is {data.dtype}; expected numbers: write it again"
+            )
+    return data
+
+
+def _numbers(
+    numbers: np.ndarray | None, rows: int, first_frame: int, where: str
+) -> np.ndarray:
+    """Frame numbers of the rows."""
+    if numbers is None:
+        return np.arange(1, rows + 1, dtype=np.int32)
+    if numbers.shape != (rows,) or numbers.dtype.kind not in "iu":
+        raise ValueError(
+            f"{where} is {numbers.dtype} of shape {numbers.shape}; expected {rows} "
+            "integers, one for each row: write it again"
+        )
+    return counted(numbers, first_frame, where)
+
+
+def read_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:
+    """Columns ``video``, ``frame`` and a list of numbers, or a column for each number.
+
+    Numbers' columns are sorted by the number at the end of their names.
+
+    Args:
+        path: ``.parquet``, of any size.
+        rows: Where they wait; empty.
+
+    Raises:
+        ValueError: If it is damaged, or has other columns.
+    """
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = _vector_columns(path, file.schema_arrow)
+            wanted = ["video", "frame", *columns]
+            for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
+                _add(path, rows, batch, columns)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: {error}; expected a Parquet file: write it again"
+        ) from error
+    return rows.source("Parquet")
+
+
+def _add(
+    path: pathlib.Path, rows: SpooledRows, batch: pa.RecordBatch, columns: list[str]
+) -> None:
+    """Put the rows of a batch behind the others."""
+    where = f"{path}, row {rows.count + 1}"
+    for name in ("video", "frame"):
+        if batch[name].null_count:
+            raise ValueError(
+                f"{where} and later: no value for {name}; expected one in every row: "
+                "fill it in"
+            )
+    try:
+        names = pc.dictionary_encode(pc.cast(batch["video"], pa.string()))
+        frame = pc.cast(batch["frame"], pa.int64()).to_numpy()
+        vectors = _vectors(where, batch, columns)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"{where} and later: {error}; expected names in video, integers in frame, "
+            "and numbers: correct them"
+        ) from error
+    spool = rows.features
+    if spool is not None and spool.columns != vectors.shape[1]:
+        raise ValueError(
+            f"{where} and later: vectors of {vectors.shape[1]} numbers; expected "
+            f"{spool.columns}, as before: write it again"
+        )
+    number = np.array([rows.number(name) for name in names.dictionary.to_pylist()])
+    rows.add(number[names.indices.to_numpy()], frame, vectors, None, where)
+
+
+def _vector_columns(path: pathlib.Path, schema: pa.Schema) -> list[str]:
+    """The columns that make up a vector, in order."""
+    lists = [field.name for field in schema if _is_list(field.type)]
+    lacking = {"video", "frame"} - set(schema.names)
+    if len(lists) == 1 and not lacking:
+        return lists
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in schema.names:
+        if match := _NUMBERED.fullmatch(name):
+            found.setdefault(match[1], []).append((int(match[2]), name))
+    if lacking or len(lists) > 1 or len(found) != 1:
+        raise ValueError(
+            f"{path} has the columns {', '.join(schema.names[:8])}; expected video, "
+            "frame and one column of lists, or columns such as f0, f1, ...: write it so"
+        )
+    return [name for _, name in sorted(next(iter(found.values())))]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_one(kind) for is_one in lists)
+
+
+def _vectors(where: str, batch: pa.RecordBatch, columns: list[str]) -> np.ndarray:
+    """The vectors of a batch's rows."""
+    if len(columns) > 1 or not _is_list(batch[columns[0]].type):
+        arrays = [pc.cast(batch[name], pa.float32()) for name in columns]
+        return np.stack([a.to_numpy(zero_copy_only=False) for a in arrays], axis=1)
+    vectors = batch[columns[0]]
+    lengths = pc.unique(pc.list_value_length(vectors)).to_pylist()
+    if len(lengths) != 1 or not lengths[0]:
+        raise ValueError(
+            f"{where} and later: vectors of {', '.join(map(str, lengths))} numbers; "
+            "expected equally many in every row: write it again"
+        )
+    values = pc.cast(pc.list_flatten(vectors), pa.float32())
+    return values.to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)

@@ -1,0 +1,1 @@
+"""Predictions of frames in files, ours and those of other programs."""

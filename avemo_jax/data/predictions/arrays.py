@@ -1,0 +1,237 @@
+"""Prediction files that are arrays: .npz, .npy, pickled dicts, folders by video."""
+
+import dataclasses
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.features.original_npy import read_pickled_dict
+from avemo_jax.data.listing import entries, nfc
+from avemo_jax.data.predictions.frames import RawFrames
+from avemo_jax.data.predictions.tables import IMAGE, joined_names
+from avemo_jax.tasks import EXPR, TASKS, Task
+
+_DAMAGES = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)
+_KEY = re.compile(IMAGE)
+
+
+def read_npz(path: pathlib.Path, task: Task) -> RawFrames:
+    """Arrays ``video``, ``frame``, ``scores``; or one of (frames, outputs) a video.
+
+    Raises:
+        ValueError: If it is damaged, or holds other arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except _DAMAGES as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected a .npz of numbers and texts: "
+            "save it again, without objects"
+        ) from error
+    if {"video", "frame", "scores"} <= set(arrays):
+        return _columnar(path, arrays)
+    return of_videos(path, task, arrays, "arrays by video")
+
+
+def read_npy(path: pathlib.Path, task: Task) -> RawFrames:
+    """A dict that ``np.save`` pickled; or (frames, outputs) of the video of its name.
+
+    Raises:
+        ValueError: If it is damaged, or holds something else.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except _DAMAGES as error:
+        if "Object arrays" not in str(error):
+            raise ValueError(
+                f"{path} cannot be read ({error}); expected a .npy: save it again"
+            ) from error
+        return read_pickle(path, task)
+    return of_videos(path, task, {path.stem: array}, "array of one video")
+
+
+def read_pickle(path: pathlib.Path, task: Task) -> RawFrames:
+    """A pickled dict by image (``VIDEO/00001.jpg``) or by video; nothing of it is run.
+
+    Raises:
+        ValueError: If it holds something else, or asks for anything but numpy arrays
+            and plain containers.
+    """
+    found = read_pickled_dict(path)
+    if not found:
+        raise ValueError(f"{path}: an empty dict; expected predictions: save it again")
+    first = next(iter(found))
+    if not isinstance(first, str) or not _KEY.match(first):
+        by_video = {str(key): np.asarray(value) for key, value in found.items()}
+        return of_videos(path, task, by_video, "pickled arrays by video")
+    names: dict[str, int] = {}
+    video, frame = np.empty(len(found), np.int64), np.empty(len(found), np.int64)
+    rows = []
+    for row, (key, value) in enumerate(found.items()):
+        match = _KEY.match(key) if isinstance(key, str) else None
+        if match is None:
+            raise ValueError(
+                f"{path}: key {key!r:.80}; expected 'VIDEO/00001.jpg', as the others: "
+                "save it again"
+            )
+        video[row] = names.setdefault(match["video"], len(names))
+        frame[row] = int(match["frame"])
+        rows.append(_vector(path, key, value))
+    widths = {len(row): key for row, key in zip(rows, found, strict=True)}
+    if len(widths) > 1:
+        raise ValueError(
+            f"{path}: values of {' and '.join(map(str, sorted(widths)))} numbers "
+            f"({', '.join(widths.values())}); expected as many for every frame: save "
+            "it again"
+        )
+    place = joined_names(list(names), video, frame)
+    return RawFrames("pickled dict by image", *place, np.stack(rows))
+
+
+def _vector(path: pathlib.Path, key: str, value: Any) -> np.ndarray:
+    """One frame's values."""
+    if isinstance(value, tuple) and not all(isinstance(v, int | float) for v in value):
+        raise ValueError(
+            f"{path}: {key} holds an embedding and scores; expected scores alone: "
+            "import the embeddings with avemo import-features"
+        )
+    try:
+        return np.asarray(value, np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {key} holds a {type(value).__name__}; expected numbers: save it "
+            "again"
+        ) from error
+
+
+def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
+    """One file a video: ``VIDEO.txt`` in the form of the annotations, or ``.npy``.
+
+    Raises:
+        ValueError: If there are none, or of both kinds, or a file is wrong.
+    """
+    files = [file for file in entries(path) if file.is_file()]
+    kinds = {file.suffix for file in files} & {".txt", ".npy"}
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{path} has {', '.join(file.name for file in files[:5]) or 'no files'}; "
+            "expected VIDEO.txt or VIDEO.npy for every video: give the folder of these"
+        )
+    kind = kinds.pop()
+    chosen = [file for file in files if file.suffix == kind]
+    read = _text_values if kind == ".txt" else _array
+    arrays = {file.stem: read(file, task) for file in chosen}
+    found = of_videos(path, task, arrays, f"one {kind} file a video")
+    if ignored := [file.name for file in files if file.suffix != kind]:
+        note = f"ignored in {path}: {', '.join(ignored[:5])}"
+        return dataclasses.replace(found, notes=(note,))
+    return found
+
+
+def read_one_text(path: pathlib.Path, task: Task) -> RawFrames:
+    """The file of one video, in the form of the annotations.
+
+    Raises:
+        ValueError: If it is wrong.
+    """
+    values = _text_values(path, task)
+    return of_videos(path, task, {path.stem: values}, "text of one video")
+
+
+def _array(path: pathlib.Path, task: Task) -> np.ndarray:
+    """The array of one video's file."""
+    del task
+    try:
+        return np.load(path, allow_pickle=False)
+    except _DAMAGES as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected numbers of shape (frames, "
+            "outputs): save it again"
+        ) from error
+
+
+def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
+    """The lines of one video's file, below the header."""
+    first, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
+    header = ",".join(name.strip() for name in first.split(","))
+    if header != task.header:
+        own = [t.name for t in TASKS.values() if t.header == header]
+        instead = f"pass --task {own[0].lower()}" if own else "write it in line 1"
+        raise ValueError(
+            f"{path}, line 1: {first[:80]!r}; expected the header {task.header!r}, "
+            f"then a line for every frame: {instead}"
+        )
+    widths = (1, task.num_outputs) if task is EXPR else (task.num_outputs,)
+    lines = body.rstrip().split("\n") if body.strip() else []
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            row = [float(field) for field in line.split(",")]
+        except ValueError:
+            row = []
+        if len(row) not in widths or (rows and len(row) != len(rows[0])):
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r}; expected "
+                f"{' or '.join(map(str, widths))} numbers, as many in every line: "
+                "correct it"
+            )
+        rows.append(row)
+    return np.array(rows, np.float64).reshape(len(rows), -1)
+
+
+def of_videos(
+    path: pathlib.Path, task: Task, arrays: Mapping[str, np.ndarray], form: str
+) -> RawFrames:
+    """Row i of a video's array is its frame i + 1.
+
+    Raises:
+        ValueError: If an array is none of (frames, outputs), or not like the others.
+    """
+    parts: list[np.ndarray] = []
+    frames: list[np.ndarray] = []
+    names: list[str] = []
+    for name, array in arrays.items():
+        if array.ndim == 1 and task is EXPR:
+            array = array[:, None]
+        if array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{path}: {name} is {array.dtype} of shape {array.shape}; expected "
+                f"numbers of shape (frames, {task.num_outputs}): save it again"
+            )
+        if parts and array.shape[1] != parts[0].shape[1]:
+            raise ValueError(
+                f"{path}: {array.shape[1]} values a frame in {name}, and "
+                f"{parts[0].shape[1]} in {names[0]}; expected as many in all: save it "
+                "again"
+            )
+        names.append(nfc(name))
+        parts.append(array.astype(np.float64))
+        frames.append(np.arange(1, len(array) + 1))
+    if not parts:
+        raise ValueError(f"{path} holds no arrays; expected predictions: save it again")
+    video = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    place = joined_names(names, video, np.concatenate(frames))
+    return RawFrames(form, *place, np.concatenate(parts), numbered=False)
+
+
+def _columnar(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> RawFrames:
+    """A row per frame, in three arrays."""
+    video, frame, scores = (arrays[name] for name in ("video", "frame", "scores"))
+    scores = scores[:, None] if scores.ndim == 1 else scores
+    good = video.ndim == frame.ndim == 1 and scores.ndim == 2
+    good = good and len(video) == len(frame) == len(scores)
+    good = good and video.dtype.kind == "U" and frame.dtype.kind in "iu"
+    if not good or scores.dtype.kind not in "fiub":
+        shapes = {name: (a.dtype.name, a.shape) for name, a in arrays.items()}
+        raise ValueError(
+            f"{path} holds {shapes}; expected video (rows,) of text, frame (rows,) of "
+            "integers, scores (rows, outputs) of numbers: save it again"
+        )
+    names, index = np.unique(video, return_inverse=True)
+    place = joined_names(names.tolist(), index, frame)
+    return RawFrames("columns", *place, scores.astype(np.float64))

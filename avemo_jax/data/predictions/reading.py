@@ -1,0 +1,74 @@
+"""Any file of predictions, by its form."""
+
+import os
+import pathlib
+
+from avemo_jax.data.predictions import arrays, tables
+from avemo_jax.data.predictions.frames import FramePredictions, checked
+from avemo_jax.tasks import TASKS, Task
+
+_READERS = {
+    ".csv": tables.read_text,
+    ".txt": tables.read_text,
+    ".parquet": tables.read_parquet,
+    ".npz": arrays.read_npz,
+    ".npy": arrays.read_npy,
+    ".pkl": arrays.read_pickle,
+    ".pickle": arrays.read_pickle,
+    ".p": arrays.read_pickle,
+}
+
+
+def read_frames(
+    path: str | os.PathLike[str],
+    task: Task,
+    *,
+    first_frame: int = 1,
+    columns: tuple[str, ...] | None = None,
+) -> FramePredictions:
+    """The predictions of a file or a folder, of whichever form.
+
+    A ``.csv``, ``.txt`` or ``.parquet`` has a row per frame: ``video`` and ``frame``,
+    or ``image_location`` (``VIDEO/00001.jpg``), and the outputs by name; so do our
+    ``predictions.csv`` and a submission. A ``.npz`` holds ``video``, ``frame``,
+    ``scores``, or one array (frames, outputs) a video; a ``.npy`` one video's array or
+    a pickled dict; a ``.pkl`` a dict by image or by video. A folder has ``VIDEO.txt``
+    (as annotations) or ``VIDEO.npy``. Row i of an array is frame i + 1.
+
+    Args:
+        path: Of the file or the folder.
+        task: Whose predictions these are.
+        first_frame: Number of the first frame where the file tells numbers: 1, or 0.
+        columns: Names of the values, where the file does not tell them.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        ValueError: If it is wrong; the file is named, with the line or the frame. If
+            the task is one of a user's own.
+    """
+    path = pathlib.Path(path)
+    if task.name not in TASKS:
+        raise ValueError(
+            f"{path}: predictions of the task {task.name}; expected one of "
+            f"{', '.join(TASKS)}, as files of others are not read yet: blend heads"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}; expected a file of predictions")
+    reader = arrays.read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
+    if reader is tables.read_text and _is_annotation(path):
+        reader = arrays.read_one_text
+    if reader is None:
+        raise ValueError(
+            f"{path}: the ending {path.suffix!r}; expected "
+            f"{', '.join(sorted(_READERS))}, or a folder: rename or convert it"
+        )
+    raw = reader(path, task)
+    return checked(path, task, raw, first_frame=first_frame, columns=columns)
+
+
+def _is_annotation(path: pathlib.Path) -> bool:
+    """Whether a text has the header of annotations, which names no frames."""
+    with path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig", "replace")
+    header = ",".join(name.strip() for name in first.split(","))
+    return any(header == task.header for task in TASKS.values())

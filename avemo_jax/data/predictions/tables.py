@@ -1,0 +1,217 @@
+"""Prediction files that are tables: submissions, CSV, Parquet."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from jaxtyping import Float, Int8
+
+from avemo_jax.data.listing import nfc
+from avemo_jax.data.predictions.frames import RawFrames
+from avemo_jax.tasks import AU, EXPR, TASKS, Task
+
+IMAGE = r"^(?P<video>.+)[/\\](?P<frame>\d{1,9})\.(?:jpg|jpeg|png)$"
+_IMAGE_COLUMNS = ("image_location", "image", "filename", "path")
+
+
+def read_text(path: pathlib.Path, task: Task) -> RawFrames:
+    """A submission, ``predictions.csv``, or a table with the outputs by name.
+
+    Raises:
+        ValueError: If the header names neither frames nor the task's outputs, or a
+            line is not as the header says.
+    """
+    with path.open("rb") as file:
+        lines = [file.readline().decode("utf-8-sig", "replace") for _ in range(2)]
+    names = [name.strip() for name in next(csv.reader(lines[:1]), [])]
+    width = len(lines[1].split(",")) if lines[1].strip() else len(names)
+    if len(names) > 2 and width == 2 and names[0] in _IMAGE_COLUMNS:
+        _refuse_other(path, task, names)
+        names = [names[0], "expression"]  # the official form: a class under 8 names
+    options = pyarrow.csv.ReadOptions(column_names=names, skip_rows=1)
+    texts = (*_IMAGE_COLUMNS, "video", "expression", "label_expression")
+    kinds = {name: pa.string() for name in names if name in texts}
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=kinds, null_values=[""], strings_can_be_null=True
+    )
+    try:
+        table = pyarrow.csv.read_csv(path, options, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: {error}; expected {len(names)} values a line, as under the "
+            f"header {lines[0].strip()[:80]!r}: correct the file"
+        ) from error
+    return _of_table(path, task, table)
+
+
+def read_parquet(path: pathlib.Path, task: Task) -> RawFrames:
+    """The same columns in a Parquet file.
+
+    Raises:
+        ValueError: As ``read_text``; or if it is no Parquet file.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: {error}; expected a Parquet file: write it again"
+        ) from error
+    return _of_table(path, task, table)
+
+
+def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
+    """The rows of a table, by its columns' names."""
+    names = table.column_names
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(
+            f"{path}, line 1: the columns {', '.join(twice)} twice; expected each "
+            "once: rename or remove one"
+        )
+    videos, video, frame = _keys(path, table)
+    columns = {_plain(name): name for name in names}
+    wanted = [columns.get(_plain(name)) for name in task.columns]
+    decided = None
+    form = "table"
+    if task is EXPR and "expression" in names:
+        _check_there(path, table, ["expression"])
+        decided = _classes(path, table["expression"])
+    units = [columns.get(_plain(f"{name}_c")) for name in task.columns]
+    if task is AU and None not in units:
+        decided = _numbers(path, table, [u for u in units if u]).astype(np.int8)
+    if None not in wanted:
+        values = _numbers(path, table, [name for name in wanted if name])
+    elif decided is not None and not any(wanted):
+        values = decided.astype(np.float64)
+    else:
+        _refuse_other(path, task, names)
+        lacking = [n for n, w in zip(task.columns, wanted, strict=True) if w is None]
+        raise ValueError(
+            f"{path}, line 1: no column for {', '.join(lacking)}; expected "
+            f"{', '.join(task.columns)}"
+            f"{' or expression' if task is EXPR else ''}: name the columns so"
+        )
+    own = None
+    if "filled" in names:
+        form = "predictions of this package"
+        own = _numbers(path, table, ["filled"])[:, 0] == 0
+    elif names[0] in _IMAGE_COLUMNS:
+        form = "submission"
+    return RawFrames(form, videos, video, frame, values, own, decided, named=True)
+
+
+def _keys(
+    path: pathlib.Path, table: pa.Table
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names of videos, and the index of the video and the frame of each row."""
+    image = next((n for n in _IMAGE_COLUMNS if n in table.column_names), None)
+    if {"video", "frame"} <= set(table.column_names):
+        names = table["video"]
+        _check_there(path, table, ["video"])
+        frame = _numbers(path, table, ["frame"])[:, 0]
+        if (frame != np.round(frame)).any():
+            row = int(np.argmax(frame != np.round(frame)))
+            raise ValueError(
+                f"{path}, line {row + 2}: frame {frame[row]}; expected an integer: "
+                "correct it"
+            )
+    elif image is not None:
+        _check_there(path, table, [image])
+        parts = pc.extract_regex(table[image].combine_chunks(), IMAGE)
+        if parts.null_count:
+            row = int(np.argmax(parts.is_null().to_numpy(zero_copy_only=False)))
+            raise ValueError(
+                f"{path}, line {row + 2}: {image} is {table[image][row].as_py()!r}; "
+                "expected VIDEO/00001.jpg: correct it"
+            )
+        names, frame = parts.field(0), pc.cast(parts.field(1), pa.int64()).to_numpy()
+    else:
+        raise ValueError(
+            f"{path}, line 1: the columns {', '.join(table.column_names)[:120]}; "
+            "expected video and frame, or image_location with VIDEO/00001.jpg: name "
+            "the columns so"
+        )
+    encoded = pc.dictionary_encode(names)
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    videos, indices = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    return joined_names(videos, indices, frame)
+
+
+def joined_names(
+    names: list[str], video: np.ndarray, frame: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The same with each name once, in Unicode's form NFC, without folders."""
+    plain = [nfc(name.replace("\\", "/").rpartition("/")[2]) for name in names]
+    unique = sorted(set(plain))
+    index = {name: i for i, name in enumerate(unique)}
+    place = np.array([index[name] for name in plain], np.int64)
+    return tuple(unique), place[video], frame.astype(np.int64)
+
+
+def _plain(name: str) -> str:
+    """A column's name as it is compared: "AU1" is "AU01"."""
+    name = name.strip().lower()
+    digits = name.removeprefix("au").removesuffix("_c")
+    if name.startswith("au") and digits.isdigit():
+        return f"au{int(digits):02d}{'_c' if name.endswith('_c') else ''}"
+    return name
+
+
+def _numbers(
+    path: pathlib.Path, table: pa.Table, names: list[str]
+) -> Float[np.ndarray, "rows columns"]:
+    """Columns as numbers, none missing."""
+    _check_there(path, table, names)
+    found = np.empty((table.num_rows, len(names)))
+    for i, name in enumerate(names):
+        try:
+            found[:, i] = pc.cast(table[name], pa.float64()).to_numpy()
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{path}, column {name}: {error}; expected a number in every line: "
+                "correct it"
+            ) from error
+    return found
+
+
+def _check_there(path: pathlib.Path, table: pa.Table, names: list[str]) -> None:
+    """Raise ValueError of the first line that lacks a value."""
+    for name in names:
+        if table[name].null_count:
+            row = int(np.argmax(table[name].is_null().to_numpy()))
+            raise ValueError(
+                f"{path}, line {row + 2}: no value for {name}; expected one in every "
+                "line: fill it in, or remove the line"
+            )
+
+
+def _classes(path: pathlib.Path, column: pa.ChunkedArray) -> Int8[np.ndarray, "rows 1"]:
+    """Classes from their names or numbers."""
+    numbers = pa.array([str(i) for i in range(EXPR.num_outputs)])
+    by_name = pc.index_in(column, value_set=pa.array(EXPR.columns))
+    found = pc.coalesce(by_name, pc.index_in(column, value_set=numbers))
+    if found.null_count:
+        row = int(np.argmax(found.is_null().to_numpy()))
+        raise ValueError(
+            f"{path}, line {row + 2}: expression {column[row].as_py()!r}; expected one "
+            f"of {', '.join(EXPR.columns)}, or its number from 0: correct it"
+        )
+    return found.to_numpy().astype(np.int8)[:, None]
+
+
+def _refuse_other(path: pathlib.Path, task: Task, names: list[str]) -> None:
+    """Raise ValueError if the columns are those of another task."""
+    there = {_plain(name) for name in names}
+    if {_plain(name) for name in task.columns} <= there:
+        return
+    for other in TASKS.values():
+        if {_plain(name) for name in other.columns} <= there:
+            raise ValueError(
+                f"{path} has predictions of {other.name}; expected {task.name}: pass "
+                f"--task {other.name.lower()}, or give another file"
+            )

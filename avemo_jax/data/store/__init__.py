@@ -1,0 +1,1 @@
+"""The store read: from TFDS folders to frame tables."""

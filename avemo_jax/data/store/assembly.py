@@ -1,0 +1,133 @@
+"""Labels and vectors of planned rows -> a frame table."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from absl import logging
+from jaxtyping import Float, Shaped
+
+from avemo_jax.data.corpus.splits import nominal_fps, source_video
+from avemo_jax.data.store import tfds
+from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.table import FrameTable
+from avemo_jax.tasks import JointTask, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedVideo:
+    """One example of the annotations.
+
+    Attributes:
+        num_frames: Decoded or annotated length.
+        fps: Frames per second; NaN if unknown.
+        source_video: The recording that it is a part of.
+        labels: By task, of the frames 1 .. num_frames.
+        splits: By task; "" where it is in none.
+    """
+
+    num_frames: int
+    fps: float
+    source_video: str
+    labels: Mapping[str, np.ndarray]
+    splits: Mapping[str, str]
+
+
+def read_annotated(
+    folder: str | os.PathLike[str], tasks: Iterable[str]
+) -> dict[str, AnnotatedVideo]:
+    """All examples of the config ``annotations`` in ``folder``, by video."""
+    names = tuple(tasks)
+    return {
+        example["video"].decode(): AnnotatedVideo(
+            num_frames=int(example["num_frames"]),
+            fps=float(example["fps"]),
+            source_video=example["source_video"].decode(),
+            labels={task: example[task.lower()] for task in names},
+            splits={t: example[f"{t.lower()}_split"].decode() for t in names},
+        )
+        for example in tfds.open_examples(folder)
+    }
+
+
+def assemble(
+    plan: Plan,
+    annotated: Mapping[str, AnnotatedVideo],
+    features: Float[np.ndarray, "rows dim"],
+    outputs: Float[np.ndarray, "rows outputs"] | None,
+    *,
+    fingerprint: str,
+) -> FrameTable:
+    """The table of the plan's rows.
+
+    Args:
+        plan: Which rows of which videos.
+        annotated: By video; those without annotations have no valid label.
+        features: Of the rows.
+        outputs: Of the rows.
+        fingerprint: Of the annotations and the feature sets.
+    """
+    videos = plan.videos
+    counts = [len(v.frame) for v in videos]
+    num_frames = np.array([v.num_frames for v in videos], np.int32)
+    dense = _dense_labels(plan, annotated)
+    starts = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
+    index = [s + v.frame - 1 for s, v in zip(starts, videos, strict=False)]
+    labels = dense[np.concatenate(index)]
+    valid = plan.task.valid(labels)
+    labelled = int(plan.task.valid(dense).sum())
+    report = {
+        **plan.report,
+        "rows_with_label": int(valid.sum()),
+        "labelled_frames_without_row": labelled - int(valid.sum()),
+    }
+    names = "+".join(one.name for one in plan.feature_sets)
+    words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report.items()]
+    said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
+    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, said)
+    known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
+    return FrameTable(
+        task=plan.task,
+        split=plan.split,
+        feature_sets=plan.feature_sets,
+        features=features,
+        outputs=outputs,
+        labels=labels,
+        valid=valid,
+        has_audio=np.concatenate([v.has_audio for v in videos]),
+        frame=np.concatenate([v.frame for v in videos]),
+        videos=tuple(v.video for v in videos),
+        source_videos=tuple(a.source_video for a in known),
+        row_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        num_frames=num_frames,
+        fps=np.array([a.fps for a in known], np.float32),
+        dense_labels=dense,
+        fingerprint=fingerprint,
+        report=report,
+    )
+
+
+def _unannotated(video: str) -> AnnotatedVideo:
+    """What the name of a video without annotations tells."""
+    return AnnotatedVideo(0, nominal_fps(video), source_video(video), {}, {})
+
+
+def _dense_labels(
+    plan: Plan, annotated: Mapping[str, AnnotatedVideo]
+) -> Shaped[np.ndarray, "frames ..."]:
+    """Labels of all frames of all videos, in one array."""
+    dense = plan.task.empty_labels(sum(video.num_frames for video in plan.videos))
+    start = 0
+    for video in plan.videos:
+        if video.video in annotated:
+            labels = _labels_of(annotated[video.video], plan.task)
+            dense[start : start + len(labels)] = labels
+        start += video.num_frames
+    return dense
+
+
+def _labels_of(video: AnnotatedVideo, task: Task) -> Shaped[np.ndarray, "frames ..."]:
+    if isinstance(task, JointTask):
+        return task.join(video.labels, video.num_frames)
+    return video.labels[task.name]

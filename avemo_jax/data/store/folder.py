@@ -1,0 +1,98 @@
+"""The folder of a store while it is built: alone, whole, nothing lost."""
+
+import contextlib
+import errno
+import fcntl
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from absl import logging
+
+from avemo_jax.data.store import layout
+
+# What flock says on file systems that have no locks, some network ones among them.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+def checked(root: pathlib.Path) -> pathlib.Path:
+    """``root``, if a store may lie in it.
+
+    Raises:
+        ValueError: If it is a file, or the folder inside of a store.
+    """
+    if root.exists() and not root.is_dir():
+        raise ValueError(
+            f"{root} is a file; expected the folder of a store: choose another path"
+        )
+    above = root.absolute().parent
+    inside = above / layout.DATASET / layout.ANNOTATIONS / layout.VERSION
+    if root.name == layout.DATASET and inside.is_dir():
+        raise ValueError(
+            f"{root} is the inside of a store; expected the folder that was given when "
+            f"it was built: give {above}"
+        )
+    return root
+
+
+@contextlib.contextmanager
+def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold ``root`` for one build; the lock falls when the process ends, killed or not.
+
+    Args:
+        root: The folder.
+        shared: Let others in that share it too, such as the parts of one job.
+
+    Raises:
+        RuntimeError: If another process holds it.
+    """
+    with (root / ".build.lock").open("w") as file:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"another run writes into {root}; expected to be alone: wait until "
+                "it ends, or choose another folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logging.warning(
+                "%s is on a file system without locks (%s): see to it that no other "
+                "build writes into it at the same time",
+                root,
+                error.strerror,
+            )
+        yield
+
+
+def remove_incomplete(root: pathlib.Path) -> None:
+    """Remove what killed builds left."""
+    pattern = f"{layout.DATASET}/*/{layout.INCOMPLETE_PREFIX}*"
+    for folder in sorted(root.glob(pattern)):
+        logging.warning("removing what an earlier build left incomplete: %s", folder)
+        # A worker that outlived its build by a moment finds the folder no more.
+        aside = tempfile.mkdtemp(prefix=layout.INCOMPLETE_PREFIX, dir=folder.parent)
+        shutil.rmtree(folder.rename(pathlib.Path(aside) / "removed").parent)
+
+
+@contextlib.contextmanager
+def replacing(folder: pathlib.Path) -> Iterator[None]:
+    """Put ``folder`` out of the way; back again if what replaces it fails.
+
+    A killed build leaves neither of the two, for the old one is called incomplete.
+    """
+    old = folder.with_name(f"{layout.INCOMPLETE_PREFIX}OLD_{folder.name}")
+    if not folder.exists():
+        yield
+        return
+    folder.rename(old)
+    try:
+        yield
+    except BaseException:
+        if not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old)

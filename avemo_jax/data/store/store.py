@@ -1,0 +1,350 @@
+"""A store on disk -> the frame table of (task, split, feature sets)."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.corpus.splits import SPLITS, base_video
+from avemo_jax.data.features import names as feature_sets
+from avemo_jax.data.features.frame_runs import from_runs
+from avemo_jax.data.store import assembly, join, layout, vectors
+from avemo_jax.data.store.assembly import AnnotatedVideo
+from avemo_jax.data.store.join import Counts, JoinedVideo, Missing, Plan
+from avemo_jax.data.store.table import FeatureSet, FrameTable
+from avemo_jax.tasks import (
+    TASKS,
+    Task,
+    from_definition,
+    joint_split,
+    joint_task,
+    register,
+)
+
+SPLIT_CHOICES = (*SPLITS, "train+dev")
+
+
+def open_store(data_dir: str | os.PathLike[str]) -> "Store":
+    """The store that ``build_store`` wrote into ``data_dir``.
+
+    Raises:
+        ValueError: If there is none, or it was written in another format.
+    """
+    root = pathlib.Path(data_dir)
+    folder = root / layout.DATASET
+    if not layout.config_folder(root, layout.ANNOTATIONS).is_dir():
+        hint = "build it with scripts/build_store.py, or correct the path"
+        if root.name == layout.DATASET:
+            hint = f"give the folder above it, {root.parent}"
+        raise ValueError(
+            f"no store in {str(root)!r}; expected the folder "
+            f"{layout.config_folder(root, layout.ANNOTATIONS)}: {hint}"
+        )
+    names = sorted(p.parent.name for p in folder.glob(f"*/{layout.VERSION}"))
+    metadata = {name: layout.read_metadata(root, name) for name in names}
+    for name, values in metadata.items():
+        if values.get("format") != layout.FORMAT:
+            raise ValueError(
+                f"{layout.config_folder(root, name)} has format "
+                f"{values.get('format')!r}; expected {layout.FORMAT}: build it again "
+                "with this version"
+            )
+    return Store(root, metadata)
+
+
+class Store:
+    """Annotations and feature sets of subject-videos, on disk.
+
+    Attributes:
+        path: The folder that ``build_store`` was given.
+        feature_sets: By full name.
+        fingerprint: Of everything in it.
+        synthetic: Made data: every result made from it says so.
+        tasks: Whose labels it has, by name.
+    """
+
+    def __init__(
+        self, path: pathlib.Path, metadata: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Use ``open_store``."""
+        self.path = path
+        self._metadata = metadata
+        own = metadata[layout.ANNOTATIONS].get("tasks")
+        self.tasks = dict(TASKS) if own is None else _registered(own)
+        self.synthetic = any(bool(m["synthetic"]) for m in metadata.values())
+        self.fingerprint = _digest({n: m["content"] for n, m in metadata.items()})
+        self.feature_sets: dict[str, FeatureSet] = {
+            name: FeatureSet(
+                name, m["kind"], m["dim"], m["output_dim"], m["fingerprint"]
+            )
+            for name, m in metadata.items()
+            if name != layout.ANNOTATIONS
+        }
+        self._frames: dict[str, dict[str, np.ndarray]] = {}
+
+    @functools.cached_property
+    def _annotated(self) -> dict[str, AnnotatedVideo]:
+        """The annotations by video: about 21 bytes a frame."""
+        folder = layout.config_folder(self.path, layout.ANNOTATIONS)
+        return assembly.read_annotated(folder, self.tasks)
+
+    def _packed(self, name: str) -> vectors.Packed:
+        """One feature set as it lies on disk."""
+        return vectors.Packed(
+            folder=layout.config_folder(self.path, name),
+            content=self._metadata[name]["content"],
+            frames=self.frames(name),
+        )
+
+    def frames(self, name: str) -> Mapping[str, np.ndarray]:
+        """By video: the numbers of the frames that the set ``name`` has vectors of."""
+        if name not in self._frames:
+            runs = self._metadata[name]["runs"]
+            self._frames[name] = {video: from_runs(r) for video, r in runs.items()}
+        return self._frames[name]
+
+    @functools.cached_property
+    def _unlabelled(self) -> frozenset[str]:
+        """Videos with features and no annotations: test videos of every task.
+
+        Not one with only the sound, named after a video that several faces are from.
+        """
+        have = {video for name in self.feature_sets for video in self.frames(name)}
+        seen = {
+            video
+            for name, one in self.feature_sets.items()
+            if one.kind == "visual"
+            for video in self.frames(name)
+        }
+        known = have | set(self._annotated)
+        shared_sound = {base_video(v) for v in known if base_video(v) != v} - seen
+        return frozenset(have - set(self._annotated) - shared_sound)
+
+    @property
+    def has_own_tasks(self) -> bool:
+        """Whether its labels are a user's own, not the challenge's."""
+        return any(name not in TASKS for name in self.tasks)
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``, or tasks of the store joined by "+".
+
+        Raises:
+            ValueError: If the store has no labels of it.
+        """
+        if "+" in name:
+            return joint_task([self.task(one) for one in name.split("+")])
+        if name not in self.tasks:
+            raise ValueError(
+                f"unknown task {name!r} for the store {self.path}; expected one of "
+                f"{', '.join(self.tasks)}: change config.task, or open another store"
+            )
+        return self.tasks[name]
+
+    def sources_of(self) -> dict[str, str]:
+        """By annotated video: the recording or person that it is of."""
+        return {v: one.source_video for v, one in self._annotated.items()}
+
+    def split_of(self, task: str) -> dict[str, str]:
+        """The split of every video that is in one for ``task``; see ``joint_split``."""
+        self.task(task)
+        splits = dict.fromkeys(self._unlabelled, "test")
+        for video, annotated in self._annotated.items():
+            of_tasks = [annotated.splits[one] for one in task.split("+")]
+            if split := joint_split(of_tasks):
+                splits[video] = split
+        return dict(sorted(splits.items()))
+
+    def split_videos(
+        self, task: str, split: str, splits: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """The videos of a split, sorted, whether or not they have features.
+
+        Args:
+            task: Of ``tasks``.
+            split: "train", "dev", "train+dev", "validation" or "test".
+            splits: By video: a split that replaces the stored one ("none": in no
+                split). Videos that it does not name keep theirs.
+
+        Raises:
+            ValueError: If the split's name, or a video in ``splits``, is unknown.
+        """
+        if split not in SPLIT_CHOICES:
+            raise ValueError(
+                f"unknown split {split!r}; expected one of {', '.join(SPLIT_CHOICES)}"
+            )
+        by_video = self.split_of(task)
+        known = set(self._annotated) | self._unlabelled
+        for video, own in (splits or {}).items():
+            if video not in known or own not in (*SPLITS, "none"):
+                raise ValueError(
+                    f"split {own!r} for video {video!r}; expected one of "
+                    f"{', '.join(SPLITS)}, none, for one of the {len(known)} videos of "
+                    f"{self.path}: correct the list"
+                )
+            by_video[video] = own
+        wanted = split.split("+")
+        return tuple(sorted(v for v, own in by_video.items() if own in wanted))
+
+    def resolve(self, names: Sequence[str]) -> tuple[FeatureSet, ...]:
+        """The sets that ``names`` mean, short or full, visual ones first.
+
+        Raises:
+            ValueError: If there are none, one is unknown or ambiguous, or one is
+                named twice.
+        """
+        found = [feature_sets.resolve_name(n, self.feature_sets) for n in names]
+        if not found or len(set(found)) < len(found):
+            raise ValueError(
+                f"feature sets {', '.join(found) or 'none'}; expected at least one, "
+                f"each once, of {', '.join(self.feature_sets)}: change config.features"
+            )
+        sets = [self.feature_sets[name] for name in found]
+        return tuple(sorted(sets, key=lambda s: s.kind != "visual"))
+
+    def check_same(self, wanted: Sequence[FeatureSet]) -> None:
+        """Nothing, if the store has the sets that a model was trained on.
+
+        Raises:
+            ValueError: If one is not there, or has another fingerprint or dim.
+        """
+        for one in wanted:
+            here = self.feature_sets.get(one.name)
+            if here is None:
+                raise ValueError(
+                    f"no feature set {one.name!r} in {self.path}; it has "
+                    f"{', '.join(self.feature_sets)}: add the set with build_store"
+                )
+            if (here.fingerprint, here.dim) != (one.fingerprint, one.dim):
+                raise ValueError(
+                    f"feature set {one.name!r} in {self.path} has fingerprint "
+                    f"{here.fingerprint} and dim {here.dim}; expected "
+                    f"{one.fingerprint} and {one.dim}: it was extracted with other "
+                    "weights, input, alignment or version; extract it alike"
+                )
+
+    def plan(
+        self,
+        task: str,
+        split: str,
+        feature_names: Sequence[str],
+        *,
+        missing_audio: Missing = "zeros",
+        splits: Mapping[str, str] | None = None,
+    ) -> Plan:
+        """What ``load_table`` of the same arguments will load: rows, bytes, report.
+
+        Raises:
+            ValueError: If a name is unknown, or there are no rows.
+        """
+        chosen = self.task(task)
+        sets = self.resolve(feature_names)
+        counts = Counts()
+        names = self.split_videos(task, split, splits)
+        joined = [self._join(v, sets, missing_audio, counts) for v in names]
+        videos = tuple(video for video in joined if video is not None)
+        if not any(len(video.frame) for video in videos):
+            by_task = {one: tuple(self.split_of(one).values()) for one in self.tasks}
+            by_task[task] = tuple(self.split_of(task).values())
+            join.fail_without_rows(task, split, sets, names, counts, by_task)
+        report = {
+            "videos": len(videos),
+            "rows": sum(len(video.frame) for video in videos),
+            **dataclasses.asdict(counts),
+        }
+        return Plan(chosen, split, sets, videos, report)
+
+    def _join(
+        self,
+        video: str,
+        sets: Sequence[FeatureSet],
+        missing_audio: Missing,
+        counts: Counts,
+    ) -> JoinedVideo | None:
+        """The rows of one video."""
+        none = np.zeros(0, np.int32)
+        parts: dict[str, str | None] = {}
+        frames: dict[str, dict[str, np.ndarray]] = {"visual": {}, "audio": {}}
+        for one in sets:
+            present = self.frames(one.name)
+            part = join.origin(video, one.kind == "audio", present)
+            parts[one.name] = part
+            frames[one.kind][one.name] = none if part is None else present[part]
+        annotated = self._annotated.get(video)
+        return join.join_video(
+            video,
+            frames["visual"],
+            frames["audio"],
+            annotated=annotated.num_frames if annotated else 0,
+            parts=parts,
+            missing_audio=missing_audio,
+            counts=counts,
+        )
+
+    def load_table(
+        self,
+        task: str,
+        split: str,
+        feature_names: Sequence[str],
+        *,
+        missing_audio: Missing = "zeros",
+        memmap_path: str | os.PathLike[str] | None = None,
+        splits: Mapping[str, str] | None = None,
+        show_progress: bool = True,
+    ) -> FrameTable:
+        """Features and labels of a split, joined by video and frame.
+
+        Rows are the frames that every visual set has. A video without sound, or a
+        frame of it, keeps its row: zeros, ``has_audio`` False, counted in the report.
+
+        Args:
+            task: Of ``tasks``.
+            split: "train", "dev", "train+dev", "validation" or "test".
+            feature_names: Any number of sets, short or full names, also audio alone.
+            missing_audio: "zeros", or "drop": rows without sound leave.
+            memmap_path: Write the features into this file and map it, or map it if it
+                stands already with the same content; None: load them into memory.
+            splits: See ``split_videos``.
+            show_progress: A bar on stderr, if it takes over two seconds.
+
+        Raises:
+            ValueError: If a name is unknown, there are no rows, or the store is
+                damaged.
+        """
+        plan = self.plan(
+            task, split, feature_names, missing_audio=missing_audio, splits=splits
+        )
+        features, outputs = vectors.load_vectors(
+            plan,
+            {one.name: self._packed(one.name) for one in plan.feature_sets},
+            memmap_path,
+            show_progress=show_progress,
+        )
+        return assembly.assemble(
+            plan,
+            self._annotated,
+            features,
+            outputs,
+            fingerprint=self.data_fingerprint(plan.feature_sets),
+        )
+
+    def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
+        """Of the annotations and of these sets; other sets do not change it."""
+        names = [layout.ANNOTATIONS, *(s.name for s in sets)]
+        return _digest({name: self._metadata[name]["content"] for name in names})
+
+
+def _registered(definitions: Sequence[Mapping[str, Any]]) -> dict[str, Task]:
+    """Tasks of one's own, from now on known by their names."""
+    tasks = [register(from_definition(one)) for one in definitions]
+    return {task.name: task for task in tasks}
+
+
+def _digest(contents: Mapping[str, str]) -> str:
+    """Of the contents of configs, in the order of their names."""
+    return hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()

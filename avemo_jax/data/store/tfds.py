@@ -1,0 +1,47 @@
+"""TensorFlow Datasets without TensorFlow: the one place that imports it.
+
+It imports lazily (0.4 s), so that ``import avemo_jax`` stays quick, and quietly:
+without TensorFlow, TFDS prints a banner that asks for it, though nothing here needs it.
+"""
+
+import functools
+import importlib.util
+import os
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from avemo_jax.data.store.layout import SPLIT
+
+
+@functools.cache
+def import_tfds() -> types.ModuleType:
+    """The module ``tensorflow_datasets``, without its banner about TensorFlow."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.utils import lazy_imports_utils
+
+    if importlib.util.find_spec("tensorflow") is None:
+        # The banner is what TFDS calls when the import fails. Setting the attribute
+        # in the usual way would itself import TensorFlow.
+        _silence(lazy_imports_utils.tensorflow)
+    return tfds
+
+
+def _silence(lazy_module: Any) -> None:
+    """Let a lazy module of TFDS fail with its ImportError only."""
+    fields = vars(lazy_module)
+    fields["error_callback"] = None
+    for child in fields["_submodules"].values():
+        _silence(child)
+
+
+def open_examples(folder: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
+    """The examples of one built config, decoded when they are asked for.
+
+    Args:
+        folder: ``DIR/affwild2/CONFIG/VERSION``.
+    """
+    builder = import_tfds().builder_from_directory(os.fspath(folder))
+    if not builder.info.splits[SPLIT].num_examples:
+        return ()  # array_record opens no file without records
+    return builder.as_data_source(split=SPLIT)

@@ -1,0 +1,213 @@
+"""Labels of a user's own: from two CSV files to a trained and scored head."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from made.own_labels import (
+    CLASSES,
+    DIM,
+    FRAMES,
+    NUM_VIDEOS,
+    UNITS,
+    VALUES,
+    VIDEOS,
+    made_features,
+    made_material,
+)
+from sklearn.metrics import f1_score
+
+from avemo_jax import experiment
+from avemo_jax.config.fields import base_config
+from avemo_jax.data import build_command
+from avemo_jax.data.predictions.predictions_file import read_predictions
+from avemo_jax.data.store.store import open_store
+from avemo_jax.tasks import EXPR, TASKS, definition, from_definition, own_task, register
+
+TOTAL = NUM_VIDEOS * FRAMES
+
+
+def build(folder, *flags):
+    files = [f"--{name}={folder / name}.csv" for name in ("manifest", "labels")]
+    places = [f"--features={folder / 'features'}", f"--out={folder / 'store'}"]
+    assert build_command.main([*files, *places, "--quiet", *flags]) == 0
+    return open_store(folder / "store")
+
+
+def trained(folder, head="mlp", run="run", **changes):
+    config = base_config("own", head, "look")
+    config.data.dir = str(folder / "store")
+    config.workdir = str(folder / run)
+    config.num_epochs = 3
+    config.batch_size = 64
+    config.learning_rate = 0.02
+    config.evaluate.num_resamples = 20
+    config.postprocess.half_widths = (2,)
+    config.log.progress = config.log.tensorboard = False
+    with config.unlocked():
+        for name, value in changes.items():
+            config[name].update(value)
+    return experiment.run(config)
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    rng = np.random.default_rng(3)
+    return np.repeat(rng.standard_normal((TOTAL // 5, DIM)), 5, axis=0)
+
+
+@pytest.fixture(scope="module")
+def mood(tmp_path_factory, hidden):
+    """Three classes; a tenth of the frames is without one."""
+    folder = tmp_path_factory.mktemp("mood")
+    cells = [CLASSES[c] for c in hidden[:, :3].argmax(axis=1)]
+    cells[::10] = [""] * len(cells[::10])
+    made_material(folder, {"mood": cells})
+    made_features(folder, hidden)
+    build(folder)
+    return folder, cells
+
+
+def test_a_store_of_classes(mood):
+    folder, cells = mood
+    store = open_store(folder / "store")
+    assert list(store.tasks) == ["mood"]
+    task = store.task("mood")
+    assert (task.kind, task.columns, task.num_outputs) == ("multiclass", CLASSES, 3)
+    table = store.load_table("mood", "validation", ["look"])
+    assert table.videos == VIDEOS[6:]
+    expected = [-1 if not c else CLASSES.index(c) for c in cells[6 * FRAMES :]]
+    np.testing.assert_array_equal(table.labels, expected)
+    assert table.source_videos == ("person3", "person3")
+    # dev: one of the three persons of train, with both videos
+    dev = store.split_videos("mood", "dev")
+    assert dev in (VIDEOS[:2], VIDEOS[2:4], VIDEOS[4:6])
+    assert len(store.split_videos("mood", "train")) == 4
+    card = (folder / "store" / "README.md").read_text()
+    assert "configs/own_mlp.py:look" in card
+    assert "| keen" in card
+    assert "Aff-Wild2" not in card
+    with pytest.raises(ValueError, match=r"unknown task 'EXPR'.*expected one of mood"):
+        store.split_of("EXPR")
+
+
+def test_classes_are_trained_scored_and_drawn(mood):
+    folder, cells = mood
+    found = trained(folder)
+    assert found["task"] == "mood"
+    smoothed = found["metrics"]["smoothed"]["with_crop"]
+    assert set(smoothed["f1_per_class"]) == set(CLASSES)
+    assert smoothed["f1_macro"] > 0.6
+    assert found["chosen_on"] == "dev"
+    assert (folder / "run" / "plots" / "confusion.png").is_file()
+    with (folder / "run" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[4:] == ["mood", *CLASSES, "label_mood"]
+    truth = cells[6 * FRAMES :]
+    assert [row["label_mood"] for row in rows] == truth
+    pairs = [(row["mood"], t) for row, t in zip(rows, truth, strict=True) if t]
+    own = f1_score(*zip(*[(t, d) for d, t in pairs], strict=True), average="macro")
+    assert smoothed["f1_macro"] == pytest.approx(own, abs=1e-5)
+    assert read_predictions(folder / "run" / "predictions.csv").num_rows == 2 * FRAMES
+    # Another process, in which no store was opened before:
+    card = json.loads((folder / "run" / "best_model" / "head.json").read_text())
+    assert from_definition(card["own_task"]).columns == CLASSES
+    again = experiment.evaluate_checkpoint(
+        folder / "run" / "best_model",
+        data_dir=str(folder / "store"),
+        split="validation",
+        workdir=folder / "again",
+    )
+    assert again["metrics"] == found["metrics"]
+
+
+@pytest.mark.slow
+def test_transformer_folds_and_correction_of_classes(mood):
+    folder, _ = mood
+    found = trained(
+        folder,
+        "transformer",
+        "folds",
+        data={"folds": 3},
+        loss={"logit_adjustment": 1.0},
+        postprocess={"correction": "prior"},
+    )
+    assert found["num_folds"] == 3
+
+
+def test_units(tmp_path, hidden):
+    cells = {u: [str(int(v > 0.3)) for v in hidden[:, i]] for i, u in enumerate(UNITS)}
+    cells[UNITS[0]][3] = ""
+    made_material(tmp_path, cells)
+    made_features(tmp_path, hidden)
+    store = build(tmp_path, "--task=signs=multilabel")
+    dense = store._annotated[VIDEOS[0]].labels["signs"]
+    assert dense.shape == (FRAMES, 5)
+    assert dense[3, 0] == -1
+    assert dense[3, 1] >= 0
+    found = trained(tmp_path)
+    scores = found["metrics"]["smoothed"]["with_crop"]
+    assert set(scores["f1_per_unit"]) == set(scores["thresholds"]) == set(UNITS)
+    assert scores["f1_mean"] > 0.6
+    assert (tmp_path / "run" / "plots" / "f1_per_unit.png").is_file()
+
+
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_values(tmp_path, hidden, count):
+    values = 50 + 40 * np.tanh(hidden[:, :count])
+    names = VALUES[:count]
+    cells = {n: [f"{v:.2f}" for v in values[:, i]] for i, n in enumerate(names)}
+    cells["pain"][-1] = ""
+    made_material(tmp_path, cells)
+    made_features(tmp_path, hidden)
+    store = build(tmp_path, f"--task=scale{count}=regression", "--range=0,100")
+    table = store.load_table(f"scale{count}", "validation", ["look"])
+    assert np.isnan(table.labels[-1, 0])
+    assert not table.valid[-1]
+    np.testing.assert_allclose(
+        table.task.in_units(table.labels[:-1]), values[6 * FRAMES : -1], atol=0.01
+    )
+    found = trained(tmp_path)
+    scores = found["metrics"]["smoothed"]["with_crop"]
+    each = [scores[f"ccc_{name}"] for name in names]
+    assert scores["ccc_mean"] == pytest.approx(np.mean(each), abs=1e-6)
+    assert scores["ccc_mean"] > 0.5
+    assert (tmp_path / "run" / "plots" / "timeline.png").is_file()
+    told = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert told.column_names[4:] == [*names, *(f"label_{n}" for n in names)]
+    assert told["label_pain"].to_pylist()[0] == pytest.approx(
+        float(cells["pain"][6 * FRAMES]), abs=1e-3
+    )
+    assert 0 <= min(told["pain"].to_pylist()) < max(told["pain"].to_pylist()) <= 100
+    assert np.mean(told["pain"].to_pylist()) > 10
+
+
+def test_official_tasks_keep_their_names_and_are_never_replaced():
+    before = dict(TASKS)
+    with pytest.raises(ValueError, match=r"task name 'expr'.*choose another"):
+        own_task("expr", "multiclass", ("a", "b"))
+    one = own_task("drowsy", "multiclass", ("no", "yes"))
+    assert register(one) is one
+    assert register(from_definition(json.loads(json.dumps(definition(one))))) == one
+    with pytest.raises(ValueError, match=r"'drowsy'.*another one than"):
+        register(own_task("drowsy", "multiclass", ("no", "yes", "very")))
+    with pytest.raises(ValueError, match=r"'EXPR'.*another one than"):
+        register(type(EXPR)(**{**vars(EXPR), "columns": EXPR.columns[:3]}))
+    assert before == TASKS
+
+
+def test_two_tasks_in_one_file(tmp_path, hidden):
+    classes = [CLASSES[c] for c in hidden[:, :3].argmax(axis=1)]
+    cells = {"mood": classes, "pain": [f"{np.tanh(v):.3f}" for v in hidden[:, 3]]}
+    made_material(tmp_path, cells)
+    made_features(tmp_path, hidden)
+    flags = ["--task=face=multiclass:mood", "--task=hurt=regression:pain"]
+    store = build(tmp_path, *flags, "--classes=face=keen,calm,bored")
+    assert store.task("face").columns == ("keen", "calm", "bored")
+    assert store.load_table("hurt", "train", ["look"]).labels.shape[1:] == (1,)
+    config = base_config("own", "mlp", "look")
+    config.data.dir = str(tmp_path / "store")
+    config.workdir = str(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"'own' and .* has face, hurt; .*task=face"):
+        experiment.run(config)
