@@ -50,7 +50,7 @@ def main() -> None:
 
             sys.exit(listing.main(arguments))
         case "build-store":
-            from avemo_jax.data import build_command
+            from avemo_jax.packing import command as build_command
 
             sys.exit(build_command.main(arguments))
         case "import-features":

@@ -26,8 +26,8 @@ import jax
 import measuring
 import numpy as np
 
-from avemo_jax.data.build import build_store
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.packing.build import build_store
 
 PARTS = ("sharding", "compile", "memory", "steps")
 FEATURES, DIM = "made@made", 2176

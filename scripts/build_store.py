@@ -2,7 +2,7 @@
 
 import sys
 
-from avemo_jax.data.build_command import main
+from avemo_jax.packing.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,7 +38,7 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
 @pytest.fixture(scope="session")
 def demo_store_dir(avemo_cache: pathlib.Path) -> pathlib.Path:
     """The demo corpus as a store, written once a run."""
-    from avemo_jax.data.demo import demo_store
+    from avemo_jax.packing.demo.demo import demo_store
 
     return demo_store(avemo_cache)
 

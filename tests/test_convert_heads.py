@@ -13,13 +13,13 @@ from avemo_jax.checkpoint import read_card
 from avemo_jax.convert.command import main
 from avemo_jax.convert.conversion import convert
 from avemo_jax.convert.rules import ConversionError
-from avemo_jax.data.build import build_store
 from avemo_jax.data.features.names import full_name
 from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
 from avemo_jax.loading import memory_budget, open_data
+from avemo_jax.packing.build import build_store
 from avemo_jax.trained import check_features, load_trained, scores_of
 
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")

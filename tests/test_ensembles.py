@@ -12,8 +12,8 @@ from avemo_jax import blended, ensembles, experiment
 from avemo_jax.blended import load_model
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.build import build_store
 from avemo_jax.loading import open_data
+from avemo_jax.packing.build import build_store
 
 LENGTH, FOLDS, SEEDS = 30, 3, 2
 BUDGET = 10**9

@@ -14,13 +14,13 @@ from made.tables import made_table
 from avemo_jax import experiment
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.build import build_store
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.store.store import open_store
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.objective import TrainingError, dev_loss, make_loss
+from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_split, joint_task
 
 NAME = "EXPR+AU+VA"

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.data.build_command import add_store_flags, add_test_videos, print_report
 from avemo_jax.data.corpus import annotations
 from avemo_jax.data.corpus.coverage import compare
 from avemo_jax.data.corpus.official_trees import Corpus, find_corpus, find_sounds
@@ -36,6 +35,7 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.packing.command import add_store_flags, add_test_videos, print_report
 from avemo_jax.preparation.estimate import (
     disk_line,
     duration,

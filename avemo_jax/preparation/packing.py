@@ -11,8 +11,6 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from avemo_jax.data import build
-from avemo_jax.data.build_command import given_splits
 from avemo_jax.data.corpus.splits import base_video, draw_splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import VideoAnnotations
@@ -22,6 +20,8 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.media.video import VideoError
+from avemo_jax.packing import build
+from avemo_jax.packing.command import given_splits
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS

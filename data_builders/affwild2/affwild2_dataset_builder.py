@@ -1,6 +1,6 @@
 """The TFDS builder of the store: annotations in one config, each feature set in one.
 
-``avemo_jax.data.build.build_store`` drives it without TensorFlow. Where TensorFlow is
+``avemo_jax.packing.build.build_store`` drives it without TensorFlow. Where TensorFlow is
 installed the folder is a regular one: ``tfds build --config annotations
 --manual_dir DIR``, with ``DIR/annotations`` and ``DIR/features``.
 """

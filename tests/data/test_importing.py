@@ -17,10 +17,10 @@ from made.features import (
     write_labels,
 )
 
-from avemo_jax.data import build_command
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.data.importing.command import main
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing import command
 
 NAME = "dinov2@cropped-224"
 LINES = {"1-30-64x48": 40, "video3_left": 33, "360": 25}
@@ -71,7 +71,7 @@ def test_a_store_of_them_is_read(tmp_path, capsys):
     assert "annotated, but without features: 1 videos (other)" in printed
     where = ["--annotations", root, "--features", tmp_path / "features"]
     arguments = [*where, "--out", tmp_path / "store", "--quiet"]
-    assert build_command.main([str(each) for each in arguments]) == 0
+    assert command.main([str(each) for each in arguments]) == 0
     store = open_store(tmp_path / "store")
     table = store.load_table("EXPR", "train+dev", ["dinov2"])
     assert table.num_rows == 78

@@ -20,9 +20,9 @@ from sklearn.metrics import f1_score
 
 from avemo_jax import experiment
 from avemo_jax.config.fields import base_config
-from avemo_jax.data import build_command
 from avemo_jax.data.predictions.predictions_file import read_predictions
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing import command
 from avemo_jax.tasks import EXPR, TASKS, definition, from_definition, own_task, register
 
 TOTAL = NUM_VIDEOS * FRAMES
@@ -31,7 +31,7 @@ TOTAL = NUM_VIDEOS * FRAMES
 def build(folder, *flags):
     files = [f"--{name}={folder / name}.csv" for name in ("manifest", "labels")]
     places = [f"--features={folder / 'features'}", f"--out={folder / 'store'}"]
-    assert build_command.main([*files, *places, "--quiet", *flags]) == 0
+    assert command.main([*files, *places, "--quiet", *flags]) == 0
     return open_store(folder / "store")
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from avemo_jax.data import build_command
 from avemo_jax.data.corpus.manifest import read_manifest
 from avemo_jax.data.corpus.own_labels import Wish, read_labels
 from avemo_jax.data.predictions.reading import read_frames
+from avemo_jax.packing import command
 from avemo_jax.tasks import own_task
 
 MANIFEST = "video,split,group,fps\na,train,p1,25\nb,train,p2,25\nc,validation,p3,\n"
@@ -158,7 +158,7 @@ def test_wrong_flags(tmp_path, capsys):
         ([*base, "--task=a=multiclass", "--classes=b=x,y"], "is for task 'b'"),
         ([*base[2:], "--annotations=x", "--task=a=multiclass"], "--task with --annot"),
     ):
-        assert build_command.main(flags) == 1
+        assert command.main(flags) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store
 from avemo_jax.data.corpus.splits import fold_splits, grouped_folds
 from avemo_jax.data.store import layout, memmap
 from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import TASKS
 
 # Frames of a visual set, of a second one, and of sound; by subject-video.

@@ -3,7 +3,7 @@ import sys
 
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store
+from avemo_jax.packing.build import build_store
 
 MEASURE = """
 import sys

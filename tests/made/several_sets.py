@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from avemo_jax.data.build import build_store
 from avemo_jax.data.features.names import full_name
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.packing.build import build_store
 from avemo_jax.postprocess.blending import AFFECTNET_CLASSES
 from avemo_jax.tasks import TASKS, get_task
 

@@ -4,9 +4,9 @@ import pathlib
 
 import numpy as np
 
-from avemo_jax.data.build import build_store
 from avemo_jax.data.features.names import full_name
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.packing.build import build_store
 
 VIDEOS = 9
 FRAMES = 40

@@ -12,12 +12,12 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import card_tables
-from avemo_jax.data.build_report import Report, report_of
-from avemo_jax.data.card_tables import markdown_table
 from avemo_jax.data.store import layout
 from avemo_jax.data.store.store import Store, open_store
-from avemo_jax.data.store_counts import SplitCounts, count_store
+from avemo_jax.packing import card_tables
+from avemo_jax.packing.card_tables import markdown_table
+from avemo_jax.packing.counts import SplitCounts, count_store
+from avemo_jax.packing.report import Report, report_of
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 from avemo_jax.tasks import TASKS
@@ -307,7 +307,7 @@ def _origin(command: str | None) -> str:
     }
     told = ", ".join(f"{name} {value}" for name, value in versions.items() if value)
     told = _wrapped(f"Versions: {told}.")
-    quoted = "By a program, through `avemo_jax.data.build.build_store`."
+    quoted = "By a program, through `avemo_jax.packing.build.build_store`."
     if command is not None:
         quoted = "By the command\n\n" + textwrap.indent(command, "    ")
     return f"## Built on {today}\n\n{quoted}\n\n{told}"

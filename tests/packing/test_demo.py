@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from avemo_jax.data import demo
 from avemo_jax.data.corpus.splits import base_video, draw_splits, source_video
-from avemo_jax.data.demo_corpus import DemoCorpus, demo_plan
-from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing.demo import demo
+from avemo_jax.packing.demo.corpus import DemoCorpus, demo_plan
+from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.tasks import EXPR, TASKS
 
 B2 = "enet_b2_8_best@cropped_aligned-224"

@@ -10,10 +10,11 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data import build, listing, own_command
+from avemo_jax.data import listing
 from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import KINDS, FeatureSource, Kind, VideoAnnotations
+from avemo_jax.packing import build, own_labels_command
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
@@ -29,7 +30,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
     kinds = _kinds(args.kind)
     own: dict[str, Any] = {}
     if args.manifest or args.labels or not args.annotations:
-        tasks, found = own_command.read_own(args)
+        tasks, found = own_labels_command.read_own(args)
         own["tasks"] = tasks
     else:
         _check_flags(args)
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="of the pipeline, as --beam-options='--direct_num_workers=2'",
     )
-    own_command.add_flags(parser)
+    own_labels_command.add_flags(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store
-from avemo_jax.data.build_command import main
-from avemo_jax.data.card import MARKER, write_card
-from avemo_jax.data.card_tables import markdown_table, share
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.features.files import write_feature_file
 from avemo_jax.data.features.folders import find_feature_sources
 from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.data.store.layout import config_folder, read_metadata
 from avemo_jax.data.store.store import open_store
-from avemo_jax.data.store_counts import count_store
+from avemo_jax.packing.build import build_store
+from avemo_jax.packing.card import MARKER, write_card
+from avemo_jax.packing.card_tables import markdown_table, share
+from avemo_jax.packing.command import main
+from avemo_jax.packing.counts import count_store
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
 META = {

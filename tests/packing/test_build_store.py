@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.splits import read_splits
 from avemo_jax.data.features.folders import find_feature_sources
@@ -19,9 +18,10 @@ from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.data.store.store import open_store
 from avemo_jax.data.store.tfds import import_tfds, open_examples
+from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+REPOSITORY = pathlib.Path(__file__).parents[2]
 NAMES = [f"video{i}" for i in range(1, 8)]
 
 
@@ -224,7 +224,7 @@ sys.path.insert(0, sys.argv[2])
 from dataclasses import replace
 from made.stores import annotated
 from test_build_store import NAMES, made_source
-from avemo_jax.data.build import build_store
+from avemo_jax.packing.build import build_store
 
 slow = made_source("slow@a")
 def read(video):

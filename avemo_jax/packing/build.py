@@ -8,14 +8,14 @@ from typing import Any
 
 from absl import logging
 
-from avemo_jax.data.build_report import Report, report_of
-from avemo_jax.data.card import write_card
 from avemo_jax.data.corpus import splits as splits_lib
 from avemo_jax.data.records import FeatureSource, VideoAnnotations
 from avemo_jax.data.store import folder as store_folder
 from avemo_jax.data.store import layout
 from avemo_jax.data.store import tfds as tfds_lib
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing.card import write_card
+from avemo_jax.packing.report import Report, report_of
 from avemo_jax.runtime.beam import checked_options
 from avemo_jax.tasks import TASKS, Task, register
 from data_builders.affwild2.contents import (

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from made.stores import annotated, save_original, source, vectors
 
-from avemo_jax.data.build import build_store
-from avemo_jax.data.build_command import main
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.label_files import read_mtl_file
 from avemo_jax.data.features.files import read_feature_file, write_feature_file
 from avemo_jax.data.listing import entries, read_names
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing.build import build_store
+from avemo_jax.packing.command import main
 from avemo_jax.tasks import EXPR, VA
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -32,11 +32,11 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from avemo_jax.data.build import build_store
-from avemo_jax.data.demo_corpus import DemoCorpus, demo_plan
-from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
 from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.data.store import layout
+from avemo_jax.packing.build import build_store
+from avemo_jax.packing.demo.corpus import DemoCorpus, demo_plan
+from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.runtime import cache
 
 DEMO_TITLE = "demo corpus (synthetic)"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from avemo_jax.data.store_counts import SplitCounts
+from avemo_jax.packing.counts import SplitCounts
 from avemo_jax.tasks import VA, Task, get_task
 
 Counts = Mapping[str, Mapping[str, SplitCounts]]

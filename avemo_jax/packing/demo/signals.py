@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avemo_jax.data.demo_parameters import (
+from avemo_jax.packing.demo.parameters import (
     LOOK_GROUP,
     LOOK_SIDE,
     UNIT_RATES,

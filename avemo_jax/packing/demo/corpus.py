@@ -6,12 +6,12 @@ import functools
 import numpy as np
 from jaxtyping import Bool
 
-from avemo_jax.data import demo_maps
 from avemo_jax.data.corpus.splits import base_video, nominal_fps, source_video
-from avemo_jax.data.demo_parameters import PARAMETERS, Parameters
-from avemo_jax.data.demo_signals import Signals, make_signals, stream
 from avemo_jax.data.features.names import full_name
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
+from avemo_jax.packing.demo import feature_maps
+from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
+from avemo_jax.packing.demo.signals import Signals, make_signals, stream
 
 # Two people in one video; recordings in parts (number of parts); single videos fill up
 # to `_NUM_VIDEOS`.
@@ -107,8 +107,8 @@ class DemoCorpus:
         self._by_number = {video.number: video for video in self.videos.values()}
         self._signals: dict[int, Signals] = {}
         self._maps = {
-            full_name(extractor): demo_maps.make_map(parameters, extractor)
-            for extractor in demo_maps.DEMO_EXTRACTORS
+            full_name(extractor): feature_maps.make_map(parameters, extractor)
+            for extractor in feature_maps.DEMO_EXTRACTORS
         }
 
     def signals(self, number: int) -> Signals:
@@ -167,8 +167,8 @@ class DemoCorpus:
         rng = stream(p, _FEATURES, way.number, number)
         fps = nominal_fps(name)
         fps = _FPS_UNKNOWN if np.isnan(fps) else fps
-        features = demo_maps.apply_map(p, way, channels, rng, fps)
-        outputs = demo_maps.own_outputs(p, way, channels, rng)
+        features = feature_maps.apply_map(p, way, channels, rng, fps)
+        outputs = feature_maps.own_outputs(p, way, channels, rng)
         frame = np.arange(1, video.num_frames + 1, dtype=np.int32)
         if way.kind == "visual":
             crop = self.has_crop(name)

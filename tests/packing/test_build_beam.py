@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax.data.build import build_store
-from avemo_jax.data.build_command import main
 from avemo_jax.data.features.files import write_feature_file
 from avemo_jax.data.records import VideoFeatures
 from avemo_jax.data.store.layout import config_folder, read_metadata
 from avemo_jax.data.store.store import open_store
 from avemo_jax.data.store.tfds import open_examples
+from avemo_jax.packing.build import build_store
+from avemo_jax.packing.command import main
 
-TESTS = pathlib.Path(__file__).parent
+TESTS = pathlib.Path(__file__).parents[1]
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None, reason="no apache-beam"
 )
@@ -35,7 +35,7 @@ sys.path.insert(0, sys.argv[2])
 os.chdir(sys.argv[1])
 from made.stores import annotated, source, vectors
 from test_build_beam import MANY, TWO_WORKERS
-from avemo_jax.data.build import build_store
+from avemo_jax.packing.build import build_store
 from avemo_jax.data.features.folders import find_feature_sources
 
 names = [f"v{i:03}" for i in range(MANY)]
@@ -148,7 +148,7 @@ from dataclasses import replace
 sys.path.insert(0, sys.argv[2])
 from made.stores import annotated, source, vectors
 from test_build_beam import SLOW, TWO_WORKERS
-from avemo_jax.data.build import build_store
+from avemo_jax.packing.build import build_store
 
 slow = source("slow@a", "visual", vectors("slow@a", {n: [1] for n in SLOW}, 3))
 def read(video, content=slow.read):
@@ -207,7 +207,7 @@ def test_without_beam(tmp_path, monkeypatch, capsys):
 
 WRONG = """
 import sys
-from avemo_jax.data.build import build_store
+from avemo_jax.packing.build import build_store
 for runner, options in (("Nobody", []), ("DirectRunner", ["--direct_num_workers=x"])):
     try:
         build_store(sys.argv[1], [], beam_runner=runner, beam_options=options)

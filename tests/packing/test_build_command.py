@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from made.stores import vectors
 
-from avemo_jax.data.build_command import main
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.splits import draw_dev, source_video
 from avemo_jax.data.features.files import read_original_file, write_feature_file
 from avemo_jax.data.store.store import open_store
+from avemo_jax.packing.command import main
 from avemo_jax.tasks import TASKS
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
-from avemo_jax.data.demo_parameters import Parameters
-from avemo_jax.data.demo_signals import expression_looks, stream
 from avemo_jax.data.features.names import EXTRACTORS, full_name
 from avemo_jax.data.records import Kind
+from avemo_jax.packing.demo.parameters import Parameters
+from avemo_jax.packing.demo.signals import expression_looks, stream
 
 DEMO_EXTRACTORS = ("enet_b2_8_best", "enet_b0_8_va_mtl", "wav2vec2_base", "vggish")
 # Where each of our expressions stands in AffectNet's order: Anger, Contempt, Disgust,
