@@ -17,6 +17,7 @@ from absl import logging
 from jaxtyping import Float
 
 from avemo_jax import checkpoint
+from avemo_jax.batches.tables import Data
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.finishing import Predicted, plan_of
@@ -27,7 +28,6 @@ from avemo_jax.foreign import (
     is_foreign,
     load_foreign,
 )
-from avemo_jax.loading import Data
 from avemo_jax.postprocess.blending import (
     AFFECTNET_CLASSES,
     Rows,

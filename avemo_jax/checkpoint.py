@@ -18,7 +18,7 @@ from absl import logging
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.workdir import Workdir, open_workdir

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax import blended
+from avemo_jax.batches.tables import Data
 from avemo_jax.blended import Model, load_model
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.finishing import Predicted
-from avemo_jax.loading import Data
 from avemo_jax.trained import Trained
 
 Kind = Literal["seeds", "folds"]

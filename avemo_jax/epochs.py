@@ -10,9 +10,9 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from avemo_jax.feeding import Feeder
+from avemo_jax.batches.feeders import Feeder
+from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.objective import TrainingError
-from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.steps import scan_length
 

@@ -9,6 +9,7 @@ from absl import logging
 from jaxtyping import Array, Float
 
 from avemo_jax import figures, results
+from avemo_jax.batches.tables import Data, memory_budget
 from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.predictions.predictions_file import write_predictions
@@ -30,7 +31,6 @@ from avemo_jax.finishing import (
     warn_of_lost,
 )
 from avemo_jax.intervals import intervals_of
-from avemo_jax.loading import Data, memory_budget
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores, choose, score_settings
 from avemo_jax.runtime import distributed

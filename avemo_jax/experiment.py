@@ -12,6 +12,14 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from avemo_jax import checkpoint, figures, results
+from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.tables import (
+    Data,
+    feature_names,
+    fold_data,
+    open_data,
+    with_task,
+)
 from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
@@ -19,10 +27,8 @@ from avemo_jax.config.workdir_config import claim_data, claim_workdir
 from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.ensembles import Kind, load_ensemble
 from avemo_jax.evaluate import evaluate
-from avemo_jax.inputs import input_dims
 from avemo_jax.joint_model import is_joint, read_joint
 from avemo_jax.joint_run import evaluate_joint, words_of
-from avemo_jax.loading import Data, feature_names, fold_data, open_data, with_task
 from avemo_jax.report import sweep_table
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.batches.tables import Data
 from avemo_jax.data.listing import entries
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frames
-from avemo_jax.loading import Data
 from avemo_jax.postprocess.blending import Rows
 from avemo_jax.tasks import get_task
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from avemo_jax import results
+from avemo_jax.batches.tables import Data
 from avemo_jax.ensembles import Kind
 from avemo_jax.evaluate import evaluate
 from avemo_jax.joint_model import read_joint
-from avemo_jax.loading import Data
 from avemo_jax.report import scores_table
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json

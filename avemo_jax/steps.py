@@ -12,10 +12,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax import optim
-from avemo_jax.feeding import Batch, Feeder
+from avemo_jax.batches.feeders import Batch, Feeder
+from avemo_jax.batches.row_scores import constrain, over_members
 from avemo_jax.heads import Head
 from avemo_jax.members import Members
-from avemo_jax.predict import constrain, over_members
 from avemo_jax.runtime.compilation import compiler_options
 
 Loss = Callable[..., jax.Array]

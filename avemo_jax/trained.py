@@ -9,11 +9,12 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float
 
-from avemo_jax import checkpoint, sharding
+from avemo_jax import checkpoint
+from avemo_jax.batches import sharding
+from avemo_jax.batches.row_scores import Predictor
+from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
-from avemo_jax.loading import Data, Loader
-from avemo_jax.predict import Predictor
 from avemo_jax.tasks import Task, get_task
 
 

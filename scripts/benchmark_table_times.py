@@ -31,15 +31,16 @@ import measuring
 import numpy as np
 from made_validation import SIZES, made_lengths, made_table
 
-from avemo_jax import checkpoint, sharding
+from avemo_jax import checkpoint
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import make_feeder
+from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.postprocess.blending import blend
 from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_plans
 from avemo_jax.postprocess.smoothing import smooth
-from avemo_jax.predict import Predictor
 from avemo_jax.tasks import TASKS, Task
 
 VISUAL = FeatureSet("enet_b2_8_best@made", "visual", 1408, 0, "made")

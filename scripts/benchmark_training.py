@@ -16,11 +16,11 @@ import torch
 from measuring import Matmul, add_options, alternating, report
 from tqdm import tqdm
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import make_feeder
 from avemo_jax.config.fields import original_config
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress
-from avemo_jax.feeding import make_feeder
 from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members

@@ -18,12 +18,12 @@ from made_validation import made_lengths, made_table
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import Feeder, make_feeder
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.epochs import Epochs, Progress
-from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import build_head
 from avemo_jax.judge import fresh_state
 from avemo_jax.members import make_members

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
+from avemo_jax.batches.tables import memory_budget, open_data
 from avemo_jax.checkpoint import read_card
 from avemo_jax.convert.command import main
 from avemo_jax.convert.conversion import convert
@@ -18,7 +19,6 @@ from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
-from avemo_jax.loading import memory_budget, open_data
 from avemo_jax.packing.build import build_store
 from avemo_jax.trained import check_features, load_trained, scores_of
 

@@ -9,10 +9,10 @@ import pytest
 from made.stores import annotated, source, vectors
 
 from avemo_jax import blended, ensembles, experiment
+from avemo_jax.batches.tables import open_data
 from avemo_jax.blended import load_model
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
-from avemo_jax.loading import open_data
 from avemo_jax.packing.build import build_store
 
 LENGTH, FOLDS, SEEDS = 30, 3, 2

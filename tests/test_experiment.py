@@ -15,10 +15,10 @@ from made.tables import MadeStore
 from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax import checkpoint, experiment
+from avemo_jax.batches.tables import Data
 from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
 from avemo_jax.config.workdir_config import WorkdirError
-from avemo_jax.loading import Data
 from avemo_jax.postprocess.smoothing_sweep import windows
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 

@@ -11,13 +11,14 @@ import pytest
 from made.several_sets import build_several_sets
 from made.tiny_store import build_tiny_store
 
-from avemo_jax import loading, sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches import tables as loading
+from avemo_jax.batches.feeders import ResidentFeeder, StreamedFeeder
+from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_data
 from avemo_jax.config.fields import base_config
-from avemo_jax.feeding import ResidentFeeder, StreamedFeeder
 from avemo_jax.heads import build_head
-from avemo_jax.inputs import input_dims
 from avemo_jax.judge import fresh_state
-from avemo_jax.loading import Loader, feature_names, memory_budget, open_data
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_plan, make_spec
 from avemo_jax.planning import command, outlines, sizes, tpu

@@ -11,8 +11,8 @@ import pytest
 from made.several_sets import SETS, build_several_sets
 
 from avemo_jax import experiment
+from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.data.store.store import Store
-from avemo_jax.loading import Data, open_data
 from avemo_jax.postprocess.frame_rate import rules
 from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.results_table import command, evaluation, rates

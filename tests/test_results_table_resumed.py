@@ -9,7 +9,7 @@ import time
 import pytest
 from made.several_sets import build_several_sets
 
-from avemo_jax.loading import open_data
+from avemo_jax.batches.tables import open_data
 from avemo_jax.results_table import command
 from avemo_jax.results_table.effects import rows_lacking
 from avemo_jax.results_table.maker import TableMaker

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from made.several_sets import build_several_sets
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.tables import Loader, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.embed import devices
 from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 from avemo_jax.heads import build_head
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last
-from avemo_jax.loading import Loader, open_data
 from avemo_jax.members import make_members
 from avemo_jax.objective import make_loss, make_spec
 from avemo_jax.planning import command, outlines, sizes, tpu

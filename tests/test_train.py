@@ -9,9 +9,9 @@ import pytest
 from made.tables import made_data, made_table
 
 from avemo_jax import checkpoint
+from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.config.fields import base_config
 from avemo_jax.objective import TrainingError
-from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.train import train
 
 HEADS = ("mlp", "transformer")

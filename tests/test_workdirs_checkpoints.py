@@ -19,7 +19,7 @@ _COMMON = """
 import sys
 import jax
 import numpy as np
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
 from avemo_jax.checkpoint import RunCheckpoints
 from avemo_jax.runtime.workdir import open_workdir
 

@@ -34,7 +34,7 @@ def _run(argv: list[str]) -> int:
         # Compiling needs no device, and libtpu would look for one.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # After the devices are settled:
-    from avemo_jax.loading import open_data
+    from avemo_jax.batches.tables import open_data
     from avemo_jax.planning import outlines, report, sizes, tpu
     from avemo_jax.runtime import logs
 

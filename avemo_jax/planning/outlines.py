@@ -13,13 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax import sharding
-from avemo_jax.config.checks import check_config
-from avemo_jax.data.store import assembly, layout
-from avemo_jax.data.store.assembly import AnnotatedVideo
-from avemo_jax.data.store.join import Plan
-from avemo_jax.data.store.table import FrameTable
-from avemo_jax.feeding import (
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import (
     Batch,
     ResidentFeeder,
     TableArrays,
@@ -28,13 +23,18 @@ from avemo_jax.feeding import (
     table_arrays,
     targets_at,
 )
+from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.tables import Data, feature_names, fold_data, with_task
+from avemo_jax.config.checks import check_config
+from avemo_jax.data.store import assembly, layout
+from avemo_jax.data.store.assembly import AnnotatedVideo
+from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
-from avemo_jax.inputs import input_dims
 from avemo_jax.judge import fresh_state
-from avemo_jax.loading import Data, feature_names, fold_data, with_task
 from avemo_jax.members import Members, make_members
 from avemo_jax.objective import make_plan, make_spec
-from avemo_jax.orders import FramePlan, WindowPlan
 
 
 class Outlines:

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.tables import is_resident, memory_budget
 from avemo_jax.judge import evaluation_batch
-from avemo_jax.loading import is_resident, memory_budget
 from avemo_jax.objective import TrainingError
-from avemo_jax.orders import FramePlan, WindowPlan
 from avemo_jax.planning.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
 from avemo_jax.planning.outlines import (
     Outline,

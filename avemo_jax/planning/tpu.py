@@ -20,8 +20,9 @@ from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding
 
-from avemo_jax import sharding
-from avemo_jax.feeding import Feeder, StreamedFeeder, place_of
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import Feeder, StreamedFeeder, place_of
+from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.judge import evaluation_batch
 from avemo_jax.objective import make_loss
 from avemo_jax.planning.outlines import (
@@ -30,7 +31,6 @@ from avemo_jax.planning.outlines import (
     index_shape,
     shapes_of,
 )
-from avemo_jax.predict import Predictor
 from avemo_jax.steps import make_train_chunk, one_by_one, scan_length
 
 # Memory of a chip in GiB: cloud.google.com/tpu/docs/system-architecture-tpu-vm.

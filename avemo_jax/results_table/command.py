@@ -5,7 +5,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 
-from avemo_jax.loading import open_data
+from avemo_jax.batches.tables import open_data
 from avemo_jax.results_table.maker import TableMaker
 from avemo_jax.results_table.models import Plan
 from avemo_jax.results_table.table_plots import write_plots

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.batches.tables import memory_budget
 from avemo_jax.blended import Model, load_model, predict
 from avemo_jax.choice import select_on_dev
 from avemo_jax.evaluate import Finished, finish, scored
 from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
-from avemo_jax.loading import memory_budget
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.gaps import fill
 from avemo_jax.postprocess.smoothing_sweep import neutral_score

@@ -9,13 +9,13 @@ import pytest
 from made.several_sets import build_several_sets
 from made.tables import batches_of
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import make_feeder
+from avemo_jax.batches.head_inputs import input_dims, inputs_of
+from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
-from avemo_jax.feeding import make_feeder
-from avemo_jax.inputs import input_dims, inputs_of
-from avemo_jax.loading import Data, Loader
 from avemo_jax.objective import make_spec
 from avemo_jax.train import train
 from avemo_jax.trained import load_trained, scores_of

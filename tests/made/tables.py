@@ -7,11 +7,11 @@ import zlib
 import jax
 import numpy as np
 
+from avemo_jax.batches.tables import Data
 from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.data.store.join import JoinedVideo, Plan
 from avemo_jax.data.store.store import Store
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.loading import Data
 from avemo_jax.tasks import get_task
 
 

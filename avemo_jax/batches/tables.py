@@ -13,12 +13,12 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from avemo_jax.batches.feeders import Feeder, make_feeder
 from avemo_jax.config.fields import OWN
 from avemo_jax.data.corpus.splits import fold_splits, grouped_folds
 from avemo_jax.data.store.join import Plan
 from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.feeding import Feeder, make_feeder
 from avemo_jax.heads import HeadSpec
 from avemo_jax.packing.demo import demo
 from avemo_jax.runtime import distributed

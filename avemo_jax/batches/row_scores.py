@@ -9,11 +9,11 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import Batch, Feeder
+from avemo_jax.batches.order import video_windows
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.feeding import Batch, Feeder
 from avemo_jax.heads import Head
-from avemo_jax.orders import video_windows
 from avemo_jax.tasks import get_task
 
 

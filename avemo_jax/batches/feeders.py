@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Int
 
-from avemo_jax import sharding
+from avemo_jax.batches import sharding
+from avemo_jax.batches.head_inputs import inputs_of
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.inputs import inputs_of
 
 
 class Batch(NamedTuple):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from made.tables import batches_of, made_table
 
-from avemo_jax import sharding
-from avemo_jax.data.store.vectors import aligned_zeros
-from avemo_jax.feeding import (
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import (
     ResidentFeeder,
     StreamedFeeder,
     make_feeder,
     table_arrays,
 )
+from avemo_jax.data.store.vectors import aligned_zeros
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (1000, 17), (0, 4)])
