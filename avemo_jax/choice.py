@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.finishing import Predicted, blended, dense_scores, smoothable
+from avemo_jax.models.frame_scores import Predicted, blended, dense_scores, smoothable
+from avemo_jax.models.selection import NO_WINDOW, Options, Selection
 from avemo_jax.postprocess.blending import (
     choose_blend,
     score_confidences,
@@ -23,7 +24,6 @@ from avemo_jax.postprocess.smoothing_sweep import (
     thresholds_of,
 )
 from avemo_jax.postprocess.thresholds import correct, prior_corrections
-from avemo_jax.selection import NO_WINDOW, Options, Selection
 
 # From which confidence on the extractor is trusted; first never, which wins if as good.
 _CONFIDENCES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)

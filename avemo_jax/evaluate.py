@@ -10,11 +10,12 @@ from jaxtyping import Array, Float
 
 from avemo_jax import figures, results
 from avemo_jax.batches.tables import Data, memory_budget
-from avemo_jax.blended import Model, load_model
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.ensembles import (
+from avemo_jax.intervals import intervals_of
+from avemo_jax.models.blend import Model, load_model
+from avemo_jax.models.ensembles import (
     OUT_OF_FOLD,
     Ensemble,
     Kind,
@@ -22,7 +23,7 @@ from avemo_jax.ensembles import (
     out_of_fold,
     predict,
 )
-from avemo_jax.finishing import (
+from avemo_jax.models.frame_scores import (
     Predicted,
     dense_scores,
     rows_of,
@@ -30,13 +31,12 @@ from avemo_jax.finishing import (
     trusted_of,
     warn_of_lost,
 )
-from avemo_jax.intervals import intervals_of
+from avemo_jax.models.head import Trained, check_features
+from avemo_jax.models.selection import NO_WINDOW, Selection, best_seed, fixed_selection
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores, choose, score_settings
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
-from avemo_jax.selection import NO_WINDOW, Selection, best_seed, fixed_selection
-from avemo_jax.trained import Trained, check_features
 
 
 def select(model: Model, data: Data, budget: int) -> Selection:

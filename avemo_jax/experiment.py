@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from avemo_jax import checkpoint, figures, results
+from avemo_jax import figures, results
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import (
     Data,
@@ -20,15 +20,16 @@ from avemo_jax.batches.tables import (
     open_data,
     with_task,
 )
-from avemo_jax.blended import check_trust, load_model, write_blend
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
 from avemo_jax.config.workdir_config import claim_data, claim_workdir
 from avemo_jax.data.corpus.splits import SPLITS
-from avemo_jax.ensembles import Kind, load_ensemble
 from avemo_jax.evaluate import evaluate
-from avemo_jax.joint_model import is_joint, read_joint
 from avemo_jax.joint_run import evaluate_joint, words_of
+from avemo_jax.models import checkpoints
+from avemo_jax.models.blend import check_trust, load_model, write_blend
+from avemo_jax.models.ensembles import Kind, load_ensemble
+from avemo_jax.models.joint import is_joint, read_joint
 from avemo_jax.report import sweep_table
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -185,7 +186,7 @@ def blend_checkpoints(
             f"{len(directories)} checkpoint to blend; expected two or more; name them "
             "--checkpoint=A/best_model,B/best_model"
         )
-    config = dict(checkpoint.read_card(directories[0])["config"])
+    config = dict(checkpoints.read_card(directories[0])["config"])
     config["blend"] = {"trust_extractor": trust_extractor}
     with _opened(workdir) as opened:
         best = opened.local / "best_model"
@@ -258,7 +259,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)
     claim_data(workdir.local, fingerprint)
-    distributed.on_first(lambda: checkpoint.remove_leftovers(local))
+    distributed.on_first(lambda: checkpoints.remove_leftovers(local))
     is_whole = (best / "head.json").exists() or is_joint(best)
     finished = (local / "results.json").exists() and is_whole
     if distributed.first_says(finished):
@@ -271,7 +272,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     found = _evaluate(config, data, workdir)
 
     def draw_and_say() -> None:
-        card = read_joint(best) if is_joint(best) else checkpoint.read_card(best)
+        card = read_joint(best) if is_joint(best) else checkpoints.read_card(best)
         log = MetricsLog(local, tensorboard=False)
         figures.draw_learning_curves(local / "plots", log.read(), card, data.title)
         if card["sweep"]:

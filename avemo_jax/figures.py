@@ -9,12 +9,12 @@ from jaxtyping import Float
 
 from avemo_jax import plots
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.models.selection import Selection
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores
 from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.report import data_title
-from avemo_jax.selection import Selection
 from avemo_jax.tasks import get_task
 
 

@@ -9,18 +9,18 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from avemo_jax import checkpoint
 from avemo_jax.batches import sharding
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import Data, Loader, feature_names, memory_budget
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.heads import build_head
-from avemo_jax.joint_model import save_joint
 from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
 from avemo_jax.members import Members, best_setting, make_members, take_members
+from avemo_jax.models import checkpoints as checkpoint
+from avemo_jax.models.card import provenance
+from avemo_jax.models.joint import save_joint
 from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
-from avemo_jax.provenance import provenance
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.errors import Preempted
 from avemo_jax.runtime.logs import MetricsLog

@@ -31,13 +31,13 @@ import measuring
 import numpy as np
 from made_validation import SIZES, made_lengths, made_table
 
-from avemo_jax import checkpoint
 from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import make_feeder
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
+from avemo_jax.models import checkpoints
 from avemo_jax.postprocess.blending import blend
 from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_plans
 from avemo_jax.postprocess.smoothing import smooth
@@ -214,7 +214,7 @@ def _model_work(
     variables = jax.tree.map(
         lambda leaf: leaf[None], {"params": params, "stats": stats}
     )
-    checkpoint.save_head(directory, {"head": head.spec.to_dict()}, variables)
+    checkpoints.save_head(directory, {"head": head.spec.to_dict()}, variables)
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables
     )
@@ -225,7 +225,7 @@ def _model_work(
     predictor = Predictor(head, table, feeder, mesh, batch_size=batch_size)
 
     def run() -> Any:
-        scores = predictor(checkpoint.load_head(directory, like, mesh))[0]
+        scores = predictor(checkpoints.load_head(directory, like, mesh))[0]
         arrays = [jnp.asarray(a) for a in (scores, table.labels, table.valid)]
         limits = best_thresholds(*arrays) if table.task.name == "AU" else None
         return jax.block_until_ready(task_metrics(table.task.name, *arrays, limits))

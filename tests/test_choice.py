@@ -9,7 +9,7 @@ from made.tables import made_table
 
 from avemo_jax.choice import select_on_dev
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.finishing import (
+from avemo_jax.models.frame_scores import (
     Predicted,
     blended,
     dense_scores,
@@ -18,8 +18,8 @@ from avemo_jax.finishing import (
     trusted_of,
     warn_of_lost,
 )
+from avemo_jax.models.selection import NO_WINDOW, Options, Selection
 from avemo_jax.postprocess.smoothing_sweep import Trusted, score_settings
-from avemo_jax.selection import NO_WINDOW, Options, Selection
 from avemo_jax.tasks import TASKS
 
 FEW = Options(settings=(NO_WINDOW, ("mean", 5)))

@@ -10,7 +10,6 @@ import pytest
 from made.stores import annotated, source, vectors
 
 from avemo_jax.batches.tables import memory_budget, open_data
-from avemo_jax.checkpoint import read_card
 from avemo_jax.convert.command import main
 from avemo_jax.convert.conversion import convert
 from avemo_jax.convert.rules import ConversionError
@@ -19,8 +18,9 @@ from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
+from avemo_jax.models.checkpoints import read_card
+from avemo_jax.models.head import check_features, load_trained, scores_of
 from avemo_jax.packing.build import build_store
-from avemo_jax.trained import check_features, load_trained, scores_of
 
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
 pytestmark = pytest.mark.parity

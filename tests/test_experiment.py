@@ -14,11 +14,12 @@ import pytest
 from made.tables import MadeStore
 from sklearn.metrics import accuracy_score, f1_score
 
-from avemo_jax import checkpoint, experiment
+from avemo_jax import experiment
 from avemo_jax.batches.tables import Data
-from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
 from avemo_jax.config.workdir_config import WorkdirError
+from avemo_jax.models import checkpoints
+from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.postprocess.smoothing_sweep import windows
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 
@@ -485,7 +486,7 @@ def test_two_fresh_runs_give_the_same_bytes(runs, task, tmp_path):
     for name in ("results.json", "predictions.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     digests = [
-        checkpoint.read_card(w / "best_model")["sha256"] for w in (first, second)
+        checkpoints.read_card(w / "best_model")["sha256"] for w in (first, second)
     ]
     assert digests[0] == digests[1]
 

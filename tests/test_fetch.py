@@ -16,7 +16,6 @@ import pytest
 import safetensors.numpy
 from made.faulty_server import cut_after, cut_before, serving, status
 
-from avemo_jax import checkpoint
 from avemo_jax.convert import fetch
 from avemo_jax.convert.conversion import Converted
 from avemo_jax.convert.download import download
@@ -31,6 +30,7 @@ from avemo_jax.embed.weights import (
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
 from avemo_jax.extractors.published import THESIS_HEADS, Source
+from avemo_jax.models import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = Patience(backoff_s=0.001, read_s=2.0)
@@ -331,7 +331,7 @@ def test_head_in_earnest(server, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "THESIS_HEADS", (head,))
     assert fetch.main(["thesis"]) == 0
     assert f"ready, {fetch.head_path(head)}" in capsys.readouterr().out
-    card = checkpoint.read_card(fetch.head_path(head))
+    card = checkpoints.read_card(fetch.head_path(head))
     assert card["task"] == "AU"
     assert [one["name"].split("@")[0] for one in card["features"]] == [*head.features]
     assert card["training_videos"] == "unknown"

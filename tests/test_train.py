@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from made.tables import made_data, made_table
 
-from avemo_jax import checkpoint
 from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.config.fields import base_config
+from avemo_jax.models import checkpoints
 from avemo_jax.objective import TrainingError
 from avemo_jax.train import train
 
@@ -37,7 +37,7 @@ def trained(config, workdir, *, cache_dir=None, **store):
     data = made_data(task=config.task, **store)
     data = dataclasses.replace(data, cache_dir=cache_dir)
     directory = train(config, data, workdir)
-    card = checkpoint.read_card(directory)
+    card = checkpoints.read_card(directory)
     return card["sha256"], card
 
 
@@ -121,7 +121,7 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
     class Cut(Exception):
         pass
 
-    save = checkpoint.RunCheckpoints.save
+    save = checkpoints.RunCheckpoints.save
 
     def cut_after_two(self, step, state, progress):
         save(self, step, state, progress)
@@ -130,7 +130,7 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
 
     config = small_config(num_epochs=4, dropout=0.1)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.RunCheckpoints, "save", cut_after_two)
+        patch.setattr(checkpoints.RunCheckpoints, "save", cut_after_two)
         with pytest.raises(Cut):
             trained(config, tmp_path / "cut")
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from avemo_jax import checkpoint
 from avemo_jax.convert import (
     efficientnet,
     heads,
@@ -25,6 +24,7 @@ from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
 from avemo_jax.extractors.published import THESIS_HEADS, Source
 from avemo_jax.extractors.wav2vec2_spec import BASE
+from avemo_jax.models import checkpoints
 from avemo_jax.runtime.versions import VERSION
 
 HEAD = "head"
@@ -216,7 +216,7 @@ def _convert_head(
     variables = heads.variables_of(state, spec, file=file)
     card = heads.card_of(spec, features, opened, faithful=faithful)
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_head(out, card, variables)
+    checkpoints.save_head(out, card, variables)
     used = [name for name in state if not name.endswith("num_batches_tracked")]
     names = " + ".join(one.name for one in features)
     return Converted(

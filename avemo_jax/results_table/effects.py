@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from avemo_jax.finishing import dense_scores
+from avemo_jax.models.frame_scores import dense_scores
 from avemo_jax.postprocess.bootstrap import paired_difference_of_means
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.results_table.evaluation import Outcome

@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.batches.tables import memory_budget
-from avemo_jax.blended import Model, load_model, predict
 from avemo_jax.choice import select_on_dev
 from avemo_jax.evaluate import Finished, finish, scored
-from avemo_jax.finishing import Predicted, dense_scores, rows_of, smoothable
 from avemo_jax.metrics.scores import task_metrics
+from avemo_jax.models.blend import Model, load_model, predict
+from avemo_jax.models.frame_scores import Predicted, dense_scores, rows_of, smoothable
+from avemo_jax.models.head import load_trained, open_scorer
+from avemo_jax.models.selection import NO_WINDOW, Selection
 from avemo_jax.postprocess.gaps import fill
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
 from avemo_jax.results_table.models import Plan
-from avemo_jax.selection import NO_WINDOW, Selection
 from avemo_jax.tasks import Task
-from avemo_jax.trained import load_trained, open_scorer
 
 
 @dataclasses.dataclass(frozen=True)

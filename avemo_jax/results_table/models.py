@@ -10,10 +10,10 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from avemo_jax.batches.tables import Data, feature_names
-from avemo_jax.blended import write_blend
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config, identity, original_config
 from avemo_jax.config.workdir_config import claim_data, claim_workdir
+from avemo_jax.models.blend import write_blend
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.train import train
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax import rate_plots
-from avemo_jax.finishing import dense_scores
+from avemo_jax.models.frame_scores import dense_scores
+from avemo_jax.models.selection import NO_WINDOW, best_seed
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate import rules as rate_rules
 from avemo_jax.postprocess.frame_rate.comparison import (
@@ -21,7 +22,6 @@ from avemo_jax.postprocess.frame_rate.refinement import Refined
 from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.results_table.evaluation import Outcome, unsmoothed
-from avemo_jax.selection import NO_WINDOW, best_seed
 from avemo_jax.tasks import Task
 
 GOAL_SHARE = 0.05

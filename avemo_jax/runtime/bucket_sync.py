@@ -21,7 +21,7 @@ CHECKPOINTS = "checkpoints"
 # Each vouches for the folder that it stands in, and for those below.
 _CARDS = ("head.json", "blend.json")
 _RESULTS = "results.json"
-# A folder that is half written; as avemo_jax.checkpoint names it.
+# A folder that is half written; as avemo_jax.models.checkpoints names it.
 _HALF = re.compile(r"\.[\w.-]+\.\d+\.tmp")
 _CONNECTIONS = 8
 

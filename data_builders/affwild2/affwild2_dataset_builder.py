@@ -1,7 +1,7 @@
 """The TFDS builder of the store: annotations in one config, each feature set in one.
 
-``avemo_jax.packing.build.build_store`` drives it without TensorFlow. Where TensorFlow is
-installed the folder is a regular one: ``tfds build --config annotations
+``avemo_jax.packing.build.build_store`` drives it without TensorFlow. Where TensorFlow
+is installed the folder is a regular one: ``tfds build --config annotations
 --manual_dir DIR``, with ``DIR/annotations`` and ``DIR/features``.
 """
 

@@ -16,9 +16,9 @@ from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
+from avemo_jax.models.head import load_trained, scores_of
 from avemo_jax.objective import make_spec
 from avemo_jax.train import train
-from avemo_jax.trained import load_trained, scores_of
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs" / "hsemotion"
 RECIPES = sorted(FOLDER.glob("*.py"))

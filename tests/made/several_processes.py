@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from avemo_jax import checkpoint
+from avemo_jax.models import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 4
@@ -110,5 +110,5 @@ def history(workdir: pathlib.Path) -> list[dict]:
 
 
 def bits(workdir: pathlib.Path) -> dict[str, str]:
-    digests: dict[str, str] = checkpoint.read_card(workdir / "best_model")["sha256"]
+    digests: dict[str, str] = checkpoints.read_card(workdir / "best_model")["sha256"]
     return digests

@@ -12,7 +12,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from avemo_jax.batches import sharding
-from avemo_jax.checkpoint import RunCheckpoints
+from avemo_jax.models.checkpoints import RunCheckpoints
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.workdir import open_workdir
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax import blended
 from avemo_jax.batches.tables import Data
-from avemo_jax.blended import Model, load_model
-from avemo_jax.checkpoint import CheckpointError
-from avemo_jax.finishing import Predicted
-from avemo_jax.trained import Trained
+from avemo_jax.models import blend
+from avemo_jax.models.blend import Model, load_model
+from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.frame_scores import Predicted
+from avemo_jax.models.head import Trained
 
 Kind = Literal["seeds", "folds"]
 OUT_OF_FOLD = "the training videos, each by the head of the fold that left it out"
@@ -182,8 +182,8 @@ def _fold_of(
 
 
 def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
-    """Scores of ``split``: as :func:`avemo_jax.blended.predict`, or their means."""
-    predicted = blended.predict(model, data, split, budget)
+    """Scores of ``split``: as :func:`avemo_jax.models.blend.predict`, or their means."""
+    predicted = blend.predict(model, data, split, budget)
     if not isinstance(model, Ensemble):
         return predicted
     # Of (members, folds, seeds, ...) the seeds are left, or the one fold.
@@ -198,7 +198,7 @@ def out_of_fold(model: Ensemble, data: Data, budget: int) -> Predicted:
     Raises:
         ValueError: If the store has other videos than the folds were made of.
     """
-    predicted = blended.predict(model, data, "train+dev", budget)
+    predicted = blend.predict(model, data, "train+dev", budget)
     table = predicted.table
     counts = np.diff(table.row_offsets)
     unknown = [

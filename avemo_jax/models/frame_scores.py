@@ -9,12 +9,12 @@ from absl import logging
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.models.selection import Options, Selection
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing import Setting, smooth
 from avemo_jax.postprocess.smoothing_sweep import Trusted, neutral_score
 from avemo_jax.postprocess.thresholds import Correction, correct
-from avemo_jax.selection import Options, Selection
 from avemo_jax.tasks import Task
 
 

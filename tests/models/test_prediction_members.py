@@ -13,11 +13,11 @@ from made.several_sets import FRAMES, VIDEOS, build_several_sets
 
 from avemo_jax import experiment
 from avemo_jax.batches.tables import Data, open_data
-from avemo_jax.blended import write_blend
-from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluate import evaluate
+from avemo_jax.models.blend import write_blend
+from avemo_jax.models.checkpoints import CheckpointError
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from avemo_jax import checkpoint
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
-from avemo_jax.provenance import class_counts, own_definition
+from avemo_jax.models import checkpoints
+from avemo_jax.models.card import class_counts, own_definition
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.workdir import Workdir
@@ -56,7 +56,7 @@ def save_joint(
             **own_definition(part.task),
         }
         mine = part_variables(spec, part, variables, task)
-        checkpoint.save_head(directory / part.task.name, of_part, mine, inside)
+        checkpoints.save_head(directory / part.task.name, of_part, mine, inside)
     content = {"schema": SCHEMA, **card}
     distributed.on_first(lambda: write_json(directory / FILE, content))
 
@@ -75,10 +75,10 @@ def read_joint(directory: pathlib.Path) -> dict[str, Any]:
     path = directory / FILE
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if card.get("schema") != SCHEMA:
-        raise checkpoint.CheckpointError(
+        raise checkpoints.CheckpointError(
             f"{path}: schema {card.get('schema')!r}; expected {SCHEMA}: read it with "
             "the version that wrote it"
         )
     for name in card["task"].split("+"):
-        checkpoint.read_card(directory / name)
+        checkpoints.read_card(directory / name)
     return card

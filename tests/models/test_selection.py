@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avemo_jax.config.fields import base_config, original_config, to_plain
+from avemo_jax.models.selection import Options, Selection, best_seed, fixed_selection
 from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SETTINGS, windows
-from avemo_jax.selection import Options, Selection, best_seed, fixed_selection
 from avemo_jax.tasks import AU, EXPR, VA
 
 ARRAYS = ("thresholds", "raw_thresholds", "weights", "temperatures", "offsets")

@@ -19,7 +19,7 @@ from avemo_jax.tasks import get_task
 
 @dataclasses.dataclass
 class Foreign:
-    """A file of scores by frame; see ``avemo_jax.data.predictions.reading`` for its forms.
+    """A file of scores by frame, in any form that ``data/predictions`` reads.
 
     Attributes:
         directory: The file or folder.

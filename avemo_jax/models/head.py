@@ -9,12 +9,12 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float
 
-from avemo_jax import checkpoint
 from avemo_jax.batches import sharding
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.models import checkpoints
 from avemo_jax.tasks import Task, get_task
 
 
@@ -58,7 +58,7 @@ def load_trained(directory: pathlib.Path) -> Trained:
     Raises:
         CheckpointError: If it is none, or damaged.
     """
-    card = checkpoint.read_card(directory)
+    card = checkpoints.read_card(directory)
     mesh = sharding.make_mesh()
     head = build_head(HeadSpec.from_dict(card["head"]))
     params, stats = jax.eval_shape(head.init, jax.random.key(0))
@@ -67,7 +67,7 @@ def load_trained(directory: pathlib.Path) -> Trained:
         lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
         {"params": params, "stats": stats},
     )
-    variables = checkpoint.load_head(directory, like, mesh)
+    variables = checkpoints.load_head(directory, like, mesh)
     return Trained(directory, card, head, variables, mesh)
 
 

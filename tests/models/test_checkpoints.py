@@ -13,14 +13,14 @@ from made.several_processes import free_port
 pytestmark = pytest.mark.slow
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
-PROCESS = pathlib.Path(__file__).with_name("made") / "workdir_process.py"
+PROCESS = pathlib.Path(__file__).parents[1] / "made" / "workdir_process.py"
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 _COMMON = """
 import sys
 import jax
 import numpy as np
 from avemo_jax.batches import sharding
-from avemo_jax.checkpoint import RunCheckpoints
+from avemo_jax.models.checkpoints import RunCheckpoints
 from avemo_jax.runtime.workdir import open_workdir
 
 def tree(step):

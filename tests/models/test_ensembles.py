@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 
-from avemo_jax import blended, ensembles, experiment
+from avemo_jax import experiment
 from avemo_jax.batches.tables import open_data
-from avemo_jax.blended import load_model
-from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.config.fields import base_config
+from avemo_jax.models import blend, ensembles
+from avemo_jax.models.blend import load_model
+from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.packing.build import build_store
 
 LENGTH, FOLDS, SEEDS = 30, 3, 2
@@ -59,7 +60,7 @@ def read(path: pathlib.Path) -> dict:
 def of_fold(folds_run, store, number: int, split: str):
     """Scores of one fold's seeds, as they are alone: (seeds, rows, outputs)."""
     model = load_model(folds_run / f"fold_{number}" / "best_model")
-    predicted = blended.predict(model, open_data(str(store)), split, BUDGET)
+    predicted = blend.predict(model, open_data(str(store)), split, BUDGET)
     return predicted.table, predicted.scores[0]
 
 

@@ -16,18 +16,20 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float
 
-from avemo_jax import checkpoint
 from avemo_jax.batches.tables import Data
-from avemo_jax.checkpoint import CheckpointError
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.finishing import Predicted, plan_of
-from avemo_jax.foreign import (
+from avemo_jax.models import checkpoints
+from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.frame_scores import Predicted, plan_of
+from avemo_jax.models.head import Trained, load_trained, scores_of
+from avemo_jax.models.prediction_members import (
     Foreign,
     digest,
     foreign_scores,
     is_foreign,
     load_foreign,
 )
+from avemo_jax.models.selection import Options
 from avemo_jax.postprocess.blending import (
     AFFECTNET_CLASSES,
     Rows,
@@ -35,9 +37,7 @@ from avemo_jax.postprocess.blending import (
     extractor_probs,
 )
 from avemo_jax.runtime.atomic_files import write_json
-from avemo_jax.selection import Options
 from avemo_jax.tasks import Task, get_task
-from avemo_jax.trained import Trained, load_trained, scores_of
 
 BLEND_SCHEMA = 1
 _FILE = "blend.json"
@@ -129,7 +129,7 @@ def write_blend(
             f"{members[0]} is no head checkpoint; expected one in the first place, by "
             "which frames are counted; name it first (files alone: avemo score)"
         )
-    _check_alike(path, {one: checkpoint.read_card(one) for one in heads})
+    _check_alike(path, {one: checkpoints.read_card(one) for one in heads})
     directory.mkdir(parents=True, exist_ok=True)
     base = directory.absolute()
     paths = []

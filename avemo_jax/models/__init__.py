@@ -1,0 +1,1 @@
+"""Models: checkpoints, heads, blends and ensembles, and their scores of frames."""
