@@ -22,7 +22,7 @@ from made.torch_files import (
     zip_form,
 )
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "fuzz_torch_file.py"
 
 

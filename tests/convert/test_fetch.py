@@ -32,7 +32,7 @@ from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
 from avemo_jax.extractors.published import THESIS_HEADS, Source
 from avemo_jax.models import checkpoints
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 QUICK = Patience(backoff_s=0.001, read_s=2.0)
 
 

@@ -36,7 +36,7 @@ from avemo_jax.convert.torch_file import (
     state_dict_of,
 )
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
