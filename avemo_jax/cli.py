@@ -38,7 +38,7 @@ def main() -> None:
 
             sys.exit(plan.main(arguments))
         case "prepare":
-            from avemo_jax.preparation import command as prepare
+            from avemo_jax.extraction.prepare import command as prepare
 
             sys.exit(prepare.main(arguments))
         case "extract":
@@ -46,9 +46,9 @@ def main() -> None:
 
             sys.exit(extract.main(arguments))
         case "extractors":
-            from avemo_jax.extraction import listing
+            from avemo_jax.extraction import extractors_command
 
-            sys.exit(listing.main(arguments))
+            sys.exit(extractors_command.main(arguments))
         case "build-store":
             from avemo_jax.packing import command as build_command
 

@@ -19,9 +19,9 @@ from PIL import Image
 from avemo_jax.data.corpus.official_trees import find_crops
 from avemo_jax.embed import ImageExtractor
 from avemo_jax.embed.weights import write_weights
-from avemo_jax.extraction.choices import choose_visual
-from avemo_jax.extraction.decoding import decode_all
+from avemo_jax.extraction.extractor_choice import choose_visual
 from avemo_jax.extraction.faces import embed_faces
+from avemo_jax.extraction.image_decoding import decode_all
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, get_extractor

@@ -2,7 +2,7 @@
 
 import sys
 
-from avemo_jax.preparation.command import main
+from avemo_jax.extraction.prepare.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.embed import Embeddings, ImageExtractor
-from avemo_jax.extraction.decoding import Decoders
 from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.image_decoding import Decoders
 from avemo_jax.extraction.outcomes import NOT_STORABLE, Outcome
 from avemo_jax.media.video import VideoError, open_video
 

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import shlex
 
-from avemo_jax.extraction.choices import Choice, choose_audio, choose_visual
+from avemo_jax.extraction.extractor_choice import Choice, choose_audio, choose_visual
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.beam import checked_options

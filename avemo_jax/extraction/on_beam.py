@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.extractor_choice import Choice
 from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.one_set import outcomes_of

@@ -12,7 +12,7 @@ from absl import logging
 
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
-from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.extractor_choice import Choice
 from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.jobs import Material, Work, find_work

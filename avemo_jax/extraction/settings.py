@@ -5,7 +5,7 @@ import os
 
 import jax
 
-from avemo_jax.extraction.decoding import Decoders, WorkerKind
+from avemo_jax.extraction.image_decoding import Decoders, WorkerKind
 
 PART_FAILURES = "failures-{}-of-{}.jsonl"  # of a part: its index, and how many
 

@@ -17,8 +17,8 @@ from avemo_jax.data.features import names
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.embed import PluginImages, PluginSound, load_extractor
 from avemo_jax.embed.weights import WeightsError
-from avemo_jax.extraction import command, listing
-from avemo_jax.extraction.choices import choose_audio
+from avemo_jax.extraction import command, extractors_command
+from avemo_jax.extraction.extractor_choice import choose_audio
 from avemo_jax.extractors import (
     EXTRACTORS,
     ImageInput,
@@ -410,13 +410,13 @@ def test_the_command_takes_them_and_tells_of_faulty_ones(site, tmp_path, capsys)
 
 
 def test_the_list_names_all(site, capsys):
-    assert listing.main([]) == 0
+    assert extractors_command.main([]) == 0
     ours = capsys.readouterr().out.splitlines()
     assert len(ours) == 1 + len(EXTRACTORS)
     install(site, "heard", SOUND, version="1.2")
     install(site, "vggish")
     install(site, "faulty", module="raise RuntimeError('broken')")
-    assert listing.main([]) == 3
+    assert extractors_command.main([]) == 3
     *lines, faulty, hidden = capsys.readouterr().out.splitlines()
     assert lines[: len(ours)] == ours
     assert lines[len(ours) :][0].split() == [

@@ -12,13 +12,13 @@ import numpy as np
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
-from avemo_jax.extraction.decoding import decode_all
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.frame_times import KeptFrameTimes
+from avemo_jax.extraction.image_decoding import decode_all
 from avemo_jax.extraction.jobs import Material, Work
+from avemo_jax.extraction.prepare.inventory import VideoFacts, hours
 from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
 from avemo_jax.media.video import open_video
-from avemo_jax.preparation.inventory import VideoFacts, hours
 
 _BATCHES = 3  # of pictures, timed after one more
 _SOUND_S = 20.0

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from made.trees import write_video
 from PIL import Image
 
-from avemo_jax.extraction.decoding import Decoders
 from avemo_jax.extraction.frame_times import KeptFrameTimes
+from avemo_jax.extraction.image_decoding import Decoders
 from avemo_jax.extraction.outcomes import Outcome, Outcomes, TooManyFailuresError
 from avemo_jax.extraction.shards import share
 from avemo_jax.media.video import VideoError, open_video

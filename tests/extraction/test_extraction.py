@@ -17,7 +17,7 @@ from avemo_jax.data.corpus.official_trees import find_crops, find_videos
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.data.store import folder as store_folder
 from avemo_jax.extraction import command
-from avemo_jax.extraction.choices import Choice
+from avemo_jax.extraction.extractor_choice import Choice
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.run import extract, held

@@ -12,8 +12,8 @@ from avemo_jax.extraction import command as extraction
 from avemo_jax.extraction.feature_set import FeatureSet
 from avemo_jax.extraction.jobs import Work
 from avemo_jax.extraction.outcomes import Outcome
-from avemo_jax.preparation import command
-from avemo_jax.preparation.estimate import packed_bytes
+from avemo_jax.extraction.prepare import command
+from avemo_jax.extraction.prepare.estimate import packed_bytes
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 FACE_SET, SOUND_SET = f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"

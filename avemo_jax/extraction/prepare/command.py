@@ -19,8 +19,8 @@ from avemo_jax.data.corpus.official_trees import Corpus, find_corpus, find_sound
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.extraction.choices import Choice
 from avemo_jax.extraction.command import print_summaries
+from avemo_jax.extraction.extractor_choice import Choice
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
@@ -33,17 +33,17 @@ from avemo_jax.extraction.flags import (
 )
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
-from avemo_jax.extraction.run import extract, held
-from avemo_jax.extraction.settings import Settings
-from avemo_jax.packing.command import add_store_flags, add_test_videos, print_report
-from avemo_jax.preparation.estimate import (
+from avemo_jax.extraction.prepare.estimate import (
     disk_line,
     duration,
     estimate,
     estimate_frame_times,
 )
-from avemo_jax.preparation.inventory import Inventory, take_inventory
-from avemo_jax.preparation.packing import check_splits, pack
+from avemo_jax.extraction.prepare.inventory import Inventory, take_inventory
+from avemo_jax.extraction.prepare.packing import check_splits, pack
+from avemo_jax.extraction.run import extract, held
+from avemo_jax.extraction.settings import Settings
+from avemo_jax.packing.command import add_store_flags, add_test_videos, print_report
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 

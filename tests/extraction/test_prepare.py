@@ -18,7 +18,7 @@ from made.trees import (
 )
 
 from avemo_jax.data.store.store import open_store
-from avemo_jax.preparation import command
+from avemo_jax.extraction.prepare import command
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 SETS = [f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"]
