@@ -34,7 +34,7 @@ def main() -> None:
 
             program.run([f"avemo {command}", f"--mode={command}", *arguments])
         case "plan":
-            from avemo_jax.planning import command as plan
+            from avemo_jax.training.plan import command as plan
 
             sys.exit(plan.main(arguments))
         case "prepare":

@@ -36,7 +36,7 @@ from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.logs import MetricsLog, environment
 from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.tasks import get_task
-from avemo_jax.train import train
+from avemo_jax.training.train import train
 
 
 def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:

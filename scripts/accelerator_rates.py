@@ -16,8 +16,8 @@ from measuring import Matmul, seconds
 
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head
-from avemo_jax.losses import make_loss
 from avemo_jax.tasks import get_task
+from avemo_jax.training.losses import make_loss
 
 
 class Sizes(NamedTuple):

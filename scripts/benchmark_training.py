@@ -20,14 +20,14 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import make_feeder
 from avemo_jax.config.fields import original_config
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.heads import build_head
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import make_members
-from avemo_jax.objective import make_loss, make_plan, make_spec
 from avemo_jax.runtime.preemption import Preemption
-from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import EXPR
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.epochs import Epochs, Progress
+from avemo_jax.training.objective import make_loss, make_plan, make_spec
+from avemo_jax.training.seeds import make_members
+from avemo_jax.training.step import make_train_chunk
 
 DIMS = (1408, 768)
 DIM, HIDDEN, CLASSES = sum(DIMS), 128, 8

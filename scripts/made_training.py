@@ -1,6 +1,6 @@
 """Training on made-up data of the size of Aff-Wild2's features, for benchmarks.
 
-What ``avemo_jax.train`` puts together, without files, dev and checkpoints. Run as a
+What ``avemo_jax.training.train`` puts together, without files, dev and checkpoints. Run as a
 program it is a child of ``benchmark_scale.py``; each part prints one line of JSON.
 """
 
@@ -23,15 +23,15 @@ from avemo_jax.batches.feeders import Feeder, make_feeder
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.heads import build_head
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import make_members
-from avemo_jax.objective import make_loss, make_plan, make_spec
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.preemption import Preemption
-from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import get_task
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.epochs import Epochs, Progress
+from avemo_jax.training.objective import make_loss, make_plan, make_spec
+from avemo_jax.training.seeds import make_members
+from avemo_jax.training.step import make_train_chunk
 
 SETS = (
     FeatureSet("enet_b2_8_best@made", "visual", 1408, 0, "made"),

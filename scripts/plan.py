@@ -2,7 +2,7 @@
 
 import sys
 
-from avemo_jax.planning.command import main
+from avemo_jax.training.plan.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

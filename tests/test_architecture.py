@@ -26,6 +26,7 @@ ROOMS = (
 # Rooms that know no files.
 PURE = ("tasks", "heads", "metrics", "postprocess", "extractors")
 PURE += ("runtime.safe_pickle", "postprocess.frame_rate", "batches.sharding")
+PURE += ("training.losses", "training.optimiser")
 OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"}
 OF_FILES |= {"pyarrow", "safetensors", "orbax", "tensorflow_datasets", "array_record"}
 COMPARES_WITH_TORCH = ("benchmark_training", "benchmark_extractors")

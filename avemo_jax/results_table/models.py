@@ -15,7 +15,7 @@ from avemo_jax.config.fields import base_config, identity, original_config
 from avemo_jax.config.workdir_config import claim_data, claim_workdir
 from avemo_jax.models.blend import write_blend
 from avemo_jax.runtime.atomic_files import write_json
-from avemo_jax.train import train
+from avemo_jax.training.train import train
 
 _TIMES = "times.json"
 

@@ -17,8 +17,8 @@ from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
 from avemo_jax.models.head import load_trained, scores_of
-from avemo_jax.objective import make_spec
-from avemo_jax.train import train
+from avemo_jax.training.objective import make_spec
+from avemo_jax.training.train import train
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs" / "hsemotion"
 RECIPES = sorted(FOLDER.glob("*.py"))

@@ -13,14 +13,14 @@ import optax
 import pytest
 from jax.extend import core
 
-from avemo_jax import losses
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head, matmul
 from avemo_jax.heads.layers import Mode
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import make_members
-from avemo_jax.steps import make_optimizer
 from avemo_jax.tasks import get_task
+from avemo_jax.training import losses
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.seeds import make_members
+from avemo_jax.training.step import make_optimizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import check_mixed_precision

@@ -14,16 +14,16 @@ import jax
 import numpy as np
 from jax import export
 
-from avemo_jax import train
 from avemo_jax.batches import sharding
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import make_members
-from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
-from avemo_jax.steps import make_train_chunk
+from avemo_jax.training import train
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.objective import TrainingError, make_loss, make_plan, make_spec
+from avemo_jax.training.seeds import make_members
+from avemo_jax.training.step import make_train_chunk
 from made.tables import MadeStore
 
 DIMS = (40, 24)

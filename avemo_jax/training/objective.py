@@ -9,12 +9,12 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax import losses
 from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
-from avemo_jax.steps import Loss
 from avemo_jax.tasks import JointTask, Task, get_task
+from avemo_jax.training import losses
+from avemo_jax.training.step import Loss
 
 
 class TrainingError(RuntimeError):

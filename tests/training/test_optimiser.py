@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from avemo_jax import optim
+from avemo_jax.training import optimiser
 
 
 def gradients(steps):
@@ -33,7 +33,7 @@ def params():
 
 
 def test_equals_optax(params):
-    ours = optim.adamw(1e-2, 1e-1, num_steps=60, clip_norm=1.0)
+    ours = optimiser.adamw(1e-2, 1e-1, num_steps=60, clip_norm=1.0)
     theirs = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=1e-1)
     )
@@ -56,7 +56,7 @@ def test_equals_torch(params):
         for name, tensor in tensors.items():
             tensor.grad = torch.tensor(grads[name])
         optimizer.step()
-    ours = run(optim.adamw(1e-2, 1e-1, num_steps=60), params)
+    ours = run(optimiser.adamw(1e-2, 1e-1, num_steps=60), params)
     for name, tensor in tensors.items():
         expected = tensor.detach().numpy()
         np.testing.assert_allclose(ours[name], expected, rtol=2e-5, atol=1e-6)
@@ -65,7 +65,9 @@ def test_equals_torch(params):
 def test_schedule_rises_then_falls_to_zero():
     def rate(step):
         return float(
-            optim.schedule(jnp.int32(step), num_steps=100, warmup=0.1, kind="cosine")
+            optimiser.schedule(
+                jnp.int32(step), num_steps=100, warmup=0.1, kind="cosine"
+            )
         )
 
     assert rate(0) == pytest.approx(0.1)
@@ -77,7 +79,7 @@ def test_schedule_rises_then_falls_to_zero():
 
 def test_schedule_without_warmup_is_constant():
     for step in (0, 50, 99):
-        rate = optim.schedule(
+        rate = optimiser.schedule(
             jnp.int32(step), num_steps=100, warmup=0.0, kind="constant"
         )
         assert float(rate) == 1.0
@@ -85,7 +87,7 @@ def test_schedule_without_warmup_is_constant():
 
 def test_rates_may_differ_between_members(params):
     def one(rate):
-        return run(optim.adamw(rate, 0.0, num_steps=5), params, steps=5)["w"]
+        return run(optimiser.adamw(rate, 0.0, num_steps=5), params, steps=5)["w"]
 
     both = jax.vmap(one)(jnp.array([0.0, 1e-2]))
     np.testing.assert_array_equal(both[0], params["w"])

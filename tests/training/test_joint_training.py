@@ -19,9 +19,9 @@ from avemo_jax.data.store.store import open_store
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.metrics import scores as metrics
-from avemo_jax.objective import TrainingError, dev_loss, make_loss
 from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_split, joint_task
+from avemo_jax.training.objective import TrainingError, dev_loss, make_loss
 
 NAME = "EXPR+AU+VA"
 TASK = joint_task([EXPR, AU, VA])

@@ -13,21 +13,27 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import Data, Loader, feature_names, memory_budget
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.epochs import Epochs, Progress
 from avemo_jax.heads import build_head
-from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last, values_of
-from avemo_jax.members import Members, best_setting, make_members, take_members
 from avemo_jax.models import checkpoints as checkpoint
 from avemo_jax.models.card import provenance
 from avemo_jax.models.joint import save_joint
-from avemo_jax.objective import TrainingError, make_loss, make_plan, make_spec
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.errors import Preempted
 from avemo_jax.runtime.logs import MetricsLog
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.runtime.workdir import Workdir, open_workdir
-from avemo_jax.steps import make_train_chunk
 from avemo_jax.tasks import JointTask
+from avemo_jax.training.dev_scores import (
+    Judge,
+    fresh_state,
+    keep_best,
+    keep_last,
+    values_of,
+)
+from avemo_jax.training.epochs import Epochs, Progress
+from avemo_jax.training.objective import TrainingError, make_loss, make_plan, make_spec
+from avemo_jax.training.seeds import Members, best_setting, make_members, take_members
+from avemo_jax.training.step import make_train_chunk
 
 
 def train(

@@ -9,17 +9,17 @@ from ml_collections import ConfigDict
 
 from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.batches.tables import is_resident, memory_budget
-from avemo_jax.judge import evaluation_batch
-from avemo_jax.objective import TrainingError
-from avemo_jax.planning.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
-from avemo_jax.planning.outlines import (
+from avemo_jax.training.dev_scores import evaluation_batch
+from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.plan.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
+from avemo_jax.training.plan.outlines import (
     Outline,
     bytes_of,
     index_shape,
     outline_mesh,
     splits_of,
 )
-from avemo_jax.steps import scan_length
+from avemo_jax.training.step import scan_length
 
 # A streamed chunk is in use while the next is on its way; more are read on the host.
 _CHUNKS_ON_DEVICE = 2

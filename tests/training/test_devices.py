@@ -11,7 +11,7 @@ from made.eight_devices import CASES
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = pathlib.Path(__file__).with_name("made") / "eight_devices.py"
+PROGRAM = pathlib.Path(__file__).parents[1] / "made" / "eight_devices.py"
 EVERY_CASE = pytest.mark.parametrize("name", CASES)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from avemo_jax import losses
+from avemo_jax.training import losses
 
 RNG = np.random.default_rng(0)
 NUM = 40

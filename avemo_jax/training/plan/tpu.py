@@ -23,15 +23,15 @@ from jax.sharding import Mesh, NamedSharding
 from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import Feeder, StreamedFeeder, place_of
 from avemo_jax.batches.row_scores import Predictor
-from avemo_jax.judge import evaluation_batch
-from avemo_jax.objective import make_loss
-from avemo_jax.planning.outlines import (
+from avemo_jax.training.dev_scores import evaluation_batch
+from avemo_jax.training.objective import make_loss
+from avemo_jax.training.plan.outlines import (
     Outline,
     OutlineFeeder,
     index_shape,
     shapes_of,
 )
-from avemo_jax.steps import make_train_chunk, one_by_one, scan_length
+from avemo_jax.training.step import make_train_chunk, one_by_one, scan_length
 
 # Memory of a chip in GiB: cloud.google.com/tpu/docs/system-architecture-tpu-vm.
 _MEMORY_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}

@@ -32,9 +32,9 @@ from avemo_jax.data.store.assembly import AnnotatedVideo
 from avemo_jax.data.store.join import Plan
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import Members, make_members
-from avemo_jax.objective import make_plan, make_spec
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.objective import make_plan, make_spec
+from avemo_jax.training.seeds import Members, make_members
 
 
 class Outlines:

@@ -35,8 +35,8 @@ def _run(argv: list[str]) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # After the devices are settled:
     from avemo_jax.batches.tables import open_data
-    from avemo_jax.planning import outlines, report, sizes, tpu
     from avemo_jax.runtime import logs
+    from avemo_jax.training.plan import outlines, report, sizes, tpu
 
     logs.speak_plainly()
     mesh = tpu.topology_mesh(options.tpu) if options.tpu else None

@@ -11,12 +11,12 @@ from jax import lax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax import optim
 from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.row_scores import constrain, over_members
 from avemo_jax.heads import Head
-from avemo_jax.members import Members
 from avemo_jax.runtime.compilation import compiler_options
+from avemo_jax.training import optimiser
+from avemo_jax.training.seeds import Members
 
 Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
@@ -138,7 +138,7 @@ def make_optimizer(
     config: ConfigDict, hyper: dict[str, Any], num_steps: int
 ) -> optax.GradientTransformation:
     """AdamW with the rates of one member."""
-    return optim.adamw(
+    return optimiser.adamw(
         hyper["learning_rate"],
         hyper["weight_decay"],
         num_steps=num_steps,

@@ -18,13 +18,13 @@ from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
-from avemo_jax.judge import fresh_state
-from avemo_jax.members import make_members
-from avemo_jax.objective import make_plan, make_spec
-from avemo_jax.planning import command, outlines, sizes, tpu
-from avemo_jax.steps import scan_length
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.objective import make_plan, make_spec
+from avemo_jax.training.plan import command, outlines, sizes, tpu
+from avemo_jax.training.seeds import make_members
+from avemo_jax.training.step import scan_length
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CASES = {
     "EXPR mlp": ("EXPR", "mlp", "enet_b2_8_best+vggish", {}),
     "EXPR outputs": ("EXPR", "mlp", "enet_b2_8_best", {"data.inputs": "outputs"}),

@@ -16,11 +16,11 @@ from avemo_jax.batches.feeders import Feeder
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head
-from avemo_jax.members import Members
 from avemo_jax.metrics import scores as metrics
-from avemo_jax.objective import dev_loss
-from avemo_jax.steps import Loss, make_optimizer, one_by_one
 from avemo_jax.tasks import get_task
+from avemo_jax.training.objective import dev_loss
+from avemo_jax.training.seeds import Members
+from avemo_jax.training.step import Loss, make_optimizer, one_by_one
 
 
 class Judge:

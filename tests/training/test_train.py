@@ -11,8 +11,8 @@ from made.tables import made_data, made_table
 from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.config.fields import base_config
 from avemo_jax.models import checkpoints
-from avemo_jax.objective import TrainingError
-from avemo_jax.train import train
+from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.train import train
 
 HEADS = ("mlp", "transformer")
 

@@ -22,13 +22,13 @@ from avemo_jax.embed import devices
 from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 from avemo_jax.heads import build_head
-from avemo_jax.judge import Judge, fresh_state, keep_best, keep_last
-from avemo_jax.members import make_members
-from avemo_jax.objective import make_loss, make_spec
-from avemo_jax.planning import command, outlines, sizes, tpu
 from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
+from avemo_jax.training.dev_scores import Judge, fresh_state, keep_best, keep_last
+from avemo_jax.training.objective import make_loss, make_spec
+from avemo_jax.training.plan import command, outlines, sizes, tpu
+from avemo_jax.training.seeds import make_members
 
 CASES = {
     "EXPR mlp": ("EXPR", "mlp"),
@@ -229,7 +229,7 @@ def test_unknown_topologies_are_refused(mesh):
 @ONE_POD
 def test_the_command_compiles(mesh, demo_store_dir, tmp_path, capsys):
     file = tmp_path / "plan.json"
-    path = str(pathlib.Path(__file__).parents[1] / "configs" / "expr_mlp.py")
+    path = str(pathlib.Path(__file__).parents[2] / "configs" / "expr_mlp.py")
     line = ["--data", str(demo_store_dir), "--config", path, "--tpu", "v5e:2x4"]
     assert command.main([*line, "--json", str(file)]) == 0
     out = capsys.readouterr().out

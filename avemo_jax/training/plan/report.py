@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from avemo_jax.planning.amounts import RunPlan, TablePlan
-from avemo_jax.planning.tpu import Compiled
+from avemo_jax.training.plan.amounts import RunPlan, TablePlan
+from avemo_jax.training.plan.tpu import Compiled
 
 
 def run_text(run: RunPlan) -> str:

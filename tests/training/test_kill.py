@@ -15,7 +15,7 @@ from made.tiny_store import build_tiny_store
 
 from avemo_jax.models import checkpoints
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 12
 LIMIT_S = 300.0
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from avemo_jax.batches.feeders import Feeder
 from avemo_jax.batches.order import FramePlan, WindowPlan
-from avemo_jax.objective import TrainingError
 from avemo_jax.runtime.preemption import Preemption
-from avemo_jax.steps import scan_length
+from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.step import scan_length
 
 
 @dataclasses.dataclass(frozen=True)

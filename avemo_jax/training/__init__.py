@@ -1,0 +1,1 @@
+"""Training: from a configuration to the best head of each seed."""
