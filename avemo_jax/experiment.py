@@ -11,7 +11,6 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from avemo_jax import figures, results
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import (
     Data,
@@ -24,13 +23,14 @@ from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
 from avemo_jax.config.workdir_config import claim_data, claim_workdir
 from avemo_jax.data.corpus.splits import SPLITS
-from avemo_jax.evaluate import evaluate
-from avemo_jax.joint_run import evaluate_joint, words_of
+from avemo_jax.evaluation import figures, results
+from avemo_jax.evaluation.evaluate import evaluate
+from avemo_jax.evaluation.joint import evaluate_joint, words_of
+from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import check_trust, load_model, write_blend
 from avemo_jax.models.ensembles import Kind, load_ensemble
 from avemo_jax.models.joint import is_joint, read_joint
-from avemo_jax.report import sweep_table
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.logs import MetricsLog, environment
@@ -103,7 +103,7 @@ def evaluate_checkpoint(
             (``-<ensemble>``) in the run's folder.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
-        update_card: As :func:`avemo_jax.evaluate.evaluate`.
+        update_card: As :func:`avemo_jax.evaluation.evaluate.evaluate`.
         ensemble: As there.
 
     Raises:

@@ -4,7 +4,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from avemo_jax.evaluation.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    new_figure,
+    save_figure,
+)
 from avemo_jax.postprocess.frame_rate.comparison import (
     TOLERANCE,
     RateChoice,

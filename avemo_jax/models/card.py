@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from avemo_jax.batches.tables import Data
 from avemo_jax.config.fields import to_plain
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.results import counts_of
+from avemo_jax.evaluation.results import counts_of
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS, Task, definition
 

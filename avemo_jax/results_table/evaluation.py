@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.batches.tables import memory_budget
-from avemo_jax.choice import select_on_dev
-from avemo_jax.evaluate import Finished, finish, scored
+from avemo_jax.evaluation.dev_selection import select_on_dev
+from avemo_jax.evaluation.evaluate import Finished, finish, scored
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.models.blend import Model, load_model, predict
 from avemo_jax.models.frame_scores import Predicted, dense_scores, rows_of, smoothable

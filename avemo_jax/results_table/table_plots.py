@@ -4,7 +4,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from avemo_jax.evaluation.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    new_figure,
+    save_figure,
+)
 from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
 from avemo_jax.results_table.markdown import networks
 from avemo_jax.results_table.rows import Cell, RowSpec, Table

@@ -14,7 +14,7 @@ from absl import logging
 from jaxtyping import Array, Float
 
 from avemo_jax.config.fields import identity
-from avemo_jax.intervals import intervals_of
+from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate import rules
 from avemo_jax.postprocess.frame_rate.rules import Rule

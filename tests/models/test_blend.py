@@ -18,7 +18,7 @@ from avemo_jax import experiment
 from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
-from avemo_jax.evaluate import evaluate
+from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.models.blend import check_trust, load_model, predict, write_blend
 from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.models.head import scores_of

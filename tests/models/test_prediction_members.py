@@ -15,7 +15,7 @@ from avemo_jax import experiment
 from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.evaluate import evaluate
+from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.models.blend import write_blend
 from avemo_jax.models.checkpoints import CheckpointError
 

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.evaluation.results import named
 from avemo_jax.postprocess.bootstrap import bootstrap_mean
-from avemo_jax.results import named
 from avemo_jax.tasks import Task
 
 

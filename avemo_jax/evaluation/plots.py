@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from avemo_jax.canvas import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from avemo_jax.evaluation.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    new_figure,
+    save_figure,
+)
 from avemo_jax.postprocess.smoothing import Setting
 
 _MANY = 16  # outputs, over which a plot grows with them

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax import plots
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.evaluation import plots
+from avemo_jax.evaluation.report import data_title
 from avemo_jax.models.selection import Selection
 from avemo_jax.postprocess.gaps import FillPlan
 from avemo_jax.postprocess.smoothing import Setting
 from avemo_jax.postprocess.smoothing_sweep import SettingScores
 from avemo_jax.postprocess.thresholds import decide, decide_class
-from avemo_jax.report import data_title
 from avemo_jax.tasks import get_task
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made.tables import made_table, one_video
 
-from avemo_jax.intervals import intervals_of
+from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.postprocess.bootstrap import bootstrap_mean
 from avemo_jax.tasks import TASKS
 

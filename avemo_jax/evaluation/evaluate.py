@@ -8,12 +8,12 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from avemo_jax import figures, results
 from avemo_jax.batches.tables import Data, memory_budget
-from avemo_jax.choice import select_on_dev
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.intervals import intervals_of
+from avemo_jax.evaluation import figures, results
+from avemo_jax.evaluation.dev_selection import select_on_dev
+from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.models.blend import Model, load_model
 from avemo_jax.models.ensembles import (
     OUT_OF_FOLD,

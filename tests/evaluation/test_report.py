@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avemo_jax import plots
-from avemo_jax.report import data_title, scores_table
+from avemo_jax.evaluation import plots
+from avemo_jax.evaluation.report import data_title, scores_table
 from avemo_jax.tasks import AU, EXPRESSIONS
 
 TITLE = "Expressions: demo corpus (synthetic), validation"
@@ -215,7 +215,7 @@ def test_nothing_to_plot_is_refused(tmp_path):
 
 
 def test_importing_draws_in_no_plotting_library():
-    code = "import sys, avemo_jax.plots; print('matplotlib' in sys.modules)"
+    code = "import sys, avemo_jax.evaluation.plots; print('matplotlib' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

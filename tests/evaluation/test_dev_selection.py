@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from made.tables import made_table
 
-from avemo_jax.choice import select_on_dev
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.models.frame_scores import (
     Predicted,
     blended,

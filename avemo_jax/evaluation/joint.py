@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax import results
 from avemo_jax.batches.tables import Data
-from avemo_jax.evaluate import evaluate
+from avemo_jax.evaluation import results
+from avemo_jax.evaluation.evaluate import evaluate
+from avemo_jax.evaluation.report import scores_table
 from avemo_jax.models.ensembles import Kind
 from avemo_jax.models.joint import read_joint
-from avemo_jax.report import scores_table
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.tasks import SCORE, get_task

@@ -1,0 +1,1 @@
+"""Evaluation: a model and a split -> results, intervals, predictions, plots."""
