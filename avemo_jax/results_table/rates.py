@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from avemo_jax import rate_plots
 from avemo_jax.models.frame_scores import dense_scores
 from avemo_jax.models.selection import NO_WINDOW, best_seed
 from avemo_jax.postprocess.frame_rate import comparison
@@ -21,6 +20,7 @@ from avemo_jax.postprocess.frame_rate.comparison import (
 from avemo_jax.postprocess.frame_rate.refinement import Refined
 from avemo_jax.postprocess.frame_rate.rules import Rule
 from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.results_table import rate_plots
 from avemo_jax.results_table.evaluation import Outcome, unsmoothed
 from avemo_jax.tasks import Task
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avemo_jax import rate_plots
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate import (
     comparison,
@@ -36,6 +35,7 @@ from avemo_jax.postprocess.frame_rate.rules import (
     Rule,
 )
 from avemo_jax.postprocess.smoothing import smooth
+from avemo_jax.results_table import rate_plots
 from avemo_jax.tasks import AU, EXPR, VA
 
 LENGTHS, HALF = (70, 33, 1), 6

@@ -286,7 +286,7 @@ def test_the_originals_figures_stand_beside_its_data_only(
 
 
 def test_the_script_says_what_it_takes():
-    script = pathlib.Path(__file__).parents[1] / "scripts" / "results_table.py"
+    script = pathlib.Path(__file__).parents[2] / "scripts" / "results_table.py"
     done = subprocess.run(
         [sys.executable, script, "--help"], capture_output=True, text=True, check=True
     )
