@@ -58,11 +58,11 @@ def main() -> None:
 
             sys.exit(importing.main(arguments))
         case "score":
-            from avemo_jax.scoring import command as score
+            from avemo_jax.challenge.score import command as score
 
             sys.exit(score.main(arguments))
         case "submit":
-            from avemo_jax.submission import command as submit
+            from avemo_jax.challenge.submit import command as submit
 
             sys.exit(submit.main(arguments))
         case "fetch":

@@ -52,7 +52,7 @@ def main() -> None:
         files = _made(root, args.frames)
         figures: dict[str, float] = {"frames": args.frames}
         for name, module in (
-            ("import", "avemo_jax.scoring.command"),
+            ("import", "avemo_jax.challenge.score.command"),
             ("python", "sys"),
         ):
             run = [sys.executable, "-c", f"import {module}"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from avemo_jax.submission.command import main
+from avemo_jax.challenge.submit.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

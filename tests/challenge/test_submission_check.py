@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import submissions as made
 
-from avemo_jax.submission.checking import check_submission
-from avemo_jax.submission.command import main
-from avemo_jax.submission.decisions import decide_rows
-from avemo_jax.submission.rows import every_frame
-from avemo_jax.submission.scores import load_predictions
-from avemo_jax.submission.writing import write_submission
+from avemo_jax.challenge.submit.checking import check_submission
+from avemo_jax.challenge.submit.command import main
+from avemo_jax.challenge.submit.decisions import decide_rows
+from avemo_jax.challenge.submit.predictions import load_predictions
+from avemo_jax.challenge.submit.rows import every_frame
+from avemo_jax.challenge.submit.writing import write_submission
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 ALL = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -13,10 +13,10 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from avemo_jax.challenge.submit.predictions import Predictions, thresholds_of
+from avemo_jax.challenge.submit.rows import Rows, listed
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
-from avemo_jax.submission.rows import Rows, listed
-from avemo_jax.submission.scores import Predictions, thresholds_of
 from avemo_jax.tasks import AU, EXPR, VA
 
 # As many as predictions.csv has, so that writing loses nothing.

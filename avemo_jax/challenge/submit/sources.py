@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.challenge.submit.means import Member, mean_of
+from avemo_jax.challenge.submit.predictions import Predictions, task_of
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frames
-from avemo_jax.submission.means import Member, mean_of
-from avemo_jax.submission.scores import Predictions, task_of
 from avemo_jax.tasks import AU, EXPR, Task
 
 Ensemble = Literal["seeds", "folds"]

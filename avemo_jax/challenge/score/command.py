@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from avemo_jax import __version__
+from avemo_jax.challenge.score.report import difference_text, text, write_csv
+from avemo_jax.challenge.score.scores import Resamples, compare, score_file
+from avemo_jax.challenge.score.truth import Truth, read_truth
+from avemo_jax.challenge.submit.flags import read_thresholds
 from avemo_jax.data.predictions.reading import read_frames
 from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.errors import guarded
-from avemo_jax.scoring.report import difference_text, text, write_csv
-from avemo_jax.scoring.score import Resamples, compare, score_file
-from avemo_jax.scoring.truth import Truth, read_truth
-from avemo_jax.submission.flags import read_thresholds
 from avemo_jax.tasks import AU, TASKS
 
 SCHEMA_VERSION = 1

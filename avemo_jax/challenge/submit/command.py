@@ -20,11 +20,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from avemo_jax.runtime.errors import guarded
-from avemo_jax.submission.checking import Report, check_submission
-from avemo_jax.submission.decisions import Decisions, decide_rows
-from avemo_jax.submission.flags import by_task, make_parser, read_thresholds, target
-from avemo_jax.submission.rows import (
+from avemo_jax.challenge.submit.checking import Report, check_submission
+from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
+from avemo_jax.challenge.submit.flags import (
+    by_task,
+    make_parser,
+    read_thresholds,
+    target,
+)
+from avemo_jax.challenge.submit.predictions import Predictions, load_predictions
+from avemo_jax.challenge.submit.rows import (
     Rows,
     check_same_videos,
     every_frame,
@@ -34,9 +39,9 @@ from avemo_jax.submission.rows import (
     read_frames,
     read_list,
 )
-from avemo_jax.submission.scores import Predictions, load_predictions
-from avemo_jax.submission.sources import MOST, load_submission, parse_submissions
-from avemo_jax.submission.writing import write_submission
+from avemo_jax.challenge.submit.sources import MOST, load_submission, parse_submissions
+from avemo_jax.challenge.submit.writing import write_submission
+from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import AU, TASKS
 
 

@@ -22,10 +22,10 @@ from made.predictions import (
 from made.submissions import table_of
 from sklearn.metrics import accuracy_score, f1_score
 
+from avemo_jax.challenge.score.command import main
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.metrics.numpy_sums import interval, resampled, scores_of, video_sums
 from avemo_jax.postprocess.gaps import fill_plan
-from avemo_jax.scoring.command import main
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 
@@ -153,9 +153,9 @@ def test_probabilities_are_interpolated(tmp_path):
     root = write_annotations(tmp_path / "A", VA, {"a": np.zeros((5, 2))})
     path = tmp_path / "some.csv"
     path.write_text("video,frame,valence,arousal\na,1,0,0.5\na,5,1,0.5\n")
+    from avemo_jax.challenge.score.matching import match
+    from avemo_jax.challenge.score.truth import read_truth
     from avemo_jax.data.predictions.reading import read_frames
-    from avemo_jax.scoring.matching import match
-    from avemo_jax.scoring.truth import read_truth
 
     matched = match(read_truth(root, VA), read_frames(path, VA))
     np.testing.assert_allclose(matched.predicted[:, 0], [0, 0.25, 0.5, 0.75, 1])
@@ -279,7 +279,7 @@ def test_splits_and_lists(tmp_path, capsys):
 
 def test_neither_jax_nor_a_device_is_loaded():
     code = (
-        "import sys, avemo_jax.scoring.command\n"
+        "import sys, avemo_jax.challenge.score.command\n"
         "heavy = {'jax', 'flax', 'tensorflow', 'torch', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

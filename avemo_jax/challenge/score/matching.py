@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.postprocess.fill_map import FillPlan, fill_plan
-from avemo_jax.scoring.truth import Truth
 from avemo_jax.tasks import AU, EXPR, VA
 
 

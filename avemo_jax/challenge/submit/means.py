@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.challenge.submit.predictions import Predictions, thresholds_of
 from avemo_jax.data.records import MAX_FRAME
-from avemo_jax.submission.scores import Predictions, thresholds_of
 from avemo_jax.tasks import AU, EXPR
 
 

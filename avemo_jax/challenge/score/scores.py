@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from avemo_jax.challenge.score.hints import better_order
+from avemo_jax.challenge.score.matching import Matched, match
+from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.metrics.numpy_sums import (
     Scores,
@@ -17,9 +20,6 @@ from avemo_jax.metrics.numpy_sums import (
     scores_of,
     video_sums,
 )
-from avemo_jax.scoring.hints import better_order
-from avemo_jax.scoring.matching import Matched, match
-from avemo_jax.scoring.truth import Truth
 from avemo_jax.tasks import AU, Task
 
 SETS = ("with_prediction", "all_labelled")

@@ -10,10 +10,10 @@ from made.stores import annotated, source, vectors
 from made.submissions import LENGTHS, predicted, rows_of
 
 from avemo_jax import experiment
+from avemo_jax.challenge.submit.command import main
+from avemo_jax.challenge.submit.sources import parse_submissions
 from avemo_jax.config.fields import base_config
 from avemo_jax.packing.build import build_store
-from avemo_jax.submission.command import main
-from avemo_jax.submission.sources import parse_submissions
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
 VIDEOS = tuple(LENGTHS)

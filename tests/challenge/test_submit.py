@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import submissions as made
 
-from avemo_jax.submission import writing
-from avemo_jax.submission.checking import check_submission
-from avemo_jax.submission.command import main
-from avemo_jax.submission.decisions import decide_rows
-from avemo_jax.submission.rows import every_frame, read_example
-from avemo_jax.submission.scores import load_predictions, thresholds_of
+from avemo_jax.challenge.submit import writing
+from avemo_jax.challenge.submit.checking import check_submission
+from avemo_jax.challenge.submit.command import main
+from avemo_jax.challenge.submit.decisions import decide_rows
+from avemo_jax.challenge.submit.predictions import load_predictions, thresholds_of
+from avemo_jax.challenge.submit.rows import every_frame, read_example
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
 ALL = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -501,7 +501,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_the_script_and_the_sub_command(tmp_path):
     made.predicted(tmp_path / "predictions.csv", EXPR)
     made.write_list(tmp_path / "list.txt", made.LENGTHS)
-    root = pathlib.Path(__file__).parents[1]
+    root = pathlib.Path(__file__).parents[2]
     script = [sys.executable, str(root / "scripts" / "write_submission.py")]
     cli = [sys.executable, "-m", "avemo_jax.cli", "submit"]
     flags = ["--predictions", "predictions.csv", "--test-list", "list.txt"]

@@ -15,8 +15,8 @@ from made.predictions import (
     write_annotations,
 )
 
-from avemo_jax.scoring.command import main
-from avemo_jax.scoring.hints import ORDERS
+from avemo_jax.challenge.score.command import main
+from avemo_jax.challenge.score.hints import ORDERS
 from avemo_jax.tasks import AU, EXPR, VA
 
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from jaxtyping import Float, Shaped
 
+from avemo_jax.challenge.submit.decisions import DECIMALS
+from avemo_jax.challenge.submit.rows import IMAGE_COLUMN, Rows
 from avemo_jax.runtime.atomic_files import whole_file
-from avemo_jax.submission.decisions import DECIMALS
-from avemo_jax.submission.rows import IMAGE_COLUMN, Rows
 from avemo_jax.tasks import VA, Task
 
 _CHUNK_ROWS = 1 << 16

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool
 
+from avemo_jax.challenge.score.matching import Matched
+from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.metrics.numpy_sums import scores_of, video_sums
-from avemo_jax.scoring.matching import Matched
-from avemo_jax.scoring.truth import Truth
 from avemo_jax.tasks import EXPR, VA
 
 # Orders in which others have the eight classes; contempt is in the place of "Other".

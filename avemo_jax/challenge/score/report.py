@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from avemo_jax.challenge.score.scores import SETS
 from avemo_jax.runtime.atomic_files import whole_file
-from avemo_jax.scoring.score import SETS
 
 TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
 _FIELDS = (

@@ -1,0 +1,1 @@
+"""The ABAW challenge: predictions scored, and its submission files."""
