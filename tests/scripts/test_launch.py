@@ -13,7 +13,7 @@ import pytest
 from made.several_processes import LIMIT_S, free_port, history
 from made.tiny_store import build_tiny_store
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "scripts" / "launch"
 SCRIPTS = ("two_machines.sh", "slurm.sh", "tpu_pod.sh")
 GIVEN = {

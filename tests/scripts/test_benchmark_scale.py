@@ -10,7 +10,7 @@ import pytest
 
 from avemo_jax.heads import HeadSpec
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "scripts"))
 import accelerator_rates
 import benchmark_scale
 import measuring
