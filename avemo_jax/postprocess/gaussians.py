@@ -2,8 +2,11 @@
 
 Every block of frames, with its halo, is multiplied by the same matrix of weights.
 Only a block with a window that is cut gets a matrix of its own. Products of matrices
-are what all platforms do fast, and their rounding does not grow with the frames.
+are what all platforms do fast, and their rounding grows with the window's frames
+(``rounding_bound``), not with the video's.
 """
+
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +29,7 @@ def sliding_gaussians(
 
     The frame at distance k has the weight ``exp(-k^2 / (2 (half_width / 2)^2))``, and
     0 beyond ``half_width``. A window that is cut is divided by the weight that is left.
+    ``rounding_bound`` tells how far from the exact ones the means are.
 
     Args:
         scores: NaN or infinity makes the whole output NaN.
@@ -70,6 +74,34 @@ def sliding_gaussians(
     blocks = lax.map(block, jnp.arange(num_blocks) * step)
     means = blocks.reshape(-1, num_outputs)[:num_frames]
     return jnp.where(finite, means, jnp.nan)
+
+
+def rounding_bound(num_frames: int) -> float:
+    """Largest error of a Gaussian mean, relative to the largest score in its window.
+
+    With n frames in the window, weights w, scores x and float32's u = 2^-24, the sum of
+    the products has a factor 1 + d, |d| <= u, on each term for the rounding of its
+    weight, of its product and of n - 1 additions; so has the sum of the weights, less
+    the product; the quotient has one more. Whatever the order of adding, the computed
+    mean is the exact one with a factor 1 + e on each term, |e| <= m u / (1 - m u) with
+    m = 2 n + 2 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, lemmas
+    3.1 and 3.3). The weights are positive, so the error is at most that times the
+    largest score.
+
+    That holds always, and is reached where all roundings point one way. Where none
+    follows from those before, m of them, each at most u times the largest score, pass
+    6 sqrt(m) u only once in 30 million means, by Hoeffding's inequality (2 exp(-6^2 /
+    2); Higham and Mary, A New Approach to Probabilistic Rounding Error Analysis, 2019).
+    The bound is the smaller of the two: 3.6e-5 for 5,001 frames. Adding one by one in
+    float32, as CPUs do with up to some 2,000 frames, was seen to be off by at most
+    1.01 sqrt(m) u (3.8e-6 for 2,001 frames), with 8 or 16 partial sums 0.2 sqrt(m) u.
+
+    Args:
+        num_frames: In the window, from 1; fewer where it is cut.
+    """
+    unit = 2.0**-24
+    most = 2 * num_frames + 2
+    return min(most, 6 * math.sqrt(most)) * unit / (1 - most * unit)
 
 
 def _band(

@@ -38,9 +38,10 @@ def smooth(
 
     The window is ``[i - half_width, i + half_width]``, cut at both ends of the video.
     Gaussian weights are ``exp(-k^2 / (2 (half_width / 2)^2))`` at distance k within the
-    window, divided by their sum over what the cut leaves. Means of both kinds are
-    within 1e-6 of the exact ones, relative to an output's largest score; medians are
-    numpy's of float32, bit for bit.
+    window, divided by their sum over what the cut leaves. Relative to an output's
+    largest score, means are within 1e-6 of the exact ones and Gaussian means within
+    ``gaussians.rounding_bound`` of their window's frames (1e-5 for half width 200);
+    medians are numpy's of float32, bit for bit.
 
     Args:
         scores: Of consecutive frames without gaps, one video after the other; finite.

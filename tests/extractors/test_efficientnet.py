@@ -81,6 +81,7 @@ def golden():
     return efficientnet.prepare(TINY, state), kept
 
 
+@pytest.mark.numeric
 def test_golden_network():
     params, kept = golden()
     features, outputs = run(TINY, params, kept["images"])
@@ -90,6 +91,7 @@ def test_golden_network():
         np.testing.assert_allclose(got, kept[name], rtol=0, atol=limit)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_gives_the_golden_embeddings(form):
     params, kept = golden()

@@ -173,6 +173,7 @@ def test_an_example_does_not_depend_on_the_others(raw_params, examples, raw):
     np.testing.assert_allclose(found, raw[order], rtol=0, atol=2e-5 * raw.std())
 
 
+@pytest.mark.numeric
 def test_golden(raw_params):
     """The reference's outputs; written by ``python tests/test_vggish.py``."""
     found = apply_raw(raw_params, golden_examples())

@@ -232,6 +232,7 @@ def test_blocks_equal_transformers_in_float64(name):
         np.testing.assert_allclose(again, theirs, **close)
 
 
+@pytest.mark.numeric
 def test_a_golden_file_of_transformers_outputs():
     """Made by ``write_golden`` below."""
     with np.load(GOLDEN) as file:

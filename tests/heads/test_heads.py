@@ -139,6 +139,7 @@ def test_any_list_of_feature_sets(dims):
     assert head.spec.input_dim == sum(dims)
 
 
+@pytest.mark.numeric
 def test_golden_logits():
     """What PyTorch gave for small heads of every kind, without PyTorch."""
     with np.load(GOLDEN) as file:

@@ -16,6 +16,8 @@ from PIL import Image, ImageFile
 from avemo_jax.media import images, resizing
 from avemo_jax.media.images import ImageError, image_of_array, read_image
 
+pytestmark = pytest.mark.numeric
+
 BILINEAR = Image.Resampling.BILINEAR
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Grey, whole, by libjpeg-turbo's cjpeg.

@@ -15,6 +15,8 @@ from reference import log_mel as reference
 
 from avemo_jax.media import log_mel
 
+pytestmark = pytest.mark.numeric
+
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)

@@ -11,6 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.metrics import states as metric_states
 
+pytestmark = pytest.mark.numeric
+
 GRID = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 

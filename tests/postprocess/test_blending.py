@@ -21,6 +21,8 @@ from avemo_jax.postprocess.blending import (
 )
 from avemo_jax.tasks import get_task
 
+pytestmark = pytest.mark.numeric
+
 
 def made(task_name, models=3, frames=200, seed=0):
     rng = np.random.default_rng(seed)

@@ -19,6 +19,8 @@ from avemo_jax.postprocess.bootstrap import (
 )
 from avemo_jax.tasks import get_task
 
+pytestmark = pytest.mark.numeric
+
 TASKS = ["EXPR", "AU", "VA"]
 
 

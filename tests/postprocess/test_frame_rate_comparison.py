@@ -38,6 +38,8 @@ from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.results_table import rate_plots
 from avemo_jax.tasks import AU, EXPR, VA
 
+pytestmark = pytest.mark.numeric
+
 LENGTHS, HALF = (70, 33, 1), 6
 SETTING, MEAN = ("median", HALF), ("mean", HALF)  # means are compiled faster
 THRESHOLDS = np.linspace(0.3, 0.7, 12).astype(np.float32)

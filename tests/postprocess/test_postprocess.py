@@ -21,6 +21,8 @@ from avemo_jax.postprocess.thresholds import (
 )
 from avemo_jax.tasks import AU, EXPR, VA
 
+pytestmark = pytest.mark.numeric
+
 # --- gaps
 
 

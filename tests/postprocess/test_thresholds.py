@@ -18,6 +18,8 @@ from avemo_jax.postprocess.thresholds import (
     score_corrections,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def naive_best(scores, labels, levels) -> float:
     """The first level with the best F1, one after the other."""

@@ -8,6 +8,8 @@ import pytest
 
 from avemo_jax.training import optimiser
 
+pytestmark = pytest.mark.numeric
+
 
 def gradients(steps):
     rng = np.random.default_rng(0)
