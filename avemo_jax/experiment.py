@@ -25,11 +25,11 @@ from avemo_jax.config.workdir_config import claim_data, claim_workdir
 from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.evaluation.joint import evaluate_joint, words_of
+from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, words_of
 from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
-from avemo_jax.models.blend import check_trust, load_model, write_blend
-from avemo_jax.models.ensembles import Kind, load_ensemble
+from avemo_jax.models.blend import Model, check_trust, write_blend
+from avemo_jax.models.ensembles import Kind, load
 from avemo_jax.models.joint import is_joint, read_joint
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -103,8 +103,9 @@ def evaluate_checkpoint(
             (``-<ensemble>``) in the run's folder.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
-        update_card: As :func:`avemo_jax.evaluation.evaluate.evaluate`.
-        ensemble: As there.
+        update_card: Keep the selection and the scores in the checkpoint's card.
+        ensemble: Take means over the "seeds" of the checkpoint or the "folds" of the
+            run, and choose anew.
 
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
@@ -134,13 +135,8 @@ def _evaluate_checkpoint(
     **options: Any,
 ) -> dict[str, Any]:
     """:func:`evaluate_checkpoint` into an open work directory."""
-    if joint := is_joint(directory):
-        card = read_joint(directory)
-    elif ensemble:
-        card = load_ensemble(directory, ensemble).card
-    else:
-        card = load_model(directory).card
-    trained_on = card["data"]["name"]
+    model = _load(directory, ensemble)
+    trained_on = model.card["data"]["name"]
     if data_dir is None and trained_on != "demo":
         raise ValueError(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
@@ -148,11 +144,25 @@ def _evaluate_checkpoint(
         )
     data = open_data(data_dir, cache_dir)
     workdir.local.mkdir(parents=True, exist_ok=True)
-    of_model = evaluate_joint if joint else evaluate
-    options |= {"split": split, "ensemble": ensemble}
-    found = of_model(directory, data, workdir.local, **options)
+    found = _scored(model, data, workdir.local, split=split, **options)
     _say(found, workdir)
     return found
+
+
+def _load(directory: pathlib.Path, ensemble: Kind | None = None) -> Model | JointModel:
+    """The model in ``directory``, of one task or of several trained together."""
+    if is_joint(directory):
+        return load_joint(directory, ensemble)
+    return load(directory, ensemble)
+
+
+def _scored(
+    model: Model | JointModel, data: Data, folder: pathlib.Path, **options: Any
+) -> dict[str, Any]:
+    """Scores of a loaded model, written to ``folder``."""
+    if isinstance(model, JointModel):
+        return evaluate_joint(model, data, folder, **options)
+    return evaluate(model, data, folder, **options)
 
 
 def blend_checkpoints(
@@ -285,9 +295,8 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
 
 def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """Scores of the run's best, kept in its card too."""
-    best = workdir.local / "best_model"
-    return (evaluate_joint if is_joint(best) else evaluate)(
-        best,
+    return _scored(
+        _load(workdir.local / "best_model"),
         data,
         workdir.local,
         split=config.evaluate.split,

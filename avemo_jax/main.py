@@ -9,13 +9,12 @@ python -m avemo_jax.main --mode=blend --checkpoint=A/best_model,B/best_model --w
 import os
 import pathlib
 import sys
-import traceback
 from typing import Literal, NoReturn, cast
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from avemo_jax.runtime.errors import PREEMPTED, Preempted
+from avemo_jax.runtime.errors import guarded
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment to run.")
 _WORKDIR = flags.DEFINE_string(
@@ -196,7 +195,7 @@ def _parse(argv: list[str]) -> list[str]:
         if name.lstrip("-") == "config" and name != "config":
             path = (path if given else " ".join(argv[i + 1 : i + 2])).split(":")[0]
             if not pathlib.Path(path).is_file():
-                _end(f"no configuration {path!r}; name one: configs/expr_mlp.py", 1)
+                _end(f"no configuration {path!r}; name one: configs/expr_mlp.py")
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:
@@ -204,36 +203,30 @@ def _parse(argv: list[str]) -> list[str]:
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         _end(
             f"no such field in the configuration: {' '.join(str(reason).split())}; "
-            "avemo_jax/config.py lists all",
-            1,
+            "avemo_jax/config.py lists all"
         )
 
 
-def _end(message: str, status: int) -> NoReturn:
-    print(f"avemo_jax: {message}", file=sys.stderr)
-    sys.exit(status)
+def _end(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _leave(error: Exception, message: str) -> None:
+    """Lets go of the other processes, where there are some."""
+    from avemo_jax.runtime import distributed
+
+    distributed.abandon(error, message)
 
 
 def run(argv: list[str] | None = None) -> None:
     """The command line; errors that a user can mend end it in one line."""
 
-    def guarded(arguments: list[str]) -> None:
-        from avemo_jax.runtime import distributed
+    def program(arguments: list[str]) -> int:
+        plainly = flags.FLAGS.verbosity < logging.DEBUG
+        return guarded(lambda: _main(arguments), plainly=plainly, leave=_leave)
 
-        try:
-            _main(arguments)
-        except Preempted as stop:
-            _end(str(stop), PREEMPTED)
-        except Exception as error:
-            plainly = isinstance(error, (ValueError, RuntimeError, FileNotFoundError))
-            if not plainly or flags.FLAGS.verbosity >= logging.DEBUG:
-                distributed.abandon(error, traceback.format_exc())
-                raise
-            message = f"{type(error).__name__}: {error}"
-            distributed.abandon(error, f"avemo_jax: {message}")
-            _end(message, 1)
-
-    app.run(guarded, argv=argv, flags_parser=_parse)
+    app.run(program, argv=argv, flags_parser=_parse)
 
 
 if __name__ == "__main__":

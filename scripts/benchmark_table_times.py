@@ -225,7 +225,8 @@ def _model_work(
     predictor = Predictor(head, table, feeder, mesh, batch_size=batch_size)
 
     def run() -> Any:
-        scores = predictor(checkpoints.load_head(directory, like, mesh))[0]
+        card = checkpoints.read_card(directory)
+        scores = predictor(checkpoints.load_head(directory, card, like, mesh))[0]
         arrays = [jnp.asarray(a) for a in (scores, table.labels, table.valid)]
         limits = best_thresholds(*arrays) if table.task.name == "AU" else None
         return jax.block_until_ready(task_metrics(table.task.name, *arrays, limits))

@@ -1,7 +1,8 @@
 """Training on made-up data of the size of Aff-Wild2's features, for benchmarks.
 
-What ``avemo_jax.training.train`` puts together, without files, dev and checkpoints. Run as a
-program it is a child of ``benchmark_scale.py``; each part prints one line of JSON.
+What ``avemo_jax.training.train`` puts together, without files, dev and checkpoints.
+Run as a program it is a child of ``benchmark_scale.py``; each part prints one line of
+JSON.
 """
 
 import collections

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -129,7 +130,8 @@ ALL_RUNS = pytest.mark.parametrize(
 @ALL_RUNS
 def test_a_run_writes_these_files(runs, task, seeds):
     workdir = runs(task, seeds).workdir
-    assert {path.name for path in workdir.iterdir()} == {
+    thresholds = {"predictions.json"} if task == "AU" else set()
+    assert {path.name for path in workdir.iterdir()} == thresholds | {
         "config.json",
         "environment.json",
         "metrics.jsonl",
@@ -421,6 +423,37 @@ def test_the_choice_is_the_best_on_dev(runs, tmp_path):
         assert chosen["with_crop"]["f1_mean"] == pytest.approx(smoothed)
         own = one["dev"]["f1_mean_at_0.5"]
         assert one["raw"]["with_crop"]["f1_mean_at_0.5"] == pytest.approx(own, abs=1e-6)
+
+
+def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch):
+    run = runs("AU", 3)  # its selection stands in its card: no look at dev
+    calls: list[str] = []
+
+    def counted(owner, name):
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def call(*arguments, **options):
+            calls.append(name)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in (
+        (checkpoints, "read_card"),
+        (checkpoints, "load_head"),
+        (MadeStore, "plan"),
+        (MadeStore, "load"),
+    ):
+        counted(owner, name)
+    with contextlib.redirect_stdout(io.StringIO()):
+        experiment.evaluate_checkpoint(
+            run.workdir / "best_model",
+            data_dir="AU",
+            split="validation",
+            workdir=tmp_path,
+        )
+    assert calls == ["read_card", "load_head", "plan", "load"]
 
 
 # --- Again, and elsewhere ------------------------------------------------------------

@@ -37,7 +37,13 @@ def constrain(batch: Batch, mesh: Mesh) -> Batch:
 
 
 class Predictor:
-    """Scores of one table; compiled once, called with any parameters of the head."""
+    """Scores of one table; compiled once, called with any parameters of the head.
+
+    Attributes:
+        program: Jitted pass over one batch: ``(variables, shared, steps) -> scores``,
+            the latter two of a chunk of the feeder's. For compiling ahead of time.
+        order: Rows, or windows, of each pass; -1 where nothing is.
+    """
 
     def __init__(
         self,
@@ -50,7 +56,7 @@ class Predictor:
         windows: str = "average",
         mapped: bool = True,
     ):
-        """Plans the passes over ``table``.
+        """Sets the order of the passes over ``table``.
 
         Args:
             head: Whose scores these are.
@@ -87,15 +93,15 @@ class Predictor:
             return over_members(one, variables, mapped=mapped)
 
         # Whole on every device: every process reads them.
-        self._scores_of = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
+        self.program = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
         if self._window:
             size = max(batch_size // self._window, 1)
-            self._plan = _pad(self._windows(), size, mesh.size)
+            self.order = _pad(self._windows(), size, mesh.size)
         else:
             rows = np.arange(table.num_rows, dtype=np.int32)
             # Where the batch is the sequence, its length is not ours to change.
-            multiple = 1 if head.spec.kind == "transformer" else mesh.size
-            self._plan = _pad(rows, batch_size, multiple)
+            multiple = 1 if head.spec.batch_is_sequence else mesh.size
+            self.order = _pad(rows, batch_size, multiple)
 
     def _windows(self) -> Int[np.ndarray, "windows 3"]:
         """Windows that cover all videos, half overlapping."""
@@ -115,8 +121,8 @@ class Predictor:
         """
         parts: list[np.ndarray] = []
         pending: Any = None
-        for shared, steps in self._feeder.chunks(self._plan, 1):
-            latest = self._scores_of(variables, shared, steps)
+        for shared, steps in self._feeder.chunks(self.order, 1):
+            latest = self.program(variables, shared, steps)
             # The batch before is fetched while this one is computed.
             if pending is not None:
                 parts.append(np.asarray(pending))
@@ -131,7 +137,7 @@ class Predictor:
         self, scores: Float[np.ndarray, "members windows frames outputs"]
     ) -> Float[np.ndarray, "members rows outputs"]:
         """One score per row from those of the windows that it lies in."""
-        windows = self._plan.reshape(-1, 3)
+        windows = self.order.reshape(-1, 3)
         offsets = np.arange(self._window)
         dense = windows[:, :1] + offsets
         inside = (dense >= windows[:, 1:2]) & (dense < windows[:, 2:3])

@@ -181,20 +181,20 @@ class Loader:
         self, split: str, spec: HeadSpec, features: list[str]
     ) -> tuple[FrameTable, Feeder]:
         """The table of ``split`` and the feeder of a head's batches from it."""
-        store, options = self._data.store, dict(self._options)
-        plan = store.plan(self._task, split, features, **options)
+        store, memmap_path = self._data.store, None
+        plan = store.plan(self._task, split, features, **self._options)
         resident = is_resident(plan, self._left)
         if resident:
             self._left -= plan.bytes
         else:
-            options["memmap_path"] = self._flat_file(split, features)
+            memmap_path = self._flat_file(split, features)
             logging.info(
                 "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed "
                 "from %s",
                 *(split, plan.rows, plan.bytes / 1e9, self._left / 1e9),
-                options["memmap_path"],
+                memmap_path,
             )
-        table = store.load_table(self._task, split, features, **options)
+        table = store.load(plan, memmap_path=memmap_path)
         feeder = make_feeder(
             table,
             self._mesh,

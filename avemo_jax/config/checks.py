@@ -20,6 +20,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "train.seed_mode": ("auto", "map", "vmap"),
     "loss.class_weights": ("balanced", "sqrt", "none"),
     "loss.va_on": ("tanh", "logits"),
+    "loss.va_variance": ("population", "sample"),
     "evaluate.split": ("validation", "dev", "train", "test"),
     "evaluate.windows": ("average", "centre"),
     "postprocess.thresholds": ("grid", "exact", "fixed"),

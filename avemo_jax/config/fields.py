@@ -39,7 +39,8 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.task = task  # EXPR | AU | VA | a name of the store's | own: its only task
     config.seed = 0  # of the parameters and dropout; model i of num_seeds has seed + i
     config.num_seeds = 1  # models trained together in one program
-    config.protocol = "ours"  # ours | original: named in results.json
+    # ours | original: a label that results.json keeps; it changes no number.
+    config.protocol = "ours"
     config.batch_size = 2048 if temporal else 1024  # frames, over all devices
     # Passes over the training frames; on the demo corpus the Transformer is best on dev
     # after 3 to 7.
@@ -95,8 +96,9 @@ def original_config(task: str, head: str, features: str | None = None) -> Config
     config.dropout = 0.0  # its dropout layers were never in train mode
     config.data.missing_audio = "drop"
     config.head.va_form = "shared"
-    config.head.attention = "batch"
-    config.head.positions = "none"
+    if head == "transformer":
+        config.head.attention = "batch"
+        config.head.positions = "none"
     config.train.warmup = 0.0
     config.train.schedule = "constant"
     config.train.clip_norm = 0.0
@@ -104,6 +106,7 @@ def original_config(task: str, head: str, features: str | None = None) -> Config
     config.train.eval_mode = True
     config.train.select_by = "ccc_valence" if task == "VA" else "loss"
     config.loss.va_on = "logits"
+    config.loss.va_variance = "sample"
     config.postprocess.faithful_gaps = True
     config.postprocess.gaussian = False
     return config
@@ -163,6 +166,9 @@ def _loss_config() -> ConfigDict:
     loss.logit_adjustment = 0.0  # tau of the log prior, EXPR; 0 is off
     loss.task_weights = ()  # of several tasks' losses, in their order; () is 1 each
     loss.va_on = "tanh"  # CCC loss on: tanh | logits (the original's)
+    # CCC loss by (co)variances that divide by n (population) or by n - 1 (sample: the
+    # original's)
+    loss.va_variance = "population"
     return loss
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from avemo_jax.config.fields import original_config, to_plain
 from avemo_jax.convert.rules import (
     IDENTITY,
     ConversionError,
@@ -234,7 +235,6 @@ def card_of(
         faithful: Whether it is evaluated as the original did, with its interpolation
             and its smoothing of decisions.
     """
-    batch = spec.kind == "transformer"
     known = [head.source for head in THESIS_HEADS]
     return {
         "task": spec.task,
@@ -252,13 +252,17 @@ def card_of(
         "protocol": "original" if faithful else "ours",
         # It was trained on frames with sound only.
         "missing_audio": "drop",
+        "inputs": "features",
         "windows": "average",
-        "evaluation_batch_size": _ORIGINAL_BATCH if batch else _EVALUATION_BATCH,
+        "evaluation_batch_size": spec.evaluation_batch(
+            training=_ORIGINAL_BATCH, evaluation=_EVALUATION_BATCH
+        ),
         "train_on": UNKNOWN,
         "training_videos": UNKNOWN,
         "dev_videos": [],
+        "class_counts": None,
         "counts": {},
-        "config": {"postprocess": {"faithful_gaps": faithful}},
+        "config": _config(spec, faithful=faithful),
         "version": VERSION,
         "members": [0, 1],
         "seeds": [0],
@@ -268,6 +272,14 @@ def card_of(
         "dev_scores": None,
         "provenance": {**source.provenance(known), "licence": LICENCE},
     }
+
+
+def _config(spec: HeadSpec, *, faithful: bool) -> dict[str, Any]:
+    """What the original's recipe says of evaluation; of training nothing is known."""
+    config = original_config(spec.task, spec.kind)
+    config.postprocess.faithful_gaps = faithful
+    plain = to_plain(config)
+    return {name: plain[name] for name in ("postprocess", "blend", "evaluate")}
 
 
 def is_head_checkpoint(directory: pathlib.Path) -> bool:

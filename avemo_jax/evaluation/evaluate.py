@@ -14,15 +14,8 @@ from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.intervals import intervals_of
-from avemo_jax.models.blend import Model, load_model
-from avemo_jax.models.ensembles import (
-    OUT_OF_FOLD,
-    Ensemble,
-    Kind,
-    load_ensemble,
-    out_of_fold,
-    predict,
-)
+from avemo_jax.models.blend import Model
+from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, predict
 from avemo_jax.models.frame_scores import (
     Predicted,
     dense_scores,
@@ -65,36 +58,30 @@ def select(model: Model, data: Data, budget: int) -> Selection:
 
 
 def evaluate(
-    directory: pathlib.Path,
+    model: Model,
     data: Data,
     workdir: pathlib.Path,
     *,
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
-    ensemble: Kind | None = None,
 ) -> dict[str, Any]:
-    """Scores of a checkpoint on ``split``; writes results, predictions and plots.
+    """Scores of a model on ``split``; writes results, predictions and plots.
 
     Args:
-        directory: A head checkpoint, or a blend of several; the run of ``ensemble``
-            "folds".
+        model: A head checkpoint, a blend, or an ensemble, loaded.
         data: The store.
         workdir: Gets ``results.json``, ``predictions.csv`` and ``plots/``.
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
-        update_card: Keep the selection and the scores in the checkpoint's card.
-        ensemble: Take means over the "seeds" of the checkpoint or the "folds" of the
-            run, and choose anew.
+        update_card: Keep the selection and the scores in the model's card.
 
     Returns:
         What ``results.json`` says.
 
     Raises:
-        CheckpointError: If the checkpoint is missing or damaged.
-        ValueError: If it does not fit the data.
+        ValueError: If the model does not fit the data.
     """
-    model = load_ensemble(directory, ensemble) if ensemble else load_model(directory)
     for member in model.members:
         if isinstance(member, Trained):
             check_features(member, data)
@@ -253,7 +240,7 @@ def describe(
             card["training_videos"] != "unknown"
             and set(card["training_videos"]) & set(table.videos)
         ),
-        "counts": {**card.get("counts", {}), table.split: results.counts_of(table)},
+        "counts": {**card["counts"], table.split: table.counts()},
         "joined": table.report,
     }
     for name in ("members", "ensemble"):

@@ -1,5 +1,6 @@
 """Scores of tasks that were trained together, each in its folder, and their sum P."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,8 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.report import scores_table
-from avemo_jax.models.ensembles import Kind
+from avemo_jax.models.blend import Model
+from avemo_jax.models.ensembles import Kind, load
 from avemo_jax.models.joint import read_joint
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -19,52 +21,75 @@ from avemo_jax.tasks import SCORE, get_task
 _BLOCKS = ("raw", "smoothed")
 
 
+@dataclasses.dataclass
+class JointModel:
+    """The heads of tasks that were trained together, loaded.
+
+    Attributes:
+        card: Their ``joint.json``.
+        models: By task, in the order of training.
+    """
+
+    card: dict[str, Any]
+    models: dict[str, Model]
+
+
+def load_joint(directory: pathlib.Path, ensemble: Kind | None = None) -> JointModel:
+    """The model of every task in ``directory``, which has ``joint.json``.
+
+    Args:
+        directory: The checkpoint.
+        ensemble: "seeds" takes the mean over them.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged, or a task's head is missing.
+    """
+    card = read_joint(directory)
+    names = card["task"].split("+")
+    return JointModel(card, {n: load(directory / n, ensemble) for n in names})
+
+
 def evaluate_joint(
-    directory: pathlib.Path,
+    joint: JointModel,
     data: Data,
     workdir: pathlib.Path,
     *,
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
-    ensemble: Kind | None = None,
 ) -> dict[str, Any]:
     """Scores of every task on ``split``, each in its folder of ``workdir``, and P.
 
     Args:
-        directory: With ``joint.json``.
+        joint: The models of all tasks.
         data: The store.
         workdir: Gets ``results.json`` and a folder for each task.
         split: As each task has it; without labels of a task there is no P.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep selections and scores in the tasks' cards.
-        ensemble: "seeds" takes their mean.
 
     Returns:
         What ``results.json`` says: in ``metrics`` the sums P, in ``tasks`` those of
         each.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged.
-        ValueError: If it does not fit the data.
+        ValueError: If a model does not fit the data.
     """
-    card = read_joint(directory)
     by_task = {
         name: evaluate(
-            directory / name,
+            model,
             data,
             workdir / name,
             split=split,
             device_budget_gb=device_budget_gb,
             update_card=update_card,
-            ensemble=ensemble,
         )
-        for name in card["task"].split("+")
+        for name, model in joint.models.items()
     }
     first = next(iter(by_task.values()))
     found: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
-        "task": card["task"],
+        "task": joint.card["task"],
         **{name: first[name] for name in ("split", "synthetic", "data", "features")},
         **{name: first[name] for name in ("head", "protocol", "num_seeds")},
         "tasks": by_task,

@@ -92,14 +92,3 @@ def frame_rate(table: FrameTable) -> float | None:
     """Median frames per second of the videos, None where unknown."""
     known = table.fps[np.isfinite(table.fps)]
     return float(np.median(known)) if len(known) else None
-
-
-def counts_of(table: FrameTable) -> dict[str, int]:
-    """Videos, frames and samples of a split."""
-    return {
-        "videos": len(table.videos),
-        "frames": int(table.num_frames.sum()),
-        "frames_with_features": table.num_rows,
-        "samples": int(table.valid.sum()),
-        "frames_without_sound": int((~table.has_audio).sum()),
-    }

@@ -89,7 +89,7 @@ class Head:
         # Trees read from files hold NumPy arrays.
         arrays = jax.tree.map(jnp.asarray, (params, stats))
         module = nnx.merge(_graphdef(self.spec), *arrays)
-        if self.spec.kind == "transformer" and not self.takes_windows:
+        if self.spec.batch_is_sequence:
             mode.mask = None if mask is None else mask[None]
             logits = module(x[None], mode)[0]
         else:
@@ -106,7 +106,7 @@ class Head:
         spec = self.spec
         if spec.takes_windows:
             axes, fits = "(windows, frames, dim)", x.ndim == 3
-        elif spec.kind == "transformer":
+        elif spec.batch_is_sequence:
             axes, fits = "(batch, dim)", x.ndim == 2
         else:
             axes, fits = "(..., dim)", x.ndim >= 2

@@ -98,7 +98,7 @@ class HeadSpec:
         if not self.dims or min(self.dims) < 1:
             raise ValueError(
                 f"head dims are {self.dims}; expected the length of each feature set; "
-                "name at least one feature set in config.features"
+                "name at least one feature set in config.data.features"
             )
         if self.kind == "transformer":
             self._check_transformer()
@@ -130,6 +130,21 @@ class HeadSpec:
     def takes_windows(self) -> bool:
         """Whether the input is (windows, frames, dim) and not (batch, dim)."""
         return self.kind == "transformer" and self.attention == "window"
+
+    @property
+    def batch_is_sequence(self) -> bool:
+        """Whether the frames of a batch see each other, as the original's do."""
+        return self.kind == "transformer" and self.attention == "batch"
+
+    def evaluation_batch(self, *, training: int, evaluation: int) -> int:
+        """Frames at once when scores are made.
+
+        Args:
+            training: Frames of a training batch; the answer where the batch is the
+                sequence, since scores depend on how many frames see each other.
+            evaluation: Frames at once that memory allows; the answer otherwise.
+        """
+        return training if self.batch_is_sequence else evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON can hold them."""

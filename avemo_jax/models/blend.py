@@ -79,7 +79,7 @@ class Model:
     @property
     def priors(self) -> Float[np.ndarray, " classes"] | None:
         """Shares of the classes in training, each counted once more; None: unknown."""
-        counts = self.card.get("class_counts")
+        counts = self.card["class_counts"]
         if counts is None:
             return None
         more = np.asarray(counts, np.float64) + 1

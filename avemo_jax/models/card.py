@@ -8,18 +8,23 @@ from ml_collections import ConfigDict
 from avemo_jax.batches.tables import Data
 from avemo_jax.config.fields import to_plain
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.evaluation.results import counts_of
+from avemo_jax.heads import HeadSpec
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS, Task, definition
 
 
 def provenance(
-    config: ConfigDict, data: Data, table: FrameTable, dev: FrameTable | None
+    config: ConfigDict,
+    spec: HeadSpec,
+    data: Data,
+    table: FrameTable,
+    dev: FrameTable | None,
 ) -> dict[str, Any]:
     """The card's part on data, configuration and version.
 
     Args:
         config: Of the training.
+        spec: The head.
         data: The store.
         table: That was trained on.
         dev: By which epochs were chosen; None where there was none.
@@ -43,10 +48,8 @@ def provenance(
         "inputs": config.data.inputs,
         "missing_audio": config.data.missing_audio,
         "windows": config.evaluate.windows,
-        "evaluation_batch_size": (
-            config.batch_size
-            if config.head.attention == "batch"
-            else config.evaluate.batch_size
+        "evaluation_batch_size": spec.evaluation_batch(
+            training=config.batch_size, evaluation=config.evaluate.batch_size
         ),
         "train_on": config.data.train_on,
         "training_videos": [
@@ -58,7 +61,7 @@ def provenance(
         ],
         "dev_videos": list(dev.videos) if dev else [],
         "class_counts": class_counts(table.task, table.labels, table.valid),
-        "counts": {t.split: counts_of(t) for t in (table, dev) if t is not None},
+        "counts": {t.split: t.counts() for t in (table, dev) if t is not None},
         "config": to_plain(config),
         "version": VERSION,
         **own_definition(table.task),

@@ -106,15 +106,17 @@ class RunCheckpoints:
         """
         steps = [meta.step for meta in self._checkpointer.checkpoints]
         for step in sorted(steps, reverse=True):
-            fault, progress, state = "", {}, None
+            fault, state = "", None
+            progress: dict[str, Any] = {}
             try:
                 state = self._checkpointer.load(
                     step, _abstract(like, sharding.replicated(self._mesh))
                 )
                 stored = self._checkpointer.metadata(step).custom_metadata or {}
-                # Versions before 0.2 counted epochs.
-                progress = stored.get("progress", {"epoch": step})
-                if damaged := _damaged(state, stored.get("sha256")):
+                progress = stored.get("progress") or {}
+                if not progress:
+                    fault = "it does not say how far the run was"
+                elif damaged := _damaged(state, stored.get("sha256")):
                     fault = f"sha256 differs for {', '.join(damaged[:3])}"
             except (ValueError, OSError, KeyError) as error:
                 fault = f"{type(error).__name__}: {error}"
@@ -227,18 +229,20 @@ def read_card(directory: pathlib.Path) -> dict[str, Any]:
     return card
 
 
-def load_head(directory: pathlib.Path, like: Any, mesh: Mesh) -> Any:
+def load_head(
+    directory: pathlib.Path, card: dict[str, Any], like: Any, mesh: Mesh
+) -> Any:
     """The variables of a head checkpoint, whole on every device.
 
     Args:
         directory: Of the checkpoint.
+        card: What ``head.json`` says, digests included.
         like: Tree with the shapes and dtypes that its card promises.
         mesh: Where to put them.
 
     Raises:
         CheckpointError: If they are damaged or of other shapes.
     """
-    card = read_card(directory)
     place = sharding.replicated(mesh)
     try:
         variables = ocp.load((directory / "params").absolute(), _abstract(like, place))

@@ -40,6 +40,19 @@ class Ensemble(Model):
         return self.num_folds > 1
 
 
+def load(directory: pathlib.Path, kind: Kind | None = None) -> Model:
+    """The model in ``directory``: the head checkpoint or blend, or means over heads.
+
+    Args:
+        directory: The checkpoint or blend; the run for "folds".
+        kind: What the mean is over; None takes no mean.
+
+    Raises:
+        CheckpointError: If there is none, it is damaged, or has nothing to average.
+    """
+    return load_ensemble(directory, kind) if kind else load_model(directory)
+
+
 def load_ensemble(directory: pathlib.Path, kind: Kind) -> Ensemble:
     """The heads of a run as one model.
 
@@ -182,7 +195,7 @@ def _fold_of(
 
 
 def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
-    """Scores of ``split``: as :func:`avemo_jax.models.blend.predict`, or their means."""
+    """Scores of ``split`` by each head of a model; of an ensemble their means."""
     predicted = blend.predict(model, data, split, budget)
     if not isinstance(model, Ensemble):
         return predicted

@@ -67,7 +67,7 @@ def load_trained(directory: pathlib.Path) -> Trained:
         lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
         {"params": params, "stats": stats},
     )
-    variables = checkpoints.load_head(directory, like, mesh)
+    variables = checkpoints.load_head(directory, card, like, mesh)
     return Trained(directory, card, head, variables, mesh)
 
 
@@ -118,7 +118,7 @@ def open_scorer(trained: Trained, data: Data, split: str, budget: int) -> Scorer
         task=card["task"],
         missing_audio=card["missing_audio"],
         budget=budget,
-        inputs=card.get("inputs", "features"),  # old cards say nothing
+        inputs=card["inputs"],
     )
     table, feeder = loader.load(split, trained.head.spec, trained.features)
     predictor = Predictor(

@@ -67,10 +67,10 @@ def is_joint(directory: pathlib.Path) -> bool:
 
 
 def read_joint(directory: pathlib.Path) -> dict[str, Any]:
-    """``joint.json``; tasks of one's own are then known.
+    """``joint.json``, which says what is common to the tasks' heads.
 
     Raises:
-        CheckpointError: If it is of another schema, or a task's head is missing.
+        CheckpointError: If it is of another schema.
     """
     path = directory / FILE
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -79,6 +79,4 @@ def read_joint(directory: pathlib.Path) -> dict[str, Any]:
             f"{path}: schema {card.get('schema')!r}; expected {SCHEMA}: read it with "
             "the version that wrote it"
         )
-    for name in card["task"].split("+"):
-        checkpoints.read_card(directory / name)
     return card

@@ -13,19 +13,7 @@ from avemo_jax.postprocess.smoothing_sweep import SETTINGS, ThresholdRule, windo
 from avemo_jax.tasks import Task
 
 NO_WINDOW: Setting = ("none", 0)
-# What heads were made with whose configuration does not say it.
-_OLD: dict[str, dict[str, Any]] = {
-    "postprocess": {
-        "faithful_gaps": False,
-        "half_widths": (),
-        "gaussian": False,
-        "thresholds": "grid",
-        "correction": "none",
-        "causal": False,
-    },
-    "blend": {"trust_extractor": False},
-    "evaluate": {"num_resamples": 1000},
-}
+_GROUPS = ("postprocess", "blend", "evaluate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +42,23 @@ class Options:
 
     @classmethod
     def of_config(cls, stored: Mapping[str, Any]) -> "Options":
-        """Those of a head's configuration, as ``head.json`` keeps it."""
-        config = ConfigDict(
-            {k: {**old, **stored.get(k, {})} for k, old in _OLD.items()}
-        )
+        """Those of a head's configuration, as ``head.json`` keeps it.
+
+        Raises:
+            ValueError: If a field is not there.
+        """
+        config = ConfigDict({name: stored.get(name, {}) for name in _GROUPS})
+        try:
+            return cls._of(config)
+        except AttributeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"the card's configuration lacks a field: {reason}; expected those of "
+                f"{', '.join(_GROUPS)} of this version: train or convert the head anew"
+            ) from error
+
+    @classmethod
+    def _of(cls, config: ConfigDict) -> "Options":
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),
             settings=windows(
@@ -117,7 +118,17 @@ class Selection:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Selection":
-        """The inverse of :meth:`to_dict`; what an old one lacks is None."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If something is missing.
+        """
+        needed = ("chosen_on", "reason", "windows", "dev_scores", *_ARRAYS)
+        if missing := [name for name in needed if name not in stored]:
+            raise ValueError(
+                f"the card's selection lacks {', '.join(missing)}; expected what this "
+                "version writes: take selection out of the card, and it is chosen anew"
+            )
         return cls(
             on=stored["chosen_on"],
             reason=stored["reason"],
@@ -125,7 +136,7 @@ class Selection:
                 (w["mode"], w["half_width_frames"]) for w in stored["windows"]
             ),
             dev_scores=tuple(stored["dev_scores"]),
-            **{name: _array(stored.get(name)) for name in _ARRAYS},
+            **{name: _array(stored[name]) for name in _ARRAYS},
         )
 
 

@@ -167,7 +167,7 @@ def start(processes: Processes, heartbeat_s: int, wait_s: int = WAIT_S) -> None:
         max(wait_s - 1, 0.5),
         print,
         [
-            f"avemo_jax: not all of {count} processes came to {where} within {wait_s} "
+            f"error: not all of {count} processes came to {where} within {wait_s} "
             "s; expected the same command in each, with its own process_id, and a "
             "port that is open between the hosts; look at the others' output, mend "
             "it, start all again"
@@ -218,7 +218,7 @@ def abandon(error: Exception, message: str) -> None:
     if isinstance(error, jax.errors.JaxRuntimeError):
         status = LOST
         message += (
-            "\navemo_jax: if another process was lost, its output says why; start all "
+            "\nif another process was lost, its output says why; start all "
             "again by the same command, and they go on from the last checkpoint"
         )
     print(f"[{jax.process_index()}] {message}", file=sys.stderr)

@@ -50,7 +50,9 @@ class Judge:
             table,
             feeder,
             mesh,
-            batch_size=evaluation_batch(config, head),
+            batch_size=head.spec.evaluation_batch(
+                training=config.batch_size, evaluation=config.evaluate.batch_size
+            ),
             windows=config.evaluate.windows,
             mapped=one_by_one(config, mesh),
         )
@@ -122,13 +124,6 @@ def values_of(array: Any) -> list[float | None]:
     """A list that JSON takes; None for NaN."""
     values = (float(value) for value in np.asarray(array))
     return [None if math.isnan(value) else value for value in values]
-
-
-def evaluation_batch(config: ConfigDict, head: Head) -> int:
-    """Rows at once: where the batch is the sequence, as many as in training."""
-    if head.spec.kind == "transformer" and head.spec.attention == "batch":
-        return int(config.batch_size)
-    return int(config.evaluate.batch_size)
 
 
 # --- The state of a run ---------------------------------------------------------------

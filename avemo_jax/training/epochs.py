@@ -38,8 +38,7 @@ class Progress:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Progress":
         """Of what :meth:`to_dict` gave."""
-        losses = tuple(stored.get("losses", ()))
-        return cls(stored["epoch"], stored.get("step", 0), losses)
+        return cls(**{**stored, "losses": tuple(stored["losses"])})
 
 
 @dataclasses.dataclass(frozen=True)

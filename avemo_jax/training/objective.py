@@ -81,7 +81,7 @@ def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
     weights: Any = None
     if task.kind == "regression":
         options["pre_tanh"] = config.loss.va_on == "logits"
-        options["ddof"] = 1 if config.protocol == "original" else 0
+        options["ddof"] = 1 if config.loss.va_variance == "sample" else 0
     else:
         options["focal_gamma"] = config.loss.focal_gamma
         options["label_smoothing"] = config.loss.label_smoothing
@@ -128,7 +128,7 @@ def make_plan(
         size = plan.num_examples // mesh.size * mesh.size or plan.num_examples
         plan = dataclasses.replace(plan, batch_size=size)
         _warn_reduced(config, size)
-    if spec.kind != "transformer":
+    if not spec.batch_is_sequence:
         _check_divides(plan.batch_size, 1, mesh)
     return plan
 

@@ -90,8 +90,9 @@ def train(
     checkpoints = checkpoint.RunCheckpoints(workdir.checkpoints, mesh)
     hyper = sharding.replicate(members.hyper(), mesh)
     state = sharding.replicate(fresh_state(config, members, head, num_steps), mesh)
-    stored, state = checkpoints.restore(state) or ({"epoch": 0}, state)
-    progress = Progress.from_dict(stored)
+    progress = Progress(0)
+    if restored := checkpoints.restore(state):
+        progress, state = Progress.from_dict(restored[0]), restored[1]
     log.keep_until(progress.epoch)
 
     # 4. Epochs, each ended by its score on dev and a checkpoint.
@@ -147,7 +148,7 @@ def train(
     card = {
         "task": config.task,
         "head": spec.to_dict(),
-        **provenance(config, data, table, dev[0] if dev else None),
+        **provenance(config, spec, data, table, dev[0] if dev else None),
     }
     return _export(workdir, card, members, state, table)
 

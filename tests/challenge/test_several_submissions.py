@@ -70,12 +70,35 @@ def test_mean_of_units_is_decided_at_the_mean_threshold(tmp_path):
     assert not submit(tmp_path, "--submission", f"mix={sources}", task="AU")
     mean = (scores(paths[0], AU) + scores(paths[1], AU)) / 2
     found = values(tmp_path / "s/mix/AU.txt")
-    # Thresholds are read off 1,200 decisions, so to about a thousandth.
-    sure = np.abs(mean - 0.4) > 0.005
-    np.testing.assert_array_equal(found[sure], (mean > 0.4)[sure])
+    np.testing.assert_array_equal(found, mean >= 0.4)
     given = ["--thresholds", "0.7", "--submission", f"high={sources}"]
     assert not submit(tmp_path, *given, task="AU")
     np.testing.assert_array_equal(values(tmp_path / "s/high/AU.txt"), mean >= 0.7)
+
+
+def test_members_without_thresholds_count_as_a_half_and_it_is_said(tmp_path, capsys):
+    limits = np.full(12, 0.3, np.float32)
+    a, b = (
+        predicted(tmp_path / f"{n}.csv", AU, seed=i, thresholds=limits)
+        for i, n in enumerate("ab")
+    )
+    (tmp_path / "b.json").unlink()
+    assert not submit(tmp_path, "--submission", f"mix={a},{b}", task="AU")
+    mean = (scores(a, AU) + scores(b, AU)) / 2
+    np.testing.assert_array_equal(values(tmp_path / "s/mix/AU.txt"), mean >= 0.4)
+    assert f"no thresholds of {b}: 0.5 in the mean" in capsys.readouterr().out
+
+
+def test_scores_alone_are_decided_at_a_half_and_it_is_said(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    arrays = {video: rng.random((n, 12)) for video, n in LENGTHS.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    flags = ["--submission", f"one={tmp_path / 'a.npz'}", "--task", "au"]
+    assert not submit(tmp_path, *flags, task="AU")
+    expected = np.concatenate([arrays[video] for video in VIDEOS]) >= 0.5
+    np.testing.assert_array_equal(values(tmp_path / "s/one/AU.txt"), expected)
+    said = capsys.readouterr().out
+    assert "a.npz has neither thresholds nor decisions: decided at 0.5" in said
 
 
 def test_mean_of_values(tmp_path):

@@ -18,7 +18,7 @@ from avemo_jax.challenge.submit import writing
 from avemo_jax.challenge.submit.checking import check_submission
 from avemo_jax.challenge.submit.command import main
 from avemo_jax.challenge.submit.decisions import decide_rows
-from avemo_jax.challenge.submit.predictions import load_predictions, thresholds_of
+from avemo_jax.challenge.submit.predictions import load_predictions
 from avemo_jax.challenge.submit.rows import every_frame, read_example
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
@@ -112,22 +112,65 @@ def test_frames_without_a_prediction_are_filled_as_by_a_loop(
     assert found.filled.sum() == count
 
 
-def test_thresholds_are_read_off_the_decisions(tmp_path):
+def test_thresholds_are_those_beside_the_file(tmp_path, capsys):
     limits = np.linspace(0.2, 0.8, 12).astype(np.float32)
-    lengths = {"a": 4000}
-    keep = {"a": list(range(1, 4001, 2))}
+    keep = {"a": list(range(1, 401, 2))}
     path = made.predicted(
-        tmp_path / "p.csv", AU, lengths=lengths, thresholds=limits, keep=keep
+        tmp_path / "p.csv", AU, lengths={"a": 400}, thresholds=limits, keep=keep
     )
     predictions = load_predictions(path)
-    found = thresholds_of(predictions, None)
-    np.testing.assert_allclose(found, limits, atol=2e-3)
-    rows = every_frame(["a"], np.array([4000]))
+    np.testing.assert_array_equal(predictions.thresholds.astype(np.float32), limits)
+    assert not predictions.note
+    rows = every_frame(["a"], np.array([400]))
     ours = decide_rows(predictions, rows)
     exact = decide_rows(predictions, rows, thresholds=limits.astype(np.float64))
-    assert ours.crossing == exact.crossing > 1000
-    assert (ours.values != exact.values).sum() < 0.005 * ours.crossing
-    np.testing.assert_array_equal(ours.values[~ours.filled], exact.values[~ours.filled])
+    assert ours.crossing == exact.crossing > 100
+    np.testing.assert_array_equal(ours.values, exact.values)
+
+
+def test_without_thresholds_the_decisions_stand_and_it_is_said(tmp_path, capsys):
+    """Between two frames that are decided differently the nearer one's decision."""
+    limits = np.full(12, 0.3, np.float32)
+    lengths, keep = {"a": 12}, {"a": [1, 4, 7, 10]}
+    path = made.predicted(
+        tmp_path / "predictions.csv", AU, lengths=lengths, thresholds=limits, keep=keep
+    )
+    (tmp_path / "predictions.json").unlink()
+    predictions = load_predictions(path)
+    assert predictions.thresholds is None
+    found = decide_rows(predictions, every_frame(["a"], np.array([12])))
+    nearest = np.array([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3])
+    np.testing.assert_array_equal(found.values, predictions.decided[nearest])
+    assert found.crossing
+    assert found.thresholds is None
+    made.write_list(tmp_path / "list.txt", lengths)
+    assert submit(tmp_path, AU) == 0
+    said = capsys.readouterr().out
+    assert f"no thresholds in {tmp_path / 'predictions.json'}: the decisions of" in said
+    assert f"{found.crossing} values decided as in the nearer frame" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"thresholds": {"AU01": 0.5}}', "KeyError"),
+        ('{"thresholds": [0.5]}', "expected a threshold for each of AU01"),
+        ("{", "JSONDecodeError"),
+    ],
+)
+def test_damaged_thresholds_are_refused(tmp_path, text, words):
+    path = made.predicted(tmp_path / "p.csv", AU)
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load_predictions(path)
+
+
+def test_thresholds_of_other_predictions_are_refused(tmp_path):
+    path = made.predicted(tmp_path / "p.csv", AU)
+    other = made.predicted(tmp_path / "other.csv", AU, thresholds=np.full(12, 0.9))
+    other.with_suffix(".json").rename(tmp_path / "p.json")
+    with pytest.raises(ValueError, match=r"the threshold 0\.9 does not decide"):
+        load_predictions(path)
 
 
 def test_thresholds_of_a_head(tmp_path, capsys):
@@ -154,25 +197,12 @@ def test_thresholds_of_a_head(tmp_path, capsys):
         "values decided between two frames, at AU01 0.2000" in capsys.readouterr().out
     )
     assert submit(tmp_path, AU, "--thresholds", "0.99") == 1
-    assert "was not decided at the given threshold, 0.99" in capsys.readouterr().err
+    assert (
+        "which the threshold 0.99 does not decide; expected" in capsys.readouterr().err
+    )
     (tmp_path / "head.json").write_text(json.dumps(card | {"selection": None}))
     assert submit(tmp_path, AU, "--thresholds", str(tmp_path / "head.json")) == 1
     assert "head.json of an evaluated AU head" in capsys.readouterr().err
-
-
-def test_decisions_by_two_thresholds_are_refused_where_one_is_needed(tmp_path):
-    path = made.predicted(tmp_path / "p.csv", AU, lengths={"a": 40})
-    table = pyarrow.csv.read_csv(path)
-    at = table.schema.get_field_index("AU01_c")
-    flipped = 1 - table["AU01_c"].to_numpy()
-    keep = np.arange(40) % 2 == 0
-    mixed = np.where(np.arange(40) < 20, flipped, table["AU01_c"].to_numpy())
-    table = table.set_column(at, "AU01_c", [mixed])
-    path = tmp_path / "p.parquet"
-    pyarrow.parquet.write_table(table.filter(keep), path)
-    rows = every_frame(["a"], np.array([40]))
-    with pytest.raises(ValueError, match=r"AU01_c is 0 at .* and 1 at .*one threshold"):
-        decide_rows(load_predictions(path), rows)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=50))

@@ -1,17 +1,24 @@
 """The configuration: fields are used, files load, wrong values are refused."""
 
 import ast
+import io
 import pathlib
+import re
+import tokenize
 from collections.abc import Iterator
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import flags
-from ml_collections import config_flags
+from made.tables import made_table
+from ml_collections import ConfigDict, config_flags
 
 from avemo_jax.config import checks
 from avemo_jax.config import fields as config_lib
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config, difference, flatten, identity
+from avemo_jax.training.objective import make_loss
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
@@ -83,11 +90,81 @@ def test_reader_tells_reading_from_setting():
     assert not {"a.b", "g"} & set(fields_read(source))
 
 
-def test_reader_sees_what_old_cards_may_lack():
+def test_reader_sees_what_is_got_with_a_default():
     source = 'part = config.get("a", {})\npart.get("b", 1)\nconfig.get("c").get("d")'
     source += '\nother = env.get("e", {})\nother.get("f")'
     assert {"a.b", "c.d"} <= set(fields_read(source))
     assert not {"e.f", "f", "b"} & set(fields_read(source))
+
+
+# --- Fields that texts name ----------------------------------------------------------
+
+_TEXTS = [
+    path
+    for folder in ("avemo_jax", "data_builders", "configs", "scripts")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".py", ".sh")
+]
+_TEXTS += [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+# The last name of config.json or config.py is no field.
+_FIELD = re.compile(r"(?<![\w./])(?:--)?config\.([a-z_]+(?:\.[a-z_]+)*)")
+_SUFFIXES = {"json", "py"}
+
+
+def fields_named(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of what texts call ``config.NAME`` or ``--config.NAME``.
+
+    Of a module only strings and comments are texts: in code, ``config`` may be another
+    thing.
+    """
+    source = path.read_text(encoding="utf-8")
+    texts: list[tuple[int, str]] = list(enumerate(source.splitlines(), 1))
+    if path.suffix == ".py":
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        texts = [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
+        texts += [
+            (node.lineno, node.value)
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+    for line, text in texts:
+        for match in _FIELD.finditer(text):
+            if match[1] not in _SUFFIXES:
+                yield line, match[1]
+
+
+def is_field(name: str) -> bool:
+    """Whether the configuration has a field, or a group of fields, of this name."""
+    part = base_config("EXPR", "mlp")
+    for step in name.split("."):
+        if not isinstance(part, ConfigDict) or step not in part:
+            return False
+        part = part[step]
+    return True
+
+
+def test_reader_of_fields_named_in_texts(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(
+        '"""Set config.a.b, or --config.c=1; see config.json and my.config.d."""\n'
+        "config.e.f = other  # as config.g says\n"
+        'raise ValueError(f"config.h.{name} is {value}; change " "config.i.j")\n'
+    )
+    assert {name for _, name in fields_named(module)} == {"a.b", "c", "g", "h", "i.j"}
+    page = tmp_path / "page.md"
+    page.write_text("first\n`--config.k.l=3` and config.m")
+    assert list(fields_named(page)) == [(2, "k.l"), (2, "m")]
+
+
+def test_every_field_that_a_text_names_exists():
+    named = [(path, *found) for path in _TEXTS for found in fields_named(path)]
+    assert len(named) > 50  # else the reader sees nothing
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: config.{name}"
+        for path, line, name in named
+        if not is_field(name)
+    ]
+    assert not wrong, "no such fields; base_config has others: " + ", ".join(wrong)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +228,35 @@ def test_flags_override_every_kind_of_field():
     assert config.log.progress is False
     assert config.head.kind == "transformer"
     check_config(config)
+
+
+def test_original_attends_over_the_batch_where_there_is_attention():
+    def attention(head: str) -> tuple[str, str]:
+        chosen = config_lib.original_config("EXPR", head).head
+        return chosen.attention, chosen.positions
+
+    default = base_config("EXPR", "mlp").head
+    assert attention("transformer") == ("batch", "none")
+    assert attention("mlp") == (default.attention, default.positions)
+
+
+def test_protocol_is_a_label_that_changes_no_loss():
+    """What the original's recipe does otherwise, other fields say."""
+    table = made_table("VA")
+    logits = np.random.default_rng(0).normal(size=table.labels.shape).astype("f4")
+
+    def loss(**fields) -> float:
+        config = base_config("VA", "mlp")
+        config.update_from_flattened_dict(fields)
+        made = make_loss(config, table)
+        arrays = (logits, table.labels, table.valid)
+        return float(made(*map(jnp.asarray, arrays)))
+
+    assert loss(protocol="original") == loss()
+    assert loss(**{"loss.va_variance": "sample"}) != loss()
+    original = config_lib.original_config("VA", "mlp")
+    assert original.protocol == "original"
+    assert original.loss.va_variance == "sample"
 
 
 def test_placeholders_are_none_until_given():

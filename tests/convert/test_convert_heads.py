@@ -162,7 +162,7 @@ def test_card_says_where_it_comes_from(tmp_path, caplog):
     assert card["missing_audio"] == "drop"
     assert card["protocol"] == "ours"
     assert load_trained(tmp_path / "head").faithful is False
-    assert card["evaluation_batch_size"] == 32
+    assert card["evaluation_batch_size"] == 32  # the original's, a sequence each
     assert card["head"] == spec.to_dict()
     assert [entry["fingerprint"] for entry in card["features"]] == ["unknown"] * 2
     origin = card["provenance"]

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow.parquet
@@ -10,6 +11,7 @@ import pytest
 from avemo_jax.data.predictions import predictions_file
 from avemo_jax.data.predictions.predictions_file import (
     read_predictions,
+    read_thresholds,
     write_predictions,
 )
 from avemo_jax.data.store.table import FrameTable
@@ -110,6 +112,28 @@ def test_action_units(tmp_path):
     assert [rows[i]["label_AU02"] for i in (0, 1, 2)] == ["1", "0", ""]
 
 
+def test_thresholds_lie_beside_the_predictions_of_units(tmp_path):
+    """The very float32 that a score was compared with; of other tasks none."""
+    table, plan, scores = made(AU)
+    limits = np.random.default_rng(0).random(12, np.float32)
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, AU, table, plan, scores, thresholds=limits)
+    stored = json.loads((tmp_path / "predictions.json").read_text())
+    assert stored["task"] == "AU"
+    assert list(stored["thresholds"]) == list(AU.columns)
+    for name in ("predictions.csv", "predictions.parquet"):
+        read = read_thresholds(tmp_path / name, AU)
+        np.testing.assert_array_equal(read.astype(np.float32), limits)
+    write_predictions(path, AU, table, plan, scores)
+    np.testing.assert_array_equal(read_thresholds(path, AU), np.full(12, 0.5))
+    table, plan, scores = made(VA)
+    write_predictions(path, VA, table, plan, scores)
+    assert not (tmp_path / "predictions.json").exists()
+    assert read_thresholds(path, AU) is None
+    (tmp_path / "predictions.json").write_text('{"by": "somebody else"}')
+    assert read_thresholds(path, AU) is None
+
+
 def test_valence_and_arousal(tmp_path):
     table, plan, scores = made(VA)
     scores[0] = [-1e-9, -0.5]
@@ -152,9 +176,9 @@ def test_bytes_depend_on_arguments_alone_and_not_on_chunks(tmp_path, monkeypatch
     assert (tmp_path / "two.csv").read_bytes() == first
     assert (tmp_path / "three.csv").read_bytes() == first
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "one.csv",
-        "three.csv",
-        "two.csv",
+        *("one.csv", "one.json"),
+        *("three.csv", "three.json"),
+        *("two.csv", "two.json"),
     ]
 
 

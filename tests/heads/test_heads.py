@@ -116,6 +116,22 @@ def test_every_head_has_a_pinned_number_of_parameters():
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids="-".join)
+def test_evaluation_is_in_training_batches_where_the_batch_is_the_sequence(option):
+    spec = make_spec(option)
+    over_batch = option[1:3] == ("transformer", "batch")
+    assert spec.batch_is_sequence is over_batch
+    assert spec.evaluation_batch(training=32, evaluation=8192) == (
+        32 if over_batch else 8192
+    )
+
+
+def test_attention_means_nothing_to_heads_of_one_frame():
+    for kind in ("mlp", "linear"):
+        spec = HeadSpec("EXPR", kind, (6,), attention="batch", positions="none")
+        assert not spec.batch_is_sequence
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids="-".join)
 @pytest.mark.parametrize("which", range(3))
 def test_number_of_parameters(option, which):
     dims = FEATURES[which]

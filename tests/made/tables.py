@@ -152,11 +152,19 @@ class MadeStore(Store):
                     by_name[name] = one_video(table, i)
         return dict(sorted(by_name.items()))
 
+    def table_of(self, task, split, names):
+        everywhere = self.videos_of(task, "+".join(SPLITS), None)
+        return joined([everywhere[name] for name in names], split)
+
     def split_videos(self, task, split, splits=None):
         return tuple(self.videos_of(task, split, splits))
 
-    def load_table(self, task, split, features, *, memmap_path=None, splits=None, **_):
-        table = joined(list(self.videos_of(task, split, splits).values()), split)
+    def load_table(self, task, split, features, *, splits=None, **_):
+        return self.table_of(task, split, self.videos_of(task, split, splits))
+
+    def load(self, plan, *, memmap_path=None, **_):
+        names = [one.video for one in plan.videos]
+        table = self.table_of(plan.task.name, plan.split, names)
         if memmap_path:
             memmap_path.parent.mkdir(parents=True, exist_ok=True)
             shape = table.features.shape

@@ -29,13 +29,6 @@ pytestmark = pytest.mark.slow
 FACE, SOUND = map(full_name, ("enet_b0_8_va_mtl", "wav2vec2_base"))
 BUDGET = 10**9
 DEV, VALIDATION, LOST = VIDEOS[6:9], VIDEOS[9:12], SILENT[1]
-# What cards of old do not have.
-NEWER = ("inputs", "class_counts")
-NEWER_CONFIG = {
-    "postprocess": ("half_widths", "gaussian", "thresholds", "correction", "causal"),
-    "evaluate": ("num_resamples",),
-    "data": ("inputs",),
-}
 
 
 def read_json(path):
@@ -105,7 +98,7 @@ def copied(head: pathlib.Path, to: pathlib.Path, **changes) -> pathlib.Path:
 
 def evaluated(directory, data, workdir, **how):
     workdir.mkdir()
-    return evaluate(directory, data, workdir, **how)
+    return evaluate(load_model(directory), data, workdir, **how)
 
 
 # --- A run of a blend -----------------------------------------------------------------
@@ -361,45 +354,12 @@ def test_unfit_sets_end_a_run_before_it_begins(store, tmp_path, name):
 # --- Cards and options ----------------------------------------------------------------
 
 
-def test_a_card_of_old_is_evaluated_as_before(plain, data, tmp_path):
-    """The windows tried are the original's; the scores are the same."""
-    chosen = read_json(plain[0] / "head.json")["selection"]
-    chosen |= {"temperatures": None, "offsets": None}  # of old there were none
-    new = copied(plain[0], tmp_path / "new", selection=chosen)
-    old = copied(new, tmp_path / "old")
-    card = read_json(old / "head.json")
-    assert card["class_counts"]
-    for name in NEWER:
-        del card[name]
-    for group, names in NEWER_CONFIG.items():
-        for name in names:
-            del card["config"][group][name]
-    del card["config"]["blend"]
-    for name in ("weights", "temperatures", "offsets", "confidences"):
-        del card["selection"][name]
-    (old / "head.json").write_text(json.dumps(card))
-    assert len(load_model(old).options.settings) == 13
-    found, expected = (
-        evaluated(one, data, tmp_path / f"from_{one.name}") for one in (old, new)
-    )
-    assert found["chosen_on"] == "dev"
-    for name in ("raw", "smoothed"):
-        ours, theirs = (
-            without_intervals(e["metrics"][name]) for e in (found, expected)
-        )
-        assert ours == theirs
-    first, second = (tmp_path / f"from_{n}" / "predictions.csv" for n in ("old", "new"))
-    assert first.read_bytes() == second.read_bytes()
-    assert model_priors(old) is None
-
-
-def without_intervals(block):
-    """Old cards do not say that there are to be 20 resamples."""
-    return {
-        name: {k: v for k, v in scores.items() if not k.endswith("_ci95")}
-        for name, scores in block.items()
-        if isinstance(scores, dict)
-    }
+def test_a_card_that_lacks_a_field_is_refused(plain, tmp_path):
+    config = read_json(plain[0] / "head.json")["config"]
+    del config["postprocess"]["gaussian"]
+    short = copied(plain[0], tmp_path / "short", config=config)
+    with pytest.raises(ValueError, match=r"lacks a field: .*gaussian.*; expected"):
+        load_model(short)
 
 
 def model_priors(directory):

@@ -31,14 +31,18 @@ def options_of(config, **fields) -> Options:
 # --- Options --------------------------------------------------------------------------
 
 
-def test_a_card_that_says_nothing_means_what_it_meant():
-    """Heads made before there were such fields were evaluated like this."""
-    old = {"postprocess": {"faithful_gaps": False}, "evaluate": {"split": "dev"}}
-    for stored in ({}, old):
-        assert Options.of_config(stored) == Options()
-    assert Options().settings == SETTINGS
-    faithful = Options.of_config({"postprocess": {"faithful_gaps": True}})
-    assert faithful == Options(faithful=True)
+@pytest.mark.parametrize(
+    "name",
+    ["postprocess.gaussian", "blend.trust_extractor", "evaluate.num_resamples"],
+)
+def test_a_card_that_lacks_a_field_is_refused(name):
+    stored = to_plain(base_config("EXPR", "mlp"))
+    group, field = name.split(".")
+    del stored[group][field]
+    with pytest.raises(ValueError, match=f"lacks a field: .*{field}.*; expected those"):
+        Options.of_config(stored)
+    with pytest.raises(ValueError, match="lacks a field"):
+        Options.of_config({})
 
 
 def test_options_are_those_of_the_configuration():
@@ -116,20 +120,11 @@ def test_numbers_of_a_card_are_short():
     assert grid.to_dict()["thresholds"] == [[0.3] * 12]
 
 
-def test_a_selection_without_what_came_later():
-    old = {
-        "chosen_on": "dev",
-        "reason": "",
-        "windows": [{"mode": "mean", "half_width_frames": 30}],
-        "dev_scores": [0.5],
-        "thresholds": None,
-        "raw_thresholds": None,
-    }
-    found = Selection.from_dict(old)
-    assert found == Selection("dev", "", (("mean", 30),), None, None, (0.5,))
-    assert found.weights is None
-    assert found.temperatures is None
-    assert found.confidences is None
+def test_a_selection_that_lacks_something_is_refused():
+    stored = fixed_selection(EXPR, 2, "no dev").to_dict()
+    del stored["offsets"], stored["windows"]
+    with pytest.raises(ValueError, match="lacks windows, offsets; expected"):
+        Selection.from_dict(stored)
 
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)

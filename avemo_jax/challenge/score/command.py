@@ -19,7 +19,7 @@ from avemo_jax import __version__
 from avemo_jax.challenge.score.report import difference_text, text, write_csv
 from avemo_jax.challenge.score.scores import Resamples, compare, score_file
 from avemo_jax.challenge.score.truth import Truth, read_truth
-from avemo_jax.challenge.submit.flags import read_thresholds
+from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.data.predictions.reading import read_frames
 from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.runtime.atomic_files import whole_file
@@ -101,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
             f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
             "one file or two, and 1 resample or more: correct the command"
         )
-    thresholds = read_thresholds(args.threshold)
+    thresholds = thresholds_of_flag(args.threshold)
     if thresholds is not None and task is not AU:
         raise ValueError(
             f"--threshold with --task {args.task}; expected it with au alone: "

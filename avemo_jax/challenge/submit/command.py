@@ -25,7 +25,6 @@ from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
 from avemo_jax.challenge.submit.flags import (
     by_task,
     make_parser,
-    read_thresholds,
     target,
 )
 from avemo_jax.challenge.submit.predictions import Predictions, load_predictions
@@ -41,6 +40,7 @@ from avemo_jax.challenge.submit.rows import (
 )
 from avemo_jax.challenge.submit.sources import MOST, load_submission, parse_submissions
 from avemo_jax.challenge.submit.writing import write_submission
+from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import AU, TASKS
 
@@ -172,7 +172,7 @@ def _submissions(
 
 def _write(args: argparse.Namespace) -> int:
     """All files, where all of them can be written."""
-    thresholds = read_thresholds(args.thresholds)
+    thresholds = thresholds_of_flag(args.thresholds)
     inputs = _inputs(args, thresholds)
     if thresholds is not None and all(i.predictions.task is not AU for i in inputs):
         raise ValueError(
@@ -288,6 +288,8 @@ def _tell(each: _Output, report: Report) -> None:
     task = each.source.predictions.task
     print(f"{each.source.path}: {task.name}, {len(rows.video) + 1} lines with header")
     print(f"  numbers of frames: {each.lengths_from}")
+    if note := each.source.predictions.note:
+        print(f"  {note}")
     videos = len(np.unique(rows.video[found.filled]))
     print(f"  filled, as not predicted: {found.filled.sum()} rows of {videos} videos")
     for count, text in (
@@ -303,6 +305,8 @@ def _tell(each: _Output, report: Report) -> None:
         by_name = zip(task.columns, found.thresholds, strict=True)
         text = ", ".join(f"{name} {t:.4f}" for name, t in by_name if np.isfinite(t))
         print(f"  {found.crossing} values decided between two frames, at {text}")
+    elif found.crossing:
+        print(f"  {found.crossing} values decided as in the nearer frame")
     print(f"checked: {report}")
 
 

@@ -3,9 +3,10 @@
 Scores are filled by the gap rule: held before a video's first prediction and after its
 last one, interpolated by frame number between two. Then they are decided: EXPR by the
 highest of the interpolated probabilities, AU by the interpolated probability against
-the unit's threshold. A frame whose two neighbours are one prediction (its own, or a
-held one) has that prediction's decision; so has an action unit on whose decision both
-neighbours agree, as what lies between two scores is on the same side of the threshold.
+the unit's threshold, or as the nearer prediction where no threshold is known. A frame
+whose two neighbours are one prediction (its own, or a held one) has that prediction's
+decision; so has an action unit on whose decision both neighbours agree, as what lies
+between two scores is on the same side of the threshold.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.challenge.submit.predictions import Predictions, thresholds_of
+from avemo_jax.challenge.submit.predictions import Predictions, check_thresholds
 from avemo_jax.challenge.submit.rows import Rows, listed
 from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
@@ -37,8 +38,8 @@ class Decisions:
         surplus_videos: Videos with predictions that are not listed.
         surplus_frames: Predictions of listed videos for frames that have no row.
         clipped: Values of VA outside of [-1, 1].
-        crossing: Values of AU that were decided by an interpolated probability.
-        thresholds: Of AU, as far as they were needed; else None.
+        crossing: Values of AU between two predictions that are decided differently.
+        thresholds: AU: by which those were decided; None: as the nearer prediction.
     """
 
     values: Shaped[np.ndarray, "rows columns"]
@@ -64,7 +65,7 @@ def decide_rows(
     Args:
         predictions: Scores and decisions, in any order.
         rows: What the submission has.
-        thresholds: Of AU; None takes what the decisions tell (``thresholds_of``).
+        thresholds: AU only; None takes the predictions' own.
         fill_missing_videos: Rows of a video without any prediction get the neutral
             value (class 0, inactive, 0.0) instead of an error.
 
@@ -139,7 +140,11 @@ def _with_values(
     wanted: Int[np.ndarray, " rows"],
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Decisions:
-    """``found`` with the values of the wanted rows."""
+    """``found`` with the values of the wanted rows.
+
+    Raises:
+        ValueError: If given thresholds are not those of the decisions.
+    """
     task = predictions.task
     scores, decided = predictions.scores[taken], predictions.decided[taken]
     neutral = neutral_score(task)
@@ -154,11 +159,17 @@ def _with_values(
         has_rows = np.asarray(plan.has_rows)[wanted][:, None]
         values = np.where(has_rows, decided[before], np.int8(0))
         crossing = has_rows & (decided[before] != decided[after])
-        limits = None
-        if crossing.any() or thresholds is not None:
-            limits = thresholds_of(predictions, thresholds)
+        limits = thresholds
+        if limits is None:
+            limits = predictions.thresholds
+        else:
+            check_thresholds(predictions, limits)
+        if limits is None:
+            nearer_after = np.asarray(plan.weight)[wanted][:, None] > 0.5
+            active = np.where(nearer_after, decided[after], decided[before])
+        else:
             active = dense >= limits.astype(np.float32)
-            values = np.where(crossing, active, values).astype(np.int8)
+        values = np.where(crossing, active, values).astype(np.int8)
         return dataclasses.replace(
             found, values=values, crossing=int(crossing.sum()), thresholds=limits
         )

@@ -1,17 +1,10 @@
 """The command line of submissions: its flags, and what their values mean."""
 
 import argparse
-import json
 import pathlib
-import re
 from collections.abc import Sequence
 
-import numpy as np
-from jaxtyping import Float
-
-from avemo_jax.tasks import AU, TASKS, Task
-
-_NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
+from avemo_jax.tasks import TASKS, Task
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -54,7 +47,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--thresholds",
         metavar="FILE",
         help="head.json of the AU head (or one number for all units), for frames that "
-        "are filled; otherwise they are read off the decisions in the predictions",
+        "are filled; otherwise those of the .json file beside the predictions",
     )
     parser.add_argument(
         "--fill-missing-videos",
@@ -141,31 +134,3 @@ def target(out: str, folder: str, name: str) -> pathlib.Path:
             "correct the flag"
         )
     return pathlib.Path(out) / folder / name
-
-
-def read_thresholds(text: str | None) -> Float[np.ndarray, " units"] | None:
-    """Of the action units: one for all, or those of the best seed of a head.
-
-    Args:
-        text: A number from 0 to 1, or the path of a ``head.json``.
-
-    Raises:
-        ValueError: If it is neither, or the head has no thresholds.
-    """
-    if text is None:
-        return None
-    if _NUMBER.fullmatch(text):
-        return np.full(AU.num_outputs, float(text))
-    try:
-        card = json.loads(pathlib.Path(text).read_text(encoding="utf-8"))
-        best = card["seeds"].index(card["best_seed"])
-        return np.array(card["selection"]["thresholds"][best], np.float64).reshape(
-            AU.num_outputs
-        )
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
-        raise ValueError(
-            f"--thresholds {text}: {type(error).__name__}: {error}; expected a number "
-            "from 0 to 1, or the head.json of an evaluated AU head "
-            "(RUN/best_model/head.json): "
-            "correct the flag, or leave it out"
-        ) from error

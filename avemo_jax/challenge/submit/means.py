@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.challenge.submit.predictions import Predictions, thresholds_of
+from avemo_jax.challenge.submit.predictions import Predictions
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR
 
@@ -29,12 +29,12 @@ def mean_of(
 
     A frame that some members have no row of is the mean of the others. EXPR is decided
     by the highest mean; AU by the mean of the thresholds that the members were decided
-    by (0.5 for a unit of which no member tells one).
+    by, where one that tells none counts as 0.5, which the note says.
 
     Args:
         name: Of the submission, for errors.
         members: Of one task; one alone stays as it is.
-        thresholds: Of the action units, in place of that mean.
+        thresholds: By action unit, in place of that mean.
 
     Raises:
         ValueError: If one of several has decisions only.
@@ -63,16 +63,20 @@ def mean_of(
         own[at] |= member.predictions.own
     scores = sums / weights
     video, frame = np.divmod(every, MAX_FRAME + 1)
-    decided = np.zeros((len(every), 0), np.int8)
+    decided, limits, note = np.zeros((len(every), 0), np.int8), None, ""
     if task is EXPR:
         decided = scores.argmax(axis=1).astype(np.int8)[:, None]
     elif task is AU:
-        limits = _thresholds(members) if thresholds is None else thresholds
+        limits = thresholds
+        if limits is None:
+            limits, note = _thresholds(members)
         decided = (scores >= limits).astype(np.int8)
     return Predictions(
         pathlib.Path(f"the mean {name}"),
         *(task, videos, video.astype(np.int32), frame.astype(np.int32)),
         *(own, scores, decided),
+        thresholds=limits,
+        note=note,
     )
 
 
@@ -82,10 +86,18 @@ def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
     return place[one.video].astype(np.int64) * (MAX_FRAME + 1) + one.frame
 
 
-def _thresholds(members: Sequence[Member]) -> Float[np.ndarray, " units"]:
-    told = np.stack([thresholds_of(member.predictions, None) for member in members])
-    weights = np.array([member.weight for member in members])[:, None]
-    known = np.isfinite(told)
-    total = (weights * known).sum(axis=0)
-    sums = (weights * np.where(known, told, 0)).sum(axis=0)
-    return np.where(total > 0, sums / np.maximum(total, 1e-12), 0.5)
+def _thresholds(
+    members: Sequence[Member],
+) -> tuple[Float[np.ndarray, " units"], str]:
+    """The mean of the members' thresholds, and which of them tell none."""
+    half = np.full(AU.num_outputs, 0.5)
+    all_ = [member.predictions for member in members]
+    told = [half if one.thresholds is None else one.thresholds for one in all_]
+    bare = [str(one.path) for one in all_ if one.thresholds is None]
+    note = ""
+    if bare:
+        note = (
+            f"no thresholds of {', '.join(bare)}: 0.5 in the mean; give --thresholds "
+            "if you know them"
+        )
+    return np.average(told, axis=0, weights=[member.weight for member in members]), note

@@ -10,7 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jaxtyping import Bool, Float, Int, Int8
 
-from avemo_jax.data.predictions.predictions_file import column_types, read_predictions
+from avemo_jax.data.predictions.predictions_file import (
+    column_types,
+    read_predictions,
+    read_thresholds,
+    thresholds_file,
+)
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
 
@@ -30,6 +35,8 @@ class Predictions:
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); VA:
             (rows, 0).
         has_scores: False where the file holds decisions only; scores are then those.
+        thresholds: AU: by which it was decided; None where nothing tells.
+        note: What is to be said of how it was decided; empty where all is told.
     """
 
     path: pathlib.Path
@@ -41,6 +48,8 @@ class Predictions:
     scores: Float[np.ndarray, "rows outputs"]
     decided: Int8[np.ndarray, "rows decisions"]
     has_scores: bool = True
+    thresholds: Float[np.ndarray, " units"] | None = None
+    note: str = ""
 
 
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
@@ -48,8 +57,9 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no predictions file, has no rows, or only filled ones, or
-            a value is missing, not finite, or out of its range.
+        ValueError: If it is no predictions file, has no rows, or only filled ones, a
+            value is missing, not finite, or out of its range, or the thresholds beside
+            it are damaged or not its own.
     """
     path = pathlib.Path(path)
     table = read_predictions(path)
@@ -79,7 +89,7 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     scores = np.stack([table[name].to_numpy() for name in task.columns], axis=1)
     for name, column in zip(task.columns, scores.T, strict=True):
         _check(path, name, column, ~np.isfinite(column), "a finite number")
-    return Predictions(
+    found = Predictions(
         path,
         task,
         tuple(encoded.dictionary.to_pylist()),
@@ -89,6 +99,29 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         scores,
         _decided(path, table, task),
     )
+    return with_thresholds(found)
+
+
+def with_thresholds(predictions: Predictions) -> Predictions:
+    """``predictions`` with the thresholds that lie beside their file.
+
+    Without such a file the decisions that they hold stand, and the note says so.
+
+    Raises:
+        ValueError: If the thresholds are damaged, or the decisions are by other ones.
+    """
+    if predictions.task is not AU or not predictions.has_scores:
+        return predictions
+    found = read_thresholds(predictions.path, AU)
+    if found is None:
+        note = (
+            f"no thresholds in {thresholds_file(predictions.path)}: the decisions of "
+            f"{predictions.path.name} stand, and between two frames the nearer one's; "
+            "give --thresholds if you know them"
+        )
+        return dataclasses.replace(predictions, note=note)
+    check_thresholds(predictions, found)
+    return dataclasses.replace(predictions, thresholds=found)
 
 
 def task_of(path: pathlib.Path) -> Task | None:
@@ -159,67 +192,29 @@ def _wrong(where: object, found: str, expected: str) -> ValueError:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Between which scores the threshold of each action unit lies.
-
-    Attributes:
-        below: The highest score that was decided to be inactive; -inf where none was.
-        above: The lowest one that was decided to be active; inf where none was.
-    """
-
-    below: Float[np.ndarray, " units"]
-    above: Float[np.ndarray, " units"]
-
-
 # A score was rounded to six decimals after it was compared with the threshold.
 _ROUNDING = 1e-6
 
 
-def limits_of(predictions: Predictions) -> Limits:
-    """What the decisions in a file of action units tell of their thresholds."""
-    active = predictions.decided == 1
-    return Limits(
-        np.where(active, -np.inf, predictions.scores).max(axis=0),
-        np.where(active, predictions.scores, np.inf).min(axis=0),
-    )
-
-
-def thresholds_of(
-    predictions: Predictions, given: Float[np.ndarray, " units"] | None
-) -> Float[np.ndarray, " units"]:
-    """The thresholds of the action units by which a file was decided.
-
-    Args:
-        predictions: Of the action units.
-        given: The thresholds; None takes the middle between the highest inactive and
-            the lowest active score of each unit. A unit that is always active or
-            never is decided without one: its threshold is NaN.
+def check_thresholds(
+    predictions: Predictions, thresholds: Float[np.ndarray, " units"]
+) -> None:
+    """Nothing, if a file of action units was decided by these thresholds.
 
     Raises:
-        ValueError: If a unit's decisions are by no one threshold, or not by the given
-            one.
+        ValueError: If a unit was decided otherwise.
     """
-    limits = limits_of(predictions)
-    for i, name in enumerate(predictions.task.columns):
-        below, above = float(limits.below[i]), float(limits.above[i])
-        if below > above + _ROUNDING:
+    active = predictions.decided == 1
+    # The highest inactive and the lowest active score of each unit.
+    highest = np.where(active, -np.inf, predictions.scores).max(axis=0)
+    lowest = np.where(active, predictions.scores, np.inf).min(axis=0)
+    for name, below, above, limit in zip(
+        predictions.task.columns, highest, lowest, thresholds, strict=True
+    ):
+        if not below - _ROUNDING <= limit <= above + _ROUNDING:
             raise ValueError(
-                f"{predictions.path}: {name}_c is 0 at {below:g} and 1 at {above:g}; "
-                "expected decisions by one threshold: write the predictions of one "
-                "head with --mode=evaluate"
+                f"{predictions.path}: {name}_c is 0 up to {below:g} and 1 from "
+                f"{above:g}, which the threshold {limit:g} does not decide; expected "
+                "decisions by it: give the thresholds of the head that these are the "
+                "predictions of (the .json file beside them, or --thresholds)"
             )
-        if given is None:
-            continue
-        if not below - _ROUNDING <= given[i] <= above + _ROUNDING:
-            raise ValueError(
-                f"{predictions.path}: {name} was not decided at the given threshold, "
-                f"{given[i]:g}; expected one from {below:g} to {above:g}: give the "
-                "thresholds of the head that these are the predictions of, or none"
-            )
-    if given is not None:
-        return given
-    both = np.isfinite(limits.below) & np.isfinite(limits.above)
-    middle = np.full(len(both), np.nan)
-    middle[both] = (limits.below[both] + limits.above[both]) / 2
-    return middle

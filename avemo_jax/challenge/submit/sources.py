@@ -10,7 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.challenge.submit.means import Member, mean_of
-from avemo_jax.challenge.submit.predictions import Predictions, task_of
+from avemo_jax.challenge.submit.predictions import (
+    Predictions,
+    task_of,
+    with_thresholds,
+)
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frames
 from avemo_jax.tasks import AU, EXPR, Task
@@ -86,7 +90,7 @@ def load_submission(
         task: Of files that do not tell theirs; None: all do.
         data_dir: Store with the test videos, for models.
         ensemble: Of models: their mean over "seeds", or over the "folds" of a run.
-        thresholds: Of the action units; None takes what decisions tell.
+        thresholds: By action unit; None takes those beside the files.
 
     Raises:
         ValueError: If a source is wrong, or does not tell its task.
@@ -149,7 +153,7 @@ def _as_predictions(
 ) -> Predictions:
     """Predictions of any form, as those that we write."""
     found = read_frames(path, task)
-    return Predictions(
+    made = Predictions(
         path,
         task,
         found.videos,
@@ -160,6 +164,15 @@ def _as_predictions(
         _decided(found, task, thresholds),
         has_scores=found.scores is not None,
     )
+    if found.decided is not None:
+        return with_thresholds(made)
+    if task is not AU:
+        return made
+    if thresholds is not None:
+        return dataclasses.replace(made, thresholds=thresholds)
+    note = f"{path} has neither thresholds nor decisions: decided at 0.5"
+    half = np.full(task.num_outputs, 0.5)
+    return dataclasses.replace(made, thresholds=half, note=note)
 
 
 def _scores(found: FramePredictions, task: Task) -> Float[np.ndarray, "rows outputs"]:

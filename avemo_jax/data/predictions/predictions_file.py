@@ -1,5 +1,10 @@
-"""predictions.csv: the scores of every frame of every video, and its reader."""
+"""predictions.csv: the scores of every frame of every video, and its reader.
 
+Beside it lies ``predictions.json`` with the thresholds of the action units: a CSV has
+no place for them but more columns, and what is decided between two frames needs them.
+"""
+
+import json
 import pathlib
 from collections.abc import Iterator
 
@@ -62,7 +67,8 @@ def write_predictions(
 
     The file appears whole or not at all, and its bytes depend on the arguments alone.
     Scores have six decimals. Over ``PARQUET_ROWS`` rows a ``.parquet`` file with the
-    same columns appears beside it.
+    same columns appears beside it; for action units always a ``.json`` file with their
+    thresholds, for both.
 
     Args:
         path: Where to, usually ``WORKDIR/predictions.csv``.
@@ -90,6 +96,8 @@ def write_predictions(
     style = "needed" if quoted else "none"
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = thresholds_file(path)
+    beside.unlink(missing_ok=True)  # never those of other predictions
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write((",".join(schema.names) + "\n").encode())
@@ -103,6 +111,53 @@ def write_predictions(
         ):
             for batch in _chunks(schema, task, table, plan, scores, limits):
                 writer.write_batch(batch)
+    if task.kind == "multilabel":
+        # The shortest digits that give the same float32 again.
+        digits = [float(str(limit)) for limit in np.asarray(limits, np.float32)]
+        by_unit = dict(zip(task.columns, digits, strict=True))
+        text = json.dumps({"task": task.name, "thresholds": by_unit}, indent=2)
+        with whole_file(beside) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def thresholds_file(path: pathlib.Path) -> pathlib.Path:
+    """Where the thresholds of a predictions file are, if they are known."""
+    return path.with_suffix(".json")
+
+
+def read_thresholds(
+    path: str | pathlib.Path, task: Task
+) -> Float[np.ndarray, " outputs"] | None:
+    """The thresholds that ``write_predictions`` wrote beside a file.
+
+    Args:
+        path: The predictions, a ``.csv`` or ``.parquet`` file.
+        task: Theirs.
+
+    Returns:
+        A threshold of each unit; None where no file of thresholds lies there.
+
+    Raises:
+        ValueError: If that file is damaged, or of another task.
+    """
+    beside = thresholds_file(pathlib.Path(path))
+    if not beside.is_file():
+        return None
+    try:
+        stored = json.loads(beside.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict) or "thresholds" not in stored:
+            return None  # a file of somebody else's
+        by_unit = stored["thresholds"]
+        limits = np.array([by_unit[name] for name in task.columns], np.float64)
+        if set(by_unit) != set(task.columns) or not np.isfinite(limits).all():
+            raise ValueError(f"thresholds of {', '.join(by_unit)}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{beside}: {type(error).__name__}: {error}; expected a threshold for each "
+            f"of {', '.join(task.columns)}, as --mode=evaluate writes it beside "
+            f"{path}: write both anew, or remove it"
+        ) from error
+    return limits
 
 
 def read_predictions(path: str | pathlib.Path) -> pa.Table:

@@ -202,7 +202,8 @@ class Store:
         if not found or len(set(found)) < len(found):
             raise ValueError(
                 f"feature sets {', '.join(found) or 'none'}; expected at least one, "
-                f"each once, of {', '.join(self.feature_sets)}: change config.features"
+                f"each once, of {', '.join(self.feature_sets)}: change "
+                "config.data.features"
             )
         sets = [self.feature_sets[name] for name in found]
         return tuple(sorted(sets, key=lambda s: s.kind != "visual"))
@@ -237,7 +238,7 @@ class Store:
         missing_audio: Missing = "zeros",
         splits: Mapping[str, str] | None = None,
     ) -> Plan:
-        """What ``load_table`` of the same arguments will load: rows, bytes, report.
+        """What ``load_table`` of the same arguments loads: rows, bytes, report.
 
         Raises:
             ValueError: If a name is unknown, or there are no rows.
@@ -319,6 +320,25 @@ class Store:
         plan = self.plan(
             task, split, feature_names, missing_audio=missing_audio, splits=splits
         )
+        return self.load(plan, memmap_path=memmap_path, show_progress=show_progress)
+
+    def load(
+        self,
+        plan: Plan,
+        *,
+        memmap_path: str | os.PathLike[str] | None = None,
+        show_progress: bool = True,
+    ) -> FrameTable:
+        """The table that ``plan`` says, for callers who have to know its size before.
+
+        Args:
+            plan: What :meth:`plan` gave.
+            memmap_path: A file for the features, as in :meth:`load_table`.
+            show_progress: A bar on stderr, if it takes over two seconds.
+
+        Raises:
+            ValueError: If the store is damaged.
+        """
         features, outputs = vectors.load_vectors(
             plan,
             {one.name: self._packed(one.name) for one in plan.feature_sets},

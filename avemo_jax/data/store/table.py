@@ -98,3 +98,13 @@ class FrameTable:
     def dense_index(self) -> Int[np.ndarray, " rows"]:
         """Position of each row among the dense frames."""
         return self.dense_offsets[self.video_of_row] + self.frame - 1
+
+    def counts(self) -> dict[str, int]:
+        """Videos, frames and samples of the split, under the names of results.json."""
+        return {
+            "videos": len(self.videos),
+            "frames": int(self.num_frames.sum()),
+            "frames_with_features": self.num_rows,
+            "samples": int(self.valid.sum()),
+            "frames_without_sound": int((~self.has_audio).sum()),
+        }

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 from avemo_jax.batches.order import FramePlan, WindowPlan
 from avemo_jax.batches.tables import is_resident, memory_budget
-from avemo_jax.training.dev_scores import evaluation_batch
 from avemo_jax.training.objective import TrainingError
 from avemo_jax.training.plan.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
 from avemo_jax.training.plan.outlines import (
@@ -198,8 +197,10 @@ def _notes(
             f"config.batch_size {config.batch_size} becomes {order.batch_size}: the "
             "frames of an epoch, or whole windows"
         )
-    evaluated = evaluation_batch(config, outline.head)
-    if outline.spec.kind == "transformer" and not outline.window:
+    evaluated = outline.spec.evaluation_batch(
+        training=config.batch_size, evaluation=config.evaluate.batch_size
+    )
+    if outline.spec.batch_is_sequence:
         if order.batch_size % devices or evaluated % devices:
             yield f"the batch is one sequence: {devices} devices do not divide it"
     if config.blend.features:

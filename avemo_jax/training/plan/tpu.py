@@ -23,7 +23,6 @@ from jax.sharding import Mesh, NamedSharding
 from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import Feeder, StreamedFeeder, place_of
 from avemo_jax.batches.row_scores import Predictor
-from avemo_jax.training.dev_scores import evaluation_batch
 from avemo_jax.training.objective import make_loss
 from avemo_jax.training.plan.outlines import (
     Outline,
@@ -169,17 +168,19 @@ def compile_prediction(outline: Outline, mesh: Mesh, *, resident: bool) -> Compi
     feeder = _feeder(outline, split, mesh, resident)
     predictor = Predictor(
         *(outline.head, outline.tables[split], feeder, mesh),
-        batch_size=evaluation_batch(config, outline.head),
+        batch_size=outline.spec.evaluation_batch(
+            training=config.batch_size, evaluation=config.evaluate.batch_size
+        ),
         windows=config.evaluate.windows,
         mapped=one_by_one(config, mesh),
     )
     variables, _ = placed(outline.state(1)["models"], sharding.replicated(mesh))
-    index = shapes_of(predictor._plan[:1])
+    index = shapes_of(predictor.order[:1])
     shared, steps = _sent(outline, split, mesh, index, resident)
     frames = math.prod(index.shape[1:2]) * max(outline.window, 1)
     return compiled(
         f"prediction, {frames} frames",
-        *(predictor._scores_of, variables, shared, steps),
+        *(predictor.program, variables, shared, steps),
     )
 
 

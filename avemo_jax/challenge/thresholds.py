@@ -1,0 +1,40 @@
+"""Thresholds of the action units, as a flag gives them."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.tasks import AU
+
+_NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
+
+
+def thresholds_of_flag(text: str | None) -> Float[np.ndarray, " units"] | None:
+    """Of the action units: one for all, or those of the best seed of a head.
+
+    Args:
+        text: A number from 0 to 1, or the path of a ``head.json``.
+
+    Raises:
+        ValueError: If it is neither, or the head has no thresholds.
+    """
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return np.full(AU.num_outputs, float(text))
+    try:
+        card = json.loads(pathlib.Path(text).read_text(encoding="utf-8"))
+        best = card["seeds"].index(card["best_seed"])
+        return np.array(card["selection"]["thresholds"][best], np.float64).reshape(
+            AU.num_outputs
+        )
+    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        raise ValueError(
+            f"--thresholds {text}: {type(error).__name__}: {error}; expected a number "
+            "from 0 to 1, or the head.json of an evaluated AU head "
+            "(RUN/best_model/head.json): "
+            "correct the flag, or leave it out"
+        ) from error

@@ -1,0 +1,26 @@
+"""What a head's card says of the training, from made tables."""
+
+import pytest
+from made.tables import made_data, made_table
+
+from avemo_jax.config.fields import base_config, original_config
+from avemo_jax.models.card import provenance
+from avemo_jax.training.objective import make_spec
+
+
+@pytest.mark.parametrize(
+    ("recipe", "head", "batch"),
+    [
+        (original_config, "mlp", 8192),
+        (original_config, "transformer", 32),
+        (base_config, "mlp", 8192),
+        (base_config, "transformer", 8192),
+    ],
+)
+def test_evaluation_batch_is_the_training_one_only_where_it_is_the_sequence(
+    recipe, head, batch
+):
+    config = recipe("EXPR", head)
+    spec = make_spec(config, (12, 5))
+    card = provenance(config, spec, made_data(), made_table(), None)
+    assert card["evaluation_batch_size"] == batch

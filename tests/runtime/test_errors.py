@@ -1,0 +1,62 @@
+"""How commands end: one frame for all of them."""
+
+import pytest
+
+from avemo_jax.runtime.errors import PREEMPTED, STOPPED, Preempted, guarded
+
+
+def raising(error: BaseException):
+    def run() -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(("given", "status"), [(None, 0), (0, 0), (3, 3)])
+def test_status_is_that_of_the_command(given, status):
+    assert guarded(lambda: given) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (ValueError("no such field"), 1, "error: no such field\n"),
+        (RuntimeError("nan"), 1, "error: nan\n"),
+        (ImportError("no gcsfs"), 1, "error: no gcsfs\n"),
+        (FileNotFoundError("no store in 'x'"), 1, "error: no store in 'x'\n"),
+        (OSError(28, "No space left"), 1, "with room: mend that"),
+        (Preempted("stopped after epoch 2"), PREEMPTED, "stopped after epoch 2\n"),
+        (KeyboardInterrupt(), STOPPED, "stopped; the same command goes on\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_can_be_mended_is_one_line(capsys, error, status, words):
+    assert guarded(raising(error)) == status
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "plainly"), [(KeyError("x"), True), (ValueError("x"), False)]
+)
+def test_others_pass_with_their_traceback(error, plainly):
+    told = []
+    with pytest.raises(type(error)):
+        guarded(raising(error), plainly=plainly, leave=lambda *each: told.append(each))
+    ((left, text),) = told
+    assert left is error
+    assert text.startswith("Traceback")
+
+
+def test_others_are_told_before_the_line(capsys):
+    told = []
+
+    def leave(error: Exception, message: str) -> None:
+        assert not capsys.readouterr().err
+        told.append(message)
+
+    assert guarded(raising(ValueError("x")), leave=leave) == 1
+    assert told == ["error: x"]
+    guarded(raising(Preempted("saved")), leave=leave)
+    assert len(told) == 1  # it is no error: all of them stop
