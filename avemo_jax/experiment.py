@@ -21,7 +21,7 @@ from avemo_jax.batches.tables import (
 )
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
-from avemo_jax.config.workdir_config import claim_data, claim_workdir
+from avemo_jax.config.workdir_config import check_data, take_workdir
 from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.evaluate import evaluate
@@ -29,7 +29,7 @@ from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, w
 from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, check_trust, write_blend
-from avemo_jax.models.ensembles import Kind, load
+from avemo_jax.models.ensembles import EnsembleOver, load
 from avemo_jax.models.joint import is_joint, read_joint
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -39,7 +39,9 @@ from avemo_jax.tasks import get_task
 from avemo_jax.training.train import train
 
 
-def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
+def run_experiment(
+    config: ConfigDict, *, name: str = "run"
+) -> dict[str, Any]:
     """Trains and evaluates what ``config`` says; goes on where an earlier run ended.
 
     Args:
@@ -60,7 +62,7 @@ def run(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     _check_heads(config, data)  # before the workdir is this run's
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
     with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:
-        distributed.on_first(lambda: claim_workdir(workdir.local, config))
+        distributed.on_first(lambda: take_workdir(workdir.local, config))
         if config.data.folds and config.data.fold < 0:
             return _run_folds(config, data, workdir)
         return _run_one(config, fold_data(data, config), workdir)
@@ -90,7 +92,7 @@ def evaluate_checkpoint(
     cache_dir: str | None = None,
     device_budget_gb: float | None = None,
     update_card: bool = False,
-    ensemble: Kind | None = None,
+    ensemble: EnsembleOver | None = None,
 ) -> dict[str, Any]:
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
@@ -131,7 +133,7 @@ def _evaluate_checkpoint(
     split: str,
     *,
     cache_dir: str | None = None,
-    ensemble: Kind | None = None,
+    ensemble: EnsembleOver | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """:func:`evaluate_checkpoint` into an open work directory."""
@@ -149,7 +151,9 @@ def _evaluate_checkpoint(
     return found
 
 
-def _load(directory: pathlib.Path, ensemble: Kind | None = None) -> Model | JointModel:
+def _load(
+    directory: pathlib.Path, ensemble: EnsembleOver | None = None
+) -> Model | JointModel:
     """The model in ``directory``, of one task or of several trained together."""
     if is_joint(directory):
         return load_joint(directory, ensemble)
@@ -245,12 +249,12 @@ def _run_blend(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
     names = [name for one in members for name in feature_names(one)]
     feature_sets = data.store.resolve(list(dict.fromkeys(names)))
     fingerprint = data.store.data_fingerprint(feature_sets)
-    claim_data(workdir.local, fingerprint)
+    check_data(workdir.local, fingerprint)
     distributed.on_first(lambda: _write_environment(config, data, workdir, fingerprint))
     heads = []
     for number, one in enumerate(members):
         folder = workdir.child(f"head_{number}")
-        distributed.on_first(functools.partial(claim_workdir, folder.local, one))
+        distributed.on_first(functools.partial(take_workdir, folder.local, one))
         _run_one(one, data, folder)
         heads.append(folder.local / "best_model")
     best = workdir.local / "best_model"
@@ -268,7 +272,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     best = local / "best_model"
     feature_sets = data.store.resolve(feature_names(config))
     fingerprint = data.store.data_fingerprint(feature_sets)
-    claim_data(workdir.local, fingerprint)
+    check_data(workdir.local, fingerprint)
     distributed.on_first(lambda: checkpoints.remove_leftovers(local))
     is_whole = (best / "head.json").exists() or is_joint(best)
     finished = (local / "results.json").exists() and is_whole
@@ -328,7 +332,7 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
         with one.unlocked():
             one.data.fold = fold
         folder = workdir.child(f"fold_{fold}")
-        distributed.on_first(functools.partial(claim_workdir, folder.local, one))
+        distributed.on_first(functools.partial(take_workdir, folder.local, one))
         folds.append(_run_one(one, fold_data(data, one), folder))
     summary: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,

@@ -140,7 +140,7 @@ def _main(argv: list[str]) -> None:
     if _DATA_DIR.value:
         config.data.dir = _DATA_DIR.value
     file = config_flags.get_config_filename(flags.FLAGS["config"])
-    experiment.run(config, name=pathlib.Path(file.split(":")[0]).stem)
+    experiment.run_experiment(config, name=pathlib.Path(file.split(":")[0]).stem)
 
 
 def _evaluate() -> None:

@@ -18,7 +18,7 @@ from avemo_jax.postprocess.frame_rate.sequential import (
     Sequential,
     all_strides,
     sequential,
-    stride_plans,
+    stride_entries,
 )
 
 _VIDEO_FRAMES = 4_000  # about the mean of the 70 validation videos
@@ -41,7 +41,7 @@ def main() -> None:
     rows = np.array([[_THRESHOLDS[s] for s in strides]] * len(REPORTED_LISTS))
     rows = rows.astype(np.float32)
     began = time.perf_counter()
-    plans = stride_plans(lo, hi, strides, _HALF_WIDTH)
+    plans = stride_entries(lo, hi, strides, _HALF_WIDTH)
     plan_s = time.perf_counter() - began
 
     def ours() -> Sequential:

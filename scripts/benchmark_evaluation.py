@@ -16,9 +16,9 @@ import time
 import jax
 import numpy as np
 
-from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
+from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
 from avemo_jax.postprocess.smoothing import smooth
-from avemo_jax.postprocess.smoothing_sweep import SETTINGS, score_settings
+from avemo_jax.postprocess.smoothing_sweep import SMOOTHINGS, score_smoothings
 from avemo_jax.tasks import TASKS, Task
 
 _VIDEO_FRAMES = 4_000  # about the mean of the 70 validation videos
@@ -38,13 +38,13 @@ def main() -> None:
     growth_mb = _peak_mb() - before_mb
     loop_frames = min(flags.loop_frames, plan.num_frames)
     loop_s, ours_s, equal = _median_s(scores[0], plan, loop_frames)
-    windows = plan.num_frames * flags.members * len(SETTINGS)
+    windows = plan.num_frames * flags.members * len(SMOOTHINGS)
     result = {
         "task": task.name,
         "frames": plan.num_frames,
         "outputs": task.num_outputs,
         "members": flags.members,
-        "settings": len(SETTINGS),
+        "settings": len(SMOOTHINGS),
         "devices": [str(device) for device in jax.devices()],
         "sweep_first_s": first_s,
         "sweep_s": second_s,
@@ -84,14 +84,14 @@ def _flags() -> argparse.Namespace:
 
 def _made_split(
     task: Task, num_frames: int, num_members: int
-) -> tuple[FillPlan, np.ndarray, np.ndarray]:
+) -> tuple[FillMap, np.ndarray, np.ndarray]:
     """Plan, labels and scores of videos in which one frame in ten has no row."""
     rng = np.random.default_rng(0)
     lengths = np.full(-(-num_frames // _VIDEO_FRAMES), _VIDEO_FRAMES)
     lengths[-1] -= lengths.sum() - num_frames
     present = [np.flatnonzero(rng.random(length) > 0.1) + 1 for length in lengths]
     offsets = np.concatenate([[0], np.cumsum([len(frames) for frames in present])])
-    plan = fill_plan(np.concatenate(present), offsets, lengths)
+    plan = make_fill_map(np.concatenate(present), offsets, lengths)
     labels = task.empty_labels(num_frames)
     if task.name == "VA":
         labels[:] = rng.uniform(-1, 1, labels.shape)
@@ -103,15 +103,15 @@ def _made_split(
 
 
 def _sweep_s(
-    task: Task, scores: np.ndarray, plan: FillPlan, labels: np.ndarray
+    task: Task, scores: np.ndarray, plan: FillMap, labels: np.ndarray
 ) -> float:
     start = time.perf_counter()
-    score_settings(task, scores, plan, labels)
+    score_smoothings(task, scores, plan, labels)
     return time.perf_counter() - start
 
 
 def _median_s(
-    rows: np.ndarray, plan: FillPlan, num_frames: int
+    rows: np.ndarray, plan: FillMap, num_frames: int
 ) -> tuple[float, float, bool]:
     """Seconds of the loop, of ours (median of 3) on the same windows; equal or not."""
     dense = np.asarray(fill(rows, plan))[:num_frames]

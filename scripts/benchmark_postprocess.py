@@ -26,10 +26,10 @@ import scipy.ndimage
 from made_validation import SIZES, made_labels
 
 from avemo_jax.postprocess.bootstrap import bootstrap
-from avemo_jax.postprocess.smoothing import Mode, smooth
+from avemo_jax.postprocess.smoothing import SmoothingMode, smooth
 from avemo_jax.tasks import TASKS, Task
 
-MODES: tuple[Mode, ...] = ("mean", "median", "gaussian")
+MODES: tuple[SmoothingMode, ...] = ("mean", "median", "gaussian")
 BARS = {
     "mean, times the loop's rate": (">=", 60.0),
     "median, times the loop's rate": (">=", 20.0),
@@ -149,7 +149,9 @@ def _use_cores(number: int) -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _ours(scores: np.ndarray, mode: Mode, half: int) -> Callable[[], jax.Array]:
+def _ours(
+    scores: np.ndarray, mode: SmoothingMode, half: int
+) -> Callable[[], jax.Array]:
     """The public function on host arrays, copies and checks included."""
     num_videos, length, num_outputs = scores.shape
     flat = scores.reshape(-1, num_outputs)
@@ -164,12 +166,12 @@ def _ours(scores: np.ndarray, mode: Mode, half: int) -> Callable[[], jax.Array]:
     return run
 
 
-def _loop(videos: np.ndarray, mode: Mode, half: int) -> np.ndarray:
+def _loop(videos: np.ndarray, mode: SmoothingMode, half: int) -> np.ndarray:
     """Frame by frame, in the videos' type."""
     return np.stack([_loop_of_video(video, mode, half) for video in videos])
 
 
-def _loop_of_video(video: np.ndarray, mode: Mode, half: int) -> np.ndarray:
+def _loop_of_video(video: np.ndarray, mode: SmoothingMode, half: int) -> np.ndarray:
     distance = np.arange(-half, half + 1)
     weights = np.exp(-(distance**2) / (2 * (half / 2) ** 2))[:, None]
     weights = weights.astype(video.dtype)
@@ -188,8 +190,8 @@ def _loop_of_video(video: np.ndarray, mode: Mode, half: int) -> np.ndarray:
 
 
 def _by_video(
-    functions: dict[Mode, Smoothing], scores: np.ndarray
-) -> dict[Mode, Callable[[], list[np.ndarray]]]:
+    functions: dict[SmoothingMode, Smoothing], scores: np.ndarray
+) -> dict[SmoothingMode, Callable[[], list[np.ndarray]]]:
     """Each of them on one video after the other."""
     return {
         mode: lambda f=function: [f(video) for video in scores]
@@ -197,7 +199,7 @@ def _by_video(
     }
 
 
-def _scipy(half: int) -> dict[Mode, Smoothing]:
+def _scipy(half: int) -> dict[SmoothingMode, Smoothing]:
     size = 2 * half + 1
 
     def median(video: np.ndarray) -> np.ndarray:
@@ -219,7 +221,7 @@ def _scipy(half: int) -> dict[Mode, Smoothing]:
     }
 
 
-def _bottleneck_windows(bottleneck, half: int) -> dict[Mode, Smoothing]:
+def _bottleneck_windows(bottleneck, half: int) -> dict[SmoothingMode, Smoothing]:
     """Its windows end with their frame; NaN behind the video centres and cuts them."""
     behind = np.full((half, 8), np.nan, np.float32)
 

@@ -39,7 +39,7 @@ from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.models import checkpoints
 from avemo_jax.postprocess.blending import blend
-from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_plans
+from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_entries
 from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.tasks import TASKS, Task
 
@@ -284,7 +284,7 @@ def _blend(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: WindowRow) -
 
 
 def _stride(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: WindowRow) -> Any:
-    plans = stride_plans(lo, hi, (_STRIDE,), row.half_width)
+    plans = stride_entries(lo, hi, (_STRIDE,), row.half_width)
     arguments = (jnp.asarray(scores[0]), plans, jnp.zeros((1, 1)))
     decided = sequential(*arguments, lists=((_STRIDE,),), half_width=row.half_width)
     return jax.block_until_ready(decided)

@@ -25,8 +25,8 @@ from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import EXPR
 from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.epochs import Epochs, Progress
-from avemo_jax.training.objective import make_loss, make_plan, make_spec
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.objective import configured_loss, make_order, make_spec
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import make_train_chunk
 
 DIMS = (1408, 768)
@@ -84,13 +84,13 @@ class Ours:
         config.learning_rate = 1e-3
         mesh = sharding.make_mesh()
         spec = make_spec(config, DIMS)
-        head, members = build_head(spec), make_members(config)
-        self._plan = make_plan(config, table, spec, mesh)
+        head, members = build_head(spec), make_candidates(config)
+        self._plan = make_order(config, table, spec, mesh)
         self.feeder = options.get("feeder") or make_feeder(
             table, mesh, window=0, audio_flag=False, resident=True
         )
         steps = self._plan.num_steps * config.num_epochs
-        loss_of = make_loss(config, table)
+        loss_of = configured_loss(config, table)
         chunk = make_train_chunk(
             config, members, head, loss_of, self.feeder, mesh, steps
         )

@@ -67,7 +67,7 @@ def _rows(
         config.workdir = str(out / f"{case}-{dtype}")
         config.evaluate.num_resamples = 0
         config.log.tensorboard = False
-        by_type[dtype] = experiment.run(config)["per_seed"]
+        by_type[dtype] = experiment.run_experiment(config)["per_seed"]
     rows = []
     for stage in STAGES:
         scores = [

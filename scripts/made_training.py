@@ -30,8 +30,8 @@ from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import get_task
 from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.epochs import Epochs, Progress
-from avemo_jax.training.objective import make_loss, make_plan, make_spec
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.objective import configured_loss, make_order, make_spec
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import make_train_chunk
 
 SETS = (
@@ -62,8 +62,8 @@ class MadeTraining:
         """
         mesh = sharding.make_mesh()
         self.spec = make_spec(config, DIMS)
-        head, self.members = build_head(self.spec), make_members(config)
-        self.plan = make_plan(config, table, self.spec, mesh)
+        head, self.members = build_head(self.spec), make_candidates(config)
+        self.plan = make_order(config, table, self.spec, mesh)
         self.feeder = feeder or make_feeder(
             table,
             mesh,
@@ -73,7 +73,7 @@ class MadeTraining:
         )
         steps = self.plan.num_steps * config.num_epochs
         self.chunk = make_train_chunk(
-            *(config, self.members, head, make_loss(config, table)),
+            *(config, self.members, head, configured_loss(config, table)),
             *(self.feeder, mesh, steps),
         )
         self.hyper = sharding.replicate(self.members.hyper(), mesh)

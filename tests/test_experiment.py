@@ -21,7 +21,7 @@ from avemo_jax.config.fields import base_config
 from avemo_jax.config.workdir_config import WorkdirError
 from avemo_jax.models import checkpoints
 from avemo_jax.models.checkpoints import CheckpointError
-from avemo_jax.postprocess.smoothing_sweep import windows
+from avemo_jax.postprocess.smoothing_sweep import smoothings_of
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 
 HEADLINES = {"EXPR": "f1_macro", "AU": "f1_mean", "VA": "ccc_mean"}
@@ -97,7 +97,7 @@ def small_config(task: str, workdir: pathlib.Path, **fields):
 def ran(task: str, workdir: pathlib.Path, **fields) -> Run:
     config = small_config(task, workdir, **fields)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        returned = experiment.run(config)
+        returned = experiment.run_experiment(config)
     return Run(config, workdir, returned, printed.getvalue())
 
 
@@ -296,7 +296,7 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
         own = one["smoothed"]
         chosen = {name: own[name] for name in ("mode", "half_width_frames")}
         assert chosen == selection["windows"][i]
-        assert (own["mode"], own["half_width_frames"]) in windows(gaussian=True)
+        assert (own["mode"], own["half_width_frames"]) in smoothings_of(gaussian=True)
         modes.append(own["mode"])
         widths.append(own["half_width_frames"])
         if task == "AU":

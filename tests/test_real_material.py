@@ -9,7 +9,7 @@ import pytest
 
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.predictions.predictions_file import read_predictions
-from avemo_jax.experiment import run
+from avemo_jax.experiment import run_experiment
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_six_experiments(task, head, store, tmp_path):
     config.workdir = str(tmp_path)
     config.num_epochs = 2
     config.head.num_layers = 1
-    found = run(config)
+    found = run_experiment(config)
     assert found["synthetic"] is False
     assert found["data"]["path"] == str(store)
     assert found["joined"]["videos_without_audio"] == ["7-30-176x144"]

@@ -68,7 +68,7 @@ def table_arrays(
     return TableArrays(x, has_audio, table.labels, table.valid, row_of)
 
 
-def rows_of(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
+def rows_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
     """The rows that ``index`` names, -1 where there is none.
 
     Args:
@@ -129,7 +129,7 @@ class ResidentFeeder:
         The small arrays of all steps are gathered at once, so that what is computed
         with them does not depend on whether they were gathered or sent.
         """
-        rows = rows_of(shared, index, self.window)
+        rows = rows_at(shared, index, self.window)
         return rows, *targets_at(shared, rows)
 
     def batch(self, shared: TableArrays, step: tuple[Any, ...]) -> Batch:
@@ -198,7 +198,7 @@ class StreamedFeeder:
             start = part.start or 0
             if start in read:
                 continue
-            rows = rows_of(self._arrays, index[:, part], self.window, np)
+            rows = rows_at(self._arrays, index[:, part], self.window, np)
             targets = targets_at(self._arrays, rows, np)
             read[start] = Batch(inputs_at(self._arrays, rows, np), *targets)
         return read

@@ -20,7 +20,7 @@ def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:
 
 
 @dataclasses.dataclass(frozen=True)
-class FramePlan:
+class FrameOrder:
     """Batches of single frames, in a fresh order each epoch.
 
     Attributes:
@@ -67,7 +67,7 @@ class FramePlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowPlan:
+class WindowOrder:
     """Batches of windows of consecutive frames, in a fresh order and phase each epoch.
 
     Attributes:

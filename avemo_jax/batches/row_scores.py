@@ -17,7 +17,9 @@ from avemo_jax.heads import Head
 from avemo_jax.tasks import get_task
 
 
-def over_members(function: Callable[[Any], Any], members: Any, *, mapped: bool) -> Any:
+def over_candidates(
+    function: Callable[[Any], Any], members: Any, *, mapped: bool
+) -> Any:
     """``function`` of each member: one after another (``mapped``) or batched.
 
     One after another gives each member the very numbers that it gets alone.
@@ -90,7 +92,7 @@ class Predictor:
                 )
                 return task.activate(logits)
 
-            return over_members(one, variables, mapped=mapped)
+            return over_candidates(one, variables, mapped=mapped)
 
         # Whole on every device: every process reads them.
         self.program = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))

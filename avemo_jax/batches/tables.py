@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from avemo_jax.batches.feeders import Feeder, make_feeder
 from avemo_jax.config.fields import OWN
 from avemo_jax.data.corpus.splits import fold_splits, grouped_folds
-from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
@@ -139,7 +139,7 @@ def memory_budget(
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def is_resident(plan: Plan, left: int) -> bool:
+def is_resident(plan: Join, left: int) -> bool:
     """Whether a table lies on the devices, ``left`` bytes of whose budget are free."""
     return plan.bytes <= left
 

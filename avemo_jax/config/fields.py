@@ -235,7 +235,7 @@ def identity(config: ConfigDict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def changed_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Lines ``name: old -> new`` for fields that change the result."""
     before, after = _identity_fields(old), _identity_fields(new)
     names = sorted(before.keys() | after.keys())

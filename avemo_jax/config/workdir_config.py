@@ -5,7 +5,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config.fields import difference, to_plain
+from avemo_jax.config.fields import changed_fields, to_plain
 from avemo_jax.runtime.atomic_files import write_json
 
 
@@ -13,7 +13,7 @@ class WorkdirError(ValueError):
     """A work directory that belongs to another configuration."""
 
 
-def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+def take_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     """Makes ``workdir`` this configuration's.
 
     Raises:
@@ -23,7 +23,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     plain = to_plain(config)
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
-        if lines := difference(old, plain):
+        if lines := changed_fields(old, plain):
             raise WorkdirError(
                 f"{workdir} holds a run of another configuration:\n  "
                 + "\n  ".join(lines)
@@ -33,7 +33,7 @@ def claim_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     write_json(path, plain)
 
 
-def claim_data(workdir: pathlib.Path, fingerprint: str) -> None:
+def check_data(workdir: pathlib.Path, fingerprint: str) -> None:
     """Refuses to go on in ``workdir`` with other annotations or features.
 
     Raises:

@@ -22,7 +22,7 @@ from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
-from avemo_jax.extractors.published import THESIS_HEADS, Source
+from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.models import checkpoints
 from avemo_jax.runtime.versions import VERSION
@@ -263,7 +263,7 @@ def _check_published(extractor: Extractor, opened: SourceFile) -> None:
     _warn_if_other(opened, [s for e in EXTRACTORS.values() for s in e.sources])
 
 
-def _warn_if_other(opened: SourceFile, known: Sequence[Source]) -> None:
+def _warn_if_other(opened: SourceFile, known: Sequence[PublishedFile]) -> None:
     """Warns of a file that is called as a published one and has another content."""
     source = opened.named(known)
     if source is not None and not opened.is_published(source):

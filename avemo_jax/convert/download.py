@@ -16,12 +16,12 @@ from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.transfer import (
     DownloadError,
     NoRoomError,
-    Part,
+    PartialFile,
     Patience,
     no_room,
     transfer,
 )
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 from avemo_jax.runtime.atomic_files import sync_folder
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -31,7 +31,7 @@ class ChecksumError(DownloadError):
     """A file that is not the published one."""
 
 
-def verify(path: str | os.PathLike[str], source: Source) -> str:
+def verify(path: str | os.PathLike[str], source: PublishedFile) -> str:
     """Sha256 of the file, which is the published one as far as that can be told.
 
     Nothing published to check it by is a warning, with the sha256 in it.
@@ -66,7 +66,7 @@ def verify(path: str | os.PathLike[str], source: Source) -> str:
 
 
 def download(
-    source: Source,
+    source: PublishedFile,
     directory: str | os.PathLike[str],
     *,
     show_progress: bool = True,
@@ -113,7 +113,7 @@ def download(
     return target
 
 
-def _taken(target: pathlib.Path, source: Source) -> pathlib.Path:
+def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
     """``target``, which is there already, checked."""
     record = _record(target)
     known = source
@@ -139,7 +139,7 @@ def _taken(target: pathlib.Path, source: Source) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _held(path: pathlib.Path) -> Iterator[Part]:
+def _held(path: pathlib.Path) -> Iterator[PartialFile]:
     """The file ``path``, locked; the lock falls when the process ends, killed or not.
 
     Whoever finishes takes the name away, so after waiting the name is looked at again.
@@ -150,7 +150,7 @@ def _held(path: pathlib.Path) -> Iterator[Part]:
         try:
             _lock(descriptor, path)
             if _is(descriptor, path):
-                yield Part(descriptor, path)
+                yield PartialFile(descriptor, path)
                 return
         finally:
             os.close(descriptor)
@@ -181,8 +181,8 @@ def _is(descriptor: int, path: pathlib.Path) -> bool:
 
 
 def _fill(
-    part: Part,
-    source: Source,
+    part: PartialFile,
+    source: PublishedFile,
     target: pathlib.Path,
     show_progress: bool,
     patience: Patience | None,
@@ -228,7 +228,7 @@ def _fill(
         raise no_room(part, error.strerror or str(error)) from error
 
 
-def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
+def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> None:
     """The name for the bytes, if they are right."""
     try:
         sha256 = verify(part.path, source)
@@ -246,7 +246,7 @@ def _finish(part: Part, source: Source, target: pathlib.Path) -> None:
     sync_folder(target.parent)
 
 
-def _remove(part: Part) -> None:
+def _remove(part: PartialFile) -> None:
     """Its name; who waits for it sees that and makes a new one."""
     part.state_path.unlink(missing_ok=True)
     part.path.unlink()

@@ -4,8 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avemo_jax.convert.onnx_file import Layer
-from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Rule, failure, rename
+from avemo_jax.convert.onnx_file import OnnxLayer
+from avemo_jax.convert.rules import (
+    IDENTITY,
+    Ignored,
+    Renamed,
+    Renaming,
+    failure,
+    rename,
+)
 from avemo_jax.extractors.efficientnet import BATCH_NORM_EPSILON
 from avemo_jax.extractors.efficientnet_spec import (
     NORM_LEAVES,
@@ -16,7 +23,7 @@ from avemo_jax.extractors.efficientnet_spec import layers as layers_of
 
 _RULES = (
     # HSEmotion puts the classifier into an nn.Sequential in some of its files.
-    Rule(r"classifier\.0\.(weight|bias)", r"classifier.\1"),
+    Renaming(r"classifier\.0\.(weight|bias)", r"classifier.\1"),
     IDENTITY,
 )
 _IGNORED = (
@@ -47,7 +54,7 @@ def from_state(
 
 
 def from_layers(
-    layers: Sequence[Layer],
+    layers: Sequence[OnnxLayer],
     spec: EfficientNetSpec,
     *,
     file: str,
@@ -83,13 +90,13 @@ def from_layers(
     return rename(state, shapes, (IDENTITY,), file=file, wanted=wanted)
 
 
-def folded(layers: Sequence[Layer]) -> bool:
+def folded(layers: Sequence[OnnxLayer]) -> bool:
     """Whether the exporter folded BatchNorm into the convolutions."""
     return not any(layer.norm for layer in layers)
 
 
 def _place(
-    state: dict[str, np.ndarray], layer: Layer, name: str, norm: str | None
+    state: dict[str, np.ndarray], layer: OnnxLayer, name: str, norm: str | None
 ) -> str:
     """Puts a layer's tensors into ``state``; says what is wrong, or nothing."""
     if layer.bias is not None and layer.bias.shape != layer.weight.shape[:1]:

@@ -19,7 +19,7 @@ from avemo_jax.embed.weights import (
     weights_dir,
 )
 from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.published import THESIS_HEADS, Source, ThesisHead
+from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile, ThesisHead
 
 THESIS = "thesis"
 _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)
@@ -117,7 +117,7 @@ def _check_there(out: pathlib.Path, name: str) -> None:
 
 def _chosen(
     extractor: Extractor, given: pathlib.Path | None, source_file: str | None
-) -> Source:
+) -> PublishedFile:
     named = {source.file: source for source in extractor.sources}
     if source_file is None:
         called = given.name if given else ""
@@ -131,7 +131,7 @@ def _chosen(
 
 
 def _file(
-    source: Source,
+    source: PublishedFile,
     given: pathlib.Path | None,
     *,
     show_progress: bool,

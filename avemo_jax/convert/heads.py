@@ -15,7 +15,7 @@ from avemo_jax.convert.rules import (
     IDENTITY,
     ConversionError,
     Ignored,
-    Rule,
+    Renaming,
     failure,
     rename,
 )
@@ -50,7 +50,7 @@ _TRANSFORMER_SIZES = {
     "ffn_dim": ("transformer_encoder.layers.0.linear1.weight",),
     "head_dim": ("head.0.weight", "vhead.0.weight"),
 }
-_RULES = (Rule(r"(feat_fc|conv1)\.weight", r"\1.weight", squeeze=1), IDENTITY)
+_RULES = (Renaming(r"(feat_fc|conv1)\.weight", r"\1.weight", squeeze=1), IDENTITY)
 _IGNORED = (
     Ignored(r".+\.num_batches_tracked", "BatchNorm's counter of training batches"),
 )

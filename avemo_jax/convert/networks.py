@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avemo_jax.convert.onnx_file import Layer
+from avemo_jax.convert.onnx_file import OnnxLayer
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
@@ -59,7 +59,7 @@ def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
     return None
 
 
-def of_layers(layers: Sequence[Layer]) -> Recognised | None:
+def of_layers(layers: Sequence[OnnxLayer]) -> Recognised | None:
     """What the layers of an ``.onnx`` file tell; None where they tell nothing."""
     convolutions = [layer for layer in layers if layer.kind == "Conv"]
     depthwise = [c for c in convolutions if c.weight.shape[1:2] == (1,)]

@@ -41,7 +41,7 @@ class Norm:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class OnnxLayer:
     """A convolution or a linear layer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Layer:
     norm: Norm | None = None
 
 
-def read_layers(path: str | os.PathLike[str]) -> list[Layer]:
+def read_layers(path: str | os.PathLike[str]) -> list[OnnxLayer]:
     """The layers with weights, in the order in which the graph computes them.
 
     Raises:
@@ -167,7 +167,7 @@ class _Walk:
             for name in node.input:
                 self._users.setdefault(name, []).append(node)
 
-    def layers_at(self, node: Any) -> Iterable[Layer]:
+    def layers_at(self, node: Any) -> Iterable[OnnxLayer]:
         """The layer that ``node`` is, or nothing."""
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
             return []
@@ -181,7 +181,7 @@ class _Walk:
         after = self._users.get(node.output[0], [])
         if node.op_type == "Conv":
             norms = [self._norm(n) for n in after if n.op_type == "BatchNormalization"]
-            return [Layer("Conv", name, weight, bias, norms[0] if norms else None)]
+            return [OnnxLayer("Conv", name, weight, bias, norms[0] if norms else None)]
         if (_number(node, "alpha", 1.0), _number(node, "beta", 1.0)) != (1.0, 1.0):
             self.faults.append(f"source {name}: a Gemm with alpha or beta; expected 1")
         if node.op_type == "MatMul":
@@ -190,7 +190,7 @@ class _Walk:
             bias = next((array for array in given if array is not None), None)
         transposed = node.op_type == "Gemm" and _number(node, "transB", 0.0)
         weight = weight if transposed else weight.T
-        return [Layer(node.op_type, name, weight, bias)]
+        return [OnnxLayer(node.op_type, name, weight, bias)]
 
     def _norm(self, node: Any) -> Norm | None:
         names = tuple(self._name(name) for name in node.input[1:5])

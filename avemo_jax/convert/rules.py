@@ -23,7 +23,7 @@ class ConversionError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class Renaming:
     r"""Where tensors whose names match go.
 
     Attributes:
@@ -64,13 +64,13 @@ class Renamed:
     ignored: dict[str, list[str]]
 
 
-IDENTITY = Rule(r"(.+)", r"\1")
+IDENTITY = Renaming(r"(.+)", r"\1")
 
 
 def rename(
     source: Mapping[str, np.ndarray],
     shapes: Mapping[str, tuple[int, ...]],
-    rules: Sequence[Rule],
+    rules: Sequence[Renaming],
     *,
     file: str,
     wanted: str,
@@ -119,11 +119,11 @@ def rename(
 def _assigned(
     source: Mapping[str, np.ndarray],
     places: Mapping[str, tuple[int, ...]],
-    rules: Sequence[Rule],
+    rules: Sequence[Renaming],
     ignored: Sequence[Ignored],
-) -> tuple[dict[str, list[tuple[str, Rule]]], dict[str, list[str]], list[str]]:
+) -> tuple[dict[str, list[tuple[str, Renaming]]], dict[str, list[str]], list[str]]:
     """Names and rules by destination; names left out by reason; faults of names."""
-    writers: dict[str, list[tuple[str, Rule]]] = {}
+    writers: dict[str, list[tuple[str, Renaming]]] = {}
     left_out: dict[str, list[str]] = {}
     faults = []
     for name in sorted(source):
@@ -159,14 +159,14 @@ def _reason(name: str, ignored: Sequence[Ignored]) -> str:
     return ""
 
 
-def _target(name: str, rules: Sequence[Rule]) -> tuple[str, Rule | None]:
+def _target(name: str, rules: Sequence[Renaming]) -> tuple[str, Renaming | None]:
     for rule in rules:
         if match := re.fullmatch(rule.pattern, name):
             return match.expand(rule.target), rule
     return "", None
 
 
-def _fitted(array: np.ndarray, shape: tuple[int, ...], rule: Rule) -> np.ndarray:
+def _fitted(array: np.ndarray, shape: tuple[int, ...], rule: Renaming) -> np.ndarray:
     """``array`` without those trailing axes of length 1 that the rule lets go."""
     surplus = array.ndim - len(shape)
     if 0 < surplus <= rule.squeeze and array.shape[len(shape) :] == (1,) * surplus:

@@ -14,7 +14,7 @@ import safetensors
 from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import read_torch, state_dict_of
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 ONNX = ".onnx"
@@ -38,21 +38,21 @@ class SourceFile:
     sha256: str
     git_blob: str
 
-    def is_published(self, source: Source) -> bool:
+    def is_published(self, source: PublishedFile) -> bool:
         """Whether this is that file, by its checksum; False where none is known."""
         return source.checkable and (
             self.git_blob.startswith(source.git_blob)
             and self.sha256.startswith(source.sha256)
         )
 
-    def named(self, sources: Sequence[Source]) -> Source | None:
+    def named(self, sources: Sequence[PublishedFile]) -> PublishedFile | None:
         """The published file that this one is called as, where a checksum is known."""
         for source in sources:
             if source.checkable and source.file == self.path.name:
                 return source
         return None
 
-    def provenance(self, known: Sequence[Source]) -> dict[str, Any]:
+    def provenance(self, known: Sequence[PublishedFile]) -> dict[str, Any]:
         """For metadata and cards."""
         published = [s for s in known if self.is_published(s)]
         return {

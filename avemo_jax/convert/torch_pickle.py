@@ -201,7 +201,7 @@ class TorchPolicy(safe_pickle.Policy):
         element: torch_tensors.Element | None = known.element
         if kind.name.endswith("_v3"):
             dtype, *rest = rest
-            element = torch_tensors.DTYPES.get(_what(dtype))
+            element = torch_tensors.TORCH_DTYPES.get(_what(dtype))
         # A conjugate or negative view says so in its last argument.
         if element is None or element.dtype is None or any(rest):
             return Record(kind.name, arguments)

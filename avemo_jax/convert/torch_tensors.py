@@ -88,7 +88,7 @@ STORAGES = {
 } | dict.fromkeys(
     ("torch.UntypedStorage", "torch.storage.UntypedStorage"), _BY_DTYPE["uint8"]
 )
-DTYPES = {f"torch.{name}": element for name, element in _BY_DTYPE.items()}
+TORCH_DTYPES = {f"torch.{name}": element for name, element in _BY_DTYPE.items()}
 
 
 @dataclasses.dataclass(frozen=True)

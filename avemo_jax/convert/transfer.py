@@ -56,7 +56,7 @@ class Patience:
 
 
 @dataclasses.dataclass
-class Part:
+class PartialFile:
     """A file that grows, held by this process alone.
 
     Attributes:
@@ -134,7 +134,7 @@ class _Again(Exception):
 
 def transfer(
     url: str,
-    part: Part,
+    part: PartialFile,
     patience: Patience,
     *,
     bar: "tqdm[Any]",
@@ -182,7 +182,7 @@ def transfer(
                 raise no_room(part, error.strerror or str(error)) from error
 
 
-def no_room(part: Part, reason: str) -> NoRoomError:
+def no_room(part: PartialFile, reason: str) -> NoRoomError:
     """The error of a full disk."""
     return NoRoomError(
         f"{part.path}: no room after {part.size} bytes ({reason}); make room, or set "
@@ -194,7 +194,7 @@ def no_room(part: Part, reason: str) -> NoRoomError:
 def _attempt(
     session: requests.Session,
     url: str,
-    part: Part,
+    part: PartialFile,
     patience: Patience,
     bar: "tqdm[Any]",
     allow_loopback: bool,
@@ -263,7 +263,7 @@ def _get(
     raise DownloadError(f"over {patience.redirects} redirects; expected an end of them")
 
 
-def _check_status(response: requests.Response, part: Part) -> None:
+def _check_status(response: requests.Response, part: PartialFile) -> None:
     status = response.status_code
     said = f"the server answers {status} {response.reason}"
     if status == 416:
@@ -285,7 +285,7 @@ def _check_status(response: requests.Response, part: Part) -> None:
 
 
 def _check_continues(
-    response: requests.Response, part: Part, state: _State | None
+    response: requests.Response, part: PartialFile, state: _State | None
 ) -> int | None:
     """Total length, if the answer is the rest of what is there."""
     text = response.headers.get("Content-Range", "")
@@ -320,7 +320,7 @@ def _new_state(url: str, response: requests.Response, total: int | None) -> _Sta
 
 def _copy(
     response: requests.Response,
-    part: Part,
+    part: PartialFile,
     total: int | None,
     patience: Patience,
     bar: "tqdm[Any]",

@@ -13,7 +13,7 @@ from avemo_jax.convert.rules import (
     IDENTITY,
     ConversionError,
     Renamed,
-    Rule,
+    Renaming,
     failure,
     rename,
 )
@@ -22,9 +22,9 @@ from avemo_jax.extractors.vggish import PCA_SHAPES, state_shapes
 _PCA_ARRAYS = {"pca_eigen_vectors": "pca.eigen_vectors", "pca_means": "pca.means"}
 _PCA_BYTES = 2**20  # of an array; the published ones have 64 KiB and less
 _RULES = (
-    Rule(r"pproc\.pca_eigen_vectors", "pca.eigen_vectors"),
+    Renaming(r"pproc\.pca_eigen_vectors", "pca.eigen_vectors"),
     # The means are published as one column.
-    Rule(r"pproc\.pca_means", "pca.means", squeeze=1),
+    Renaming(r"pproc\.pca_means", "pca.means", squeeze=1),
     IDENTITY,
 )
 
@@ -92,7 +92,7 @@ def read_pca(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         RuntimeError,
     ) as error:
         raise _no_pca(path, str(error)) from error
-    rules = [Rule(name, target, squeeze=1) for name, target in _PCA_ARRAYS.items()]
+    rules = [Renaming(name, target, squeeze=1) for name, target in _PCA_ARRAYS.items()]
     return rename(state, PCA_SHAPES, rules, file=path.name, wanted="a PCA").tensors
 
 

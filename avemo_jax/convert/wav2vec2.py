@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Rule, rename
+from avemo_jax.convert.rules import IDENTITY, Ignored, Renamed, Renaming, rename
 from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec, state_shapes
 
 MASK = "masked_spec_embed"
@@ -16,7 +16,7 @@ _BOTH = r"(weight|bias)"
 
 # Weight norm is stored in two ways by versions of torch.
 _NORMED = tuple(
-    Rule(rf"PREFIX\.{stored}", rf"encoder.pos_conv_embed.conv.{kept}")
+    Renaming(rf"PREFIX\.{stored}", rf"encoder.pos_conv_embed.conv.{kept}")
     for stored, kept in (
         ("weight_g", "weight_g"),
         ("weight_v", "weight_v"),
@@ -27,11 +27,12 @@ _NORMED = tuple(
 )
 
 
-def _positions(prefix: str) -> tuple[Rule, ...]:
+def _positions(prefix: str) -> tuple[Renaming, ...]:
     """Rules of the positional convolution, called ``prefix`` in the source."""
     escaped = re.escape(prefix)
     return tuple(
-        Rule(rule.pattern.replace("PREFIX", escaped), rule.target) for rule in _NORMED
+        Renaming(rule.pattern.replace("PREFIX", escaped), rule.target)
+        for rule in _NORMED
     )
 
 
@@ -40,47 +41,47 @@ _PREFIXES = {
     "torchaudio": r"wav2vec2\.",
     "fairseq": r"(?:w2v_encoder\.)?w2v_model\.",
 }
-_RULES: dict[str, tuple[Rule, ...]] = {
+_RULES: dict[str, tuple[Renaming, ...]] = {
     "huggingface": (*_positions("encoder.pos_conv_embed.conv"), IDENTITY),
     "torchaudio": (
-        Rule(r"(feature_extractor\..+)", r"\1"),
-        Rule(r"encoder\.(feature_projection\..+)", r"\1"),
+        Renaming(r"(feature_extractor\..+)", r"\1"),
+        Renaming(r"encoder\.(feature_projection\..+)", r"\1"),
         *_positions("encoder.transformer.pos_conv_embed.conv"),
-        Rule(r"encoder\.transformer\.(layer_norm\..+)", r"encoder.\1"),
-        Rule(r"encoder\.transformer\.(layers\..+)", r"encoder.\1"),
+        Renaming(r"encoder\.transformer\.(layer_norm\..+)", r"encoder.\1"),
+        Renaming(r"encoder\.transformer\.(layers\..+)", r"encoder.\1"),
     ),
     "fairseq": (
-        Rule("mask_emb", MASK),
-        Rule(
+        Renaming("mask_emb", MASK),
+        Renaming(
             rf"(feature_extractor\.conv_layers\.\d+)\.0\.{_BOTH}",
             r"\1.conv.\2",
         ),
         # GroupNorm stands third; LayerNorm between two transpositions.
-        Rule(
+        Renaming(
             rf"(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?{_BOTH}",
             r"\1.layer_norm.\2",
         ),
-        Rule(rf"layer_norm\.{_BOTH}", r"feature_projection.layer_norm.\1"),
-        Rule(rf"post_extract_proj\.{_BOTH}", r"feature_projection.projection.\1"),
+        Renaming(rf"layer_norm\.{_BOTH}", r"feature_projection.layer_norm.\1"),
+        Renaming(rf"post_extract_proj\.{_BOTH}", r"feature_projection.projection.\1"),
         *_positions("encoder.pos_conv.0"),
-        Rule(rf"encoder\.layer_norm\.{_BOTH}", r"encoder.layer_norm.\1"),
-        Rule(
+        Renaming(rf"encoder\.layer_norm\.{_BOTH}", r"encoder.layer_norm.\1"),
+        Renaming(
             rf"(encoder\.layers\.\d+)\.self_attn\.([kvq]|out)_proj\.{_BOTH}",
             r"\1.attention.\2_proj.\3",
         ),
-        Rule(
+        Renaming(
             rf"(encoder\.layers\.\d+)\.self_attn_layer_norm\.{_BOTH}",
             r"\1.layer_norm.\2",
         ),
-        Rule(
+        Renaming(
             rf"(encoder\.layers\.\d+)\.fc1\.{_BOTH}",
             r"\1.feed_forward.intermediate_dense.\2",
         ),
-        Rule(
+        Renaming(
             rf"(encoder\.layers\.\d+)\.fc2\.{_BOTH}",
             r"\1.feed_forward.output_dense.\2",
         ),
-        Rule(
+        Renaming(
             rf"(encoder\.layers\.\d+\.final_layer_norm)\.{_BOTH}",
             r"\1.\2",
         ),
@@ -140,7 +141,7 @@ def from_state(
     """
     shapes, whose = state_shapes(spec), naming(state)
     rules = tuple(
-        Rule(f"(?:{_PREFIXES[whose]})?{rule.pattern}", rule.target)
+        Renaming(f"(?:{_PREFIXES[whose]})?{rule.pattern}", rule.target)
         for rule in _RULES[whose]
     )
     needed = {name: shape for name, shape in shapes.items() if name != MASK}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from avemo_jax.extractors import Kind
+from avemo_jax.extractors import Modality
 
-KINDS: tuple[Kind, ...] = ("visual", "audio")
+KINDS: tuple[Modality, ...] = ("visual", "audio")
 # 92 hours at 30 frames/s: a larger frame number is a mistake, and labels are dense, so
 # that one such number would take all memory.
 MAX_FRAME = 10_000_000
@@ -101,7 +101,7 @@ class FeatureSource:
     """
 
     name: str
-    kind: Kind
+    kind: Modality
     dim: int
     output_dim: int
     fingerprint: str

@@ -134,7 +134,7 @@ class ImageExtractor:
 
     def _start(self, images: list[np.ndarray]) -> Any:
         """The devices' work on one batch, begun."""
-        canvas, heights, widths = resizing.pack(
+        canvas, heights, widths = resizing.pack_images(
             images, rows=self.batch_size, size_px=self.settings["size_px"]
         )
         pixels = self._resize(None, (canvas, heights, widths))

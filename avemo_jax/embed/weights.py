@@ -19,7 +19,7 @@ import safetensors.numpy
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.cache import cache_dir
 
-SCHEMA = 1
+WEIGHTS_SCHEMA = 1
 # Of tensors, and what .safetensors calls them.
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
 
@@ -76,7 +76,7 @@ def write_weights(
         )
     whole = {
         **metadata,
-        "schema": SCHEMA,
+        "schema": WEIGHTS_SCHEMA,
         "tensors_sha256": tensors_digest(tensors),
     }
     texts = {key: json.dumps(value) for key, value in whole.items()}
@@ -144,10 +144,10 @@ def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
             ) from error
         # A foreign .safetensors, such as Hugging Face's {"format": "pt"}.
         metadata = {}
-    if metadata.get("schema") != SCHEMA:
+    if metadata.get("schema") != WEIGHTS_SCHEMA:
         raise WeightsError(
-            f"{path}: schema {metadata.get('schema')!r}; expected {SCHEMA}, as avemo "
-            "convert of this version writes it; convert the original weights again"
+            f"{path}: schema {metadata.get('schema')!r}; expected {WEIGHTS_SCHEMA}, as "
+            "avemo convert of this version writes it; convert the original weights again"
         )
     return metadata
 

@@ -8,31 +8,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.models.frame_scores import Predicted, blended, dense_scores, smoothable
-from avemo_jax.models.selection import NO_WINDOW, Options, Selection
+from avemo_jax.models.frame_scores import SplitScores, blended, dense_scores, smoothable
+from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
 from avemo_jax.postprocess.blending import (
     choose_blend,
     score_confidences,
     simplex_grid,
 )
-from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
-    Choice,
-    SettingScores,
-    choose,
-    score_settings,
-    thresholds_of,
+    ChosenSmoothing,
+    SmoothingScores,
+    choose_smoothing,
+    score_smoothings,
+    sweep_thresholds,
 )
 from avemo_jax.postprocess.thresholds import correct, prior_corrections
 
 # From which confidence on the extractor is trusted; first never, which wins if as good.
 _CONFIDENCES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
 
-Rows = Float[np.ndarray, "seeds rows outputs"]
+SeedRows = Float[np.ndarray, "seeds rows outputs"]
 
 
 def select_on_dev(
-    predicted: Predicted,
+    predicted: SplitScores,
     options: Options,
     priors: Float[np.ndarray, " classes"] | None = None,
 ) -> Selection:
@@ -55,17 +55,17 @@ def select_on_dev(
     rows = blended(predicted.scores, weights)
     raw = None
     if task.kind == "multilabel":
-        limits = thresholds_of(_scores(predicted, options, rows, (NO_WINDOW,)))
+        limits = sweep_thresholds(_scores(predicted, options, rows, (NO_SMOOTHING,)))
         assert limits is not None
-        raw = np.asarray(limits[NO_WINDOW], np.float32)
+        raw = np.asarray(limits[NO_SMOOTHING], np.float32)
     windowed = smoothable(task, rows, raw, options)
-    choices = choose(_scores(predicted, options, windowed), task.headline)
+    choices = choose_smoothing(_scores(predicted, options, windowed), task.headline)
     temperatures = offsets = confidences = None
     if task.kind == "multiclass" and options.correction == "prior":
         temperatures, offsets, rows = _corrections(
             predicted, options, rows, choices, priors
         )
-        choices = choose(_scores(predicted, options, rows), task.headline)
+        choices = choose_smoothing(_scores(predicted, options, rows), task.headline)
     scores = tuple(choice.score for choice in choices)
     settings = tuple(choice.setting for choice in choices)
     if predicted.extractor is not None and options.trust_extractor:
@@ -88,7 +88,7 @@ def select_on_dev(
 
 
 def best_weights(
-    predicted: Predicted, options: Options
+    predicted: SplitScores, options: Options
 ) -> Float[np.ndarray, "seeds members"] | None:
     """Of a grid in steps of .1 those best for each seed; None of one member.
 
@@ -119,13 +119,13 @@ def best_weights(
 
 
 def _scores(
-    predicted: Predicted,
+    predicted: SplitScores,
     options: Options,
-    rows: Rows,
-    settings: tuple[Setting, ...] | None = None,
-) -> Mapping[Setting, SettingScores]:
+    rows: SeedRows,
+    settings: tuple[Smoothing, ...] | None = None,
+) -> Mapping[Smoothing, SmoothingScores]:
     """Scores of all of the options' windows, or of ``settings``."""
-    return score_settings(
+    return score_smoothings(
         predicted.task,
         rows,
         predicted.plan,
@@ -137,12 +137,12 @@ def _scores(
 
 
 def _corrections(
-    predicted: Predicted,
+    predicted: SplitScores,
     options: Options,
-    rows: Rows,
-    choices: list[Choice],
+    rows: SeedRows,
+    choices: list[ChosenSmoothing],
     priors: Float[np.ndarray, " classes"] | None,
-) -> tuple[Any, Any, Rows]:
+) -> tuple[Any, Any, SeedRows]:
     """Each seed's best temperature and offsets with its window; and corrected rows."""
     if priors is None:
         raise ValueError(
@@ -163,10 +163,10 @@ def _corrections(
 
 
 def _confidences(
-    predicted: Predicted,
+    predicted: SplitScores,
     options: Options,
-    rows: Rows,
-    settings: tuple[Setting, ...],
+    rows: SeedRows,
+    settings: tuple[Smoothing, ...],
 ) -> tuple[Float[np.ndarray, " seeds"], tuple[float, ...]]:
     """From where each seed's extractor is trusted, and the score on dev with it."""
     assert predicted.extractor is not None

@@ -15,19 +15,28 @@ from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.models.blend import Model
-from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, predict
+from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
 from avemo_jax.models.frame_scores import (
-    Predicted,
+    SplitScores,
+    corrected_rows,
     dense_scores,
-    rows_of,
     smoothable,
     trusted_of,
     warn_of_lost,
 )
-from avemo_jax.models.head import Trained, check_features
-from avemo_jax.models.selection import NO_WINDOW, Selection, best_seed, fixed_selection
-from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.smoothing_sweep import SettingScores, choose, score_settings
+from avemo_jax.models.head import TrainedHead, check_feature_sets
+from avemo_jax.models.selection import (
+    NO_SMOOTHING,
+    Selection,
+    best_seed,
+    fixed_selection,
+)
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.postprocess.smoothing_sweep import (
+    SmoothingScores,
+    choose_smoothing,
+    score_smoothings,
+)
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 
@@ -53,7 +62,7 @@ def select(model: Model, data: Data, budget: int) -> Selection:
         return fixed(f"{len(shared)} of {len(dev)} dev videos were trained on")
     if not dev:
         return fixed("the store has no dev videos")
-    predicted = predict(model, data, "dev", budget)
+    predicted = split_scores(model, data, "dev", budget)
     return select_on_dev(predicted, model.options, model.priors)
 
 
@@ -83,11 +92,11 @@ def evaluate(
         ValueError: If the model does not fit the data.
     """
     for member in model.members:
-        if isinstance(member, Trained):
-            check_features(member, data)
+        if isinstance(member, TrainedHead):
+            check_feature_sets(member, data)
     budget = memory_budget(device_budget_gb)
     selection = select(model, data, budget)
-    predicted = predict(model, data, split, budget)
+    predicted = split_scores(model, data, split, budget)
     warn_of_lost(predicted.table, predicted.plan)
     found = describe(model, data, predicted.table, selection)
     if found["trained_on_this_split"]:
@@ -127,37 +136,37 @@ class Finished:
         sweep: Scores with every window; empty where the split has no labels.
     """
 
-    predicted: Predicted
+    predicted: SplitScores
     selection: Selection
     rows: Float[np.ndarray, "seeds rows outputs"]
     windowed: Float[np.ndarray, "seeds rows outputs"]
     dense: Float[Array, "seeds frames outputs"]
-    raw: dict[Setting, SettingScores]
-    sweep: dict[Setting, SettingScores]
+    raw: dict[Smoothing, SmoothingScores]
+    sweep: dict[Smoothing, SmoothingScores]
 
 
-def finish(model: Model, predicted: Predicted, selection: Selection) -> Finished:
+def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finished:
     """What the selection makes of a split, and the scores of all that it might be."""
     task, options = model.task, model.options
-    rows = rows_of(predicted, selection)
+    rows = corrected_rows(predicted, selection)
     windowed = smoothable(task, rows, selection.raw_thresholds, options)
     labels = predicted.table.dense_labels
-    raw: dict[Setting, SettingScores] = {}
-    sweep: dict[Setting, SettingScores] = {}
+    raw: dict[Smoothing, SmoothingScores] = {}
+    sweep: dict[Smoothing, SmoothingScores] = {}
     if task.valid(labels).any():
         given: Any = None
         given_raw: Any = None
         settings = tuple(dict.fromkeys((*options.settings, *selection.settings)))
         if task.kind == "multilabel":
             given = dict.fromkeys(settings, selection.thresholds)
-            given_raw = {NO_WINDOW: selection.raw_thresholds}
-        raw = score_settings(
+            given_raw = {NO_SMOOTHING: selection.raw_thresholds}
+        raw = score_smoothings(
             *(task, rows, predicted.plan, labels),
-            settings=(NO_WINDOW,),
+            settings=(NO_SMOOTHING,),
             thresholds=given_raw,
             threshold_rule=options.threshold_rule,
         )
-        sweep = score_settings(
+        sweep = score_smoothings(
             *(task, windowed, predicted.plan, labels),
             settings=settings,
             thresholds=given,
@@ -171,10 +180,10 @@ def finish(model: Model, predicted: Predicted, selection: Selection) -> Finished
 
 def _dense(
     model: Model,
-    predicted: Predicted,
+    predicted: SplitScores,
     selection: Selection,
     windowed: Float[np.ndarray, "seeds rows outputs"],
-    settings: tuple[Setting, ...],
+    settings: tuple[Smoothing, ...],
 ) -> Float[Array, "seeds frames outputs"]:
     """Final scores of every frame by each seed, with its window of ``settings``."""
     return dense_scores(
@@ -204,7 +213,7 @@ def _write(
         labels=bool(finished.sweep),
     )
     if finished.sweep:
-        figures.draw(
+        figures.draw_figures(
             workdir / "plots",
             found,
             predicted.table,
@@ -259,9 +268,9 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     masks = {"with_crop": predicted.with_crop, "all_labelled": valid}
     frames = {name: int(mask.sum()) for name, mask in masks.items()}
     given = "_given" if task.kind == "multilabel" else ""
-    best = choose(finished.sweep, task.headline)
+    best = choose_smoothing(finished.sweep, task.headline)
     tuned = tuple(choice.setting for choice in best)
-    none = (NO_WINDOW,) * len(card["seeds"])
+    none = (NO_SMOOTHING,) * len(card["seeds"])
     tuned_limits = None
     if task.kind == "multilabel":
         tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
@@ -270,7 +279,11 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     table = predicted.table
 
     def block(
-        scores: Any, settings: tuple[Setting, ...], dense: Any, limits: Any, **how: Any
+        scores: Any,
+        settings: tuple[Smoothing, ...],
+        dense: Any,
+        limits: Any,
+        **how: Any,
     ) -> Any:
         within = {name: masks[name] for name in how.get("sets", masks)}
         beside = intervals_of(table, dense, within, limits, num)

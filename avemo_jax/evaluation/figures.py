@@ -11,21 +11,21 @@ from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import plots
 from avemo_jax.evaluation.report import data_title
 from avemo_jax.models.selection import Selection
-from avemo_jax.postprocess.gaps import FillPlan
-from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.smoothing_sweep import SettingScores
+from avemo_jax.postprocess.gaps import FillMap
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.postprocess.smoothing_sweep import SmoothingScores
 from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.tasks import get_task
 
 
-def draw(
+def draw_figures(
     directory: pathlib.Path,
     found: dict[str, Any],
     table: FrameTable,
-    plan: FillPlan,
+    plan: FillMap,
     dense: Float[np.ndarray, "frames outputs"],
     *,
-    sweep: Mapping[Setting, SettingScores],
+    sweep: Mapping[Smoothing, SmoothingScores],
     selection: Selection,
     seed: int,
 ) -> None:
@@ -139,7 +139,7 @@ def _unit_f1(decided: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " uni
 
 
 def _timelines(
-    table: FrameTable, plan: FillPlan, dense: Float[np.ndarray, "frames outputs"]
+    table: FrameTable, plan: FillMap, dense: Float[np.ndarray, "frames outputs"]
 ) -> list[plots.Timeline]:
     """The two videos with the most labelled frames."""
     offsets = table.dense_offsets

@@ -12,7 +12,7 @@ from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.report import scores_table
 from avemo_jax.models.blend import Model
-from avemo_jax.models.ensembles import Kind, load
+from avemo_jax.models.ensembles import EnsembleOver, load
 from avemo_jax.models.joint import read_joint
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -34,7 +34,9 @@ class JointModel:
     models: dict[str, Model]
 
 
-def load_joint(directory: pathlib.Path, ensemble: Kind | None = None) -> JointModel:
+def load_joint(
+    directory: pathlib.Path, ensemble: EnsembleOver | None = None
+) -> JointModel:
     """The model of every task in ``directory``, which has ``joint.json``.
 
     Args:
@@ -106,7 +108,7 @@ def _sums(by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     sums: dict[str, Any] = {}
     for block in _BLOCKS:
         sums[block] = {}
-        for frames in results.SETS:
+        for frames in results.FRAME_SETS:
             if any(frames not in one["metrics"][block] for one in by_task.values()):
                 continue
             by_seed = np.zeros(next(iter(by_task.values()))["num_seeds"])

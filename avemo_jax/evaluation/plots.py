@@ -16,7 +16,7 @@ from avemo_jax.evaluation.plot_style import (
     new_figure,
     save_figure,
 )
-from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.smoothing import Smoothing
 
 _MANY = 16  # outputs, over which a plot grows with them
 
@@ -249,11 +249,11 @@ def plot_va_timeline(
 
 def plot_smoothing(
     path: str | pathlib.Path,
-    scores: Mapping[Setting, Float[np.ndarray, " members"]],
+    scores: Mapping[Smoothing, Float[np.ndarray, " members"]],
     title: str,
     *,
     metric: str,
-    chosen: Setting | None = None,
+    chosen: Smoothing | None = None,
 ) -> None:
     """A score against the window's half width, a line for each kind of window.
 

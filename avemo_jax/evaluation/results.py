@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.smoothing_sweep import Metrics, SettingScores, pick
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.postprocess.smoothing_sweep import Metrics, SmoothingScores, pick
 from avemo_jax.tasks import Task
 
 SCHEMA_VERSION = 1
-SETS = ("with_crop", "all_labelled")
+FRAME_SETS = ("with_crop", "all_labelled")
 
 
 def named(task: Task, name: str, value: Any) -> Any:
@@ -40,12 +40,12 @@ def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
 
 def block_of(
     task: Task,
-    scores: Mapping[Setting, SettingScores],
-    settings: Sequence[Setting],
+    scores: Mapping[Smoothing, SmoothingScores],
+    settings: Sequence[Smoothing],
     frames: Mapping[str, int],
     *,
     ending: str = "",
-    sets: Sequence[str] = SETS,
+    sets: Sequence[str] = FRAME_SETS,
     fps: float | None = None,
     causal: bool = False,
     intervals: Mapping[str, Mapping[str, Any]] | None = None,

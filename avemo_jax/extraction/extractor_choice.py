@@ -9,9 +9,9 @@ from typing import Any, Literal
 import jax
 
 from avemo_jax.embed import AnyExtractor, load_extractor
-from avemo_jax.extraction.feature_set import FeatureSet
-from avemo_jax.extractors import Kind, get_extractor
-from avemo_jax.media.alignment import Rule
+from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.extractors import Modality, get_extractor
+from avemo_jax.media.alignment import AlignmentRule
 
 SoundWay = Literal["ours", "original"]
 # The ways of the original system that ours departs from by default.
@@ -22,7 +22,7 @@ _ORIGINAL_SOUND = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ExtractorChoice:
     """An extractor and its settings; small enough to be sent to workers.
 
     Attributes:
@@ -39,10 +39,10 @@ class Choice:
     input_name: str
     dtype: str = "float32"
     options: tuple[tuple[str, Any], ...] = ()
-    alignment: Rule | None = None
+    alignment: AlignmentRule | None = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Modality:
         """Whether it looks or listens."""
         return get_extractor(self.name).kind
 
@@ -54,9 +54,9 @@ class Choice:
 
     def feature_set(
         self, extractor: AnyExtractor, features: pathlib.Path
-    ) -> FeatureSet:
+    ) -> ExtractedSet:
         """The set that it gives, in the folder of all sets."""
-        return FeatureSet.of(
+        return ExtractedSet.of(
             extractor,
             features,
             input_name=self.input_name,
@@ -72,7 +72,7 @@ def choose_visual(
     size_px: int | None = None,
     batch_size: int | None = None,
     dtype: str = "float32",
-) -> list[Choice]:
+) -> list[ExtractorChoice]:
     """Choices of extractors of pictures.
 
     Args:
@@ -93,7 +93,7 @@ def choose_visual(
         size = size_px or get_extractor(name).image.size_px
         options = (("batch_size", rows), ("size_px", size))
         weights = _weights(weights_dir, name)
-        found.append(Choice(name, weights, f"{source}-{size}", dtype, options))
+        found.append(ExtractorChoice(name, weights, f"{source}-{size}", dtype, options))
     return found
 
 
@@ -103,7 +103,7 @@ def choose_audio(
     weights_dir: str | os.PathLike[str] | None,
     sound: SoundWay = "ours",
     dtype: str = "float32",
-) -> list[Choice]:
+) -> list[ExtractorChoice]:
     """Choices of extractors of sound.
 
     Args:
@@ -133,7 +133,7 @@ def choose_audio(
         weights = _weights(weights_dir, name)
         pairs = tuple(sorted(options.items()))
         found.append(
-            Choice(name, weights, input_name, dtype, pairs, rule)  # type: ignore[arg-type]
+            ExtractorChoice(name, weights, input_name, dtype, pairs, rule)  # type: ignore[arg-type]
         )
     return found
 
@@ -142,7 +142,7 @@ def _weights(folder: str | os.PathLike[str] | None, name: str) -> str | None:
     return None if folder is None else str(pathlib.Path(folder) / f"{name}.safetensors")
 
 
-def _check(names: Sequence[str], kind: Kind) -> None:
+def _check(names: Sequence[str], kind: Modality) -> None:
     for name in names:
         known = get_extractor(name)
         if known.kind != kind:

@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.embed import Embeddings, ImageExtractor
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.image_decoding import Decoders
-from avemo_jax.extraction.outcomes import NOT_STORABLE, Outcome
+from avemo_jax.extraction.outcomes import NOT_STORABLE, VideoOutcome
 from avemo_jax.media.video import VideoError, open_video
 
 
@@ -51,12 +51,12 @@ class _Item:
 
 def embed_faces(
     extractor: ImageExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     jobs: Iterable[FaceJob],
     decoders: Decoders,
     *,
     progress: Callable[[int], None] = lambda frames: None,
-) -> Iterator[Outcome]:
+) -> Iterator[VideoOutcome]:
     """The outcome of each job, in order, as soon as its file is there.
 
     Batches are filled across videos. In memory are a few batches, whatever the length
@@ -73,7 +73,7 @@ def embed_faces(
         OSError: If a feature file cannot be written.
     """
     pending: collections.deque[tuple[_Video, int]] = collections.deque()
-    finished: collections.deque[Outcome] = collections.deque()
+    finished: collections.deque[VideoOutcome] = collections.deque()
     with contextlib.ExitStack() as stack:
 
         def pictures() -> Iterator[np.ndarray]:
@@ -102,7 +102,7 @@ def embed_faces(
         yield from _drained(finished)
 
 
-def _drained(queue: collections.deque[Outcome]) -> Iterator[Outcome]:
+def _drained(queue: collections.deque[VideoOutcome]) -> Iterator[VideoOutcome]:
     while queue:
         yield queue.popleft()
 
@@ -136,7 +136,7 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         end: Its last item, once that was read.
     """
 
-    def __init__(self, job: FaceJob, feature_set: FeatureSet):
+    def __init__(self, job: FaceJob, feature_set: ExtractedSet):
         self._job, self._set = job, feature_set
         self._writer: FeatureFileWriter = feature_set.writer(job.video)
         self.waiting = 0
@@ -154,12 +154,12 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         outputs = None if rows.outputs is None else rows.outputs[good]
         self._writer.append(frames[good], rows.features[good], outputs)
 
-    def outcome(self) -> list[Outcome]:
+    def outcome(self) -> list[VideoOutcome]:
         """What came of it, and its file, if all is there; else nothing."""
         if self.end is None or self.waiting:
             return []
         losses = self.end.losses
-        outcome = Outcome(
+        outcome = VideoOutcome(
             *(self._set.name, self._job.video, len(self._writer)),
             failed=tuple(sorted(self.failed)),
             notes=losses,

@@ -9,11 +9,11 @@ from typing import Any
 
 from avemo_jax.data.features.writer import FeatureFileWriter, checked_meta, read_meta
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.media.alignment import Rule
+from avemo_jax.media.alignment import AlignmentRule
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureSet:
+class ExtractedSet:
     """What all files of a set have in common.
 
     Attributes:
@@ -38,8 +38,8 @@ class FeatureSet:
         features: pathlib.Path,
         *,
         input_name: str,
-        alignment: Rule | None = None,
-    ) -> "FeatureSet":
+        alignment: AlignmentRule | None = None,
+    ) -> "ExtractedSet":
         """The set that ``extractor`` gives.
 
         Args:

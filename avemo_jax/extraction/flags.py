@@ -4,7 +4,11 @@ import argparse
 import pathlib
 import shlex
 
-from avemo_jax.extraction.extractor_choice import Choice, choose_audio, choose_visual
+from avemo_jax.extraction.extractor_choice import (
+    ExtractorChoice,
+    choose_audio,
+    choose_visual,
+)
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.beam import checked_options
@@ -101,7 +105,7 @@ def add_link_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choices_of(args: argparse.Namespace, *, source: str) -> list[Choice]:
+def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice]:
     """The extractors that the flags name.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.corpus.splits import base_video, nominal_fps
 from avemo_jax.extraction.faces import FaceJob
-from avemo_jax.extraction.feature_set import FeatureSet
-from avemo_jax.extraction.outcomes import Outcome
-from avemo_jax.extraction.shards import share
+from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.extraction.outcomes import VideoOutcome
+from avemo_jax.extraction.shards import shard_of
 from avemo_jax.extraction.sounds import SoundJob
 
 Job = TypeVar("Job", FaceJob, SoundJob)
@@ -103,12 +103,12 @@ class Work(Generic[Job]):
     """
 
     todo: tuple[Job, ...]
-    standing: tuple[Outcome, ...]
+    standing: tuple[VideoOutcome, ...]
     again: Mapping[str, str]
 
 
 def find_work(
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     jobs: Mapping[str, tuple[Job, int]],
     *,
     num_shards: int = 1,
@@ -130,7 +130,7 @@ def find_work(
     feature_set.check_standing()
     sizes = {video: size for video, (_, size) in jobs.items()}
     todo, standing, again = [], [], {}
-    for video in share(sizes, num_shards=num_shards, shard_index=shard_index):
+    for video in shard_of(sizes, num_shards=num_shards, shard_index=shard_index):
         job = jobs[video][0]
         found = feature_set.standing(video, job.source["digest"])
         if isinstance(found, dict) and retry_failed:
@@ -142,7 +142,7 @@ def find_work(
             failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
             notes, losses = found.get("notes", ()), found.get("losses", ())
             standing.append(
-                Outcome(
+                VideoOutcome(
                     *(feature_set.name, video, 0, failed, tuple(notes)),
                     losses=tuple(losses),
                     stood=True,

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Sequence
 
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.extraction.extractor_choice import Choice
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
 from avemo_jax.extraction.faces import FaceJob
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.one_set import outcomes_of
-from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
 from avemo_jax.runtime.beam import checked_options, import_beam
@@ -28,13 +28,13 @@ _QUIET = Settings(show_progress=False)
 
 
 def outcomes_on_beam(
-    choice: Choice,
+    choice: ExtractorChoice,
     jobs: Sequence[FaceJob | SoundJob],
     features: pathlib.Path,
     *,
     runner: str,
     options: Sequence[str] = (),
-) -> list[Outcome]:
+) -> list[VideoOutcome]:
     """What came of the jobs of one set, each done by some worker.
 
     Args:
@@ -68,13 +68,15 @@ def outcomes_on_beam(
 
 
 @functools.cache
-def _loaded(choice: Choice, features: str) -> tuple[AnyExtractor, FeatureSet]:
+def _loaded(
+    choice: ExtractorChoice, features: str
+) -> tuple[AnyExtractor, ExtractedSet]:
     """The extractor of this worker."""
     extractor = choice.load()
     return extractor, choice.feature_set(extractor, pathlib.Path(features))
 
 
-def _lines_of(job: FaceJob | SoundJob, choice: Choice, features: str) -> str:
+def _lines_of(job: FaceJob | SoundJob, choice: ExtractorChoice, features: str) -> str:
     """One job's outcome, as a line of JSON."""
     with _DEVICES:
         extractor, feature_set = _loaded(choice, features)
@@ -95,8 +97,8 @@ def _lines_of(job: FaceJob | SoundJob, choice: Choice, features: str) -> str:
     )
 
 
-def _outcome(line: str) -> Outcome:
+def _outcome(line: str) -> VideoOutcome:
     fields = json.loads(line)
     failed = tuple((int(frame), str(why)) for frame, why in fields.pop("failed"))
     notes, losses = tuple(fields.pop("notes")), tuple(fields.pop("losses"))
-    return Outcome(failed=failed, notes=notes, losses=losses, **fields)
+    return VideoOutcome(failed=failed, notes=notes, losses=losses, **fields)

@@ -7,20 +7,20 @@ from tqdm import tqdm
 
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.faces import FaceJob, embed_faces
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import KeptFrameTimes
-from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob, embed_sound
 
 
 def outcomes_of(
     extractor: AnyExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     jobs: Sequence[FaceJob | SoundJob],
     features: pathlib.Path,
     settings: Settings,
-) -> Generator[Outcome, None, None]:
+) -> Generator[VideoOutcome, None, None]:
     """What comes of the jobs of one set, as their files are written."""
     faces = [job for job in jobs if isinstance(job, FaceJob)]
     total = sum(len(job.crops.frame) for job in faces if job.crops is not None)

@@ -12,7 +12,7 @@ NOT_STORABLE = "its vector is not finite, or beyond 65504, the range of float16"
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class VideoOutcome:
     """What came of one video in one feature set.
 
     Attributes:
@@ -71,12 +71,12 @@ class Outcomes:
             max_failures: How many may be; None: any number.
         """
         self.path = path
-        self.all: list[Outcome] = []
+        self.all: list[VideoOutcome] = []
         self._limit = max_failures
         self._failures = 0
         path.write_text("", encoding="utf-8")
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: VideoOutcome) -> None:
         """Keep one.
 
         Raises:
@@ -104,7 +104,7 @@ class Outcomes:
         return self._failures
 
 
-def write_failures(path: pathlib.Path, outcomes: Iterable[Outcome]) -> None:
+def write_failures(path: pathlib.Path, outcomes: Iterable[VideoOutcome]) -> None:
     """``failures.jsonl``, whole; empty where nothing failed."""
     ordered = sorted(outcomes, key=lambda one: (one.feature_set, one.video))
     with whole_file(path) as temporary:

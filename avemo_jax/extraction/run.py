@@ -12,13 +12,13 @@ from absl import logging
 
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
-from avemo_jax.extraction.extractor_choice import Choice
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
 from avemo_jax.extraction.faces import FaceJob
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.jobs import Material, Work, find_work
 from avemo_jax.extraction.on_beam import BEAM_PREFIX, outcomes_on_beam
 from avemo_jax.extraction.one_set import outcomes_of
-from avemo_jax.extraction.outcomes import Outcome, Outcomes
+from avemo_jax.extraction.outcomes import Outcomes, VideoOutcome
 from avemo_jax.extraction.settings import PART_FAILURES, Settings
 from avemo_jax.extraction.sounds import SoundJob
 
@@ -49,7 +49,7 @@ class SetSummary:
     notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     others: tuple[str, ...] = ()
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: VideoOutcome) -> None:
         """Put one video in."""
         self.failed_frames += len(outcome.failed)
         if outcome.notes:
@@ -101,12 +101,12 @@ def _remove_leftovers(features: pathlib.Path) -> None:
 
 def extract(
     features: pathlib.Path,
-    choices: Sequence[Choice],
+    choices: Sequence[ExtractorChoice],
     material: Material,
     settings: Settings,
     *,
     failures: pathlib.Path | None = None,
-    load: Callable[[Choice], AnyExtractor] = Choice.load,
+    load: Callable[[ExtractorChoice], AnyExtractor] = ExtractorChoice.load,
 ) -> tuple[list[SetSummary], Outcomes]:
     """All sets of all videos, one set after another; the caller holds the folder.
 
@@ -142,7 +142,7 @@ def extract(
     return summaries, outcomes
 
 
-def _tidy(failures: pathlib.Path, sets: Sequence[FeatureSet]) -> None:
+def _tidy(failures: pathlib.Path, sets: Sequence[ExtractedSet]) -> None:
     """Remove the lists of parts, which are in the one list, and folders of nothing."""
     for path in failures.parent.glob(PART_FAILURES.format("*", "*")):
         path.unlink()
@@ -152,9 +152,9 @@ def _tidy(failures: pathlib.Path, sets: Sequence[FeatureSet]) -> None:
 
 
 def _extract_set(
-    choice: Choice,
+    choice: ExtractorChoice,
     extractor: AnyExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     material: Material,
     settings: Settings,
     outcomes: Outcomes,
@@ -194,11 +194,11 @@ def _extract_set(
 
 
 def _on_beam(
-    choice: Choice,
+    choice: ExtractorChoice,
     jobs: Sequence[FaceJob | SoundJob],
     features: pathlib.Path,
     settings: Settings,
-) -> Generator[Outcome, None, None]:
+) -> Generator[VideoOutcome, None, None]:
     assert settings.beam_runner is not None
     if jobs:
         yield from outcomes_on_beam(

@@ -4,7 +4,9 @@ import heapq
 from collections.abc import Mapping
 
 
-def share(sizes: Mapping[str, int], *, num_shards: int, shard_index: int) -> list[str]:
+def shard_of(
+    sizes: Mapping[str, int], *, num_shards: int, shard_index: int
+) -> list[str]:
     """The names of one part, sorted; parts are disjoint, and all names are in one.
 
     The largest first, each to the part that has least so far: the same on every

@@ -11,15 +11,15 @@ from jaxtyping import Float, Int
 
 from avemo_jax.data.features.writer import RowSpool
 from avemo_jax.embed import AnyExtractor, ImageExtractor, Wav2Vec2Extractor
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import (
     KeptFrameTimes,
     assumed_times,
     with_one_more,
 )
-from avemo_jax.extraction.outcomes import NOT_STORABLE, Outcome
+from avemo_jax.extraction.outcomes import NOT_STORABLE, VideoOutcome
 from avemo_jax.media.alignment import (
-    Rule,
+    AlignmentRule,
     align_by_time,
     align_original,
     count_beyond,
@@ -54,10 +54,10 @@ class SoundJob:
 
 def embed_sound(
     extractor: AnyExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     job: SoundJob,
     kept: KeptFrameTimes,
-) -> Outcome:
+) -> VideoOutcome:
     """Write one video's file, and say what came of it.
 
     A video without sound gets a file without rows. The rows are those of the frames
@@ -79,15 +79,15 @@ def embed_sound(
         for path in (job.file, job.sound):
             if path is not None:
                 reason = reason.replace(str(path), path.name)
-        return Outcome(feature_set.name, job.video, error=reason)
+        return VideoOutcome(feature_set.name, job.video, error=reason)
 
 
 def _embedded(
     extractor: AnyExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     job: SoundJob,
     kept: KeptFrameTimes,
-) -> Outcome:
+) -> VideoOutcome:
     times = _times(job, kept)
     sound = _sound(job)
     notes, losses = list(times.notes), times.losses
@@ -114,7 +114,7 @@ def _embedded(
             fps=times.fps,
         )
         writer.finish(meta)
-    return Outcome(
+    return VideoOutcome(
         *(feature_set.name, job.video, count, tuple(failed), tuple(notes)),
         losses=losses,
     )
@@ -155,7 +155,7 @@ def _sound(job: SoundJob) -> SoundFile | None:
 def _rows(
     extractor: AnyExtractor,
     sound: SoundFile,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     times: FrameTimes,
     notes: list[str],
 ) -> Iterator[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "rows dim"]]]:
@@ -185,12 +185,12 @@ def _rows(
 def _hops_of_frames(
     middles: Float[np.ndarray, " hops"],
     times: FrameTimes,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     notes: list[str],
 ) -> Int[np.ndarray, " rows"]:
     """The hop of each frame and of one after the last, by the rule of the set."""
     seconds = with_one_more(times)
-    rule: Rule = feature_set.meta["alignment"]
+    rule: AlignmentRule = feature_set.meta["alignment"]
     if rule == "original":
         return align_original(len(middles), len(seconds))
     hop_s = float(np.median(np.diff(middles))) if len(middles) > 1 else 1.0

@@ -5,7 +5,7 @@ Other packages add theirs: :mod:`avemo_jax.extractors.plugins`.
 """
 
 from avemo_jax.extractors import plugins
-from avemo_jax.extractors.contract import Extractor, ImageInput, Kind, SoundInput
+from avemo_jax.extractors.contract import Extractor, ImageInput, Modality, SoundInput
 from avemo_jax.extractors.plugins import PluginError, PluginExtractor
 from avemo_jax.extractors.published import (
     hsemotion,
@@ -19,7 +19,7 @@ __all__ = [
     "EXTRACTORS",
     "Extractor",
     "ImageInput",
-    "Kind",
+    "Modality",
     "PluginError",
     "PluginExtractor",
     "SoundInput",

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Literal
 
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 
-Kind = Literal["visual", "audio"]
+Modality = Literal["visual", "audio"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Extractor:
     default_input: str
     takes: ImageInput | SoundInput
     licence: str
-    sources: tuple[Source, ...]
+    sources: tuple[PublishedFile, ...]
     outputs: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Modality:
         """Whether it looks or listens."""
         return "visual" if isinstance(self.takes, ImageInput) else "audio"
 

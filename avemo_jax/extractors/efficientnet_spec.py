@@ -135,7 +135,7 @@ def places(
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class ReferenceConv:
     """A convolution of the reference network and its place here.
 
     Attributes:
@@ -159,9 +159,9 @@ class Layer:
         return weight.reshape(weight.shape[:2]).T
 
 
-def layers(spec: EfficientNetSpec) -> Iterator[Layer]:
+def layers(spec: EfficientNetSpec) -> Iterator[ReferenceConv]:
     """All layers with weights, in the reference's order."""
-    yield Layer("conv_stem", (spec.stem, 3, 3, 3), "bn1", ("stem",))
+    yield ReferenceConv("conv_stem", (spec.stem, 3, 3, 3), "bn1", ("stem",))
     for place, block in places(spec):
         _, stage, number = place.split("_")
         name = f"blocks.{stage}.{number}"
@@ -169,21 +169,29 @@ def layers(spec: EfficientNetSpec) -> Iterator[Layer]:
         norms = [f"{name}.bn{position}" for position in (1, 2, 3)]
         if block.expands:
             shape = (wide, block.inputs, 1, 1)
-            yield Layer(f"{name}.conv_pw", shape, norms.pop(0), (place, "expand"))
+            yield ReferenceConv(
+                f"{name}.conv_pw", shape, norms.pop(0), (place, "expand")
+            )
         shape = (wide, 1, side, side)
-        yield Layer(f"{name}.conv_dw", shape, norms.pop(0), (place, "depthwise"))
+        yield ReferenceConv(
+            f"{name}.conv_dw", shape, norms.pop(0), (place, "depthwise")
+        )
         for ours, theirs, shape in (
             ("reduce", "conv_reduce", (block.squeezed, wide, 1, 1)),
             ("expand", "conv_expand", (wide, block.squeezed, 1, 1)),
         ):
-            yield Layer(f"{name}.se.{theirs}", shape, None, (place, "excite", ours))
+            yield ReferenceConv(
+                f"{name}.se.{theirs}", shape, None, (place, "excite", ours)
+            )
         last = "conv_pwl" if block.expands else "conv_pw"
         shape = (block.outputs, wide, 1, 1)
-        yield Layer(f"{name}.{last}", shape, norms.pop(0), (place, "project"))
+        yield ReferenceConv(f"{name}.{last}", shape, norms.pop(0), (place, "project"))
     inputs = spec.stages[-1][-1].outputs
-    yield Layer("conv_head", (spec.dim, inputs, 1, 1), "bn2", ("head",))
+    yield ReferenceConv("conv_head", (spec.dim, inputs, 1, 1), "bn2", ("head",))
     if spec.num_outputs:
-        yield Layer("classifier", (spec.num_outputs, spec.dim), None, ("classifier",))
+        yield ReferenceConv(
+            "classifier", (spec.num_outputs, spec.dim), None, ("classifier",)
+        )
 
 
 def state_shapes(spec: EfficientNetSpec) -> dict[str, tuple[int, ...]]:

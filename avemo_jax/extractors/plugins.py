@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from avemo_jax.extractors.contract import Extractor, ImageInput, SoundInput
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 
 GROUP = "avemo.extractors"
 Framework = Literal["jax", "other"]
@@ -69,7 +69,7 @@ class PluginExtractor(Extractor):
 
     default_input: str = dataclasses.field(default="", kw_only=True)
     network: str = dataclasses.field(default="plug-in", kw_only=True)
-    sources: tuple[Source, ...] = dataclasses.field(default=(), kw_only=True)
+    sources: tuple[PublishedFile, ...] = dataclasses.field(default=(), kw_only=True)
     load: Callable[[str | None], Any] = dataclasses.field(kw_only=True)
     apply: Callable[[Any, Any], Any] = dataclasses.field(kw_only=True)
     framework: Framework = dataclasses.field(default="jax", kw_only=True)

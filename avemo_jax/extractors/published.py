@@ -14,7 +14,7 @@ _THESIS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class PublishedFile:
     """A published file.
 
     Attributes:
@@ -30,7 +30,7 @@ class Source:
     url: str
     git_blob: str = ""
     sha256: str = ""
-    companions: tuple["Source", ...] = ()
+    companions: tuple["PublishedFile", ...] = ()
 
     @property
     def checkable(self) -> bool:
@@ -38,32 +38,34 @@ class Source:
         return bool(self.git_blob or self.sha256)
 
 
-def hsemotion(path: str, git_blob: str) -> Source:
+def hsemotion(path: str, git_blob: str) -> PublishedFile:
     """A file of HSEmotion's repository (A. Savchenko), below ``affectnet_emotions``."""
-    return Source(path.rsplit("/", 1)[-1], _HSEMOTION + path, git_blob=git_blob)
+    return PublishedFile(path.rsplit("/", 1)[-1], _HSEMOTION + path, git_blob=git_blob)
 
 
-def torchvggish() -> Source:
+def torchvggish() -> PublishedFile:
     """VGGish's body as torchvggish publishes it, and the published PCA with it."""
-    pca = Source(
+    pca = PublishedFile(
         "vggish_pca_params.npz",
         "https://storage.googleapis.com/audioset/vggish_pca_params.npz",
         sha256="4d878af3e306defbfb37095365aa7e5a6cecb86bad13e859e626151c4e6a8b9d",
     )
     name = "vggish-10086976.pth"
-    return Source(name, _TORCHVGGISH + name, sha256="10086976", companions=(pca,))
+    return PublishedFile(
+        name, _TORCHVGGISH + name, sha256="10086976", companions=(pca,)
+    )
 
 
-def torchaudio(file: str) -> Source:
+def torchaudio(file: str) -> PublishedFile:
     """A file of torchaudio's wav2vec 2.0 models; no checksum is published."""
-    return Source(file, _TORCHAUDIO + file)
+    return PublishedFile(file, _TORCHAUDIO + file)
 
 
-def huggingface(repository: str, sha256: str = "") -> Source:
+def huggingface(repository: str, sha256: str = "") -> PublishedFile:
     """``pytorch_model.bin`` of a Hugging Face repository."""
     file = f"{repository.rsplit('/', 1)[-1]}-pytorch_model.bin"
     url = f"https://huggingface.co/{repository}/resolve/main/pytorch_model.bin"
-    return Source(file, url, sha256=sha256)
+    return PublishedFile(file, url, sha256=sha256)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ class ThesisHead:
     task: str
     head: str
     features: tuple[str, ...]
-    source: Source
+    source: PublishedFile
 
     @property
     def name(self) -> str:
@@ -127,7 +129,7 @@ def _thesis_head(key: str, git_blob: str) -> ThesisHead:
         task=task,
         head=_THESIS_HEADS[head],
         features=_THESIS_FEATURES[features],
-        source=Source(file, url, git_blob=git_blob),
+        source=PublishedFile(file, url, git_blob=git_blob),
     )
 
 

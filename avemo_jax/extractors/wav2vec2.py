@@ -27,12 +27,15 @@ from avemo_jax.extractors.wav2vec2_spec import (
     prepare,
     state_shapes,
 )
-from avemo_jax.extractors.wav2vec2_transformer import Layer, Transformer
+from avemo_jax.extractors.wav2vec2_transformer import (
+    Wav2Vec2LayerIndex,
+    Wav2Vec2Transformer,
+)
 
 __all__ = [
     "BASE",
-    "Layer",
     "Statistics",
+    "Wav2Vec2LayerIndex",
     "Wav2Vec2Spec",
     "apply",
     "check_layers",
@@ -109,7 +112,7 @@ def transform(
     features: Float[Array, "tracks frames channels"],
     frames: Int[Array, " tracks"] | None = None,
     *,
-    layers: tuple[Layer, ...] = ("last",),
+    layers: tuple[Wav2Vec2LayerIndex, ...] = ("last",),
     dtype: str = "float32",
 ) -> tuple[Float[Array, "tracks frames hidden"], ...]:
     """The projection and the Transformer, over all frames of each track.
@@ -133,7 +136,7 @@ def transform(
     return module(features, frames, layers)
 
 
-def check_layers(spec: Wav2Vec2Spec, layers: tuple[Layer, ...]) -> None:
+def check_layers(spec: Wav2Vec2Spec, layers: tuple[Wav2Vec2LayerIndex, ...]) -> None:
     """Raises ValueError if ``layers`` is empty or names one that is not there."""
     there = (*range(spec.num_layers + 1), "last")
     if not layers or not all(layer in there for layer in layers):
@@ -149,7 +152,7 @@ def apply(
     waveform: Float[Array, "tracks samples"],
     *,
     samples: Int[Array, " tracks"] | None = None,
-    layers: tuple[Layer, ...] = ("last",),
+    layers: tuple[Wav2Vec2LayerIndex, ...] = ("last",),
     dtype: str = "float32",
 ) -> tuple[Float[Array, "tracks frames hidden"], ...]:
     """Whole tracks at once.
@@ -188,7 +191,7 @@ def _convolutions(
     return _merged(spec, params, "convolutions", dtype)
 
 
-_PARTS = {"convolutions": Convolutions, "transformer": Transformer}
+_PARTS = {"convolutions": Convolutions, "transformer": Wav2Vec2Transformer}
 
 
 def _merged(

@@ -6,11 +6,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from avemo_jax.extractors.wav2vec2_layers import (
-    NORM_EPSILON,
-    LayerNorm,
-    accumulator,
+    WAV2VEC2_NORM_EPSILON,
+    Wav2Vec2LayerNorm,
     gelu,
     product,
+    sum_dtype,
 )
 from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec
 
@@ -35,7 +35,7 @@ class Convolution(nnx.Module):
         self.by_group = index == 0 and spec.feat_extract_norm == "group"
         self.by_layer = spec.feat_extract_norm == "layer"
         if self.by_group or self.by_layer:
-            self.norm = LayerNorm(outputs, dtype)
+            self.norm = Wav2Vec2LayerNorm(outputs, dtype)
         self.stride = spec.conv_strides[index]
         self.has_bias = spec.conv_bias
         self.dtype = dtype
@@ -94,7 +94,7 @@ class Convolution(nnx.Module):
             "VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
             precision="highest",
-            preferred_element_type=accumulator(self.dtype),
+            preferred_element_type=sum_dtype(self.dtype),
         )
         return y if scale is None else y * scale
 
@@ -156,7 +156,7 @@ class Convolutions(nnx.Module):
             squares = squares + spread + jnp.square(step) * (number * new / both)
             return (number + new, mean + step * (new / both), squares), None
 
-        zero = jnp.zeros((tracks, self.spec.conv_dims[0]), accumulator(self.dtype))
+        zero = jnp.zeros((tracks, self.spec.conv_dims[0]), sum_dtype(self.dtype))
         start = (zero[:, :1], zero, zero)
         (number, mean, squares), _ = lax.scan(merge, start, jnp.arange(count) * block)
         return mean, squares / number
@@ -171,11 +171,11 @@ class Convolutions(nnx.Module):
         if statistics is not None:
             layer = self.layers["0"]
             mean, variance = statistics
-            scale = lax.rsqrt(variance + NORM_EPSILON) * layer.norm.weight[...]
+            scale = lax.rsqrt(variance + WAV2VEC2_NORM_EPSILON) * layer.norm.weight[...]
             if layer.has_bias:
                 mean = mean - layer.bias[...]
             offset = layer.norm.bias[...] - mean * scale
-        wide = accumulator(self.dtype)
+        wide = sum_dtype(self.dtype)
         return lax.platform_dependent(
             waveform.astype(wide),
             scale[:, None].astype(wide),
@@ -194,7 +194,7 @@ class Convolutions(nnx.Module):
             else:
                 y = layer.raw(x)
             x = layer.activated(y)
-        return x.astype(accumulator(self.dtype))
+        return x.astype(sum_dtype(self.dtype))
 
     def _in_blocks(self, waveform: Array, scale: Array, offset: Array) -> Array:
         tracks, samples = waveform.shape

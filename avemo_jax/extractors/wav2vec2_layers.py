@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-NORM_EPSILON = 1e-5  # of the reference's GroupNorm and LayerNorm
+WAV2VEC2_NORM_EPSILON = 1e-5  # of the reference's GroupNorm and LayerNorm
 
 
-def accumulator(dtype: jnp.dtype) -> jnp.dtype:
+def sum_dtype(dtype: jnp.dtype) -> jnp.dtype:
     """Of sums and statistics: float32, or float64 for float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
@@ -32,11 +32,11 @@ def product(
         weight.astype(dtype),
         (((x.ndim - 1,), (0,)), ((), ())),
         precision="highest",
-        preferred_element_type=accumulator(dtype),
+        preferred_element_type=sum_dtype(dtype),
     )
 
 
-class Linear(nnx.Module):
+class Wav2Vec2Linear(nnx.Module):
     """``x @ weight + bias``, the weight (inputs, outputs)."""
 
     def __init__(self, inputs: int, outputs: int, dtype: jnp.dtype):
@@ -52,7 +52,7 @@ class Linear(nnx.Module):
         return y + self.bias[...].astype(y.dtype)
 
 
-class LayerNorm(nnx.Module):
+class Wav2Vec2LayerNorm(nnx.Module):
     """Each vector less its mean, over its biased deviation; then weight and bias."""
 
     def __init__(self, dim: int, dtype: jnp.dtype):
@@ -62,8 +62,8 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         """The normalised vectors, in float32 or better."""
-        x = x.astype(accumulator(self.dtype))
+        x = x.astype(sum_dtype(self.dtype))
         x = x - x.mean(axis=-1, keepdims=True)
         variance = jnp.square(x).mean(axis=-1, keepdims=True)
-        x = x * jax.lax.rsqrt(variance + NORM_EPSILON)
+        x = x * jax.lax.rsqrt(variance + WAV2VEC2_NORM_EPSILON)
         return x * self.weight[...] + self.bias[...]

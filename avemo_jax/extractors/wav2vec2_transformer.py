@@ -9,15 +9,15 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from avemo_jax.extractors.wav2vec2_layers import (
-    LayerNorm,
-    Linear,
-    accumulator,
+    Wav2Vec2LayerNorm,
+    Wav2Vec2Linear,
     gelu,
     product,
+    sum_dtype,
 )
 from avemo_jax.extractors.wav2vec2_spec import TAPS_IN_ROW, Wav2Vec2Spec
 
-Layer = int | Literal["last"]
+Wav2Vec2LayerIndex = int | Literal["last"]
 # Queries of one head that a CPU attends with at a time: their scores stay in its cache.
 CPU_QUERIES = 1024
 
@@ -83,22 +83,22 @@ class Positions(nnx.Module):
             dimension_numbers=("NWC", "WIO", "NWC"),
             feature_group_count=groups,
             precision="highest",
-            preferred_element_type=accumulator(self.dtype),
+            preferred_element_type=sum_dtype(self.dtype),
         )
         return y[0]
 
 
-class EncoderLayer(nnx.Module):
+class Wav2Vec2EncoderLayer(nnx.Module):
     """Self-attention and a feed-forward part, with a norm after or before each."""
 
     def __init__(self, spec: Wav2Vec2Spec, dtype: jnp.dtype):
         hidden = spec.hidden_size
-        self.mixed = Linear(hidden, 3 * hidden, dtype)
-        self.out = Linear(hidden, hidden, dtype)
-        self.norm = LayerNorm(hidden, dtype)
-        self.wide = Linear(hidden, spec.ffn_dim, dtype)
-        self.narrow = Linear(spec.ffn_dim, hidden, dtype)
-        self.final_norm = LayerNorm(hidden, dtype)
+        self.mixed = Wav2Vec2Linear(hidden, 3 * hidden, dtype)
+        self.out = Wav2Vec2Linear(hidden, hidden, dtype)
+        self.norm = Wav2Vec2LayerNorm(hidden, dtype)
+        self.wide = Wav2Vec2Linear(hidden, spec.ffn_dim, dtype)
+        self.narrow = Wav2Vec2Linear(spec.ffn_dim, hidden, dtype)
+        self.final_norm = Wav2Vec2LayerNorm(hidden, dtype)
         self.num_heads = spec.num_heads
         self.norm_first = spec.do_stable_layer_norm
         self.dtype = dtype
@@ -123,7 +123,7 @@ class EncoderLayer(nnx.Module):
         mixed = self.mixed(x).astype(self.dtype)
         mixed = mixed.reshape(frames, 3, self.num_heads, hidden // self.num_heads)
         if bias is None:
-            bias = jnp.zeros(0, accumulator(self.dtype))
+            bias = jnp.zeros(0, sum_dtype(self.dtype))
         y = lax.platform_dependent(mixed, bias, cpu=_head_by_head, default=_all_heads)
         return self.out(y.reshape(frames, hidden))
 
@@ -178,16 +178,16 @@ def _attended(
     return (y / weights.sum(axis=1, keepdims=True)).astype(queries.dtype)
 
 
-class Transformer(nnx.Module):
+class Wav2Vec2Transformer(nnx.Module):
     """The projection of the local vectors, their positions, and the layers."""
 
     def __init__(self, spec: Wav2Vec2Spec, dtype: jnp.dtype):
-        self.norm = LayerNorm(spec.conv_dims[-1], dtype)
-        self.projection = Linear(spec.conv_dims[-1], spec.hidden_size, dtype)
+        self.norm = Wav2Vec2LayerNorm(spec.conv_dims[-1], dtype)
+        self.projection = Wav2Vec2Linear(spec.conv_dims[-1], spec.hidden_size, dtype)
         self.positions = Positions(spec, dtype)
-        self.encoder_norm = LayerNorm(spec.hidden_size, dtype)
+        self.encoder_norm = Wav2Vec2LayerNorm(spec.hidden_size, dtype)
         self.layers = nnx.Dict(
-            {str(i): EncoderLayer(spec, dtype) for i in range(spec.num_layers)}
+            {str(i): Wav2Vec2EncoderLayer(spec, dtype) for i in range(spec.num_layers)}
         )
         self.norm_first = spec.do_stable_layer_norm
 
@@ -195,7 +195,7 @@ class Transformer(nnx.Module):
         self,
         features: Float[Array, "tracks frames channels"],
         frames: Int[Array, " tracks"] | None,
-        layers: tuple[Layer, ...],
+        layers: tuple[Wav2Vec2LayerIndex, ...],
     ) -> tuple[Float[Array, "tracks frames hidden"], ...]:
         """The layers asked for; see ``extractors.wav2vec2.transform``."""
 
@@ -210,7 +210,11 @@ class Transformer(nnx.Module):
         )
 
     def _track(
-        self, x: Array, frames: Array | None = None, *, layers: tuple[Layer, ...]
+        self,
+        x: Array,
+        frames: Array | None = None,
+        *,
+        layers: tuple[Wav2Vec2LayerIndex, ...],
     ) -> tuple[Array, ...]:
         x = self.projection(self.norm(x))
         bias = None
@@ -221,7 +225,7 @@ class Transformer(nnx.Module):
         x = x + self.positions(x)
         if not self.norm_first:
             x = self.encoder_norm(x)
-        found: dict[Layer, Array] = {0: x}
+        found: dict[Wav2Vec2LayerIndex, Array] = {0: x}
         deepest = max(len(self.layers) if i == "last" else i for i in layers)
         for i in range(deepest):
             x = self.layers[str(i)](x, bias)

@@ -5,15 +5,17 @@ from typing import Any
 
 from avemo_jax.heads.spec import HeadSpec
 from avemo_jax.heads.transformer import output_names
-from avemo_jax.tasks import JointTask, Part
+from avemo_jax.tasks import JointTask, TaskPart
 
 
-def part_spec(spec: HeadSpec, part: Part) -> HeadSpec:
+def part_spec(spec: HeadSpec, part: TaskPart) -> HeadSpec:
     """The head of one task: trunk and outputs as in the joint one."""
     return dataclasses.replace(spec, task=part.task.name, va_form="plain")
 
 
-def part_variables(spec: HeadSpec, part: Part, variables: Any, task: JointTask) -> Any:
+def part_variables(
+    spec: HeadSpec, part: TaskPart, variables: Any, task: JointTask
+) -> Any:
     """Parameters and statistics of one task's head.
 
     It gives the very logits that the joint head gives in the task's columns.
@@ -32,7 +34,7 @@ def part_variables(spec: HeadSpec, part: Part, variables: Any, task: JointTask) 
     return {"params": params, "stats": variables["stats"]}
 
 
-def _own(tree: Any, part: Part, task: JointTask) -> Any:
+def _own(tree: Any, part: TaskPart, task: JointTask) -> Any:
     """``tree`` with the last modules of one task only, under their plain names."""
     last = {
         f"{one.task.name}_{name}": (one, name)

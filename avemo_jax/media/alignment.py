@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int32
 
-Rule = Literal["time", "original"]
-DEFAULT_RULE: Rule = "time"
+AlignmentRule = Literal["time", "original"]
+DEFAULT_ALIGNMENT: AlignmentRule = "time"
 
 
 def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_frames"]:

@@ -33,7 +33,7 @@ def canvas_size(height: int, width: int) -> int:
     return side
 
 
-def pack(
+def pack_images(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     *,
     rows: int | None = None,
@@ -109,7 +109,7 @@ def resize(
     Compiles for a canvas and a number of pictures, whatever their sizes.
 
     Args:
-        images: Each in the upper left of its canvas, as :func:`pack` gives them.
+        images: Each in the upper left of its canvas, as :func:`pack_images` gives them.
         heights: Of the pictures on their canvases, 1 to hmax.
         widths: Likewise.
         size_px: Side of the squares.

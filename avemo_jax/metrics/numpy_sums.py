@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.tasks import EXPR, VA, Task
 
-Scores = dict[str, np.ndarray]
+NumpyScores = dict[str, np.ndarray]
 NUM_RESAMPLES = 1000
 
 
@@ -36,7 +36,7 @@ class Sums:
     center: Float[np.ndarray, "2 2"]
 
 
-def video_sums(
+def sums_by_video(
     task: Task,
     predicted: Shaped[np.ndarray, "frames ..."],
     labels: Shaped[np.ndarray, "frames ..."],
@@ -79,13 +79,13 @@ def video_sums(
     return Sums(task, num_frames, parts, center)
 
 
-def scores_of(sums: Sums) -> Scores:
+def scores_of_sums(sums: Sums) -> NumpyScores:
     """The scores of all videos together, under the names of results.json."""
     count = np.asarray(float(sums.num_frames.sum()))
     return _scores(sums.task, sums.parts.sum(axis=0), count, sums.center)
 
 
-def scores_by_video(sums: Sums) -> Scores:
+def scores_by_video(sums: Sums) -> NumpyScores:
     """The scores of each video alone."""
     counts = sums.num_frames.astype(np.float64)
     return _scores(sums.task, sums.parts, counts, sums.center)
@@ -93,7 +93,7 @@ def scores_by_video(sums: Sums) -> Scores:
 
 def resampled(
     sums: Sums, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
-) -> Scores:
+) -> NumpyScores:
     """The scores of sets of videos drawn with replacement (Efron, 1979).
 
     As many are drawn as have frames that count; equal seeds and videos draw alike.
@@ -114,7 +114,7 @@ def resampled(
     return _scores(sums.task, parts, counts, sums.center)
 
 
-def interval(samples: Scores, level: float = 0.95) -> dict[str, np.ndarray]:
+def interval(samples: NumpyScores, level: float = 0.95) -> dict[str, np.ndarray]:
     """Lower and upper end of each score's percentile interval, in the last axis."""
     ends = [(1 - level) / 2, (1 + level) / 2]
     return {
@@ -123,7 +123,9 @@ def interval(samples: Scores, level: float = 0.95) -> dict[str, np.ndarray]:
     }
 
 
-def difference(first: Mapping[str, np.ndarray], second: Scores) -> Scores:
+def paired_difference(
+    first: Mapping[str, np.ndarray], second: NumpyScores
+) -> NumpyScores:
     """``first`` less ``second``, score by score."""
     return {name: np.asarray(first[name] - second[name]) for name in second}
 
@@ -133,7 +135,7 @@ def _scores(
     parts: Float[np.ndarray, "..."],
     counts: Float[np.ndarray, "..."],
     center: Float[np.ndarray, "2 2"],
-) -> Scores:
+) -> NumpyScores:
     """Scores of sums, for any leading axes."""
     found = _values(task, parts, counts, center)
     return {name: np.asarray(value) for name, value in found.items()}

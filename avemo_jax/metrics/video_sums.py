@@ -14,7 +14,7 @@ from avemo_jax.tasks import Task
 
 _BLOCK = 256  # frames of a video added up at a time, where rounding matters
 
-Scores = dict[str, Array]
+TracedScores = dict[str, Array]
 
 
 class VideoSums(NamedTuple):
@@ -114,7 +114,9 @@ def _moments(
     )
 
 
-def combined(task: Task, state: VideoSums, counts: Int[Array, " videos"]) -> Scores:
+def combined(
+    task: Task, state: VideoSums, counts: Int[Array, " videos"]
+) -> TracedScores:
     """The scores with each video as often as ``counts`` says."""
     sums = [_weighted(counts, values) for values in state.sums]
     if task.kind == "multiclass":

@@ -20,19 +20,19 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.models import checkpoints
 from avemo_jax.models.checkpoints import CheckpointError
-from avemo_jax.models.frame_scores import Predicted, plan_of
-from avemo_jax.models.head import Trained, load_trained, scores_of
+from avemo_jax.models.frame_scores import SplitScores, table_fill_map
+from avemo_jax.models.head import TrainedHead, load_trained_head, row_scores
 from avemo_jax.models.prediction_members import (
-    Foreign,
+    PredictionFile,
     digest,
-    foreign_scores,
-    is_foreign,
-    load_foreign,
+    is_prediction_file,
+    load_prediction_file,
+    prediction_file_scores,
 )
 from avemo_jax.models.selection import Options
 from avemo_jax.postprocess.blending import (
     AFFECTNET_CLASSES,
-    Rows,
+    HeadRows,
     align,
     extractor_probs,
 )
@@ -56,7 +56,7 @@ class Model:
     """
 
     directory: pathlib.Path
-    members: tuple[Trained | Foreign, ...]
+    members: tuple[TrainedHead | PredictionFile, ...]
     card: dict[str, Any]
     options: Options
 
@@ -123,7 +123,7 @@ def write_blend(
             f"{directory} is a head checkpoint, which a blend would hide; expected a "
             "folder of the blend's own; name another --workdir"
         )
-    heads = [one for one in members if not is_foreign(one)]
+    heads = [one for one in members if not is_prediction_file(one)]
     if not heads or heads[0] != members[0]:
         raise CheckpointError(
             f"{members[0]} is no head checkpoint; expected one in the first place, by "
@@ -156,7 +156,7 @@ def load_model(directory: pathlib.Path) -> Model:
     """
     path = directory / _FILE
     if not path.is_file():
-        only = load_trained(directory)
+        only = load_trained_head(directory)
         return Model(directory, (only,), only.card, _options(only.card))
     stored = _read(path)
     members = tuple(_members(path, stored))
@@ -181,14 +181,16 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def _members(path: pathlib.Path, stored: dict[str, Any]) -> Iterator[Trained | Foreign]:
+def _members(
+    path: pathlib.Path, stored: dict[str, Any]
+) -> Iterator[TrainedHead | PredictionFile]:
     """What ``blend.json`` names, in its order."""
     given = stored.get("predictions", {"sha256": {}})
     first = None
     for name in stored["members_paths"]:
         where = path.parent / name
         if name not in given["sha256"]:
-            head = load_trained(where)
+            head = load_trained_head(where)
             first = first or head
             yield head
             continue
@@ -198,7 +200,7 @@ def _members(path: pathlib.Path, stored: dict[str, Any]) -> Iterator[Trained | F
                 "expected the same file; put it back, or blend anew"
             )
         assert first is not None
-        yield load_foreign(where, first.card, trained_on=given["trained_on"])
+        yield load_prediction_file(where, first.card, trained_on=given["trained_on"])
 
 
 def _options(card: dict[str, Any]) -> Options:
@@ -224,7 +226,7 @@ def _check_alike(
 
 
 def _card_of(
-    path: pathlib.Path, members: Sequence[Trained | Foreign]
+    path: pathlib.Path, members: Sequence[TrainedHead | PredictionFile]
 ) -> dict[str, Any]:
     """What the members' cards say together."""
     _check_alike(path, {member.directory: member.card for member in members})
@@ -249,7 +251,7 @@ def _card_of(
     }
 
 
-def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
+def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitScores:
     """Scores of ``split`` by every member, on the rows of the first one.
 
     Where another member has no score for a row, e.g. for want of sound, the first one's
@@ -260,14 +262,14 @@ def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
     """
     options = model.options
     head = model.members[0]
-    assert isinstance(head, Trained)
-    table, first = scores_of(head, data, split, budget)
+    assert isinstance(head, TrainedHead)
+    table, first = row_scores(head, data, split, budget)
     scores = [first]
     for member in model.members[1:]:
-        if isinstance(member, Foreign):
-            rows, theirs = foreign_scores(member, data, split)
+        if isinstance(member, PredictionFile):
+            rows, theirs = prediction_file_scores(member, data, split)
         else:
-            other, theirs = scores_of(member, data, split, budget)
+            other, theirs = row_scores(member, data, split, budget)
             rows = _rows(other)
         aligned = align([_rows(table), rows])
         mine = first.copy()
@@ -284,12 +286,12 @@ def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
     extractor = None
     if options.trust_extractor:
         extractor = _own_probs(table)
-    plan = plan_of(table, faithful=options.faithful, causal=options.causal)
-    return Predicted(table, plan, np.stack(scores), extractor)
+    plan = table_fill_map(table, faithful=options.faithful, causal=options.causal)
+    return SplitScores(table, plan, np.stack(scores), extractor)
 
 
-def _rows(table: FrameTable) -> Rows:
-    return Rows(table.videos, table.row_offsets, table.frame)
+def _rows(table: FrameTable) -> HeadRows:
+    return HeadRows(table.videos, table.row_offsets, table.frame)
 
 
 def check_trust(task: Task, feature_sets: Sequence[FeatureSet]) -> None:

@@ -14,10 +14,10 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.models import blend
 from avemo_jax.models.blend import Model, load_model
 from avemo_jax.models.checkpoints import CheckpointError
-from avemo_jax.models.frame_scores import Predicted
-from avemo_jax.models.head import Trained
+from avemo_jax.models.frame_scores import SplitScores
+from avemo_jax.models.head import TrainedHead
 
-Kind = Literal["seeds", "folds"]
+EnsembleOver = Literal["seeds", "folds"]
 OUT_OF_FOLD = "the training videos, each by the head of the fold that left it out"
 
 
@@ -40,7 +40,7 @@ class Ensemble(Model):
         return self.num_folds > 1
 
 
-def load(directory: pathlib.Path, kind: Kind | None = None) -> Model:
+def load(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
     """The model in ``directory``: the head checkpoint or blend, or means over heads.
 
     Args:
@@ -53,7 +53,7 @@ def load(directory: pathlib.Path, kind: Kind | None = None) -> Model:
     return load_ensemble(directory, kind) if kind else load_model(directory)
 
 
-def load_ensemble(directory: pathlib.Path, kind: Kind) -> Ensemble:
+def load_ensemble(directory: pathlib.Path, kind: EnsembleOver) -> Ensemble:
     """The heads of a run as one model.
 
     Args:
@@ -157,15 +157,15 @@ def _check_alike(folder: pathlib.Path, first: Model, other: Model) -> None:
             )
 
 
-def _stacked(directory: pathlib.Path, heads: Sequence[Any]) -> Trained:
+def _stacked(directory: pathlib.Path, heads: Sequence[Any]) -> TrainedHead:
     """The heads of all folds as the seeds of one."""
-    assert all(isinstance(head, Trained) for head in heads)
+    assert all(isinstance(head, TrainedHead) for head in heads)
     variables = jax.tree.map(
         lambda *leaves: jnp.concatenate(leaves), *(head.variables for head in heads)
     )
     seeds = [seed for head in heads for seed in head.card["seeds"]]
     card = {**heads[0].card, "seeds": seeds}
-    return Trained(directory, card, heads[0].head, variables, heads[0].mesh)
+    return TrainedHead(directory, card, heads[0].head, variables, heads[0].mesh)
 
 
 def _fold_of(
@@ -180,7 +180,7 @@ def _fold_of(
     left_out: dict[str, int] = {}
     for number, (folder, model) in enumerate(zip(folders, models, strict=True)):
         for head in model.members:
-            assert isinstance(head, Trained)
+            assert isinstance(head, TrainedHead)
             videos = head.card["dev_videos"]
             trained = set(videos) & set(head.card["training_videos"])
             twice = [v for v in videos if left_out.get(v, number) != number]
@@ -194,9 +194,9 @@ def _fold_of(
     return left_out
 
 
-def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
+def split_scores(model: Model, data: Data, split: str, budget: int) -> SplitScores:
     """Scores of ``split`` by each head of a model; of an ensemble their means."""
-    predicted = blend.predict(model, data, split, budget)
+    predicted = blend.scores_by_head(model, data, split, budget)
     if not isinstance(model, Ensemble):
         return predicted
     # Of (members, folds, seeds, ...) the seeds are left, or the one fold.
@@ -205,13 +205,13 @@ def predict(model: Model, data: Data, split: str, budget: int) -> Predicted:
     return dataclasses.replace(predicted, scores=mean)
 
 
-def out_of_fold(model: Ensemble, data: Data, budget: int) -> Predicted:
+def out_of_fold(model: Ensemble, data: Data, budget: int) -> SplitScores:
     """Scores of the official training videos, each by the head that left it out.
 
     Raises:
         ValueError: If the store has other videos than the folds were made of.
     """
-    predicted = blend.predict(model, data, "train+dev", budget)
+    predicted = blend.scores_by_head(model, data, "train+dev", budget)
     table = predicted.table
     counts = np.diff(table.row_offsets)
     unknown = [

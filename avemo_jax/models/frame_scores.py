@@ -11,15 +11,15 @@ from jaxtyping import Array, Bool, Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.models.selection import Options, Selection
 from avemo_jax.postprocess.blending import trust_confident
-from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
-from avemo_jax.postprocess.smoothing import Setting, smooth
+from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
+from avemo_jax.postprocess.smoothing import Smoothing, smooth
 from avemo_jax.postprocess.smoothing_sweep import Trusted, neutral_score
 from avemo_jax.postprocess.thresholds import Correction, correct
 from avemo_jax.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Predicted:
+class SplitScores:
     """What a model says of a split, before any post-processing.
 
     Attributes:
@@ -32,7 +32,7 @@ class Predicted:
     """
 
     table: FrameTable
-    plan: FillPlan
+    plan: FillMap
     scores: Float[np.ndarray, "members seeds rows outputs"]
     extractor: Float[np.ndarray, "rows 8"] | None = None
 
@@ -48,7 +48,9 @@ class Predicted:
         return np.asarray(valid & ~np.asarray(self.plan.filled))
 
 
-def plan_of(table: FrameTable, *, faithful: bool, causal: bool = False) -> FillPlan:
+def table_fill_map(
+    table: FrameTable, *, faithful: bool, causal: bool = False
+) -> FillMap:
     """How the frames of ``table``'s videos are filled from its rows.
 
     The original filled from the frames with a valid label only; ours from all rows, as
@@ -56,12 +58,12 @@ def plan_of(table: FrameTable, *, faithful: bool, causal: bool = False) -> FillP
 
     Args:
         table: Of the split.
-        faithful: As ``fill_plan``.
+        faithful: As ``make_fill_map``.
         causal: A frame without a row takes the last row before it, and nothing from
             the next one; see ``_of_the_past``.
     """
     labelled = table.valid if faithful and table.valid.any() else None
-    plan = fill_plan(
+    plan = make_fill_map(
         table.frame,
         table.row_offsets,
         table.num_frames,
@@ -71,7 +73,7 @@ def plan_of(table: FrameTable, *, faithful: bool, causal: bool = False) -> FillP
     return _of_the_past(plan, table) if causal else plan
 
 
-def _of_the_past(plan: FillPlan, table: FrameTable) -> FillPlan:
+def _of_the_past(plan: FillMap, table: FrameTable) -> FillMap:
     """The plan without a look ahead: each frame holds the last sample before it.
 
     Frames before a video's first sample have none and are neutral; they are a sequence
@@ -93,7 +95,7 @@ def _of_the_past(plan: FillPlan, table: FrameTable) -> FillPlan:
     )
 
 
-def warn_of_lost(table: FrameTable, plan: FillPlan) -> None:
+def warn_of_lost(table: FrameTable, plan: FillMap) -> None:
     """Logs which videos have no row that their scores could be filled from."""
     bounds = zip(table.dense_offsets[:-1], table.dense_offsets[1:], strict=True)
     ranges = zip(table.videos, bounds, strict=True)
@@ -122,8 +124,8 @@ def blended(
     return np.einsum("msro,sm->sro", scores, weights).astype(np.float32)
 
 
-def rows_of(
-    predicted: Predicted, selection: Selection
+def corrected_rows(
+    predicted: SplitScores, selection: Selection
 ) -> Float[np.ndarray, "seeds rows outputs"]:
     """Scores of each seed, blended and corrected, not yet smoothed."""
     rows = blended(predicted.scores, selection.weights)
@@ -151,7 +153,7 @@ def smoothable(
     return rows
 
 
-def trusted_of(predicted: Predicted, selection: Selection) -> Trusted | None:
+def trusted_of(predicted: SplitScores, selection: Selection) -> Trusted | None:
     """The extractor's probabilities, where and from when they are trusted."""
     if predicted.extractor is None or selection.confidences is None:
         return None
@@ -159,9 +161,9 @@ def trusted_of(predicted: Predicted, selection: Selection) -> Trusted | None:
 
 
 def dense_scores(
-    predicted: Predicted,
+    predicted: SplitScores,
     rows: Float[np.ndarray, "seeds rows outputs"],
-    settings: Sequence[Setting],
+    settings: Sequence[Smoothing],
     *,
     causal: bool = False,
     trusted: Trusted | None = None,
@@ -178,7 +180,7 @@ def dense_scores(
     plan, neutral = predicted.plan, neutral_score(predicted.task)
 
     def smoothed(
-        one: Float[Array | np.ndarray, "rows outputs"], setting: Setting
+        one: Float[Array | np.ndarray, "rows outputs"], setting: Smoothing
     ) -> Float[Array, "frames outputs"]:
         dense = fill(jnp.asarray(one), plan, neutral=neutral)
         mode, half = setting

@@ -19,7 +19,7 @@ from avemo_jax.tasks import Task, get_task
 
 
 @dataclasses.dataclass
-class Trained:
+class TrainedHead:
     """A head checkpoint, loaded.
 
     Attributes:
@@ -52,7 +52,7 @@ class Trained:
         return bool(self.card["config"]["postprocess"]["faithful_gaps"])
 
 
-def load_trained(directory: pathlib.Path) -> Trained:
+def load_trained_head(directory: pathlib.Path) -> TrainedHead:
     """The head checkpoint in ``directory``, on all devices.
 
     Raises:
@@ -68,10 +68,10 @@ def load_trained(directory: pathlib.Path) -> Trained:
         {"params": params, "stats": stats},
     )
     variables = checkpoints.load_head(directory, card, like, mesh)
-    return Trained(directory, card, head, variables, mesh)
+    return TrainedHead(directory, card, head, variables, mesh)
 
 
-def check_features(trained: Trained, data: Data) -> None:
+def check_feature_sets(trained: TrainedHead, data: Data) -> None:
     """Refuses a store whose features are not those that the head was trained on.
 
     Of a converted head the fingerprints are unknown: names and lengths are checked,
@@ -109,7 +109,7 @@ class Scorer:
     predictor: Predictor
 
 
-def open_scorer(trained: Trained, data: Data, split: str, budget: int) -> Scorer:
+def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Scorer:
     """The table of ``split`` and the pass over it."""
     card = trained.card
     loader = Loader(
@@ -132,8 +132,8 @@ def open_scorer(trained: Trained, data: Data, split: str, budget: int) -> Scorer
     return Scorer(table, predictor)
 
 
-def scores_of(
-    trained: Trained, data: Data, split: str, budget: int
+def row_scores(
+    trained: TrainedHead, data: Data, split: str, budget: int
 ) -> tuple[FrameTable, Float[np.ndarray, "seeds rows outputs"]]:
     """The table of ``split`` and the scores of its rows by every seed."""
     scorer = open_scorer(trained, data, split, budget)

@@ -19,8 +19,8 @@ from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.workdir import Workdir
 from avemo_jax.tasks import JointTask
 
-SCHEMA = 1
-FILE = "joint.json"
+JOINT_SCHEMA = 1
+JOINT_FILE = "joint.json"
 
 
 def save_joint(
@@ -57,13 +57,13 @@ def save_joint(
         }
         mine = part_variables(spec, part, variables, task)
         checkpoints.save_head(directory / part.task.name, of_part, mine, inside)
-    content = {"schema": SCHEMA, **card}
-    distributed.on_first(lambda: write_json(directory / FILE, content))
+    content = {"schema": JOINT_SCHEMA, **card}
+    distributed.on_first(lambda: write_json(directory / JOINT_FILE, content))
 
 
 def is_joint(directory: pathlib.Path) -> bool:
     """Whether ``directory`` is the checkpoint of several tasks."""
-    return (directory / FILE).is_file()
+    return (directory / JOINT_FILE).is_file()
 
 
 def read_joint(directory: pathlib.Path) -> dict[str, Any]:
@@ -72,11 +72,11 @@ def read_joint(directory: pathlib.Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is of another schema.
     """
-    path = directory / FILE
+    path = directory / JOINT_FILE
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card.get("schema") != SCHEMA:
+    if card.get("schema") != JOINT_SCHEMA:
         raise checkpoints.CheckpointError(
-            f"{path}: schema {card.get('schema')!r}; expected {SCHEMA}: read it with "
-            "the version that wrote it"
+            f"{path}: schema {card.get('schema')!r}; expected {JOINT_SCHEMA}: read it "
+            "with the version that wrote it"
         )
     return card

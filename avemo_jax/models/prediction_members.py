@@ -12,13 +12,13 @@ from jaxtyping import Float
 from avemo_jax.batches.tables import Data
 from avemo_jax.data.listing import entries
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.data.predictions.reading import read_frames
-from avemo_jax.postprocess.blending import Rows
+from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.postprocess.blending import HeadRows
 from avemo_jax.tasks import get_task
 
 
 @dataclasses.dataclass
-class Foreign:
+class PredictionFile:
     """A file of scores by frame, in any form that ``data/predictions`` reads.
 
     Attributes:
@@ -37,7 +37,7 @@ class Foreign:
         return []
 
 
-def is_foreign(path: pathlib.Path) -> bool:
+def is_prediction_file(path: pathlib.Path) -> bool:
     """Whether ``path`` has predictions rather than a head checkpoint."""
     if path.is_dir():
         inside = {file.suffix for file in entries(path)}
@@ -45,12 +45,12 @@ def is_foreign(path: pathlib.Path) -> bool:
     return path.is_file()
 
 
-def load_foreign(
+def load_prediction_file(
     path: pathlib.Path,
     like: Mapping[str, Any],
     *,
     trained_on: Sequence[str] | Literal["unknown"] = "unknown",
-) -> Foreign:
+) -> PredictionFile:
     """The predictions in ``path``, of the task and with the seeds of a card.
 
     Args:
@@ -62,7 +62,7 @@ def load_foreign(
         ValueError: If it is wrong, or has decisions only.
     """
     task = get_task(like["task"])
-    found = read_frames(path, task)
+    found = read_frame_predictions(path, task)
     if found.scores is None:
         raise ValueError(
             f"{path} has decisions only; expected probabilities, for a blend is a mean "
@@ -83,12 +83,12 @@ def load_foreign(
         "training_videos": sorted(trained_on) if known else "unknown",
         "best_epochs": [None] * len(like["seeds"]),
     }
-    return Foreign(path, card, found)
+    return PredictionFile(path, card, found)
 
 
-def foreign_scores(
-    member: Foreign, data: Data, split: str
-) -> tuple[Rows, Float[np.ndarray, "seeds rows outputs"]]:
+def prediction_file_scores(
+    member: PredictionFile, data: Data, split: str
+) -> tuple[HeadRows, Float[np.ndarray, "seeds rows outputs"]]:
     """Its own rows of the videos of ``split``; the same for every seed.
 
     Raises:
@@ -111,7 +111,7 @@ def foreign_scores(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     scores = found.scores[rows].astype(np.float32)
     shape = (len(member.card["seeds"]), *scores.shape)
-    return Rows(videos, offsets, found.frame[rows]), np.broadcast_to(scores, shape)
+    return HeadRows(videos, offsets, found.frame[rows]), np.broadcast_to(scores, shape)
 
 
 def digest(path: pathlib.Path) -> str:

@@ -8,11 +8,15 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.postprocess.smoothing_sweep import SETTINGS, ThresholdRule, windows
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.postprocess.smoothing_sweep import (
+    SMOOTHINGS,
+    ThresholdRule,
+    smoothings_of,
+)
 from avemo_jax.tasks import Task
 
-NO_WINDOW: Setting = ("none", 0)
+NO_SMOOTHING: Smoothing = ("none", 0)
 _GROUPS = ("postprocess", "blend", "evaluate")
 
 
@@ -33,7 +37,7 @@ class Options:
     """
 
     faithful: bool = False
-    settings: tuple[Setting, ...] = SETTINGS
+    settings: tuple[Smoothing, ...] = SMOOTHINGS
     threshold_rule: ThresholdRule = "grid"
     correction: str = "none"
     causal: bool = False
@@ -61,7 +65,7 @@ class Options:
     def _of(cls, config: ConfigDict) -> "Options":
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),
-            settings=windows(
+            settings=smoothings_of(
                 tuple(config.postprocess.half_widths),
                 gaussian=config.postprocess.gaussian,
             ),
@@ -94,7 +98,7 @@ class Selection:
 
     on: str | None
     reason: str
-    settings: tuple[Setting, ...]
+    settings: tuple[Smoothing, ...]
     thresholds: Float[np.ndarray, "seeds units"] | None
     raw_thresholds: Float[np.ndarray, "seeds units"] | None
     dev_scores: tuple[float, ...] = ()

@@ -15,7 +15,7 @@ from avemo_jax.data.store import layout
 from avemo_jax.data.store import tfds as tfds_lib
 from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.card import write_card
-from avemo_jax.packing.report import Report, report_of
+from avemo_jax.packing.report import BuildReport, report_of
 from avemo_jax.runtime.beam import checked_options
 from avemo_jax.tasks import TASKS, Task, register
 from data_builders.affwild2.contents import (
@@ -40,7 +40,7 @@ def build_store(
     beam_options: Sequence[str] = (),
     command: str | None = None,
     tasks: Mapping[str, Task] = TASKS,
-) -> dict[str, Report]:
+) -> dict[str, BuildReport]:
     """What was written, dropped or missing, by config; the store lies in ``out_dir``.
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
@@ -70,7 +70,7 @@ def build_store(
         RuntimeError: If another build writes into ``out_dir``, or Beam fails.
     """
     engine = _engine(beam_runner, beam_options)
-    root = store_folder.checked(pathlib.Path(out_dir))
+    root = store_folder.checked_folder(pathlib.Path(out_dir))
     records = _by_video(annotations, tasks)
     by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
     sources = _by_name(feature_sources)

@@ -17,7 +17,7 @@ from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.packing import card_tables
 from avemo_jax.packing.card_tables import markdown_table
 from avemo_jax.packing.counts import SplitCounts, count_store
-from avemo_jax.packing.report import Report, report_of
+from avemo_jax.packing.report import BuildReport, report_of
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 from avemo_jax.tasks import TASKS
@@ -118,7 +118,7 @@ def _text(store: Store, command: str | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _head(store: Store, annotations: Report) -> str:
+def _head(store: Store, annotations: BuildReport) -> str:
     title = "Own labels" if store.has_own_tasks else "Aff-Wild2: labels"
     title, warning = f"{title} and features", ""
     if store.synthetic:
@@ -190,7 +190,7 @@ python -m avemo_jax.main --config configs/{file}_mlp.py:{"+".join(names)} --conf
 
 
 def _feature_sets(
-    metadata: Mapping[str, Mapping[str, Any]], reports: Mapping[str, Report]
+    metadata: Mapping[str, Mapping[str, Any]], reports: Mapping[str, BuildReport]
 ) -> str:
     names = [name for name in metadata if name != layout.ANNOTATIONS]
     if not names:
@@ -264,7 +264,7 @@ def _labels(
     return "\n\n".join([*parts, *card_tables.task_tables(counts)])
 
 
-def _faults(store: Store, reports: Mapping[str, Report]) -> str:
+def _faults(store: Store, reports: Mapping[str, BuildReport]) -> str:
     """What is missing, was mended or failed."""
     parts = ["## Missing, mended and failed"]
     for name, report in reports.items():

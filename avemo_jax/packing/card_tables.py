@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from avemo_jax.packing.counts import SplitCounts
 from avemo_jax.tasks import VA, Task, get_task
 
-Counts = Mapping[str, Mapping[str, SplitCounts]]
+CountsByTask = Mapping[str, Mapping[str, SplitCounts]]
 _QUADRANTS = ("V+ A+", "V- A+", "V- A-", "V+ A-")
 
 
@@ -37,7 +37,7 @@ def markdown_table(
     return "\n".join(texts)
 
 
-def split_table(counts: Counts) -> str:
+def split_table(counts: CountsByTask) -> str:
     """Videos, frames and labelled frames of each task and split."""
     rows = [
         [task, split, f"{one.videos:,}", f"{one.frames:,}", f"{one.labelled:,}"]
@@ -48,10 +48,14 @@ def split_table(counts: Counts) -> str:
     return markdown_table(header, rows, left=2)
 
 
-def missing_table(counts: Counts, visual: Sequence[str]) -> str:
+def missing_table(counts: CountsByTask, visual: Sequence[str]) -> str:
     """Labelled frames without a vector, of each task and split, in visual sets."""
     rows = [
-        [task, split, *(share(one.without_row[name], one.labelled) for name in visual)]
+        [
+            task,
+            split,
+            *(count_and_share(one.without_row[name], one.labelled) for name in visual),
+        ]
         for task, splits in counts.items()
         for split, one in splits.items()
         if one.labelled
@@ -59,7 +63,7 @@ def missing_table(counts: Counts, visual: Sequence[str]) -> str:
     return markdown_table(["task", "split", *(f"`{n}`" for n in visual)], rows, left=2)
 
 
-def task_tables(counts: Counts) -> list[str]:
+def task_tables(counts: CountsByTask) -> list[str]:
     """Classes, units and values, each a heading and a table, of tasks with labels."""
     parts = []
     for name, splits in counts.items():
@@ -83,7 +87,7 @@ def _active(counts: SplitCounts, output: int, task: Task) -> str:
     active = int(counts.active[output])
     if task.kind == "multilabel":
         return f"{active:,} / {counts.labelled - active:,}"
-    return share(active, counts.labelled)
+    return count_and_share(active, counts.labelled)
 
 
 def _values(known: Mapping[str, SplitCounts], task: Task) -> str:
@@ -97,7 +101,11 @@ def _values(known: Mapping[str, SplitCounts], task: Task) -> str:
                 _spread(task, mean, deviation)
                 for mean, deviation in zip(one.means, one.deviations, strict=True)
             ),
-            *(share(int(count), one.labelled) for count in one.quadrants if quadrants),
+            *(
+                count_and_share(int(count), one.labelled)
+                for count in one.quadrants
+                if quadrants
+            ),
         ]
         for split, one in known.items()
     ]
@@ -119,6 +127,6 @@ def _spread(task: Task, mean: float, deviation: float) -> str:
     return f"{task.in_units(mean):g} ± {deviation * (high - low) / 2:g}"
 
 
-def share(count: int, whole: int) -> str:
+def count_and_share(count: int, whole: int) -> str:
     """As ``1,234 (5.6 %)``, or 0."""
     return f"{count:,} ({100 * count / whole:.1f} %)" if count else "0"

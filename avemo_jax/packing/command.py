@@ -13,7 +13,7 @@ from absl import logging
 from avemo_jax.data import listing
 from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders
-from avemo_jax.data.records import KINDS, FeatureSource, Kind, VideoAnnotations
+from avemo_jax.data.records import KINDS, FeatureSource, Modality, VideoAnnotations
 from avemo_jax.packing import build, own_labels_command
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
@@ -142,7 +142,7 @@ def _pair(text: str, flag: str, values: Sequence[str] | None) -> tuple[str, str]
     return left, right
 
 
-def _kinds(texts: Sequence[str]) -> dict[str, Kind]:
+def _kinds(texts: Sequence[str]) -> dict[str, Modality]:
     """Kinds by set, from the flags."""
     pairs = dict(_pair(text, "--kind", KINDS) for text in texts)
     return {name: kind for name in pairs for kind in KINDS if kind == pairs[name]}

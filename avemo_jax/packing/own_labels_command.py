@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from avemo_jax.data.corpus.manifest import Entry, read_manifest
 from avemo_jax.data.corpus.own_labels import Wish, read_labels
 from avemo_jax.data.records import VideoAnnotations
-from avemo_jax.tasks import Kind, Task
+from avemo_jax.tasks import Task, TaskKind
 
-_KINDS: tuple[Kind, ...] = ("multiclass", "multilabel", "regression")
+_KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
 _OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
 
 
@@ -92,7 +92,7 @@ def _wishes(args: argparse.Namespace) -> list[Wish]:
     ]
 
 
-def _named(text: str) -> tuple[str, Kind | None, tuple[str, ...]]:
+def _named(text: str) -> tuple[str, TaskKind | None, tuple[str, ...]]:
     """The parts of ``NAME=KIND:COLUMN,COLUMN``."""
     name, _, rest = text.partition("=")
     said, _, columns = rest.partition(":")

@@ -5,10 +5,10 @@ from typing import Any
 
 from avemo_jax.data.corpus.splits import base_video
 
-Report = dict[str, int | list[str]]
+BuildReport = dict[str, int | list[str]]
 
 
-def report_of(metadata: Mapping[str, Any], annotated: Collection[str]) -> Report:
+def report_of(metadata: Mapping[str, Any], annotated: Collection[str]) -> BuildReport:
     """Videos and frames; of a feature set also what is missing, mended or failed.
 
     Args:

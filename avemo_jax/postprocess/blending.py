@@ -19,7 +19,7 @@ AFFECTNET_CLASSES = (5, 0, 2, 3, 4, 6, 7, 1)
 MAX_BLENDS = 100_000
 
 
-class Rows(NamedTuple):
+class HeadRows(NamedTuple):
     """Which frames a model has scores of.
 
     Attributes:
@@ -222,7 +222,7 @@ def score_confidences(
     return jax.lax.map(score, confidences)
 
 
-def align(members: Sequence[Rows]) -> Alignment:
+def align(members: Sequence[HeadRows]) -> Alignment:
     """Rows of the frames (by name of the video and number) that all members have.
 
     Args:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metrics.video_sums import Scores, combined, video_sums
+from avemo_jax.metrics.video_sums import TracedScores, combined, video_sums
 from avemo_jax.tasks import get_task
 
 NUM_RESAMPLES = 1000
@@ -29,10 +29,10 @@ class Interval(NamedTuple):
         share_above: Share of resamples that are over 0.
     """
 
-    value: Scores
-    low: Scores
-    high: Scores
-    share_above: Scores
+    value: TracedScores
+    low: TracedScores
+    high: TracedScores
+    share_above: TracedScores
 
 
 @functools.partial(jax.jit, static_argnames=("num_resamples",))
@@ -148,7 +148,7 @@ def bootstrap_mean(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(member: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+    def score(member: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
         own, limits = member
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
@@ -194,7 +194,7 @@ def paired_difference(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(scores: Array, limits: Array | None) -> tuple[Scores, Scores]:
+    def score(scores: Array, limits: Array | None) -> tuple[TracedScores, TracedScores]:
         return _score(
             task_name, scores, labels, mask, videos, draws, limits, num_videos
         )
@@ -239,11 +239,11 @@ def paired_difference_of_means(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(member: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+    def score(member: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
         own, limits = member
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
-    def mean(pair: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
+    def mean(pair: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
         return jax.tree.map(lambda v: v.mean(axis=0), jax.lax.map(score, pair))
 
     both = jax.lax.map(mean, (jnp.stack([first, second]), thresholds))
@@ -279,7 +279,7 @@ def _score(
     draws: Int[Array, "resamples videos"],
     thresholds: Array | None,
     num_videos: int,
-) -> tuple[Scores, Scores]:
+) -> tuple[TracedScores, TracedScores]:
     """Scores on the videos as they are, and on every resample."""
     task = get_task(task_name)
     state = video_sums(task, scores, labels, mask, videos, thresholds, num_videos)
@@ -288,10 +288,10 @@ def _score(
     return combined(task, state, once), resampled
 
 
-def _interval(value: Scores, samples: Scores, level: float) -> Interval:
+def _interval(value: TracedScores, samples: TracedScores, level: float) -> Interval:
     low = (1 - level) / 2
 
-    def quantile(share: float) -> Scores:
+    def quantile(share: float) -> TracedScores:
         return {k: jnp.quantile(v, share, axis=0) for k, v in samples.items()}
 
     above = {k: (v > 0).astype(jnp.float32).mean(axis=0) for k, v in samples.items()}

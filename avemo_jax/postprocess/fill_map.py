@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array  # loads JAX, which scoring of files does without
 
 
-class FillPlan(NamedTuple):
+class FillMap(NamedTuple):
     """From which rows each dense frame takes its scores.
 
     The dense frames are the frames 1 .. num_frames of every video, one video after
@@ -43,14 +43,14 @@ class FillPlan(NamedTuple):
         return self.filled.shape[0]
 
 
-def fill_plan(
+def make_fill_map(
     frame: Int[np.ndarray, " rows"],
     row_offsets: Int[np.ndarray, " offsets"],
     num_frames: Int[np.ndarray, " videos"],
     *,
     faithful: bool = False,
     samples: Bool[np.ndarray, " rows"] | None = None,
-) -> FillPlan:
+) -> FillMap:
     """How the dense frames of all videos are filled from the rows at hand.
 
     Scores are held before a video's first sample and after its last one, and
@@ -94,7 +94,7 @@ def fill_plan(
         weight = np.where(gap > 0, 1.0 - weight, 0.0)
         stop = np.where(has_rows, position[end] + 1, hi)
         lo, hi = np.where(index >= stop, stop, lo), np.where(index < stop, stop, hi)
-    return FillPlan(
+    return FillMap(
         prev_row=rows[before].astype(np.int32),
         next_row=rows[after].astype(np.int32),
         weight=weight.astype(np.float32),

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from avemo_jax.postprocess.fill_map import FillPlan, fill_plan
+from avemo_jax.postprocess.fill_map import FillMap, make_fill_map
 
-__all__ = ["FillPlan", "fill", "fill_plan"]
+__all__ = ["FillMap", "fill", "make_fill_map"]
 
 
 def fill(
     scores: Float[Array | np.ndarray, "*members rows outputs"],
-    plan: FillPlan,
+    plan: FillMap,
     *,
     neutral: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "*members frames outputs"]:

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int
 from avemo_jax.postprocess.gaussians import sliding_gaussians
 from avemo_jax.postprocess.medians import MAX_HALF_WIDTH, sliding_medians
 
-Mode = Literal["none", "mean", "median", "gaussian"]
-Setting = tuple[Mode, int]
+SmoothingMode = Literal["none", "mean", "median", "gaussian"]
+Smoothing = tuple[SmoothingMode, int]
 
 # With so many bits for the largest score its rounding is at most 2^-21 of it (4.8e-7).
 _ENOUGH_BITS = 21
@@ -31,7 +31,7 @@ def smooth(
     hi: Int[Array | np.ndarray, " frames"],
     *,
     half_width: int,
-    mode: Mode = "mean",
+    mode: SmoothingMode = "mean",
     causal: bool = False,
 ) -> Float[Array, "*members frames outputs"]:
     """Scores of each frame averaged over the frames around it, within its video.
@@ -67,7 +67,7 @@ def smooth_all(
     scores: Float[Array | np.ndarray, "*members frames outputs"],
     lo: Int[Array | np.ndarray, " frames"],
     hi: Int[Array | np.ndarray, " frames"],
-    settings: Sequence[Setting],
+    settings: Sequence[Smoothing],
     *,
     causal: bool = False,
 ) -> tuple[Float[Array, "*members frames outputs"], ...]:
@@ -100,7 +100,7 @@ def smooth_all(
     )
 
 
-def _narrowed(setting: Setting, num_frames: int) -> Setting:
+def _narrowed(setting: Smoothing, num_frames: int) -> Smoothing:
     """The same smoothing by the narrowest window, so that less is compiled anew."""
     mode, half = setting
     # of a Gaussian the half width is also the shape
@@ -112,7 +112,7 @@ def _smooth_all(
     scores: Float[Array, "*members frames outputs"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
-    settings: tuple[Setting, ...],
+    settings: tuple[Smoothing, ...],
     causal: bool,
 ) -> tuple[Float[Array, "*members frames outputs"], ...]:
     """``smooth_all`` of checked arguments, one member after the other."""
@@ -195,10 +195,10 @@ def _rows(
 
 def _check_setting(mode: str, half_width: int, num_frames: int) -> None:
     """Raise ValueError unless the setting can be computed."""
-    if mode not in get_args(Mode):
+    if mode not in get_args(SmoothingMode):
         raise ValueError(
             f"unknown smoothing mode {mode!r}; expected one of "
-            f"{', '.join(get_args(Mode))}; choose one of these"
+            f"{', '.join(get_args(SmoothingMode))}; choose one of these"
         )
     if half_width < 0:
         raise ValueError(

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Shaped
 
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.blending import trust_confident
-from avemo_jax.postprocess.gaps import FillPlan, fill
-from avemo_jax.postprocess.smoothing import Mode, Setting, smooth_all
+from avemo_jax.postprocess.gaps import FillMap, fill
+from avemo_jax.postprocess.smoothing import Smoothing, SmoothingMode, smooth_all
 from avemo_jax.postprocess.thresholds import (
     exact_thresholds,
     fixed_thresholds,
@@ -24,9 +24,9 @@ HALF_WIDTHS = (5, 15, 30, 60, 100, 200)
 ThresholdRule = Literal["grid", "exact", "fixed"]
 
 
-def windows(
+def smoothings_of(
     half_widths: Sequence[int] = (), *, gaussian: bool = False
-) -> tuple[Setting, ...]:
+) -> tuple[Smoothing, ...]:
     """No window, and means, medians and perhaps Gaussian windows of the half widths.
 
     Args:
@@ -34,22 +34,22 @@ def windows(
         gaussian: The original has no Gaussian windows.
     """
     widths = tuple(half_widths) or HALF_WIDTHS
-    modes: tuple[Mode, ...] = ("mean", "median")
+    modes: tuple[SmoothingMode, ...] = ("mean", "median")
     if gaussian:
         modes += ("gaussian",)
     return (("none", 0), *((mode, half) for mode in modes for half in widths))
 
 
-SETTINGS = windows()  # of the original
+SMOOTHINGS = smoothings_of()  # of the original
 
 # Scores by name, of one setting on one set of frames; a leading axis of members.
 Metrics = dict[str, Float[np.ndarray, "members ..."]]
 # By set of frames: with_crop, all_labelled, and both again with the ending _given.
-SettingScores = dict[str, Metrics]
+SmoothingScores = dict[str, Metrics]
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ChosenSmoothing:
     """What was chosen for one member.
 
     Attributes:
@@ -59,13 +59,13 @@ class Choice:
         score: The criterion's value, on the frames it was chosen on.
     """
 
-    mode: Mode
+    mode: SmoothingMode
     half_width: int
     thresholds: Float[np.ndarray, " outputs"] | None
     score: float
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> Smoothing:
         """Key of the sweep's results."""
         return (self.mode, self.half_width)
 
@@ -87,18 +87,18 @@ def neutral_score(task: Task) -> float:
     return 1 / task.num_outputs if task.kind == "multiclass" else 0.0
 
 
-def score_settings(
+def score_smoothings(
     task: Task,
     scores: Float[Array | np.ndarray, "members rows outputs"],
-    plan: FillPlan,
+    plan: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     *,
-    settings: Sequence[Setting] = SETTINGS,
-    thresholds: Mapping[Setting, Float[np.ndarray, "members units"]] | None = None,
+    settings: Sequence[Smoothing] = SMOOTHINGS,
+    thresholds: Mapping[Smoothing, Float[np.ndarray, "members units"]] | None = None,
     threshold_rule: ThresholdRule = "grid",
     causal: bool = False,
     trusted: Trusted | None = None,
-) -> dict[Setting, SettingScores]:
+) -> dict[Smoothing, SmoothingScores]:
     """The task's scores at every smoothing setting, for every member.
 
     Gaps are filled first. One member's smoothed scores are in memory at a time: 4 bytes
@@ -146,16 +146,16 @@ def score_settings(
     return {s: _stack_sets([member[s] for member in members]) for s in settings}
 
 
-def choose(
-    results: Mapping[Setting, SettingScores],
+def choose_smoothing(
+    results: Mapping[Smoothing, SmoothingScores],
     criterion: str,
     *,
     frames: str = "with_crop",
-) -> list[Choice]:
+) -> list[ChosenSmoothing]:
     """For every member the setting with the best score; of equal ones the first.
 
     Args:
-        results: Of ``score_settings`` on the split to choose on.
+        results: Of ``score_smoothings`` on the split to choose on.
         criterion: Name of a score; larger is better.
         frames: The set of frames that decides.
 
@@ -181,7 +181,7 @@ def choose(
         mode, half_width = settings[best]
         limits = results[settings[best]][frames].get("thresholds")
         choices.append(
-            Choice(
+            ChosenSmoothing(
                 mode=mode,
                 half_width=half_width,
                 thresholds=None if limits is None else limits[member],
@@ -192,14 +192,14 @@ def choose(
 
 
 def pick(
-    results: Mapping[Setting, SettingScores],
-    settings: Sequence[Setting],
+    results: Mapping[Smoothing, SmoothingScores],
+    settings: Sequence[Smoothing],
     frames: str,
 ) -> Metrics:
     """The scores of each member at its own setting.
 
     Args:
-        results: Of ``score_settings``.
+        results: Of ``score_smoothings``.
         settings: One for each member, e.g. ``[c.setting for c in choices]``.
         frames: ``with_crop``, ``all_labelled``, or one of both with ``_given``.
     """
@@ -210,13 +210,13 @@ def pick(
     return _stack(members)
 
 
-def thresholds_of(
-    results: Mapping[Setting, SettingScores], frames: str = "with_crop"
-) -> dict[Setting, Float[np.ndarray, "members units"]] | None:
-    """Thresholds found best at each setting, as ``score_settings`` takes them.
+def sweep_thresholds(
+    results: Mapping[Smoothing, SmoothingScores], frames: str = "with_crop"
+) -> dict[Smoothing, Float[np.ndarray, "members units"]] | None:
+    """Thresholds found best at each setting, as ``score_smoothings`` takes them.
 
     Args:
-        results: Of ``score_settings`` on dev.
+        results: Of ``score_smoothings`` on dev.
         frames: The set of frames they were found on.
 
     Returns:
@@ -233,8 +233,8 @@ class _Smoother:
     def __init__(
         self,
         task: Task,
-        plan: FillPlan,
-        settings: Sequence[Setting],
+        plan: FillMap,
+        settings: Sequence[Smoothing],
         causal: bool,
         trusted: Trusted | None,
     ):
@@ -288,13 +288,13 @@ def _metrics(
 
 @jax.jit
 def _fill(
-    rows: Float[Array, "rows outputs"], plan: FillPlan, neutral: Float[Array, ""]
+    rows: Float[Array, "rows outputs"], plan: FillMap, neutral: Float[Array, ""]
 ) -> Float[Array, "frames outputs"]:
     """``fill``, compiled."""
     return fill(rows, plan, neutral=neutral)
 
 
-def _stack_sets(members: Sequence[Mapping[str, Any]]) -> SettingScores:
+def _stack_sets(members: Sequence[Mapping[str, Any]]) -> SmoothingScores:
     """Members' scores of one setting, by set of frames."""
     return {name: _stack([member[name] for member in members]) for name in members[0]}
 

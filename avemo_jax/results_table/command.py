@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from avemo_jax.batches.tables import open_data
 from avemo_jax.results_table.maker import TableMaker
-from avemo_jax.results_table.models import Plan
+from avemo_jax.results_table.models import TableRun
 from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import write_table
 from avemo_jax.runtime import compilation, logs
@@ -44,7 +44,7 @@ def _run(flags: argparse.Namespace) -> int:
             f"--images-per-s is {flags.images_per_s}; expected a finite number above "
             "0; give what benchmark_extractors.py prints"
         )
-    plan = Plan(
+    plan = TableRun(
         data=open_data(None if flags.data == "demo" else flags.data),
         out=flags.out,
         num_seeds=flags.seeds,

@@ -9,14 +9,14 @@ from jaxtyping import Array, Float
 
 from avemo_jax.models.frame_scores import dense_scores
 from avemo_jax.postprocess.bootstrap import paired_difference_of_means
-from avemo_jax.postprocess.smoothing import Setting
-from avemo_jax.results_table.evaluation import Outcome
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.results_table.evaluation import RowResult
 from avemo_jax.results_table.rows import Effect
 from avemo_jax.tasks import Task
 
 # Wide and narrow windows, half a second and four seconds to a side at 30 frames/s.
-WIDE: Setting = ("median", 60)
-NARROW: Setting = ("median", 5)
+WIDE: Smoothing = ("median", 60)
+NARROW: Smoothing = ("median", 5)
 
 
 # Name, first row, second row: the first is expected to be better.
@@ -66,7 +66,7 @@ def rows_lacking(known: Collection[str], asked: Collection[str]) -> set[str]:
     }
 
 
-def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
+def effects_of(task: Task, rows: Mapping[str, RowResult]) -> list[Effect]:
     """Those that can be told from the rows at hand.
 
     Args:
@@ -85,7 +85,7 @@ def effects_of(task: Task, rows: Mapping[str, Outcome]) -> list[Effect]:
     return found
 
 
-def _widths(task: Task, row: Outcome, compare: Callable[..., Effect]) -> Effect:
+def _widths(task: Task, row: RowResult, compare: Callable[..., Effect]) -> Effect:
     """Wide against narrow windows; wide ones suit all but action units."""
     dense = [
         dense_scores(
@@ -100,13 +100,13 @@ def _widths(task: Task, row: Outcome, compare: Callable[..., Effect]) -> Effect:
     return compare(row, _WIDTHS, wanted, tuple(dense), (limits, limits))
 
 
-def _limits(row: Outcome) -> Float[np.ndarray, "seeds units"] | None:
+def _limits(row: RowResult) -> Float[np.ndarray, "seeds units"] | None:
     return row.selection.thresholds
 
 
 def _comparison(task: Task) -> Callable[..., Effect]:
     def compare(
-        row: Outcome,
+        row: RowResult,
         name: str,
         expectation: str,
         dense: tuple[Float[Array, "seeds frames outputs"], ...],

@@ -15,18 +15,23 @@ from avemo_jax.batches.tables import memory_budget
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.evaluate import Finished, finish, scored
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.models.blend import Model, load_model, predict
-from avemo_jax.models.frame_scores import Predicted, dense_scores, rows_of, smoothable
-from avemo_jax.models.head import load_trained, open_scorer
-from avemo_jax.models.selection import NO_WINDOW, Selection
+from avemo_jax.models.blend import Model, load_model, scores_by_head
+from avemo_jax.models.frame_scores import (
+    SplitScores,
+    corrected_rows,
+    dense_scores,
+    smoothable,
+)
+from avemo_jax.models.head import load_trained_head, open_scorer
+from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.gaps import fill
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
-from avemo_jax.results_table.models import Plan
+from avemo_jax.results_table.models import TableRun
 from avemo_jax.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class EvaluatedModel:
     """A model's scores on dev and on the reported split, nothing chosen yet.
 
     Attributes:
@@ -38,8 +43,8 @@ class Judged:
     """
 
     model: Model
-    dev: Predicted
-    reported: Predicted
+    dev: SplitScores
+    reported: SplitScores
     inference_s: float
 
     @property
@@ -48,18 +53,18 @@ class Judged:
         return self.model.task
 
 
-def judge(plan: Plan, directory: pathlib.Path) -> Judged:
+def evaluate_model(plan: TableRun, directory: pathlib.Path) -> EvaluatedModel:
     """Both splits' scores by the head checkpoint or blend in ``directory``."""
     model = load_model(directory)
     budget = memory_budget(plan.device_budget_gb)
-    dev = predict(model, plan.data, "dev", budget)
+    dev = scores_by_head(model, plan.data, "dev", budget)
     began = time.perf_counter()
-    reported = predict(model, plan.data, "validation", budget)
-    return Judged(model, dev, reported, time.perf_counter() - began)
+    reported = scores_by_head(model, plan.data, "validation", budget)
+    return EvaluatedModel(model, dev, reported, time.perf_counter() - began)
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class RowResult:
     """What came out for one row.
 
     Attributes:
@@ -71,7 +76,7 @@ class Outcome:
         postprocess_s: Choosing on dev, and all that was tried on the reported split.
     """
 
-    judged: Judged
+    judged: EvaluatedModel
     selection: Selection
     finished: Finished
     metrics: dict[str, Any]
@@ -79,11 +84,11 @@ class Outcome:
     postprocess_s: float
 
 
-def post_processed(judged: Judged, *, smooth: bool) -> Outcome:
+def post_processed(judged: EvaluatedModel, *, smooth: bool) -> RowResult:
     """The row without windows, or with the one chosen on dev."""
     options = judged.model.options
     if not smooth:
-        options = dataclasses.replace(options, settings=(NO_WINDOW,))
+        options = dataclasses.replace(options, settings=(NO_SMOOTHING,))
     model = dataclasses.replace(judged.model, options=options)
     judged = dataclasses.replace(judged, model=model)
     began = time.perf_counter()
@@ -91,41 +96,41 @@ def post_processed(judged: Judged, *, smooth: bool) -> Outcome:
     finished = finish(model, judged.reported, selection)
     found = scored(model, finished)
     seconds = time.perf_counter() - began
-    return Outcome(
+    return RowResult(
         *(judged, selection, finished, found["metrics"], found["per_seed"]),
         postprocess_s=seconds,
     )
 
 
 def unsmoothed(
-    predicted: Predicted, outcome: Outcome, seed: int
+    predicted: SplitScores, outcome: RowResult, seed: int
 ) -> Float[np.ndarray, "frames outputs"]:
     """Scores of every frame by one seed, gaps filled, blended, without a window."""
-    rows = rows_of(predicted, outcome.selection)
+    rows = corrected_rows(predicted, outcome.selection)
     windowed = smoothable(
         outcome.judged.task,
         rows,
         outcome.selection.raw_thresholds,
         outcome.judged.model.options,
     )
-    one = dense_scores(predicted, windowed[seed : seed + 1], (NO_WINDOW,))
+    one = dense_scores(predicted, windowed[seed : seed + 1], (NO_SMOOTHING,))
     return np.asarray(one[0])
 
 
-def pass_seconds(plan: Plan, directory: pathlib.Path) -> float:
+def pass_seconds(plan: TableRun, directory: pathlib.Path) -> float:
     """Time of a single model's row by the original's definition.
 
     Load the checkpoint, one pass over the reported split with features in memory,
     metrics; of one seed, the second time, when all is compiled.
     """
-    first = load_trained(directory)
+    first = load_trained_head(directory)
     budget = memory_budget(plan.device_budget_gb)
     scorer = open_scorer(first, plan.data, "validation", budget)
     labels, valid = jnp.asarray(scorer.table.labels), jnp.asarray(scorer.table.valid)
 
     def once() -> None:
         variables = jax.tree.map(
-            lambda leaf: leaf[:1], load_trained(directory).variables
+            lambda leaf: leaf[:1], load_trained_head(directory).variables
         )
         scores = jnp.asarray(scorer.predictor(variables)[0])
         jax.block_until_ready(task_metrics(first.task.name, scores, labels, valid))
@@ -133,7 +138,7 @@ def pass_seconds(plan: Plan, directory: pathlib.Path) -> float:
     return _second_s(once)
 
 
-def window_seconds(outcome: Outcome) -> float:
+def window_seconds(outcome: RowResult) -> float:
     """Time of a smoothing row by the original's definition: the windows alone.
 
     Filling the gaps and the chosen window over every frame, one seed; the second time.
@@ -153,7 +158,7 @@ def window_seconds(outcome: Outcome) -> float:
     return _second_s(once)
 
 
-def rule_seconds(outcome: Outcome, rule: Callable[[Any], Any]) -> float:
+def rule_seconds(outcome: RowResult, rule: Callable[[Any], Any]) -> float:
     """The same of a frame-rate rule: filling the gaps, and the rule; one seed."""
     predicted = outcome.judged.reported
     rows = jnp.asarray(outcome.finished.windowed[0])

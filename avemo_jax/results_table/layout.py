@@ -1,6 +1,6 @@
 """What of a results table stands where: its tasks, and a cell for every row."""
 
-from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.tasks import TASKS
 
 _METRICS = {
@@ -11,13 +11,13 @@ _METRICS = {
 NOT_COMPUTED = "not computed"
 
 
-def tasks_of(table: Table) -> list[str]:
+def tasks_with_cells(table: ResultsTable) -> list[str]:
     """Tasks that have a cell, in the usual order."""
     there = {cell.task for cell in table.cells}
     return [name for name in TASKS if name in there]
 
 
-def placed(table: Table, task: str) -> list[tuple[RowSpec, Cell]]:
+def rows_with_cells(table: ResultsTable, task: str) -> list[tuple[RowSpec, Cell]]:
     """Every row with its cell, in order; rows without one get one without a score."""
     found = {cell.row: cell for cell in table.cells if cell.task == task}
     metric = TASKS[task].headline
@@ -27,20 +27,20 @@ def placed(table: Table, task: str) -> list[tuple[RowSpec, Cell]]:
     ]
 
 
-def metric_title(table: Table, task: str) -> str:
+def metric_title(table: ResultsTable, task: str) -> str:
     """The task's score in words."""
     names = [cell.metric for cell in table.cells if cell.task == task]
     name = names[0] if names else TASKS[task].headline
     return _METRICS.get(name, name)
 
 
-def chosen_on(table: Table) -> str | None:
+def chosen_on(table: ResultsTable) -> str | None:
     """The split on which settings were chosen; None where none was, or on several."""
     names = {cell.chosen_on for cell in table.cells if cell.score is not None} - {None}
     return names.pop() if len(names) == 1 else None
 
 
-def check_table(table: Table) -> None:
+def check_table(table: ResultsTable) -> None:
     """Refuses a table that would show a thing twice, or not at all.
 
     Raises:

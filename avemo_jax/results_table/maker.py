@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from avemo_jax.results_table.models import Plan
-from avemo_jax.results_table.rows import Cell, Effect, RowSpec, Table, rows
+from avemo_jax.results_table.models import TableRun
+from avemo_jax.results_table.rows import Cell, Effect, ResultsTable, RowSpec, rows
 from avemo_jax.results_table.task_rows import TaskRows
 from avemo_jax.runtime.logs import environment
 from avemo_jax.tasks import get_task
@@ -21,7 +21,7 @@ _B0 = ("enet_b0_8_best_vgaf", "enet_b0_8_va_mtl")
 class TableMaker:
     """Cells, effects and frame rates of one table, kept as files in ``plan.out``."""
 
-    def __init__(self, plan: Plan, *, images_per_s: float):
+    def __init__(self, plan: TableRun, *, images_per_s: float):
         """Nothing is computed yet.
 
         Args:
@@ -73,11 +73,11 @@ class TableMaker:
                     "feature sets of, with --rows"
                 ) from error
 
-    def table(self, total_s: float) -> Table:
+    def table(self, total_s: float) -> ResultsTable:
         """What was found so far."""
         data = self._plan.data
         devices = jax.devices()
-        return Table(
+        return ResultsTable(
             title=data.title,
             synthetic=bool(data.store.synthetic),
             is_affwild2=self._is_affwild2(),

@@ -3,8 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
-from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.results_table.layout import (
+    chosen_on,
+    metric_title,
+    rows_with_cells,
+    tasks_with_cells,
+)
+from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.tasks import TASKS
 
 _NETWORKS = {
@@ -15,7 +20,7 @@ _NETWORKS = {
 }
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ResultsTable) -> str:
     """The page: a table for each task, effects, frame rates, times, versions.
 
     Args:
@@ -23,7 +28,7 @@ def markdown(table: Table) -> str:
             Aff-Wild2.
     """
     blocks = [_title(table), *_about(table)]
-    for task in tasks_of(table):
+    for task in tasks_with_cells(table):
         blocks += _task(table, task)
     if table.effects:
         blocks += ["## Effects", _effects(table)]
@@ -91,14 +96,14 @@ def escaped(text: str) -> str:
     return " ".join(text.split())
 
 
-def _title(table: Table) -> str:
+def _title(table: ResultsTable) -> str:
     """Data, split, protocol, seeds."""
     seeds = f"{table.num_seeds} seed" + ("s" if table.num_seeds != 1 else "")
     title = f"{table.title}, {table.split}, protocol {table.protocol}, {seeds}"
     return f"# Results: {escaped(title)}"
 
 
-def _about(table: Table) -> list[str]:
+def _about(table: ResultsTable) -> list[str]:
     """How the page is to be read, a paragraph each."""
     found, split = [], escaped(table.split)
     if table.synthetic:
@@ -128,7 +133,11 @@ def _about(table: Table) -> list[str]:
     used = dict.fromkeys(n for row in table.rows for n in (*row.visual, *row.sound))
     names = ", ".join(f"{network(name)} is `{name}`" for name in used)
     found.append(f"Extractors: {names}.")
-    cells = [cell for task in tasks_of(table) for _, cell in placed(table, task)]
+    cells = [
+        cell
+        for task in tasks_with_cells(table)
+        for _, cell in rows_with_cells(table, task)
+    ]
     if missing := sum(cell.score is None for cell in cells):
         found.append(
             f'Without a value ("-"): {missing} of {len(cells)} cells; the reasons '
@@ -137,7 +146,7 @@ def _about(table: Table) -> list[str]:
     return found
 
 
-def _task(table: Table, task: str) -> list[str]:
+def _task(table: ResultsTable, task: str) -> list[str]:
     """The section of one task."""
     on = chosen_on(table)
     header = ["visual", "sound", "model", f"ours (chosen on {on})" if on else "ours"]
@@ -149,7 +158,7 @@ def _task(table: Table, task: str) -> list[str]:
     if table.is_affwild2:
         header.append("s reported by the original")
     header.append("setting")
-    lines = [_line(table, row, cell, on) for row, cell in placed(table, task)]
+    lines = [_line(table, row, cell, on) for row, cell in rows_with_cells(table, task)]
     title = f"## {TASKS[task].title} ({task}), {metric_title(table, task)}: "
     section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
     if notes := _notes(table, task):
@@ -157,7 +166,7 @@ def _task(table: Table, task: str) -> list[str]:
     return section
 
 
-def _line(table: Table, row: RowSpec, cell: Cell, on: str | None) -> list[str]:
+def _line(table: ResultsTable, row: RowSpec, cell: Cell, on: str | None) -> list[str]:
     """One row of a task's table."""
     reported = row.reported.get(cell.task)
     line = [networks(row.visual), networks(row.sound), row.model]
@@ -180,10 +189,10 @@ def _line(table: Table, row: RowSpec, cell: Cell, on: str | None) -> list[str]:
     return [*line, "; ".join(part for part in parts if part) or "-"]
 
 
-def _notes(table: Table, task: str) -> list[str]:
+def _notes(table: ResultsTable, task: str) -> list[str]:
     """What is to be said of rows, as items of a list."""
     found = []
-    for row, cell in placed(table, task):
+    for row, cell in rows_with_cells(table, task):
         said = [cell.note] if cell.note else []
         if cell.score is None:
             said = [f"no value: {cell.note or 'no reason was given'}"]
@@ -194,7 +203,7 @@ def _notes(table: Table, task: str) -> list[str]:
     return found
 
 
-def _effects(table: Table) -> str:
+def _effects(table: ResultsTable) -> str:
     """What was expected, and what came."""
     header = ("task", "effect", "expected", "difference [95 % interval]", "holds")
     lines = [

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from avemo_jax.batches.tables import Data, feature_names
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config, identity, original_config
-from avemo_jax.config.workdir_config import claim_data, claim_workdir
+from avemo_jax.config.workdir_config import check_data, take_workdir
 from avemo_jax.models.blend import write_blend
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.training.train import train
@@ -21,7 +21,7 @@ _TIMES = "times.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TableRun:
     """What a table is made with.
 
     Attributes:
@@ -41,7 +41,7 @@ class Plan:
     device_budget_gb: float | None = None
 
 
-def model_config(plan: Plan, task: str, kind: str, features: str) -> ConfigDict:
+def model_config(plan: TableRun, task: str, kind: str, features: str) -> ConfigDict:
     """The configuration of one model.
 
     Args:
@@ -69,7 +69,7 @@ def model_config(plan: Plan, task: str, kind: str, features: str) -> ConfigDict:
 
 
 def trained_model(
-    plan: Plan, task: str, kind: str, features: str
+    plan: TableRun, task: str, kind: str, features: str
 ) -> tuple[pathlib.Path, float | None]:
     """The head checkpoint of one model, and the seconds of its training.
 
@@ -82,8 +82,8 @@ def trained_model(
     best, times = workdir / "best_model", workdir / _TIMES
     sets = plan.data.store.resolve(feature_names(config))
     fingerprint = plan.data.store.data_fingerprint(sets)
-    claim_workdir(workdir, config)
-    claim_data(workdir, fingerprint)
+    take_workdir(workdir, config)
+    check_data(workdir, fingerprint)
     if not (best / "head.json").exists() or not times.exists():
         started = workdir / "environment.json"
         interrupted = started.exists()
@@ -120,7 +120,7 @@ def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
 
 
 def blended_model(
-    plan: Plan, task: str, members: tuple[str, ...]
+    plan: TableRun, task: str, members: tuple[str, ...]
 ) -> tuple[pathlib.Path, float | None]:
     """A blend of MLPs on these feature sets; the seconds are the sum of its members'.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax.models.frame_scores import dense_scores
-from avemo_jax.models.selection import NO_WINDOW, best_seed
+from avemo_jax.models.selection import NO_SMOOTHING, best_seed
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate import rules as rate_rules
 from avemo_jax.postprocess.frame_rate.comparison import (
@@ -18,10 +18,10 @@ from avemo_jax.postprocess.frame_rate.comparison import (
     RatePoint,
 )
 from avemo_jax.postprocess.frame_rate.refinement import Refined
-from avemo_jax.postprocess.frame_rate.rules import Rule
-from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.frame_rate.rules import FrameRateRule
+from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.results_table import rate_plots
-from avemo_jax.results_table.evaluation import Outcome, unsmoothed
+from avemo_jax.results_table.evaluation import RowResult, unsmoothed
 from avemo_jax.tasks import Task
 
 GOAL_SHARE = 0.05
@@ -39,9 +39,9 @@ class Rates:
         reported: Points on the reported split, in the same order.
     """
 
-    row: Outcome
+    row: RowResult
     seed: int
-    setting: Setting
+    setting: Smoothing
     dev: list[RatePoint]
     reported: list[RatePoint]
 
@@ -56,7 +56,7 @@ class Rates:
         return None if limits is None else limits[seed]
 
     def apply(
-        self, rule: Rule, scores: Float[Array, "frames outputs"], seed: int
+        self, rule: FrameRateRule, scores: Float[Array, "frames outputs"], seed: int
     ) -> Refined:
         """What a rule makes of one seed's scores of the reported split."""
         plan = self.row.judged.reported.plan
@@ -67,12 +67,12 @@ class Rates:
             thresholds=self.thresholds(seed),
         )
 
-    def point(self, rule: Rule) -> RatePoint:
+    def point(self, rule: FrameRateRule) -> RatePoint:
         """On the reported split."""
         return next(p for p in self.reported if p.rule == rule)
 
 
-def measure_rates(row: Outcome) -> Rates:
+def measure_rates(row: RowResult) -> Rates:
     """All rules, fitted on dev, of the seed that is best on dev."""
     judged = row.judged
     seed = best_seed(row.selection, judged.model.card)
@@ -106,9 +106,11 @@ def measure_rates(row: Outcome) -> Rates:
 
 def chosen_rule(rates: Rates, family: str) -> RateChoice:
     """Of one family what is chosen on dev: see ``frame_rates.choose``."""
-    full = Rule(rate_rules.FIXED, (1,))
+    full = FrameRateRule(rate_rules.FIXED, (1,))
     points = [p for p in rates.dev if p.rule.family == family]
-    choice = comparison.choose([*points, *(p for p in rates.dev if p.rule == full)])
+    choice = comparison.choose_rule(
+        [*points, *(p for p in rates.dev if p.rule == full)]
+    )
     if choice.rule.family == family:
         return choice
     # None is near enough to all frames: the best of the family.
@@ -117,11 +119,11 @@ def chosen_rule(rates: Rates, family: str) -> RateChoice:
 
 
 def with_rule(
-    rates: Rates, rule: Rule
+    rates: Rates, rule: FrameRateRule
 ) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
     """Final scores of every reported frame by each seed, and which are embedded."""
     windowed = rates.row.finished.windowed
-    none = (NO_WINDOW,) * len(windowed)
+    none = (NO_SMOOTHING,) * len(windowed)
     filled = dense_scores(rates.row.judged.reported, windowed, none)
     found = [rates.apply(rule, scores, seed) for seed, scores in enumerate(filled)]
     dense = jnp.stack([refined.scores for refined in found])
@@ -141,8 +143,8 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
     }
     refined, fixed = (families[f] for f in (rate_rules.REFINED, rate_rules.FIXED))
     honest = comparison.by_family(comparison.best_of_dev(rates.dev, rates.reported))
-    choice = comparison.choose(_few(rates))
-    full = rates.point(Rule(rate_rules.FIXED, (1,)))
+    choice = comparison.choose_rule(_few(rates))
+    full = rates.point(FrameRateRule(rate_rules.FIXED, (1,)))
     mine = rates.point(choice.rule)
     frames = len(rates.row.judged.reported.table.dense_labels)
     return {
@@ -185,14 +187,14 @@ def _at_goal(rates: Rates, family: str) -> dict[str, Any] | None:
     }
 
 
-def draw(rates: Rates, path: pathlib.Path, title: str) -> None:
+def draw_rates(rates: Rates, path: pathlib.Path, title: str) -> None:
     """The plot of the reported split's points."""
-    full = rates.point(Rule(rate_rules.FIXED, (1,)))
+    full = rates.point(FrameRateRule(rate_rules.FIXED, (1,)))
     rate_plots.plot_frame_rates(
         path,
         comparison.by_family(rates.reported),
         title,
         metric=rates.task.headline,
         full_score=full.score,
-        chosen=comparison.choose(_few(rates)),
+        chosen=comparison.choose_rule(_few(rates)),
     )

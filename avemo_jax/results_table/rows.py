@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Kind = Literal["mlp", "transformer", "batch_transformer"]
+HeadKind = Literal["mlp", "transformer", "batch_transformer"]
 Post = Literal["none", "smooth", "fixed_stride", "sequential", "grid"]
 
 _B2, _W, _V = "enet_b2_8_best", "wav2vec2_base", "vggish"
@@ -51,7 +51,7 @@ class RowSpec:
     visual: tuple[str, ...]
     sound: tuple[str, ...]
     model: str
-    kind: Kind
+    kind: HeadKind
     members: tuple[str, ...]
     post: Post = "none"
     reported: Mapping[str, Reported] = dataclasses.field(default_factory=dict)
@@ -80,7 +80,7 @@ def rows(b0: str = "enet_b0_8_va_mtl") -> tuple[RowSpec, ...]:
             ``enet_b0_8_best_vgaf``.
     """
     sounds = {"": (), "vggish": (_V,), "wav2vec2": (_W,)}
-    heads: dict[Kind, tuple[str, dict[str, dict[str, Reported]]]] = {
+    heads: dict[HeadKind, tuple[str, dict[str, dict[str, Reported]]]] = {
         "batch_transformer": (
             _ACROSS,
             {
@@ -273,7 +273,7 @@ class Effect:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class ResultsTable:
     """Everything that is written.
 
     Attributes:

@@ -12,9 +12,14 @@ from avemo_jax.evaluation.plot_style import (
     new_figure,
     save_figure,
 )
-from avemo_jax.results_table.layout import chosen_on, metric_title, placed, tasks_of
+from avemo_jax.results_table.layout import (
+    chosen_on,
+    metric_title,
+    rows_with_cells,
+    tasks_with_cells,
+)
 from avemo_jax.results_table.markdown import networks
-from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import TASKS
 
@@ -27,7 +32,7 @@ _TIMES = (
 )
 
 
-def write_plots(directory: pathlib.Path, table: Table) -> list[pathlib.Path]:
+def write_plots(directory: pathlib.Path, table: ResultsTable) -> list[pathlib.Path]:
     """Writes ``scores_TASK.png`` of every task and ``times.png``; gives their paths.
 
     Args:
@@ -36,7 +41,7 @@ def write_plots(directory: pathlib.Path, table: Table) -> list[pathlib.Path]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     found = []
-    for task in tasks_of(table):
+    for task in tasks_with_cells(table):
         found.append(directory / f"scores_{task}.png")
         plot_scores(found[-1], table, task)
     found.append(directory / "times.png")
@@ -44,7 +49,7 @@ def write_plots(directory: pathlib.Path, table: Table) -> list[pathlib.Path]:
     return found
 
 
-def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
+def plot_scores(path: pathlib.Path, table: ResultsTable, task: str) -> None:
     """One task's scores, a line for each row: mean, 95 % interval, seeds.
 
     Args:
@@ -52,7 +57,7 @@ def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
         table: What it shows; the original's figures only where it is Aff-Wild2.
         task: "EXPR", "AU" or "VA".
     """
-    pairs = placed(table, task)
+    pairs = rows_with_cells(table, task)
     figure = new_figure(9.5, 1.8 + 0.36 * len(pairs))
     panel = figure.subplots()
     series: dict[str, list[tuple[float, float]]] = {
@@ -78,7 +83,7 @@ def plot_scores(path: pathlib.Path, table: Table, task: str) -> None:
     _save(figure, path, f"{TASKS[task].title}: {table.title}, {table.split}")
 
 
-def plot_times(path: pathlib.Path, table: Table) -> None:
+def plot_times(path: pathlib.Path, table: ResultsTable) -> None:
     """Seconds of every row: training above; inference and post-processing below.
 
     Training takes so much longer that it has panels of its own; all are linear, for
@@ -88,11 +93,11 @@ def plot_times(path: pathlib.Path, table: Table) -> None:
         path: Of the PNG file.
         table: What it shows.
     """
-    columns = len(tasks_of(table))
+    columns = len(tasks_with_cells(table))
     figure = new_figure(4.2 + 3.2 * columns, 2.0 + 0.5 * len(table.rows))
     panels = figure.subplots(2, columns, squeeze=False, sharey=True, sharex="row")
-    for column, task in enumerate(tasks_of(table)):
-        pairs = placed(table, task)
+    for column, task in enumerate(tasks_with_cells(table)):
+        pairs = rows_with_cells(table, task)
         cells = [cell for _, cell in pairs]
         for row, parts in enumerate((_TIMES[:1], _TIMES[1:])):
             panel = panels[row, column]
@@ -110,7 +115,7 @@ def plot_times(path: pathlib.Path, table: Table) -> None:
 
 
 def _markers(
-    panel: Any, table: Table, series: dict[str, list[tuple[float, float]]]
+    panel: Any, table: ResultsTable, series: dict[str, list[tuple[float, float]]]
 ) -> None:
     """Seeds, means, tuned and reported scores as markers of their own."""
     on, seeds = chosen_on(table), table.num_seeds

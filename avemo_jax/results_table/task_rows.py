@@ -17,12 +17,12 @@ from avemo_jax.config.fields import identity
 from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate import rules
-from avemo_jax.postprocess.frame_rate.rules import Rule
+from avemo_jax.postprocess.frame_rate.rules import FrameRateRule
 from avemo_jax.results_table import evaluation, rates
 from avemo_jax.results_table.effects import effects_of, rows_lacking
-from avemo_jax.results_table.evaluation import Judged, Outcome
+from avemo_jax.results_table.evaluation import EvaluatedModel, RowResult
 from avemo_jax.results_table.models import (
-    Plan,
+    TableRun,
     blended_model,
     model_config,
     read_kept,
@@ -35,7 +35,7 @@ from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import Task
 
 _FAMILIES = {"sequential": rules.SEQUENTIAL, "grid": rules.REFINED}
-_FIXED_STRIDE = Rule(rules.SLIDING, (10,))
+_FIXED_STRIDE = FrameRateRule(rules.SLIDING, (10,))
 _SMOOTHED = "mlp-b2-wav2vec2-smooth"  # whose frames the rules leave out
 
 
@@ -44,7 +44,7 @@ class TaskRows:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: TableRun,
         task: Task,
         rows: Sequence[RowSpec],
         timed: Callable[[str], AbstractContextManager[None]],
@@ -58,8 +58,8 @@ class TaskRows:
             timed: Adds the time of a block to a part's.
         """
         self._plan, self._task, self._rows, self._timed = plan, task, rows, timed
-        self._judged: dict[pathlib.Path, Judged] = {}
-        self._outcomes: dict[str, Outcome] = {}
+        self._judged: dict[pathlib.Path, EvaluatedModel] = {}
+        self._outcomes: dict[str, RowResult] = {}
         self._asked: dict[str, tuple[RowSpec, pathlib.Path]] = {}
         self._rates: Rates | None = None
         self._folder = plan.out / "cells" / task.name.lower()
@@ -137,7 +137,7 @@ class TaskRows:
         with self._timed("frame rates"):
             found = rates.summary(self._rates, images_per_s)
             title = f"{self._plan.data.title}, {self._task.name}, validation"
-            rates.draw(self._rates, plot, title)
+            rates.draw_rates(self._rates, plot, title)
         self._keep("frame_rates", found)
         return found
 
@@ -182,13 +182,13 @@ class TaskRows:
         ]
         return _digest(made_of)
 
-    def _judge(self, path: pathlib.Path) -> Judged:
+    def _judge(self, path: pathlib.Path) -> EvaluatedModel:
         if path not in self._judged:
             with self._timed("inference"):
-                self._judged[path] = evaluation.judge(self._plan, path)
+                self._judged[path] = evaluation.evaluate_model(self._plan, path)
         return self._judged[path]
 
-    def _outcome(self, row_id: str, path: pathlib.Path, *, smooth: bool) -> Outcome:
+    def _outcome(self, row_id: str, path: pathlib.Path, *, smooth: bool) -> RowResult:
         if row_id not in self._outcomes:
             judged = self._judge(path)
             with self._timed("post-processing"):
@@ -275,7 +275,7 @@ class TaskRows:
         )
 
     def _scores(
-        self, base: Outcome, dense: Float[Array, "seeds frames outputs"]
+        self, base: RowResult, dense: Float[Array, "seeds frames outputs"]
     ) -> list[float]:
         """The headline score of each seed."""
         predicted = base.judged.reported
@@ -295,7 +295,7 @@ def _digest(made_of: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
 
 
-def _setting(outcome: Outcome) -> str:
+def _setting(outcome: RowResult) -> str:
     """The windows of all seeds, in words."""
     words = [
         "no window" if mode == "none" else f"{mode} ±{half}"

@@ -10,12 +10,16 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from avemo_jax.results_table.layout import check_table, placed, tasks_of
+from avemo_jax.results_table.layout import (
+    check_table,
+    rows_with_cells,
+    tasks_with_cells,
+)
 from avemo_jax.results_table.markdown import markdown
-from avemo_jax.results_table.rows import Cell, RowSpec, Table
+from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.runtime.atomic_files import whole_file
 
-SCHEMA_VERSION = 1
+TABLE_SCHEMA_VERSION = 1
 FILES = ("results.md", "results.json", "results.csv")
 _OF_TABLE = ("synthetic", "split", "protocol", "num_seeds")
 _OF_CELL = (
@@ -24,7 +28,7 @@ _OF_CELL = (
 )
 
 
-def write_table(directory: pathlib.Path, table: Table) -> None:
+def write_table(directory: pathlib.Path, table: ResultsTable) -> None:
     """Writes the three files; none of them where one cannot be written.
 
     Args:
@@ -45,14 +49,14 @@ def write_table(directory: pathlib.Path, table: Table) -> None:
             path.write_text(text, encoding="utf-8", newline="")
 
 
-def json_text(table: Table) -> str:
+def json_text(table: ResultsTable) -> str:
     """Everything, without NaN; the original's figures only beside Aff-Wild2's.
 
     Raises:
         ValueError: As ``write_table``.
     """
     stored: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": TABLE_SCHEMA_VERSION,
         "data": table.title,
         "synthetic": table.synthetic,
         "is_affwild2": table.is_affwild2,
@@ -61,12 +65,12 @@ def json_text(table: Table) -> str:
         "num_seeds": table.num_seeds,
         "device": table.device,
         "environment": table.environment,
-        "tasks": tasks_of(table),
+        "tasks": tasks_with_cells(table),
         "rows": [_row_dict(row, table.is_affwild2) for row in table.rows],
         "cells": [
             cell.to_dict()
-            for task in tasks_of(table)
-            for _, cell in placed(table, task)
+            for task in tasks_with_cells(table)
+            for _, cell in rows_with_cells(table, task)
         ],
         "effects": [dataclasses.asdict(effect) for effect in table.effects],
         "frame_rates": table.frame_rates,
@@ -76,7 +80,7 @@ def json_text(table: Table) -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def csv_text(table: Table) -> str:
+def csv_text(table: ResultsTable) -> str:
     """One line for each task and row, after a header; empty where there is no value.
 
     The columns ``reported_score`` and ``reported_time_s``, the original's figures, are
@@ -85,8 +89,8 @@ def csv_text(table: Table) -> str:
     """
     lines = [
         _csv_line(table, row, cell)
-        for task in tasks_of(table)
-        for row, cell in placed(table, task)
+        for task in tasks_with_cells(table)
+        for row, cell in rows_with_cells(table, task)
     ]
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
@@ -95,7 +99,7 @@ def csv_text(table: Table) -> str:
     return file.getvalue()
 
 
-def _csv_line(table: Table, row: RowSpec, cell: Cell) -> dict[str, Any]:
+def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
     """The fields of one row on one task."""
     low, high = cell.ci95 or (None, None)
     line: dict[str, Any] = {"data": table.title}

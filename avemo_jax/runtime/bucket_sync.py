@@ -28,7 +28,7 @@ _CONNECTIONS = 8
 T = TypeVar("T")
 
 
-class Mirror:
+class SyncedFolder:
     """A private folder on this machine, and the folder of a bucket that it mirrors."""
 
     def __init__(self, folder: BucketFolder, writes: bool):

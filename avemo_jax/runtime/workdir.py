@@ -12,7 +12,7 @@ from typing import Any
 
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.bucket import BucketFolder, parse_address
-from avemo_jax.runtime.bucket_sync import CHECKPOINTS, Mirror
+from avemo_jax.runtime.bucket_sync import CHECKPOINTS, SyncedFolder
 
 _TOKEN = ".token"
 # Made a path by pathlib, an address keeps one of its slashes.
@@ -34,7 +34,7 @@ class Workdir:
     name: str
     local: pathlib.Path
     shared: pathlib.PurePath
-    _mirror: Mirror | None = None
+    _mirror: SyncedFolder | None = None
 
     @property
     def checkpoints(self) -> pathlib.PurePath:
@@ -156,7 +156,7 @@ def open_workdir(name: str | pathlib.Path, *, writes: bool = True) -> Workdir:
     folder = BucketFolder(text)
     if writes:
         folder.check_writable()
-    mirror = Mirror(folder, writes)
+    mirror = SyncedFolder(folder, writes)
     try:
         mirror.fill()
     except BaseException:

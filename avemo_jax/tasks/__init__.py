@@ -3,7 +3,7 @@
 Alone knows what EXPR, AU and VA are; makes tasks of a user's own, and several as one.
 """
 
-from avemo_jax.tasks.joint import SCORE, JointTask, Part, joint_split, joint_task
+from avemo_jax.tasks.joint import SCORE, JointTask, TaskPart, joint_split, joint_task
 from avemo_jax.tasks.own import MAX_CLASSES, definition, from_definition, own_task
 from avemo_jax.tasks.registry import get_task, known_tasks, register
 from avemo_jax.tasks.task import (
@@ -13,8 +13,8 @@ from avemo_jax.tasks.task import (
     EXPRESSIONS,
     TASKS,
     VA,
-    Kind,
     Task,
+    TaskKind,
 )
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
     "TASKS",
     "VA",
     "JointTask",
-    "Kind",
-    "Part",
     "Task",
+    "TaskKind",
+    "TaskPart",
     "definition",
     "from_definition",
     "get_task",

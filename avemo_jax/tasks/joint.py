@@ -16,7 +16,7 @@ SCORE = "p"  # of the ABAW multi-task challenges: the sum of the tasks' scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class TaskPart:
     """Where one of the tasks lies.
 
     Attributes:
@@ -58,13 +58,13 @@ class JointTask(Task):
     tasks: tuple[Task, ...] = ()
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TaskPart, ...]:
         """The tasks with their columns."""
         parts, outputs, labels = [], 0, 0
         for task in self.tasks:
             width = int(np.prod(task.label_shape))
             parts.append(
-                Part(
+                TaskPart(
                     task,
                     slice(outputs, outputs + task.num_outputs),
                     slice(labels, labels + width),
@@ -73,7 +73,7 @@ class JointTask(Task):
             outputs, labels = outputs + task.num_outputs, labels + width
         return tuple(parts)
 
-    def of_parts(self, outputs: Any) -> Iterator[tuple[Part, Any]]:
+    def of_parts(self, outputs: Any) -> Iterator[tuple[TaskPart, Any]]:
         """Each task with its columns of ``outputs`` (..., outputs)."""
         for part in self.parts:
             yield part, outputs[..., part.outputs]

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.tasks.task import TASKS, Kind, Task
+from avemo_jax.tasks.task import TASKS, Task, TaskKind
 
-_BY_KIND: dict[Kind, dict[str, Any]] = {
+_BY_KIND: dict[TaskKind, dict[str, Any]] = {
     "multiclass": {
         "activation": "softmax",
         "label_dtype": np.int8,
@@ -39,7 +39,7 @@ MAX_CLASSES = 127  # of int8 labels
 
 def own_task(
     name: str,
-    kind: Kind,
+    kind: TaskKind,
     columns: tuple[str, ...],
     value_range: tuple[float, float] = (-1.0, 1.0),
 ) -> Task:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Shaped
 if TYPE_CHECKING:
     from jax import Array
 
-Kind = Literal["multiclass", "multilabel", "regression", "joint"]
+TaskKind = Literal["multiclass", "multilabel", "regression", "joint"]
 
 # Order of the ABAW challenges (Kollias et al.), which is not AffectNet's order.
 EXPRESSIONS = (
@@ -57,7 +57,7 @@ class Task:
     """
 
     name: str
-    kind: Kind
+    kind: TaskKind
     title: str
     header: str
     folders: tuple[str, ...]

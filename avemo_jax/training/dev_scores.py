@@ -19,11 +19,11 @@ from avemo_jax.heads import Head
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.tasks import get_task
 from avemo_jax.training.objective import dev_loss
-from avemo_jax.training.seeds import Members
+from avemo_jax.training.seeds import Candidates
 from avemo_jax.training.step import Loss, make_optimizer, one_by_one
 
 
-class Judge:
+class DevScorer:
     """Scores of all members on dev: called with their variables after each epoch."""
 
     def __init__(
@@ -130,7 +130,7 @@ def values_of(array: Any) -> list[float | None]:
 
 
 def fresh_state(
-    config: ConfigDict, members: Members, head: Head, num_steps: int
+    config: ConfigDict, members: Candidates, head: Head, num_steps: int
 ) -> dict[str, Any]:
     """What a checkpoint holds; every leaf has a leading axis of members."""
     variables = members.init(head)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from avemo_jax.batches.feeders import Feeder
-from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.training.objective import TrainingError
 from avemo_jax.training.step import scan_length
@@ -56,7 +56,7 @@ class Epochs:
 
     config: ConfigDict
     chunk: Callable[..., Any]
-    plan: FramePlan | WindowPlan
+    plan: FrameOrder | WindowOrder
     feeder: Feeder
     hyper: dict[str, Any]
     bar: tqdm

@@ -9,7 +9,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.tasks import JointTask, Task, get_task
@@ -37,7 +37,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
     )
 
 
-def make_loss(config: ConfigDict, table: FrameTable) -> Loss:
+def configured_loss(config: ConfigDict, table: FrameTable) -> Loss:
     """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
     if isinstance(table.task, JointTask):
         return _joint_loss(config, table.task, table)
@@ -101,9 +101,9 @@ def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
     return lambda logits, labels, mask: loss(logits, labels, mask, weights)
 
 
-def make_plan(
+def make_order(
     config: ConfigDict, table: FrameTable, spec: HeadSpec, mesh: Mesh
-) -> FramePlan | WindowPlan:
+) -> FrameOrder | WindowOrder:
     """The order of examples; a batch that is more than the data has is reduced.
 
     Raises:
@@ -118,7 +118,7 @@ def make_plan(
         )
     if spec.takes_windows:
         return _window_plan(config, table, spec.window, mesh)
-    plan = FramePlan(
+    plan = FrameOrder(
         table,
         config.batch_size,
         config.data.order_seed,
@@ -135,9 +135,9 @@ def make_plan(
 
 def _window_plan(
     config: ConfigDict, table: FrameTable, window: int, mesh: Mesh
-) -> WindowPlan:
+) -> WindowOrder:
     size = max(config.batch_size // window, 1) * window
-    plan = WindowPlan(
+    plan = WindowOrder(
         table, size, config.data.order_seed, window, config.train.window_stride
     )
     if not plan.num_steps:

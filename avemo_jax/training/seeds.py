@@ -15,7 +15,7 @@ SWEPT = ("learning_rate", "weight_decay", "dropout")
 
 
 @dataclasses.dataclass(frozen=True)
-class Members:
+class Candidates:
     """What the members differ in; settings outside, seeds inside.
 
     Attributes:
@@ -55,7 +55,7 @@ class Members:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def make_members(config: ConfigDict) -> Members:
+def make_candidates(config: ConfigDict) -> Candidates:
     """The members that ``config`` asks for: num_seeds, or x the sweep's settings."""
     lists = [
         tuple(config.sweep.learning_rate) or (config.learning_rate,),
@@ -68,10 +68,10 @@ def make_members(config: ConfigDict) -> Members:
         for seed in range(config.seed, config.seed + config.num_seeds):
             seeds.append(seed)
             settings.append(setting)
-    return Members(tuple(seeds), tuple(settings), config.num_seeds)
+    return Candidates(tuple(seeds), tuple(settings), config.num_seeds)
 
 
-def best_setting(members: Members, scores: np.ndarray) -> tuple[slice, list[dict]]:
+def best_setting(members: Candidates, scores: np.ndarray) -> tuple[slice, list[dict]]:
     """The members of the setting with the best mean score, and a table of all.
 
     Args:
@@ -90,6 +90,6 @@ def best_setting(members: Members, scores: np.ndarray) -> tuple[slice, list[dict
     return slice(start, start + members.num_seeds), table
 
 
-def take_members(tree: Any, which: slice) -> Any:
+def take_candidates(tree: Any, which: slice) -> Any:
     """The members ``which`` of a tree with a leading axis of members."""
     return jax.tree.map(lambda leaf: leaf[which], tree)

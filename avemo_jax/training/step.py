@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax.batches.feeders import Batch, Feeder
-from avemo_jax.batches.row_scores import constrain, over_members
+from avemo_jax.batches.row_scores import constrain, over_candidates
 from avemo_jax.heads import Head
 from avemo_jax.runtime.compilation import compiler_options
 from avemo_jax.training import optimiser
-from avemo_jax.training.seeds import Members
+from avemo_jax.training.seeds import Candidates
 
 Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
@@ -74,7 +74,7 @@ def train_step(
 
 def make_train_chunk(
     config: ConfigDict,
-    members: Members,
+    members: Candidates,
     head: Head,
     loss_of: Loss,
     feeder: Feeder,
@@ -128,7 +128,7 @@ def make_train_chunk(
             model, losses = go(model)
             return model, jnp.where(stop, 0.0, losses)
 
-        return over_members(one, (models, stopped, hyper), mapped=mapped)
+        return over_candidates(one, (models, stopped, hyper), mapped=mapped)
 
     options = compiler_options(_platform(mesh)) if mapped else None  # batched: no gain
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)

@@ -24,15 +24,25 @@ from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.tasks import JointTask
 from avemo_jax.training.dev_scores import (
-    Judge,
+    DevScorer,
     fresh_state,
     keep_best,
     keep_last,
     values_of,
 )
 from avemo_jax.training.epochs import Epochs, Progress
-from avemo_jax.training.objective import TrainingError, make_loss, make_plan, make_spec
-from avemo_jax.training.seeds import Members, best_setting, make_members, take_members
+from avemo_jax.training.objective import (
+    TrainingError,
+    configured_loss,
+    make_order,
+    make_spec,
+)
+from avemo_jax.training.seeds import (
+    Candidates,
+    best_setting,
+    make_candidates,
+    take_candidates,
+)
 from avemo_jax.training.step import make_train_chunk
 
 
@@ -74,12 +84,12 @@ def train(
 
     # 2. What is trained, and in which order it sees the frames.
     head = build_head(spec)
-    members = make_members(config)
-    plan = make_plan(config, table, spec, mesh)
-    loss_of = make_loss(config, table)
+    members = make_candidates(config)
+    plan = make_order(config, table, spec, mesh)
+    loss_of = configured_loss(config, table)
     num_steps = plan.num_steps * config.num_epochs
     chunk = make_train_chunk(config, members, head, loss_of, feeder, mesh, num_steps)
-    judge = Judge(config, head, loss_of, *dev, mesh) if dev else None
+    judge = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
 
     # 3. The state: where this workdir's run was stopped, else fresh.
     log = MetricsLog(
@@ -163,7 +173,7 @@ def _save(
     checkpoints.save(number, state, progress.to_dict())
 
 
-def _words(record: dict[str, Any], judge: Judge | None) -> str:
+def _words(record: dict[str, Any], judge: DevScorer | None) -> str:
     words = f"loss {record['loss']:.3f}, {record['frames_per_s']:,.0f} frames/s"
     if judge:
         words += f", dev {judge.criterion} {record['dev_' + judge.criterion]:.3f}"
@@ -173,7 +183,7 @@ def _words(record: dict[str, Any], judge: Judge | None) -> str:
 def _export(
     workdir: Workdir,
     card: dict[str, Any],
-    members: Members,
+    members: Candidates,
     state: dict[str, Any],
     table: FrameTable,
 ) -> pathlib.Path:
@@ -199,7 +209,7 @@ def _export(
     }
     best = jax.tree.map(np.asarray, state["best"])
     directory = workdir.local / "best_model"
-    variables = take_members(best, which)
+    variables = take_candidates(best, which)
     if isinstance(table.task, JointTask):
         save_joint(workdir, directory, card, variables, table)
     else:

@@ -24,8 +24,13 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax.challenge.score.command import main
 from avemo_jax.data.predictions.predictions_file import write_predictions
-from avemo_jax.metrics.numpy_sums import interval, resampled, scores_of, video_sums
-from avemo_jax.postprocess.gaps import fill_plan
+from avemo_jax.metrics.numpy_sums import (
+    interval,
+    resampled,
+    scores_of_sums,
+    sums_by_video,
+)
+from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 
@@ -110,7 +115,7 @@ def test_our_predictions_are_scored_as_decided(tmp_path, task):
     root = write_annotations(tmp_path / "Annotations", task, labels)
     predicted = predicted_of(task, labels)
     table = table_of(task, LENGTHS)
-    plan = fill_plan(table.frame, table.row_offsets, table.num_frames)
+    plan = make_fill_map(table.frame, table.row_offsets, table.num_frames)
     scores = np.concatenate(list(predicted.values())).astype("f4")
     limits = np.full(12, 0.3) if task is AU else None
     path = tmp_path / "predictions.csv"
@@ -155,9 +160,9 @@ def test_probabilities_are_interpolated(tmp_path):
     path.write_text("video,frame,valence,arousal\na,1,0,0.5\na,5,1,0.5\n")
     from avemo_jax.challenge.score.matching import match
     from avemo_jax.challenge.score.truth import read_truth
-    from avemo_jax.data.predictions.reading import read_frames
+    from avemo_jax.data.predictions.reading import read_frame_predictions
 
-    matched = match(read_truth(root, VA), read_frames(path, VA))
+    matched = match(read_truth(root, VA), read_frame_predictions(path, VA))
     np.testing.assert_allclose(matched.predicted[:, 0], [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose(matched.predicted[:, 1], 0.5)
 
@@ -206,7 +211,7 @@ def test_resampled_scores_are_those_of_the_drawn_videos():
     video = np.repeat(np.arange(4), 50)
     predicted, labels = rng.integers(0, 8, (2, 200))
     mask = rng.random(200) < 0.8
-    sums = video_sums(EXPR, predicted, labels, mask, video, 5)
+    sums = sums_by_video(EXPR, predicted, labels, mask, video, 5)
     drawn = resampled(sums, num_resamples=400)
     picks = np.random.default_rng(0).integers(0, 4, (400, 4))
     for row in (0, 7, 399):
@@ -222,7 +227,7 @@ def test_resampled_scores_are_those_of_the_drawn_videos():
         )
         assert drawn["f1_macro"][row] == pytest.approx(value, abs=1e-12)
     low, high = interval(drawn)["f1_macro"]
-    assert low < scores_of(sums)["f1_macro"] < high
+    assert low < scores_of_sums(sums)["f1_macro"] < high
 
 
 def test_the_difference_of_two_files(made, tmp_path, capsys):

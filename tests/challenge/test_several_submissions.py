@@ -178,7 +178,7 @@ def run(tmp_path_factory):
     frames |= {video: list(range(1, n + 1)) for video, n in LENGTHS.items()}
     face = source("face@112", "visual", vectors("face", frames, 6))
     build_store(root / "store", records, [face], show_progress=False)
-    experiment.run(config_of(root, "run"))
+    experiment.run_experiment(config_of(root, "run"))
     return root
 
 
@@ -214,7 +214,7 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
 def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
     config = config_of(run, "folds")
     config.data.folds = 2
-    experiment.run(config)
+    experiment.run_experiment(config)
     flags = ["--submission", f"f={run / 'folds'}", "--data", str(run / "store")]
     assert submit(tmp_path, *flags) == 1
     assert "add --ensemble folds" in capsys.readouterr().err

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict, config_flags
 from avemo_jax.config import checks
 from avemo_jax.config import fields as config_lib
 from avemo_jax.config.checks import check_config
-from avemo_jax.config.fields import base_config, difference, flatten, identity
-from avemo_jax.training.objective import make_loss
+from avemo_jax.config.fields import base_config, changed_fields, flatten, identity
+from avemo_jax.training.objective import configured_loss
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
@@ -248,7 +248,7 @@ def test_protocol_is_a_label_that_changes_no_loss():
     def loss(**fields) -> float:
         config = base_config("VA", "mlp")
         config.update_from_flattened_dict(fields)
-        made = make_loss(config, table)
+        made = configured_loss(config, table)
         arrays = (logits, table.labels, table.valid)
         return float(made(*map(jnp.asarray, arrays)))
 
@@ -379,7 +379,7 @@ def test_identity_leaves_out_where_and_how_shown():
     }.items():
         other = changed(name, value)
         assert identity(other) == identity(plain), name
-        assert difference(plain.to_dict(), other.to_dict()) == []
+        assert changed_fields(plain.to_dict(), other.to_dict()) == []
 
 
 def test_identity_differs_where_the_result_does():
@@ -400,7 +400,7 @@ def test_identity_differs_where_the_result_does():
             other = changed(name, "other")
         assert identity(other) not in seen, name
         seen.add(identity(other))
-        (line,) = difference(config_lib.to_plain(plain), config_lib.to_plain(other))
+        (line,) = changed_fields(config_lib.to_plain(plain), config_lib.to_plain(other))
         assert line.startswith(f"{name}: ")
 
 

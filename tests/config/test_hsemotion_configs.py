@@ -16,7 +16,7 @@ from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
-from avemo_jax.models.head import load_trained, scores_of
+from avemo_jax.models.head import load_trained_head, row_scores
 from avemo_jax.training.objective import make_spec
 from avemo_jax.training.train import train
 
@@ -133,7 +133,7 @@ def test_feeders_send_the_inputs(data, inputs, budget):
 def trained(config, data, workdir):
     workdir.mkdir()
     check_config(config)
-    return load_trained(train(config, data, workdir))
+    return load_trained_head(train(config, data, workdir))
 
 
 def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
@@ -145,12 +145,12 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     config.data.device_budget_gb = 0.0
     streamed = trained(config, data, tmp_path / "streamed")
     assert streamed.card["sha256"] == own.card["sha256"]
-    table, scores = scores_of(own, data, "validation", BUDGET)
+    table, scores = row_scores(own, data, "validation", BUDGET)
     fc = own.variables["params"]["fc"]
     weight, bias = np.asarray(fc["weight"])[0], np.asarray(fc["bias"])[0]
     by_hand = np.tanh(table.outputs @ weight.T + bias)
     np.testing.assert_allclose(scores[0], by_hand, rtol=1e-5, atol=1e-6)
-    _, again = scores_of(own, data, "validation", 0)
+    _, again = row_scores(own, data, "validation", 0)
     np.testing.assert_array_equal(again, scores)
 
 
@@ -158,9 +158,9 @@ def test_a_card_without_inputs_means_features(data, tmp_path):
     config = recipe(FOLDER / "au.py")
     own = trained(config, data, tmp_path / "run")
     assert own.card.pop("inputs") == "features"
-    _, old = scores_of(own, data, "validation", BUDGET)
+    _, old = row_scores(own, data, "validation", BUDGET)
     own.card["inputs"] = "features"
-    np.testing.assert_array_equal(old, scores_of(own, data, "validation", BUDGET)[1])
+    np.testing.assert_array_equal(old, row_scores(own, data, "validation", BUDGET)[1])
 
 
 def test_the_transformer_takes_outputs_too(data, tmp_path):
@@ -172,7 +172,7 @@ def test_the_transformer_takes_outputs_too(data, tmp_path):
     config.log.tensorboard = config.log.progress = False
     own = trained(config, data, tmp_path / "run")
     assert own.head.spec.dims == (8,)
-    table, scores = scores_of(own, data, "validation", BUDGET)
+    table, scores = row_scores(own, data, "validation", BUDGET)
     assert scores.shape == (1, table.num_rows, 8)
     np.testing.assert_allclose(scores.sum(axis=-1), 1, rtol=1e-5)
 
@@ -188,7 +188,7 @@ def test_every_recipe_trains(path, data, tmp_path):
         own = trained(config, data, tmp_path / f"head_{number}")
         lines = (tmp_path / f"head_{number}" / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == config.num_epochs
-        table, scores = scores_of(own, data, "validation", BUDGET)
+        table, scores = row_scores(own, data, "validation", BUDGET)
         assert scores.shape[1:] == (table.num_rows, own.task.num_outputs)
         assert np.isfinite(scores).all()
         counts = own.card["counts"]["train"]

@@ -19,7 +19,7 @@ from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
 from avemo_jax.models.checkpoints import read_card
-from avemo_jax.models.head import check_features, load_trained, scores_of
+from avemo_jax.models.head import check_feature_sets, load_trained_head, row_scores
 from avemo_jax.packing.build import build_store
 
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
@@ -90,13 +90,13 @@ def test_scores_are_those_of_torch(file, store, tmp_path, caplog):
     assert done.num_parameters == sum(
         value.numel() for value in network.state_dict().values() if value.ndim
     )
-    trained = load_trained(tmp_path / "head")
+    trained = load_trained_head(tmp_path / "head")
     assert trained.head.spec == spec
     assert trained.features == [full_name(name) for name in features]
     data = open_data(str(store))
-    check_features(trained, data)
+    check_feature_sets(trained, data)
     assert "does not say which enet_b" in caplog.text
-    table, scores = scores_of(trained, data, "validation", memory_budget())
+    table, scores = row_scores(trained, data, "validation", memory_budget())
     assert scores.shape == (1, table.num_rows, spec.num_outputs)
     np.testing.assert_allclose(scores[0], torch_scores(network, table), atol=2e-6)
 
@@ -148,9 +148,9 @@ def test_a_store_without_its_features_is_refused(store, tmp_path):
     features = ["enet_b2_8_best@elsewhere-224"]
     path = saved(tmp_path / "a.pth", network)
     convert("head", path, tmp_path / "head", features=features)
-    trained = load_trained(tmp_path / "head")
+    trained = load_trained_head(tmp_path / "head")
     with pytest.raises(ValueError, match="no feature set 'enet_b2_8_best@elsewhere"):
-        check_features(trained, open_data(str(store)))
+        check_feature_sets(trained, open_data(str(store)))
 
 
 def test_card_says_where_it_comes_from(tmp_path, caplog):
@@ -161,7 +161,7 @@ def test_card_says_where_it_comes_from(tmp_path, caplog):
     assert card["training_videos"] == "unknown"
     assert card["missing_audio"] == "drop"
     assert card["protocol"] == "ours"
-    assert load_trained(tmp_path / "head").faithful is False
+    assert load_trained_head(tmp_path / "head").faithful is False
     assert card["evaluation_batch_size"] == 32  # the original's, a sequence each
     assert card["head"] == spec.to_dict()
     assert [entry["fingerprint"] for entry in card["features"]] == ["unknown"] * 2
@@ -335,5 +335,5 @@ def test_command_says_what_it_wrote(tmp_path, capsys):
     )
     assert "4 tensors, 197,768 values" in said
     assert "nothing is chosen on dev for it" in said
-    variables = load_trained(tmp_path / "head").variables
+    variables = load_trained_head(tmp_path / "head").variables
     assert {leaf.shape[0] for leaf in jax.tree.leaves(variables)} == {1}

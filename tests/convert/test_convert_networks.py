@@ -418,7 +418,7 @@ def shuffled(layers, how):
     if how == "bias":
         long = np.zeros(7, np.float32)
         return [dataclasses.replace(layers[0], bias=long), *layers[1:]]
-    bare = onnx_file.Layer("Conv", "bare", layers[0].weight)
+    bare = onnx_file.OnnxLayer("Conv", "bare", layers[0].weight)
     return [bare, *layers[1:]]
 
 

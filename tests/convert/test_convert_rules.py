@@ -16,13 +16,13 @@ from avemo_jax.convert.rules import (
     IDENTITY,
     ConversionError,
     Ignored,
-    Rule,
+    Renaming,
     rename,
 )
 from avemo_jax.convert.source_file import open_source, read_state
 from avemo_jax.convert.vggish import PCA_SHAPES, read_pca
 from avemo_jax.embed.weights import write_weights
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 
 
 def zeros(**shapes):
@@ -45,7 +45,7 @@ def faults_of(source, shapes, *rules, **options) -> tuple[str, ...]:
 
 def test_first_matching_rule_decides():
     source = {"a.0.w": np.ones(2), "a.1.w": np.full(3, 2.0)}
-    rules = (Rule(r"a\.0\.(w)", r"first.\1"), Rule(r"a\.(\d+)\.w", r"other.\1"))
+    rules = (Renaming(r"a\.0\.(w)", r"first.\1"), Renaming(r"a\.(\d+)\.w", r"other.\1"))
     got = renamed(source, {"first.w": (2,), "other.1": (3,)}, *rules).tensors
     assert list(got) == ["first.w", "other.1"]
     np.testing.assert_array_equal(got["other.1"], [2, 2, 2])
@@ -53,7 +53,7 @@ def test_first_matching_rule_decides():
 
 
 def test_rules_match_whole_names():
-    assert faults_of(zeros(ab=(1,)), {}, Rule("a", "b")) == (
+    assert faults_of(zeros(ab=(1,)), {}, Renaming("a", "b")) == (
         "source ab (1,): no rule names it",
     )
 
@@ -67,7 +67,11 @@ def test_all_faults_of_both_sides_are_reported_at_once():
     }
     shapes = {"same": (2,), "shape": (3, 2), "both": (1,), "missing": (7,)}
     shapes |= {"count": (3,), "bad": (2,), "large": (1,)}
-    rules = (Rule("one|other", "both"), Rule("odd", "away"), Rule("[^x]+", r"\g<0>"))
+    rules = (
+        Renaming("one|other", "both"),
+        Renaming("odd", "away"),
+        Renaming("[^x]+", r"\g<0>"),
+    )
     finite = "not finite everywhere (in float32)"
     assert faults_of(source, shapes, *rules) == (
         f"destination bad (2,): bad is {finite}",
@@ -114,7 +118,7 @@ def test_optional_places_may_stay_empty_but_not_be_wrong():
 )
 def test_only_trailing_ones_are_dropped_and_only_where_allowed(shape, squeeze, fits):
     source = {"w": np.arange(np.prod(shape), dtype=np.float32).reshape(shape)}
-    rule = Rule("w", "w", squeeze=squeeze)
+    rule = Renaming("w", "w", squeeze=squeeze)
     if fits:
         got = renamed(source, {"w": (4, 3)}, rule).tensors["w"]
         np.testing.assert_array_equal(got, np.arange(12).reshape(4, 3))
@@ -164,10 +168,10 @@ def test_a_published_file_is_known_by_its_checksum_only(tmp_path):
     path = tmp_path / "name.pt"
     path.write_bytes(b"abc")
     opened = open_source(path)
-    by_blob = Source("other.pt", "u", git_blob=opened.git_blob)
-    by_prefix = Source("name.pt", "u", sha256=opened.sha256[:8])
-    wrong = Source("name.pt", "u", git_blob="0" * 40)
-    unknown = Source("name.pt", "u")
+    by_blob = PublishedFile("other.pt", "u", git_blob=opened.git_blob)
+    by_prefix = PublishedFile("name.pt", "u", sha256=opened.sha256[:8])
+    wrong = PublishedFile("name.pt", "u", git_blob="0" * 40)
+    unknown = PublishedFile("name.pt", "u")
     assert opened.is_published(by_blob)
     assert opened.is_published(by_prefix)
     assert not opened.is_published(wrong)

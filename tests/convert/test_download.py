@@ -32,7 +32,7 @@ from made.faulty_server import (
 
 from avemo_jax.convert.download import ChecksumError, download, verify
 from avemo_jax.convert.transfer import DownloadError, NoRoomError, Patience
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 
 NAME = "net.pt"
 CONTENT = random.Random(0).randbytes(300_000)
@@ -62,15 +62,15 @@ def server():
         yield server
 
 
-def source(server: Server, content: bytes = CONTENT, path: str = NAME) -> Source:
-    return Source(NAME, server.url(path), sha256=sha256(content))
+def source(server: Server, content: bytes = CONTENT, path: str = NAME) -> PublishedFile:
+    return PublishedFile(NAME, server.url(path), sha256=sha256(content))
 
 
-def unchecked(server: Server) -> Source:
-    return Source(NAME, server.url(NAME))
+def unchecked(server: Server) -> PublishedFile:
+    return PublishedFile(NAME, server.url(NAME))
 
 
-def get(wanted: Source, folder: pathlib.Path, patience: Patience = QUICK):
+def get(wanted: PublishedFile, folder: pathlib.Path, patience: Patience = QUICK):
     return download(
         wanted,
         folder,
@@ -95,7 +95,7 @@ def names(folder: pathlib.Path) -> list[str]:
 )
 def test_whole_then_taken_without_network(server, tmp_path, checks):
     folder = tmp_path / "new" / "folder"
-    wanted = Source(NAME, server.url(NAME), **checks)
+    wanted = PublishedFile(NAME, server.url(NAME), **checks)
     path = get(wanted, folder)
     assert path == folder / NAME
     assert path.read_bytes() == CONTENT
@@ -109,7 +109,7 @@ def test_git_blob_is_as_git_has_it(tmp_path):
     # `echo hello | git hash-object --stdin`
     path = tmp_path / "hello"
     path.write_bytes(b"hello\n")
-    wanted = Source("x", "", git_blob="ce013625030ba8dba906f756967f9e9ca394464a")
+    wanted = PublishedFile("x", "", git_blob="ce013625030ba8dba906f756967f9e9ca394464a")
     verify(path, wanted)
     path.write_bytes(b"hello")
     with pytest.raises(ChecksumError, match=r"git blob b6fc4c62.*\(expected ce013625"):
@@ -327,7 +327,7 @@ def test_redirect_from_https_to_http(server, tmp_path, monkeypatch):
         return response
 
     monkeypatch.setattr(requests.Session, "get", answered)
-    wanted = Source(NAME, "https://example.org/net.pt", sha256=sha256(CONTENT))
+    wanted = PublishedFile(NAME, "https://example.org/net.pt", sha256=sha256(CONTENT))
     with pytest.raises(DownloadError, match=r"redirects to; expected .* https"):
         get(wanted, tmp_path)
     assert asked == [wanted.url]
@@ -337,7 +337,7 @@ def test_redirect_from_https_to_http(server, tmp_path, monkeypatch):
 def test_http_is_refused(server, tmp_path):
     with pytest.raises(DownloadError, match="expected an address over https"):
         download(source(server), tmp_path, show_progress=False)
-    elsewhere = Source(NAME, "http://example.org/net.pt")
+    elsewhere = PublishedFile(NAME, "http://example.org/net.pt")
     with pytest.raises(DownloadError, match="expected an address over https"):
         get(elsewhere, tmp_path)
     assert server.requests == []
@@ -392,7 +392,7 @@ def test_stalled_servers_are_left(server, tmp_path):
 def test_closed_port(tmp_path):
     url = f"http://127.0.0.1:{closed_port()}/{NAME}"
     with pytest.raises(DownloadError) as error:
-        get(Source(NAME, url, sha256="00"), tmp_path)
+        get(PublishedFile(NAME, url, sha256="00"), tmp_path)
     text = str(error.value)
     assert url in text
     assert "Connection refused" in text
@@ -403,7 +403,7 @@ def test_closed_port(tmp_path):
 def test_unknown_host(tmp_path):
     url = f"https://nowhere.invalid/{NAME}"
     with pytest.raises(DownloadError) as error:
-        get(Source(NAME, url, sha256="00"), tmp_path)
+        get(PublishedFile(NAME, url, sha256="00"), tmp_path)
     assert url in str(error.value)
     assert str(tmp_path / NAME) in str(error.value)
 
@@ -470,7 +470,7 @@ def test_nothing_to_check_by(server, tmp_path, caplog):
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/x"])
 def test_names_stay_in_the_folder(tmp_path, name):
     with pytest.raises(ValueError, match="expected a plain name"):
-        get(Source(name, "https://example.org"), tmp_path)
+        get(PublishedFile(name, "https://example.org"), tmp_path)
 
 
 def test_folder_that_is_none(server, tmp_path):
@@ -511,7 +511,7 @@ def test_full_disk_before(server, tmp_path, monkeypatch):
 _GET = """
 import resource, sys
 from avemo_jax.convert.download import download
-from avemo_jax.extractors.published import Source
+from avemo_jax.extractors.published import PublishedFile
 name, url, sha256, folder, limit = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
@@ -520,7 +520,9 @@ print(download(source, folder, allow_loopback=True), flush=True)
 """
 
 
-def started(wanted: Source, folder: pathlib.Path, limit: int = 0) -> subprocess.Popen:
+def started(
+    wanted: PublishedFile, folder: pathlib.Path, limit: int = 0
+) -> subprocess.Popen:
     arguments = [wanted.file, wanted.url, wanted.sha256, str(folder), str(limit)]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", _GET, *arguments],

@@ -29,7 +29,7 @@ from avemo_jax.embed.weights import (
 )
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
-from avemo_jax.extractors.published import THESIS_HEADS, Source
+from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
 from avemo_jax.models import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def published(server, source, data: bytes):
     server.files[source.file] = data
     digest = hashlib.sha256(data).hexdigest()
     url = server.url(source.file)
-    return Source(source.file, url, sha256=digest)
+    return PublishedFile(source.file, url, sha256=digest)
 
 
 def asked(server) -> list[str]:
@@ -303,7 +303,7 @@ def test_extractor_in_earnest(server, monkeypatch, capsys):
         name: rng.standard_normal(shape, dtype=np.float32)
         for name, shape in state_shapes(EfficientNetSpec("b0", 10)).items()
     }
-    source = Source("enet_b0_8_va_mtl.safetensors", "")
+    source = PublishedFile("enet_b0_8_va_mtl.safetensors", "")
     source = published(server, source, safetensors.numpy.save(tensors))
     extractor = dataclasses.replace(extractor, sources=(source,))
     monkeypatch.setitem(fetch.EXTRACTORS, extractor.name, extractor)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.data.corpus.annotations import read_annotations
-from avemo_jax.data.corpus.coverage import SplitCoverage, compare
+from avemo_jax.data.corpus.coverage import SplitCoverage, coverage_of
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.corpus.official_trees import (
     SOUND_ENDINGS,
@@ -218,7 +218,7 @@ def test_the_mini_set(shared_data: pathlib.Path):
     for one in corpus.crops.values():
         sizes = [path.stat().st_size for _, path in one.paths()]
         assert sizes == one.sizes.tolist()
-    found = compare(corpus, read_annotations(corpus.annotations))
+    found = coverage_of(corpus, read_annotations(corpus.annotations))
     assert {(one.task, one.split, one.videos) for one in found.splits} == {
         (task, split, n)
         for task in ("EXPR", "AU", "VA")
@@ -663,7 +663,7 @@ def test_what_fits_together_and_what_is_missing(tmp_path: pathlib.Path):
         record("C", "test"),
     ]
     corpus = find_corpus(tmp_path)
-    found = compare(corpus, records)
+    found = coverage_of(corpus, records)
     assert found.splits == (
         SplitCoverage("EXPR", "train", 2, 1, 5, 1),
         SplitCoverage("EXPR", "validation", 1, 1, 1, 1),
@@ -678,13 +678,13 @@ def test_what_fits_together_and_what_is_missing(tmp_path: pathlib.Path):
     text = "\n".join(found.lines())
     assert "EXPR train: 2 subject-videos (1 with crops), 5 labelled" in text
     assert "annotated, but without crops: A_right, C" in text
-    assert compare(corpus, reversed(records)).unlabelled == found.unlabelled
+    assert coverage_of(corpus, reversed(records)).unlabelled == found.unlabelled
 
 
 def test_long_lists_of_names_are_cut(tmp_path: pathlib.Path):
     touch(tmp_path / "X.mp4")
     records = [record(f"v{i:04d}", "train") for i in range(1234)]
-    found = compare(find_corpus(tmp_path), records)
+    found = coverage_of(find_corpus(tmp_path), records)
     assert len(found.without_crops) == 1234
     (line,) = [line for line in found.lines() if "without crops" in line]
     assert line.endswith("v0000, v0001, v0002, v0003, v0004, ... (1,234 in all)")

@@ -48,7 +48,7 @@ def trained(folder, head="mlp", run="run", **changes):
     with config.unlocked():
         for name, value in changes.items():
             config[name].update(value)
-    return experiment.run(config)
+    return experiment.run_experiment(config)
 
 
 @pytest.fixture(scope="module")
@@ -210,4 +210,4 @@ def test_two_tasks_in_one_file(tmp_path, hidden):
     config.data.dir = str(tmp_path / "store")
     config.workdir = str(tmp_path / "run")
     with pytest.raises(ValueError, match=r"'own' and .* has face, hurt; .*task=face"):
-        experiment.run(config)
+        experiment.run_experiment(config)

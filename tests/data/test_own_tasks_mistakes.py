@@ -5,7 +5,7 @@ import pytest
 
 from avemo_jax.data.corpus.manifest import read_manifest
 from avemo_jax.data.corpus.own_labels import Wish, read_labels
-from avemo_jax.data.predictions.reading import read_frames
+from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.packing import command
 from avemo_jax.tasks import own_task
 
@@ -166,4 +166,4 @@ def test_wrong_flags(tmp_path, capsys):
 def test_predictions_of_own_tasks_are_not_read(tmp_path):
     task = own_task("mood", "multiclass", ("bored", "calm"))
     with pytest.raises(ValueError, match="task mood; expected one of EXPR, AU, VA"):
-        read_frames(tmp_path / "given.csv", task)
+        read_frame_predictions(tmp_path / "given.csv", task)

@@ -15,7 +15,7 @@ from avemo_jax.data.predictions.predictions_file import (
     write_predictions,
 )
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.postprocess.gaps import fill_plan
+from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import AU, EXPR, VA, Task
 
 
@@ -52,7 +52,7 @@ def made(task: Task, videos=("a_left", "b")):
         report={},
     )
     scores = np.random.default_rng(0).random((5, task.num_outputs), np.float32)
-    return table, fill_plan(frame, table.row_offsets, num_frames), scores
+    return table, make_fill_map(frame, table.row_offsets, num_frames), scores
 
 
 def rows_of(path) -> list[dict[str, str]]:

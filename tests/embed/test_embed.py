@@ -157,7 +157,7 @@ def test_other_images_are_refused(extractor, image):
 def test_the_whole_way_lowers_for_accelerators(weights, dtype):
     """From pixels as they are transferred to embeddings, as it runs here."""
     made = load_extractor(NAME, weights=weights, size_px=SIZE, dtype=dtype)
-    batch = resizing.pack(list(faces(2)), rows=made.batch_size, size_px=SIZE)
+    batch = resizing.pack_images(list(faces(2)), rows=made.batch_size, size_px=SIZE)
     resize = export.export(made._resize, platforms=("tpu", "cuda"))(None, batch)
     (pixels,) = resize.out_avals
     assert pixels.shape == (made.batch_size, SIZE, SIZE, 3)

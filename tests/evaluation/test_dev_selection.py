@@ -10,19 +10,19 @@ from made.tables import made_table
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.models.frame_scores import (
-    Predicted,
+    SplitScores,
     blended,
+    corrected_rows,
     dense_scores,
-    plan_of,
-    rows_of,
+    table_fill_map,
     trusted_of,
     warn_of_lost,
 )
-from avemo_jax.models.selection import NO_WINDOW, Options, Selection
-from avemo_jax.postprocess.smoothing_sweep import Trusted, score_settings
+from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
+from avemo_jax.postprocess.smoothing_sweep import Trusted, score_smoothings
 from avemo_jax.tasks import TASKS
 
-FEW = Options(settings=(NO_WINDOW, ("mean", 5)))
+FEW = Options(settings=(NO_SMOOTHING, ("mean", 5)))
 
 
 def scores_like(table: FrameTable, noise: float, seed: int) -> np.ndarray:
@@ -47,14 +47,16 @@ def predicted(task="EXPR", *noises, split="dev", causal=False, extractor=None):
         [scores_like(table, one, 10 * m + s) for s, one in enumerate(member)]
         for m, member in enumerate(noises or [(1.0, 1.0)])
     ]
-    plan = plan_of(table, faithful=False, causal=causal)
-    return Predicted(table, plan, np.stack(scores), extractor)
+    plan = table_fill_map(table, faithful=False, causal=causal)
+    return SplitScores(table, plan, np.stack(scores), extractor)
 
 
-def dev_score(one: Predicted, rows: np.ndarray, setting, **how) -> np.ndarray:
+def dev_score(one: SplitScores, rows: np.ndarray, setting, **how) -> np.ndarray:
     """The headline of each seed, as the sweep has it."""
     labels = one.table.dense_labels
-    found = score_settings(one.task, rows, one.plan, labels, settings=[setting], **how)
+    found = score_smoothings(
+        one.task, rows, one.plan, labels, settings=[setting], **how
+    )
     given = "_given" if "thresholds" in how else ""
     return found[setting][f"with_crop{given}"][one.task.headline]
 
@@ -67,7 +69,7 @@ def dev_score(one: Predicted, rows: np.ndarray, setting, **how) -> np.ndarray:
 def test_frames_are_filled_from_labelled_rows_or_all(split, faithful):
     """The original's way takes labelled rows; where there are no labels, all."""
     table = made_table(split=split)
-    plan = plan_of(table, faithful=faithful)
+    plan = table_fill_map(table, faithful=faithful)
     assert plan.has_rows.all()
     only_valid = faithful and split == "train"
     used = table.valid if only_valid else np.ones(len(table.frame), bool)
@@ -99,11 +101,11 @@ def by_hand(frames: list[list[int]], lengths: list[int]) -> FrameTable:
 def test_causal_frames_hold_the_last_row_before_them(caplog):
     """Neutral before a video's first row, and no window mixes that with scores."""
     table = by_hand([[3, 6], [], [1]], [7, 2, 3])
-    plan = plan_of(table, faithful=False, causal=True)
+    plan = table_fill_map(table, faithful=False, causal=True)
     rows = np.zeros((1, 3, 8), np.float32)
     rows[0, :, 0] = [1.0, 3.0, 5.0]
-    one = Predicted(table, plan, rows[None])
-    (dense,) = np.asarray(dense_scores(one, rows, [NO_WINDOW], causal=True))
+    one = SplitScores(table, plan, rows[None])
+    (dense,) = np.asarray(dense_scores(one, rows, [NO_SMOOTHING], causal=True))
     n = 1 / 8
     np.testing.assert_array_equal(dense[:, 0], [n, n, 1, 1, 1, 3, 3, n, n, 5, 5, 5])
     (dense,) = np.asarray(dense_scores(one, rows, [("mean", 2)], causal=True))
@@ -150,8 +152,8 @@ def test_causal_scores_do_not_see_what_comes_later(task, mode):
         **{n: getattr(table, n)[~later] for n in ("features", "has_audio")},
         row_offsets=np.searchsorted(np.flatnonzero(~later), table.row_offsets),
     )
-    plan = plan_of(kept, faithful=False, causal=True)
-    same(Predicted(kept, plan, rows[None, :, ~later]), rows[:, ~later])
+    plan = table_fill_map(kept, faithful=False, causal=True)
+    same(SplitScores(kept, plan, rows[None, :, ~later]), rows[:, ~later])
 
 
 def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
@@ -190,13 +192,13 @@ def test_weights_favour_the_better_member_of_each_seed(task):
     """Of seed 0 the first member is the better one, of seed 1 the second."""
     dev = predicted(task, (0.5, 6.0), (6.0, 0.5))
     # The fixed window of EXPR is wider than these videos.
-    options = Options(settings=(NO_WINDOW,)) if task == "EXPR" else FEW
+    options = Options(settings=(NO_SMOOTHING,)) if task == "EXPR" else FEW
     found = select_on_dev(dev, options)
     assert found.weights.shape == (2, 2)
     assert found.weights[0, 0] > 0.5 > found.weights[0, 1]
     assert found.weights[1, 1] > 0.5 > found.weights[1, 0]
     np.testing.assert_allclose(found.weights.sum(axis=1), 1)
-    rows = rows_of(dev, found)
+    rows = corrected_rows(dev, found)
     for seed, weights in enumerate(found.weights):
         expected = weights[0] * dev.scores[0, seed] + weights[1] * dev.scores[1, seed]
         np.testing.assert_allclose(rows[seed], expected, rtol=1e-6)
@@ -244,26 +246,28 @@ def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
         assert strength[0].round(4) in (0.25, 0.5, 0.75, 1)
     other = predicted("EXPR", *noisy, split="validation")
     again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
-    rows = rows_of(other, again)
+    rows = corrected_rows(other, again)
     for seed, (t, offsets) in enumerate(
         zip(found.temperatures, found.offsets, strict=True)
     ):
         logits = np.log(other.scores[0, seed].astype(np.float64)) / t + offsets
         by_hand = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
         np.testing.assert_allclose(rows[seed], by_hand, rtol=1e-4)
-        score = dev_score(dev, rows_of(dev, found)[seed][None], found.settings[seed])
+        score = dev_score(
+            dev, corrected_rows(dev, found)[seed][None], found.settings[seed]
+        )
         np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
 
 
 def test_a_correction_that_helps_nothing_is_none():
     """Perfect scores: the first candidate leaves them bit for bit."""
     dev = predicted("EXPR", (0.0,))
-    wanted = Options(settings=(NO_WINDOW,), correction="prior")
+    wanted = Options(settings=(NO_SMOOTHING,), correction="prior")
     found = select_on_dev(dev, wanted, np.full(8, 1 / 8))
     assert found.temperatures.tolist() == [1]
     assert not found.offsets.any()
     assert found.dev_scores == select_on_dev(dev, FEW).dev_scores
-    np.testing.assert_array_equal(rows_of(dev, found), dev.scores[0])
+    np.testing.assert_array_equal(corrected_rows(dev, found), dev.scores[0])
 
 
 def test_a_correction_without_known_shares_is_refused():
@@ -291,7 +295,7 @@ def test_the_extractor_is_trusted_where_it_is_right():
     assert all(np.array(found.dev_scores) > never.dev_scores)
     for seed, setting in enumerate(found.settings):
         trusted = Trusted(sure, found.confidences[seed : seed + 1])
-        rows = rows_of(dev, found)[seed : seed + 1]
+        rows = corrected_rows(dev, found)[seed : seed + 1]
         score = dev_score(dev, rows, setting, trusted=trusted)
         np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
 
@@ -311,7 +315,7 @@ def test_an_extractor_that_is_wrong_is_never_trusted():
     certain[:, 0] = 1
     for probs in (wrong, certain):
         trusted = Trusted(probs, found.confidences)
-        rows = rows_of(dev, found)
+        rows = corrected_rows(dev, found)
         np.testing.assert_array_equal(
             dense_scores(dev, rows, found.settings, trusted=trusted),
             dense_scores(dev, rows, found.settings),
@@ -340,14 +344,14 @@ def test_rules_of_thresholds():
 def test_exact_thresholds_decide_the_same_from_a_card():
     """Each is the score of some frame, which counts as active."""
     dev = predicted("AU", (1.5, 3.0))
-    options = Options(settings=(NO_WINDOW,), threshold_rule="exact")
+    options = Options(settings=(NO_SMOOTHING,), threshold_rule="exact")
     found = select_on_dev(dev, options)
     again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
     for limits in (found.thresholds, again.thresholds):
         for seed, units in enumerate(limits):
             assert (dev.scores[0, seed] == units).any(axis=0).all()
     score = dev_score(
-        *(dev, dev.scores[0], NO_WINDOW), thresholds={NO_WINDOW: again.thresholds}
+        *(dev, dev.scores[0], NO_SMOOTHING), thresholds={NO_SMOOTHING: again.thresholds}
     )
     np.testing.assert_array_equal(score, np.float32(found.dev_scores))
 

@@ -17,7 +17,7 @@ from avemo_jax.data.corpus.official_trees import find_crops, find_videos
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.data.store import folder as store_folder
 from avemo_jax.extraction import command
-from avemo_jax.extraction.extractor_choice import Choice
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.run import extract, held
@@ -38,13 +38,13 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def choices(weights):
-    faces = Choice(
+    faces = ExtractorChoice(
         FACES,
         str(weights / f"{FACES}.safetensors"),
         "cropped_aligned-32",
         options=(("batch_size", 8), ("size_px", 32)),
     )
-    sound = Choice(
+    sound = ExtractorChoice(
         SOUND, str(weights / f"{SOUND}.safetensors"), "0.96s", alignment="time"
     )
     return {"faces": faces, "sound": sound}

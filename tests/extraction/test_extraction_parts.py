@@ -7,8 +7,8 @@ from PIL import Image
 
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.image_decoding import Decoders
-from avemo_jax.extraction.outcomes import Outcome, Outcomes, TooManyFailuresError
-from avemo_jax.extraction.shards import share
+from avemo_jax.extraction.outcomes import Outcomes, TooManyFailuresError, VideoOutcome
+from avemo_jax.extraction.shards import shard_of
 from avemo_jax.media.video import VideoError, open_video
 
 # --- shards
@@ -18,18 +18,18 @@ SIZES = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 1000))
 
 @given(SIZES, st.integers(1, 12))
 def test_each_name_is_in_one_part(sizes, parts):
-    shares = [share(sizes, num_shards=parts, shard_index=i) for i in range(parts)]
+    shares = [shard_of(sizes, num_shards=parts, shard_index=i) for i in range(parts)]
     assert sorted(name for names in shares for name in names) == sorted(sizes)
     assert all(names == sorted(names) for names in shares)
     turned = dict(reversed(sizes.items()))
-    again = [share(turned, num_shards=parts, shard_index=i) for i in range(parts)]
+    again = [shard_of(turned, num_shards=parts, shard_index=i) for i in range(parts)]
     assert again == shares
 
 
 @given(SIZES, st.integers(1, 6))
 def test_parts_are_balanced(sizes, parts):
     loads = [
-        sum(sizes[n] for n in share(sizes, num_shards=parts, shard_index=i))
+        sum(sizes[n] for n in shard_of(sizes, num_shards=parts, shard_index=i))
         for i in range(parts)
     ]
     largest = max(sizes.values(), default=0)
@@ -39,14 +39,14 @@ def test_parts_are_balanced(sizes, parts):
 
 def test_empty_videos_are_dealt_out_too():
     sizes = dict.fromkeys("abcdef", 0)
-    lengths = [len(share(sizes, num_shards=3, shard_index=i)) for i in range(3)]
+    lengths = [len(shard_of(sizes, num_shards=3, shard_index=i)) for i in range(3)]
     assert lengths == [2, 2, 2]
 
 
 @pytest.mark.parametrize(("parts", "index"), [(0, 0), (2, 2), (2, -1)])
 def test_no_such_part(parts, index):
     with pytest.raises(ValueError, match=f"shard {index} of {parts}"):
-        share({}, num_shards=parts, shard_index=index)
+        shard_of({}, num_shards=parts, shard_index=index)
 
 
 # --- decoding
@@ -107,12 +107,12 @@ def test_failures_are_on_disk_at_once_and_ordered_in_the_end(tmp_path):
     path = tmp_path / "failures.jsonl"
     path.write_text("of an earlier run\n")
     outcomes = Outcomes(path)
-    outcomes.add(Outcome("s", "ü", rows=3, failed=((2, "no picture"),)))
+    outcomes.add(VideoOutcome("s", "ü", rows=3, failed=((2, "no picture"),)))
     assert path.read_text("utf-8") == (
         '{"feature_set": "s", "video": "ü", "frame": 2, "reason": "no picture"}\n'
     )
-    outcomes.add(Outcome("s", "a", error="no such file"))
-    outcomes.add(Outcome("s", "b", rows=1, notes=("no sound track",)))
+    outcomes.add(VideoOutcome("s", "a", error="no such file"))
+    outcomes.add(VideoOutcome("s", "b", rows=1, notes=("no sound track",)))
     outcomes.finish()
     assert outcomes.failures == 2
     first, second = path.read_text("utf-8").splitlines()
@@ -122,17 +122,17 @@ def test_failures_are_on_disk_at_once_and_ordered_in_the_end(tmp_path):
 
 def test_too_many_failures_stop_the_run(tmp_path):
     outcomes = Outcomes(tmp_path / "failures.jsonl", max_failures=2)
-    outcomes.add(Outcome("s", "a", failed=((1, "x"), (2, "x"))))
+    outcomes.add(VideoOutcome("s", "a", failed=((1, "x"), (2, "x"))))
     with pytest.raises(TooManyFailuresError, match="3 videos or frames failed"):
-        outcomes.add(Outcome("s", "b", error="y"))
+        outcomes.add(VideoOutcome("s", "b", error="y"))
     assert len(outcomes.path.read_text().splitlines()) == 3
 
 
 def test_none_may_fail(tmp_path):
     outcomes = Outcomes(tmp_path / "failures.jsonl", max_failures=0)
-    outcomes.add(Outcome("s", "a", rows=4))
+    outcomes.add(VideoOutcome("s", "a", rows=4))
     with pytest.raises(TooManyFailuresError, match="expected 0 at most"):
-        outcomes.add(Outcome("s", "b", error="y"))
+        outcomes.add(VideoOutcome("s", "b", error="y"))
 
 
 # --- frame times

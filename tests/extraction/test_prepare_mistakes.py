@@ -9,9 +9,9 @@ from made.store_contents import records_of
 from made.trees import TRAIN, contents_of, make_tree, make_weights_dir
 
 from avemo_jax.extraction import command as extraction
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.jobs import Work
-from avemo_jax.extraction.outcomes import Outcome
+from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.prepare import command
 from avemo_jax.extraction.prepare.estimate import packed_bytes
 
@@ -249,9 +249,9 @@ def test_parts_are_estimated_by_their_own_share(tree, named, tmp_path, said):
 def test_room_for_packing_is_needed_unless_what_is_packed_stands(prepared, tmp_path):
     out = shutil.copytree(prepared, tmp_path / "out")
     folder = out / "features" / SOUND_SET
-    feature_set = FeatureSet(SOUND_SET, folder, 128, 0, {})
+    feature_set = ExtractedSet(SOUND_SET, folder, 128, 0, {})
     files = sorted(folder.glob("*.npz"))
-    standing = tuple(Outcome(SOUND_SET, path.stem, stood=True) for path in files)
+    standing = tuple(VideoOutcome(SOUND_SET, path.stem, stood=True) for path in files)
     work = Work((), standing, {})
     assert packed_bytes(feature_set, work, 0) == 0
     shutil.rmtree(out / "affwild2" / SOUND_SET)

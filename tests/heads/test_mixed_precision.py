@@ -19,7 +19,7 @@ from avemo_jax.heads.layers import Mode
 from avemo_jax.tasks import get_task
 from avemo_jax.training import losses
 from avemo_jax.training.dev_scores import fresh_state
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import make_optimizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -57,7 +57,7 @@ def step_of(name: str, dtype: str = "bfloat16"):
     head = head_of(name, dtype)
     task = get_task(head.spec.task)
     config = base_config(task.name, head.spec.kind)
-    members = make_members(config)
+    members = make_candidates(config)
     state = fresh_state(config, members, head, 10)
     variables, opt_state = jax.tree.map(lambda leaf: leaf[0], state["models"])
     setting = jax.tree.map(lambda leaf: leaf[0], members.hyper())

@@ -21,8 +21,13 @@ from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training import train
 from avemo_jax.training.dev_scores import fresh_state
-from avemo_jax.training.objective import TrainingError, make_loss, make_plan, make_spec
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.objective import (
+    TrainingError,
+    configured_loss,
+    make_order,
+    make_spec,
+)
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import make_train_chunk
 from made.tables import MadeStore
 
@@ -73,9 +78,9 @@ class Trainer:
         options = {"task": config.task, "missing_audio": "zeros", "budget": 10**9}
         loader = Loader(data, self.mesh, **options)
         self.table, self.feeder = loader.load("train", self.spec, NAMES)
-        self.head, members = build_head(self.spec), make_members(config)
-        self.plan = make_plan(config, self.table, self.spec, self.mesh)
-        loss_of = make_loss(config, self.table)
+        self.head, members = build_head(self.spec), make_candidates(config)
+        self.plan = make_order(config, self.table, self.spec, self.mesh)
+        loss_of = configured_loss(config, self.table)
         self.chunk = make_train_chunk(
             config, members, self.head, loss_of, self.feeder, self.mesh, 100
         )

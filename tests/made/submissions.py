@@ -7,7 +7,7 @@ import numpy as np
 
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.postprocess.gaps import fill_plan
+from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import Task
 
 LENGTHS = {"14-30-1920x1080": 6, "video3_left": 9, "360": 1}
@@ -56,7 +56,7 @@ def predicted(
 ) -> pathlib.Path:
     """A file of random scores; if given, of the frames in ``keep`` alone."""
     table = table_of(task, lengths)
-    plan = fill_plan(table.frame, table.row_offsets, table.num_frames)
+    plan = make_fill_map(table.frame, table.row_offsets, table.num_frames)
     low, high = task.score_range
     shape = (table.num_rows, task.num_outputs)
     scores = np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from avemo_jax.batches.tables import Data
 from avemo_jax.data.corpus.splits import SPLITS
-from avemo_jax.data.store.join import JoinedVideo, Plan
+from avemo_jax.data.store.join import Join, JoinedVideo
 from avemo_jax.data.store.store import Store
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.tasks import get_task
@@ -186,7 +186,7 @@ class MadeStore(Store):
             )
             for i, name in enumerate(table.videos)
         )
-        return Plan(table.task, split, table.feature_sets, videos, dict(table.report))
+        return Join(table.task, split, table.feature_sets, videos, dict(table.report))
 
 
 def made_data(**options) -> Data:

@@ -155,7 +155,7 @@ def test_frame_times():
     assert frame_times(3, 25).tolist() == [0, 0.04, 0.08]
     exact = frame_times(30_001, Fraction(30_000, 1001))
     assert exact[-1] == 1001.0
-    assert alignment.DEFAULT_RULE == "time"
+    assert alignment.DEFAULT_ALIGNMENT == "time"
 
 
 @pytest.mark.parametrize("fps", [0, -25.0, np.nan, np.inf])

@@ -365,7 +365,7 @@ def by_pillow(image: np.ndarray, size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [224, 260])
 def test_the_usual_crop_is_resized_as_pillow_does(size):
     crops = [noise(112, 112, seed=seed) for seed in range(3)]
-    result = _resize(*resizing.pack(crops), size_px=size)
+    result = _resize(*resizing.pack_images(crops), size_px=size)
     for ours, crop in zip(np.asarray(result), crops, strict=True):
         np.testing.assert_array_equal(
             ours, np.asarray(Image.fromarray(crop).resize((size, size), BILINEAR))
@@ -381,7 +381,7 @@ def test_the_usual_crop_is_resized_as_pillow_does(size):
 )
 def test_any_sizes_in_one_batch_are_resized_as_pillow_does(sizes, size):
     originals = [noise(*hw, seed=i) for i, hw in enumerate(sizes)]
-    result = np.asarray(_resize(*resizing.pack(originals), size_px=size))
+    result = np.asarray(_resize(*resizing.pack_images(originals), size_px=size))
     for ours, original in zip(result, originals, strict=True):
         np.testing.assert_array_equal(ours, by_pillow(original, size))
         # In one call Pillow 13 may take rows first.
@@ -392,7 +392,9 @@ def test_any_sizes_in_one_batch_are_resized_as_pillow_does(sizes, size):
 def test_extremes_stay_in_range():
     for value in (0, 255):
         flat = [np.full((h, w, 3), value, np.uint8) for h, w in ((1, 97), (300, 7))]
-        assert (np.asarray(_resize(*resizing.pack(flat), size_px=100)) == value).all()
+        assert (
+            np.asarray(_resize(*resizing.pack_images(flat), size_px=100)) == value
+        ).all()
 
 
 def test_sizes_on_one_canvas_compile_once():
@@ -405,7 +407,7 @@ def test_sizes_on_one_canvas_compile_once():
     jitted = jax.jit(resize)
     for seed in range(4):
         sizes = np.random.default_rng(seed).integers(113, 225, (3, 2))
-        jitted(*resizing.pack([noise(h, w) for h, w in sizes]))
+        jitted(*resizing.pack_images([noise(h, w) for h, w in sizes]))
     assert len(traces) == 1
 
 
@@ -414,7 +416,7 @@ def test_crops_of_the_target_size_stay(side):
     crops = [noise(224, 224, seed=seed) for seed in range(2)]
     if side != 224:
         crops.append(noise(side, 224))
-    result = np.asarray(_resize(*resizing.pack(crops), size_px=224))
+    result = np.asarray(_resize(*resizing.pack_images(crops), size_px=224))
     np.testing.assert_array_equal(result[:2], np.stack(crops[:2]))
 
 
@@ -422,7 +424,11 @@ def test_crops_of_the_target_size_stay(side):
 def test_normalised(dtype):
     crops = [noise(112, 100), noise(80, 90)]
     result = resizing.resize_and_normalise(
-        *resizing.pack(crops, rows=4), size_px=128, mean=MEAN, std=STD, dtype=dtype
+        *resizing.pack_images(crops, rows=4),
+        size_px=128,
+        mean=MEAN,
+        std=STD,
+        dtype=dtype,
     )
     assert (result.shape, result.dtype) == ((4, 128, 128, 3), dtype)
     expected = np.stack([by_pillow(crop, 128) for crop in crops])
@@ -436,7 +442,7 @@ def test_normalised(dtype):
 
 
 def test_pack():
-    canvas, heights, widths = resizing.pack([noise(3, 5), noise(200, 7)], rows=3)
+    canvas, heights, widths = resizing.pack_images([noise(3, 5), noise(200, 7)], rows=3)
     assert (canvas.shape, canvas.dtype) == ((3, 224, 224, 3), np.uint8)
     assert (heights.tolist(), widths.tolist()) == ([3, 200, 1], [5, 7, 1])
     np.testing.assert_array_equal(canvas[0, :3, :5], noise(3, 5))
@@ -448,25 +454,25 @@ def test_pack():
 
 def test_large_pictures_are_reduced_before():
     large = noise(1000, 300)
-    canvas, heights, widths = resizing.pack([large, noise(50, 50)], size_px=112)
+    canvas, heights, widths = resizing.pack_images([large, noise(50, 50)], size_px=112)
     assert canvas.shape == (2, 112, 112, 3)
     assert (heights.tolist(), widths.tolist()) == ([112, 50], [112, 50])
-    whole = np.asarray(_resize(*resizing.pack([large]), size_px=112))
+    whole = np.asarray(_resize(*resizing.pack_images([large]), size_px=112))
     np.testing.assert_array_equal(canvas[0], whole[0])
 
 
 def test_batches_that_are_refused():
     with pytest.raises(ValueError, match="0 pictures for a batch of 0"):
-        resizing.pack([])
+        resizing.pack_images([])
     with pytest.raises(
         ValueError, match="2 pictures for a batch of 1; expected 1 to 1"
     ):
-        resizing.pack([noise(2, 2)] * 2, rows=1)
+        resizing.pack_images([noise(2, 2)] * 2, rows=1)
     for wrong in (noise(0, 2), noise(2, 2) / 255, noise(2, 2, 4), noise(2, 3)[..., 0]):
         with pytest.raises(
             ValueError, match=r"shape .*; expected uint8, \(height, wid"
         ):
-            inspect.unwrap(resizing.pack)([wrong])
+            inspect.unwrap(resizing.pack_images)([wrong])
     shape = jax.ShapeDtypeStruct((1, 7168, 7168, 3), np.uint8)
     sizes = jax.ShapeDtypeStruct((1,), np.int32)
     with pytest.raises(ValueError, match=r"a canvas of 7168 x 7168 to 32 px"):
@@ -475,7 +481,7 @@ def test_batches_that_are_refused():
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_resizing_lowers_for_accelerators(platform):
-    batch = resizing.pack([noise(112, 112)] * 2)
+    batch = resizing.pack_images([noise(112, 112)] * 2)
     exported = jax.export.export(
         jax.jit(
             lambda *a: resizing.resize_and_normalise(
@@ -491,7 +497,7 @@ def test_real_crops(shared_data):
     paths = sorted((shared_data / "affwild2_mini").glob("cropped_aligned*/*/*.jpg"))
     assert len(paths) == 1040
     crops = [read_image(path) for path in paths[::40]]
-    result = np.asarray(_resize(*resizing.pack(crops), size_px=224))
+    result = np.asarray(_resize(*resizing.pack_images(crops), size_px=224))
     for ours, path in zip(result, paths[::40], strict=True):
         with Image.open(path) as image:
             expected = image.convert("RGB").resize((224, 224), BILINEAR)

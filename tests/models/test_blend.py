@@ -19,9 +19,9 @@ from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.models.blend import check_trust, load_model, predict, write_blend
+from avemo_jax.models.blend import check_trust, load_model, scores_by_head, write_blend
 from avemo_jax.models.checkpoints import CheckpointError
-from avemo_jax.models.head import scores_of
+from avemo_jax.models.head import row_scores
 from avemo_jax.tasks import AU, EXPR
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def small_config(store, workdir, **fields):
 
 def ran(config):
     with contextlib.redirect_stdout(io.StringIO()):
-        return experiment.run(config)
+        return experiment.run_experiment(config)
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +172,10 @@ def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
 ):
     write_blend(tmp_path / "blend", plain)
     model = load_model(tmp_path / "blend")
-    found = predict(model, data, "validation", BUDGET)
+    found = scores_by_head(model, data, "validation", BUDGET)
     table = found.table
-    _, face = scores_of(model.members[0], data, "validation", BUDGET)
-    other, sound = scores_of(model.members[1], data, "validation", BUDGET)
+    _, face = row_scores(model.members[0], data, "validation", BUDGET)
+    other, sound = row_scores(model.members[1], data, "validation", BUDGET)
     np.testing.assert_array_equal(found.scores[0], face)
     assert (face[0] != face[1]).any()
     assert (sound[0] != sound[1]).any()
@@ -347,7 +347,7 @@ def test_unfit_sets_end_a_run_before_it_begins(store, tmp_path, name):
     fields, message = UNFIT[name]
     config = small_config(store, tmp_path / "run", **fields)
     with pytest.raises(ValueError, match=message):
-        experiment.run(config)
+        experiment.run_experiment(config)
     assert not (tmp_path / "run").exists()
 
 

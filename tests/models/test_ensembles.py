@@ -49,7 +49,7 @@ def config_of(store: pathlib.Path, workdir: pathlib.Path, *, folds: int):
 @pytest.fixture(scope="module")
 def folds_run(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("folds") / "run"
-    experiment.run(config_of(store, workdir, folds=FOLDS))
+    experiment.run_experiment(config_of(store, workdir, folds=FOLDS))
     return workdir
 
 
@@ -60,7 +60,7 @@ def read(path: pathlib.Path) -> dict:
 def of_fold(folds_run, store, number: int, split: str):
     """Scores of one fold's seeds, as they are alone: (seeds, rows, outputs)."""
     model = load_model(folds_run / f"fold_{number}" / "best_model")
-    predicted = blend.predict(model, open_data(str(store)), split, BUDGET)
+    predicted = blend.scores_by_head(model, open_data(str(store)), split, BUDGET)
     return predicted.table, predicted.scores[0]
 
 
@@ -68,7 +68,7 @@ def of_fold(folds_run, store, number: int, split: str):
 def test_folds_are_averaged_for_each_seed(folds_run, store):
     model = ensembles.load_ensemble(folds_run, "folds")
     data = open_data(str(store))
-    found = ensembles.predict(model, data, "validation", BUDGET)
+    found = ensembles.split_scores(model, data, "validation", BUDGET)
     alone = [of_fold(folds_run, store, i, "validation")[1] for i in range(FOLDS)]
     assert found.scores.shape == (1, SEEDS, *alone[0].shape[1:])
     np.testing.assert_allclose(found.scores[0], np.mean(alone, axis=0), atol=1e-6)
@@ -79,7 +79,7 @@ def test_folds_are_averaged_for_each_seed(folds_run, store):
 def test_seeds_are_averaged(folds_run, store):
     best = folds_run / "fold_0" / "best_model"
     model = ensembles.load_ensemble(best, "seeds")
-    found = ensembles.predict(model, open_data(str(store)), "validation", BUDGET)
+    found = ensembles.split_scores(model, open_data(str(store)), "validation", BUDGET)
     _, alone = of_fold(folds_run, store, 0, "validation")
     assert found.scores.shape == (1, 1, *alone.shape[1:])
     np.testing.assert_allclose(found.scores[0, 0], alone.mean(axis=0), atol=1e-6)
@@ -138,7 +138,7 @@ def test_evaluation_of_seeds_chooses_on_dev_anew(store, tmp_path, capsys):
     data = open_data(str(store))
     workdir = tmp_path / "run"
     config = config_of(store, workdir, folds=0)
-    experiment.run(config)
+    experiment.run_experiment(config)
     experiment.evaluate_checkpoint(
         workdir / "best_model",
         data_dir=str(store),
@@ -152,7 +152,7 @@ def test_evaluation_of_seeds_chooses_on_dev_anew(store, tmp_path, capsys):
     assert found["chosen_on"] == "dev"
     assert "mean scores of 2 heads, over seeds" in capsys.readouterr().out
     model = ensembles.load_ensemble(workdir / "best_model", "seeds")
-    predicted = ensembles.predict(model, data, "validation", BUDGET)
+    predicted = ensembles.split_scores(model, data, "validation", BUDGET)
     decided = predicted.scores[0, 0].argmax(axis=1)
     valid = predicted.table.valid
     right = (decided == predicted.table.labels)[valid].mean()
@@ -187,7 +187,7 @@ def test_no_folds_and_no_seeds(folds_run, tmp_path, store):
     copy = tmp_path / "one"
     config = config_of(store, copy, folds=0)
     config.num_seeds, config.num_epochs = 1, 1
-    experiment.run(config)
+    experiment.run_experiment(config)
     with pytest.raises(CheckpointError, match="has one seed; expected several"):
         ensembles.load_ensemble(copy / "best_model", "seeds")
 

@@ -40,7 +40,7 @@ def head(store, tmp_path_factory):
     config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
     config.log.tensorboard = config.log.progress = False
     with contextlib.redirect_stdout(io.StringIO()):
-        experiment.run(config)
+        experiment.run_experiment(config)
     return pathlib.Path(config.workdir) / "best_model"
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from avemo_jax.config.fields import base_config, original_config, to_plain
 from avemo_jax.models.selection import Options, Selection, best_seed, fixed_selection
-from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SETTINGS, windows
+from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SMOOTHINGS, smoothings_of
 from avemo_jax.tasks import AU, EXPR, VA
 
 ARRAYS = ("thresholds", "raw_thresholds", "weights", "temperatures", "offsets")
@@ -69,17 +69,17 @@ def test_options_are_those_of_the_configuration():
 def test_the_original_tries_thirteen_windows_and_ours_gaussians_too():
     original = options_of(original_config("EXPR", "mlp"))
     assert original.faithful
-    assert original.settings == SETTINGS == windows()
+    assert original.settings == SMOOTHINGS == smoothings_of()
     assert len(original.settings) == 13
     ours = options_of(base_config("EXPR", "mlp"))
     more = tuple(("gaussian", half) for half in HALF_WIDTHS)
-    assert ours.settings == SETTINGS + more
+    assert ours.settings == SMOOTHINGS + more
     assert not ours.faithful
 
 
 def test_windows_of_half_widths():
     expected = [("none", 0), ("mean", 2), ("median", 2), ("gaussian", 2)]
-    assert list(windows((2,), gaussian=True)) == expected
+    assert list(smoothings_of((2,), gaussian=True)) == expected
 
 
 # --- Selection ------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from avemo_jax.data.store.layout import config_folder, read_metadata
 from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.build import build_store
 from avemo_jax.packing.card import MARKER, write_card
-from avemo_jax.packing.card_tables import markdown_table, share
+from avemo_jax.packing.card_tables import count_and_share, markdown_table
 from avemo_jax.packing.command import main
 from avemo_jax.packing.counts import count_store
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
@@ -144,12 +144,12 @@ def test_card_tells_the_numbers(tmp_path, folder, records):
         for split, one in by_split.items():
             cells = [str(one.videos), str(one.frames), str(one.labelled)]
             assert [name, split, *cells] in lines
-            told = share(one.without_row["mine@x"], one.labelled)
+            told = count_and_share(one.without_row["mine@x"], one.labelled)
             assert [name, split, told] in missing
     expr = tables["class/train/dev/validation"]
     assert [line[0] for line in expr[1:]] == list(EXPR.columns)
     train = counts["EXPR"]["train"]
-    assert expr[1][1] == share(int(train.active[0]), train.labelled)
+    assert expr[1][1] == count_and_share(int(train.active[0]), train.labelled)
     units = tables["unit, active / not active/train/dev/validation"]
     assert [line[0] for line in units[1:]] == list(AU.columns)
     one = counts["AU"]["validation"]
@@ -288,5 +288,5 @@ def test_command_quotes_itself(tmp_path, shared_data):
 def test_markdown_table():
     expected = "| a   |   b |\n| --- | --: |\n| xyz |  10 |"
     assert markdown_table(["a", "b"], [["xyz", "10"]]) == expected
-    assert share(0, 0) == "0"
-    assert share(1500, 3000) == "1,500 (50.0 %)"
+    assert count_and_share(0, 0) == "0"
+    assert count_and_share(1500, 3000) == "1,500 (50.0 %)"

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.postprocess.blending import (
-    Rows,
+    HeadRows,
     align,
     choose_blend,
     extractor_probs,
@@ -141,11 +141,11 @@ def test_confident_frames_are_the_extractors():
         assert score == pytest.approx(f1, abs=1e-6)
 
 
-def rows_of(frames: dict[str, list[int]]) -> Rows:
+def rows_of(frames: dict[str, list[int]]) -> HeadRows:
     lengths = [len(v) for v in frames.values()]
     flat = [f for v in frames.values() for f in v]
     offsets = np.cumsum([0, *lengths])
-    return Rows(list(frames), offsets, np.array(flat, np.int64))
+    return HeadRows(list(frames), offsets, np.array(flat, np.int64))
 
 
 video = st.dictionaries(

@@ -32,7 +32,7 @@ from avemo_jax.postprocess.frame_rate.rules import (
     REFINED,
     SEQUENTIAL,
     SLIDING,
-    Rule,
+    FrameRateRule,
 )
 from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.results_table import rate_plots
@@ -141,8 +141,11 @@ def test_more_doubt_embeds_more_frames(fitted):
 @given(seed=st.integers(0, 1000), limit=st.sampled_from((0.0, 0.2, 0.3, 0.5, 2.0)))
 def test_rules_that_slide_are_the_plain_loop(seed, limit):
     split = made(EXPR, seed=seed)
-    rules = [Rule(SEQUENTIAL, (7, 3, 1), (limit, limit * 0.9)), Rule(SLIDING, (3,))]
-    rules.append(Rule(SLIDING, (1,)))
+    rules = [
+        FrameRateRule(SEQUENTIAL, (7, 3, 1), (limit, limit * 0.9)),
+        FrameRateRule(SLIDING, (3,)),
+    ]
+    rules.append(FrameRateRule(SLIDING, (1,)))
     outcomes = dict(run_rules(EXPR, *split[:3], rules, setting=SETTING))
     for rule, outcome in outcomes.items():
         embedded, entries = np.zeros(len(split.lo), bool), 0
@@ -167,7 +170,7 @@ def test_sequential_rules_are_those_of_the_compiled_one():
     assert all(len(each) > 1 for each in lists)
     assert [r.strides for r in rules[len(lists) :]] == list(lists)
     strides = adaptive.all_strides(lists)
-    plans = adaptive.stride_plans(split.lo, split.hi, strides, HALF)
+    plans = adaptive.stride_entries(split.lo, split.hi, strides, HALF)
     medians = adaptive.all_medians(
         split.scores, plans, strides=strides, half_width=HALF
     )
@@ -194,7 +197,7 @@ def test_sequential_rules_are_those_of_the_compiled_one():
 
 def point(share, score, family=FIXED, strides=(1,), limits=()):
     share = float(share)
-    return RatePoint(Rule(family, strides, limits), share, share, score)
+    return RatePoint(FrameRateRule(family, strides, limits), share, share, score)
 
 
 def test_choice_takes_the_fewest_frames_within_the_tolerance():
@@ -202,16 +205,16 @@ def test_choice_takes_the_fewest_frames_within_the_tolerance():
     fixed = point(0.1, 0.4985, FIXED, (10,))
     ours = point(0.05, 0.4981, REFINED, (50, 10), (0.3,))
     poor = point(0.01, 0.4979, REFINED, (100, 10), (0.3,))
-    assert comparison.choose([full, fixed, ours, poor]).rule == ours.rule
-    assert comparison.choose([full, fixed, poor]).rule == fixed.rule
-    assert comparison.choose([poor, full]).rule == full.rule
-    assert comparison.choose([poor, full], tolerance=0.01).rule == poor.rule
+    assert comparison.choose_rule([full, fixed, ours, poor]).rule == ours.rule
+    assert comparison.choose_rule([full, fixed, poor]).rule == fixed.rule
+    assert comparison.choose_rule([poor, full]).rule == full.rule
+    assert comparison.choose_rule([poor, full], tolerance=0.01).rule == poor.rule
     # a fixed stride of the same share is the choice, though ours is better
     equal = point(0.1, 0.6, REFINED, (50, 10), (0.3,))
-    choice = comparison.choose([full, equal, fixed])
+    choice = comparison.choose_rule([full, equal, fixed])
     assert choice == RateChoice(fixed.rule, 0.1, 0.4985, 0.5)
     with pytest.raises(ValueError, match="without the fixed stride 1"):
-        comparison.choose([fixed, ours])
+        comparison.choose_rule([fixed, ours])
 
 
 def test_choices_survive_json_and_do_the_same_again(fitted):
@@ -228,10 +231,10 @@ def test_choices_survive_json_and_do_the_same_again(fitted):
         metrics = task_metrics("EXPR", got.scores, split.labels, split.mask)
         assert float(metrics["f1_macro"]) == one.score
         assert float(np.asarray(got.embedded).mean()) == one.share
-    reach = Rule(REFINED, (8, 2), (0.4,), reach=3)
-    assert Rule.from_dict(reach.to_dict()) == reach
+    reach = FrameRateRule(REFINED, (8, 2), (0.4,), reach=3)
+    assert FrameRateRule.from_dict(reach.to_dict()) == reach
     with pytest.raises(ValueError, match="choose the rule anew"):
-        Rule.from_dict({"family": FIXED, "strides": [1]})
+        FrameRateRule.from_dict({"family": FIXED, "strides": [1]})
 
 
 def test_thresholds_that_are_never_reached_are_json():
@@ -242,7 +245,9 @@ def test_thresholds_that_are_never_reached_are_json():
 
 def test_reach_is_used():
     split = made(EXPR)
-    rules = [Rule(REFINED, (20, 1), (0.35,), reach=reach) for reach in (0, 3, None)]
+    rules = [
+        FrameRateRule(REFINED, (20, 1), (0.35,), reach=reach) for reach in (0, 3, None)
+    ]
     points = comparison.evaluate_rules(EXPR, split, rules, setting=SETTING)
     assert points[0].share < points[1].share < points[2].share
 
@@ -301,25 +306,27 @@ def test_seconds_saved():
 )
 def test_wrong_rules_are_refused(family, strides, limits):
     with pytest.raises(ValueError, match="expected"):
-        Rule(family, strides, limits)
+        FrameRateRule(family, strides, limits)
 
 
 def test_wrong_arguments_are_refused():
     split = made(AU)
-    sequential = [Rule(SEQUENTIAL, (4, 1), (0.5,))]
+    sequential = [FrameRateRule(SEQUENTIAL, (4, 1), (0.5,))]
     how = dict(setting=SETTING)
     with pytest.raises(ValueError, match="for EXPR only"):
         comparison.evaluate_rules(AU, split, sequential, **how)
     nothing = split._replace(mask=np.zeros(len(split.lo), bool))
     with pytest.raises(ValueError, match="none of 104 frames counts"):
-        comparison.evaluate_rules(AU, nothing, [Rule(FIXED, (1,))], **how)
+        comparison.evaluate_rules(AU, nothing, [FrameRateRule(FIXED, (1,))], **how)
     scores = split.scores.copy()
     scores[3, 1] = np.nan
     for family in (FIXED, SLIDING):
         with pytest.raises(ValueError, match="NaN or infinite"):
-            comparison.apply_rule(AU, Rule(family, (2,)), scores, *split[1:3], **how)
+            comparison.apply_rule(
+                AU, FrameRateRule(family, (2,)), scores, *split[1:3], **how
+            )
     with pytest.raises(ValueError, match="negative"):
-        Rule(REFINED, (4, 2), (0.5,), reach=-1)
+        FrameRateRule(REFINED, (4, 2), (0.5,), reach=-1)
     one = [point(0.5, 0.1)]
     for pair in ((one, []), (one, one)):
         with pytest.raises(ValueError, match="evaluate both"):
@@ -336,7 +343,7 @@ def test_plot(tmp_path, fitted):
         "made, dev",
         metric="f1_macro",
         full_score=points[0].score,
-        chosen=comparison.choose(points),
+        chosen=comparison.choose_rule(points),
     )
     whole = path.read_bytes()
     assert whole.startswith(b"\x89PNG")

@@ -66,7 +66,7 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
     lo, hi = bounds(lengths)
     scores = made(lengths, 3, seed, ties=ties)
     strides = sequential.all_strides(LISTS)
-    plans = sequential.stride_plans(lo, hi, strides, half)
+    plans = sequential.stride_entries(lo, hi, strides, half)
     limit = {s: level * (1 - 0.01 * k) for k, s in enumerate(strides)}
     rows = np.tile(np.float32([limit[s] for s in strides]), (len(LISTS), 1))
     got = sequential.sequential(scores, plans, rows, lists=LISTS, half_width=half)
@@ -89,7 +89,7 @@ def test_strided_medians_are_numpys(shape, seed, ties):
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, seed, ties=ties)
     strides = (9, 5, 4, 1)
-    plans = sequential.stride_plans(lo, hi, strides, half)
+    plans = sequential.stride_entries(lo, hi, strides, half)
     got = sequential.all_medians(scores, plans, strides=strides, half_width=half)
     for stride, each in zip(strides, got, strict=True):
         windows = [naive_window(i, lo, hi, stride, half) for i in range(len(lo))]
@@ -100,7 +100,7 @@ def test_strided_medians_are_numpys(shape, seed, ties):
 def test_stride_one_is_the_sliding_median():
     lo, hi = bounds((900, 1300, 40))
     scores = made((900, 1300, 40), 8, 0, ties=False)
-    plans = sequential.stride_plans(lo, hi, (1,), 200)
+    plans = sequential.stride_entries(lo, hi, (1,), 200)
     got = sequential.all_medians(scores, plans, strides=(1,), half_width=200)[0]
     expected = smooth(scores, lo, hi, half_width=200, mode="median")
     np.testing.assert_array_equal(got, expected)
@@ -111,7 +111,7 @@ def test_reported_lists_have_the_reported_shares_of_entries():
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, 0, ties=False)
     lists = ((200,), (100,), (50,), (25,), (10,), (1,))
-    plans = sequential.stride_plans(lo, hi, sequential.all_strides(lists), 200)
+    plans = sequential.stride_entries(lo, hi, sequential.all_strides(lists), 200)
     rows = np.zeros((6, 6), np.float32)
     found = sequential.sequential(scores, plans, rows, lists=lists, half_width=200)
     entries = np.asarray(found.entries, np.int64).sum(axis=1)
@@ -276,7 +276,7 @@ def test_programs_lower_for_accelerators(platform):
     lo, hi = bounds((50, 30))
     scores = jnp.asarray(made((50, 30), 3, 0, ties=False))
     lists, half = ((10, 1), (4,)), 12
-    plans = sequential.stride_plans(lo, hi, sequential.all_strides(lists), half)
+    plans = sequential.stride_entries(lo, hi, sequential.all_strides(lists), half)
     plans = jax.tree.map(jnp.asarray, plans)
     labels, mask = jnp.zeros(80, jnp.int32), jnp.ones(80, bool)
 
@@ -317,10 +317,10 @@ def test_wrong_plans_are_refused():
     lo, hi = bounds((5, 4))
     for strides, half in (((0,), 3), ((), 3), ((1,), -1), ((1,), 5000)):
         with pytest.raises(ValueError, match="half width"):
-            sequential.stride_plans(lo, hi, strides, half)
+            sequential.stride_entries(lo, hi, strides, half)
     for wrong in ((lo + 1, hi), (lo, hi + 1), (lo, hi - 1), (lo[:0], hi[:0])):
         with pytest.raises(ValueError, match="fill plan"):
-            sequential.stride_plans(*wrong, (1,), 3)
+            sequential.stride_entries(*wrong, (1,), 3)
 
 
 def test_wrong_refinements_are_refused():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess import smoothing_sweep
-from avemo_jax.postprocess.gaps import fill, fill_plan
+from avemo_jax.postprocess.gaps import fill, make_fill_map
 from avemo_jax.postprocess.smoothing import smooth, smooth_all
 from avemo_jax.postprocess.thresholds import (
     decide,
@@ -71,7 +71,7 @@ def test_fill_is_the_naive_loop(case, faithful):
     lengths, present, seed = case
     frame, offsets = rows_of(present)
     scores = np.random.default_rng(seed).random((2, len(frame), 3), np.float32)
-    plan = fill_plan(frame, offsets, lengths, faithful=faithful)
+    plan = make_fill_map(frame, offsets, lengths, faithful=faithful)
     dense = np.asarray(fill(scores, plan, neutral=0.25))
     assert dense.shape == (2, lengths.sum(), 3)
     begin = 0
@@ -102,9 +102,9 @@ def test_fill_is_the_naive_loop(case, faithful):
 def test_fill_of_a_hand_made_video():
     frame, offsets = rows_of([np.array([2, 5])])
     scores = np.array([[0.0], [3.0]], np.float32)
-    plan = fill_plan(frame, offsets, np.array([6]))
+    plan = make_fill_map(frame, offsets, np.array([6]))
     np.testing.assert_allclose(fill(scores, plan)[:, 0], [0, 0, 1, 2, 3, 3], atol=1e-6)
-    swapped = fill_plan(frame, offsets, np.array([6]), faithful=True)
+    swapped = make_fill_map(frame, offsets, np.array([6]), faithful=True)
     np.testing.assert_allclose(
         fill(scores, swapped)[:, 0], [0, 0, 2, 1, 3, 3], atol=1e-6
     )
@@ -114,14 +114,14 @@ def test_rows_that_are_no_samples_are_filled():
     frame, offsets = rows_of([np.array([1, 2, 3]), np.array([1])])
     scores = np.array([[0.0], [9.0], [1.0], [5.0]], np.float32)
     samples = np.array([True, False, True, False])
-    plan = fill_plan(frame, offsets, np.array([3, 2]), samples=samples)
+    plan = make_fill_map(frame, offsets, np.array([3, 2]), samples=samples)
     np.testing.assert_allclose(fill(scores, plan)[:, 0], [0, 0.5, 1, 0, 0])
     np.testing.assert_array_equal(plan.filled, [False, True, False, True, True])
     np.testing.assert_array_equal(plan.has_rows, [True, True, True, False, False])
 
 
 def test_no_row_at_all_gives_neutral_scores():
-    plan = fill_plan(np.zeros(0, np.int64), np.zeros(3, np.int64), np.array([2, 1]))
+    plan = make_fill_map(np.zeros(0, np.int64), np.zeros(3, np.int64), np.array([2, 1]))
     dense = fill(np.zeros((2, 0, 8), np.float32), plan, neutral=0.125)
     np.testing.assert_array_equal(dense, np.full((2, 3, 8), 0.125))
     assert plan.filled.all()
@@ -140,7 +140,7 @@ def test_no_row_at_all_gives_neutral_scores():
 )
 def test_rows_that_do_not_fit_are_refused(frame, offsets, lengths, message):
     with pytest.raises(ValueError, match=message):
-        fill_plan(np.array(frame), np.array(offsets), np.array(lengths))
+        make_fill_map(np.array(frame), np.array(offsets), np.array(lengths))
 
 
 # --- smoothing
@@ -283,11 +283,11 @@ def test_settings_and_bounds_that_cannot_be_are_refused():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_everything_lowers_for_accelerators(platform):
     frame, offsets = rows_of([np.arange(1, 300, 2)])
-    plan = jax.tree.map(jnp.asarray, fill_plan(frame, offsets, np.array([300])))
+    plan = jax.tree.map(jnp.asarray, make_fill_map(frame, offsets, np.array([300])))
 
     def post_process(scores, plan):
         dense = fill(scores, plan, neutral=0.0)
-        out = smooth_all(dense, plan.lo, plan.hi, smoothing_sweep.SETTINGS)
+        out = smooth_all(dense, plan.lo, plan.hi, smoothing_sweep.SMOOTHINGS)
         return [decide(each, 0.5) for each in out], decide_class(out[0])
 
     scores = jnp.zeros((2, len(frame), 12), jnp.float32)
@@ -333,14 +333,14 @@ def made_split(task, seed=0):
         labels = rng.integers(0, top, shape).astype(np.int8)
         labels[rng.random(total) < 0.1] = -1
     scores = rng.uniform(0, 1, (2, len(frame), task.num_outputs)).astype(np.float32)
-    return fill_plan(frame, offsets, lengths), labels, scores
+    return make_fill_map(frame, offsets, lengths), labels, scores
 
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)
 def test_sweep_scores_what_smoothing_gives(task):
     plan, labels, scores = made_split(task)
     chosen = (("none", 0), ("mean", 5), ("median", 30))
-    results = smoothing_sweep.score_settings(
+    results = smoothing_sweep.score_smoothings(
         task, scores, plan, labels, settings=chosen
     )
     assert list(results) == list(chosen)
@@ -375,7 +375,7 @@ def test_sweep_at_given_thresholds():
     limits = np.full((2, 12), 0.5, np.float32)
     limits[1] = 0.9
     given = {("mean", 5): limits}
-    results = smoothing_sweep.score_settings(
+    results = smoothing_sweep.score_smoothings(
         AU, scores, plan, labels, settings=chosen, thresholds=given
     )
     assert set(results["none", 0]) == {"with_crop", "all_labelled"}
@@ -384,18 +384,18 @@ def test_sweep_at_given_thresholds():
     np.testing.assert_array_equal(at_given["thresholds"], limits)
     assert at_given["f1_mean"][0] == at_given["f1_mean_at_0.5"][0]
     assert (tuned["f1_mean"] > at_given["f1_mean"]).all()
-    both = smoothing_sweep.thresholds_of(results)
+    both = smoothing_sweep.sweep_thresholds(results)
     np.testing.assert_array_equal(both["mean", 5], tuned["thresholds"])
     plan, labels, scores = made_split(VA)
     with pytest.raises(ValueError, match="thresholds given for VA"):
-        smoothing_sweep.score_settings(VA, scores, plan, labels, thresholds=given)
+        smoothing_sweep.score_smoothings(VA, scores, plan, labels, thresholds=given)
 
 
 @pytest.mark.parametrize("rule", ["grid", "exact", "fixed"])
 def test_sweep_finds_thresholds_by_the_rule(rule):
     plan, labels, scores = made_split(AU)
     chosen = (("none", 0), ("mean", 5))
-    found = smoothing_sweep.score_settings(
+    found = smoothing_sweep.score_smoothings(
         AU, scores, plan, labels, settings=chosen, threshold_rule=rule
     )
     dense = fill(scores, plan)
@@ -417,7 +417,7 @@ def test_sweep_of_windows_of_the_past():
     plan, labels, scores = made_split(EXPR)
     chosen = (("mean", 5), ("median", 3))
     causal, centred = (
-        smoothing_sweep.score_settings(
+        smoothing_sweep.score_smoothings(
             EXPR, scores, plan, labels, settings=chosen, causal=way
         )
         for way in (True, False)
@@ -445,13 +445,13 @@ def test_sweep_trusts_the_extractor_from_each_members_confidence():
     rng = np.random.default_rng(3)
     theirs = rng.uniform(0, 1, scores.shape[1:]).astype(np.float32)
     chosen, levels = (("none", 0), ("mean", 5)), np.array([1, 0.7], np.float32)
-    found = smoothing_sweep.score_settings(
+    found = smoothing_sweep.score_smoothings(
         EXPR,
         *(scores, plan, labels),
         settings=chosen,
         trusted=smoothing_sweep.Trusted(theirs, levels),
     )
-    without = smoothing_sweep.score_settings(
+    without = smoothing_sweep.score_smoothings(
         EXPR, scores, plan, labels, settings=chosen
     )
     mask = jnp.asarray(EXPR.valid(labels))
@@ -479,9 +479,9 @@ def test_sweep_trusts_the_extractor_from_each_members_confidence():
 
 
 def test_settings_are_thirteen():
-    assert len(smoothing_sweep.SETTINGS) == len(set(smoothing_sweep.SETTINGS)) == 13
-    assert smoothing_sweep.SETTINGS[0] == ("none", 0)
-    assert {half for _, half in smoothing_sweep.SETTINGS} == {
+    assert len(smoothing_sweep.SMOOTHINGS) == len(set(smoothing_sweep.SMOOTHINGS)) == 13
+    assert smoothing_sweep.SMOOTHINGS[0] == ("none", 0)
+    assert {half for _, half in smoothing_sweep.SMOOTHINGS} == {
         0,
         5,
         15,
@@ -495,13 +495,13 @@ def test_settings_are_thirteen():
 def made_results(rows, name="f1_macro"):
     return {
         setting: {"with_crop": {name: np.array(row)}}
-        for setting, row in zip(smoothing_sweep.SETTINGS, rows, strict=False)
+        for setting, row in zip(smoothing_sweep.SMOOTHINGS, rows, strict=False)
     }
 
 
 def test_choice_takes_the_first_best_of_each_member():
     results = made_results([[0.1, 0.5, 0.2], [0.4, 0.5, 0.1], [0.4, 0.3, 0.9]])
-    choices = smoothing_sweep.choose(results, "f1_macro")
+    choices = smoothing_sweep.choose_smoothing(results, "f1_macro")
     assert [choice.setting for choice in choices] == [
         ("mean", 5),
         ("none", 0),
@@ -513,20 +513,20 @@ def test_choice_takes_the_first_best_of_each_member():
         results, [choice.setting for choice in choices], "with_crop"
     )
     np.testing.assert_array_equal(picked["f1_macro"], [0.4, 0.5, 0.9])
-    assert smoothing_sweep.thresholds_of(results) is None
+    assert smoothing_sweep.sweep_thresholds(results) is None
 
 
 def test_choice_carries_thresholds():
     results = made_results([[0.3, 0.2], [0.1, 0.6]], "f1_mean")
     for i, scores in enumerate(results.values()):
         scores["with_crop"]["thresholds"] = np.full((2, 12), [[0.1], [0.2]]) + i
-    first, second = smoothing_sweep.choose(results, "f1_mean")
+    first, second = smoothing_sweep.choose_smoothing(results, "f1_mean")
     np.testing.assert_allclose(first.thresholds, np.full(12, 0.1))
     np.testing.assert_allclose(second.thresholds, np.full(12, 1.2))
 
 
 def test_choice_refuses_unknown_and_undefined_scores():
     with pytest.raises(ValueError, match="no score 'ccc_mean'"):
-        smoothing_sweep.choose(made_results([[0.1]]), "ccc_mean")
+        smoothing_sweep.choose_smoothing(made_results([[0.1]]), "ccc_mean")
     with pytest.raises(ValueError, match="1 of 2 values"):
-        smoothing_sweep.choose(made_results([[0.1], [np.nan]]), "f1_macro")
+        smoothing_sweep.choose_smoothing(made_results([[0.1], [np.nan]]), "f1_macro")

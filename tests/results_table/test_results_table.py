@@ -14,11 +14,11 @@ from avemo_jax import experiment
 from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.data.store.store import Store
 from avemo_jax.postprocess.frame_rate import rules
-from avemo_jax.postprocess.frame_rate.rules import Rule
+from avemo_jax.postprocess.frame_rate.rules import FrameRateRule
 from avemo_jax.results_table import command, evaluation, rates
 from avemo_jax.results_table.maker import TableMaker
 from avemo_jax.results_table.models import (
-    Plan,
+    TableRun,
     model_config,
     trained_model,
 )
@@ -87,10 +87,10 @@ def test_files_and_plots_are_there(table):
 @pytest.mark.slow
 def test_scores_are_those_of_a_run(table, store, tmp_path):
     """The table has no numbers of its own."""
-    plan = Plan(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
+    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
     config = model_config(plan, "EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
     config.workdir, config.data.dir = str(tmp_path / "run"), str(store)
-    metrics = experiment.run(config)["metrics"]
+    metrics = experiment.run_experiment(config)["metrics"]
     found = cells(table)
     for block, row in (("raw", ""), ("smoothed", "-smooth")):
         expected = metrics[block]["with_crop"]
@@ -126,7 +126,7 @@ def test_other_seeds_do_not_mix(table, store, tmp_path):
     shown = read(table / "results.json")
     assert shown["effects"]
     assert shown["frame_rates"]
-    plan = Plan(data=open_data(str(store)), out=table, num_seeds=1, num_epochs=1)
+    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=1, num_epochs=1)
     maker = TableMaker(plan, images_per_s=100.0)
     maker.run("EXPR", ["mlp-b2"])
     found = maker.table(1.0)
@@ -176,12 +176,12 @@ def test_effects_of_units_use_each_rows_thresholds_and_want_narrow_windows(
 
 @pytest.mark.slow
 def test_rules_that_leave_frames_out(table, store):
-    plan = Plan(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
+    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
     path, _ = trained_model(plan, "AU", "mlp", "enet_b2_8_best+wav2vec2_base")
-    judged = evaluation.judge(plan, path)
+    judged = evaluation.evaluate_model(plan, path)
     outcome = evaluation.post_processed(judged, smooth=True)
     found = rates.measure_rates(outcome)
-    dense, embedded = rates.with_rule(found, Rule(rules.FIXED, (1,)))
+    dense, embedded = rates.with_rule(found, FrameRateRule(rules.FIXED, (1,)))
     assert embedded.all()
     if outcome.selection.settings[found.seed] == found.setting:
         np.testing.assert_allclose(
@@ -203,7 +203,7 @@ def test_thresholds_tuned_on_the_reported_frames_are_no_worse(table):
 
 
 def test_original_protocol(store, tmp_path):
-    plan = Plan(
+    plan = TableRun(
         data=open_data(str(store)), out=tmp_path, protocol="original", num_epochs=1
     )
     maker = TableMaker(plan, images_per_s=100.0)
@@ -280,7 +280,7 @@ def test_the_originals_figures_stand_beside_its_data_only(
 ):
     by_task = dict(zip(("EXPR", "AU", "VA"), counts, strict=True))
     data = Data(Sized(by_task, synthetic), "made", "made")
-    plan = Plan(data=data, out=tmp_path)
+    plan = TableRun(data=data, out=tmp_path)
     maker = TableMaker(plan, images_per_s=100.0)
     assert maker.table(0.0).is_affwild2 is expected
 

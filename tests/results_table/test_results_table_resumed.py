@@ -13,7 +13,7 @@ from avemo_jax.batches.tables import open_data
 from avemo_jax.results_table import command
 from avemo_jax.results_table.effects import rows_lacking
 from avemo_jax.results_table.maker import TableMaker
-from avemo_jax.results_table.models import Plan, read_kept, trained_model
+from avemo_jax.results_table.models import TableRun, read_kept, trained_model
 
 BLEND = "blend-wav2vec2-vggish"
 
@@ -66,7 +66,7 @@ def test_a_killed_call_goes_on_to_the_same_table(store, tmp_path):
 @pytest.mark.slow
 def test_the_time_of_an_interrupted_training_is_not_known(store, tmp_path):
     """What is left of it would be shown as the whole."""
-    plan = Plan(data=open_data(str(store)), out=tmp_path, num_seeds=1, num_epochs=1)
+    plan = TableRun(data=open_data(str(store)), out=tmp_path, num_seeds=1, num_epochs=1)
     path, seconds = trained_model(plan, "EXPR", "mlp", "enet_b2_8_best")
     assert seconds is not None
     assert seconds > 0

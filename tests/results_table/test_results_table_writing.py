@@ -8,9 +8,9 @@ import math
 
 import pytest
 
-from avemo_jax.results_table.layout import NOT_COMPUTED, placed
+from avemo_jax.results_table.layout import NOT_COMPUTED, rows_with_cells
 from avemo_jax.results_table.markdown import escaped, number, score_text
-from avemo_jax.results_table.rows import Cell, Effect, Table, rows
+from avemo_jax.results_table.rows import Cell, Effect, ResultsTable, rows
 from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import FILES, csv_text, write_table
 from avemo_jax.tasks import TASKS
@@ -63,7 +63,7 @@ def made_table(**changes):
     cells = [
         made_cell(task, row, at) for task in TASKS for at, row in enumerate(rows())
     ]
-    table = Table(
+    table = ResultsTable(
         title=DEMO,
         synthetic=True,
         is_affwild2=False,
@@ -277,7 +277,7 @@ def test_json_has_everything(tmp_path):
         for effect in stored["effects"]
     ]
     assert effects == list(table.effects)
-    names = {field.name for field in dataclasses.fields(Table)} - {"title"}
+    names = {field.name for field in dataclasses.fields(ResultsTable)} - {"title"}
     assert names <= set(stored)
     assert stored["data"] == table.title
 
@@ -301,7 +301,7 @@ def test_cells_without_a_value_stay_with_their_reason(tmp_path):
     assert found[first.id]["note"] == NOT_COMPUTED
     line = list(csv.DictReader(io.StringIO(text)))[13]
     assert (line["row"], line["score"], line["note"]) == (second.id, "", reason)
-    assert placed(table, "EXPR")[0][1].score is None
+    assert rows_with_cells(table, "EXPR")[0][1].score is None
 
 
 def test_one_seed_has_no_deviation(tmp_path):

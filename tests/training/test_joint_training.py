@@ -21,7 +21,7 @@ from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_split, joint_task
-from avemo_jax.training.objective import TrainingError, dev_loss, make_loss
+from avemo_jax.training.objective import TrainingError, configured_loss, dev_loss
 
 NAME = "EXPR+AU+VA"
 TASK = joint_task([EXPR, AU, VA])
@@ -121,12 +121,12 @@ def test_loss_is_the_weighted_sum_of_the_tasks_losses(factors):
     config = base_config(NAME, "mlp")
     config.loss.task_weights = factors
     arrays = jnp.asarray(table.labels), jnp.asarray(table.valid)
-    found = make_loss(config, table)(logits, *arrays)
+    found = configured_loss(config, table)(logits, *arrays)
     expected = 0.0
     for part, factor in zip(TASK.parts, factors or (1, 1, 1), strict=True):
         name = part.task.name
         own = table_of(part.task, labels[name])
-        alone = make_loss(base_config(name, "mlp"), own)
+        alone = configured_loss(base_config(name, "mlp"), own)
         mine = jnp.asarray(np.nan_to_num(own.labels)), jnp.asarray(own.valid)
         expected += factor * float(alone(logits[:, part.outputs], *mine))
     assert float(found) == pytest.approx(expected, rel=1e-6)
@@ -134,7 +134,7 @@ def test_loss_is_the_weighted_sum_of_the_tasks_losses(factors):
 
 def test_gradient_is_finite_and_zero_where_a_task_has_no_label():
     table, _, logits = made()
-    loss = make_loss(base_config(NAME, "mlp"), table)
+    loss = configured_loss(base_config(NAME, "mlp"), table)
     labels, mask = jnp.asarray(table.labels), jnp.asarray(table.valid)
     grad = np.asarray(jax.grad(lambda x: loss(x, labels, mask))(logits))
     assert np.isfinite(grad).all()
@@ -164,7 +164,7 @@ def test_scores_are_those_of_each_task_over_its_own_frames():
 
 def test_loss_on_dev_is_the_training_loss_of_the_logits():
     table, _, logits = made()
-    loss = make_loss(base_config(NAME, "mlp"), table)
+    loss = configured_loss(base_config(NAME, "mlp"), table)
     labels, mask = jnp.asarray(table.labels), jnp.asarray(table.valid)
     scores = TASK.activate(logits)
     # Logits of classes come back but for a constant, which a softmax does not see.
@@ -268,7 +268,7 @@ def test_joint_table_leaves_out_what_a_task_keeps(store):
 @pytest.fixture(scope="module")
 def mlp_run(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "mlp"
-    returned = experiment.run(config_of(store, workdir))
+    returned = experiment.run_experiment(config_of(store, workdir))
     return workdir, returned
 
 
@@ -313,7 +313,7 @@ def test_run_scores_every_task_and_their_sum(mlp_run):
 def test_finished_run_is_evaluated_again_not_trained(mlp_run, store):
     workdir, returned = mlp_run
     before = (workdir / "metrics.jsonl").stat().st_mtime_ns
-    again = experiment.run(config_of(store, workdir))
+    again = experiment.run_experiment(config_of(store, workdir))
     assert again["metrics"] == returned["metrics"]
     assert (workdir / "metrics.jsonl").stat().st_mtime_ns == before
 
@@ -338,7 +338,7 @@ def test_transformer_over_two_tasks_and_folds(store, tmp_path):
     config.task, config.num_seeds, config.num_epochs = "VA+EXPR", 1, 1
     config.data.folds = 2
     config.loss.task_weights = (0.5, 1.0)
-    found = experiment.run(config)
+    found = experiment.run_experiment(config)
     assert found["num_folds"] == 2
     assert len(found["folds"]) == 2
     assert found["metrics"]["raw"]["with_crop"]["p_std"] >= 0
@@ -372,7 +372,7 @@ def test_multi_task_files_are_trained_on_as_they_come(tmp_path):
     build_store(tmp_path / "store", found, [face], show_progress=False)
     config = config_of(tmp_path / "store", tmp_path / "run")
     config.data.features = "face"
-    result = experiment.run(config)
+    result = experiment.run_experiment(config)
     assert result["metrics"]["smoothed"]["all_labelled"]["p"] != 0
     for task in TASK.tasks:
         frames_scored = result["tasks"][task.name]["metrics"]["smoothed"]
@@ -436,7 +436,7 @@ def test_tasks_without_a_common_video_to_train_on(tmp_path):
     config = config_of(tmp_path / "s", tmp_path / "run")
     config.task, config.data.features = "EXPR+VA", "face"
     with pytest.raises(TrainingError, match=r"no frame .* VA label"):
-        experiment.run(config)
+        experiment.run_experiment(config)
 
 
 def test_unknown_schema(tmp_path):

@@ -19,9 +19,9 @@ from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training.dev_scores import fresh_state
-from avemo_jax.training.objective import make_plan, make_spec
+from avemo_jax.training.objective import make_order, make_spec
 from avemo_jax.training.plan import command, outlines, sizes, tpu
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import scan_length
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -77,8 +77,8 @@ class Really:
         )
         self.loaded = {s: loader.load(s, self.spec, names) for s in ("dev", "train")}
         table, self.feeder = self.loaded["train"]
-        self.order = make_plan(config, table, self.spec, mesh)
-        members = make_members(config)
+        self.order = make_order(config, table, self.spec, mesh)
+        members = make_candidates(config)
         steps = self.order.num_steps * config.num_epochs
         self.state = fresh_state(config, members, build_head(self.spec), steps)
         self.hyper = members.hyper()

@@ -25,10 +25,10 @@ from avemo_jax.heads import build_head
 from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
-from avemo_jax.training.dev_scores import Judge, fresh_state, keep_best, keep_last
-from avemo_jax.training.objective import make_loss, make_spec
+from avemo_jax.training.dev_scores import DevScorer, fresh_state, keep_best, keep_last
+from avemo_jax.training.objective import configured_loss, make_spec
 from avemo_jax.training.plan import command, outlines, sizes, tpu
-from avemo_jax.training.seeds import make_members
+from avemo_jax.training.seeds import make_candidates
 
 CASES = {
     "EXPR mlp": ("EXPR", "mlp"),
@@ -136,8 +136,8 @@ def test_efficientnet(on_pod, dtype, bytes_per_crop):
         devices.on_all_devices(
             lambda params, x: efficientnet.apply(spec, params, x, dtype=dtype)
         ),
-        tpu.placed(params, sharding.replicated(on_pod)),
-        tpu.placed(crops, sharding.divided(on_pod)),
+        tpu.placed_shapes(params, sharding.replicated(on_pod)),
+        tpu.placed_shapes(crops, sharding.divided(on_pod)),
     )
     assert found.collectives == ()
     assert found.temporary_bytes < CROPS * bytes_per_crop
@@ -154,8 +154,8 @@ def test_vggish(on_pod):
     found = tpu.compiled(
         "VGGish",
         devices.on_all_devices(functools.partial(vggish.apply, spec)),
-        tpu.placed(params, sharding.replicated(on_pod)),
-        tpu.placed(examples, sharding.divided(on_pod)),
+        tpu.placed_shapes(params, sharding.replicated(on_pod)),
+        tpu.placed_shapes(examples, sharding.divided(on_pod)),
     )
     assert found.collectives == ()
     # The first layer has 64 channels of 96 x 64: 1.6 MB an example, a few times.
@@ -166,7 +166,7 @@ def on_one(mesh, *shapes):
     """Shapes with types, on the first device of ``mesh``."""
     first = jax.sharding.Mesh(mesh.devices.flat[:1], (sharding.AXIS,))
     structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    return tpu.placed(structs, sharding.replicated(first))
+    return tpu.placed_shapes(structs, sharding.replicated(first))
 
 
 @pytest.mark.slow
@@ -258,11 +258,13 @@ def test_judging_lowers(platform, case, tmp_path):
     loader = Loader(data, mesh, task=task, missing_audio="zeros", budget=10**9)
     dev = loader.load("dev", spec, ["enet_b2_8_best", "vggish"])
     head = build_head(spec)
-    judge = Judge(config, head, make_loss(config, dev[0]), *dev, mesh)
+    judge = DevScorer(config, head, configured_loss(config, dev[0]), *dev, mesh)
     scores = np.zeros((2, dev[0].num_rows, spec.num_outputs), np.float32)
     scored = jax.export.export(judge._scored, platforms=[platform])
     exported = scored(scores, judge._labels, judge._mask)
-    state = jax.eval_shape(lambda: fresh_state(config, make_members(config), head, 10))
+    state = jax.eval_shape(
+        lambda: fresh_state(config, make_candidates(config), head, 10)
+    )
     best = jax.export.export(keep_best, platforms=[platform])
     kept = best(state, np.zeros(1, np.float32), np.int32(1), patience=2)
     last = jax.export.export(keep_last, platforms=[platform])(state, np.int32(1))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made.tables import made_data, made_table
 
-from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.config.fields import base_config
 from avemo_jax.models import checkpoints
 from avemo_jax.training.objective import TrainingError
@@ -225,18 +225,18 @@ def test_batch_larger_than_the_data_is_reduced(tmp_path, caplog):
 
 def test_every_valid_frame_is_seen_once_an_epoch():
     table = made_table()
-    plan = FramePlan(table, 7, order_seed=3)
+    plan = FrameOrder(table, 7, order_seed=3)
     first, second = plan.epoch(0).ravel(), plan.epoch(1).ravel()
     assert len(set(first)) == len(first) == plan.num_steps * 7
     assert table.valid.sum() - len(first) < 7
     assert table.valid[first].all()
     assert (first != second).any()
-    np.testing.assert_array_equal(first, FramePlan(table, 7, 3).epoch(0).ravel())
+    np.testing.assert_array_equal(first, FrameOrder(table, 7, 3).epoch(0).ravel())
 
 
 def test_frames_per_video_are_drawn_anew_each_epoch():
     table = made_table()
-    plan = FramePlan(table, 10, order_seed=3, frames_per_video=5)
+    plan = FrameOrder(table, 10, order_seed=3, frames_per_video=5)
     assert plan.num_examples == 5 * len(table.videos)
     rows = plan.epoch(0).ravel()
     counts = np.bincount(table.video_of_row[rows])
@@ -246,7 +246,7 @@ def test_frames_per_video_are_drawn_anew_each_epoch():
 
 def test_windows_stay_in_their_video_and_cover_it():
     table = made_table()
-    plan = WindowPlan(table, 64, order_seed=0, window=16, stride=8)
+    plan = WindowOrder(table, 64, order_seed=0, window=16, stride=8)
     windows = plan.epoch(0).reshape(-1, 3)
     assert set(windows[:, 1]) <= set(table.dense_offsets)
     assert (windows[:, 0] + 16 > windows[:, 1]).all()

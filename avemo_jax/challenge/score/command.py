@@ -17,16 +17,16 @@ from typing import Any
 
 from avemo_jax import __version__
 from avemo_jax.challenge.score.report import difference_text, text, write_csv
-from avemo_jax.challenge.score.scores import Resamples, compare, score_file
+from avemo_jax.challenge.score.scores import Resamples, compare_predictions, score_file
 from avemo_jax.challenge.score.truth import Truth, read_truth
 from avemo_jax.challenge.thresholds import thresholds_of_flag
-from avemo_jax.data.predictions.reading import read_frames
+from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import AU, TASKS
 
-SCHEMA_VERSION = 1
+SCORE_SCHEMA_VERSION = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +117,9 @@ def _run(args: argparse.Namespace) -> int:
     scores = [
         score_file(
             truth,
-            read_frames(path, task, first_frame=args.first_frame, columns=columns),
+            read_frame_predictions(
+                path, task, first_frame=args.first_frame, columns=columns
+            ),
             thresholds=thresholds,
             resamples=resamples,
         )
@@ -132,7 +134,7 @@ def _run(args: argparse.Namespace) -> int:
         print(text(block, per_video=args.per_video))
     if len(scores) == 2:
         drawn = Resamples(args.resamples, args.seed)
-        report["difference"] = compare(truth, scores[0], scores[1], drawn)
+        report["difference"] = compare_predictions(truth, scores[0], scores[1], drawn)
         print(difference_text(args.predictions, report["difference"]))
     if args.json:
         path = pathlib.Path(args.json)
@@ -149,7 +151,7 @@ def _report(
 ) -> dict[str, Any]:
     """What is written."""
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCORE_SCHEMA_VERSION,
         "version": __version__,
         "task": truth.task.name,
         "annotations": str(args.annotations),

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from avemo_jax.challenge.score.matching import Matched
 from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.metrics.numpy_sums import scores_of, video_sums
+from avemo_jax.metrics.numpy_sums import scores_of_sums, sums_by_video
 from avemo_jax.tasks import EXPR, VA
 
 # Orders in which others have the eight classes; contempt is in the place of "Other".
@@ -84,8 +84,8 @@ def better_order(
 
     def score(predicted: np.ndarray) -> float:
         video = np.zeros(len(mask), np.int64)
-        sums = video_sums(truth.task, predicted, truth.labels, mask, video, 1)
-        return float(scores_of(sums)[truth.task.criterion])
+        sums = sums_by_video(truth.task, predicted, truth.labels, mask, video, 1)
+        return float(scores_of_sums(sums)[truth.task.criterion])
 
     as_is = score(matched.predicted)
     orders = [Order(n, c, score(p), as_is) for n, (c, p) in candidates.items()]

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.postprocess.fill_map import FillPlan, fill_plan
+from avemo_jax.postprocess.fill_map import FillMap, make_fill_map
 from avemo_jax.tasks import AU, EXPR, VA
 
 
@@ -58,10 +58,10 @@ def match(
     length = labelled.copy()
     np.maximum.at(length, video, frame)
     counts = np.bincount(video, minlength=len(labelled))
-    plan = fill_plan(frame, np.concatenate([[0], np.cumsum(counts)]), length)
+    plan = make_fill_map(frame, np.concatenate([[0], np.cumsum(counts)]), length)
     begin = np.repeat(np.cumsum(length) - length - truth.offsets[:-1], labelled)
     dense = np.arange(truth.offsets[-1]) + begin
-    plan = FillPlan(*(np.asarray(each)[dense] for each in plan))
+    plan = FillMap(*(np.asarray(each)[dense] for each in plan))
     own = ~np.asarray(plan.filled)
     return Matched(
         predicted=_decisions(found, rows, plan, thresholds),
@@ -73,7 +73,7 @@ def match(
 def _decisions(
     found: FramePredictions,
     rows: np.ndarray,
-    plan: FillPlan,
+    plan: FillMap,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Shaped[np.ndarray, "frames ..."]:
     """What is decided in every frame of the plan."""

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from avemo_jax.challenge.score.scores import SETS
+from avemo_jax.challenge.score.scores import SCORED_FRAMES
 from avemo_jax.runtime.atomic_files import whole_file
 
 TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
@@ -41,15 +41,15 @@ def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
         writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
         writer.writeheader()
         for one in report["files"]:
-            for name in SETS:
+            for name in SCORED_FRAMES:
                 writer.writerows(
                     _rows(one["predictions"], name, "", one["scores"][name])
                 )
             for row in one["per_video"]:
-                for name in SETS:
+                for name in SCORED_FRAMES:
                     found = _rows(one["predictions"], name, row["video"], row[name])
                     writer.writerows(found)
-        for name in SETS if "difference" in report else ():
+        for name in SCORED_FRAMES if "difference" in report else ():
             writer.writerows(_rows("difference", name, "", report["difference"][name]))
 
 
@@ -81,10 +81,14 @@ def _table(scores: dict[str, Any]) -> list[str]:
     """Scores of both sets side by side."""
     wide = any(name.endswith("_ci95") for one in scores.values() for name in one)
     column = 26 if wide else 18
-    head = "".join(f"{TITLES[name]:>{column}}" for name in SETS)
-    count = "".join(f"{scores[name]['num_frames']:>{column},}" for name in SETS)
+    head = "".join(f"{TITLES[name]:>{column}}" for name in SCORED_FRAMES)
+    count = "".join(
+        f"{scores[name]['num_frames']:>{column},}" for name in SCORED_FRAMES
+    )
     lines = [f"  {'':<18}{head}", f"  {'frames':<18}{count}"]
-    both = [{(n, p): (v, e) for n, p, v, e in _scores(scores[s])} for s in SETS]
+    both = [
+        {(n, p): (v, e) for n, p, v, e in _scores(scores[s])} for s in SCORED_FRAMES
+    ]
     for name, part in both[0]:
         cells = [_cell(*each[name, part]) for each in both]
         label = f"  {part}" if part else name

@@ -11,18 +11,18 @@ from avemo_jax.challenge.score.matching import Matched, match
 from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.metrics.numpy_sums import (
-    Scores,
+    NumpyScores,
     Sums,
-    difference,
     interval,
+    paired_difference,
     resampled,
     scores_by_video,
-    scores_of,
-    video_sums,
+    scores_of_sums,
+    sums_by_video,
 )
 from avemo_jax.tasks import AU, Task
 
-SETS = ("with_prediction", "all_labelled")
+SCORED_FRAMES = ("with_prediction", "all_labelled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,10 @@ def score_file(
         ValueError: If no annotated video is predicted.
     """
     matched = match(truth, found, thresholds)
-    masks = {SETS[0]: truth.valid & matched.own, SETS[1]: truth.valid}
+    masks = {SCORED_FRAMES[0]: truth.valid & matched.own, SCORED_FRAMES[1]: truth.valid}
     sums = {name: _sums(truth, matched, mask) for name, mask in masks.items()}
     notes = list(found.notes)
-    if order := better_order(truth, found, matched, masks[SETS[0]]):
+    if order := better_order(truth, found, matched, masks[SCORED_FRAMES[0]]):
         notes.append(str(order))
     block: dict[str, Any] = {"predictions": str(found.path), "form": found.form}
     block["scores"] = {
@@ -89,7 +89,7 @@ def score_file(
             half = dataclasses.replace(found, decided=None)
             at_half = match(truth, half)
             for name, mask in masks.items():
-                value = scores_of(_sums(truth, at_half, mask))["f1_mean"]
+                value = scores_of_sums(_sums(truth, at_half, mask))["f1_mean"]
                 block["scores"][name]["f1_mean_at_0.5"] = float(value)
     block["coverage"] = matched.coverage
     block["per_video"] = _per_video(truth, sums)
@@ -97,7 +97,7 @@ def score_file(
     return FileScore(found, matched, sums, block)
 
 
-def compare(
+def compare_predictions(
     truth: Truth, first: FileScore, second: FileScore, resamples: Resamples
 ) -> dict[str, Any]:
     """By set of frames: ``first`` less ``second``, on the same frames and videos.
@@ -110,13 +110,13 @@ def compare(
     """
     both = truth.valid & first.matched.own & second.matched.own
     found: dict[str, Any] = {}
-    for name, mask in zip(SETS, (both, truth.valid), strict=True):
+    for name, mask in zip(SCORED_FRAMES, (both, truth.valid), strict=True):
         sums = [_sums(truth, each.matched, mask) for each in (first, second)]
-        value = difference(*map(scores_of, sums))
+        value = paired_difference(*map(scores_of_sums, sums))
         block = {"num_frames": int(mask.sum()), **_named(truth.task, value)}
         if resamples.count and _enough(sums[0]):
             how = {"seed": resamples.seed, "num_resamples": resamples.count}
-            drawn = difference(*(resampled(each, **how) for each in sums))
+            drawn = paired_difference(*(resampled(each, **how) for each in sums))
             block |= _ends(truth.task, drawn)
             above = {k: np.asarray((v > 0).mean(axis=0)) for k, v in drawn.items()}
             named = _named(truth.task, above)
@@ -126,7 +126,7 @@ def compare(
 
 
 def _sums(truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]) -> Sums:
-    return video_sums(
+    return sums_by_video(
         truth.task,
         matched.predicted,
         truth.labels,
@@ -138,7 +138,10 @@ def _sums(truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]) -> 
 
 def _block(task: Task, sums: Sums, resamples: Resamples) -> dict[str, Any]:
     """Scores of one set of frames, with intervals where they are asked for."""
-    block = {"num_frames": int(sums.num_frames.sum()), **_named(task, scores_of(sums))}
+    block = {
+        "num_frames": int(sums.num_frames.sum()),
+        **_named(task, scores_of_sums(sums)),
+    }
     if resamples.count and _enough(sums):
         how = {"seed": resamples.seed, "num_resamples": resamples.count}
         block |= _ends(task, resampled(sums, **how))
@@ -150,13 +153,13 @@ def _enough(sums: Sums) -> bool:
     return int((sums.num_frames > 0).sum()) > 1
 
 
-def _ends(task: Task, samples: Scores) -> dict[str, Any]:
+def _ends(task: Task, samples: NumpyScores) -> dict[str, Any]:
     """Intervals by ``NAME_ci95``."""
     named = _named(task, interval(samples), inner=1)
     return {f"{name}_ci95": ends for name, ends in named.items()}
 
 
-def _named(task: Task, scores: Scores, *, inner: int = 0) -> dict[str, Any]:
+def _named(task: Task, scores: NumpyScores, *, inner: int = 0) -> dict[str, Any]:
     """Scores as JSON has them, by the outputs' names where there are several.
 
     Args:

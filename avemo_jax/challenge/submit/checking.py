@@ -47,7 +47,7 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class FileReport:
     """What is in a file, and what is wrong with it.
 
     Attributes:
@@ -109,7 +109,7 @@ def check_submission(
     videos: Sequence[str] | None = None,
     frames: Mapping[str, int] | None = None,
     example: str | os.PathLike[str] | None = None,
-) -> Report:
+) -> FileReport:
     """Header, columns, names, order, ranges and counts of a submission file.
 
     A byte-order mark and Windows line ends are read, and told. Without an example,
@@ -153,7 +153,7 @@ def check_submission(
             f"{lines} lines with the header; the challenge's file of {known_videos} "
             f"videos is known to have {known_lines}"
         )
-    return Report(str(path), task.name, rows_of, tuple(findings), tuple(notes))
+    return FileReport(str(path), task.name, rows_of, tuple(findings), tuple(notes))
 
 
 def _check_header(line: bytes, task: Task, findings: _Findings) -> None:

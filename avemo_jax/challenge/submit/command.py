@@ -20,22 +20,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from avemo_jax.challenge.submit.checking import Report, check_submission
+from avemo_jax.challenge.submit.checking import FileReport, check_submission
 from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
 from avemo_jax.challenge.submit.flags import (
     by_task,
-    make_parser,
+    submission_parser,
     target,
 )
 from avemo_jax.challenge.submit.predictions import Predictions, load_predictions
 from avemo_jax.challenge.submit.rows import (
-    Rows,
+    SubmissionRows,
     check_same_videos,
     every_frame,
     lengths_of,
     listed,
     read_example,
-    read_frames,
+    read_frame_counts,
     read_list,
 )
 from avemo_jax.challenge.submit.sources import MOST, load_submission, parse_submissions
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: the files are there and have no faults. 1: a file has faults, which stdout
         tells, or there was an error, which stderr tells.
     """
-    args = make_parser(__doc__ or "").parse_args(argv)
+    args = submission_parser(__doc__ or "").parse_args(argv)
     return guarded(lambda: _check(args) if args.check else _write(args))
 
 
@@ -74,7 +74,7 @@ class _Output:
     """One file to be written, decided."""
 
     source: _Input
-    rows: Rows
+    rows: SubmissionRows
     lengths_from: str
     decisions: Decisions
 
@@ -250,7 +250,7 @@ def _refuse_replacing(args: argparse.Namespace, inputs: Sequence[_Input]) -> Non
         taken.add(one.path.resolve())
 
 
-def _rows(one: _Input, frames: str | None) -> tuple[Rows, str]:
+def _rows(one: _Input, frames: str | None) -> tuple[SubmissionRows, str]:
     """The rows of a file, and where the numbers of frames are from."""
     task = one.predictions.task
     videos = read_list(one.test_list) if one.test_list else ()
@@ -262,7 +262,7 @@ def _rows(one: _Input, frames: str | None) -> tuple[Rows, str]:
             )
         return rows, one.example
     if frames:
-        lengths = lengths_of(videos, read_frames(frames), where=frames)
+        lengths = lengths_of(videos, read_frame_counts(frames), where=frames)
         return every_frame(videos, lengths), frames
     last = np.zeros(len(one.predictions.videos), np.int64)
     np.maximum.at(last, one.predictions.video, one.predictions.frame)
@@ -278,11 +278,11 @@ def _rows(one: _Input, frames: str | None) -> tuple[Rows, str]:
     return every_frame(videos, lengths), "the last predicted frame of each"
 
 
-def _counts(rows: Rows) -> Int[np.ndarray, " videos"]:
+def _counts(rows: SubmissionRows) -> Int[np.ndarray, " videos"]:
     return np.bincount(rows.video, minlength=len(rows.videos))
 
 
-def _tell(each: _Output, report: Report) -> None:
+def _tell(each: _Output, report: FileReport) -> None:
     """What was written, what had to be done for it, and the report."""
     found, rows = each.decisions, each.rows
     task = each.source.predictions.task
@@ -334,7 +334,9 @@ def _check(args: argparse.Namespace) -> int:
         )
     lists = by_task(args.test_list, "--test-list", task)
     examples = by_task(args.example, "--example", task)
-    frames: Mapping[str, int] | None = read_frames(args.frames) if args.frames else None
+    frames: Mapping[str, int] | None = (
+        read_frame_counts(args.frames) if args.frames else None
+    )
     report = check_submission(
         args.check,
         task,

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.challenge.submit.predictions import Predictions, check_thresholds
-from avemo_jax.challenge.submit.rows import Rows, listed
-from avemo_jax.postprocess.gaps import FillPlan, fill, fill_plan
+from avemo_jax.challenge.submit.rows import SubmissionRows, listed
+from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -55,7 +55,7 @@ class Decisions:
 
 def decide_rows(
     predictions: Predictions,
-    rows: Rows,
+    rows: SubmissionRows,
     *,
     thresholds: Float[np.ndarray, " units"] | None = None,
     fill_missing_videos: bool = False,
@@ -86,7 +86,7 @@ def decide_rows(
     num_frames = np.zeros(len(rows.videos), np.int64)
     np.maximum.at(num_frames, rows.video, rows.frame)
     np.maximum.at(num_frames, position, frame)
-    plan = fill_plan(frame, np.concatenate([[0], np.cumsum(counts)]), num_frames)
+    plan = make_fill_map(frame, np.concatenate([[0], np.cumsum(counts)]), num_frames)
     wanted = (np.cumsum(num_frames) - num_frames)[rows.video] + rows.frame - 1
     used = np.zeros(plan.num_frames, bool)
     used[wanted] = True
@@ -108,7 +108,7 @@ def decide_rows(
 
 
 def _of_listed(
-    predictions: Predictions, rows: Rows
+    predictions: Predictions, rows: SubmissionRows
 ) -> tuple[Int[np.ndarray, " taken"], Int[np.ndarray, " taken"]]:
     """Predictions of listed videos by video and frame; the index of each one's video.
 
@@ -136,7 +136,7 @@ def _with_values(
     found: Decisions,
     predictions: Predictions,
     taken: Int[np.ndarray, " taken"],
-    plan: FillPlan,
+    plan: FillMap,
     wanted: Int[np.ndarray, " rows"],
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Decisions:

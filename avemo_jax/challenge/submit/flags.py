@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from avemo_jax.tasks import TASKS, Task
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def submission_parser(description: str) -> argparse.ArgumentParser:
     """All flags."""
     parser = argparse.ArgumentParser(
         prog="avemo submit",

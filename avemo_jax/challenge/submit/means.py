@@ -13,7 +13,7 @@ from avemo_jax.tasks import AU, EXPR
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class MeanPart:
     """Predictions and their weight."""
 
     predictions: Predictions
@@ -22,7 +22,7 @@ class Member:
 
 def mean_of(
     name: str,
-    members: Sequence[Member],
+    members: Sequence[MeanPart],
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Predictions:
     """The weighted mean of probabilities (or values) of one task's predictions.
@@ -87,7 +87,7 @@ def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
 
 
 def _thresholds(
-    members: Sequence[Member],
+    members: Sequence[MeanPart],
 ) -> tuple[Float[np.ndarray, " units"], str]:
     """The mean of the members' thresholds, and which of them tell none."""
     half = np.full(AU.num_outputs, 0.5)

@@ -24,7 +24,7 @@ _VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class SubmissionRows:
     """The rows of one submission file, in order.
 
     Attributes:
@@ -38,11 +38,13 @@ class Rows:
     frame: Int[np.ndarray, " rows"]
 
 
-def every_frame(videos: Sequence[str], num_frames: Int[np.ndarray, " videos"]) -> Rows:
+def every_frame(
+    videos: Sequence[str], num_frames: Int[np.ndarray, " videos"]
+) -> SubmissionRows:
     """The frames 1 .. ``num_frames`` of each video, one video after the other."""
     total = int(num_frames.sum(dtype=np.int64))
     begin = np.repeat(np.cumsum(num_frames, dtype=np.int64) - num_frames, num_frames)
-    return Rows(
+    return SubmissionRows(
         tuple(videos),
         np.repeat(np.arange(len(videos), dtype=np.int32), num_frames),
         (np.arange(total) - begin + 1).astype(np.int32),
@@ -82,7 +84,7 @@ def read_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(first)
 
 
-def read_frames(path: str | os.PathLike[str]) -> dict[str, int]:
+def read_frame_counts(path: str | os.PathLike[str]) -> dict[str, int]:
     """How many frames each video has, from lines ``VIDEO,NUMBER`` under a header.
 
     Raises:
@@ -129,7 +131,7 @@ def lengths_of(
     return np.array([frames[video] for video in videos], np.int64)
 
 
-def read_example(path: str | os.PathLike[str], task: Task) -> Rows:
+def read_example(path: str | os.PathLike[str], task: Task) -> SubmissionRows:
     """The rows of an official example, exactly and in its order; values are not read.
 
     Raises:
@@ -190,7 +192,7 @@ def _check_header(path: pathlib.Path, task: Task) -> None:
     )
 
 
-def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> Rows:
+def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> SubmissionRows:
     """The rows of the names' two parts, each of which may occur once only."""
     encoded = parts.field(0).dictionary_encode()
     video = encoded.indices.to_numpy().astype(np.int32)
@@ -207,11 +209,11 @@ def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> Rows:
             f"{' again' if same.any() else ''}; expected each frame once, from 1 to "
             f"{MAX_FRAME}: download the example again"
         )
-    return Rows(names, video, frame)
+    return SubmissionRows(names, video, frame)
 
 
 def check_same_videos(
-    listed_videos: Sequence[str], rows: Rows, *, example: str, test_list: str
+    listed_videos: Sequence[str], rows: SubmissionRows, *, example: str, test_list: str
 ) -> None:
     """Nothing, if an example has the videos of the list, in whichever order.
 

@@ -9,24 +9,24 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.challenge.submit.means import Member, mean_of
+from avemo_jax.challenge.submit.means import MeanPart, mean_of
 from avemo_jax.challenge.submit.predictions import (
     Predictions,
     task_of,
     with_thresholds,
 )
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.data.predictions.reading import read_frames
+from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.tasks import AU, EXPR, Task
 
-Ensemble = Literal["seeds", "folds"]
+EnsembleOver = Literal["seeds", "folds"]
 MOST = 5  # submissions of a task that the challenge takes from a team
 _MODEL_FILES = ("head.json", "blend.json", "joint.json")
 _WEIGHTED = re.compile(r"(.+)\*([0-9]*\.?[0-9]+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SubmissionSource:
     """A file of predictions or a model, and its weight in a mean."""
 
     path: pathlib.Path
@@ -38,7 +38,7 @@ class Wanted:
     """One submission: what it is called, and the sources that are averaged."""
 
     name: str
-    sources: tuple[Source, ...]
+    sources: tuple[SubmissionSource, ...]
 
 
 def parse_submissions(texts: Sequence[str]) -> tuple[Wanted, ...]:
@@ -68,7 +68,7 @@ def parse_submissions(texts: Sequence[str]) -> tuple[Wanted, ...]:
                     f"--submission {text!r}: weight 0 of {path}; expected a positive "
                     "number, or the source left out: correct the flag"
                 )
-            sources.append(Source(pathlib.Path(path), float(weight)))
+            sources.append(SubmissionSource(pathlib.Path(path), float(weight)))
         found[name] = Wanted(name, tuple(sources))
     return tuple(found.values())
 
@@ -79,7 +79,7 @@ def load_submission(
     *,
     task: Task | None,
     data_dir: str | None,
-    ensemble: Ensemble | None,
+    ensemble: EnsembleOver | None,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> tuple[Predictions, ...]:
     """The predictions of one submission, a mean of the sources of each task.
@@ -95,7 +95,7 @@ def load_submission(
     Raises:
         ValueError: If a source is wrong, or does not tell its task.
     """
-    by_task: dict[str, list[Member]] = {}
+    by_task: dict[str, list[MeanPart]] = {}
     for number, source in enumerate(wanted.sources):
         made = out / f"predicted_{number}"
         for path in _files_of(source.path, made, data_dir, ensemble):
@@ -105,14 +105,14 @@ def load_submission(
                     f"{path} does not tell its task; expected columns with the names "
                     "of a task's outputs, or --task expr|au|va: add the flag"
                 )
-            member = Member(_as_predictions(path, own, thresholds), source.weight)
+            member = MeanPart(_as_predictions(path, own, thresholds), source.weight)
             by_task.setdefault(own.name, []).append(member)
     return tuple(
         mean_of(wanted.name, members, thresholds) for members in by_task.values()
     )
 
 
-def _is_model(path: pathlib.Path, ensemble: Ensemble | None) -> bool:
+def _is_model(path: pathlib.Path, ensemble: EnsembleOver | None) -> bool:
     """Whether it is a checkpoint (a head, a blend, tasks together), or a run of folds.
 
     Raises:
@@ -134,7 +134,7 @@ def _files_of(
     path: pathlib.Path,
     out: pathlib.Path,
     data_dir: str | None,
-    ensemble: Ensemble | None,
+    ensemble: EnsembleOver | None,
 ) -> list[pathlib.Path]:
     """The file itself, or what a model predicts of the test videos of the store."""
     if not _is_model(path, ensemble):
@@ -152,7 +152,7 @@ def _as_predictions(
     path: pathlib.Path, task: Task, thresholds: Float[np.ndarray, " units"] | None
 ) -> Predictions:
     """Predictions of any form, as those that we write."""
-    found = read_frames(path, task)
+    found = read_frame_predictions(path, task)
     made = Predictions(
         path,
         task,

@@ -10,7 +10,7 @@ import pyarrow.csv
 from jaxtyping import Float, Shaped
 
 from avemo_jax.challenge.submit.decisions import DECIMALS
-from avemo_jax.challenge.submit.rows import IMAGE_COLUMN, Rows
+from avemo_jax.challenge.submit.rows import IMAGE_COLUMN, SubmissionRows
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import VA, Task
 
@@ -20,7 +20,7 @@ _CHUNK_ROWS = 1 << 16
 def write_submission(
     path: str | os.PathLike[str],
     task: Task,
-    rows: Rows,
+    rows: SubmissionRows,
     values: Shaped[np.ndarray, "rows columns"],
 ) -> None:
     """Write the header and ``VIDEO/00001.jpg,VALUE,...`` for every row.

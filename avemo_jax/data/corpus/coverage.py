@@ -79,7 +79,7 @@ class Coverage:
         return found + [f"{text}: {_some(names)}" for text, names in kinds if names]
 
 
-def compare(corpus: Corpus, records: Iterable[VideoAnnotations]) -> Coverage:
+def coverage_of(corpus: Corpus, records: Iterable[VideoAnnotations]) -> Coverage:
     """How annotations, crops and videos fit together.
 
     Args:

@@ -50,7 +50,7 @@ def meant(text: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {names[near[0]]!r}?" if near else otherwise
 
 
-class Table:
+class CsvTable:
     """A CSV file with a header line.
 
     Attributes:
@@ -119,7 +119,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
     Raises:
         ValueError: Names file, line and column of what is wrong.
     """
-    table = Table(path)
+    table = CsvTable(path)
     for name in ("video", "split"):
         table.need(name)
     for name in table.columns:
@@ -142,7 +142,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
     return found
 
 
-def _entry(table: Table, line: int, row: Mapping[str, str]) -> Entry:
+def _entry(table: CsvTable, line: int, row: Mapping[str, str]) -> Entry:
     where = f"{table.path}, line {line}, column"
     video, split = nfc(row["video"]), row["split"]
     if not video or "/" in video or "\\" in video:

@@ -14,8 +14,8 @@ from absl import logging
 from jaxtyping import Shaped
 
 from avemo_jax.data.corpus.manifest import (
+    CsvTable,
     Entry,
-    Table,
     fail,
     meant,
     number_of,
@@ -23,7 +23,7 @@ from avemo_jax.data.corpus.manifest import (
 )
 from avemo_jax.data.listing import nfc
 from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
-from avemo_jax.tasks import Kind, Task, own_task
+from avemo_jax.tasks import Task, TaskKind, own_task
 
 _PLACES = ("video", "frame", "start_s", "end_s")
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -42,7 +42,7 @@ class Wish:
     """
 
     name: str = ""
-    kind: Kind | None = None
+    kind: TaskKind | None = None
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
@@ -80,7 +80,7 @@ def read_labels(
     Raises:
         ValueError: Names file, line and column of what is wrong.
     """
-    table = Table(path)
+    table = CsvTable(path)
     table.need("video")
     timed = _timed(table)
     columns = tuple(name for name in table.columns if name not in _PLACES)
@@ -115,7 +115,7 @@ def read_labels(
 
 
 def _rows(
-    table: Table,
+    table: CsvTable,
     manifest: Mapping[str, Entry],
     fps_of: Callable[[Entry], float] | None,
     rates: dict[str, float],
@@ -142,7 +142,7 @@ def _rows(
     return rows
 
 
-def _timed(table: Table) -> bool:
+def _timed(table: CsvTable) -> bool:
     """Whether rows tell times, not frames."""
     times = [name for name in ("start_s", "end_s") if name in table.columns]
     if ("frame" in table.columns) == bool(times) or len(times) == 1:
@@ -153,7 +153,7 @@ def _timed(table: Table) -> bool:
 
 
 def _entry_of(
-    table: Table, line: int, cells: Mapping[str, str], manifest: Mapping[str, Entry]
+    table: CsvTable, line: int, cells: Mapping[str, str], manifest: Mapping[str, Entry]
 ) -> Entry:
     video = nfc(cells["video"])
     if video not in manifest:
@@ -191,7 +191,7 @@ def _shown(where: str, cells: Mapping[str, str], entry: Entry, fps: float) -> ra
     return range(first, last + 1)
 
 
-def _check_once(table: Table, rows: Sequence[_Row]) -> dict[str, int]:
+def _check_once(table: CsvTable, rows: Sequence[_Row]) -> dict[str, int]:
     """Labelled length of each video; an error where a frame has two rows."""
     by_video: dict[str, list[_Row]] = {}
     for row in rows:
@@ -209,7 +209,7 @@ def _check_once(table: Table, rows: Sequence[_Row]) -> dict[str, int]:
 
 
 def _chosen(
-    table: Table, wish: Wish, columns: tuple[str, ...], *, alone: bool
+    table: CsvTable, wish: Wish, columns: tuple[str, ...], *, alone: bool
 ) -> tuple[str, ...]:
     for name in wish.columns:
         if name not in columns:
@@ -226,7 +226,7 @@ def _chosen(
 
 
 def _task_of(
-    table: Table, rows: Sequence[_Row], wish: Wish, columns: tuple[str, ...]
+    table: CsvTable, rows: Sequence[_Row], wish: Wish, columns: tuple[str, ...]
 ) -> Task:
     """The task that the columns hold labels of."""
     seen = {name: {row.cells[name] for row in rows} - {""} for name in columns}
@@ -257,7 +257,7 @@ def _task_of(
         raise ValueError(text if text.startswith(where) else where + text) from error
 
 
-def _kind_of(table: Table, seen: Mapping[str, set[str]]) -> Kind:
+def _kind_of(table: CsvTable, seen: Mapping[str, set[str]]) -> TaskKind:
     if len(seen) > 1 and all(texts <= {"0", "1"} for texts in seen.values()):
         return "multilabel"
     texts = set().union(*seen.values())
@@ -286,7 +286,7 @@ def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
     return tuple(sorted(texts))
 
 
-def _warn_of_rare(table: Table, rows: Sequence[_Row], column: str) -> None:
+def _warn_of_rare(table: CsvTable, rows: Sequence[_Row], column: str) -> None:
     """Say which classes look like misspelt ones: of one row, and near another."""
     counts = collections.Counter(row.cells[column] for row in rows)
     del counts[""]
@@ -303,7 +303,7 @@ def _warn_of_rare(table: Table, rows: Sequence[_Row], column: str) -> None:
 
 
 def _dense(
-    table: Table,
+    table: CsvTable,
     rows: Sequence[_Row],
     task: Task,
     columns: tuple[str, ...],

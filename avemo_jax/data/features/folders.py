@@ -20,7 +20,7 @@ from avemo_jax.data.features.files import (
 )
 from avemo_jax.data.records import (
     FeatureSource,
-    Kind,
+    Modality,
     Remarks,
     VideoFeatures,
     as_float16,
@@ -34,7 +34,7 @@ _PROVENANCE = ("extractor", "weights_sha256", "settings", "input", "alignment")
 def find_feature_sources(
     folders: Iterable[str | os.PathLike[str]],
     *,
-    kinds: Mapping[str, Kind] | None = None,
+    kinds: Mapping[str, Modality] | None = None,
 ) -> list[FeatureSource]:
     """The feature sets whose files lie in the sub-folders of ``folders``.
 
@@ -53,7 +53,7 @@ def find_feature_sources(
             fingerprint, kind or dim.
     """
     found: dict[str, dict[str, pathlib.Path]] = {}
-    kind_of: dict[str, Kind | None] = {}
+    kind_of: dict[str, Modality | None] = {}
     asked = dict(kinds or {})
     unused = set(asked)
     for folder in map(pathlib.Path, folders):
@@ -129,7 +129,7 @@ def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:
 
 
 def _source(
-    name: str, files: Mapping[str, pathlib.Path], kind: Kind | None
+    name: str, files: Mapping[str, pathlib.Path], kind: Modality | None
 ) -> FeatureSource:
     """The set that ``files`` make up; what all must share is taken from the first."""
     first = files[min(files)]
@@ -161,7 +161,7 @@ def _source(
 def _read_checked(
     files: Mapping[str, pathlib.Path],
     name: str,
-    kind: Kind,
+    kind: Modality,
     dim: int,
     fingerprint: str,
     video: str,

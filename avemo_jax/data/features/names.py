@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from absl import logging
 
-from avemo_jax.data.records import KINDS, Kind
+from avemo_jax.data.records import KINDS, Modality
 from avemo_jax.extractors import EXTRACTORS, get_extractor, plugins
 
 # Names of the original's audio folders that are not ours.
@@ -54,7 +54,7 @@ def full_name(name: str) -> str:
     return f"{extractor}@{get_extractor(extractor).default_input}"
 
 
-def folder_to_set(folder: str) -> tuple[str, Kind | None]:
+def folder_to_set(folder: str) -> tuple[str, Modality | None]:
     """The full name and the kind (None if unknown) that a folder of files stands for.
 
     ``visualfeat_X_cropped_aligned`` and ``audiofeat_X`` are folders of the original
@@ -64,7 +64,7 @@ def folder_to_set(folder: str) -> tuple[str, Kind | None]:
     Raises:
         ValueError: If the folder's name can be no feature set's name.
     """
-    kind: Kind | None = None
+    kind: Modality | None = None
     extractor, variant = folder, None
     if match := _ORIGINAL_VISUAL_FOLDER.fullmatch(folder):
         extractor, kind, variant = match[1], "visual", "cropped_aligned"

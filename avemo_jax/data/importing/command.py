@@ -25,14 +25,14 @@ from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.features.names import check_known, full_name, split_name
 from avemo_jax.data.importing import native
 from avemo_jax.data.importing.evidence import off_by_one, report
-from avemo_jax.data.importing.flags import make_parser
-from avemo_jax.data.importing.folders import read_folder
-from avemo_jax.data.importing.pickled import read_pickle
+from avemo_jax.data.importing.flags import import_parser
+from avemo_jax.data.importing.folders import import_folder
+from avemo_jax.data.importing.pickled import import_pickle
 from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.importing.spooled import SpooledRows
-from avemo_jax.data.importing.tables import read_hdf5, read_parquet
+from avemo_jax.data.importing.tables import import_hdf5, import_parquet
 from avemo_jax.data.importing.writing import ImportedSet, check_standing, write_files
-from avemo_jax.data.records import Kind, VideoAnnotations
+from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
 
@@ -43,7 +43,7 @@ _INPUT = "imported"  # of an extractor that is not known, where none is named
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Import; 0, or 1 after an error, which stderr then tells."""
-    args = make_parser(__doc__ or "").parse_args(argv)
+    args = import_parser(__doc__ or "").parse_args(argv)
     return guarded(lambda: _run(args))
 
 
@@ -128,10 +128,10 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
     """The source, by what it is."""
     path, first = args.source, args.first_frame
     if path.is_dir():
-        return read_folder(path, first_frame=first)
+        return import_folder(path, first_frame=first)
     ending = path.suffix.lower()
     if ending in _HDF5:
-        return read_hdf5(path, first_frame=first)
+        return import_hdf5(path, first_frame=first)
     if ending not in (*_PICKLES, ".parquet"):
         raise ValueError(
             f"{path}: the ending {ending!r}; expected a folder, "
@@ -143,8 +143,8 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
     )
     opened.callback(rows.close)
     if ending == ".parquet":
-        return read_parquet(path, rows)
-    return read_pickle(path, rows, outputs=args.outputs)
+        return import_parquet(path, rows)
+    return import_pickle(path, rows, outputs=args.outputs)
 
 
 def _bar(text: str, total: int | None, quiet: bool) -> tqdm:
@@ -186,7 +186,7 @@ def _origin(path: pathlib.Path) -> dict[str, object]:
 def _check_offsets(
     args: argparse.Namespace,
     source: ImportSource,
-    kind: Kind,
+    kind: Modality,
     records: dict[str, VideoAnnotations],
 ) -> None:
     """Raise ValueError where frames are likely to be off by one."""

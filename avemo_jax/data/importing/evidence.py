@@ -7,7 +7,7 @@ import numpy as np
 
 from avemo_jax.data.corpus.splits import base_video
 from avemo_jax.data.importing.source import ImportSource
-from avemo_jax.data.records import Kind, VideoAnnotations
+from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.tasks import TASKS
 
 _FEWEST = 3  # videos that can be a sign
@@ -43,7 +43,9 @@ class Fit:
         )
 
 
-def origin_of(video: str, kind: Kind, frames: Mapping[str, np.ndarray]) -> str | None:
+def origin_of(
+    video: str, kind: Modality, frames: Mapping[str, np.ndarray]
+) -> str | None:
     """The imported video whose rows an annotated one takes; sound is the base's too."""
     if video in frames:
         return video
@@ -52,7 +54,7 @@ def origin_of(video: str, kind: Kind, frames: Mapping[str, np.ndarray]) -> str |
 
 
 def fits(
-    source: ImportSource, kind: Kind, records: Mapping[str, VideoAnnotations]
+    source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> list[Fit]:
     """How the rows fit the labels, by task and split."""
     found: dict[tuple[str, str], list[int]] = {}
@@ -70,7 +72,7 @@ def fits(
 
 
 def surplus(
-    source: ImportSource, kind: Kind, records: Mapping[str, VideoAnnotations]
+    source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> list[str]:
     """Imported videos that no annotated one takes rows from."""
     taken = {origin_of(video, kind, source.frames) for video in records}
@@ -78,7 +80,7 @@ def surplus(
 
 
 def off_by_one(
-    source: ImportSource, kind: Kind, records: Mapping[str, VideoAnnotations]
+    source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> str | None:
     """What shows that frames are counted from another number; None: nothing does.
 
@@ -122,7 +124,7 @@ def off_by_one(
 
 
 def report(
-    source: ImportSource, kind: Kind, records: Mapping[str, VideoAnnotations]
+    source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> Iterator[str]:
     """Lines on what fits and what does not."""
     yield from map(str, fits(source, kind, records))

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def import_parser(description: str) -> argparse.ArgumentParser:
     """All flags."""
     parser = argparse.ArgumentParser(
         prog="avemo import-features",

@@ -18,7 +18,7 @@ SIDECARS = (".frames.npy", ".frames.txt")
 _FRAME = re.compile(r"\d{1,9}")
 
 
-def read_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
+def import_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
     """``VIDEO.npy`` (frames, dim), or ``VIDEO/00001.npy`` (dim,).
 
     Row i of ``VIDEO.npy`` is frame i + 1, unless ``VIDEO.frames.npy`` (integers) or

@@ -16,7 +16,7 @@ _OUTPUTS = (8, 10)  # classes; with valence and arousal
 Outputs = Literal["keep", "drop"]
 
 
-def read_pickle(
+def import_pickle(
     path: pathlib.Path, rows: SpooledRows, *, outputs: Outputs = "keep"
 ) -> ImportSource:
     """A dict ``{"VIDEO/00001.jpg": (embedding, scores)}``, or of embeddings alone.

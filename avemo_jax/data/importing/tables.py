@@ -18,7 +18,7 @@ _BATCH_ROWS = 4096
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
-def read_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
+def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
     """A dataset (frames, dim) for each video, or a group with ``features``.
 
     In a group, ``frame`` has the number of each row; else row i is frame i + 1.
@@ -131,7 +131,7 @@ def _numbers(
     return counted(numbers, first_frame, where)
 
 
-def read_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:
+def import_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:
     """Columns ``video``, ``frame`` and a list of numbers, or a column for each number.
 
     Numbers' columns are sorted by the number at the end of their names.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from avemo_jax.data.features.files import clean_rows
 from avemo_jax.data.features.writer import FeatureFileWriter, read_meta
 from avemo_jax.data.importing.source import ImportSource, narrowed
-from avemo_jax.data.records import Kind
+from avemo_jax.data.records import Modality
 
 _PIECE = 4096  # rows
 
@@ -31,7 +31,7 @@ class ImportedSet:
 
     folder: pathlib.Path
     name: str
-    kind: Kind
+    kind: Modality
     dtype: Literal["float16", "float32"]
     origin: Mapping[str, Any]
     made_by: str

@@ -72,7 +72,7 @@ class FramePredictions:
     notes: tuple[str, ...]
 
 
-def checked(
+def checked_frames(
     path: pathlib.Path,
     task: Task,
     raw: RawFrames,

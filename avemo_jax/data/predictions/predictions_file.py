@@ -15,7 +15,7 @@ import pyarrow.parquet
 from jaxtyping import Float
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.postprocess.gaps import FillPlan
+from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import Task, known_tasks
@@ -57,7 +57,7 @@ def write_predictions(
     path: str | pathlib.Path,
     task: Task,
     table: FrameTable,
-    plan: FillPlan,
+    plan: FillMap,
     scores: Float[np.ndarray, "frames outputs"],
     *,
     thresholds: Float[np.ndarray, " outputs"] | None = None,
@@ -194,7 +194,7 @@ def _chunks(
     schema: pa.Schema,
     task: Task,
     table: FrameTable,
-    plan: FillPlan,
+    plan: FillMap,
     scores: Float[np.ndarray, "frames outputs"],
     limits: Float[np.ndarray, " outputs"],
 ) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from avemo_jax.data.predictions import arrays, tables
-from avemo_jax.data.predictions.frames import FramePredictions, checked
+from avemo_jax.data.predictions.frames import FramePredictions, checked_frames
 from avemo_jax.tasks import TASKS, Task
 
 _READERS = {
@@ -19,7 +19,7 @@ _READERS = {
 }
 
 
-def read_frames(
+def read_frame_predictions(
     path: str | os.PathLike[str],
     task: Task,
     *,
@@ -63,7 +63,7 @@ def read_frames(
             f"{', '.join(sorted(_READERS))}, or a folder: rename or convert it"
         )
     raw = reader(path, task)
-    return checked(path, task, raw, first_frame=first_frame, columns=columns)
+    return checked_frames(path, task, raw, first_frame=first_frame, columns=columns)
 
 
 def _is_annotation(path: pathlib.Path) -> bool:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 
 from avemo_jax.data.corpus.splits import nominal_fps, source_video
 from avemo_jax.data.store import tfds
-from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.tasks import JointTask, Task
 
@@ -52,7 +52,7 @@ def read_annotated(
 
 
 def assemble(
-    plan: Plan,
+    plan: Join,
     annotated: Mapping[str, AnnotatedVideo],
     features: Float[np.ndarray, "rows dim"],
     outputs: Float[np.ndarray, "rows outputs"] | None,
@@ -114,7 +114,7 @@ def _unannotated(video: str) -> AnnotatedVideo:
 
 
 def _dense_labels(
-    plan: Plan, annotated: Mapping[str, AnnotatedVideo]
+    plan: Join, annotated: Mapping[str, AnnotatedVideo]
 ) -> Shaped[np.ndarray, "frames ..."]:
     """Labels of all frames of all videos, in one array."""
     dense = plan.task.empty_labels(sum(video.num_frames for video in plan.videos))

@@ -16,7 +16,7 @@ from avemo_jax.data.store import layout
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
-def checked(root: pathlib.Path) -> pathlib.Path:
+def checked_folder(root: pathlib.Path) -> pathlib.Path:
     """``root``, if a store may lie in it.
 
     Raises:

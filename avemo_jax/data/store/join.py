@@ -39,7 +39,7 @@ class JoinedVideo:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Join:
     """What a table will be, known before any feature is read.
 
     Attributes:
@@ -88,7 +88,7 @@ class Plan:
 
 
 @dataclasses.dataclass
-class Counts:
+class JoinCounts:
     """What was left out or missing while videos were joined."""
 
     rows_not_in_all_visual_sets: int = 0
@@ -119,7 +119,7 @@ def join_video(
     annotated: int,
     parts: Mapping[str, str | None],
     missing_audio: Missing,
-    counts: Counts,
+    counts: JoinCounts,
 ) -> JoinedVideo | None:
     """The rows of one video; ``counts`` grows.
 
@@ -175,7 +175,7 @@ def fail_without_rows(
     split: str,
     sets: Sequence[FeatureSet],
     names: Sequence[str],
-    counts: Counts,
+    counts: JoinCounts,
     splits: Mapping[str, Sequence[str]],
 ) -> NoReturn:
     """Raise that a table would have no rows, with what to choose instead.

@@ -16,7 +16,7 @@ from avemo_jax.data.features import names as feature_sets
 from avemo_jax.data.features.frame_runs import from_runs
 from avemo_jax.data.store import assembly, join, layout, vectors
 from avemo_jax.data.store.assembly import AnnotatedVideo
-from avemo_jax.data.store.join import Counts, JoinedVideo, Missing, Plan
+from avemo_jax.data.store.join import Join, JoinCounts, JoinedVideo, Missing
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.tasks import (
     TASKS,
@@ -237,7 +237,7 @@ class Store:
         *,
         missing_audio: Missing = "zeros",
         splits: Mapping[str, str] | None = None,
-    ) -> Plan:
+    ) -> Join:
         """What ``load_table`` of the same arguments loads: rows, bytes, report.
 
         Raises:
@@ -245,7 +245,7 @@ class Store:
         """
         chosen = self.task(task)
         sets = self.resolve(feature_names)
-        counts = Counts()
+        counts = JoinCounts()
         names = self.split_videos(task, split, splits)
         joined = [self._join(v, sets, missing_audio, counts) for v in names]
         videos = tuple(video for video in joined if video is not None)
@@ -258,14 +258,14 @@ class Store:
             "rows": sum(len(video.frame) for video in videos),
             **dataclasses.asdict(counts),
         }
-        return Plan(chosen, split, sets, videos, report)
+        return Join(chosen, split, sets, videos, report)
 
     def _join(
         self,
         video: str,
         sets: Sequence[FeatureSet],
         missing_audio: Missing,
-        counts: Counts,
+        counts: JoinCounts,
     ) -> JoinedVideo | None:
         """The rows of one video."""
         none = np.zeros(0, np.int32)
@@ -324,7 +324,7 @@ class Store:
 
     def load(
         self,
-        plan: Plan,
+        plan: Join,
         *,
         memmap_path: str | os.PathLike[str] | None = None,
         show_progress: bool = True,

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from avemo_jax.data.store import memmap, tfds
-from avemo_jax.data.store.join import JoinedVideo, Plan, rows_digest
+from avemo_jax.data.store.join import Join, JoinedVideo, rows_digest
 
 _ALIGNMENT = 64  # bytes; of XLA's buffers
 _NUM_THREADS = 4
@@ -35,7 +35,7 @@ class Packed:
 
 
 def load_vectors(
-    plan: Plan,
+    plan: Join,
     packed: Mapping[str, Packed],
     memmap_path: str | os.PathLike[str] | None,
     *,
@@ -78,7 +78,7 @@ def aligned_zeros(shape: tuple[int, int], dtype: type) -> np.ndarray:
 
 
 def _fill(
-    plan: Plan,
+    plan: Join,
     packed: Mapping[str, Packed],
     show_progress: bool,
     features: np.ndarray,
@@ -107,7 +107,7 @@ def _fill(
 
 
 def _fill_set(
-    plan: Plan, name: str, packed: Packed, targets: Mapping[str, np.ndarray], bar: tqdm
+    plan: Join, name: str, packed: Packed, targets: Mapping[str, np.ndarray], bar: tqdm
 ) -> None:
     """Write one set's vectors into its columns of the targets."""
     examples = tfds.open_examples(packed.folder)

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avemo_jax.data.corpus import annotations
-from avemo_jax.data.corpus.coverage import compare
+from avemo_jax.data.corpus.coverage import coverage_of
 from avemo_jax.data.corpus.official_trees import Corpus, find_corpus, find_sounds
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.command import print_summaries
-from avemo_jax.extraction.extractor_choice import Choice
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
 from avemo_jax.extraction.flags import (
     ALIGNED,
     UNALIGNED,
@@ -40,7 +40,7 @@ from avemo_jax.extraction.prepare.estimate import (
     estimate_frame_times,
 )
 from avemo_jax.extraction.prepare.inventory import Inventory, take_inventory
-from avemo_jax.extraction.prepare.packing import check_splits, pack
+from avemo_jax.extraction.prepare.packing import check_split_flags, pack_store
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.packing.command import add_store_flags, add_test_videos, print_report
@@ -120,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops)
-    features = folder.checked(pathlib.Path(args.out)) / FEATURES
+    features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES
     records, inventory, material = _looked(args)
     _print_inventory(args.root, inventory, records)
     _check_material(args, material)
-    check_splits(records, material, args)
+    check_split_flags(records, material, args)
     compilation.keep_compiled(args.compilation_cache)
-    load = functools.cache(Choice.load)
+    load = functools.cache(ExtractorChoice.load)
     enough = _print_estimates(choices, load, features, material, settings, inventory)
     if args.dry_run:
         print("dry run: nothing was extracted")
@@ -153,7 +153,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
                 "all are, the same command without the shard flags packs the store"
             )
         else:
-            report = pack(
+            report = pack_store(
                 *(features.parent, features, records, material, args, outcomes),
                 command=command,
             )
@@ -227,14 +227,14 @@ def _print_inventory(
     for line in inventory.lines():
         print(f"  {line}")
     for line in (
-        *compare(inventory.corpus, list(records.values())).lines(),
+        *coverage_of(inventory.corpus, list(records.values())).lines(),
         *inventory.sound_lines(records.values()),
     ):
         print(f"  {line}")
 
 
 def _print_estimates(
-    choices: Sequence[Choice],
+    choices: Sequence[ExtractorChoice],
     load: "functools._lru_cache_wrapper[AnyExtractor]",
     features: pathlib.Path,
     material: Material,

@@ -12,7 +12,7 @@ import numpy as np
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
-from avemo_jax.extraction.feature_set import FeatureSet
+from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.image_decoding import decode_all
 from avemo_jax.extraction.jobs import Material, Work
@@ -70,7 +70,7 @@ class Estimate:
 
 def estimate(
     extractor: AnyExtractor,
-    feature_set: FeatureSet,
+    feature_set: ExtractedSet,
     material: Material,
     work: Work,
     facts: Facts,
@@ -111,7 +111,7 @@ def estimate(
     )
 
 
-def packed_bytes(feature_set: FeatureSet, work: Work, num_bytes: int) -> int:
+def packed_bytes(feature_set: ExtractedSet, work: Work, num_bytes: int) -> int:
     """Of the whole set in the store; 0 if it stands there as it is.
 
     Args:

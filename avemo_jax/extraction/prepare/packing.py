@@ -29,7 +29,7 @@ from avemo_jax.tasks import TASKS
 STATE = "prepare.json"
 
 
-def check_splits(
+def check_split_flags(
     records: Mapping[str, VideoAnnotations],
     material: Material,
     args: argparse.Namespace,
@@ -55,7 +55,7 @@ def check_splits(
     draw_splits(official, seed=args.split_seed, grouped=not args.ungrouped_dev)
 
 
-def pack(
+def pack_store(
     out: pathlib.Path,
     features: pathlib.Path,
     records: Mapping[str, VideoAnnotations],

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avemo_jax.data.features.names import EXTRACTORS, full_name
-from avemo_jax.data.records import Kind
+from avemo_jax.data.records import Modality
 from avemo_jax.packing.demo.parameters import Parameters
 from avemo_jax.packing.demo.signals import expression_looks, stream
 
@@ -35,7 +35,7 @@ class FeatureMap:
 
     name: str
     number: int
-    kind: Kind
+    kind: Modality
     dim: int
     output_dim: int
     inner: Float[np.ndarray, "size hidden"]

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate.fitting import fit_rules, run_rules
 from avemo_jax.postprocess.frame_rate.refinement import Refined
-from avemo_jax.postprocess.frame_rate.rules import FIXED, Family, Rule
-from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.frame_rate.rules import FIXED, Family, FrameRateRule
+from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.tasks import Task
 
 TOLERANCE = 0.002
@@ -51,7 +51,7 @@ class RatePoint:
         score: The task's headline score.
     """
 
-    rule: Rule
+    rule: FrameRateRule
     share: float
     window_share: float
     score: float
@@ -68,7 +68,7 @@ class RateChoice:
         full_score: On dev with all frames.
     """
 
-    rule: Rule
+    rule: FrameRateRule
     share: float
     score: float
     full_score: float
@@ -80,7 +80,7 @@ class RateChoice:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "RateChoice":
         """The inverse of :meth:`to_dict`."""
-        return cls(**{**stored, "rule": Rule.from_dict(stored["rule"])})
+        return cls(**{**stored, "rule": FrameRateRule.from_dict(stored["rule"])})
 
 
 def by_family(points: Sequence[RatePoint]) -> dict[Family, list[RatePoint]]:
@@ -95,9 +95,9 @@ def rules_of_dev(
     task: Task,
     dev: DenseSplit,
     *,
-    setting: Setting,
+    setting: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
-) -> tuple[Rule, ...]:
+) -> tuple[FrameRateRule, ...]:
     """``fit_rules`` on a ``DenseSplit``.
 
     Args:
@@ -112,9 +112,9 @@ def rules_of_dev(
 def evaluate_rules(
     task: Task,
     split: DenseSplit,
-    rules: Sequence[Rule],
+    rules: Sequence[FrameRateRule],
     *,
-    setting: Setting,
+    setting: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> list[RatePoint]:
     """The point of each rule, in their order.
@@ -149,12 +149,12 @@ def evaluate_rules(
 
 def apply_rule(
     task: Task,
-    rule: Rule,
+    rule: FrameRateRule,
     scores: Float[np.ndarray, "frames outputs"],
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
     *,
-    setting: Setting,
+    setting: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Refined:
     """The smoothed scores that a rule gives, and which frames it embeds.
@@ -177,7 +177,9 @@ def apply_rule(
     return outcome.refined
 
 
-def choose(points: Sequence[RatePoint], tolerance: float = TOLERANCE) -> RateChoice:
+def choose_rule(
+    points: Sequence[RatePoint], tolerance: float = TOLERANCE
+) -> RateChoice:
     """The rule that embeds the fewest frames and is nearly as good as all frames.
 
     Of rules that embed as many, a fixed stride comes first, then the better score.
@@ -189,7 +191,7 @@ def choose(points: Sequence[RatePoint], tolerance: float = TOLERANCE) -> RateCho
     Raises:
         ValueError: If there is no point of all frames.
     """
-    full = [p.score for p in points if p.rule == Rule(FIXED, (1,))]
+    full = [p.score for p in points if p.rule == FrameRateRule(FIXED, (1,))]
     if not full:
         raise ValueError(
             f"{len(points)} points without the fixed stride 1; expected it, as others "

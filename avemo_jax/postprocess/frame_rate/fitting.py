@@ -14,23 +14,23 @@ from avemo_jax.postprocess.frame_rate.rules import (
     REFINED,
     SEQUENTIAL,
     SLIDING,
-    Rule,
+    FrameRateRule,
 )
 from avemo_jax.postprocess.frame_rate.sequential import (
     REPORTED_LISTS,
-    StridePlan,
+    StrideEntries,
     Strides,
     all_medians,
     all_strides,
     entries_per_window,
-    stride_plans,
+    stride_entries,
 )
 from avemo_jax.postprocess.frame_rate.sequential_limits import (
     benjamini_hochberg_levels,
     false_acceptance_levels,
     fit_thresholds,
 )
-from avemo_jax.postprocess.smoothing import Setting
+from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.tasks import Task
 
 FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
@@ -60,9 +60,9 @@ def fit_rules(
     labels: Shaped[np.ndarray, "frames ..."],
     mask: Bool[np.ndarray, " frames"],
     *,
-    setting: Setting,
+    setting: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
-) -> tuple[Rule, ...]:
+) -> tuple[FrameRateRule, ...]:
     """All rules that are compared, their limits fitted on dev.
 
     Limits of the grid rules are quantiles (``DOUBT``) of the confidence that dev's
@@ -79,18 +79,18 @@ def fit_rules(
         setting: (mode, half width) of the windows.
         thresholds: Of action units; None is 0.5.
     """
-    rules = [Rule(FIXED, (stride,)) for stride in FIXED_STRIDES]
+    rules = [FrameRateRule(FIXED, (stride,)) for stride in FIXED_STRIDES]
     coarse = all_strides([strides[:-1] for strides in REFINED_STRIDES])
     grids = Grids(task, scores, lo, hi, setting, thresholds)
-    sure = {s: grids.run(Rule(FIXED, (s,)))[1] for s in coarse}
+    sure = {s: grids.run(FrameRateRule(FIXED, (s,)))[1] for s in coarse}
     limits = {s: np.quantile(np.asarray(sure[s]), DOUBT) for s in coarse}
     for strides in REFINED_STRIDES:
         for number, doubt in enumerate(DOUBT):
             each = tuple(float(limits[s][number]) for s in strides[:-1])
             rules.append(
-                Rule(REFINED, strides, each, fitted_by=f"{doubt:.0%} in doubt")
+                FrameRateRule(REFINED, strides, each, fitted_by=f"{doubt:.0%} in doubt")
             )
-    rules += [Rule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
+    rules += [FrameRateRule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
     if task.kind == "multiclass":
         rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
     return tuple(rules)
@@ -103,7 +103,7 @@ def fit_sequential(
     labels: Int[np.ndarray, " frames"],
     mask: Bool[np.ndarray, " frames"],
     half_width: int,
-) -> list[Rule]:
+) -> list[FrameRateRule]:
     """The reported lists of several strides with thresholds fitted by both rules.
 
     Args:
@@ -116,7 +116,7 @@ def fit_sequential(
     """
     lists = tuple(each for each in REPORTED_LISTS if len(each) > 1)
     strides = all_strides(lists)
-    plans = _on_device(stride_plans(lo, hi, strides, half_width))
+    plans = _on_device(stride_entries(lo, hi, strides, half_width))
     medians = all_medians(
         jnp.asarray(scores), plans, strides=strides, half_width=half_width
     )
@@ -131,11 +131,11 @@ def fit_sequential(
         for each, row in zip(lists, np.asarray(fitted), strict=True):
             # infinity, where no decision is right, is no JSON; 2 is never reached
             limits = (min(float(row[strides.index(s)]), 2.0) for s in each[:-1])
-            rules.append(Rule(SEQUENTIAL, each, tuple(limits), fitted_by=name))
+            rules.append(FrameRateRule(SEQUENTIAL, each, tuple(limits), fitted_by=name))
     return rules
 
 
-class Outcome(NamedTuple):
+class RuleOutcome(NamedTuple):
     """What a rule gives on a split.
 
     Attributes:
@@ -152,11 +152,11 @@ def run_rules(
     scores: Float[np.ndarray, "frames outputs"],
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
-    rules: Sequence[Rule],
+    rules: Sequence[FrameRateRule],
     *,
-    setting: Setting,
+    setting: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
-) -> Iterator[tuple[Rule, Outcome]]:
+) -> Iterator[tuple[FrameRateRule, RuleOutcome]]:
     """Each rule's outcome, one at a time; the grids first, then those that slide.
 
     Args:
@@ -196,22 +196,22 @@ def run_rules(
         refined, _ = grids.run(rule)
         total = np.append(0, np.cumsum(np.asarray(refined.embedded), dtype=np.int64))
         entries = int((total[end] - total[begin]).sum())
-        yield rule, Outcome(refined, entries / all_entries)
+        yield rule, RuleOutcome(refined, entries / all_entries)
     if sliding := [rule for rule in rules if rule not in on_grid]:
         for rule, refined, entries in _slid(scores, lo, hi, sliding, half_width):
-            yield rule, Outcome(refined, entries / all_entries)
+            yield rule, RuleOutcome(refined, entries / all_entries)
 
 
 def _slid(
     scores: Float[np.ndarray, "frames outputs"],
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
-    rules: Sequence[Rule],
+    rules: Sequence[FrameRateRule],
     half_width: int,
-) -> Iterator[tuple[Rule, Refined, int]]:
+) -> Iterator[tuple[FrameRateRule, Refined, int]]:
     """What each of the rules with sliding windows gives, and its window entries."""
     strides = all_strides([rule.strides for rule in rules])
-    plans = stride_plans(lo, hi, strides, half_width)
+    plans = stride_entries(lo, hi, strides, half_width)
     medians = all_medians(
         jnp.asarray(scores), _on_device(plans), strides=strides, half_width=half_width
     )
@@ -223,10 +223,10 @@ def _slid(
 
 
 def _decide(
-    rule: Rule,
+    rule: FrameRateRule,
     tops: Float[np.ndarray, "strides frames"],
     strides: Strides,
-    plans: Sequence[StridePlan],
+    plans: Sequence[StrideEntries],
     half_width: int,
 ) -> tuple[Int[np.ndarray, " frames"], Bool[np.ndarray, " frames"], int]:
     """Index of the stride that decides each frame, embedded frames, window entries.
@@ -260,7 +260,7 @@ class Grids:
         scores: Float[np.ndarray, "frames outputs"],
         lo: Int[np.ndarray, " frames"],
         hi: Int[np.ndarray, " frames"],
-        setting: Setting,
+        setting: Smoothing,
         thresholds: Float[np.ndarray, " units"] | None,
     ):
         """Adds a video of zeros, so that splits of like length share a program."""
@@ -277,7 +277,7 @@ class Grids:
         )
         self._setting, self._confidence = setting, CONFIDENCES[task.kind]
 
-    def run(self, rule: Rule) -> tuple[Refined, Float[Array, " frames"]]:
+    def run(self, rule: FrameRateRule) -> tuple[Refined, Float[Array, " frames"]]:
         """The rule's outcome, and the confidence that frames have in the end."""
         more = max(_LEVELS - len(rule.strides), 0)
         refined, sure = _run(
@@ -304,5 +304,5 @@ def _padded_length(num_frames: int) -> int:
     return int(2 ** np.ceil(np.log2(max(num_frames, 1))))
 
 
-def _on_device(plans: tuple[StridePlan, ...]) -> tuple[StridePlan, ...]:
-    return tuple(StridePlan(*map(jnp.asarray, plan)) for plan in plans)
+def _on_device(plans: tuple[StrideEntries, ...]) -> tuple[StrideEntries, ...]:
+    return tuple(StrideEntries(*map(jnp.asarray, plan)) for plan in plans)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from avemo_jax.postprocess.smoothing import Setting, smooth
+from avemo_jax.postprocess.smoothing import Smoothing, smooth
 
 Confidence = Literal["top", "margin", "variation"]
 
@@ -35,7 +35,7 @@ def fixed_grid(
     hi: Int[Array, " frames"],
     *,
     stride: int,
-    setting: Setting,
+    setting: Smoothing,
 ) -> Refined:
     """Every ``stride``-th frame of each video from its first one: the plain rule.
 
@@ -61,7 +61,7 @@ def refined_grid(
     thresholds: Float[Array, "..."] | float = 0.5,
     *,
     strides: tuple[int, ...],
-    setting: Setting,
+    setting: Smoothing,
     confidence: Confidence,
     reach: int | None = None,
 ) -> Refined:
@@ -107,7 +107,7 @@ def refine(
     reach: Int[Array, ""] | int,
     thresholds: Float[Array, "..."] | float = 0.5,
     *,
-    setting: Setting,
+    setting: Smoothing,
     confidence: Confidence,
 ) -> tuple[Refined, Float[Array, " frames"]]:
     """``refined_grid`` for use inside ``jax.jit``: one program for many rules.

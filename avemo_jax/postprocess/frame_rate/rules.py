@@ -26,7 +26,7 @@ SEQUENTIAL: Family = "sequential"
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class FrameRateRule:
     """One rule with its parameters.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rule:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "Rule":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "FrameRateRule":
         """The inverse of :meth:`to_dict`."""
         names = {field.name for field in dataclasses.fields(cls)}
         if stored.keys() != names:

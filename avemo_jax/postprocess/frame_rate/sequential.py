@@ -41,7 +41,7 @@ REPORTED_LISTS: tuple[Strides, ...] = (
 _FEW = 17
 
 
-class StridePlan(NamedTuple):
+class StrideEntries(NamedTuple):
     """Where the windows with one stride lie; a pytree of arrays.
 
     The entries are all frames of the split, by video and residue class, and after
@@ -98,12 +98,12 @@ def entries_per_window(stride: int, half_width: int) -> int:
     return 2 * half_width // stride + 1
 
 
-def stride_plans(
+def stride_entries(
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
     strides: Sequence[int],
     half_width: int,
-) -> tuple[StridePlan, ...]:
+) -> tuple[StrideEntries, ...]:
     """The layout for each stride, made once by numpy.
 
     Args:
@@ -138,7 +138,7 @@ def _stride_plan(
     hi: Int[np.ndarray, " frames"],
     stride: int,
     half_width: int,
-) -> StridePlan:
+) -> StrideEntries:
     """The layout for one stride."""
     index = np.arange(len(lo))
     width = entries_per_window(stride, half_width)
@@ -160,7 +160,7 @@ def _stride_plan(
     video_of_frame = np.searchsorted(starts, lo)
     left = place[np.maximum(index - half_width, 0)]
     anchor = np.where(cut, ends[video_of_frame] - length, left)
-    return StridePlan(
+    return StrideEntries(
         source=np.concatenate([order, starts[video] + stride * backwards]).astype(
             np.int32
         ),
@@ -171,7 +171,7 @@ def _stride_plan(
 
 def strided_medians(
     scores: Float[Array | np.ndarray, "frames outputs"],
-    plan: StridePlan,
+    plan: StrideEntries,
     stride: int,
     half_width: int,
 ) -> Float[Array, "frames outputs"]:
@@ -219,7 +219,7 @@ def _medians_of_few(
 @partial(jax.jit, static_argnames=("strides", "half_width"))
 def all_medians(
     scores: Float[Array, "frames outputs"],
-    plans: tuple[StridePlan, ...],
+    plans: tuple[StrideEntries, ...],
     *,
     strides: Strides,
     half_width: int,
@@ -232,7 +232,7 @@ def all_medians(
 @partial(jax.jit, static_argnames=("lists", "half_width"))
 def sequential(
     scores: Float[Array, "frames classes"],
-    plans: tuple[StridePlan, ...],
+    plans: tuple[StrideEntries, ...],
     thresholds: Float[Array, "lists strides"],
     *,
     lists: tuple[Strides, ...],
@@ -245,7 +245,7 @@ def sequential(
 
     Args:
         scores: Probabilities of consecutive frames without gaps.
-        plans: ``stride_plans`` of ``all_strides(lists)``, in that order.
+        plans: ``stride_entries`` of ``all_strides(lists)``, in that order.
         thresholds: Of each list and each of ``all_strides(lists)``; those of strides
             that a list does not have, and of its last one, are not looked at.
         lists: Strides, coarse to fine.
@@ -283,7 +283,7 @@ def sequential(
 
 
 def _covered(
-    plan: StridePlan, end: Int[Array, " frames"], visited: Bool[Array, " frames"]
+    plan: StrideEntries, end: Int[Array, " frames"], visited: Bool[Array, " frames"]
 ) -> Bool[Array, " frames"]:
     """Frames inside the windows of the visited frames."""
     num_entries = len(plan.source)

@@ -19,22 +19,22 @@ from avemo_jax.batches.feeders import (
     ResidentFeeder,
     TableArrays,
     inputs_at,
-    rows_of,
+    rows_at,
     table_arrays,
     targets_at,
 )
 from avemo_jax.batches.head_inputs import input_dims
-from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.batches.tables import Data, feature_names, fold_data, with_task
 from avemo_jax.config.checks import check_config
 from avemo_jax.data.store import assembly, layout
 from avemo_jax.data.store.assembly import AnnotatedVideo
-from avemo_jax.data.store.join import Plan
+from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.training.dev_scores import fresh_state
-from avemo_jax.training.objective import make_plan, make_spec
-from avemo_jax.training.seeds import Members, make_members
+from avemo_jax.training.objective import make_order, make_spec
+from avemo_jax.training.seeds import Candidates, make_candidates
 
 
 class Outlines:
@@ -58,7 +58,7 @@ class Outlines:
             folder, data.store.tasks
         )
 
-    def plan(self, split: str) -> Plan:
+    def plan(self, split: str) -> Join:
         """Rows and bytes of a split's table.
 
         Raises:
@@ -72,7 +72,7 @@ class Outlines:
             splits=self._data.splits,
         )
 
-    def table(self, plan: Plan) -> FrameTable:
+    def table(self, plan: Join) -> FrameTable:
         """The table of ``plan``: its features take two bytes, whatever their shape."""
         features = np.broadcast_to(np.float16(0), (plan.rows, plan.dim))
         outputs = None
@@ -142,8 +142,8 @@ class Outline:
     config: ConfigDict
     spec: HeadSpec
     head: Head
-    members: Members
-    plans: dict[str, Plan]
+    members: Candidates
+    plans: dict[str, Join]
     tables: dict[str, FrameTable]
 
     @property
@@ -167,13 +167,13 @@ class Outline:
         shapes: TableArrays = shapes_of(arrays)
         return shapes
 
-    def order(self, mesh: Mesh) -> FramePlan | WindowPlan:
+    def order(self, mesh: Mesh) -> FrameOrder | WindowOrder:
         """The order of examples.
 
         Raises:
             TrainingError: As training does.
         """
-        return make_plan(self.config, self.tables[self.train_split], self.spec, mesh)
+        return make_order(self.config, self.tables[self.train_split], self.spec, mesh)
 
     def state(self, num_steps: int) -> Any:
         """Shapes of what a run's checkpoint holds."""
@@ -190,16 +190,16 @@ class Outline:
         """Shapes of the batches that an index (steps, batch, ...) names."""
 
         def gather(arrays: TableArrays, index: Any) -> Batch:
-            rows = rows_of(arrays, index, self.window)
+            rows = rows_at(arrays, index, self.window)
             return Batch(inputs_at(arrays, rows), *targets_at(arrays, rows))
 
         batch: Batch = jax.eval_shape(gather, self.arrays(split), index)
         return batch
 
 
-def index_shape(plan: FramePlan | WindowPlan, length: int) -> Any:
+def index_shape(plan: FrameOrder | WindowOrder, length: int) -> Any:
     """Shape of what ``length`` steps of ``plan`` are told by."""
-    if isinstance(plan, WindowPlan):
+    if isinstance(plan, WindowOrder):
         return jax.ShapeDtypeStruct((length, plan.windows_per_step, 3), np.int32)
     return jax.ShapeDtypeStruct((length, plan.batch_size), np.int32)
 
@@ -221,7 +221,7 @@ def outline_run(config: ConfigDict, data: Data) -> Outline:
     plans = {split: outlines.plan(split) for split in splits_of(config)}
     tables = {split: outlines.table(plan) for split, plan in plans.items()}
     head = build_head(spec)
-    return Outline(config, spec, head, make_members(config), plans, tables)
+    return Outline(config, spec, head, make_candidates(config), plans, tables)
 
 
 def splits_of(config: ConfigDict) -> tuple[str, ...]:

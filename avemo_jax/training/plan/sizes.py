@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from avemo_jax.batches.order import FramePlan, WindowPlan
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.batches.tables import is_resident, memory_budget
 from avemo_jax.training.objective import TrainingError
 from avemo_jax.training.plan.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
@@ -139,7 +139,7 @@ def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
     )
 
 
-def _state(outline: Outline, order: FramePlan | WindowPlan) -> StatePlan:
+def _state(outline: Outline, order: FrameOrder | WindowOrder) -> StatePlan:
     config, members = outline.config, outline.members
     state = outline.state(order.num_steps * config.num_epochs)
     variables, optimiser = state["models"]
@@ -158,7 +158,7 @@ def _state(outline: Outline, order: FramePlan | WindowPlan) -> StatePlan:
 
 def _steps(
     outline: Outline,
-    order: FramePlan | WindowPlan,
+    order: FrameOrder | WindowOrder,
     devices: int,
     hosts: int,
     resident: bool,
@@ -189,7 +189,7 @@ def _steps(
 
 
 def _notes(
-    outline: Outline, order: FramePlan | WindowPlan, devices: int
+    outline: Outline, order: FrameOrder | WindowOrder, devices: int
 ) -> Iterable[str]:
     config = outline.config
     if order.batch_size != config.batch_size:

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import Feeder, StreamedFeeder, place_of
 from avemo_jax.batches.row_scores import Predictor
-from avemo_jax.training.objective import make_loss
+from avemo_jax.training.objective import configured_loss
 from avemo_jax.training.plan.outlines import (
     Outline,
     OutlineFeeder,
@@ -147,17 +147,23 @@ def compile_training(outline: Outline, mesh: Mesh, *, resident: bool) -> Compile
     num_steps = order.num_steps * config.num_epochs
     feeder = _feeder(outline, outline.train_split, mesh, resident)
     chunk = make_train_chunk(
-        *(config, outline.members, outline.head, make_loss(config, table), feeder),
+        *(
+            config,
+            outline.members,
+            outline.head,
+            configured_loss(config, table),
+            feeder,
+        ),
         *(mesh, num_steps),
     )
     whole = sharding.replicated(mesh)
-    state = placed(outline.state(num_steps), whole)
+    state = placed_shapes(outline.state(num_steps), whole)
     index = index_shape(order, scan_length(config, order.num_steps))
     shared, steps = _sent(outline, outline.train_split, mesh, index, resident)
     return compiled(
         f"training, {index.shape[0]} steps of {order.batch_size} frames",
         chunk,
-        *(state["models"], state["stopped"], placed(outline.hyper(), whole)),
+        *(state["models"], state["stopped"], placed_shapes(outline.hyper(), whole)),
         *(shared, steps, jax.ShapeDtypeStruct((), np.int32)),
     )
 
@@ -174,7 +180,7 @@ def compile_prediction(outline: Outline, mesh: Mesh, *, resident: bool) -> Compi
         windows=config.evaluate.windows,
         mapped=one_by_one(config, mesh),
     )
-    variables, _ = placed(outline.state(1)["models"], sharding.replicated(mesh))
+    variables, _ = placed_shapes(outline.state(1)["models"], sharding.replicated(mesh))
     index = shapes_of(predictor.order[:1])
     shared, steps = _sent(outline, split, mesh, index, resident)
     frames = math.prod(index.shape[1:2]) * max(outline.window, 1)
@@ -237,7 +243,7 @@ def collectives_in(text: str) -> Iterable[Collective]:
         yield Collective(kind, elements, num_bytes)
 
 
-def placed(tree: Any, place: NamedSharding) -> Any:
+def placed_shapes(tree: Any, place: NamedSharding) -> Any:
     """Shapes with a place on devices."""
     return jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
@@ -256,6 +262,6 @@ def _sent(
     """Shapes and places of what the feeder's chunks are: shared, and of each step."""
     place = place_of(index, mesh)
     if resident:
-        shared = placed(outline.arrays(split), sharding.replicated(mesh))
-        return shared, placed(index, place)
-    return (), placed(outline.batch(split, index), place)
+        shared = placed_shapes(outline.arrays(split), sharding.replicated(mesh))
+        return shared, placed_shapes(index, place)
+    return (), placed_shapes(outline.batch(split, index), place)
