@@ -31,6 +31,7 @@ from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, check_trust, write_blend
 from avemo_jax.models.ensembles import EnsembleOver, load
 from avemo_jax.models.joint import is_joint, read_joint
+from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.logs import MetricsLog, environment
@@ -39,9 +40,7 @@ from avemo_jax.tasks import get_task
 from avemo_jax.training.train import train
 
 
-def run_experiment(
-    config: ConfigDict, *, name: str = "run"
-) -> dict[str, Any]:
+def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     """Trains and evaluates what ``config`` says; goes on where an earlier run ended.
 
     Args:
@@ -93,6 +92,7 @@ def evaluate_checkpoint(
     device_budget_gb: float | None = None,
     update_card: bool = False,
     ensemble: EnsembleOver | None = None,
+    frame_rate: FrameRate | None = None,
 ) -> dict[str, Any]:
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
@@ -102,12 +102,14 @@ def evaluate_checkpoint(
         data_dir: Of the store; None takes the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
         workdir: A path or ``gs://BUCKET/FOLDER``; None takes ``evaluation-<split>``
-            (``-<ensemble>``) in the run's folder.
+            (``-<ensemble>``, ``-<rule><stride>``) in the run's folder.
         cache_dir: For the demo corpus.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the checkpoint's card.
         ensemble: Take means over the "seeds" of the checkpoint or the "folds" of the
             run, and choose anew.
+        frame_rate: Which frames to embed, in the place of what the checkpoint's
+            configuration says; all is then chosen anew. None leaves that.
 
     Raises:
         ValueError: If the checkpoint or the store is none, or they do not fit.
@@ -115,7 +117,8 @@ def evaluate_checkpoint(
     run_folder = (
         directory.absolute() if ensemble == "folds" else directory.absolute().parent
     )
-    name = "-".join(filter(None, ("evaluation", split, ensemble)))
+    rate = frame_rate and f"{frame_rate.rule}{frame_rate.stride or ''}"
+    name = "-".join(filter(None, ("evaluation", split, ensemble, rate)))
     with _opened(workdir or run_folder / name) as opened:
         return _evaluate_checkpoint(
             *(directory, opened, data_dir, split),
@@ -123,6 +126,7 @@ def evaluate_checkpoint(
             device_budget_gb=device_budget_gb,
             update_card=update_card,
             ensemble=ensemble,
+            frame_rate=frame_rate,
         )
 
 
@@ -344,6 +348,13 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
         "metrics": {},
         "folds": [found["metrics"] for found in folds],
     }
+    if all("frame_rate" in found for found in folds):
+        shares = [found["frame_rate"]["share_embedded"] for found in folds]
+        summary["frame_rate"] = {
+            "rule": folds[0]["frame_rate"]["rule"],
+            "share_embedded": float(np.mean(shares)),
+            "share_embedded_std": float(np.std(shares, ddof=1)),
+        }
     for name, frames in (("raw", "with_crop"), ("smoothed", "with_crop")):
         values = [found["metrics"][name][frames][task.headline] for found in folds]
         summary["metrics"][name] = {

@@ -50,6 +50,19 @@ _ENSEMBLE = flags.DEFINE_enum(
     "With --mode=evaluate: mean scores of all seeds of a checkpoint, or of all folds "
     "of a run, which is then what --checkpoint names.",
 )
+_FRAME_RATE = flags.DEFINE_enum(
+    "frame_rate",
+    None,
+    ["all", "stride", "sequential", "refine"],
+    "With --mode=evaluate: frames whose scores are used, chosen on dev anew; see "
+    "config.postprocess.frame_rate.rule, in whose place this stands.",
+)
+_FRAME_RATE_STRIDE = flags.DEFINE_integer(
+    "frame_rate_stride",
+    0,
+    "With --frame_rate: frames from one embedded frame to the next (stride), or the "
+    "coarsest such number (sequential, refine); 0 is chosen on dev.",
+)
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Store to evaluate on; default is the demo corpus."
 )
@@ -123,6 +136,17 @@ def _main(argv: list[str]) -> None:
             f"--ensemble={_ENSEMBLE.value} with --mode={_MODE.value}; expected "
             "--mode=evaluate --checkpoint=RUN/best_model (or RUN, of folds)"
         )
+    if _FRAME_RATE.value and _MODE.value != "evaluate":
+        raise app.UsageError(
+            f"--frame_rate={_FRAME_RATE.value} with --mode={_MODE.value}; expected "
+            "--mode=evaluate; to train, "
+            f"--config.postprocess.frame_rate.rule={_FRAME_RATE.value}"
+        )
+    if _FRAME_RATE_STRIDE.value and not _FRAME_RATE.value:
+        raise app.UsageError(
+            f"--frame_rate_stride={_FRAME_RATE_STRIDE.value} without --frame_rate; "
+            "expected the rule that it is for: add --frame_rate=stride"
+        )
     _prepare_devices()
     # After the devices are prepared:
     from avemo_jax import experiment
@@ -147,6 +171,7 @@ def _evaluate() -> None:
     """Evaluates one checkpoint, or several as a blend."""
     from avemo_jax import experiment
     from avemo_jax.data.listing import read_names
+    from avemo_jax.postprocess.frame_rate.rules import FrameRate, RuleName
 
     names = _CHECKPOINT.value or []
     if _MODE.value == "evaluate" and len(names) != 1:
@@ -179,12 +204,14 @@ def _evaluate() -> None:
             trained_on=trained_on,
         )
         return
+    rule = cast(RuleName | None, _FRAME_RATE.value)
     experiment.evaluate_checkpoint(
         directories[0],
         data_dir=data_dir,
         split=_SPLIT.value,
         workdir=_WORKDIR.value,
         ensemble=cast(Literal["seeds", "folds"] | None, _ENSEMBLE.value),
+        frame_rate=FrameRate(rule, _FRAME_RATE_STRIDE.value) if rule else None,
     )
 
 

@@ -145,6 +145,23 @@ WRONG = {
         ["--mode=blend", "--checkpoint=A,B", "--workdir=HERE/blend"],
         r"A is no head checkpoint.*best_model",
     ),
+    "a rule for frames to train": (
+        [f"--config={CONFIG}", "--frame_rate=refine"],
+        r"--frame_rate=refine with --mode=train; expected --mode=evaluate; to train, "
+        r"--config.postprocess.frame_rate.rule=refine",
+    ),
+    "a stride without its rule": (
+        ["--mode=evaluate", "--checkpoint=A", "--frame_rate_stride=5"],
+        r"--frame_rate_stride=5 without --frame_rate; expected .* --frame_rate=stride",
+    ),
+    "a rule that is not for the task": (
+        [
+            f"--config={CONFIG}",
+            "--config.task=VA",
+            "--config.postprocess.frame_rate.rule=sequential",
+        ],
+        r"frame_rate.rule is 'sequential' for VA; expected a task of one class",
+    ),
     "an ensemble to train": (
         [f"--config={CONFIG}", "--ensemble=seeds"],
         r"--ensemble=seeds with --mode=train; expected --mode=evaluate",

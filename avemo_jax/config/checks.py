@@ -1,9 +1,13 @@
 """Values of a configuration that make no sense are refused before any work is done."""
 
+from collections.abc import Collection
+from typing import get_args
+
 from ml_collections import ConfigDict
 
 from avemo_jax.config.fields import OWN, flatten
-from avemo_jax.tasks import get_task, known_tasks
+from avemo_jax.postprocess.frame_rate.rules import FrameRate, RuleName
+from avemo_jax.tasks import Task, get_task, known_tasks
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("ours", "original"),
@@ -50,6 +54,9 @@ _AT_LEAST: dict[str, float] = {
     "data.fold": -1,
 }
 
+_RATE = "config.postprocess.frame_rate"
+_SEE_ONE_FRAME = ("mlp", "linear")  # kinds of heads
+
 
 def check_config(config: ConfigDict) -> None:
     """Refuses values that make no sense, before any work is done.
@@ -88,6 +95,7 @@ def check_config(config: ConfigDict) -> None:
                 "the batch has no positions: set it to 'none'"
             )
     _check_postprocess(config)
+    _check_frame_rate(config)
 
 
 def _check_postprocess(config: ConfigDict) -> None:
@@ -144,3 +152,104 @@ def _check_tasks(config: ConfigDict) -> None:
                 f"{config.task} together; expected its default: train together, then "
                 "blend best_model/TASK with --mode=blend"
             )
+
+
+def _check_frame_rate(config: ConfigDict) -> None:
+    """The part of :func:`check_config` on the frames that are embedded."""
+    rate = config.postprocess.frame_rate
+    wanted, known = FrameRate(rate.rule, rate.stride), known_tasks()
+    check_frame_rate(
+        wanted,
+        # those of a store that is not open yet are checked again then
+        [known[name] for name in config.task.split("+") if name in known],
+        [config.head.kind],
+        causal=config.postprocess.causal,
+        trust_extractor=config.blend.trust_extractor,
+    )
+    if wanted.is_chosen and config.data.train_on != "train":
+        raise ValueError(
+            f"config.postprocess.frame_rate.rule is {wanted.rule!r} and "
+            f"config.data.train_on {config.data.train_on!r}, which leaves no dev to "
+            "choose on; expected a rule without a choice; set rule 'stride' with a "
+            "stride of 1 or more, or train on 'train'"
+        )
+
+
+def check_frame_rate(
+    wanted: FrameRate,
+    tasks: Collection[Task],
+    heads: Collection[str],
+    *,
+    causal: bool,
+    trust_extractor: bool,
+) -> None:
+    """Refuses a rule for the frames to embed that does not fit a model.
+
+    Args:
+        wanted: The rule, from a configuration or from flags.
+        tasks: Tasks of the model, those that are known.
+        heads: Kinds of its heads.
+        causal: Whether gaps and smoothing look at past frames only.
+        trust_extractor: Whether the extractor's own probabilities are used.
+
+    Raises:
+        ValueError: Names the rule or the stride, and what it may be.
+    """
+    check_rule(wanted, tasks)
+    if wanted.rule == "all":
+        return
+    begin = f"{_RATE}.rule is {wanted.rule!r}"
+    if others := [kind for kind in heads if kind not in _SEE_ONE_FRAME]:
+        raise ValueError(
+            f"{begin} with {', '.join(others)} among the heads; expected heads that "
+            f"see one frame at a time ({', '.join(_SEE_ONE_FRAME)}), as others use "
+            "frames that would be left out; set rule 'all', or train such heads"
+        )
+    if causal:
+        raise ValueError(
+            f"{begin} with config.postprocess.causal=True; expected False, as frames "
+            "between two embedded ones need the later one; set rule 'all', or causal "
+            "to False"
+        )
+    if trust_extractor:
+        raise ValueError(
+            f"{begin} with config.blend.trust_extractor=True; expected False, as rules "
+            "look at the heads' scores alone; set one of both to its default"
+        )
+
+
+def check_rule(wanted: FrameRate, tasks: Collection[Task]) -> None:
+    """Refuses an unknown rule, a stride out of range, and a rule not for the tasks.
+
+    Args:
+        wanted: The rule, from a configuration or from flags.
+        tasks: Tasks that it is for.
+
+    Raises:
+        ValueError: Names the rule or the stride, and what it may be.
+    """
+    rule, stride = wanted
+    if rule not in get_args(RuleName):
+        raise ValueError(
+            f"{_RATE}.rule is {rule!r}; expected one of {', '.join(get_args(RuleName))}"
+            "; set one of these, 'all' for every frame"
+        )
+    if stride < 0 or (stride and rule == "all"):
+        raise ValueError(
+            f"{_RATE}.stride is {stride} with rule {rule!r}; expected 1 frame or more, "
+            "or 0 to choose on dev, and 0 with 'all'; correct it, or set rule 'stride'"
+        )
+    if not wanted.lists:
+        least = min(each[0] for each in FrameRate(rule).lists)
+        raise ValueError(
+            f"{_RATE}.stride is {stride} with rule {rule!r}; expected the coarsest "
+            f"stride that may be chosen, at least {least}, or 0 for any; correct it, "
+            "or set rule 'stride' for this one"
+        )
+    wrong = [task.name for task in tasks if task.kind != "multiclass"]
+    if rule == "sequential" and wrong:
+        raise ValueError(
+            f"{_RATE}.rule is 'sequential' for {', '.join(wrong)}; expected a task of "
+            "one class for each frame (EXPR), as the rule stops at a sure class; set "
+            "'refine' or 'stride'"
+        )

@@ -192,6 +192,17 @@ def _postprocess_config() -> ConfigDict:
     post.thresholds = "grid"  # AU, on dev: grid (.1 .. .9) | exact (any score) | fixed
     # EXPR: none | prior: temperature and class-prior offsets chosen on dev
     post.correction = "none"
+    post.frame_rate = ConfigDict()
+    # Frames whose scores are used; those between are interpolated, so that a video need
+    # not be embedded whole: all | stride: every n-th one | sequential: few entries of
+    # each median first, more where it is not sure (EXPR) | refine: a coarse grid, finer
+    # where in doubt. Chosen on dev, at most .002 below all frames; for heads that see
+    # one frame at a time (mlp, linear).
+    post.frame_rate.rule = "all"
+    # Frames from one embedded frame to the next. stride: 0 chooses on dev among 1, 2,
+    # 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest one that may be
+    # chosen, 0 any; at least 50 and 5. With all it is 0.
+    post.frame_rate.stride = 0
     return post
 
 

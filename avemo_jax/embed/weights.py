@@ -147,7 +147,8 @@ def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
     if metadata.get("schema") != WEIGHTS_SCHEMA:
         raise WeightsError(
             f"{path}: schema {metadata.get('schema')!r}; expected {WEIGHTS_SCHEMA}, as "
-            "avemo convert of this version writes it; convert the original weights again"
+            "avemo convert of this version writes it; convert the original weights "
+            "again"
         )
     return metadata
 

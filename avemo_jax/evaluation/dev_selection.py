@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.models.embedded_frames import choose_rates
 from avemo_jax.models.frame_scores import SplitScores, blended, dense_scores, smoothable
 from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
 from avemo_jax.postprocess.blending import (
@@ -40,7 +41,7 @@ def select_on_dev(
 
     In this order: weights of a blend, the window with its thresholds, a correction of
     the classes and the window with it, the confidence from which on the extractor is
-    trusted.
+    trusted, the frames that are embedded.
 
     Args:
         predicted: Of dev.
@@ -73,6 +74,13 @@ def select_on_dev(
     thresholds = None
     if task.kind == "multilabel":
         thresholds = np.stack([np.asarray(c.thresholds) for c in choices])
+    rates = None
+    if options.frame_rate.rule != "all":
+        windowed = smoothable(task, rows, raw, options)
+        rates = choose_rates(
+            predicted, options.frame_rate, windowed, settings, thresholds
+        )
+        scores = tuple(choice.score for choice in rates if choice.score is not None)
     return Selection(
         on="dev",
         reason="",
@@ -84,6 +92,7 @@ def select_on_dev(
         temperatures=temperatures,
         offsets=offsets,
         confidences=confidences,
+        frame_rates=rates,
     )
 
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from avemo_jax.batches.tables import Data, memory_budget
+from avemo_jax.config.checks import check_frame_rate
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.models.blend import Model
+from avemo_jax.models.embedded_frames import fixed_rates, ruled_scores
 from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
 from avemo_jax.models.frame_scores import (
     SplitScores,
@@ -27,29 +29,50 @@ from avemo_jax.models.frame_scores import (
 from avemo_jax.models.head import TrainedHead, check_feature_sets
 from avemo_jax.models.selection import (
     NO_SMOOTHING,
+    Options,
     Selection,
     best_seed,
     fixed_selection,
 )
+from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
     SmoothingScores,
     choose_smoothing,
+    pick,
+    score_frames,
     score_smoothings,
 )
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 
 
-def select(model: Model, data: Data, budget: int) -> Selection:
-    """What was, or now is, chosen on dev; fixed values where nothing may be chosen."""
-    card = model.card
-    if card.get("selection"):
-        return Selection.from_dict(card["selection"])
+def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Selection:
+    """What was, or now is, chosen on dev; fixed values where nothing may be chosen.
+
+    Args:
+        model: The model, with options that say what may be chosen.
+        data: The store.
+        budget: Bytes for tables.
+        anew: Choose although the card has a selection; that still holds, but for the
+            frames to embed, where nothing may be chosen here.
+
+    Raises:
+        ValueError: If the frames to embed are to be chosen, and nothing may be.
+    """
+    card, wanted = model.card, model.options.frame_rate
+    stored = card.get("selection")
+    if stored and not anew:
+        return Selection.from_dict(stored)
 
     def fixed(reason: str) -> Selection:
         count = len(card["seeds"])
-        return fixed_selection(model.task, count, reason, len(model.members))
+        rates = fixed_rates(wanted, count, reason)
+        if stored:
+            kept = Selection.from_dict(stored)
+        else:
+            kept = fixed_selection(model.task, count, reason, len(model.members))
+        return dataclasses.replace(kept, frame_rates=rates)
 
     if isinstance(model, Ensemble) and model.over_folds:
         predicted = out_of_fold(model, data, budget)
@@ -74,6 +97,7 @@ def evaluate(
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
+    frame_rate: FrameRate | None = None,
 ) -> dict[str, Any]:
     """Scores of a model on ``split``; writes results, predictions and plots.
 
@@ -84,18 +108,31 @@ def evaluate(
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the model's card.
+        frame_rate: Takes the place of what the model's configuration says of the
+            frames to embed, and all is chosen anew; None leaves that.
 
     Returns:
         What ``results.json`` says.
 
     Raises:
-        ValueError: If the model does not fit the data.
+        ValueError: If the model does not fit the data, or the rule for the frames to
+            embed does not fit it.
     """
+    if frame_rate is not None:
+        options = Options.of_config(model.card["config"], frame_rate)
+        model = dataclasses.replace(model, options=options)
+    check_frame_rate(
+        model.options.frame_rate,
+        [model.task],
+        [member.card["head"]["kind"] for member in model.members],
+        causal=model.options.causal,
+        trust_extractor=model.options.trust_extractor,
+    )
     for member in model.members:
         if isinstance(member, TrainedHead):
             check_feature_sets(member, data)
     budget = memory_budget(device_budget_gb)
-    selection = select(model, data, budget)
+    selection = select(model, data, budget, anew=frame_rate is not None)
     predicted = split_scores(model, data, split, budget)
     warn_of_lost(predicted.table, predicted.plan)
     found = describe(model, data, predicted.table, selection)
@@ -106,6 +143,8 @@ def evaluate(
     finished = finish(model, predicted, selection)
     if finished.sweep:
         found |= scored(model, finished)
+    if finished.embedded is not None:
+        found["frame_rate"] = _frame_rate(model, finished)
 
     def write() -> None:
         _write(workdir, model, finished, found)
@@ -134,6 +173,7 @@ class Finished:
         dense: Final scores of every frame by each seed.
         raw: Scores without a window; empty where the split has no labels.
         sweep: Scores with every window; empty where the split has no labels.
+        embedded: Frames that each seed's rule embeds; None where all are embedded.
     """
 
     predicted: SplitScores
@@ -143,6 +183,7 @@ class Finished:
     dense: Float[Array, "seeds frames outputs"]
     raw: dict[Smoothing, SmoothingScores]
     sweep: dict[Smoothing, SmoothingScores]
+    embedded: Bool[np.ndarray, "seeds frames"] | None = None
 
 
 def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finished:
@@ -174,8 +215,44 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
             causal=options.causal,
             trusted=trusted_of(predicted, selection),
         )
-    dense = _dense(model, predicted, selection, windowed, selection.settings)
-    return Finished(predicted, selection, rows, windowed, dense, raw, sweep)
+    embedded = None
+    if selection.frame_rates is None:
+        dense = _dense(model, predicted, selection, windowed, selection.settings)
+    else:
+        rules = [choice.rule for choice in selection.frame_rates]
+        dense, embedded = ruled_scores(
+            *(predicted, windowed, rules, selection.settings, selection.thresholds)
+        )
+    return Finished(predicted, selection, rows, windowed, dense, raw, sweep, embedded)
+
+
+def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, SmoothingScores]:
+    """Scores of ``finished.dense``, at the smoothing of each seed."""
+    if finished.embedded is None:
+        return finished.sweep
+    task, selection = model.task, finished.selection
+    scores = score_frames(
+        *(task, finished.dense, finished.predicted.plan),
+        finished.predicted.table.dense_labels,
+        thresholds=selection.thresholds if task.kind == "multilabel" else None,
+        threshold_rule=model.options.threshold_rule,
+    )
+    return dict.fromkeys(selection.settings, scores)
+
+
+def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
+    """The block ``frame_rate``."""
+    choices, embedded = finished.selection.frame_rates, finished.embedded
+    assert choices is not None
+    assert embedded is not None
+    all_frames = None
+    if finished.sweep:
+        ending = "_given" if model.task.kind == "multilabel" else ""
+        settings = finished.selection.settings
+        scores = pick(finished.sweep, settings, f"with_crop{ending}")
+        all_frames = scores[model.task.headline].tolist()
+    rule = model.options.frame_rate.rule
+    return results.frame_rate_block(rule, choices, embedded, all_frames)
 
 
 def _dense(
@@ -304,8 +381,10 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
             sets=("with_crop",),
         ),
         "smoothed": block(
-            *(sweep, chosen, finished.dense, selection.thresholds),
+            *(_final_scores(model, finished), chosen),
+            *(finished.dense, selection.thresholds),
             ending=given,
+            embedded=finished.embedded,
         ),
         "tuned_on_reported": block(sweep, tuned, best_dense, tuned_limits),
     }

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.batches.tables import Data
+from avemo_jax.config.checks import check_rule
 from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.evaluation.report import scores_table
+from avemo_jax.evaluation.report import rate_words, scores_table
 from avemo_jax.models.blend import Model
 from avemo_jax.models.ensembles import EnsembleOver, load
 from avemo_jax.models.joint import read_joint
+from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.tasks import SCORE, get_task
@@ -59,6 +61,7 @@ def evaluate_joint(
     split: str = "validation",
     device_budget_gb: float | None = None,
     update_card: bool = False,
+    frame_rate: FrameRate | None = None,
 ) -> dict[str, Any]:
     """Scores of every task on ``split``, each in its folder of ``workdir``, and P.
 
@@ -69,6 +72,8 @@ def evaluate_joint(
         split: As each task has it; without labels of a task there is no P.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep selections and scores in the tasks' cards.
+        frame_rate: Which frames to embed, in the place of what the configuration says;
+            each task has its own rule. None leaves that.
 
     Returns:
         What ``results.json`` says: in ``metrics`` the sums P, in ``tasks`` those of
@@ -77,6 +82,8 @@ def evaluate_joint(
     Raises:
         ValueError: If a model does not fit the data.
     """
+    if frame_rate is not None:
+        check_rule(frame_rate, [get_task(name) for name in joint.models])
     by_task = {
         name: evaluate(
             model,
@@ -85,6 +92,7 @@ def evaluate_joint(
             split=split,
             device_budget_gb=device_budget_gb,
             update_card=update_card,
+            frame_rate=frame_rate,
         )
         for name, model in joint.models.items()
     }
@@ -126,7 +134,8 @@ def words_of(found: Mapping[str, Any]) -> str:
     """The scores of results.json as text, of one task or of several and their sum."""
     if "tasks" not in found:
         if "metrics" not in found:
-            return f"{found['split']} has no labels: predictions only"
+            words = f"{found['split']} has no labels: predictions only"
+            return f"{words}; {rate_words(found)}" if "frame_rate" in found else words
         return scores_table(found)
     texts = [words_of(one) for one in found["tasks"].values()]
     if "metrics" in found:

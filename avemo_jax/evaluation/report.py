@@ -168,12 +168,32 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
         reason = results.get("chosen_on_reason")
         because = f": {reason}" if reason else ""
         notes.append(f"smoothed: fixed {what}, nothing was chosen{because}.")
+    if "smoothed" in blocks and "frame_rate" in results:
+        notes.append(rate_words(results))
     if "tuned_on_reported" in blocks:
         notes.append(
             f"tuned_on_reported: {what} chosen on {results['split']} itself, "
             "so too good to report."
         )
     return notes
+
+
+def rate_words(results: Mapping[str, Any]) -> str:
+    """Which frames were embedded, how many, and what all of them would have given.
+
+    Args:
+        results: What results.json says, with the block ``frame_rate``.
+    """
+    rate = results["frame_rate"]
+    lists = [one["strides"] for one in rate["per_seed"]]
+    each = dict.fromkeys(", ".join(map(str, strides)) for strides in lists)
+    what = f"rule {rate['rule']!r}, strides {' | '.join(each)}"
+    words = f"{rate['share_embedded']:.1%} of the frames embedded ({what})"
+    if (score := rate.get("score_of_all_frames")) is None:
+        return f"{words}."
+    headline = get_task(results["task"]).headline
+    title = metric_titles(get_task(results["task"]))[headline]
+    return f"smoothed: {words}; with all frames {title} {score:.3f}."
 
 
 def _more_chosen(results: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.postprocess.frame_rate.comparison import RateChoice
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import Metrics, SmoothingScores, pick
 from avemo_jax.tasks import Task
@@ -49,6 +51,7 @@ def block_of(
     fps: float | None = None,
     causal: bool = False,
     intervals: Mapping[str, Mapping[str, Any]] | None = None,
+    embedded: Bool[np.ndarray, "seeds frames"] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One of ``raw``, ``smoothed``, ``tuned_on_reported``: means, and by seed.
 
@@ -62,6 +65,8 @@ def block_of(
         fps: To give windows in seconds; None where unknown.
         causal: Windows end at their frame.
         intervals: By set of frames, to stand beside its scores.
+        embedded: Frames that each seed's rule embeds, for their share; None where all
+            are embedded.
     """
     block: dict[str, Any] = {}
     by_seed: list[dict[str, Any]] = [{} for _ in settings]
@@ -85,7 +90,56 @@ def block_of(
         block["window_s"] = seconds[0] if same else seconds
         for one, mode, half in zip(by_seed, modes, widths, strict=True):
             one |= {"mode": mode, "half_width_frames": half}
+    if embedded is not None:
+        shares = embedded.mean(axis=1)
+        block |= _mean("share_embedded", shares)
+        for one, share in zip(by_seed, shares, strict=True):
+            one["share_embedded"] = float(share)
     return block, by_seed
+
+
+def frame_rate_block(
+    rule: str,
+    choices: Sequence[RateChoice],
+    embedded: Bool[np.ndarray, "seeds frames"],
+    all_frames: Sequence[float] | None,
+) -> dict[str, Any]:
+    """The block ``frame_rate``: how many frames are embedded, and by which rule.
+
+    Args:
+        rule: Its name in the configuration.
+        choices: What was chosen for each seed.
+        embedded: Frames of the split that each seed's rule embeds.
+        all_frames: Headline score over ``with_crop`` of each seed with the same
+            smoothing over all frames; None where the split has no labels.
+    """
+    shares = embedded.mean(axis=1)
+    block: dict[str, Any] = {"rule": rule, **_mean("share_embedded", shares)}
+    if all_frames is not None:
+        block |= _mean("score_of_all_frames", all_frames)
+    block["per_seed"] = []
+    for i, choice in enumerate(choices):
+        one = choice.rule.to_dict()
+        del one["family"]
+        one["share_embedded"] = float(shares[i])
+        if all_frames is not None:
+            one["score_of_all_frames"] = float(all_frames[i])
+        if choice.share is not None:
+            one["dev"] = {
+                "share_embedded": choice.share,
+                "score": choice.score,
+                "score_of_all_frames": choice.full_score,
+            }
+        block["per_seed"].append(one)
+    return block
+
+
+def _mean(name: str, values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """The mean over seeds, with ``_std`` beside it where there are several."""
+    found = {name: float(np.mean(values))}
+    if len(values) > 1:
+        found[f"{name}_std"] = float(np.std(values, ddof=1))
+    return found
 
 
 def frame_rate(table: FrameTable) -> float | None:

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from avemo_jax.postprocess.frame_rate.comparison import RateChoice
+from avemo_jax.postprocess.frame_rate.rules import ALL, FrameRate
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
     SMOOTHINGS,
@@ -34,6 +36,7 @@ class Options:
         trust_extractor: EXPR: the extractor's own probabilities stand where they are
             confident.
         num_resamples: Of videos, for intervals; 0 gives none.
+        frame_rate: Which frames are embedded.
     """
 
     faithful: bool = False
@@ -43,17 +46,25 @@ class Options:
     causal: bool = False
     trust_extractor: bool = False
     num_resamples: int = 1000
+    frame_rate: FrameRate = ALL
 
     @classmethod
-    def of_config(cls, stored: Mapping[str, Any]) -> "Options":
-        """Those of a head's configuration, as ``head.json`` keeps it.
+    def of_config(
+        cls, stored: Mapping[str, Any], frame_rate: FrameRate | None = None
+    ) -> "Options":
+        """The options of a head's configuration, as ``head.json`` keeps it.
+
+        Args:
+            stored: The configuration.
+            frame_rate: Takes the place of what the configuration says of the frames to
+                embed; None leaves that.
 
         Raises:
             ValueError: If a field is not there.
         """
         config = ConfigDict({name: stored.get(name, {}) for name in _GROUPS})
         try:
-            return cls._of(config)
+            return cls._of(config, frame_rate)
         except AttributeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
@@ -62,18 +73,25 @@ class Options:
             ) from error
 
     @classmethod
-    def _of(cls, config: ConfigDict) -> "Options":
+    def _of(cls, config: ConfigDict, frame_rate: FrameRate | None) -> "Options":
+        if frame_rate is None:
+            rate = config.postprocess.frame_rate
+            frame_rate = FrameRate(rate.rule, rate.stride)
+        settings = smoothings_of(
+            tuple(config.postprocess.half_widths),
+            gaussian=config.postprocess.gaussian,
+        )
+        if frame_rate.rule == "sequential":  # which takes medians itself
+            settings = tuple(each for each in settings if each[0] == "median")
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),
-            settings=smoothings_of(
-                tuple(config.postprocess.half_widths),
-                gaussian=config.postprocess.gaussian,
-            ),
+            settings=settings,
             threshold_rule=config.postprocess.thresholds,
             correction=config.postprocess.correction,
             causal=config.postprocess.causal,
             trust_extractor=config.blend.trust_extractor,
             num_resamples=config.evaluate.num_resamples,
+            frame_rate=frame_rate,
         )
 
 
@@ -94,6 +112,8 @@ class Selection:
         offsets: EXPR: likewise, of the classes' log-probabilities.
         confidences: EXPR: of each seed, from which on the extractor is trusted; None
             where it never is.
+        frame_rates: The rule of each seed for the frames to embed; None where all are
+            embedded.
     """
 
     on: str | None
@@ -106,6 +126,7 @@ class Selection:
     temperatures: Float[np.ndarray, " seeds"] | None = None
     offsets: Float[np.ndarray, "seeds classes"] | None = None
     confidences: Float[np.ndarray, " seeds"] | None = None
+    frame_rates: tuple[RateChoice, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As ``head.json`` keeps it."""
@@ -117,7 +138,10 @@ class Selection:
                 for mode, half in self.settings
             ],
             "dev_scores": list(self.dev_scores),
+            "frame_rates": None,
         }
+        if self.frame_rates is not None:
+            stored["frame_rates"] = [choice.to_dict() for choice in self.frame_rates]
         return stored | {name: _listed(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
@@ -140,6 +164,7 @@ class Selection:
                 (w["mode"], w["half_width_frames"]) for w in stored["windows"]
             ),
             dev_scores=tuple(stored["dev_scores"]),
+            frame_rates=_rates(stored["frame_rates"]),
             **{name: _array(stored[name]) for name in _ARRAYS},
         )
 
@@ -178,6 +203,10 @@ def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
         return None
     single = array.astype(np.float32)
     return np.reshape([float(str(v)) for v in single.ravel()], single.shape).tolist()
+
+
+def _rates(stored: Any) -> tuple[RateChoice, ...] | None:
+    return None if stored is None else tuple(map(RateChoice.from_dict, stored))
 
 
 def _array(values: Any) -> Float[np.ndarray, "..."] | None:

@@ -146,6 +146,38 @@ def score_smoothings(
     return {s: _stack_sets([member[s] for member in members]) for s in settings}
 
 
+def score_frames(
+    task: Task,
+    frames: Float[Array, "members frames outputs"],
+    plan: FillMap,
+    labels: Shaped[np.ndarray, "frames ..."],
+    *,
+    thresholds: Float[np.ndarray, "members units"] | None = None,
+    threshold_rule: ThresholdRule = "grid",
+) -> SmoothingScores:
+    """The task's scores of final scores of every frame, for every member.
+
+    Args:
+        task: Whose scores and labels these are.
+        frames: Smoothed, by whatever each member's smoothing is.
+        plan: How the frames were filled.
+        labels: Labels of the frames (``FrameTable.dense_labels``).
+        thresholds: AU only: chosen elsewhere.
+        threshold_rule: AU only: how the thresholds best for these frames are found.
+
+    Returns:
+        By set of frames and name, as ``score_smoothings`` has them of one setting.
+    """
+    valid = jnp.asarray(task.valid(labels))
+    masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
+    members = []
+    for i, one in enumerate(frames):
+        limits = None if thresholds is None else jnp.asarray(thresholds[i], jnp.float32)
+        scored = _metrics(task, one, jnp.asarray(labels), masks, limits, threshold_rule)
+        members.append(jax.device_get(scored))
+    return _stack_sets(members)
+
+
 def choose_smoothing(
     results: Mapping[Smoothing, SmoothingScores],
     criterion: str,

@@ -103,18 +103,15 @@ def post_processed(judged: EvaluatedModel, *, smooth: bool) -> RowResult:
 
 
 def unsmoothed(
-    predicted: SplitScores, outcome: RowResult, seed: int
-) -> Float[np.ndarray, "frames outputs"]:
-    """Scores of every frame by one seed, gaps filled, blended, without a window."""
-    rows = corrected_rows(predicted, outcome.selection)
-    windowed = smoothable(
+    predicted: SplitScores, outcome: RowResult
+) -> Float[np.ndarray, "seeds rows outputs"]:
+    """Scores of each seed that are smoothed: blended, of AU perhaps decisions."""
+    return smoothable(
         outcome.judged.task,
-        rows,
+        corrected_rows(predicted, outcome.selection),
         outcome.selection.raw_thresholds,
         outcome.judged.model.options,
     )
-    one = dense_scores(predicted, windowed[seed : seed + 1], (NO_SMOOTHING,))
-    return np.asarray(one[0])
 
 
 def pass_seconds(plan: TableRun, directory: pathlib.Path) -> float:

@@ -4,21 +4,20 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from avemo_jax.models.frame_scores import dense_scores
-from avemo_jax.models.selection import NO_SMOOTHING, best_seed
+from avemo_jax.models.embedded_frames import dense_split, ruled_scores
+from avemo_jax.models.selection import best_seed
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate import rules as rate_rules
 from avemo_jax.postprocess.frame_rate.comparison import (
-    DenseSplit,
+    ALL_FRAMES,
     RateChoice,
     RatePoint,
 )
 from avemo_jax.postprocess.frame_rate.refinement import Refined
-from avemo_jax.postprocess.frame_rate.rules import FrameRateRule
+from avemo_jax.postprocess.frame_rate.rules import Family, FrameRateRule
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.results_table import rate_plots
 from avemo_jax.results_table.evaluation import RowResult, unsmoothed
@@ -85,13 +84,7 @@ def measure_rates(row: RowResult) -> Rates:
         "thresholds": None if limits is None else limits[seed],
     }
     dev, reported = (
-        DenseSplit(
-            unsmoothed(predicted, row, seed),
-            np.asarray(predicted.plan.lo),
-            np.asarray(predicted.plan.hi),
-            predicted.table.dense_labels,
-            predicted.with_crop,
-        )
+        dense_split(predicted, unsmoothed(predicted, row)[seed])
         for predicted in (judged.dev, judged.reported)
     )
     rules = comparison.rules_of_dev(judged.task, dev, **own)
@@ -104,18 +97,9 @@ def measure_rates(row: RowResult) -> Rates:
     )
 
 
-def chosen_rule(rates: Rates, family: str) -> RateChoice:
-    """Of one family what is chosen on dev: see ``frame_rates.choose``."""
-    full = FrameRateRule(rate_rules.FIXED, (1,))
-    points = [p for p in rates.dev if p.rule.family == family]
-    choice = comparison.choose_rule(
-        [*points, *(p for p in rates.dev if p.rule == full)]
-    )
-    if choice.rule.family == family:
-        return choice
-    # None is near enough to all frames: the best of the family.
-    best = max(points, key=lambda p: (p.score, -p.share))
-    return RateChoice(best.rule, best.share, best.score, choice.full_score)
+def chosen_rule(rates: Rates, family: Family) -> RateChoice:
+    """The rule of one family that is chosen on dev."""
+    return comparison.choose_in_family(rates.dev, family)
 
 
 def with_rule(
@@ -123,11 +107,12 @@ def with_rule(
 ) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
     """Final scores of every reported frame by each seed, and which are embedded."""
     windowed = rates.row.finished.windowed
-    none = (NO_SMOOTHING,) * len(windowed)
-    filled = dense_scores(rates.row.judged.reported, windowed, none)
-    found = [rates.apply(rule, scores, seed) for seed, scores in enumerate(filled)]
-    dense = jnp.stack([refined.scores for refined in found])
-    return dense, np.stack([np.asarray(refined.embedded) for refined in found])
+    return ruled_scores(
+        *(rates.row.judged.reported, windowed),
+        [rule] * len(windowed),
+        [rates.setting] * len(windowed),
+        rates.row.selection.thresholds,
+    )
 
 
 def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
@@ -144,7 +129,7 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
     refined, fixed = (families[f] for f in (rate_rules.REFINED, rate_rules.FIXED))
     honest = comparison.by_family(comparison.best_of_dev(rates.dev, rates.reported))
     choice = comparison.choose_rule(_few(rates))
-    full = rates.point(FrameRateRule(rate_rules.FIXED, (1,)))
+    full = rates.point(ALL_FRAMES)
     mine = rates.point(choice.rule)
     frames = len(rates.row.judged.reported.table.dense_labels)
     return {
@@ -189,7 +174,7 @@ def _at_goal(rates: Rates, family: str) -> dict[str, Any] | None:
 
 def draw_rates(rates: Rates, path: pathlib.Path, title: str) -> None:
     """The plot of the reported split's points."""
-    full = rates.point(FrameRateRule(rate_rules.FIXED, (1,)))
+    full = rates.point(ALL_FRAMES)
     rate_plots.plot_frame_rates(
         path,
         comparison.by_family(rates.reported),

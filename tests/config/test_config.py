@@ -317,7 +317,9 @@ def test_least_value_is_taken_and_less_refused(name, least):
 def test_every_number_and_word_has_a_range():
     """A field that nobody checks fails late, or never."""
     free = {"seed", "data.fold_seed", "data.order_seed", "loss.logit_adjustment"}
+    free.add("postprocess.frame_rate.stride")  # the range depends on the rule
     words = {"task", "data.features", "data.dir", "workdir", "data.cache_dir"}
+    words.add("postprocess.frame_rate.rule")  # check_rule, for flags too
     for name, value in flatten(base_config("EXPR", "mlp")).items():
         if isinstance(value, bool | tuple) or value is None:
             continue

@@ -20,6 +20,7 @@ from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.packing.build import build_store
+from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_split, joint_task
 from avemo_jax.training.objective import TrainingError, configured_loss, dev_loss
 
@@ -270,6 +271,24 @@ def mlp_run(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "mlp"
     returned = experiment.run_experiment(config_of(store, workdir))
     return workdir, returned
+
+
+@pytest.mark.slow
+def test_each_task_has_its_own_rule_for_the_frames_to_embed(mlp_run, store, tmp_path):
+    found = experiment.evaluate_checkpoint(
+        mlp_run[0] / "best_model",
+        data_dir=str(store),
+        split="validation",
+        workdir=tmp_path,
+        frame_rate=FrameRate("stride", 4),
+    )
+    total = 0.0
+    for name, one in found["tasks"].items():
+        smoothed = one["metrics"]["smoothed"]
+        assert 0 < smoothed["share_embedded"] < 0.5
+        assert one["frame_rate"]["share_embedded"] == smoothed["share_embedded"]
+        total += smoothed["with_crop"][get_task(name).headline]
+    assert found["metrics"]["smoothed"]["with_crop"]["p"] == pytest.approx(total)
 
 
 @pytest.mark.slow

@@ -12,13 +12,25 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess.frame_rate.fitting import fit_rules, run_rules
+from avemo_jax.postprocess.frame_rate.fitting import (
+    fit_refined,
+    fit_rules,
+    fit_sequential,
+    run_rules,
+)
 from avemo_jax.postprocess.frame_rate.refinement import Refined
-from avemo_jax.postprocess.frame_rate.rules import FIXED, Family, FrameRateRule
+from avemo_jax.postprocess.frame_rate.rules import (
+    FAMILIES,
+    FIXED,
+    Family,
+    FrameRate,
+    FrameRateRule,
+)
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.tasks import Task
 
 TOLERANCE = 0.002
+ALL_FRAMES = FrameRateRule(FIXED, (1,))
 
 
 class DenseSplit(NamedTuple):
@@ -63,15 +75,16 @@ class RateChoice:
 
     Attributes:
         rule: The rule.
-        share: Of dev's frames, those embedded.
-        score: On dev.
-        full_score: On dev with all frames.
+        share: Share of dev's frames that are embedded; None where a fixed stride was
+            given and there is no dev to try it on.
+        score: Headline score on dev; None likewise.
+        full_score: Headline score on dev with all frames; None likewise.
     """
 
     rule: FrameRateRule
-    share: float
-    score: float
-    full_score: float
+    share: float | None = None
+    score: float | None = None
+    full_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""
@@ -191,7 +204,7 @@ def choose_rule(
     Raises:
         ValueError: If there is no point of all frames.
     """
-    full = [p.score for p in points if p.rule == FrameRateRule(FIXED, (1,))]
+    full = [p.score for p in points if p.rule == ALL_FRAMES]
     if not full:
         raise ValueError(
             f"{len(points)} points without the fixed stride 1; expected it, as others "
@@ -200,6 +213,69 @@ def choose_rule(
     near = [p for p in points if p.score >= full[0] - tolerance]
     best = min(near, key=lambda p: (p.share, p.rule.family != FIXED, -p.score))
     return RateChoice(best.rule, best.share, best.score, full[0])
+
+
+def choose_in_family(points: Sequence[RatePoint], family: Family) -> RateChoice:
+    """The rule of one family that embeds the fewest frames, as ``choose_rule`` has it.
+
+    Where none of the family is nearly as good as all frames, the best one of it.
+
+    Args:
+        points: Points of dev; the family's, and that of the fixed stride 1.
+        family: The family to choose from.
+
+    Raises:
+        ValueError: If there is no point of all frames, or none of the family.
+    """
+    mine = [p for p in points if p.rule.family == family]
+    if not mine:
+        raise ValueError(
+            f"{len(points)} points and none of {family!r}; expected some of it; "
+            "evaluate its rules too"
+        )
+    choice = choose_rule([*mine, *(p for p in points if p.rule == ALL_FRAMES)])
+    if choice.rule.family == family:
+        return choice
+    best = max(mine, key=lambda p: (p.score, -p.share))
+    return RateChoice(best.rule, best.share, best.score, choice.full_score)
+
+
+def choose_on_dev(
+    task: Task,
+    dev: DenseSplit,
+    wanted: FrameRate,
+    *,
+    setting: Smoothing,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> RateChoice:
+    """The rule of the kind that is wanted, its limits fitted and it chosen on dev.
+
+    One fixed stride leaves no choice: what it gives on dev is measured.
+
+    Args:
+        task: Whose scores they are.
+        dev: Where limits are fitted and the rule is chosen.
+        wanted: The kind of rule, other than "all".
+        setting: (mode, half width) of the smoothing.
+        thresholds: Thresholds of the action units; None is 0.5.
+
+    Raises:
+        ValueError: If no frame counts, or "sequential" is wanted for other than EXPR.
+    """
+    family = FAMILIES[wanted.rule]
+    how: Any = {"setting": setting, "thresholds": thresholds}
+    if wanted.rule == "refine":
+        rules = fit_refined(task, *dev[:3], lists=wanted.lists, **how)
+    elif wanted.rule == "sequential":
+        rules = fit_sequential(*dev, setting[1], wanted.lists)
+    else:
+        rules = [FrameRateRule(FIXED, strides) for strides in wanted.lists]
+    tried = tuple(dict.fromkeys((ALL_FRAMES, *rules)))
+    points = evaluate_rules(task, dev, tried, **how)
+    if wanted.is_chosen:
+        return choose_in_family(points, family)
+    full, only = points[0], points[-1]
+    return RateChoice(only.rule, only.share, only.score, full.score)
 
 
 class Area(NamedTuple):

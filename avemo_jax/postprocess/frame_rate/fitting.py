@@ -11,8 +11,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from avemo_jax.postprocess.frame_rate.refinement import Confidence, Refined, refine
 from avemo_jax.postprocess.frame_rate.rules import (
     FIXED,
+    FIXED_STRIDES,
     REFINED,
+    REFINED_STRIDES,
     SEQUENTIAL,
+    SEQUENTIAL_STRIDES,
     SLIDING,
     FrameRateRule,
 )
@@ -33,11 +36,6 @@ from avemo_jax.postprocess.frame_rate.sequential_limits import (
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.tasks import Task
 
-FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
-REFINED_STRIDES: tuple[Strides, ...] = (
-    *((200, 50), (100, 25), (50, 10), (25, 5), (10, 2), (5, 1)),
-    *((200, 50, 10), (100, 25, 5), (50, 10, 2), (25, 5, 1)),
-)
 # Shares of dev's frames that are in doubt with each grid.
 DOUBT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
 CONFIDENCES: dict[str, Confidence] = {
@@ -65,10 +63,6 @@ def fit_rules(
 ) -> tuple[FrameRateRule, ...]:
     """All rules that are compared, their limits fitted on dev.
 
-    Limits of the grid rules are quantiles (``DOUBT``) of the confidence that dev's
-    frames have with each fixed grid; thresholds of the sequential rules are fitted by
-    false acceptance and by Benjamini-Hochberg levels, of medians whatever the mode.
-
     Args:
         task: Whose scores they are.
         scores: Of dev, where limits are fitted; as in ``DenseSplit``.
@@ -80,20 +74,50 @@ def fit_rules(
         thresholds: Of action units; None is 0.5.
     """
     rules = [FrameRateRule(FIXED, (stride,)) for stride in FIXED_STRIDES]
-    coarse = all_strides([strides[:-1] for strides in REFINED_STRIDES])
+    rules += fit_refined(task, scores, lo, hi, setting=setting, thresholds=thresholds)
+    rules += [FrameRateRule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
+    if task.kind == "multiclass":
+        rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
+    return tuple(rules)
+
+
+def fit_refined(
+    task: Task,
+    scores: Float[np.ndarray, "frames outputs"],
+    lo: Int[np.ndarray, " frames"],
+    hi: Int[np.ndarray, " frames"],
+    *,
+    setting: Smoothing,
+    thresholds: Float[np.ndarray, " units"] | None = None,
+    lists: Sequence[Strides] = REFINED_STRIDES,
+) -> list[FrameRateRule]:
+    """Rules that refine a grid: each list of strides with several limits.
+
+    The limits are quantiles (``DOUBT``) of the confidence that dev's frames have with
+    each fixed grid.
+
+    Args:
+        task: Whose scores they are.
+        scores: Scores of every frame of dev, where limits are fitted, gaps filled and
+            not smoothed.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
+        setting: (mode, half width) of the smoothing.
+        thresholds: Thresholds of the action units; None is 0.5.
+        lists: Strides of each rule, coarse to fine, two or more in each list.
+    """
+    coarse = all_strides([strides[:-1] for strides in lists])
     grids = Grids(task, scores, lo, hi, setting, thresholds)
     sure = {s: grids.run(FrameRateRule(FIXED, (s,)))[1] for s in coarse}
     limits = {s: np.quantile(np.asarray(sure[s]), DOUBT) for s in coarse}
-    for strides in REFINED_STRIDES:
+    rules = []
+    for strides in lists:
         for number, doubt in enumerate(DOUBT):
             each = tuple(float(limits[s][number]) for s in strides[:-1])
             rules.append(
                 FrameRateRule(REFINED, strides, each, fitted_by=f"{doubt:.0%} in doubt")
             )
-    rules += [FrameRateRule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
-    if task.kind == "multiclass":
-        rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
-    return tuple(rules)
+    return rules
 
 
 def fit_sequential(
@@ -103,18 +127,22 @@ def fit_sequential(
     labels: Int[np.ndarray, " frames"],
     mask: Bool[np.ndarray, " frames"],
     half_width: int,
+    lists: Sequence[Strides] = SEQUENTIAL_STRIDES,
 ) -> list[FrameRateRule]:
-    """The reported lists of several strides with thresholds fitted by both rules.
+    """Sequential rules: each list of strides with thresholds fitted in two ways.
+
+    Thresholds are fitted by false acceptance and by Benjamini-Hochberg levels, of
+    medians whatever the mode of the smoothing.
 
     Args:
-        scores: Of dev, as in ``DenseSplit``.
-        lo: As in ``DenseSplit``.
-        hi: As in ``DenseSplit``.
+        scores: Scores of every frame of dev, gaps filled and not smoothed.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
         labels: Classes.
         mask: True where a frame counts.
-        half_width: Of the windows.
+        half_width: Frames on each side that a median looks at.
+        lists: Strides of each rule, coarse to fine, two or more in each list.
     """
-    lists = tuple(each for each in REPORTED_LISTS if len(each) > 1)
     strides = all_strides(lists)
     plans = _on_device(stride_entries(lo, hi, strides, half_width))
     medians = all_medians(

@@ -12,9 +12,13 @@ Four families, which all end in scores of every frame:
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from avemo_jax.postprocess.frame_rate.sequential import Strides, all_strides
+from avemo_jax.postprocess.frame_rate.sequential import (
+    REPORTED_LISTS,
+    Strides,
+    all_strides,
+)
 
 Family = Literal[
     "fixed stride", "grid refinement", "fixed stride, sliding windows", "sequential"
@@ -23,6 +27,57 @@ FIXED: Family = "fixed stride"
 REFINED: Family = "grid refinement"
 SLIDING: Family = "fixed stride, sliding windows"
 SEQUENTIAL: Family = "sequential"
+
+# What a configuration asks for, and the family that it is chosen from.
+RuleName = Literal["all", "stride", "sequential", "refine"]
+FAMILIES: dict[RuleName, Family] = {
+    "stride": FIXED,
+    "sequential": SEQUENTIAL,
+    "refine": REFINED,
+}
+FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
+REFINED_STRIDES: tuple[Strides, ...] = (
+    *((200, 50), (100, 25), (50, 10), (25, 5), (10, 2), (5, 1)),
+    *((200, 50, 10), (100, 25, 5), (50, 10, 2), (25, 5, 1)),
+)
+SEQUENTIAL_STRIDES = tuple(each for each in REPORTED_LISTS if len(each) > 1)
+
+
+class FrameRate(NamedTuple):
+    """What a configuration says of the frames to embed.
+
+    Attributes:
+        rule: "all" embeds every frame, "stride" every n-th one; "sequential" (EXPR
+            only) and "refine" look at few frames first and at more where in doubt.
+        stride: Frames from one embedded frame to the next. With "stride" 0 leaves the
+            choice to dev; with "sequential" and "refine" it is the coarsest stride that
+            may be chosen, 0 allows any. Always 0 with "all".
+    """
+
+    rule: RuleName = "all"
+    stride: int = 0
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether there is anything to choose on dev: not with one fixed stride."""
+        return self.rule != "all" and (self.rule != "stride" or not self.stride)
+
+    @property
+    def lists(self) -> tuple[Strides, ...]:
+        """The lists of strides to choose from, each from coarse to fine."""
+        if self.rule == "all":
+            return ((1,),)
+        if self.rule == "stride":
+            return tuple(
+                (s,) for s in ([self.stride] if self.stride else FIXED_STRIDES)
+            )
+        lists = REFINED_STRIDES if self.rule == "refine" else SEQUENTIAL_STRIDES
+        return tuple(
+            each for each in lists if not self.stride or each[0] <= self.stride
+        )
+
+
+ALL = FrameRate()
 
 
 @dataclasses.dataclass(frozen=True)

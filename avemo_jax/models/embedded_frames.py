@@ -1,0 +1,137 @@
+"""Which frames are embedded: chosen on dev, and what that makes of a split's scores.
+
+A rule of ``postprocess/rate_rules.py`` takes the place of smoothing over all frames: it
+takes the scores of the frames that it embeds, and smooths them by what was chosen for
+the seed.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from avemo_jax.models.frame_scores import SplitScores, dense_scores
+from avemo_jax.models.selection import NO_SMOOTHING
+from avemo_jax.postprocess.frame_rate import comparison
+from avemo_jax.postprocess.frame_rate.comparison import DenseSplit, RateChoice
+from avemo_jax.postprocess.frame_rate.rules import (
+    FIXED,
+    REFINED,
+    FrameRate,
+    FrameRateRule,
+)
+from avemo_jax.postprocess.smoothing import Smoothing
+
+
+def dense_split(
+    predicted: SplitScores, rows: Float[np.ndarray, "rows outputs"]
+) -> DenseSplit:
+    """One seed's scores of every frame, gaps filled and not smoothed, with labels.
+
+    Args:
+        predicted: The split.
+        rows: Scores of its rows, blended and corrected (``finishing.smoothable``).
+    """
+    (scores,) = dense_scores(predicted, rows[None], (NO_SMOOTHING,))
+    return DenseSplit(
+        np.asarray(scores),
+        np.asarray(predicted.plan.lo),
+        np.asarray(predicted.plan.hi),
+        predicted.table.dense_labels,
+        predicted.with_crop,
+    )
+
+
+def choose_rates(
+    predicted: SplitScores,
+    wanted: FrameRate,
+    rows: Float[np.ndarray, "seeds rows outputs"],
+    settings: Sequence[Smoothing],
+    thresholds: Float[np.ndarray, "seeds units"] | None,
+) -> tuple[RateChoice, ...]:
+    """Each seed's rule, chosen on dev by the frames with a crop.
+
+    Args:
+        predicted: Scores on dev.
+        wanted: The kind of rule, other than "all".
+        rows: Scores of dev's rows, blended and corrected.
+        settings: Smoothing chosen for each seed.
+        thresholds: Thresholds of the action units chosen for each seed; None for other
+            tasks.
+    """
+    chosen = []
+    for seed, setting in enumerate(settings):
+        choice = comparison.choose_on_dev(
+            predicted.task,
+            dense_split(predicted, rows[seed]),
+            wanted,
+            setting=setting,
+            thresholds=None if thresholds is None else thresholds[seed],
+        )
+        chosen.append(_with_reach(choice, setting))
+    return tuple(chosen)
+
+
+def fixed_rates(
+    wanted: FrameRate, num_seeds: int, reason: str
+) -> tuple[RateChoice, ...] | None:
+    """The fixed stride for each seed where nothing may be chosen; None with "all".
+
+    Args:
+        wanted: The rule of the configuration.
+        num_seeds: How many seeds there are.
+        reason: Why nothing may be chosen, for the error.
+
+    Raises:
+        ValueError: If the rule would have to be chosen.
+    """
+    if wanted.is_chosen:
+        raise ValueError(
+            f"config.postprocess.frame_rate.rule is {wanted.rule!r} with stride "
+            f"{wanted.stride}, and nothing may be chosen on dev: {reason}; expected a "
+            "rule without a choice; take 'stride' with a stride of 1 or more, or 'all'"
+        )
+    if wanted.rule == "all":
+        return None
+    (strides,) = wanted.lists
+    return (RateChoice(FrameRateRule(FIXED, strides)),) * num_seeds
+
+
+def ruled_scores(
+    predicted: SplitScores,
+    rows: Float[np.ndarray, "seeds rows outputs"],
+    rules: Sequence[FrameRateRule],
+    settings: Sequence[Smoothing],
+    thresholds: Float[np.ndarray, "seeds units"] | None,
+) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
+    """Final scores of every frame by each seed, and which frames are embedded.
+
+    Args:
+        predicted: The split.
+        rows: Scores of its rows, blended and corrected.
+        rules: The rule of each seed.
+        settings: Smoothing of each seed.
+        thresholds: Thresholds of the action units by each seed; None for other tasks.
+    """
+    scores, embedded = [], []
+    for seed, (rule, setting) in enumerate(zip(rules, settings, strict=True)):
+        found = comparison.apply_rule(
+            predicted.task,
+            rule,
+            *dense_split(predicted, rows[seed])[:3],
+            setting=setting,
+            thresholds=None if thresholds is None else thresholds[seed],
+        )
+        scores.append(found.scores)
+        embedded.append(np.asarray(found.embedded))
+    return jnp.stack(scores), np.stack(embedded)
+
+
+def _with_reach(choice: RateChoice, setting: Smoothing) -> RateChoice:
+    """The choice with its reach in frames, so that a card says all there is to know."""
+    rule = choice.rule
+    if rule.family != REFINED or rule.reach is not None:
+        return choice
+    return dataclasses.replace(choice, rule=dataclasses.replace(rule, reach=setting[1]))
