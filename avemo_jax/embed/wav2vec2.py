@@ -29,7 +29,7 @@ from avemo_jax.embed.wav2vec2_windows import (
 )
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors import wav2vec2 as network
-from avemo_jax.extractors.wav2vec2 import BASE, Layer, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2LayerIndex, Wav2Vec2Spec
 
 Chunking = Literal["overlap", "original"]
 # Samples of the chunks that the original cut a track into.
@@ -61,7 +61,7 @@ class Wav2Vec2Extractor:
         tensors: Mapping[str, np.ndarray],
         *,
         dtype: str = "float32",
-        layers: Layer | Sequence[Layer] = "last",
+        layers: Wav2Vec2LayerIndex | Sequence[Wav2Vec2LayerIndex] = "last",
         stereo: Stereo = "before",
         chunking: Chunking = "overlap",
         window_s: float = 30.0,
@@ -96,7 +96,7 @@ class Wav2Vec2Extractor:
         self.extractor, self.weights_sha256 = extractor, tensors_sha256
         self.seams = Seams()
         self._spec, self._stereo, self._chunking = spec, stereo, chunking
-        self._layers: tuple[Layer, ...] = (
+        self._layers: tuple[Wav2Vec2LayerIndex, ...] = (
             (layers,) if isinstance(layers, int | str) else tuple(layers)
         )
         network.check_layers(spec, self._layers)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from avemo_jax.embed.devices import on_all_devices, to_all_devices
 from avemo_jax.extractors import wav2vec2 as network
-from avemo_jax.extractors.wav2vec2 import Layer, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2 import Wav2Vec2LayerIndex, Wav2Vec2Spec
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -32,7 +32,7 @@ class RowNetwork:
         spec: Wav2Vec2Spec,
         tensors: Mapping[str, np.ndarray],
         *,
-        layers: tuple[Layer, ...],
+        layers: tuple[Wav2Vec2LayerIndex, ...],
         dtype: str,
     ):
         """Puts the network on the devices; a program compiles with its first batch.
@@ -117,7 +117,7 @@ def _transformed(
     batch: tuple[Any, Any],
     *,
     spec: Wav2Vec2Spec,
-    layers: tuple[Layer, ...],
+    layers: tuple[Wav2Vec2LayerIndex, ...],
     dtype: str,
 ) -> jax.Array:
     found = network.transform(spec, params, *batch, layers=layers, dtype=dtype)
