@@ -249,14 +249,14 @@ def _check_heads(config: ConfigDict, data: Data) -> None:
 
 def _run_blend(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """A head for each of the feature sets, and the blend of all."""
-    members = _heads(config)
-    names = [name for one in members for name in feature_names(one)]
+    configs = _heads(config)
+    names = [name for one in configs for name in feature_names(one)]
     feature_sets = data.store.resolve(list(dict.fromkeys(names)))
     fingerprint = data.store.data_fingerprint(feature_sets)
     check_data(workdir.local, fingerprint)
     distributed.on_first(lambda: _write_environment(config, data, workdir, fingerprint))
     heads = []
-    for number, one in enumerate(members):
+    for number, one in enumerate(configs):
         folder = workdir.child(f"head_{number}")
         distributed.on_first(functools.partial(take_workdir, folder.local, one))
         _run_one(one, data, folder)

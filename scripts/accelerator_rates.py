@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
         heads: TASK-KIND.
         types: Of the arithmetic.
         batch_sizes: Frames of a step.
-        seeds: Members at once.
+        seeds: Candidates at once.
         frames: Of the table.
         repeats: Timed calls of a scan; the median counts.
         fields: Of the configuration, beside the defaults.
@@ -87,7 +87,7 @@ CARDS = {
 
 
 def step_flops(spec: HeadSpec, frames: int) -> int:
-    """Of the products of one step of one member, forth and back.
+    """Of the products of one step of one candidate, forth and back.
 
     Counted in the program: 4 D H + 6 H C a frame for the MLP, whose first layer has no
     gradient of its input.

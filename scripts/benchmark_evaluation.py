@@ -1,4 +1,4 @@
-"""Time and memory of the evaluation sweep: all smoothing settings, all members.
+"""Time and memory of the evaluation sweep: all smoothing settings, all candidates.
 
 Scores of the size of Aff-Wild2's EXPR validation set, made up, go through gap filling,
 the 13 smoothing settings and the metrics, as ``--mode=evaluate`` does it. In the same
@@ -32,18 +32,18 @@ def main() -> None:
     """Runs the sweep twice and the loop once, prints what was measured."""
     flags = _flags()
     task = TASKS[flags.task]
-    plan, labels, scores = _made_split(task, flags.frames, flags.members)
+    plan, labels, scores = _made_split(task, flags.frames, flags.candidates)
     before_mb = _peak_mb()
     first_s, second_s = (_sweep_s(task, scores, plan, labels) for _ in range(2))
     growth_mb = _peak_mb() - before_mb
     loop_frames = min(flags.loop_frames, plan.num_frames)
     loop_s, ours_s, equal = _median_s(scores[0], plan, loop_frames)
-    windows = plan.num_frames * flags.members * len(SMOOTHINGS)
+    windows = plan.num_frames * flags.candidates * len(SMOOTHINGS)
     result = {
         "task": task.name,
         "frames": plan.num_frames,
         "outputs": task.num_outputs,
-        "members": flags.members,
+        "candidates": flags.candidates,
         "settings": len(SMOOTHINGS),
         "devices": [str(device) for device in jax.devices()],
         "sweep_first_s": first_s,
@@ -68,7 +68,7 @@ def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", choices=sorted(TASKS), default="EXPR")
     parser.add_argument("--frames", type=int, default=280_000)
-    parser.add_argument("--members", type=int, default=10)
+    parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument(
         "--loop-frames", type=int, default=20_000, help="frames of the plain loop"
     )
@@ -83,7 +83,7 @@ def _flags() -> argparse.Namespace:
 
 
 def _made_split(
-    task: Task, num_frames: int, num_members: int
+    task: Task, num_frames: int, num_candidates: int
 ) -> tuple[FillMap, np.ndarray, np.ndarray]:
     """Plan, labels and scores of videos in which one frame in ten has no row."""
     rng = np.random.default_rng(0)
@@ -98,7 +98,7 @@ def _made_split(
     else:
         labels[:] = rng.integers(0, 8 if task.name == "EXPR" else 2, labels.shape)
     low, high = task.score_range
-    size = (num_members, int(offsets[-1]), task.num_outputs)
+    size = (num_candidates, int(offsets[-1]), task.num_outputs)
     return plan, labels, rng.uniform(low, high, size).astype(np.float32)
 
 
@@ -141,14 +141,14 @@ def _peak_mb() -> float:
 def _print(result: dict) -> None:
     print(
         f"{result['task']}: {result['frames']:,} frames x {result['outputs']} outputs "
-        f"x {result['members']} members x {result['settings']} settings on "
+        f"x {result['candidates']} candidates x {result['settings']} settings on "
         f"{', '.join(result['devices'])}\n"
         f"sweep, first call with compilation   {result['sweep_first_s']:8.2f} s\n"
         f"sweep, again                         {result['sweep_s']:8.2f} s, "
         f"{result['sweep_windows_per_s']:,.0f} windows/s\n"
         f"peak memory                          {result['peak_mb']:8.0f} MB, of which "
         f"the sweep {result['sweep_growth_mb']:.0f} MB\n"
-        f"loop over {result['loop_frames']:,} frames, 1 member, median ±{_HALF_WIDTH}: "
+        f"loop over {result['loop_frames']:,} frames, 1 seed, median ±{_HALF_WIDTH}: "
         f"{result['loop_s']:.2f} s, {result['loop_windows_per_s']:,.0f} windows/s\n"
         f"ours on the same windows: {result['same_windows_s']:.3f} s, "
         f"{result['loop_s'] / result['same_windows_s']:.0f}x; "

@@ -39,7 +39,7 @@ BARS = {
     "batch 1024: share of the matmul rate": (">=", 0.55),
     "batch 32: ten seeds / one": ("<=", 11.0),
     "batch 1024: ten seeds / one": ("<=", 8.0),
-    "batch 32: members unequal to their solo runs": ("<=", 0),
+    "batch 32: candidates unequal to their solo runs": ("<=", 0),
 }
 
 
@@ -84,7 +84,7 @@ class Ours:
         config.learning_rate = 1e-3
         mesh = sharding.make_mesh()
         spec = make_spec(config, DIMS)
-        head, members = build_head(spec), make_candidates(config)
+        head, candidates = build_head(spec), make_candidates(config)
         self._plan = make_order(config, table, spec, mesh)
         self.feeder = options.get("feeder") or make_feeder(
             table, mesh, window=0, audio_flag=False, resident=True
@@ -92,13 +92,13 @@ class Ours:
         steps = self._plan.num_steps * config.num_epochs
         loss_of = configured_loss(config, table)
         chunk = make_train_chunk(
-            config, members, head, loss_of, self.feeder, mesh, steps
+            config, candidates, head, loss_of, self.feeder, mesh, steps
         )
         self._epochs = Epochs(
-            *(config, chunk, self._plan, self.feeder, members.hyper()),
+            *(config, chunk, self._plan, self.feeder, candidates.hyper()),
             tqdm(disable=True),
         )
-        self.state = fresh_state(config, members, head, steps)
+        self.state = fresh_state(config, candidates, head, steps)
         self._epoch = 0
 
     def __call__(self) -> None:
@@ -111,7 +111,7 @@ class Ours:
         self._epoch += 1
 
     def params(self) -> Any:
-        """Of all members, leading axis members."""
+        """Of all candidates, leading axis candidates."""
         return self.state["models"][0]["params"]
 
 
@@ -181,8 +181,8 @@ class Torch:
             raise RuntimeError("the PyTorch loop's loss is not finite")
 
 
-def unequal_members(frames: int, seeds: int) -> int:
-    """How many members of one program differ in a bit from their solo runs."""
+def unequal_candidates(frames: int, seeds: int) -> int:
+    """How many candidates of one program differ in a bit from their solo runs."""
     table = made_table(frames)
     together = Ours(table, 32, seeds)
     together()
@@ -229,8 +229,8 @@ def measure(frames: int, rounds: int, seeds: int) -> dict[str, Any]:
         both = alternating({"one": ours, "ten": many}, rounds)
         found[f"batch {size}: ten seeds / one"] = both["ten"] / both["one"]
         found[f"batch {size}: seconds"] = {**times, "ten seeds": both["ten"]}
-    name = "batch 32: members unequal to their solo runs"
-    found[name] = unequal_members(min(frames, 16_000), seeds)
+    name = "batch 32: candidates unequal to their solo runs"
+    found[name] = unequal_candidates(min(frames, 16_000), seeds)
     return found
 
 

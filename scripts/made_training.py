@@ -62,7 +62,7 @@ class MadeTraining:
         """
         mesh = sharding.make_mesh()
         self.spec = make_spec(config, DIMS)
-        head, self.members = build_head(self.spec), make_candidates(config)
+        head, self.candidates = build_head(self.spec), make_candidates(config)
         self.plan = make_order(config, table, self.spec, mesh)
         self.feeder = feeder or make_feeder(
             table,
@@ -73,12 +73,12 @@ class MadeTraining:
         )
         steps = self.plan.num_steps * config.num_epochs
         self.chunk = make_train_chunk(
-            *(config, self.members, head, configured_loss(config, table)),
+            *(config, self.candidates, head, configured_loss(config, table)),
             *(self.feeder, mesh, steps),
         )
-        self.hyper = sharding.replicate(self.members.hyper(), mesh)
+        self.hyper = sharding.replicate(self.candidates.hyper(), mesh)
         self.state = sharding.replicate(
-            fresh_state(config, self.members, head, steps), mesh
+            fresh_state(config, self.candidates, head, steps), mesh
         )
         self._epochs = Epochs(
             *(config, self.chunk, self.plan, self.feeder, self.hyper),

@@ -18,13 +18,13 @@ from avemo_jax.tasks import get_task
 
 
 def over_candidates(
-    function: Callable[[Any], Any], members: Any, *, mapped: bool
+    function: Callable[[Any], Any], candidates: Any, *, mapped: bool
 ) -> Any:
-    """``function`` of each member: one after another (``mapped``) or batched.
+    """``function`` of each candidate: one after another (``mapped``) or batched.
 
-    One after another gives each member the very numbers that it gets alone.
+    One after another gives each candidate the very numbers that it gets alone.
     """
-    return lax.map(function, members) if mapped else jax.vmap(function)(members)
+    return lax.map(function, candidates) if mapped else jax.vmap(function)(candidates)
 
 
 def constrain(batch: Batch, mesh: Mesh) -> Batch:
@@ -69,7 +69,7 @@ class Predictor:
                 many rows in their order as one sequence.
             windows: A frame in several windows gets their "average", or the scores of
                 the one in which it is most central ("centre").
-            mapped: Members one after another, rather than batched.
+            mapped: Candidates one after another, rather than batched.
         """
         self._table = table
         self._feeder = feeder
@@ -82,10 +82,10 @@ class Predictor:
             step = jax.tree.map(lambda leaf: leaf[0], steps)
             batch = constrain(feeder.batch(shared, step), mesh)
 
-            def one(member: Any) -> Any:
+            def one(candidate: Any) -> Any:
                 logits, _ = head.apply(
-                    member["params"],
-                    member["stats"],
+                    candidate["params"],
+                    candidate["stats"],
                     batch.x,
                     mask=batch.present,
                     train=False,
@@ -115,11 +115,11 @@ class Predictor:
         windows[:, 0] = np.minimum(windows[:, 0], last)
         return np.unique(windows, axis=0)
 
-    def __call__(self, variables: Any) -> Float[np.ndarray, "members rows outputs"]:
+    def __call__(self, variables: Any) -> Float[np.ndarray, "candidates rows outputs"]:
         """Scores of all rows, float32.
 
         Args:
-            variables: ``{"params": ..., "stats": ...}``, leading axis members.
+            variables: ``{"params": ..., "stats": ...}``, leading axis candidates.
         """
         parts: list[np.ndarray] = []
         pending: Any = None
@@ -136,8 +136,8 @@ class Predictor:
         return self._combine(scores)
 
     def _combine(
-        self, scores: Float[np.ndarray, "members windows frames outputs"]
-    ) -> Float[np.ndarray, "members rows outputs"]:
+        self, scores: Float[np.ndarray, "candidates windows frames outputs"]
+    ) -> Float[np.ndarray, "candidates rows outputs"]:
         """One score per row from those of the windows that it lies in."""
         windows = self.order.reshape(-1, 3)
         offsets = np.arange(self._window)

@@ -264,7 +264,7 @@ def card_of(
         "counts": {},
         "config": _config(spec, faithful=faithful),
         "version": VERSION,
-        "members": [0, 1],
+        "candidates": [0, 1],
         "seeds": [0],
         "setting": {},
         "sweep": [],

@@ -98,15 +98,15 @@ def select_on_dev(
 
 def best_weights(
     predicted: SplitScores, options: Options
-) -> Float[np.ndarray, "seeds members"] | None:
-    """Of a grid in steps of .1 those best for each seed; None of one member.
+) -> Float[np.ndarray, "seeds heads"] | None:
+    """Of a grid in steps of .1 those best for each seed; None of one head.
 
-    Members are smoothed for this by the task's fixed window, no wider than the widest
+    Heads are smoothed for this by the task's fixed window, no wider than the widest
     that may be chosen, as the blend will be by one: what is best for single frames is
     not best for windows. Of equally good ones those win that weight the first more.
     """
-    num_members, num_seeds = predicted.scores.shape[:2]
-    if num_members == 1:
+    num_heads, num_seeds = predicted.scores.shape[:2]
+    if num_heads == 1:
         return None
     task, labels = predicted.task, predicted.table.dense_labels
     mode, half = task.fixed_smoothing
@@ -114,11 +114,11 @@ def best_weights(
     settings = ((mode, min(half, widest)),) * num_seeds
     dense = jnp.stack(
         [
-            dense_scores(predicted, member, settings, causal=options.causal)
-            for member in predicted.scores
+            dense_scores(predicted, head, settings, causal=options.causal)
+            for head in predicted.scores
         ]
     )
-    grid = jnp.asarray(simplex_grid(num_members)[::-1])
+    grid = jnp.asarray(simplex_grid(num_heads)[::-1])
     arrays = jnp.asarray(labels), jnp.asarray(predicted.with_crop)
     chosen = [
         choose_blend(task.name, dense[:, seed], *arrays, grid)

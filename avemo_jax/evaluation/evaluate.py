@@ -71,7 +71,7 @@ def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Sele
         if stored:
             kept = Selection.from_dict(stored)
         else:
-            kept = fixed_selection(model.task, count, reason, len(model.members))
+            kept = fixed_selection(model.task, count, reason, len(model.heads))
         return dataclasses.replace(kept, frame_rates=rates)
 
     if isinstance(model, Ensemble) and model.over_folds:
@@ -124,13 +124,13 @@ def evaluate(
     check_frame_rate(
         model.options.frame_rate,
         [model.task],
-        [member.card["head"]["kind"] for member in model.members],
+        [head.card["head"]["kind"] for head in model.heads],
         causal=model.options.causal,
         trust_extractor=model.options.trust_extractor,
     )
-    for member in model.members:
-        if isinstance(member, TrainedHead):
-            check_feature_sets(member, data)
+    for head in model.heads:
+        if isinstance(head, TrainedHead):
+            check_feature_sets(head, data)
     budget = memory_budget(device_budget_gb)
     selection = select(model, data, budget, anew=frame_rate is not None)
     predicted = split_scores(model, data, split, budget)
@@ -329,8 +329,8 @@ def describe(
         "counts": {**card["counts"], table.split: table.counts()},
         "joined": table.report,
     }
-    for name in ("members", "ensemble"):
-        if name in card and (name != "members" or model.is_blend):
+    for name in ("heads", "ensemble"):
+        if name in card:
             found[name] = card[name]
     chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
     wanted = ("weights", "temperatures", "offsets", "confidences")

@@ -84,20 +84,22 @@ def draw_learning_curves(
         title: Names the data.
     """
     criterion = get_task(card["task"]).criterion
-    kept = slice(*card["members"])
+    kept = slice(*card["candidates"])
     if not history or f"dev_{criterion}" not in history[0]:
         return  # trained without dev: there is no dev score to draw
     lines = [
         line
         for line in history
-        if any(value is not None for value in line["loss_per_member"][kept])
+        if any(value is not None for value in line["loss_per_candidate"][kept])
     ]
     records = [
         {
             "epoch": line["epoch"],
-            # None where a member has stopped
-            "loss": [np.nan if v is None else v for v in line["loss_per_member"][kept]],
-            criterion: line[f"dev_{criterion}_per_member"][kept],
+            # None where a candidate has stopped
+            "loss": [
+                np.nan if v is None else v for v in line["loss_per_candidate"][kept]
+            ],
+            criterion: line[f"dev_{criterion}_per_candidate"][kept],
         }
         for line in lines
     ]

@@ -53,10 +53,10 @@ def plot_learning_curves(
     Args:
         path: Of the PNG file.
         history: A record per epoch: ``epoch``, ``loss`` and ``criterion``; each value
-            a number, or a list with one per member; NaN where one has stopped.
+            a number, or a list with one per seed; NaN where one has stopped.
         title: Names the data.
         criterion: Key of the dev score.
-        best_epochs: The epoch that each member keeps; marked.
+        best_epochs: The epoch that each seed keeps; marked.
 
     Raises:
         ValueError: If there is no epoch.
@@ -249,7 +249,7 @@ def plot_va_timeline(
 
 def plot_smoothing(
     path: str | pathlib.Path,
-    scores: Mapping[Smoothing, Float[np.ndarray, " members"]],
+    scores: Mapping[Smoothing, Float[np.ndarray, " seeds"]],
     title: str,
     *,
     metric: str,
@@ -259,8 +259,8 @@ def plot_smoothing(
 
     Args:
         path: Of the PNG file.
-        scores: Of each setting, one per member; lines are means, bands ± the standard
-            deviation over members.
+        scores: Of each setting, one per seed; lines are means, bands ± the standard
+            deviation over seeds.
         title: Names the data and the split.
         metric: Name of the score.
         chosen: The setting to mark, chosen on dev.

@@ -23,7 +23,7 @@ def part_variables(
     Args:
         spec: Of the joint head.
         part: The task.
-        variables: ``{"params", "stats"}`` of the joint head, leading axis members.
+        variables: ``{"params", "stats"}`` of the joint head, leading axis seeds.
         task: All tasks.
     """
     if spec.kind == "transformer":

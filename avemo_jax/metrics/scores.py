@@ -31,7 +31,7 @@ def task_metrics(
 ) -> dict[str, Array]:
     """The task's scores, under the names of results.json.
 
-    For members vmap over ``scores`` (and ``thresholds``). Memory beyond the arguments
+    For seeds vmap over ``scores`` (and ``thresholds``). Memory beyond the arguments
     does not grow with the frames.
 
     Args:

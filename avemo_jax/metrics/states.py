@@ -1,7 +1,7 @@
 """What scores are computed from: states that add up over batches, devices and hosts.
 
 A state is a tuple of arrays with ``empty``, ``from_batch``, ``merge`` and ``compute``;
-all work under jit, scan and vmap (over members: models whose scores are stacked).
+all work under jit, scan and vmap (over seeds: models whose scores are stacked).
 """
 
 from typing import NamedTuple

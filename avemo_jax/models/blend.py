@@ -1,6 +1,6 @@
 """Models: a head checkpoint, or a blend of several; and what they say of a split.
 
-A blend is a directory with ``blend.json``: the paths of its members (head checkpoints,
+A blend is a directory with ``blend.json``: the paths of its heads (head checkpoints,
 or files of predictions made elsewhere), what was chosen for it on dev, and how.
 """
 
@@ -22,7 +22,7 @@ from avemo_jax.models import checkpoints
 from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.models.frame_scores import SplitScores, table_fill_map
 from avemo_jax.models.head import TrainedHead, load_trained_head, row_scores
-from avemo_jax.models.prediction_members import (
+from avemo_jax.models.prediction_files import (
     PredictionFile,
     digest,
     is_prediction_file,
@@ -49,31 +49,31 @@ class Model:
 
     Attributes:
         directory: Of the checkpoint or the blend.
-        members: The head checkpoints, then predictions made elsewhere, if any.
-        card: ``head.json`` of the only member; of a blend what its members' say
+        heads: The head checkpoints, then predictions made elsewhere, if any.
+        card: ``head.json`` of the only head; of a blend what its heads' say
             together, and ``blend.json``.
         options: Of post-processing; the card's.
     """
 
     directory: pathlib.Path
-    members: tuple[TrainedHead | PredictionFile, ...]
+    heads: tuple[TrainedHead | PredictionFile, ...]
     card: dict[str, Any]
     options: Options
 
     @property
     def task(self) -> Task:
-        """Of all members."""
+        """Of all heads."""
         return get_task(self.card["task"])
 
     @property
     def is_blend(self) -> bool:
         """Whether there is a ``blend.json``."""
-        return "members_paths" in self.card
+        return "head_paths" in self.card
 
     @property
     def features(self) -> list[str]:
-        """Full names of the feature sets of all members, each once."""
-        names = [name for member in self.members for name in member.features]
+        """Full names of the feature sets of all heads, each once."""
+        names = [name for head in self.heads for name in head.features]
         return list(dict.fromkeys(names))
 
     @property
@@ -96,7 +96,7 @@ class Model:
 
 def write_blend(
     directory: pathlib.Path,
-    members: Sequence[pathlib.Path],
+    heads: Sequence[pathlib.Path],
     config: dict[str, Any] | None = None,
     *,
     trained_on: Sequence[str] | None = None,
@@ -105,16 +105,16 @@ def write_blend(
 
     Args:
         directory: Of the blend; made where it is missing.
-        members: Head checkpoints; those of the same run, beneath ``directory``'s
+        heads: Head checkpoints; those of the same run, beneath ``directory``'s
             parent, are named relative to it, so that the run can be moved. After the
             first one also files of predictions made elsewhere.
         config: ``postprocess``, ``evaluate`` and ``blend`` of a configuration; None
-            takes the first member's.
+            takes the first head's.
         trained_on: Videos that the models behind the files were trained on; None:
             unknown, so that nothing is chosen on dev.
 
     Raises:
-        CheckpointError: If a member is no head checkpoint, they do not fit each other,
+        CheckpointError: If a head is no head checkpoint, they do not fit each other,
             or ``directory`` is itself one.
     """
     path = directory / _FILE
@@ -123,23 +123,23 @@ def write_blend(
             f"{directory} is a head checkpoint, which a blend would hide; expected a "
             "folder of the blend's own; name another --workdir"
         )
-    heads = [one for one in members if not is_prediction_file(one)]
-    if not heads or heads[0] != members[0]:
+    own = [one for one in heads if not is_prediction_file(one)]
+    if not own or own[0] != heads[0]:
         raise CheckpointError(
-            f"{members[0]} is no head checkpoint; expected one in the first place, by "
+            f"{heads[0]} is no head checkpoint; expected one in the first place, by "
             "which frames are counted; name it first (files alone: avemo score)"
         )
-    _check_alike(path, {one: checkpoints.read_card(one) for one in heads})
+    _check_alike(path, {one: checkpoints.read_card(one) for one in own})
     directory.mkdir(parents=True, exist_ok=True)
     base = directory.absolute()
     paths = []
-    for member in members:
-        whole = member.absolute()
+    for head in heads:
+        whole = head.absolute()
         inside = whole.is_relative_to(base.parent)
         paths.append(os.path.relpath(whole, base) if inside else str(whole))
-    stored: dict[str, Any] = {"schema": BLEND_SCHEMA, "members_paths": paths}
+    stored: dict[str, Any] = {"schema": BLEND_SCHEMA, "head_paths": paths}
     if files := {
-        p: digest(m) for p, m in zip(paths, members, strict=True) if m not in heads
+        p: digest(m) for p, m in zip(paths, heads, strict=True) if m not in own
     }:
         videos = "unknown" if trained_on is None else sorted(trained_on)
         stored["predictions"] = {"trained_on": videos, "sha256": files}
@@ -152,16 +152,16 @@ def load_model(directory: pathlib.Path) -> Model:
     """The head checkpoint or the blend in ``directory``.
 
     Raises:
-        CheckpointError: If it is neither, damaged, or its members do not fit.
+        CheckpointError: If it is neither, damaged, or its heads do not fit.
     """
     path = directory / _FILE
     if not path.is_file():
         only = load_trained_head(directory)
         return Model(directory, (only,), only.card, _options(only.card))
     stored = _read(path)
-    members = tuple(_members(path, stored))
-    card = _card_of(path, members) | stored
-    return Model(directory, members, card, _options(card))
+    heads = tuple(_heads(path, stored))
+    card = _card_of(path, heads) | stored
+    return Model(directory, heads, card, _options(card))
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
@@ -181,18 +181,18 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def _members(
+def _heads(
     path: pathlib.Path, stored: dict[str, Any]
 ) -> Iterator[TrainedHead | PredictionFile]:
     """What ``blend.json`` names, in its order."""
     given = stored.get("predictions", {"sha256": {}})
     first = None
-    for name in stored["members_paths"]:
+    for name in stored["head_paths"]:
         where = path.parent / name
         if name not in given["sha256"]:
-            head = load_trained_head(where)
-            first = first or head
-            yield head
+            trained = load_trained_head(where)
+            first = first or trained
+            yield trained
             continue
         if not where.exists() or digest(where) != given["sha256"][name]:
             raise CheckpointError(
@@ -210,7 +210,7 @@ def _options(card: dict[str, Any]) -> Options:
 def _check_alike(
     path: pathlib.Path, cards: Mapping[pathlib.Path, Mapping[str, Any]]
 ) -> None:
-    """Refuses members of several tasks, protocols or numbers of seeds."""
+    """Refuses heads of several tasks, protocols or numbers of seeds."""
     (where, first), *others = cards.items()
     for there, card in others:
         for name, mine, other in (
@@ -226,57 +226,57 @@ def _check_alike(
 
 
 def _card_of(
-    path: pathlib.Path, members: Sequence[TrainedHead | PredictionFile]
+    path: pathlib.Path, heads: Sequence[TrainedHead | PredictionFile]
 ) -> dict[str, Any]:
-    """What the members' cards say together."""
-    _check_alike(path, {member.directory: member.card for member in members})
-    first = members[0].card
-    unknown = any(m.card["training_videos"] == "unknown" for m in members)
-    videos = {v for m in members for v in m.card["training_videos"]}
-    names = list(dict.fromkeys(n for m in members for n in m.features))
-    sets = {entry["name"]: entry for m in members for entry in m.card["features"]}
+    """What the heads' cards say together."""
+    _check_alike(path, {head.directory: head.card for head in heads})
+    first = heads[0].card
+    unknown = any(m.card["training_videos"] == "unknown" for m in heads)
+    videos = {v for m in heads for v in m.card["training_videos"]}
+    names = list(dict.fromkeys(n for m in heads for n in m.features))
+    sets = {entry["name"]: entry for m in heads for entry in m.card["features"]}
     return {
         **first,
         "features": [sets[name] for name in names],
-        "head": {"kind": " + ".join(m.card["head"]["kind"] for m in members)},
+        "head": {"kind": " + ".join(m.card["head"]["kind"] for m in heads)},
         "training_videos": "unknown" if unknown else sorted(videos),
         "best_epochs": [
-            list(e) for e in zip(*(m.card["best_epochs"] for m in members), strict=True)
+            list(e) for e in zip(*(m.card["best_epochs"] for m in heads), strict=True)
         ],
         "dev_scores": None,
         "selection": None,
-        "members": [
-            {"features": m.features, "head": m.card["head"]["kind"]} for m in members
+        "heads": [
+            {"features": m.features, "head": m.card["head"]["kind"]} for m in heads
         ],
     }
 
 
 def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitScores:
-    """Scores of ``split`` by every member, on the rows of the first one.
+    """Scores of ``split`` by every head, on the rows of the first one.
 
-    Where another member has no score for a row, e.g. for want of sound, the first one's
+    Where another head has no score for a row, e.g. for want of sound, the first one's
     stands in; how often is logged and in the table's report.
 
     Raises:
         ValueError: If the extractor is to be trusted and has no outputs.
     """
     options = model.options
-    head = model.members[0]
-    assert isinstance(head, TrainedHead)
-    table, first = row_scores(head, data, split, budget)
+    first_head = model.heads[0]
+    assert isinstance(first_head, TrainedHead)
+    table, first = row_scores(first_head, data, split, budget)
     scores = [first]
-    for member in model.members[1:]:
-        if isinstance(member, PredictionFile):
-            rows, theirs = prediction_file_scores(member, data, split)
+    for head in model.heads[1:]:
+        if isinstance(head, PredictionFile):
+            rows, theirs = prediction_file_scores(head, data, split)
         else:
-            other, theirs = row_scores(member, data, split, budget)
+            other, theirs = row_scores(head, data, split, budget)
             rows = _rows(other)
         aligned = align([_rows(table), rows])
         mine = first.copy()
         mine[:, aligned.rows[0]] = theirs[:, aligned.rows[1]]
         scores.append(mine)
         if missing := int(aligned.lost[0]):
-            names = " + ".join(member.features) or member.card["head"]["kind"]
+            names = " + ".join(head.features) or head.card["head"]["kind"]
             table.report[f"without {names}"] = missing
             logging.warning(
                 "%d of %d frames have no score by the head on %s: that of the first "

@@ -26,7 +26,7 @@ class Ensemble(Model):
     """A model whose scores are means over heads.
 
     Attributes:
-        num_folds: Of the run; 1 where the mean is over seeds. Its members have the
+        num_folds: Of the run; 1 where the mean is over seeds. Its heads have the
             seeds of fold 0, then those of fold 1, ...
         fold_of: By training video, the fold that left it out; of seeds none.
     """
@@ -82,7 +82,7 @@ def _of_seeds(directory: pathlib.Path) -> Ensemble:
         "best_epochs": [model.card["best_epochs"]],
         "ensemble": {"over": "seeds", "heads": len(seeds), "seeds": seeds},
     }
-    return Ensemble(model.directory, model.members, _fresh(card), model.options)
+    return Ensemble(model.directory, model.heads, _fresh(card), model.options)
 
 
 def _of_folds(directory: pathlib.Path) -> Ensemble:
@@ -105,23 +105,23 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
         )
     for folder, model in zip(folders, models, strict=True):
         _check_alike(folder, first, model)
-    members = tuple(
-        _stacked(directory, [model.members[i] for model in models])
-        for i in range(len(first.members))
+    heads = tuple(
+        _stacked(directory, [model.heads[i] for model in models])
+        for i in range(len(first.heads))
     )
     videos = {v for model in models for v in model.card["training_videos"]}
     epochs = zip(*(model.card["best_epochs"] for model in models), strict=True)
     seeds = first.card["seeds"]
-    heads = len(models) * len(seeds)
+    num_heads = len(models) * len(seeds)
     card = {
         **first.card,
         "training_videos": sorted(videos),
         "best_epochs": [list(each) for each in epochs],
-        "ensemble": {"over": "folds", "heads": heads, "seeds": seeds},
+        "ensemble": {"over": "folds", "heads": num_heads, "seeds": seeds},
     }
     card["ensemble"]["folds"] = len(models)
     return Ensemble(
-        *(directory, members, _fresh(card), first.options),
+        *(directory, heads, _fresh(card), first.options),
         num_folds=len(models),
         fold_of=_fold_of(folders, models),
     )
@@ -179,7 +179,7 @@ def _fold_of(
     """
     left_out: dict[str, int] = {}
     for number, (folder, model) in enumerate(zip(folders, models, strict=True)):
-        for head in model.members:
+        for head in model.heads:
             assert isinstance(head, TrainedHead)
             videos = head.card["dev_videos"]
             trained = set(videos) & set(head.card["training_videos"])
@@ -199,7 +199,7 @@ def split_scores(model: Model, data: Data, split: str, budget: int) -> SplitScor
     predicted = blend.scores_by_head(model, data, split, budget)
     if not isinstance(model, Ensemble):
         return predicted
-    # Of (members, folds, seeds, ...) the seeds are left, or the one fold.
+    # Of (heads, folds, seeds, ...) the seeds are left, or the one fold.
     scores = _by_fold(model, predicted.scores)
     mean = scores.mean(axis=1 if model.over_folds else 2, dtype=np.float32)
     return dataclasses.replace(predicted, scores=mean)
@@ -229,14 +229,14 @@ def out_of_fold(model: Ensemble, data: Data, budget: int) -> SplitScores:
     fold = np.repeat(folds, counts)
     by_fold = _by_fold(model, predicted.scores)
     rows = np.arange(table.num_rows)
-    # (rows, members, seeds, outputs): the indices stand on both sides of a slice.
+    # (rows, heads, seeds, outputs): the indices stand on both sides of a slice.
     own = np.moveaxis(by_fold[:, fold, :, rows], 0, 2)
     return dataclasses.replace(predicted, scores=np.ascontiguousarray(own))
 
 
 def _by_fold(
-    model: Ensemble, scores: Float[np.ndarray, "members heads rows outputs"]
-) -> Float[np.ndarray, "members folds seeds rows outputs"]:
-    members, heads, *rest = scores.shape
+    model: Ensemble, scores: Float[np.ndarray, "heads runs rows outputs"]
+) -> Float[np.ndarray, "heads folds seeds rows outputs"]:
+    heads, runs, *rest = scores.shape
     folds = model.num_folds
-    return scores.reshape(members, folds, heads // folds, *rest)
+    return scores.reshape(heads, folds, runs // folds, *rest)

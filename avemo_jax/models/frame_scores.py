@@ -23,17 +23,17 @@ class SplitScores:
     """What a model says of a split, before any post-processing.
 
     Attributes:
-        table: The split; of a blend the table of its first member.
+        table: The split; of a blend the table of its first head.
         plan: How the frames are filled from the table's rows.
         scores: After the activation, of the table's rows, by every seed of every
-            member; a model that is no blend has one member.
+            head; a model that is no blend has one head.
         extractor: Probabilities of the extractor's own outputs in the task's order,
             of the rows; None where they are not asked for.
     """
 
     table: FrameTable
     plan: FillMap
-    scores: Float[np.ndarray, "members seeds rows outputs"]
+    scores: Float[np.ndarray, "heads seeds rows outputs"]
     extractor: Float[np.ndarray, "rows 8"] | None = None
 
     @property
@@ -107,18 +107,18 @@ def warn_of_lost(table: FrameTable, plan: FillMap) -> None:
 
 
 def blended(
-    scores: Float[np.ndarray, "members seeds rows outputs"],
-    weights: Float[np.ndarray, "seeds members"] | None,
+    scores: Float[np.ndarray, "heads seeds rows outputs"],
+    weights: Float[np.ndarray, "seeds heads"] | None,
 ) -> Float[np.ndarray, "seeds rows outputs"]:
-    """Each seed's members weighted; the only member where there are no weights.
+    """Each seed's heads weighted; the only head where there are no weights.
 
     Raises:
-        ValueError: If there are several members and no weights.
+        ValueError: If there are several heads and no weights.
     """
     if weights is None:
         if len(scores) > 1:
             raise ValueError(
-                f"{len(scores)} members without weights; expected one; choose weights"
+                f"{len(scores)} heads without weights; expected one; choose weights"
             )
         return scores[0]
     return np.einsum("msro,sm->sro", scores, weights).astype(np.float32)

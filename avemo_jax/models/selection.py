@@ -107,7 +107,7 @@ class Selection:
         raw_thresholds: AU: without smoothing.
         dev_scores: The headline score on dev with all that was chosen, of each seed;
             empty where nothing was chosen.
-        weights: Of a blend's members, for each seed; None where there is one member.
+        weights: Of a blend's heads, for each seed; None where there is one head.
         temperatures: EXPR: of each seed's correction; None where there is none.
         offsets: EXPR: likewise, of the classes' log-probabilities.
         confidences: EXPR: of each seed, from which on the extractor is trusted; None
@@ -122,7 +122,7 @@ class Selection:
     thresholds: Float[np.ndarray, "seeds units"] | None
     raw_thresholds: Float[np.ndarray, "seeds units"] | None
     dev_scores: tuple[float, ...] = ()
-    weights: Float[np.ndarray, "seeds members"] | None = None
+    weights: Float[np.ndarray, "seeds heads"] | None = None
     temperatures: Float[np.ndarray, " seeds"] | None = None
     offsets: Float[np.ndarray, "seeds classes"] | None = None
     confidences: Float[np.ndarray, " seeds"] | None = None
@@ -176,14 +176,14 @@ _ARRAYS = (
 
 
 def fixed_selection(
-    task: Task, num_seeds: int, reason: str, num_members: int = 1
+    task: Task, num_seeds: int, reason: str, num_heads: int = 1
 ) -> Selection:
     """The task's fixed window, thresholds of 0.5 and equal weights, and why."""
     limits = weights = None
     if task.kind == "multilabel":
         limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
-    if num_members > 1:
-        weights = np.full((num_seeds, num_members), 1 / num_members, np.float32)
+    if num_heads > 1:
+        weights = np.full((num_seeds, num_heads), 1 / num_heads, np.float32)
     settings = (task.fixed_smoothing,) * num_seeds
     return Selection(None, reason, settings, limits, limits, weights=weights)
 

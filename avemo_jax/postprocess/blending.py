@@ -222,27 +222,27 @@ def score_confidences(
     return jax.lax.map(score, confidences)
 
 
-def align(members: Sequence[HeadRows]) -> Alignment:
-    """Rows of the frames (by name of the video and number) that all members have.
+def align(heads: Sequence[HeadRows]) -> Alignment:
+    """Rows of the frames (by name of the video and number) that all heads have.
 
     Args:
-        members: One for each model.
+        heads: One for each model.
 
     Raises:
-        ValueError: If there is no member, or one has a frame or a video twice.
+        ValueError: If there is no head, or one has a frame or a video twice.
     """
-    if not members:
-        raise ValueError("0 members to align; expected 1 or more; give models' rows")
-    names = sorted({name for member in members for name in member.videos})
+    if not heads:
+        raise ValueError("0 heads to align; expected 1 or more; give models' rows")
+    names = sorted({name for head in heads for name in head.videos})
     number = {name: i for i, name in enumerate(names)}
-    stride = 1 + max((int(m.frame.max()) for m in members if m.frame.size), default=0)
+    stride = 1 + max((int(m.frame.max()) for m in heads if m.frame.size), default=0)
     keys = []
-    for i, member in enumerate(members):
-        of_video = np.array([number[name] for name in member.videos], np.int64)
-        key = np.repeat(of_video, np.diff(member.row_offsets)) * stride + member.frame
-        if len(set(member.videos)) < len(of_video) or len(np.unique(key)) < len(key):
+    for i, head in enumerate(heads):
+        of_video = np.array([number[name] for name in head.videos], np.int64)
+        key = np.repeat(of_video, np.diff(head.row_offsets)) * stride + head.frame
+        if len(set(head.videos)) < len(of_video) or len(np.unique(key)) < len(key):
             raise ValueError(
-                f"member {i} has a video or a frame twice; expected each frame once; "
+                f"head {i} has a video or a frame twice; expected each frame once; "
                 "look at the table its scores were made from"
             )
         keys.append(key)

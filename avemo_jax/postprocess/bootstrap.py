@@ -81,7 +81,7 @@ def bootstrap(
     """Percentile interval of each of the task's scores, over resampled videos.
 
     A class or unit that no video of a resample has counts as F1 of 0 there, as in
-    ``task_metrics``. For many members see :func:`bootstrap_mean`.
+    ``task_metrics``. For many seeds see :func:`bootstrap_mean`.
 
     Args:
         task_name: "EXPR", "AU" or "VA".
@@ -112,28 +112,28 @@ def bootstrap(
 @functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
 def bootstrap_mean(
     task_name: str,
-    scores: Float[Array, "members frames outputs"],
+    scores: Float[Array, "seeds frames outputs"],
     labels: Shaped[Array, "frames ..."],
     mask: Bool[Array, " frames"],
     offsets: Int[Array, " bounds"],
-    thresholds: Float[Array, "members units"] | None = None,
+    thresholds: Float[Array, "seeds units"] | None = None,
     *,
     seed: Int[Array, ""] | int = 0,
     level: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """Interval of the mean of each score over members, such as seeds.
+    """Interval of the mean of each score over seeds.
 
-    All members see the same resamples, so this is not a mean of their intervals. They
+    All seeds see the same resamples, so this is not a mean of their intervals. They
     are scored one after another: memory does not grow with them.
 
     Args:
         task_name: As of :func:`bootstrap`, like the arguments not named here.
-        scores: Of each member, after the activation.
+        scores: Of each seed, after the activation.
         labels: As the task has them.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only, of each member; None is 0.5 for all.
+        thresholds: AU only, of each seed; None is 0.5 for all.
         seed: Of the draws.
         level: Of the interval, in (0, 1).
         num_resamples: At least 1.
@@ -148,8 +148,8 @@ def bootstrap_mean(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(member: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
-        own, limits = member
+    def score(seed: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
+        own, limits = seed
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
     each = jax.lax.map(score, (scores, thresholds))
@@ -207,27 +207,27 @@ def paired_difference(
 @functools.partial(jax.jit, static_argnames=("task_name", "num_resamples"))
 def paired_difference_of_means(
     task_name: str,
-    first: Float[Array, "members frames outputs"],
-    second: Float[Array, "members frames outputs"],
+    first: Float[Array, "seeds frames outputs"],
+    second: Float[Array, "seeds frames outputs"],
     labels: Shaped[Array, "frames ..."],
     mask: Bool[Array, " frames"],
     offsets: Int[Array, " bounds"],
-    thresholds: Float[Array, "2 members units"] | None = None,
+    thresholds: Float[Array, "2 seeds units"] | None = None,
     *,
     seed: Int[Array, ""] | int = 0,
     level: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """:func:`paired_difference` of the means over members, such as seeds.
+    """:func:`paired_difference` of the means over seeds.
 
     Args:
         task_name: As of :func:`bootstrap`, like the arguments not named here.
-        first: Scores of each member of one model.
-        second: Those of the other model, of as many members.
+        first: Scores of each seed of one model.
+        second: Those of the other model, of as many seeds.
         labels: As the task has them.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only: of the first's and of the second's members; None is 0.5.
+        thresholds: AU only: of the first's and of the second's seeds; None is 0.5.
         seed: Of the draws.
         level: Of the interval, in (0, 1).
         num_resamples: At least 1.
@@ -239,8 +239,8 @@ def paired_difference_of_means(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(member: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
-        own, limits = member
+    def score(seed: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
+        own, limits = seed
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
     def mean(pair: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:

@@ -1,7 +1,7 @@
 """Scores of every frame of a video from the scores of the frames that have any.
 
 The plan is made once, by numpy, from frame numbers alone; filling is two gathers and
-a blend on the device, for any number of members at once.
+a blend on the device, for any number of seeds at once.
 """
 
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ __all__ = ["FillMap", "fill", "make_fill_map"]
 
 
 def fill(
-    scores: Float[Array | np.ndarray, "*members rows outputs"],
+    scores: Float[Array | np.ndarray, "*seeds rows outputs"],
     plan: FillMap,
     *,
     neutral: float | Float[Array, ""] = 0.0,
-) -> Float[Array, "*members frames outputs"]:
+) -> Float[Array, "*seeds frames outputs"]:
     """Scores of every frame of every video, gaps filled as the plan says.
 
     Args:

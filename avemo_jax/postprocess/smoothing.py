@@ -26,14 +26,14 @@ _ENOUGH_BITS = 21
 
 
 def smooth(
-    scores: Float[Array | np.ndarray, "*members frames outputs"],
+    scores: Float[Array | np.ndarray, "*seeds frames outputs"],
     lo: Int[Array | np.ndarray, " frames"],
     hi: Int[Array | np.ndarray, " frames"],
     *,
     half_width: int,
     mode: SmoothingMode = "mean",
     causal: bool = False,
-) -> Float[Array, "*members frames outputs"]:
+) -> Float[Array, "*seeds frames outputs"]:
     """Scores of each frame averaged over the frames around it, within its video.
 
     The window is ``[i - half_width, i + half_width]``, cut at both ends of the video.
@@ -64,13 +64,13 @@ def smooth(
 
 
 def smooth_all(
-    scores: Float[Array | np.ndarray, "*members frames outputs"],
+    scores: Float[Array | np.ndarray, "*seeds frames outputs"],
     lo: Int[Array | np.ndarray, " frames"],
     hi: Int[Array | np.ndarray, " frames"],
     settings: Sequence[Smoothing],
     *,
     causal: bool = False,
-) -> tuple[Float[Array, "*members frames outputs"], ...]:
+) -> tuple[Float[Array, "*seeds frames outputs"], ...]:
     """``smooth`` for several settings at once: the scores are sorted only once.
 
     Args:
@@ -81,8 +81,8 @@ def smooth_all(
         causal: As in ``smooth``, for all settings.
 
     Returns:
-        The smoothed scores of each setting, in their order. Every member's scores are
-        bit for bit those of a call with this member and this setting alone.
+        The smoothed scores of each setting, in their order. Every seed's scores are
+        bit for bit those of a call with this seed and this setting alone.
 
     Raises:
         ValueError: As ``smooth``.
@@ -109,17 +109,17 @@ def _narrowed(setting: Smoothing, num_frames: int) -> Smoothing:
 
 @partial(jax.jit, static_argnames=("settings", "causal"))
 def _smooth_all(
-    scores: Float[Array, "*members frames outputs"],
+    scores: Float[Array, "*seeds frames outputs"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
     settings: tuple[Smoothing, ...],
     causal: bool,
-) -> tuple[Float[Array, "*members frames outputs"], ...]:
-    """``smooth_all`` of checked arguments, one member after the other."""
+) -> tuple[Float[Array, "*seeds frames outputs"], ...]:
+    """``smooth_all`` of checked arguments, one seed after the other."""
     if scores.size == 0:
         return (scores,) * len(settings)
 
-    def member(
+    def seed(
         one: Float[Array, "frames outputs"],
     ) -> tuple[Float[Array, "frames outputs"], ...]:
         widths = tuple(half for mode, half in settings if mode == "median" and half)
@@ -139,7 +139,7 @@ def _smooth_all(
         return tuple(out)
 
     flat = scores.reshape(-1, *scores.shape[-2:])
-    return tuple(each.reshape(scores.shape) for each in lax.map(member, flat))
+    return tuple(each.reshape(scores.shape) for each in lax.map(seed, flat))
 
 
 def _mean(
@@ -215,7 +215,7 @@ def _check_setting(mode: str, half_width: int, num_frames: int) -> None:
 
 
 def _check_arrays(
-    scores: Float[Array | np.ndarray, "*members frames outputs"],
+    scores: Float[Array | np.ndarray, "*seeds frames outputs"],
     lo: Int[Array | np.ndarray, " frames"],
     hi: Int[Array | np.ndarray, " frames"],
 ) -> None:

@@ -1,4 +1,4 @@
-"""All smoothing settings of all members, scored; and the choice among them."""
+"""All smoothing settings of all seeds, scored; and the choice among them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -42,15 +42,15 @@ def smoothings_of(
 
 SMOOTHINGS = smoothings_of()  # of the original
 
-# Scores by name, of one setting on one set of frames; a leading axis of members.
-Metrics = dict[str, Float[np.ndarray, "members ..."]]
+# Scores by name, of one setting on one set of frames; a leading axis of seeds.
+Metrics = dict[str, Float[np.ndarray, "seeds ..."]]
 # By set of frames: with_crop, all_labelled, and both again with the ending _given.
 SmoothingScores = dict[str, Metrics]
 
 
 @dataclasses.dataclass(frozen=True)
 class ChosenSmoothing:
-    """What was chosen for one member.
+    """What was chosen for one seed.
 
     Attributes:
         mode: Of the window.
@@ -75,11 +75,11 @@ class Trusted(NamedTuple):
 
     Attributes:
         probs: In the order of the task's classes, of the rows of the plan.
-        confidences: Of each member, see ``trust_confident``.
+        confidences: Of each seed, see ``trust_confident``.
     """
 
     probs: Float[Array | np.ndarray, "rows classes"]
-    confidences: Float[np.ndarray, " members"]
+    confidences: Float[np.ndarray, " seeds"]
 
 
 def neutral_score(task: Task) -> float:
@@ -89,19 +89,19 @@ def neutral_score(task: Task) -> float:
 
 def score_smoothings(
     task: Task,
-    scores: Float[Array | np.ndarray, "members rows outputs"],
+    scores: Float[Array | np.ndarray, "seeds rows outputs"],
     plan: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     *,
     settings: Sequence[Smoothing] = SMOOTHINGS,
-    thresholds: Mapping[Smoothing, Float[np.ndarray, "members units"]] | None = None,
+    thresholds: Mapping[Smoothing, Float[np.ndarray, "seeds units"]] | None = None,
     threshold_rule: ThresholdRule = "grid",
     causal: bool = False,
     trusted: Trusted | None = None,
 ) -> dict[Smoothing, SmoothingScores]:
-    """The task's scores at every smoothing setting, for every member.
+    """The task's scores at every smoothing setting, for every seed.
 
-    Gaps are filled first. One member's smoothed scores are in memory at a time: 4 bytes
+    Gaps are filled first. One seed's smoothed scores are in memory at a time: 4 bytes
     x frames x outputs x settings. Compiled once per number of frames and rows.
 
     Args:
@@ -120,7 +120,7 @@ def score_smoothings(
     Returns:
         By setting, set of frames and name: ``with_crop`` (valid label, a sample of the
         plan) and ``all_labelled`` (valid label). For AU these are at the thresholds
-        best for this setting, member and its ``with_crop`` frames; if ``thresholds``
+        best for this setting, seed and its ``with_crop`` frames; if ``thresholds``
         has the setting, both are there again, at those, with the ending ``_given``.
 
     Raises:
@@ -133,33 +133,33 @@ def score_smoothings(
     valid = jnp.asarray(task.valid(labels))
     masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
     smoothed = _Smoother(task, plan, settings, causal, trusted)
-    device_labels, members = jnp.asarray(labels), []
+    device_labels, seeds = jnp.asarray(labels), []
     for i, rows in enumerate(scores):
-        member = {}
+        seed = {}
         for setting, frames in zip(settings, smoothed(rows, i), strict=True):
             given = None if thresholds is None else thresholds.get(setting)
             limits = None if given is None else jnp.asarray(given[i], jnp.float32)
-            member[setting] = _metrics(
+            seed[setting] = _metrics(
                 task, frames, device_labels, masks, limits, threshold_rule
             )
-        members.append(jax.device_get(member))  # waits; the frames can be freed
-    return {s: _stack_sets([member[s] for member in members]) for s in settings}
+        seeds.append(jax.device_get(seed))  # waits; the frames can be freed
+    return {s: _stack_sets([seed[s] for seed in seeds]) for s in settings}
 
 
 def score_frames(
     task: Task,
-    frames: Float[Array, "members frames outputs"],
+    frames: Float[Array, "seeds frames outputs"],
     plan: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     *,
-    thresholds: Float[np.ndarray, "members units"] | None = None,
+    thresholds: Float[np.ndarray, "seeds units"] | None = None,
     threshold_rule: ThresholdRule = "grid",
 ) -> SmoothingScores:
-    """The task's scores of final scores of every frame, for every member.
+    """The task's scores of final scores of every frame, for every seed.
 
     Args:
         task: Whose scores and labels these are.
-        frames: Smoothed, by whatever each member's smoothing is.
+        frames: Smoothed, by whatever each seed's smoothing is.
         plan: How the frames were filled.
         labels: Labels of the frames (``FrameTable.dense_labels``).
         thresholds: AU only: chosen elsewhere.
@@ -170,12 +170,12 @@ def score_frames(
     """
     valid = jnp.asarray(task.valid(labels))
     masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
-    members = []
+    seeds = []
     for i, one in enumerate(frames):
         limits = None if thresholds is None else jnp.asarray(thresholds[i], jnp.float32)
         scored = _metrics(task, one, jnp.asarray(labels), masks, limits, threshold_rule)
-        members.append(jax.device_get(scored))
-    return _stack_sets(members)
+        seeds.append(jax.device_get(scored))
+    return _stack_sets(seeds)
 
 
 def choose_smoothing(
@@ -184,7 +184,7 @@ def choose_smoothing(
     *,
     frames: str = "with_crop",
 ) -> list[ChosenSmoothing]:
-    """For every member the setting with the best score; of equal ones the first.
+    """For every seed the setting with the best score; of equal ones the first.
 
     Args:
         results: Of ``score_smoothings`` on the split to choose on.
@@ -209,15 +209,15 @@ def choose_smoothing(
             "NaN; expected numbers; look at the scores that were smoothed"
         )
     choices = []
-    for member, best in enumerate(table.argmax(axis=0)):
+    for seed, best in enumerate(table.argmax(axis=0)):
         mode, half_width = settings[best]
         limits = results[settings[best]][frames].get("thresholds")
         choices.append(
             ChosenSmoothing(
                 mode=mode,
                 half_width=half_width,
-                thresholds=None if limits is None else limits[member],
-                score=float(table[best, member]),
+                thresholds=None if limits is None else limits[seed],
+                score=float(table[best, seed]),
             )
         )
     return choices
@@ -228,23 +228,23 @@ def pick(
     settings: Sequence[Smoothing],
     frames: str,
 ) -> Metrics:
-    """The scores of each member at its own setting.
+    """The scores of each seed at its own setting.
 
     Args:
         results: Of ``score_smoothings``.
-        settings: One for each member, e.g. ``[c.setting for c in choices]``.
+        settings: One for each seed, e.g. ``[c.setting for c in choices]``.
         frames: ``with_crop``, ``all_labelled``, or one of both with ``_given``.
     """
-    members = [
+    seeds = [
         {name: values[i] for name, values in results[setting][frames].items()}
         for i, setting in enumerate(settings)
     ]
-    return _stack(members)
+    return _stack(seeds)
 
 
 def sweep_thresholds(
     results: Mapping[Smoothing, SmoothingScores], frames: str = "with_crop"
-) -> dict[Smoothing, Float[np.ndarray, "members units"]] | None:
+) -> dict[Smoothing, Float[np.ndarray, "seeds units"]] | None:
     """Thresholds found best at each setting, as ``score_smoothings`` takes them.
 
     Args:
@@ -277,12 +277,12 @@ class _Smoother:
         self._extractor = None if trusted is None else self._smooth(trusted.probs)
 
     def __call__(
-        self, rows: Float[Array | np.ndarray, "rows outputs"], member: int
+        self, rows: Float[Array | np.ndarray, "rows outputs"], seed: int
     ) -> tuple[Float[Array, "frames outputs"], ...]:
         dense = self._smooth(rows)
         if self._trusted is None or self._extractor is None:
             return dense
-        level = float(self._trusted.confidences[member])
+        level = float(self._trusted.confidences[seed])
         pairs = zip(dense, self._extractor, strict=True)
         return tuple(trust_confident(own, theirs, level) for own, theirs in pairs)
 
@@ -302,7 +302,7 @@ def _metrics(
     given: Float[Array, " outputs"] | None,
     rule: ThresholdRule,
 ) -> dict[str, dict[str, Array]]:
-    """One member's scores at one setting: by set of frames, then by name."""
+    """One seed's scores at one setting: by set of frames, then by name."""
     best = None
     if task.kind == "multilabel" and rule == "fixed":
         best = fixed_thresholds(task.num_outputs)
@@ -326,11 +326,11 @@ def _fill(
     return fill(rows, plan, neutral=neutral)
 
 
-def _stack_sets(members: Sequence[Mapping[str, Any]]) -> SmoothingScores:
-    """Members' scores of one setting, by set of frames."""
-    return {name: _stack([member[name] for member in members]) for name in members[0]}
+def _stack_sets(seeds: Sequence[Mapping[str, Any]]) -> SmoothingScores:
+    """Seeds' scores of one setting, by set of frames."""
+    return {name: _stack([seed[name] for seed in seeds]) for name in seeds[0]}
 
 
-def _stack(members: Sequence[Mapping[str, Any]]) -> Metrics:
-    """Members' scores along a new first axis, by name."""
-    return {name: np.stack([m[name] for m in members]) for name in members[0]}
+def _stack(seeds: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Seeds' scores along a new first axis, by name."""
+    return {name: np.stack([m[name] for m in seeds]) for name in seeds[0]}

@@ -28,14 +28,14 @@ class Correction(NamedTuple):
 
 
 def decide(
-    scores: Float[Array | np.ndarray, "*members frames outputs"],
-    thresholds: Float[Array | np.ndarray, "*members outputs"] | float = 0.5,
-) -> Bool[Array, "*members frames outputs"]:
+    scores: Float[Array | np.ndarray, "*seeds frames outputs"],
+    thresholds: Float[Array | np.ndarray, "*seeds outputs"] | float = 0.5,
+) -> Bool[Array, "*seeds frames outputs"]:
     """Which action units are active: score >= threshold.
 
     Args:
         scores: Probabilities.
-        thresholds: One per unit (and member), or one for all.
+        thresholds: One per unit (and seed), or one for all.
     """
     limits = jnp.asarray(thresholds, jnp.float32)
     if limits.ndim:
@@ -44,8 +44,8 @@ def decide(
 
 
 def decide_class(
-    scores: Float[Array | np.ndarray, "*members frames classes"],
-) -> Int[Array, "*members frames"]:
+    scores: Float[Array | np.ndarray, "*seeds frames classes"],
+) -> Int[Array, "*seeds frames"]:
     """The class with the highest score; of equal ones the first."""
     return jnp.argmax(scores, axis=-1).astype(jnp.int32)
 

@@ -64,7 +64,7 @@ class TableMaker:
             self._frame_rates[task_name] = found
 
     def _check_sets(self, row: RowSpec) -> None:
-        for features in row.members:
+        for features in row.heads:
             try:
                 self._plan.data.store.resolve(features.split("+"))
             except ValueError as error:

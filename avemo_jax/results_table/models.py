@@ -120,14 +120,14 @@ def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
 
 
 def blended_model(
-    plan: TableRun, task: str, members: tuple[str, ...]
+    plan: TableRun, task: str, heads: tuple[str, ...]
 ) -> tuple[pathlib.Path, float | None]:
-    """A blend of MLPs on these feature sets; the seconds are the sum of its members'.
+    """A blend of MLPs on these feature sets; the seconds are the sum of its heads'.
 
-    The members are trained first where they are not. None where one's is not known.
+    The heads are trained first where they are not. None where one's is not known.
     """
-    made = [trained_model(plan, task, "mlp", features) for features in members]
-    name = "_and_".join(features.replace("+", "-") for features in members)
+    made = [trained_model(plan, task, "mlp", features) for features in heads]
+    name = "_and_".join(features.replace("+", "-") for features in heads)
     best = plan.out / "models" / task.lower() / f"blend-{name}"
     write_blend(best, [path for path, _ in made])
     known = [seconds for _, seconds in made if seconds is not None]

@@ -41,7 +41,7 @@ class RowSpec:
         sound: Extractors of sound, for the table.
         model: For the table.
         kind: Head of its models.
-        members: Feature sets of each model; several are blended.
+        heads: Feature sets of each model; several are blended.
         post: What comes after the heads.
         reported: By task, where the original has the row.
         note: About the row.
@@ -52,7 +52,7 @@ class RowSpec:
     sound: tuple[str, ...]
     model: str
     kind: HeadKind
-    members: tuple[str, ...]
+    heads: tuple[str, ...]
     post: Post = "none"
     reported: Mapping[str, Reported] = dataclasses.field(default_factory=dict)
     note: str = ""
@@ -106,7 +106,7 @@ def rows(b0: str = "enet_b0_8_va_mtl") -> tuple[RowSpec, ...]:
             sound=sound,
             model=title,
             kind=kind,
-            members=("+".join((_B2, *sound)),),
+            heads=("+".join((_B2, *sound)),),
             reported=reported.get(name, {}),
         )
         for kind, (title, reported) in heads.items()
@@ -120,7 +120,7 @@ def _windowed() -> tuple[RowSpec, ...]:
     both: dict[str, Any] = {
         "visual": (_B2,),
         "sound": (_W,),
-        "members": (f"{_B2}+{_W}",),
+        "heads": (f"{_B2}+{_W}",),
     }
     few: dict[str, Any] = {**both, "kind": "mlp"}
     return (
@@ -170,7 +170,7 @@ def _blends(b0: str) -> tuple[RowSpec, ...]:
             sound=(_W, _V),
             model="MLP blend, smooth all frames",
             kind="mlp",
-            members=(f"{_B2}+{_W}", f"{_B2}+{_V}"),
+            heads=(f"{_B2}+{_W}", f"{_B2}+{_V}"),
             post="smooth",
             reported=_reported(au=(0.534, 17.3), va=(0.51, 13.6)),
         ),
@@ -180,7 +180,7 @@ def _blends(b0: str) -> tuple[RowSpec, ...]:
             sound=(_V,),
             model="MLP blend, smooth all frames",
             kind="mlp",
-            members=(f"{_B2}+{_V}", f"{b0}+{_V}"),
+            heads=(f"{_B2}+{_V}", f"{b0}+{_V}"),
             post="smooth",
             reported=_reported(au=(0.54, 22.2)),
         ),
@@ -204,7 +204,7 @@ class Cell:
         chosen_on: "dev", or None where nothing was chosen.
         share_embedded: Of all frames, those that an extractor has to embed.
         share_entries: Of all entries of windows, those looked at.
-        train_s: Of all seeds together; of a blend its members' sum.
+        train_s: Of all seeds together; of a blend its heads' sum.
         inference_s: A pass over the reported frames by all seeds.
         postprocess_s: Choosing on dev, and trying all on the reported frames.
         original_s: By the original's definition of its Time, one seed.

@@ -161,15 +161,15 @@ class TaskRows:
         """Of the configurations of all models of the task, the data and the program."""
         made_of = [VERSION, self._plan.data.store.fingerprint]
         for spec in self._rows:
-            for features in spec.members:
+            for features in spec.heads:
                 config = model_config(self._plan, self._task.name, spec.kind, features)
                 made_of.append(identity(config))
         return _digest(made_of)
 
     def _trained(self, spec: RowSpec) -> tuple[pathlib.Path, float | None]:
-        if len(spec.members) > 1:
-            return blended_model(self._plan, self._task.name, spec.members)
-        return trained_model(self._plan, self._task.name, spec.kind, spec.members[0])
+        if len(spec.heads) > 1:
+            return blended_model(self._plan, self._task.name, spec.heads)
+        return trained_model(self._plan, self._task.name, spec.kind, spec.heads[0])
 
     def _key(self, path: pathlib.Path) -> str:
         """Of the models and the program: a cell with another one is computed anew."""
@@ -304,7 +304,7 @@ def _setting(outcome: RowResult) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
-def _weights(weights: Float[np.ndarray, "seeds members"]) -> str:
+def _weights(weights: Float[np.ndarray, "seeds heads"]) -> str:
     """A blend's weights in words, means over seeds."""
     means = " : ".join(f"{weight:.2f}" for weight in weights.mean(axis=0))
     return f"mean weights {means}, chosen on dev"

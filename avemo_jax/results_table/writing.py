@@ -85,7 +85,7 @@ def csv_text(table: ResultsTable) -> str:
 
     The columns ``reported_score`` and ``reported_time_s``, the original's figures, are
     there only where the data is Aff-Wild2. Several values in one field (extractors,
-    members, seeds) stand with spaces between.
+    heads, seeds) stand with spaces between.
     """
     lines = [
         _csv_line(table, row, cell)
@@ -111,7 +111,7 @@ def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
         "sound": " ".join(row.sound),
         "model": row.model,
         "kind": row.kind,
-        "members": " ".join(row.members),
+        "heads": " ".join(row.heads),
         "post": row.post,
         "metric": cell.metric,
         "score": cell.score,
@@ -136,7 +136,7 @@ def _row_dict(row: RowSpec, is_affwild2: bool) -> dict[str, Any]:
         "sound": list(row.sound),
         "model": row.model,
         "kind": row.kind,
-        "members": list(row.members),
+        "heads": list(row.heads),
         "post": row.post,
     }
     if is_affwild2:

@@ -1,4 +1,4 @@
-"""The score on dev after each epoch, and the best of each member so far."""
+"""The score on dev after each epoch, and the best of each candidate so far."""
 
 import functools
 import math
@@ -24,7 +24,7 @@ from avemo_jax.training.step import Loss, make_optimizer, one_by_one
 
 
 class DevScorer:
-    """Scores of all members on dev: called with their variables after each epoch."""
+    """Scores of all candidates on dev: called with their variables after each epoch."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class DevScorer:
 
         Args:
             config: Says what is selected by.
-            head: Of the members.
+            head: Of the candidates.
             loss_of: The training loss, for selection by it and for the log.
             table: Dev.
             feeder: Of dev.
@@ -65,7 +65,7 @@ class DevScorer:
 
         self._mesh = mesh
         self._scored = jax.jit(
-            functools.partial(_scores_of_members, config.task, loss_of, mesh),
+            functools.partial(_scores_of_candidates, config.task, loss_of, mesh),
             out_shardings=sharding.replicated(mesh),
         )
         self._labels = self._divide(table.labels, 0)
@@ -73,8 +73,8 @@ class DevScorer:
 
     def __call__(
         self, variables: Any
-    ) -> tuple[Float[np.ndarray, " members"], dict[str, Any]]:
-        """(What members are selected by, larger is better; what the log gets)."""
+    ) -> tuple[Float[np.ndarray, " candidates"], dict[str, Any]]:
+        """(What candidates are selected by, larger is better; what the log gets)."""
         scores = self._divide(self._predict(variables), 1)
         found = self._scored(scores, self._labels, self._mask)
         found = {name: np.asarray(value) for name, value in found.items()}
@@ -83,7 +83,7 @@ class DevScorer:
             if values.ndim == 1:
                 record[f"dev_{name}"] = float(values.mean())
         for name in {self.criterion, self.selected_by}:
-            record[f"dev_{name}_per_member"] = values_of(found[name])
+            record[f"dev_{name}_per_candidate"] = values_of(found[name])
         sign = -1 if self.selected_by == "loss" else 1
         return sign * found[self.selected_by], record
 
@@ -95,15 +95,15 @@ class DevScorer:
         return sharding.put(np.pad(array, padding), place)
 
 
-def _scores_of_members(
+def _scores_of_candidates(
     task_name: str,
     loss_of: Loss,
     mesh: Mesh,
-    scores: Float[Array, "members rows outputs"],
+    scores: Float[Array, "candidates rows outputs"],
     labels: Any,
     mask: Any,
 ) -> dict[str, Any]:
-    """Metrics and the loss of each member; traced, rows divided over the devices."""
+    """Metrics and the loss of each candidate; traced, rows divided over the devices."""
     rows = PartitionSpec(sharding.AXIS)
     metrics_of = jax.shard_map(
         functools.partial(metrics.task_metrics, task_name, axis_name=sharding.AXIS),
@@ -113,9 +113,9 @@ def _scores_of_members(
         check_vma=False,  # it does not see that what is merged is the same everywhere
     )
 
-    def one(member: Any) -> dict[str, Any]:
-        loss = dev_loss(loss_of, task_name, member, labels, mask)
-        return {**metrics_of(member, labels, mask), "loss": loss}
+    def one(candidate: Any) -> dict[str, Any]:
+        loss = dev_loss(loss_of, task_name, candidate, labels, mask)
+        return {**metrics_of(candidate, labels, mask), "loss": loss}
 
     return jax.lax.map(one, scores)
 
@@ -130,16 +130,16 @@ def values_of(array: Any) -> list[float | None]:
 
 
 def fresh_state(
-    config: ConfigDict, members: Candidates, head: Head, num_steps: int
+    config: ConfigDict, candidates: Candidates, head: Head, num_steps: int
 ) -> dict[str, Any]:
-    """What a checkpoint holds; every leaf has a leading axis of members."""
-    variables = members.init(head)
-    hyper = members.hyper()
+    """What a checkpoint holds; every leaf has a leading axis of candidates."""
+    variables = candidates.init(head)
+    hyper = candidates.hyper()
 
     def start(params: Any, setting: Any) -> Any:
         return make_optimizer(config, setting, num_steps).init(params)
 
-    count = len(members.seeds)
+    count = len(candidates.seeds)
     return {
         "models": (variables, jax.vmap(start)(variables["params"], hyper)),
         "best": jax.tree.map(jnp.copy, variables),
@@ -152,13 +152,13 @@ def fresh_state(
 @functools.partial(jax.jit, static_argnames="patience")
 def keep_best(
     state: dict[str, Any],
-    scores: Float[Array | np.ndarray, " members"],
+    scores: Float[Array | np.ndarray, " candidates"],
     epoch: Any,
     patience: int,
 ) -> dict[str, Any]:
-    """``state`` with each member's best up to ``epoch``, and whether it stops.
+    """``state`` with each candidate's best up to ``epoch``, and whether it stops.
 
-    A member stops after ``patience`` epochs without a better score; 0 is never.
+    A candidate stops after ``patience`` epochs without a better score; 0 is never.
     """
     better = (scores > state["best_score"]) & ~state["stopped"]
 
@@ -181,7 +181,7 @@ def keep_best(
 
 @jax.jit
 def keep_last(state: dict[str, Any], epoch: Any) -> dict[str, Any]:
-    """``state`` with every member's last as its best: there is no dev to choose by."""
+    """``state`` with the last of every candidate as its best, where there is no dev."""
     return {
         **state,
         "best": jax.tree.map(jnp.copy, state["models"][0]),

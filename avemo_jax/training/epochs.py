@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         epoch: Whole epochs.
         step: Steps of the next one.
-        losses: Sums of each member's losses in these steps; empty where there are none.
+        losses: Sums of each candidate's losses in these steps; empty without steps.
     """
 
     epoch: int = 0
@@ -50,7 +50,7 @@ class Epochs:
         chunk: The compiled scan.
         plan: The order of examples.
         feeder: Of the table.
-        hyper: Keys and settings of the members.
+        hyper: Keys and settings of the candidates.
         bar: Counts steps.
     """
 
@@ -106,18 +106,18 @@ class Epochs:
         return {**state, "models": models}, progress, speed
 
     def _add(
-        self, total: Float[np.ndarray, " members"], losses: Any, end: int
-    ) -> Float[np.ndarray, " members"]:
+        self, total: Float[np.ndarray, " candidates"], losses: Any, end: int
+    ) -> Float[np.ndarray, " candidates"]:
         """``total`` with the losses of a chunk that ends after step ``end``."""
         values = np.asarray(losses)
         self.bar.update(values.shape[1])
         if not np.isfinite(values).all():
-            member, step = np.argwhere(~np.isfinite(values))[0]
+            candidate, step = np.argwhere(~np.isfinite(values))[0]
             first = end - values.shape[1]
             raise TrainingError(
-                f"the loss is {values[member, step]} in steps {first + 1} to {end} "
-                f"(first at step {first + step + 1}, member {member}); try a lower "
-                "config.learning_rate, or look at the features"
+                f"the loss is {values[candidate, step]} in steps {first + 1} to {end} "
+                f"(first at step {first + step + 1}, candidate {candidate}); try a "
+                "lower config.learning_rate, or look at the features"
             )
         summed: np.ndarray = total + values.sum(axis=1, dtype=np.float64)
         return summed

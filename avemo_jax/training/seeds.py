@@ -16,12 +16,12 @@ SWEPT = ("learning_rate", "weight_decay", "dropout")
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """What the members differ in; settings outside, seeds inside.
+    """What the candidates differ in; settings outside, seeds inside.
 
     Attributes:
-        seeds: Of each member's parameters and dropout.
-        settings: Values of :data:`SWEPT` for each member.
-        num_seeds: Members of each setting.
+        seeds: Of each candidate's parameters and dropout.
+        settings: Values of :data:`SWEPT` for each candidate.
+        num_seeds: Candidates of each setting.
     """
 
     seeds: tuple[int, ...]
@@ -34,7 +34,7 @@ class Candidates:
         return len(self.seeds) > self.num_seeds
 
     def hyper(self) -> dict[str, Any]:
-        """Seeds' keys and settings as arrays with a leading axis of members."""
+        """Seeds' keys and settings as arrays with a leading axis of candidates."""
         keys = [jax.random.fold_in(jax.random.key(seed), 1) for seed in self.seeds]
         values = {
             name: jnp.asarray([s[name] for s in self.settings], jnp.float32)
@@ -43,9 +43,9 @@ class Candidates:
         return {"key": jnp.stack(keys), **values}
 
     def init(self, head: Head) -> dict[str, Any]:
-        """Fresh ``{"params", "stats"}``, leading axis members.
+        """Fresh ``{"params", "stats"}``, leading axis candidates.
 
-        A seed's values do not depend on the other members.
+        A seed's values do not depend on the other candidates.
         """
         init = jax.jit(head.init)
         trees = []
@@ -56,7 +56,7 @@ class Candidates:
 
 
 def make_candidates(config: ConfigDict) -> Candidates:
-    """The members that ``config`` asks for: num_seeds, or x the sweep's settings."""
+    """The candidates that ``config`` asks for: num_seeds, or x the sweep's settings."""
     lists = [
         tuple(config.sweep.learning_rate) or (config.learning_rate,),
         tuple(config.sweep.weight_decay) or (config.weight_decay,),
@@ -71,25 +71,27 @@ def make_candidates(config: ConfigDict) -> Candidates:
     return Candidates(tuple(seeds), tuple(settings), config.num_seeds)
 
 
-def best_setting(members: Candidates, scores: np.ndarray) -> tuple[slice, list[dict]]:
-    """The members of the setting with the best mean score, and a table of all.
+def best_setting(
+    candidates: Candidates, scores: np.ndarray
+) -> tuple[slice, list[dict]]:
+    """The candidates of the setting with the best mean score, and a table of all.
 
     Args:
-        members: All that were trained.
-        scores: On dev, one per member, larger is better.
+        candidates: All that were trained.
+        scores: On dev, one per candidate, larger is better.
     """
-    by_setting = scores.reshape(-1, members.num_seeds)
+    by_setting = scores.reshape(-1, candidates.num_seeds)
     table = []
     for i, row in enumerate(by_setting):
-        setting = members.settings[i * members.num_seeds]
+        setting = candidates.settings[i * candidates.num_seeds]
         table.append(
             {**setting, "dev_mean": float(row.mean()), "dev_std": float(row.std())}
         )
     best = int(by_setting.mean(axis=1).argmax())
-    start = best * members.num_seeds
-    return slice(start, start + members.num_seeds), table
+    start = best * candidates.num_seeds
+    return slice(start, start + candidates.num_seeds), table
 
 
 def take_candidates(tree: Any, which: slice) -> Any:
-    """The members ``which`` of a tree with a leading axis of members."""
+    """The candidates ``which`` of a tree with a leading axis of candidates."""
     return jax.tree.map(lambda leaf: leaf[which], tree)

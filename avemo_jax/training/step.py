@@ -36,17 +36,17 @@ def train_step(
     use_dropout: bool,
     train_mode: bool,
 ) -> tuple[tuple[Any, Any], jax.Array]:
-    """One member after one step, and its loss; pure.
+    """One candidate after one step, and its loss; pure.
 
     Args:
         model: ({"params", "stats"}, optimiser state).
         batch: Of this step.
         step: Steps before this one.
-        hyper: The member's key and settings.
+        hyper: The candidate's key and settings.
         head: The network.
         loss_of: (logits, labels, mask) -> scalar.
         optimizer_of: From the settings to the optimiser.
-        use_dropout: False where no member has any, which saves the random bits.
+        use_dropout: False where no candidate has any, which saves the random bits.
         train_mode: False trains as the original: no dropout, BatchNorm frozen.
     """
     variables, opt_state = model
@@ -74,7 +74,7 @@ def train_step(
 
 def make_train_chunk(
     config: ConfigDict,
-    members: Candidates,
+    candidates: Candidates,
     head: Head,
     loss_of: Loss,
     feeder: Feeder,
@@ -84,11 +84,11 @@ def make_train_chunk(
     """Compiled ``(models, stopped, hyper, shared, steps, first) -> (models, losses)``.
 
     It scans over ``steps`` (a chunk of the feeder's, with ``shared``), numbered from
-    ``first`` on; ``losses`` is (members, steps). Members that have stopped stay as they
-    are, or in batched mode go on unused; their losses are 0.
+    ``first`` on; ``losses`` is (candidates, steps). Candidates that have stopped stay
+    as they are, or in batched mode go on unused; their losses are 0.
     """
     use_dropout = not config.train.eval_mode and any(
-        setting["dropout"] > 0 for setting in members.settings
+        setting["dropout"] > 0 for setting in candidates.settings
     )
     step_of = functools.partial(
         train_step,
@@ -106,8 +106,8 @@ def make_train_chunk(
         steps = feeder.spread(shared, steps)
         numbers = first + jnp.arange(len(steps[0]))
 
-        def one(member: Any) -> Any:
-            model, stop, setting = member
+        def one(candidate: Any) -> Any:
+            model, stop, setting = candidate
 
             def body(model: Any, xs: Any) -> Any:
                 batch = constrain(feeder.batch(shared, xs[1]), mesh)
@@ -123,8 +123,8 @@ def make_train_chunk(
 
             if mapped:
                 return lax.cond(stop, stay, go, model)
-            # Batched, a cond would give each member its own copy of the frames. What a
-            # stopped member still learns is not used.
+            # Batched, a cond would give each candidate its own copy of the frames. What
+            # a stopped candidate still learns is not used.
             model, losses = go(model)
             return model, jnp.where(stop, 0.0, losses)
 
@@ -137,7 +137,7 @@ def make_train_chunk(
 def make_optimizer(
     config: ConfigDict, hyper: dict[str, Any], num_steps: int
 ) -> optax.GradientTransformation:
-    """AdamW with the rates of one member."""
+    """AdamW with the rates of one candidate."""
     return optimiser.adamw(
         hyper["learning_rate"],
         hyper["weight_decay"],
@@ -149,7 +149,7 @@ def make_optimizer(
 
 
 def one_by_one(config: ConfigDict, mesh: Mesh) -> bool:
-    """Whether members are trained one after another rather than batched."""
+    """Whether candidates are trained one after another rather than batched."""
     if config.train.seed_mode != "auto":
         return config.train.seed_mode == "map"
     return _platform(mesh) == "cpu" and config.batch_size < _BATCHED_SEEDS_FROM

@@ -84,11 +84,11 @@ def train(
 
     # 2. What is trained, and in which order it sees the frames.
     head = build_head(spec)
-    members = make_candidates(config)
+    candidates = make_candidates(config)
     plan = make_order(config, table, spec, mesh)
     loss_of = configured_loss(config, table)
     num_steps = plan.num_steps * config.num_epochs
-    chunk = make_train_chunk(config, members, head, loss_of, feeder, mesh, num_steps)
+    chunk = make_train_chunk(config, candidates, head, loss_of, feeder, mesh, num_steps)
     judge = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
 
     # 3. The state: where this workdir's run was stopped, else fresh.
@@ -98,8 +98,8 @@ def train(
         writes=distributed.is_first(),
     )
     checkpoints = checkpoint.RunCheckpoints(workdir.checkpoints, mesh)
-    hyper = sharding.replicate(members.hyper(), mesh)
-    state = sharding.replicate(fresh_state(config, members, head, num_steps), mesh)
+    hyper = sharding.replicate(candidates.hyper(), mesh)
+    state = sharding.replicate(fresh_state(config, candidates, head, num_steps), mesh)
     progress = Progress(0)
     if restored := checkpoints.restore(state):
         progress, state = Progress.from_dict(restored[0]), restored[1]
@@ -128,7 +128,7 @@ def train(
                 "epoch": epoch,
                 "step": epoch * plan.num_steps,
                 "loss": float(losses[trained].mean()),
-                "loss_per_member": values_of(np.where(trained, losses, np.nan)),
+                "loss_per_candidate": values_of(np.where(trained, losses, np.nan)),
                 "frames_per_s": speed,
             }
             if judge:
@@ -160,7 +160,7 @@ def train(
         "head": spec.to_dict(),
         **provenance(config, spec, data, table, dev[0] if dev else None),
     }
-    return _export(workdir, card, members, state, table)
+    return _export(workdir, card, candidates, state, table)
 
 
 def _save(
@@ -183,27 +183,27 @@ def _words(record: dict[str, Any], judge: DevScorer | None) -> str:
 def _export(
     workdir: Workdir,
     card: dict[str, Any],
-    members: Candidates,
+    candidates: Candidates,
     state: dict[str, Any],
     table: FrameTable,
 ) -> pathlib.Path:
     """Writes the seeds of the best setting."""
     scores = np.asarray(state["best_score"])
-    which = slice(0, members.num_seeds)
+    which = slice(0, candidates.num_seeds)
     settings: list[dict[str, float]] = []
     chosen = bool(np.isfinite(scores).all())
     if chosen:
-        which, settings = best_setting(members, scores)
-    elif members.swept:
+        which, settings = best_setting(candidates, scores)
+    elif candidates.swept:
         raise TrainingError(
             "a sweep chooses by dev, and config.data.train_on='train+dev' leaves none"
         )
     card = {
         **card,
-        "members": [which.start, which.stop],
-        "seeds": list(members.seeds[which]),
-        "setting": members.settings[which.start],
-        "sweep": settings if members.swept else [],
+        "candidates": [which.start, which.stop],
+        "seeds": list(candidates.seeds[which]),
+        "setting": candidates.settings[which.start],
+        "sweep": settings if candidates.swept else [],
         "best_epochs": [int(e) for e in np.asarray(state["best_epoch"])[which]],
         "dev_scores": values_of(scores[which]) if chosen else None,
     }

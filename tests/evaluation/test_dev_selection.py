@@ -41,11 +41,11 @@ def scores_like(table: FrameTable, noise: float, seed: int) -> np.ndarray:
 
 
 def predicted(task="EXPR", *noises, split="dev", causal=False, extractor=None):
-    """One member for each of the noises; as many seeds as a noise has numbers."""
+    """One head for each of the noises; as many seeds as a noise has numbers."""
     table = made_table(task, split=split, frames=60)
     scores = [
-        [scores_like(table, one, 10 * m + s) for s, one in enumerate(member)]
-        for m, member in enumerate(noises or [(1.0, 1.0)])
+        [scores_like(table, one, 10 * m + s) for s, one in enumerate(head)]
+        for m, head in enumerate(noises or [(1.0, 1.0)])
     ]
     plan = table_fill_map(table, faithful=False, causal=causal)
     return SplitScores(table, plan, np.stack(scores), extractor)
@@ -189,7 +189,7 @@ def test_causal_windows_are_chosen_as_such():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_favour_the_better_member_of_each_seed(task):
-    """Of seed 0 the first member is the better one, of seed 1 the second."""
+    """Of seed 0 the first head is the better one, of seed 1 the second."""
     dev = predicted(task, (0.5, 6.0), (6.0, 0.5))
     # The fixed window of EXPR is wider than these videos.
     options = Options(settings=(NO_SMOOTHING,)) if task == "EXPR" else FEW
@@ -207,14 +207,14 @@ def test_weights_favour_the_better_member_of_each_seed(task):
         assert found.dev_scores[seed] > dev_score(dev, worse, found.settings[seed])[0]
 
 
-def test_a_member_alone_has_no_weights_and_weights_of_one_are_that_member():
+def test_a_member_alone_has_no_weights_and_weights_of_one_are_that_head():
     dev = predicted("EXPR", (0.5, 6.0), (6.0, 0.5))
     assert select_on_dev(predicted(), FEW).weights is None
     first = blended(dev.scores, np.array([[1, 0], [1, 0]], np.float32))
     np.testing.assert_array_equal(first, dev.scores[0])
     mixed = blended(dev.scores, np.array([[1, 0], [0, 1]], np.float32))
     np.testing.assert_array_equal(mixed, [dev.scores[0, 0], dev.scores[1, 1]])
-    with pytest.raises(ValueError, match="2 members without weights; expected one"):
+    with pytest.raises(ValueError, match="2 heads without weights; expected one"):
         blended(dev.scores, None)
 
 

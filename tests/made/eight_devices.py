@@ -78,17 +78,17 @@ class Trainer:
         options = {"task": config.task, "missing_audio": "zeros", "budget": 10**9}
         loader = Loader(data, self.mesh, **options)
         self.table, self.feeder = loader.load("train", self.spec, NAMES)
-        self.head, members = build_head(self.spec), make_candidates(config)
+        self.head, candidates = build_head(self.spec), make_candidates(config)
         self.plan = make_order(config, self.table, self.spec, self.mesh)
         loss_of = configured_loss(config, self.table)
         self.chunk = make_train_chunk(
-            config, members, self.head, loss_of, self.feeder, self.mesh, 100
+            config, candidates, self.head, loss_of, self.feeder, self.mesh, 100
         )
-        state = fresh_state(config, members, self.head, 100)
+        state = fresh_state(config, candidates, self.head, 100)
         if dtype == "float64":
             state = jax.tree.map(widened, state)
         self.state = sharding.replicate(state, self.mesh)
-        self.hyper = sharding.replicate(members.hyper(), self.mesh)
+        self.hyper = sharding.replicate(candidates.hyper(), self.mesh)
 
     def arguments(self, steps: int, *, first: int = 0) -> tuple:
         order = np.concatenate([self.plan.epoch(i) for i in range(20)])[:steps]

@@ -174,31 +174,31 @@ def test_chunks_do_not_matter(task, chunk_frames):
 @pytest.mark.parametrize("task", MAKERS)
 def test_members_are_scored_alone(task):
     """Stacked models under vmap give what each gives by itself."""
-    members = [MAKERS[task](seed, 50)[0] for seed in range(3)]
+    seeds = [MAKERS[task](seed, 50)[0] for seed in range(3)]
     _, labels, mask = MAKERS[task](0, 50)
     score = functools.partial(metrics.task_metrics, task)
     together = jax.vmap(score, in_axes=(0, None, None))(
-        jnp.asarray(np.stack(members)), jnp.asarray(labels), jnp.asarray(mask)
+        jnp.asarray(np.stack(seeds)), jnp.asarray(labels), jnp.asarray(mask)
     )
-    for i, scores in enumerate(members):
+    for i, scores in enumerate(seeds):
         alone = compute(task, (scores, labels, mask))
         for name, value in alone.items():
             np.testing.assert_allclose(together[name][i], value, rtol=1e-6)
 
 
 def test_each_member_has_its_thresholds():
-    members = np.stack([make_au(seed, 50)[0] for seed in range(3)])
+    seeds = np.stack([make_au(seed, 50)[0] for seed in range(3)])
     _, labels, mask = map(jnp.asarray, make_au(0, 50))
     best = jax.vmap(metrics.best_thresholds, in_axes=(0, None, None))(
-        jnp.asarray(members), labels, mask
+        jnp.asarray(seeds), labels, mask
     )
     score = functools.partial(metrics.task_metrics, "AU")
     got = jax.vmap(score, in_axes=(0, None, None, 0))(
-        jnp.asarray(members), labels, mask, best
+        jnp.asarray(seeds), labels, mask, best
     )
     np.testing.assert_array_equal(got["thresholds"], best)
     for i in range(3):
-        alone = compute("AU", (members[i], labels, mask), best[i])
+        alone = compute("AU", (seeds[i], labels, mask), best[i])
         np.testing.assert_allclose(got["f1_mean"][i], alone["f1_mean"], rtol=1e-6)
 
 

@@ -108,7 +108,7 @@ def test_a_run_says_what_it_blended(run):
     found = read_json(run / "results.json")
     assert found["features"] == [FACE, SOUND]
     assert found["head"] == "mlp + mlp"
-    assert found["members"] == [
+    assert found["heads"] == [
         {"features": [FACE], "head": "mlp"},
         {"features": [SOUND], "head": "mlp"},
     ]
@@ -120,7 +120,7 @@ def test_a_run_says_what_it_blended(run):
     assert len(found["per_seed"]) == 2
     stored = read_json(run / "best_model" / "blend.json")
     paths = ["../head_0/best_model", "../head_1/best_model"]
-    assert stored["members_paths"] == paths
+    assert stored["head_paths"] == paths
     assert stored["selection"]["weights"] == found["weights"]
     assert stored["scores"] == found["metrics"]
     assert stored["best_seed"] in (0, 1)
@@ -164,7 +164,7 @@ def test_a_split_without_labels_is_predicted(run, data, tmp_path):
     assert "label" not in rows[0]
 
 
-# --- Members --------------------------------------------------------------------------
+# --- Heads --------------------------------------------------------------------------
 
 
 def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
@@ -174,8 +174,8 @@ def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
     model = load_model(tmp_path / "blend")
     found = scores_by_head(model, data, "validation", BUDGET)
     table = found.table
-    _, face = row_scores(model.members[0], data, "validation", BUDGET)
-    other, sound = row_scores(model.members[1], data, "validation", BUDGET)
+    _, face = row_scores(model.heads[0], data, "validation", BUDGET)
+    other, sound = row_scores(model.heads[1], data, "validation", BUDGET)
     np.testing.assert_array_equal(found.scores[0], face)
     assert (face[0] != face[1]).any()
     assert (sound[0] != sound[1]).any()
@@ -200,7 +200,7 @@ def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
 def test_a_first_member_without_sound_leaves_its_video_neutral(
     plain, data, tmp_path, caplog
 ):
-    """Rows are those of the first member; the report names the video."""
+    """Rows are those of the first head; the report names the video."""
     write_blend(tmp_path / "blend", plain[::-1])
     found = evaluated(tmp_path / "blend", data, tmp_path / "out")
     assert found["joined"]["videos_without_features"] == [LOST]
@@ -213,7 +213,7 @@ def test_a_first_member_without_sound_leaves_its_video_neutral(
     assert any(f"neutral scores: {LOST}" in message for message in messages)
 
 
-def test_all_weight_on_one_member_is_that_member(plain, data, tmp_path):
+def test_all_weight_on_one_member_is_that_head(plain, data, tmp_path):
     write_blend(tmp_path / "blend", plain)
     chosen = read_json(plain[0] / "head.json")["selection"]
     chosen["weights"] = [[1, 0], [1, 0]]
@@ -281,7 +281,7 @@ def test_folders_that_are_no_blend(plain, run, tmp_path):
     assert not (own / "blend.json").exists()
     write_blend(tmp_path / "blend", plain)
     path = tmp_path / "blend" / "blend.json"
-    path.write_text('{"schema": 1,\n "members_paths": [')
+    path.write_text('{"schema": 1,\n "head_paths": [')
     with pytest.raises(CheckpointError, match=r"blend\.json:2: .*; blend anew"):
         load_model(path.parent)
     for text in ('{"schema": 9}', "[1]"):
@@ -421,7 +421,7 @@ def test_checkpoints_are_blended_from_the_command_line(plain, store, data, tmp_p
     assert "the extractor's own probabilities are taken " in said
     best = out / "best_model"
     stored = read_json(best / "blend.json")
-    assert stored["members_paths"] == [str(path) for path in plain]
+    assert stored["head_paths"] == [str(path) for path in plain]
     assert stored["selection"]["chosen_on"] == "dev"
     again = tmp_path / "again"
     evaluated(best, data, again)

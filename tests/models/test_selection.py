@@ -114,7 +114,7 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
 
 
 def test_numbers_of_a_card_are_short():
-    one = fixed_selection(AU, 1, "why", num_members=3)
+    one = fixed_selection(AU, 1, "why", num_heads=3)
     assert one.to_dict()["weights"] == [[0.33333334] * 3]
     grid = Selection("dev", "", (("none", 0),), np.full((1, 12), 0.3), None)
     assert grid.to_dict()["thresholds"] == [[0.3] * 12]
@@ -128,9 +128,9 @@ def test_a_selection_that_lacks_something_is_refused():
 
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)
-@pytest.mark.parametrize("members", [1, 2])
-def test_fixed_values(task, members):
-    found = fixed_selection(task, 3, "no dev", members)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_fixed_values(task, heads):
+    found = fixed_selection(task, 3, "no dev", heads)
     assert (found.on, found.reason, found.dev_scores) == (None, "no dev", ())
     assert found.settings == (task.fixed_smoothing,) * 3
     if task is AU:
@@ -138,7 +138,7 @@ def test_fixed_values(task, members):
         np.testing.assert_array_equal(found.raw_thresholds, found.thresholds)
     else:
         assert found.thresholds is found.raw_thresholds is None
-    if members == 1:
+    if heads == 1:
         assert found.weights is None
     else:
         np.testing.assert_array_equal(found.weights, np.full((3, 2), 0.5))

@@ -1,4 +1,4 @@
-"""Blends against loops, the confident rule, and members of different frames."""
+"""Blends against loops, the confident rule, and heads of different frames."""
 
 import jax
 import jax.numpy as jnp
@@ -155,9 +155,9 @@ video = st.dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(video, min_size=1, max_size=4))
-def test_alignment_is_the_loop(members):
-    aligned = align([rows_of(m) for m in members])
-    lists = [[(v, f) for v in m for f in m[v]] for m in members]
+def test_alignment_is_the_loop(heads):
+    aligned = align([rows_of(m) for m in heads])
+    lists = [[(v, f) for v in m for f in m[v]] for m in heads]
     common = [key for key in lists[0] if all(key in keys for keys in lists)]
     for rows, lost, keys in zip(aligned.rows, aligned.lost, lists, strict=True):
         assert [keys[row] for row in rows] == common
@@ -165,9 +165,9 @@ def test_alignment_is_the_loop(members):
 
 
 def test_alignment_refuses():
-    with pytest.raises(ValueError, match="0 members"):
+    with pytest.raises(ValueError, match="0 heads"):
         align([])
-    with pytest.raises(ValueError, match="member 1"):
+    with pytest.raises(ValueError, match="head 1"):
         align([rows_of({"a": [1, 2]}), rows_of({"a": [2, 2]})])
 
 

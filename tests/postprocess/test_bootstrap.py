@@ -134,9 +134,9 @@ def test_one_member_is_itself(task_name):
     scores, *rest = made(task_name)
     limits = jnp.linspace(0.3, 0.7, 12) if task_name == "AU" else None
     alone = bootstrap(task_name, scores, *rest, limits, seed=3, num_resamples=6)
-    members = None if limits is None else limits[None]
+    seeds = None if limits is None else limits[None]
     found = bootstrap_mean(
-        task_name, scores[None], *rest, members, seed=3, num_resamples=6
+        task_name, scores[None], *rest, seeds, seed=3, num_resamples=6
     )
     jax.tree.map(np.testing.assert_array_equal, found, alone)
 

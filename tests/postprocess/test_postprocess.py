@@ -78,10 +78,10 @@ def test_fill_is_the_naive_loop(case, faithful):
     for i, length in enumerate(lengths):
         here = slice(begin, begin + length)
         if len(present[i]):
-            for member in range(2):
-                rows = scores[member, offsets[i] : offsets[i + 1]]
+            for seed in range(2):
+                rows = scores[seed, offsets[i] : offsets[i + 1]]
                 expected = naive_fill(present[i], rows, length, faithful=faithful)
-                np.testing.assert_allclose(dense[member, here], expected, atol=2e-7)
+                np.testing.assert_allclose(dense[seed, here], expected, atol=2e-7)
             assert plan.has_rows[here].all()
         else:
             assert (dense[:, here] == 0.25).all()
@@ -221,9 +221,9 @@ def test_members_and_settings_do_not_touch_each_other():
     chosen = [("mean", 30), ("median", 30)]
     together = smooth_all(scores, lo, hi, chosen)
     for (mode, half), each in zip(chosen, together, strict=True):
-        for member in range(3):
-            alone = smooth(scores[member], lo, hi, half_width=half, mode=mode)
-            np.testing.assert_array_equal(each[member], alone)
+        for seed in range(3):
+            alone = smooth(scores[seed], lo, hi, half_width=half, mode=mode)
+            np.testing.assert_array_equal(each[seed], alone)
 
 
 def test_mean_of_a_long_sequence_keeps_its_digits():
@@ -353,20 +353,20 @@ def test_sweep_scores_what_smoothing_gives(task):
         assert masks["with_crop"].sum() < masks["all_labelled"].sum()
         for name, mask in masks.items():
             got = results[setting][name]
-            for member in range(2):
-                limits = got["thresholds"][member] if task.name == "AU" else None
+            for seed in range(2):
+                limits = got["thresholds"][seed] if task.name == "AU" else None
                 if limits is not None:
                     limits = jnp.asarray(limits)
                 expected = task_metrics(
                     task.name,
-                    frames[member],
+                    frames[seed],
                     jnp.asarray(labels),
                     jnp.asarray(mask),
                     limits,
                 )
                 assert set(got) == set(expected)
                 for key, value in expected.items():
-                    np.testing.assert_allclose(got[key][member], value, atol=1e-6)
+                    np.testing.assert_allclose(got[key][seed], value, atol=1e-6)
 
 
 def test_sweep_at_given_thresholds():
@@ -402,14 +402,14 @@ def test_sweep_finds_thresholds_by_the_rule(rule):
     mask = jnp.asarray(AU.valid(labels) & ~plan.filled)
     for mode, half in chosen:
         frames = smooth(dense, plan.lo, plan.hi, half_width=half, mode=mode)
-        for member in range(2):
+        for seed in range(2):
             limits = {
-                "grid": grid_thresholds(frames[member], jnp.asarray(labels), mask),
-                "exact": exact_thresholds(frames[member], jnp.asarray(labels), mask),
+                "grid": grid_thresholds(frames[seed], jnp.asarray(labels), mask),
+                "exact": exact_thresholds(frames[seed], jnp.asarray(labels), mask),
                 "fixed": jnp.full(12, 0.5),
             }[rule]
             for name in ("with_crop", "all_labelled"):
-                got = found[mode, half][name]["thresholds"][member]
+                got = found[mode, half][name]["thresholds"][seed]
                 np.testing.assert_array_equal(got, limits)
 
 
@@ -428,10 +428,10 @@ def test_sweep_of_windows_of_the_past():
         frames = smooth(
             dense, plan.lo, plan.hi, half_width=half, mode=mode, causal=True
         )
-        for member in range(2):
-            expected = task_metrics("EXPR", frames[member], jnp.asarray(labels), mask)
+        for seed in range(2):
+            expected = task_metrics("EXPR", frames[seed], jnp.asarray(labels), mask)
             for key, value in expected.items():
-                got = causal[mode, half]["all_labelled"][key][member]
+                got = causal[mode, half]["all_labelled"][key][seed]
                 np.testing.assert_allclose(got, value, atol=1e-6)
         one, other = (
             s[mode, half]["all_labelled"]["accuracy"] for s in (causal, centred)
@@ -499,7 +499,7 @@ def made_results(rows, name="f1_macro"):
     }
 
 
-def test_choice_takes_the_first_best_of_each_member():
+def test_choice_takes_the_first_best_of_each_seed():
     results = made_results([[0.1, 0.5, 0.2], [0.4, 0.5, 0.1], [0.4, 0.3, 0.9]])
     choices = smoothing_sweep.choose_smoothing(results, "f1_macro")
     assert [choice.setting for choice in choices] == [

@@ -214,11 +214,11 @@ def test_members_and_settings_do_not_touch_each_other():
     chosen = [("gaussian", 30), ("mean", 30), ("gaussian", 4)]
     together = smooth_all(scores, lo, hi, chosen, causal=True)
     for (mode, half), each in zip(chosen, together, strict=True):
-        for member in range(3):
+        for seed in range(3):
             alone = smooth(
-                scores[member], lo, hi, half_width=half, mode=mode, causal=True
+                scores[seed], lo, hi, half_width=half, mode=mode, causal=True
             )
-            np.testing.assert_array_equal(each[member], alone)
+            np.testing.assert_array_equal(each[seed], alone)
 
 
 def test_the_smallest_scores_survive_a_median():

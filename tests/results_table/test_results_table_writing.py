@@ -117,7 +117,7 @@ def test_reported_figures_are_the_originals():
         sounds = "+".join(name.removesuffix("_base") for name in row.sound) or "none"
         visual = "+".join(name.split("_")[1].upper() for name in row.visual)
         way = WAYS.get(row.post, HEADS[row.kind])
-        way = "blend" if len(row.members) > 1 else way
+        way = "blend" if len(row.heads) > 1 else way
         figures = [
             getattr(row.reported.get(task), name, None)
             for task in ("EXPR", "AU", "VA")
@@ -128,7 +128,7 @@ def test_reported_figures_are_the_originals():
 
 
 def test_rows_in_order():
-    got = [(row.kind, row.sound, row.post, len(row.members)) for row in rows()]
+    got = [(row.kind, row.sound, row.post, len(row.heads)) for row in rows()]
     sounds = ((), ("vggish",), ("wav2vec2_base",))
     kinds = ("batch_transformer", "transformer", "mlp")
     both = ("wav2vec2_base",)
@@ -144,7 +144,7 @@ def test_rows_in_order():
     other = rows("enet_b0_8_best_vgaf")
     assert other[:-1] == rows()[:-1]
     b0 = "enet_b0_8_best_vgaf"
-    assert other[-1].members == ("enet_b2_8_best+vggish", f"{b0}+vggish")
+    assert other[-1].heads == ("enet_b2_8_best+vggish", f"{b0}+vggish")
     assert other[-1].visual == ("enet_b2_8_best", b0)
 
 

@@ -87,7 +87,7 @@ def test_schedule_without_warmup_is_constant():
         assert float(rate) == 1.0
 
 
-def test_rates_may_differ_between_members(params):
+def test_rates_may_differ_between_candidates(params):
     def one(rate):
         return run(optimiser.adamw(rate, 0.0, num_steps=5), params, steps=5)["w"]
 

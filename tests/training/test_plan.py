@@ -78,10 +78,10 @@ class Really:
         self.loaded = {s: loader.load(s, self.spec, names) for s in ("dev", "train")}
         table, self.feeder = self.loaded["train"]
         self.order = make_order(config, table, self.spec, mesh)
-        members = make_candidates(config)
+        candidates = make_candidates(config)
         steps = self.order.num_steps * config.num_epochs
-        self.state = fresh_state(config, members, build_head(self.spec), steps)
-        self.hyper = members.hyper()
+        self.state = fresh_state(config, candidates, build_head(self.spec), steps)
+        self.hyper = candidates.hyper()
         self.scan = scan_length(config, self.order.num_steps)
         self.chunk = next(iter(self.feeder.chunks(self.order.epoch(0), self.scan)))
 
@@ -119,7 +119,7 @@ def test_bytes_of_a_resident_run(several, case):
     assert run.state.optimiser == real_bytes(optimiser) > 0
     assert run.state.best == real_bytes(real.state["best"])
     assert run.state.total == real_bytes(real.state) + real_bytes(real.hyper)
-    assert run.state.members == len(real.state["best_score"])
+    assert run.state.candidates == len(real.state["best_score"])
     assert run.steps.steps_per_epoch == real.order.num_steps
     assert run.steps.steps == 3 * real.order.num_steps
     assert run.steps.steps_per_scan == real.scan
@@ -253,10 +253,10 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Devices: 4 on 2 hosts" in done.stdout
     assert "batch 32 frames, 8 per device" in done.stdout
-    assert "(3 members: 3 seeds x 1 setting)" in done.stdout
+    assert "(3 candidates: 3 seeds x 1 setting)" in done.stdout
     found = json.loads(file.read_text())
     assert found["budget"] == 4_800_000_000
-    assert found["state"]["members"] == 3
+    assert found["state"]["candidates"] == 3
     tables = [(t["split"], t["phase"]) for t in found["tables"]]
     assert tables == [
         ("dev", "train"),

@@ -82,7 +82,7 @@ def test_dev_score_rises(task, head, resident):
 @pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_member_equals_its_solo_run(head, tmp_path):
-    """Bit for bit, where members are trained one after another."""
+    """Bit for bit, where candidates are trained one after another."""
     many = small_config("VA", head, num_seeds=3, dropout=0.2, train__seed_mode="map")
     train(many, made_data(task="VA"), _made(tmp_path / "many"))
     solo = small_config("VA", head, seed=2, dropout=0.2, train__seed_mode="map")
@@ -92,8 +92,8 @@ def test_member_equals_its_solo_run(head, tmp_path):
     )
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a[2], b[0])
-    alone = history(tmp_path / "solo")[-1]["dev_ccc_mean_per_member"][0]
-    assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_member"][2] == alone
+    alone = history(tmp_path / "solo")[-1]["dev_ccc_mean_per_candidate"][0]
+    assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_candidate"][2] == alone
 
 
 def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
@@ -166,9 +166,9 @@ def test_stopped_members_keep_their_best(tmp_path):
     config.train.early_stop_epochs = 2
     _, card = trained(config, tmp_path)
     lines = history(tmp_path)
-    for member, best in enumerate(card["best_epochs"]):
-        scores = [line["dev_f1_macro_per_member"][member] for line in lines]
-        assert scores[best - 1] == max(scores) == card["dev_scores"][member]
+    for candidate, best in enumerate(card["best_epochs"]):
+        scores = [line["dev_f1_macro_per_candidate"][candidate] for line in lines]
+        assert scores[best - 1] == max(scores) == card["dev_scores"][candidate]
         after = scores[best + 1 :]
         assert len(set(after[1:])) <= 1  # frozen from then on
 

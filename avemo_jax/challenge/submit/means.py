@@ -22,33 +22,33 @@ class MeanPart:
 
 def mean_of(
     name: str,
-    members: Sequence[MeanPart],
+    parts: Sequence[MeanPart],
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Predictions:
     """The weighted mean of probabilities (or values) of one task's predictions.
 
-    A frame that some members have no row of is the mean of the others. EXPR is decided
-    by the highest mean; AU by the mean of the thresholds that the members were decided
+    A frame that some parts have no row of is the mean of the others. EXPR is decided
+    by the highest mean; AU by the mean of the thresholds that the parts were decided
     by, where one that tells none counts as 0.5, which the note says.
 
     Args:
         name: Of the submission, for errors.
-        members: Of one task; one alone stays as it is.
+        parts: Of one task; one alone stays as it is.
         thresholds: By action unit, in place of that mean.
 
     Raises:
         ValueError: If one of several has decisions only.
     """
-    if len(members) == 1:
-        return members[0].predictions
-    for member in members:
-        if not member.predictions.has_scores:
+    if len(parts) == 1:
+        return parts[0].predictions
+    for part in parts:
+        if not part.predictions.has_scores:
             raise ValueError(
-                f"submission {name}: {member.predictions.path} has decisions only; "
+                f"submission {name}: {part.predictions.path} has decisions only; "
                 "expected probabilities, for what is averaged: write the model's "
                 "probabilities, or submit the file alone"
             )
-    all_ = [member.predictions for member in members]
+    all_ = [part.predictions for part in parts]
     task = all_[0].task
     videos = tuple(sorted({video for one in all_ for video in one.videos}))
     keys = [_keys(one, videos) for one in all_]
@@ -56,11 +56,11 @@ def mean_of(
     sums = np.zeros((len(every), task.num_outputs))
     weights = np.zeros((len(every), 1))
     own = np.zeros(len(every), bool)
-    for member, key in zip(members, keys, strict=True):
+    for part, key in zip(parts, keys, strict=True):
         at = np.searchsorted(every, key)
-        sums[at] += member.weight * member.predictions.scores
-        weights[at] += member.weight
-        own[at] |= member.predictions.own
+        sums[at] += part.weight * part.predictions.scores
+        weights[at] += part.weight
+        own[at] |= part.predictions.own
     scores = sums / weights
     video, frame = np.divmod(every, MAX_FRAME + 1)
     decided, limits, note = np.zeros((len(every), 0), np.int8), None, ""
@@ -69,7 +69,7 @@ def mean_of(
     elif task is AU:
         limits = thresholds
         if limits is None:
-            limits, note = _thresholds(members)
+            limits, note = _thresholds(parts)
         decided = (scores >= limits).astype(np.int8)
     return Predictions(
         pathlib.Path(f"the mean {name}"),
@@ -87,11 +87,11 @@ def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
 
 
 def _thresholds(
-    members: Sequence[MeanPart],
+    parts: Sequence[MeanPart],
 ) -> tuple[Float[np.ndarray, " units"], str]:
-    """The mean of the members' thresholds, and which of them tell none."""
+    """The mean of the parts' thresholds, and which of them tell none."""
     half = np.full(AU.num_outputs, 0.5)
-    all_ = [member.predictions for member in members]
+    all_ = [part.predictions for part in parts]
     told = [half if one.thresholds is None else one.thresholds for one in all_]
     bare = [str(one.path) for one in all_ if one.thresholds is None]
     note = ""
@@ -100,4 +100,4 @@ def _thresholds(
             f"no thresholds of {', '.join(bare)}: 0.5 in the mean; give --thresholds "
             "if you know them"
         )
-    return np.average(told, axis=0, weights=[member.weight for member in members]), note
+    return np.average(told, axis=0, weights=[part.weight for part in parts]), note

@@ -105,11 +105,9 @@ def load_submission(
                     f"{path} does not tell its task; expected columns with the names "
                     "of a task's outputs, or --task expr|au|va: add the flag"
                 )
-            member = MeanPart(_as_predictions(path, own, thresholds), source.weight)
-            by_task.setdefault(own.name, []).append(member)
-    return tuple(
-        mean_of(wanted.name, members, thresholds) for members in by_task.values()
-    )
+            part = MeanPart(_as_predictions(path, own, thresholds), source.weight)
+            by_task.setdefault(own.name, []).append(part)
+    return tuple(mean_of(wanted.name, parts, thresholds) for parts in by_task.values())
 
 
 def _is_model(path: pathlib.Path, ensemble: EnsembleOver | None) -> bool:

@@ -38,16 +38,16 @@ class StatePlan:
     """Bytes of what is trained, whole on every device.
 
     Attributes:
-        members: Seeds x settings of the sweep.
+        candidates: Seeds x settings of the sweep.
         seeds: Of each setting.
-        parameters: Of all members.
+        parameters: Of all candidates.
         statistics: Of BatchNorm.
         optimiser: Of AdamW.
         best: Parameters and statistics of the best epochs.
         other: Scores, epochs, keys and rates.
     """
 
-    members: int
+    candidates: int
     seeds: int
     parameters: int
     statistics: int

@@ -134,7 +134,7 @@ class Outline:
         config: Of the run.
         spec: Of the head.
         head: The network.
-        members: Seeds x settings.
+        candidates: Seeds x settings.
         plans: Of the tables, by split.
         tables: In outline, by split.
     """
@@ -142,7 +142,7 @@ class Outline:
     config: ConfigDict
     spec: HeadSpec
     head: Head
-    members: Candidates
+    candidates: Candidates
     plans: dict[str, Join]
     tables: dict[str, FrameTable]
 
@@ -178,13 +178,13 @@ class Outline:
     def state(self, num_steps: int) -> Any:
         """Shapes of what a run's checkpoint holds."""
         make = functools.partial(
-            fresh_state, self.config, self.members, self.head, num_steps
+            fresh_state, self.config, self.candidates, self.head, num_steps
         )
         return jax.eval_shape(make)
 
     def hyper(self) -> Any:
-        """Shapes of the members' keys and settings."""
-        return jax.eval_shape(self.members.hyper)
+        """Shapes of the candidates' keys and settings."""
+        return jax.eval_shape(self.candidates.hyper)
 
     def batch(self, split: str, index: Any) -> Batch:
         """Shapes of the batches that an index (steps, batch, ...) names."""

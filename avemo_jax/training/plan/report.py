@@ -65,9 +65,9 @@ def _run_lines(run: RunPlan) -> Iterator[str]:
             "together": run.device_bytes,
         }
     )
-    members = f"{_count(state.seeds, 'seed')} x "
-    members += _count(state.members // state.seeds, "setting")
-    yield f"  ({_count(state.members, 'member')}: {members})"
+    candidates = f"{_count(state.seeds, 'seed')} x "
+    candidates += _count(state.candidates // state.seeds, "setting")
+    yield f"  ({_count(state.candidates, 'candidate')}: {candidates})"
     yield "Per host:"
     yield from _sizes(
         {

@@ -140,14 +140,14 @@ def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
 
 
 def _state(outline: Outline, order: FrameOrder | WindowOrder) -> StatePlan:
-    config, members = outline.config, outline.members
+    config, candidates = outline.config, outline.candidates
     state = outline.state(order.num_steps * config.num_epochs)
     variables, optimiser = state["models"]
     known = ("models", "best")
     rest = {name: leaf for name, leaf in state.items() if name not in known}
     return StatePlan(
-        members=len(members.seeds),
-        seeds=members.num_seeds,
+        candidates=len(candidates.seeds),
+        seeds=candidates.num_seeds,
         parameters=bytes_of(variables["params"]),
         statistics=bytes_of(variables["stats"]),
         optimiser=bytes_of(optimiser),

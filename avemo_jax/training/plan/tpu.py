@@ -149,7 +149,7 @@ def compile_training(outline: Outline, mesh: Mesh, *, resident: bool) -> Compile
     chunk = make_train_chunk(
         *(
             config,
-            outline.members,
+            outline.candidates,
             outline.head,
             configured_loss(config, table),
             feeder,

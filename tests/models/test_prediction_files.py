@@ -1,4 +1,4 @@
-"""Predictions made elsewhere as members of a blend."""
+"""Predictions made elsewhere as heads of a blend."""
 
 import contextlib
 import io
@@ -66,8 +66,8 @@ def perfect(data, tmp_path):
     return path
 
 
-def blended(folder, members, data, **how):
-    write_blend(folder / "blend", members, **how)
+def blended(folder, heads, data, **how):
+    write_blend(folder / "blend", heads, **how)
     (folder / "out").mkdir()
     return evaluate(load_model(folder / "blend"), data, folder / "out")
 
@@ -77,7 +77,7 @@ def test_a_better_member_gets_the_weight(head, perfect, data, tmp_path):
     assert found["chosen_on"] == "dev"
     assert all(theirs > 0 for _, theirs in found["weights"])
     assert found["metrics"]["raw"]["with_crop"]["accuracy"] > 0.99
-    assert found["members"][1] == {
+    assert found["heads"][1] == {
         "features": [],
         "head": "predictions (theirs.npz)",
     }

@@ -1,4 +1,4 @@
-"""Predictions made elsewhere, as members of a blend."""
+"""Predictions made elsewhere, as heads of a blend."""
 
 import dataclasses
 import hashlib
@@ -87,21 +87,21 @@ def load_prediction_file(
 
 
 def prediction_file_scores(
-    member: PredictionFile, data: Data, split: str
+    head: PredictionFile, data: Data, split: str
 ) -> tuple[HeadRows, Float[np.ndarray, "seeds rows outputs"]]:
     """Its own rows of the videos of ``split``; the same for every seed.
 
     Raises:
         ValueError: If it has none.
     """
-    found = member.predictions
+    found = head.predictions
     assert found.scores is not None
-    wanted = set(data.store.split_videos(member.card["task"], split, data.splits))
+    wanted = set(data.store.split_videos(head.card["task"], split, data.splits))
     taken = np.array([video in wanted for video in found.videos], bool)
     rows = np.flatnonzero(found.own & taken[found.video])
     if not len(rows):
         raise ValueError(
-            f"{member.directory} has no prediction of the {len(wanted)} {split} "
+            f"{head.directory} has no prediction of the {len(wanted)} {split} "
             f"videos; expected some (a blend is chosen on dev and reported on "
             "validation): predict these videos too, or correct the names"
         )
@@ -110,7 +110,7 @@ def prediction_file_scores(
     videos = tuple(v for v, t in zip(found.videos, taken, strict=True) if t)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     scores = found.scores[rows].astype(np.float32)
-    shape = (len(member.card["seeds"]), *scores.shape)
+    shape = (len(head.card["seeds"]), *scores.shape)
     return HeadRows(videos, offsets, found.frame[rows]), np.broadcast_to(scores, shape)
 
 
