@@ -41,13 +41,13 @@ def main() -> None:
     rows = np.array([[_THRESHOLDS[s] for s in strides]] * len(REPORTED_LISTS))
     rows = rows.astype(np.float32)
     began = time.perf_counter()
-    plans = stride_entries(lo, hi, strides, _HALF_WIDTH)
+    by_stride = stride_entries(lo, hi, strides, _HALF_WIDTH)
     plan_s = time.perf_counter() - began
 
     def ours() -> Sequential:
         return jax.block_until_ready(
             sequential(
-                scores, plans, rows, lists=REPORTED_LISTS, half_width=_HALF_WIDTH
+                scores, by_stride, rows, lists=REPORTED_LISTS, half_width=_HALF_WIDTH
             )
         )
 
@@ -61,7 +61,7 @@ def main() -> None:
     found = ours()
     equal = _equal(found, expected, strides, loop_frames)
     entries = np.asarray(found.entries, np.int64).sum(axis=1)
-    # planning is counted: the loop needs no plan
+    # planning is counted: the loop needs no of_stride
     rate = len(scores) / (ours_s + plan_s)
     result = {
         "frames": len(scores),

@@ -32,16 +32,16 @@ def main() -> None:
     """Runs the sweep twice and the loop once, prints what was measured."""
     flags = _flags()
     task = TASKS[flags.task]
-    plan, labels, scores = _made_split(task, flags.frames, flags.candidates)
+    fill_map, labels, scores = _made_split(task, flags.frames, flags.candidates)
     before_mb = _peak_mb()
-    first_s, second_s = (_sweep_s(task, scores, plan, labels) for _ in range(2))
+    first_s, second_s = (_sweep_s(task, scores, fill_map, labels) for _ in range(2))
     growth_mb = _peak_mb() - before_mb
-    loop_frames = min(flags.loop_frames, plan.num_frames)
-    loop_s, ours_s, equal = _median_s(scores[0], plan, loop_frames)
-    windows = plan.num_frames * flags.candidates * len(SMOOTHINGS)
+    loop_frames = min(flags.loop_frames, fill_map.num_frames)
+    loop_s, ours_s, equal = _median_s(scores[0], fill_map, loop_frames)
+    windows = fill_map.num_frames * flags.candidates * len(SMOOTHINGS)
     result = {
         "task": task.name,
-        "frames": plan.num_frames,
+        "frames": fill_map.num_frames,
         "outputs": task.num_outputs,
         "candidates": flags.candidates,
         "settings": len(SMOOTHINGS),
@@ -85,13 +85,13 @@ def _flags() -> argparse.Namespace:
 def _made_split(
     task: Task, num_frames: int, num_candidates: int
 ) -> tuple[FillMap, np.ndarray, np.ndarray]:
-    """Plan, labels and scores of videos in which one frame in ten has no row."""
+    """Fill map, labels and scores of videos in which one frame in ten has no row."""
     rng = np.random.default_rng(0)
     lengths = np.full(-(-num_frames // _VIDEO_FRAMES), _VIDEO_FRAMES)
     lengths[-1] -= lengths.sum() - num_frames
     present = [np.flatnonzero(rng.random(length) > 0.1) + 1 for length in lengths]
     offsets = np.concatenate([[0], np.cumsum([len(frames) for frames in present])])
-    plan = make_fill_map(np.concatenate(present), offsets, lengths)
+    fill_map = make_fill_map(np.concatenate(present), offsets, lengths)
     labels = task.empty_labels(num_frames)
     if task.name == "VA":
         labels[:] = rng.uniform(-1, 1, labels.shape)
@@ -99,23 +99,23 @@ def _made_split(
         labels[:] = rng.integers(0, 8 if task.name == "EXPR" else 2, labels.shape)
     low, high = task.score_range
     size = (num_candidates, int(offsets[-1]), task.num_outputs)
-    return plan, labels, rng.uniform(low, high, size).astype(np.float32)
+    return fill_map, labels, rng.uniform(low, high, size).astype(np.float32)
 
 
 def _sweep_s(
-    task: Task, scores: np.ndarray, plan: FillMap, labels: np.ndarray
+    task: Task, scores: np.ndarray, fill_map: FillMap, labels: np.ndarray
 ) -> float:
     start = time.perf_counter()
-    score_smoothings(task, scores, plan, labels)
+    score_smoothings(task, scores, fill_map, labels)
     return time.perf_counter() - start
 
 
 def _median_s(
-    rows: np.ndarray, plan: FillMap, num_frames: int
+    rows: np.ndarray, fill_map: FillMap, num_frames: int
 ) -> tuple[float, float, bool]:
     """Seconds of the loop, of ours (median of 3) on the same windows; equal or not."""
-    dense = np.asarray(fill(rows, plan))[:num_frames]
-    lo, hi = plan.lo[:num_frames], np.minimum(plan.hi[:num_frames], num_frames)
+    dense = np.asarray(fill(rows, fill_map))[:num_frames]
+    lo, hi = fill_map.lo[:num_frames], np.minimum(fill_map.hi[:num_frames], num_frames)
     start = time.perf_counter()
     expected = np.empty_like(dense)
     for i in range(num_frames):

@@ -5,7 +5,7 @@ validation frames (features in memory) and the metrics; for a row with windows, 
 loop over windows only. The same is timed here on made-up data of the size of
 Aff-Wild2's validation sets, with heads of random parameters that are written and
 loaded again. Ours includes what the pass copies to the devices; blends include the
-weighting, strides the plan of their windows.
+weighting, strides the order of their windows.
 
 The original's times were reported for other machines (Colab): they stand beside ours,
 no ratio is made of them.
@@ -241,9 +241,9 @@ class _CopyingFeeder:
         self._make = make
         self.window = window
 
-    def chunks(self, plan: Any, length: int) -> Iterator[Any]:
+    def chunks(self, order: Any, length: int) -> Iterator[Any]:
         self._feeder = self._make()
-        yield from self._feeder.chunks(plan, length)
+        yield from self._feeder.chunks(order, length)
 
     def spread(self, shared: Any, steps: Any) -> Any:
         return self._feeder.spread(shared, steps)

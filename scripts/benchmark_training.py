@@ -85,17 +85,17 @@ class Ours:
         mesh = sharding.make_mesh()
         spec = make_spec(config, DIMS)
         head, candidates = build_head(spec), make_candidates(config)
-        self._plan = make_order(config, table, spec, mesh)
+        self._order = make_order(config, table, spec, mesh)
         self.feeder = options.get("feeder") or make_feeder(
             table, mesh, window=0, audio_flag=False, resident=True
         )
-        steps = self._plan.num_steps * config.num_epochs
+        steps = self._order.num_steps * config.num_epochs
         loss_of = configured_loss(config, table)
         chunk = make_train_chunk(
             config, candidates, head, loss_of, self.feeder, mesh, steps
         )
         self._epochs = Epochs(
-            *(config, chunk, self._plan, self.feeder, candidates.hyper()),
+            *(config, chunk, self._order, self.feeder, candidates.hyper()),
             tqdm(disable=True),
         )
         self.state = fresh_state(config, candidates, head, steps)
@@ -107,7 +107,7 @@ class Ours:
             self.state, Progress(self._epoch), Preemption()
         )
         jax.block_until_ready(self.state)
-        self.losses = np.array(progress.losses) / self._plan.num_steps
+        self.losses = np.array(progress.losses) / self._order.num_steps
         self._epoch += 1
 
     def params(self) -> Any:

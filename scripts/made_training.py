@@ -63,7 +63,7 @@ class MadeTraining:
         mesh = sharding.make_mesh()
         self.spec = make_spec(config, DIMS)
         head, self.candidates = build_head(self.spec), make_candidates(config)
-        self.plan = make_order(config, table, self.spec, mesh)
+        self.order = make_order(config, table, self.spec, mesh)
         self.feeder = feeder or make_feeder(
             table,
             mesh,
@@ -71,7 +71,7 @@ class MadeTraining:
             audio_flag=self.spec.audio_flag,
             resident=True,
         )
-        steps = self.plan.num_steps * config.num_epochs
+        steps = self.order.num_steps * config.num_epochs
         self.chunk = make_train_chunk(
             *(config, self.candidates, head, configured_loss(config, table)),
             *(self.feeder, mesh, steps),
@@ -81,7 +81,7 @@ class MadeTraining:
             fresh_state(config, self.candidates, head, steps), mesh
         )
         self._epochs = Epochs(
-            *(config, self.chunk, self.plan, self.feeder, self.hyper),
+            *(config, self.chunk, self.order, self.feeder, self.hyper),
             tqdm(disable=True),
         )
         self._done = 0

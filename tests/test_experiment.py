@@ -295,7 +295,7 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
         }
         own = one["smoothed"]
         chosen = {name: own[name] for name in ("mode", "half_width_frames")}
-        assert chosen == selection["windows"][i]
+        assert chosen == selection["smoothing"][i]
         assert (own["mode"], own["half_width_frames"]) in smoothings_of(gaussian=True)
         modes.append(own["mode"])
         widths.append(own["half_width_frames"])
@@ -442,7 +442,7 @@ def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch
     for owner, name in (
         (checkpoints, "read_card"),
         (checkpoints, "load_head"),
-        (MadeStore, "plan"),
+        (MadeStore, "join"),
         (MadeStore, "load"),
     ):
         counted(owner, name)
@@ -453,7 +453,7 @@ def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch
             split="validation",
             workdir=tmp_path,
         )
-    assert calls == ["read_card", "load_head", "plan", "load"]
+    assert calls == ["read_card", "load_head", "join", "load"]
 
 
 # --- Again, and elsewhere ------------------------------------------------------------

@@ -114,14 +114,14 @@ class ResidentFeeder:
         )
         self.window = window
 
-    def chunks(self, plan: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
+    def chunks(self, order: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
         """What ``length`` steps after another share, and what each has of its own.
 
         The last chunk may be shorter.
         """
-        place = place_of(plan, self._mesh)
-        for start in range(0, len(plan), length):
-            yield self._arrays, sharding.put(plan[start : start + length], place)
+        place = place_of(order, self._mesh)
+        for start in range(0, len(order), length):
+            yield self._arrays, sharding.put(order[start : start + length], place)
 
     def spread(self, shared: TableArrays, index: Any) -> tuple[Any, ...]:
         """What a scan over the steps of a chunk goes over: all but the inputs; traced.
@@ -159,15 +159,15 @@ class StreamedFeeder:
         self._threads = threads
         self.window = window
 
-    def chunks(self, plan: Any, length: int) -> Iterator[tuple[Any, Batch]]:
+    def chunks(self, order: Any, length: int) -> Iterator[tuple[Any, Batch]]:
         """As of :class:`ResidentFeeder`; steps share nothing."""
-        place = place_of(plan, self._mesh)
+        place = place_of(order, self._mesh)
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1
         )
-        numbers = grain.MapDataset.range(-(-len(plan) // length))
+        numbers = grain.MapDataset.range(-(-len(order) // length))
         read = numbers.map(
-            lambda i: self._read(plan[i * length : (i + 1) * length], place)
+            lambda i: self._read(order[i * length : (i + 1) * length], place)
         )
         ahead = None
         for batches in read.to_iter_dataset(options):
@@ -207,9 +207,9 @@ class StreamedFeeder:
 Feeder = ResidentFeeder | StreamedFeeder
 
 
-def place_of(plan: Any, mesh: Mesh) -> NamedSharding:
+def place_of(order: Any, mesh: Mesh) -> NamedSharding:
     """Where steps (steps, batch, ...) go: the batch divided if it can be."""
-    even = plan.shape[1] % mesh.size == 0
+    even = order.shape[1] % mesh.size == 0
     return sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
 
 

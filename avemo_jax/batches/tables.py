@@ -139,9 +139,9 @@ def memory_budget(
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def is_resident(plan: Join, left: int) -> bool:
+def is_resident(joined: Join, left: int) -> bool:
     """Whether a table lies on the devices, ``left`` bytes of whose budget are free."""
-    return plan.bytes <= left
+    return joined.bytes <= left
 
 
 class Loader:
@@ -182,19 +182,19 @@ class Loader:
     ) -> tuple[FrameTable, Feeder]:
         """The table of ``split`` and the feeder of a head's batches from it."""
         store, memmap_path = self._data.store, None
-        plan = store.plan(self._task, split, features, **self._options)
-        resident = is_resident(plan, self._left)
+        joined = store.join(self._task, split, features, **self._options)
+        resident = is_resident(joined, self._left)
         if resident:
-            self._left -= plan.bytes
+            self._left -= joined.bytes
         else:
             memmap_path = self._flat_file(split, features)
             logging.info(
                 "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed "
                 "from %s",
-                *(split, plan.rows, plan.bytes / 1e9, self._left / 1e9),
+                *(split, joined.rows, joined.bytes / 1e9, self._left / 1e9),
                 memmap_path,
             )
-        table = store.load(plan, memmap_path=memmap_path)
+        table = store.load(joined, memmap_path=memmap_path)
         feeder = make_feeder(
             table,
             self._mesh,

@@ -182,8 +182,8 @@ class Wav2Vec2Extractor:
                 self._network.statistics(*normalise.moments(found.patches)),
             )
             frames = self._spec.frames_in(found.samples)
-            plan = windows_of(frames, window=self._window, overlap=self._overlap)
-            for start, rows in self._windowed(features, plan, meter):
+            all_windows = windows_of(frames, window=self._window, overlap=self._overlap)
+            for start, rows in self._windowed(features, all_windows, meter):
                 yield self._embeddings(rows, start * self._spec.hop)
         self.seams = meter.result()
         if self.seams.count:
@@ -213,8 +213,8 @@ class Wav2Vec2Extractor:
             )
             statistics = self._network.statistics(*normalise.moments(moments))
             features = self._convolved(pieces, normalise, statistics)
-            plan = [Window(0, frames, 0, frames)]
-            for _, rows in self._windowed(features, plan, SeamMeter(0)):
+            all_windows = [Window(0, frames, 0, frames)]
+            for _, rows in self._windowed(features, all_windows, SeamMeter(0)):
                 yield self._embeddings(rows, i * ORIGINAL_CHUNK)
 
     def _convolved(
@@ -252,14 +252,14 @@ class Wav2Vec2Extractor:
     def _windowed(
         self,
         features: Iterator[np.ndarray],
-        plan: list[Window],
+        all_windows: list[Window],
         meter: SeamMeter,
     ) -> Iterator[tuple[int, Float[np.ndarray, "frames dim"]]]:
         """First frame and vectors of what is kept, averaged over the voices."""
         buffer = next(features, None)
         first = 0
         group: list[np.ndarray] = []
-        for i, window in enumerate(plan):
+        for i, window in enumerate(all_windows):
             while buffer is None or first + buffer.shape[1] < window.stop:
                 more = next(features, None)
                 if buffer is None or more is None:
@@ -272,8 +272,8 @@ class Wav2Vec2Extractor:
             first = window.start
             group.append(buffer[:, : window.stop - first])
             full = len(group) * len(buffer) >= self._network.devices
-            if full or i + 1 == len(plan):
-                windows = plan[i + 1 - len(group) : i + 1]
+            if full or i + 1 == len(all_windows):
+                windows = all_windows[i + 1 - len(group) : i + 1]
                 outputs = self._transformed(group)
                 for own, output in zip(windows, outputs, strict=True):
                     meter.add(own, output)

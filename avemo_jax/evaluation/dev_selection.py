@@ -68,9 +68,9 @@ def select_on_dev(
         )
         choices = choose_smoothing(_scores(predicted, options, rows), task.headline)
     scores = tuple(choice.score for choice in choices)
-    settings = tuple(choice.setting for choice in choices)
+    smoothings = tuple(choice.smoothing for choice in choices)
     if predicted.extractor is not None and options.trust_extractor:
-        confidences, scores = _confidences(predicted, options, rows, settings)
+        confidences, scores = _confidences(predicted, options, rows, smoothings)
     thresholds = None
     if task.kind == "multilabel":
         thresholds = np.stack([np.asarray(c.thresholds) for c in choices])
@@ -78,13 +78,13 @@ def select_on_dev(
     if options.frame_rate.rule != "all":
         windowed = smoothable(task, rows, raw, options)
         rates = choose_rates(
-            predicted, options.frame_rate, windowed, settings, thresholds
+            predicted, options.frame_rate, windowed, smoothings, thresholds
         )
         scores = tuple(choice.score for choice in rates if choice.score is not None)
     return Selection(
         on="dev",
         reason="",
-        settings=settings,
+        smoothings=smoothings,
         thresholds=thresholds,
         raw_thresholds=raw,
         dev_scores=scores,
@@ -110,11 +110,11 @@ def best_weights(
         return None
     task, labels = predicted.task, predicted.table.dense_labels
     mode, half = task.fixed_smoothing
-    widest = max(half_width for _, half_width in options.settings)
-    settings = ((mode, min(half, widest)),) * num_seeds
+    widest = max(half_width for _, half_width in options.smoothings)
+    smoothings = ((mode, min(half, widest)),) * num_seeds
     dense = jnp.stack(
         [
-            dense_scores(predicted, head, settings, causal=options.causal)
+            dense_scores(predicted, head, smoothings, causal=options.causal)
             for head in predicted.scores
         ]
     )
@@ -131,15 +131,15 @@ def _scores(
     predicted: SplitScores,
     options: Options,
     rows: SeedRows,
-    settings: tuple[Smoothing, ...] | None = None,
+    smoothings: tuple[Smoothing, ...] | None = None,
 ) -> Mapping[Smoothing, SmoothingScores]:
-    """Scores of all of the options' windows, or of ``settings``."""
+    """Scores of all of the options' windows, or of ``smoothings``."""
     return score_smoothings(
         predicted.task,
         rows,
-        predicted.plan,
+        predicted.fill_map,
         predicted.table.dense_labels,
-        settings=options.settings if settings is None else settings,
+        smoothings=options.smoothings if smoothings is None else smoothings,
         threshold_rule=options.threshold_rule,
         causal=options.causal,
     )
@@ -162,8 +162,8 @@ def _corrections(
     temperatures, offsets, corrected = [], [], []
     for one, choice in zip(rows, choices, strict=True):
         changed = np.asarray(jax.vmap(correct, (None, 0))(jnp.asarray(one), candidates))
-        found = _scores(predicted, options, changed, (choice.setting,))
-        f1 = found[choice.setting]["with_crop"][predicted.task.headline]
+        found = _scores(predicted, options, changed, (choice.smoothing,))
+        f1 = found[choice.smoothing]["with_crop"][predicted.task.headline]
         best = int(np.argmax(f1))
         temperatures.append(float(candidates.temperature[best]))
         offsets.append(np.asarray(candidates.offsets[best]))
@@ -175,13 +175,13 @@ def _confidences(
     predicted: SplitScores,
     options: Options,
     rows: SeedRows,
-    settings: tuple[Smoothing, ...],
+    smoothings: tuple[Smoothing, ...],
 ) -> tuple[Float[np.ndarray, " seeds"], tuple[float, ...]]:
     """From where each seed's extractor is trusted, and the score on dev with it."""
     assert predicted.extractor is not None
     probs = np.broadcast_to(predicted.extractor, rows.shape)
-    dense = dense_scores(predicted, rows, settings, causal=options.causal)
-    trusted = dense_scores(predicted, probs, settings, causal=options.causal)
+    dense = dense_scores(predicted, rows, smoothings, causal=options.causal)
+    trusted = dense_scores(predicted, probs, smoothings, causal=options.causal)
     labels = predicted.table.dense_labels
     mask = predicted.with_crop
     levels = jnp.asarray(_CONFIDENCES, jnp.float32)

@@ -134,7 +134,7 @@ def evaluate(
     budget = memory_budget(device_budget_gb)
     selection = select(model, data, budget, anew=frame_rate is not None)
     predicted = split_scores(model, data, split, budget)
-    warn_of_lost(predicted.table, predicted.plan)
+    warn_of_lost(predicted.table, predicted.fill_map)
     found = describe(model, data, predicted.table, selection)
     if found["trained_on_this_split"]:
         logging.warning(
@@ -197,19 +197,19 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
     if task.valid(labels).any():
         given: Any = None
         given_raw: Any = None
-        settings = tuple(dict.fromkeys((*options.settings, *selection.settings)))
+        smoothings = tuple(dict.fromkeys((*options.smoothings, *selection.smoothings)))
         if task.kind == "multilabel":
-            given = dict.fromkeys(settings, selection.thresholds)
+            given = dict.fromkeys(smoothings, selection.thresholds)
             given_raw = {NO_SMOOTHING: selection.raw_thresholds}
         raw = score_smoothings(
-            *(task, rows, predicted.plan, labels),
-            settings=(NO_SMOOTHING,),
+            *(task, rows, predicted.fill_map, labels),
+            smoothings=(NO_SMOOTHING,),
             thresholds=given_raw,
             threshold_rule=options.threshold_rule,
         )
         sweep = score_smoothings(
-            *(task, windowed, predicted.plan, labels),
-            settings=settings,
+            *(task, windowed, predicted.fill_map, labels),
+            smoothings=smoothings,
             thresholds=given,
             threshold_rule=options.threshold_rule,
             causal=options.causal,
@@ -217,11 +217,11 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
         )
     embedded = None
     if selection.frame_rates is None:
-        dense = _dense(model, predicted, selection, windowed, selection.settings)
+        dense = _dense(model, predicted, selection, windowed, selection.smoothings)
     else:
         rules = [choice.rule for choice in selection.frame_rates]
         dense, embedded = ruled_scores(
-            *(predicted, windowed, rules, selection.settings, selection.thresholds)
+            *(predicted, windowed, rules, selection.smoothings, selection.thresholds)
         )
     return Finished(predicted, selection, rows, windowed, dense, raw, sweep, embedded)
 
@@ -232,12 +232,12 @@ def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, Smoothing
         return finished.sweep
     task, selection = model.task, finished.selection
     scores = score_frames(
-        *(task, finished.dense, finished.predicted.plan),
+        *(task, finished.dense, finished.predicted.fill_map),
         finished.predicted.table.dense_labels,
         thresholds=selection.thresholds if task.kind == "multilabel" else None,
         threshold_rule=model.options.threshold_rule,
     )
-    return dict.fromkeys(selection.settings, scores)
+    return dict.fromkeys(selection.smoothings, scores)
 
 
 def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
@@ -248,8 +248,8 @@ def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
     all_frames = None
     if finished.sweep:
         ending = "_given" if model.task.kind == "multilabel" else ""
-        settings = finished.selection.settings
-        scores = pick(finished.sweep, settings, f"with_crop{ending}")
+        smoothings = finished.selection.smoothings
+        scores = pick(finished.sweep, smoothings, f"with_crop{ending}")
         all_frames = scores[model.task.headline].tolist()
     rule = model.options.frame_rate.rule
     return results.frame_rate_block(rule, choices, embedded, all_frames)
@@ -260,13 +260,13 @@ def _dense(
     predicted: SplitScores,
     selection: Selection,
     windowed: Float[np.ndarray, "seeds rows outputs"],
-    settings: tuple[Smoothing, ...],
+    smoothings: tuple[Smoothing, ...],
 ) -> Float[Array, "seeds frames outputs"]:
-    """Final scores of every frame by each seed, with its window of ``settings``."""
+    """Final scores of every frame by each seed, with its window of ``smoothings``."""
     return dense_scores(
         predicted,
         windowed,
-        settings,
+        smoothings,
         causal=model.options.causal,
         trusted=trusted_of(predicted, selection),
     )
@@ -284,7 +284,7 @@ def _write(
         workdir / "predictions.csv",
         model.task,
         predicted.table,
-        predicted.plan,
+        predicted.fill_map,
         dense,
         thresholds=limits,
         labels=bool(finished.sweep),
@@ -294,7 +294,7 @@ def _write(
             workdir / "plots",
             found,
             predicted.table,
-            predicted.plan,
+            predicted.fill_map,
             dense,
             sweep=finished.sweep,
             selection=selection,
@@ -346,7 +346,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     frames = {name: int(mask.sum()) for name, mask in masks.items()}
     given = "_given" if task.kind == "multilabel" else ""
     best = choose_smoothing(finished.sweep, task.headline)
-    tuned = tuple(choice.setting for choice in best)
+    tuned = tuple(choice.smoothing for choice in best)
     none = (NO_SMOOTHING,) * len(card["seeds"])
     tuned_limits = None
     if task.kind == "multilabel":
@@ -357,7 +357,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
 
     def block(
         scores: Any,
-        settings: tuple[Smoothing, ...],
+        smoothings: tuple[Smoothing, ...],
         dense: Any,
         limits: Any,
         **how: Any,
@@ -365,14 +365,14 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
         within = {name: masks[name] for name in how.get("sets", masks)}
         beside = intervals_of(table, dense, within, limits, num)
         return results.block_of(
-            *(task, scores, settings, frames),
+            *(task, scores, smoothings, frames),
             fps=results.frame_rate(table),
             causal=model.options.causal,
             intervals=beside,
             **how,
         )
 
-    chosen, sweep = selection.settings, finished.sweep
+    chosen, sweep = selection.smoothings, finished.sweep
     best_dense = _dense(model, predicted, selection, finished.windowed, tuned)
     blocks = {
         "raw": block(

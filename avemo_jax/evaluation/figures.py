@@ -22,7 +22,7 @@ def draw_figures(
     directory: pathlib.Path,
     found: dict[str, Any],
     table: FrameTable,
-    plan: FillMap,
+    fill_map: FillMap,
     dense: Float[np.ndarray, "frames outputs"],
     *,
     sweep: Mapping[Smoothing, SmoothingScores],
@@ -35,9 +35,9 @@ def draw_figures(
         directory: Gets the PNG files.
         found: Of results.json.
         table: Of the split.
-        plan: Of the table.
+        fill_map: Of the table.
         dense: Final scores of every frame, by the seed that is best on dev.
-        sweep: Scores of all smoothing settings.
+        sweep: Scores of all smoothing smoothings.
         selection: What was chosen.
         seed: Index of that seed.
     """
@@ -53,19 +53,19 @@ def draw_figures(
         _draw_units(directory, table, dense, selection, seed, title)
     else:
         plots.plot_va_timeline(
-            *(directory / "timeline.png", _timelines(table, plan, dense), title),
+            *(directory / "timeline.png", _timelines(table, fill_map, dense), title),
             names=task.columns,
             value_range=task.value_range,
         )
     plots.plot_smoothing(
         directory / "smoothing.png",
         {
-            setting: by_frames["with_crop"][task.headline]
-            for setting, by_frames in sweep.items()
+            smoothing: by_frames["with_crop"][task.headline]
+            for smoothing, by_frames in sweep.items()
         },
         title,
         metric=task.headline,
-        chosen=selection.settings[seed] if selection.on else None,
+        chosen=selection.smoothings[seed] if selection.on else None,
     )
 
 
@@ -141,7 +141,7 @@ def _unit_f1(decided: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " uni
 
 
 def _timelines(
-    table: FrameTable, plan: FillMap, dense: Float[np.ndarray, "frames outputs"]
+    table: FrameTable, fill_map: FillMap, dense: Float[np.ndarray, "frames outputs"]
 ) -> list[plots.Timeline]:
     """The two videos with the most labelled frames."""
     offsets = table.dense_offsets
@@ -157,7 +157,7 @@ def _timelines(
                 fps=float(table.fps[i]),
                 scores=table.task.in_units(dense[part]),
                 labels=table.task.in_units(table.dense_labels[part]),
-                filled=np.asarray(plan.filled)[part],
+                filled=np.asarray(fill_map.filled)[part],
             )
         )
     return lines

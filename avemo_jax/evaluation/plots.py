@@ -259,11 +259,11 @@ def plot_smoothing(
 
     Args:
         path: Of the PNG file.
-        scores: Of each setting, one per seed; lines are means, bands ± the standard
+        scores: Of each smoothing, one per seed; lines are means, bands ± the standard
             deviation over seeds.
         title: Names the data and the split.
         metric: Name of the score.
-        chosen: The setting to mark, chosen on dev.
+        chosen: The smoothing to mark, chosen on dev.
     """
     figure = new_figure(7.0, 4.0)
     panel = figure.subplots()

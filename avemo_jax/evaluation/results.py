@@ -43,7 +43,7 @@ def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
 def block_of(
     task: Task,
     scores: Mapping[Smoothing, SmoothingScores],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     frames: Mapping[str, int],
     *,
     ending: str = "",
@@ -58,7 +58,7 @@ def block_of(
     Args:
         task: Of the scores.
         scores: Of the whole sweep.
-        settings: The window of each seed.
+        smoothings: The window of each seed.
         frames: Number of frames in each set.
         ending: "_given" for thresholds chosen elsewhere.
         sets: Of frames, to be reported.
@@ -69,18 +69,18 @@ def block_of(
             are embedded.
     """
     block: dict[str, Any] = {}
-    by_seed: list[dict[str, Any]] = [{} for _ in settings]
+    by_seed: list[dict[str, Any]] = [{} for _ in smoothings]
     for name in sets:
-        found = pick(scores, settings, name + ending)
+        found = pick(scores, smoothings, name + ending)
         beside = (intervals or {}).get(name, {})
         means = mean_scores(task, found)
         block[name] = {**means, **beside, "num_frames": frames[name]}
         for i, one in enumerate(by_seed):
             one[name] = {key: named(task, key, v[i]) for key, v in found.items()}
     if len(sets) > 1:
-        modes = [mode for mode, _ in settings]
-        widths = [half for _, half in settings]
-        same = len(set(settings)) == 1
+        modes = [mode for mode, _ in smoothings]
+        widths = [half for _, half in smoothings]
+        same = len(set(smoothings)) == 1
         block["mode"] = modes[0] if same else modes
         block["half_width_frames"] = widths[0] if same else widths
         sides = 1 if causal else 2

@@ -286,8 +286,8 @@ def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitSc
     extractor = None
     if options.trust_extractor:
         extractor = _own_probs(table)
-    plan = table_fill_map(table, faithful=options.faithful, causal=options.causal)
-    return SplitScores(table, plan, np.stack(scores), extractor)
+    fill_map = table_fill_map(table, faithful=options.faithful, causal=options.causal)
+    return SplitScores(table, fill_map, np.stack(scores), extractor)
 
 
 def _rows(table: FrameTable) -> HeadRows:

@@ -37,8 +37,8 @@ def dense_split(
     (scores,) = dense_scores(predicted, rows[None], (NO_SMOOTHING,))
     return DenseSplit(
         np.asarray(scores),
-        np.asarray(predicted.plan.lo),
-        np.asarray(predicted.plan.hi),
+        np.asarray(predicted.fill_map.lo),
+        np.asarray(predicted.fill_map.hi),
         predicted.table.dense_labels,
         predicted.with_crop,
     )
@@ -48,7 +48,7 @@ def choose_rates(
     predicted: SplitScores,
     wanted: FrameRate,
     rows: Float[np.ndarray, "seeds rows outputs"],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     thresholds: Float[np.ndarray, "seeds units"] | None,
 ) -> tuple[RateChoice, ...]:
     """Each seed's rule, chosen on dev by the frames with a crop.
@@ -57,20 +57,20 @@ def choose_rates(
         predicted: Scores on dev.
         wanted: The kind of rule, other than "all".
         rows: Scores of dev's rows, blended and corrected.
-        settings: Smoothing chosen for each seed.
+        smoothings: Smoothing chosen for each seed.
         thresholds: Thresholds of the action units chosen for each seed; None for other
             tasks.
     """
     chosen = []
-    for seed, setting in enumerate(settings):
+    for seed, smoothing in enumerate(smoothings):
         choice = comparison.choose_on_dev(
             predicted.task,
             dense_split(predicted, rows[seed]),
             wanted,
-            setting=setting,
+            smoothing=smoothing,
             thresholds=None if thresholds is None else thresholds[seed],
         )
-        chosen.append(_with_reach(choice, setting))
+        chosen.append(_with_reach(choice, smoothing))
     return tuple(chosen)
 
 
@@ -103,7 +103,7 @@ def ruled_scores(
     predicted: SplitScores,
     rows: Float[np.ndarray, "seeds rows outputs"],
     rules: Sequence[FrameRateRule],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     thresholds: Float[np.ndarray, "seeds units"] | None,
 ) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
     """Final scores of every frame by each seed, and which frames are embedded.
@@ -112,16 +112,16 @@ def ruled_scores(
         predicted: The split.
         rows: Scores of its rows, blended and corrected.
         rules: The rule of each seed.
-        settings: Smoothing of each seed.
+        smoothings: Smoothing of each seed.
         thresholds: Thresholds of the action units by each seed; None for other tasks.
     """
     scores, embedded = [], []
-    for seed, (rule, setting) in enumerate(zip(rules, settings, strict=True)):
+    for seed, (rule, smoothing) in enumerate(zip(rules, smoothings, strict=True)):
         found = comparison.apply_rule(
             predicted.task,
             rule,
             *dense_split(predicted, rows[seed])[:3],
-            setting=setting,
+            smoothing=smoothing,
             thresholds=None if thresholds is None else thresholds[seed],
         )
         scores.append(found.scores)
@@ -129,9 +129,11 @@ def ruled_scores(
     return jnp.stack(scores), np.stack(embedded)
 
 
-def _with_reach(choice: RateChoice, setting: Smoothing) -> RateChoice:
+def _with_reach(choice: RateChoice, smoothing: Smoothing) -> RateChoice:
     """The choice with its reach in frames, so that a card says all there is to know."""
     rule = choice.rule
     if rule.family != REFINED or rule.reach is not None:
         return choice
-    return dataclasses.replace(choice, rule=dataclasses.replace(rule, reach=setting[1]))
+    return dataclasses.replace(
+        choice, rule=dataclasses.replace(rule, reach=smoothing[1])
+    )

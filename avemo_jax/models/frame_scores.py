@@ -24,7 +24,7 @@ class SplitScores:
 
     Attributes:
         table: The split; of a blend the table of its first head.
-        plan: How the frames are filled from the table's rows.
+        fill_map: How the frames are filled from the table's rows.
         scores: After the activation, of the table's rows, by every seed of every
             head; a model that is no blend has one head.
         extractor: Probabilities of the extractor's own outputs in the task's order,
@@ -32,7 +32,7 @@ class SplitScores:
     """
 
     table: FrameTable
-    plan: FillMap
+    fill_map: FillMap
     scores: Float[np.ndarray, "heads seeds rows outputs"]
     extractor: Float[np.ndarray, "rows 8"] | None = None
 
@@ -45,7 +45,7 @@ class SplitScores:
     def with_crop(self) -> Bool[np.ndarray, " frames"]:
         """Frames that have a face crop and a valid label."""
         valid = self.task.valid(self.table.dense_labels)
-        return np.asarray(valid & ~np.asarray(self.plan.filled))
+        return np.asarray(valid & ~np.asarray(self.fill_map.filled))
 
 
 def table_fill_map(
@@ -63,43 +63,47 @@ def table_fill_map(
             the next one; see ``_of_the_past``.
     """
     labelled = table.valid if faithful and table.valid.any() else None
-    plan = make_fill_map(
+    fill_map = make_fill_map(
         table.frame,
         table.row_offsets,
         table.num_frames,
         faithful=faithful,
         samples=labelled,
     )
-    return _of_the_past(plan, table) if causal else plan
+    return _of_the_past(fill_map, table) if causal else fill_map
 
 
-def _of_the_past(plan: FillMap, table: FrameTable) -> FillMap:
-    """The plan without a look ahead: each frame holds the last sample before it.
+def _of_the_past(fill_map: FillMap, table: FrameTable) -> FillMap:
+    """The fill map without a look ahead: each frame holds the last sample before it.
 
     Frames before a video's first sample have none and are neutral; they are a sequence
     of their own, so that no window takes them for scores.
     """
     if not table.num_rows:
-        return plan
-    lo, hi, has_rows = map(np.asarray, (plan.lo, plan.hi, plan.has_rows))
-    sample = table.dense_index[plan.prev_row]  # a video's first, where none is before
-    early = has_rows & (sample > np.arange(plan.num_frames))
-    begin = np.zeros(plan.num_frames, np.int32)  # of the scores, at each sequence's lo
+        return fill_map
+    lo, hi, has_rows = map(np.asarray, (fill_map.lo, fill_map.hi, fill_map.has_rows))
+    sample = table.dense_index[
+        fill_map.prev_row
+    ]  # a video's first, where none is before
+    early = has_rows & (sample > np.arange(fill_map.num_frames))
+    begin = np.zeros(
+        fill_map.num_frames, np.int32
+    )  # of the scores, at each sequence's lo
     begin[lo[early]] = sample[early]
-    return plan._replace(
-        next_row=plan.prev_row,
-        weight=np.zeros(plan.num_frames, np.float32),
+    return fill_map._replace(
+        next_row=fill_map.prev_row,
+        weight=np.zeros(fill_map.num_frames, np.float32),
         lo=np.where(early, lo, np.maximum(lo, begin[lo])),
         hi=np.where(early, begin[lo], hi),
         has_rows=has_rows & ~early,
     )
 
 
-def warn_of_lost(table: FrameTable, plan: FillMap) -> None:
+def warn_of_lost(table: FrameTable, fill_map: FillMap) -> None:
     """Logs which videos have no row that their scores could be filled from."""
     bounds = zip(table.dense_offsets[:-1], table.dense_offsets[1:], strict=True)
     ranges = zip(table.videos, bounds, strict=True)
-    if lost := [video for video, (a, b) in ranges if not plan.has_rows[a:b].any()]:
+    if lost := [video for video, (a, b) in ranges if not fill_map.has_rows[a:b].any()]:
         logging.warning(
             "%d videos have no features; their frames get neutral scores: %s",
             *(len(lost), ", ".join(lost)),
@@ -163,7 +167,7 @@ def trusted_of(predicted: SplitScores, selection: Selection) -> Trusted | None:
 def dense_scores(
     predicted: SplitScores,
     rows: Float[np.ndarray, "seeds rows outputs"],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     *,
     causal: bool = False,
     trusted: Trusted | None = None,
@@ -173,26 +177,26 @@ def dense_scores(
     Args:
         predicted: Of the split.
         rows: Of ``smoothable``.
-        settings: Window of each seed.
+        smoothings: Window of each seed.
         causal: Windows over past frames only.
         trusted: The extractor's probabilities; None leaves them out.
     """
-    plan, neutral = predicted.plan, neutral_score(predicted.task)
+    fill_map, neutral = predicted.fill_map, neutral_score(predicted.task)
 
     def smoothed(
-        one: Float[Array | np.ndarray, "rows outputs"], setting: Smoothing
+        one: Float[Array | np.ndarray, "rows outputs"], smoothing: Smoothing
     ) -> Float[Array, "frames outputs"]:
-        dense = fill(jnp.asarray(one), plan, neutral=neutral)
-        mode, half = setting
+        dense = fill(jnp.asarray(one), fill_map, neutral=neutral)
+        mode, half = smoothing
         return smooth(
-            dense, plan.lo, plan.hi, half_width=half, mode=mode, causal=causal
+            dense, fill_map.lo, fill_map.hi, half_width=half, mode=mode, causal=causal
         )
 
     out = []
-    for i, (one, setting) in enumerate(zip(rows, settings, strict=True)):
-        dense = smoothed(one, setting)
+    for i, (one, smoothing) in enumerate(zip(rows, smoothings, strict=True)):
+        dense = smoothed(one, smoothing)
         if trusted is not None:
-            extractor = smoothed(trusted.probs, setting)
+            extractor = smoothed(trusted.probs, smoothing)
             level = float(trusted.confidences[i])
             dense = trust_confident(dense, extractor, level)
         out.append(dense)

@@ -28,7 +28,7 @@ class Options:
 
     Attributes:
         faithful: Gaps and smoothing of AU decisions as the original.
-        settings: Windows to choose from.
+        smoothings: Windows to choose from.
         threshold_rule: AU: how thresholds are found on dev.
         correction: EXPR: "prior" chooses a temperature and offsets by the classes'
             shares in training; "none".
@@ -40,7 +40,7 @@ class Options:
     """
 
     faithful: bool = False
-    settings: tuple[Smoothing, ...] = SMOOTHINGS
+    smoothings: tuple[Smoothing, ...] = SMOOTHINGS
     threshold_rule: ThresholdRule = "grid"
     correction: str = "none"
     causal: bool = False
@@ -77,15 +77,15 @@ class Options:
         if frame_rate is None:
             rate = config.postprocess.frame_rate
             frame_rate = FrameRate(rate.rule, rate.stride)
-        settings = smoothings_of(
+        smoothings = smoothings_of(
             tuple(config.postprocess.half_widths),
             gaussian=config.postprocess.gaussian,
         )
         if frame_rate.rule == "sequential":  # which takes medians itself
-            settings = tuple(each for each in settings if each[0] == "median")
+            smoothings = tuple(each for each in smoothings if each[0] == "median")
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),
-            settings=settings,
+            smoothings=smoothings,
             threshold_rule=config.postprocess.thresholds,
             correction=config.postprocess.correction,
             causal=config.postprocess.causal,
@@ -102,7 +102,7 @@ class Selection:
     Attributes:
         on: "dev", or None where nothing was chosen.
         reason: Why nothing was chosen; empty where it was.
-        settings: Window of each seed.
+        smoothings: Window of each seed.
         thresholds: AU: of each seed and unit, after smoothing; None for other tasks.
         raw_thresholds: AU: without smoothing.
         dev_scores: The headline score on dev with all that was chosen, of each seed;
@@ -118,7 +118,7 @@ class Selection:
 
     on: str | None
     reason: str
-    settings: tuple[Smoothing, ...]
+    smoothings: tuple[Smoothing, ...]
     thresholds: Float[np.ndarray, "seeds units"] | None
     raw_thresholds: Float[np.ndarray, "seeds units"] | None
     dev_scores: tuple[float, ...] = ()
@@ -133,9 +133,9 @@ class Selection:
         stored: dict[str, Any] = {
             "chosen_on": self.on,
             "reason": self.reason,
-            "windows": [
+            "smoothing": [
                 {"mode": mode, "half_width_frames": half}
-                for mode, half in self.settings
+                for mode, half in self.smoothings
             ],
             "dev_scores": list(self.dev_scores),
             "frame_rates": None,
@@ -160,8 +160,8 @@ class Selection:
         return cls(
             on=stored["chosen_on"],
             reason=stored["reason"],
-            settings=tuple(
-                (w["mode"], w["half_width_frames"]) for w in stored["windows"]
+            smoothings=tuple(
+                (w["mode"], w["half_width_frames"]) for w in stored["smoothing"]
             ),
             dev_scores=tuple(stored["dev_scores"]),
             frame_rates=_rates(stored["frame_rates"]),
@@ -184,8 +184,8 @@ def fixed_selection(
         limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
     if num_heads > 1:
         weights = np.full((num_seeds, num_heads), 1 / num_heads, np.float32)
-    settings = (task.fixed_smoothing,) * num_seeds
-    return Selection(None, reason, settings, limits, limits, weights=weights)
+    smoothings = (task.fixed_smoothing,) * num_seeds
+    return Selection(None, reason, smoothings, limits, limits, weights=weights)
 
 
 def best_seed(selection: Selection, card: Mapping[str, Any]) -> int:

@@ -114,7 +114,8 @@ def _check(
     total = int(num_frames.sum(dtype=np.int64))
     if total > np.iinfo(np.int32).max:
         raise ValueError(
-            f"{total} frames in one plan; expected at most 2^31 - 1; split the videos"
+            f"{total} frames in one fill map; expected at most 2^31 - 1; split the "
+            "videos"
         )
     counts = np.diff(row_offsets)
     if row_offsets[0] != 0 or row_offsets[-1] != len(frame) or (counts < 0).any():

@@ -67,67 +67,67 @@ def smooth_all(
     scores: Float[Array | np.ndarray, "*seeds frames outputs"],
     lo: Int[Array | np.ndarray, " frames"],
     hi: Int[Array | np.ndarray, " frames"],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     *,
     causal: bool = False,
 ) -> tuple[Float[Array, "*seeds frames outputs"], ...]:
-    """``smooth`` for several settings at once: the scores are sorted only once.
+    """``smooth`` for several smoothings at once: the scores are sorted only once.
 
     Args:
         scores: As in ``smooth``.
         lo: As in ``smooth``.
         hi: As in ``smooth``.
-        settings: Pairs (mode, half width in frames).
-        causal: As in ``smooth``, for all settings.
+        smoothings: Pairs (mode, half width in frames).
+        causal: As in ``smooth``, for all smoothings.
 
     Returns:
-        The smoothed scores of each setting, in their order. Every seed's scores are
-        bit for bit those of a call with this seed and this setting alone.
+        The smoothed scores of each smoothing, in their order. Every seed's scores are
+        bit for bit those of a call with this seed and this smoothing alone.
 
     Raises:
         ValueError: As ``smooth``.
     """
     num_frames = scores.shape[-2]
-    for mode, half_width in settings:
+    for mode, half_width in smoothings:
         _check_setting(mode, half_width, num_frames)
     _check_arrays(scores, lo, hi)
     return _smooth_all(
         jnp.asarray(scores, jnp.float32),
         jnp.asarray(lo, jnp.int32),
         jnp.asarray(hi, jnp.int32),
-        settings=tuple(_narrowed(setting, num_frames) for setting in settings),
+        smoothings=tuple(_narrowed(smoothing, num_frames) for smoothing in smoothings),
         causal=causal,
     )
 
 
-def _narrowed(setting: Smoothing, num_frames: int) -> Smoothing:
+def _narrowed(smoothing: Smoothing, num_frames: int) -> Smoothing:
     """The same smoothing by the narrowest window, so that less is compiled anew."""
-    mode, half = setting
+    mode, half = smoothing
     # of a Gaussian the half width is also the shape
-    return setting if mode == "gaussian" else (mode, min(half, num_frames))
+    return smoothing if mode == "gaussian" else (mode, min(half, num_frames))
 
 
-@partial(jax.jit, static_argnames=("settings", "causal"))
+@partial(jax.jit, static_argnames=("smoothings", "causal"))
 def _smooth_all(
     scores: Float[Array, "*seeds frames outputs"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
-    settings: tuple[Smoothing, ...],
+    smoothings: tuple[Smoothing, ...],
     causal: bool,
 ) -> tuple[Float[Array, "*seeds frames outputs"], ...]:
     """``smooth_all`` of checked arguments, one seed after the other."""
     if scores.size == 0:
-        return (scores,) * len(settings)
+        return (scores,) * len(smoothings)
 
     def seed(
         one: Float[Array, "frames outputs"],
     ) -> tuple[Float[Array, "frames outputs"], ...]:
-        widths = tuple(half for mode, half in settings if mode == "median" and half)
+        widths = tuple(half for mode, half in smoothings if mode == "median" and half)
         medians = iter(
             sliding_medians(one, lo, hi, widths, causal=causal) if widths else ()
         )
         out = []
-        for mode, half in settings:
+        for mode, half in smoothings:
             if mode == "none" or half == 0:
                 out.append(one)
             elif mode == "mean":
@@ -194,7 +194,7 @@ def _rows(
 
 
 def _check_setting(mode: str, half_width: int, num_frames: int) -> None:
-    """Raise ValueError unless the setting can be computed."""
+    """Raise ValueError unless the smoothing can be computed."""
     if mode not in get_args(SmoothingMode):
         raise ValueError(
             f"unknown smoothing mode {mode!r}; expected one of "
@@ -236,5 +236,5 @@ def _check_arrays(
             raise ValueError(
                 f"frame {frame} of {len(index)} has the bounds {lo[frame]} to "
                 f"{hi[frame]}; expected its video's beginning and one past its end; "
-                "take lo and hi from the fill plan of these frames"
+                "take lo and hi from the fill map of these frames"
             )

@@ -1,4 +1,4 @@
-"""All smoothing settings of all seeds, scored; and the choice among them."""
+"""All smoothing smoothings of all seeds, scored; and the choice among them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def smoothings_of(
 
 SMOOTHINGS = smoothings_of()  # of the original
 
-# Scores by name, of one setting on one set of frames; a leading axis of seeds.
+# Scores by name, of one smoothing on one set of frames; a leading axis of seeds.
 Metrics = dict[str, Float[np.ndarray, "seeds ..."]]
 # By set of frames: with_crop, all_labelled, and both again with the ending _given.
 SmoothingScores = dict[str, Metrics]
@@ -65,7 +65,7 @@ class ChosenSmoothing:
     score: float
 
     @property
-    def setting(self) -> Smoothing:
+    def smoothing(self) -> Smoothing:
         """Key of the sweep's results."""
         return (self.mode, self.half_width)
 
@@ -74,7 +74,7 @@ class Trusted(NamedTuple):
     """An extractor's own probabilities, which stand where they are confident.
 
     Attributes:
-        probs: In the order of the task's classes, of the rows of the plan.
+        probs: In the order of the task's classes, of the rows of the fill_map.
         confidences: Of each seed, see ``trust_confident``.
     """
 
@@ -90,27 +90,27 @@ def neutral_score(task: Task) -> float:
 def score_smoothings(
     task: Task,
     scores: Float[Array | np.ndarray, "seeds rows outputs"],
-    plan: FillMap,
+    fill_map: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     *,
-    settings: Sequence[Smoothing] = SMOOTHINGS,
+    smoothings: Sequence[Smoothing] = SMOOTHINGS,
     thresholds: Mapping[Smoothing, Float[np.ndarray, "seeds units"]] | None = None,
     threshold_rule: ThresholdRule = "grid",
     causal: bool = False,
     trusted: Trusted | None = None,
 ) -> dict[Smoothing, SmoothingScores]:
-    """The task's scores at every smoothing setting, for every seed.
+    """The task's scores at every smoothing smoothing, for every seed.
 
     Gaps are filled first. One seed's smoothed scores are in memory at a time: 4 bytes
-    x frames x outputs x settings. Compiled once per number of frames and rows.
+    x frames x outputs x smoothings. Compiled once per number of frames and rows.
 
     Args:
         task: Whose scores and labels these are.
-        scores: After the activation, for the rows of the plan.
-        plan: Of the split.
+        scores: After the activation, for the rows of the fill_map.
+        fill_map: Of the split.
         labels: Of the dense frames (``FrameTable.dense_labels``).
-        settings: Pairs (mode, half width in frames).
-        thresholds: AU only: chosen elsewhere, for any of the settings.
+        smoothings: Pairs (mode, half width in frames).
+        thresholds: AU only: chosen elsewhere, for any of the smoothings.
         threshold_rule: AU only: how the best ones are found: of .1 .. .9 ("grid"), of
             all scores ("exact"), or 0.5 whatever the labels ("fixed").
         causal: Windows over past frames only.
@@ -118,10 +118,11 @@ def score_smoothings(
             confident; None leaves it out.
 
     Returns:
-        By setting, set of frames and name: ``with_crop`` (valid label, a sample of the
-        plan) and ``all_labelled`` (valid label). For AU these are at the thresholds
-        best for this setting, seed and its ``with_crop`` frames; if ``thresholds``
-        has the setting, both are there again, at those, with the ending ``_given``.
+        By smoothing, set of frames and name: ``with_crop`` (valid label, a sample of
+        the fill map) and ``all_labelled`` (valid label). For AU these are at the
+        thresholds best for this smoothing, seed and its ``with_crop`` frames; if
+        ``thresholds`` has the smoothing, both are there again, at those, with the
+        ending ``_given``.
 
     Raises:
         ValueError: If thresholds are given for a task other than AU, or as ``smooth``.
@@ -131,25 +132,25 @@ def score_smoothings(
             f"thresholds given for {task.name}; expected them for AU only; omit them"
         )
     valid = jnp.asarray(task.valid(labels))
-    masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
-    smoothed = _Smoother(task, plan, settings, causal, trusted)
+    masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
+    smoothed = _Smoother(task, fill_map, smoothings, causal, trusted)
     device_labels, seeds = jnp.asarray(labels), []
     for i, rows in enumerate(scores):
         seed = {}
-        for setting, frames in zip(settings, smoothed(rows, i), strict=True):
-            given = None if thresholds is None else thresholds.get(setting)
+        for smoothing, frames in zip(smoothings, smoothed(rows, i), strict=True):
+            given = None if thresholds is None else thresholds.get(smoothing)
             limits = None if given is None else jnp.asarray(given[i], jnp.float32)
-            seed[setting] = _metrics(
+            seed[smoothing] = _metrics(
                 task, frames, device_labels, masks, limits, threshold_rule
             )
         seeds.append(jax.device_get(seed))  # waits; the frames can be freed
-    return {s: _stack_sets([seed[s] for seed in seeds]) for s in settings}
+    return {s: _stack_sets([seed[s] for seed in seeds]) for s in smoothings}
 
 
 def score_frames(
     task: Task,
     frames: Float[Array, "seeds frames outputs"],
-    plan: FillMap,
+    fill_map: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     *,
     thresholds: Float[np.ndarray, "seeds units"] | None = None,
@@ -160,16 +161,16 @@ def score_frames(
     Args:
         task: Whose scores and labels these are.
         frames: Smoothed, by whatever each seed's smoothing is.
-        plan: How the frames were filled.
+        fill_map: How the frames were filled.
         labels: Labels of the frames (``FrameTable.dense_labels``).
         thresholds: AU only: chosen elsewhere.
         threshold_rule: AU only: how the thresholds best for these frames are found.
 
     Returns:
-        By set of frames and name, as ``score_smoothings`` has them of one setting.
+        By set of frames and name, as ``score_smoothings`` has them of one smoothing.
     """
     valid = jnp.asarray(task.valid(labels))
-    masks = {"with_crop": valid & ~jnp.asarray(plan.filled), "all_labelled": valid}
+    masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
     seeds = []
     for i, one in enumerate(frames):
         limits = None if thresholds is None else jnp.asarray(thresholds[i], jnp.float32)
@@ -184,7 +185,7 @@ def choose_smoothing(
     *,
     frames: str = "with_crop",
 ) -> list[ChosenSmoothing]:
-    """For every seed the setting with the best score; of equal ones the first.
+    """For every seed the smoothing with the best score; of equal ones the first.
 
     Args:
         results: Of ``score_smoothings`` on the split to choose on.
@@ -194,15 +195,17 @@ def choose_smoothing(
     Raises:
         ValueError: If there is no such score, or it is NaN somewhere.
     """
-    settings = list(results)
-    for setting in settings:
-        known = results[setting].get(frames, {})
+    smoothings = list(results)
+    for smoothing in smoothings:
+        known = results[smoothing].get(frames, {})
         if criterion not in known:
             raise ValueError(
-                f"no score {criterion!r} on {frames!r} for setting {setting}; expected "
-                f"one of {', '.join(known) or 'none'}; choose by one of these"
+                f"no score {criterion!r} on {frames!r} for smoothing {smoothing}; "
+                f"expected one of {', '.join(known) or 'none'}; choose by one of these"
             )
-    table = np.stack([results[setting][frames][criterion] for setting in settings])
+    table = np.stack(
+        [results[smoothing][frames][criterion] for smoothing in smoothings]
+    )
     if np.isnan(table).any():
         raise ValueError(
             f"{int(np.isnan(table).sum())} of {table.size} values of {criterion!r} are "
@@ -210,8 +213,8 @@ def choose_smoothing(
         )
     choices = []
     for seed, best in enumerate(table.argmax(axis=0)):
-        mode, half_width = settings[best]
-        limits = results[settings[best]][frames].get("thresholds")
+        mode, half_width = smoothings[best]
+        limits = results[smoothings[best]][frames].get("thresholds")
         choices.append(
             ChosenSmoothing(
                 mode=mode,
@@ -225,19 +228,19 @@ def choose_smoothing(
 
 def pick(
     results: Mapping[Smoothing, SmoothingScores],
-    settings: Sequence[Smoothing],
+    smoothings: Sequence[Smoothing],
     frames: str,
 ) -> Metrics:
-    """The scores of each seed at its own setting.
+    """The scores of each seed at its own smoothing.
 
     Args:
         results: Of ``score_smoothings``.
-        settings: One for each seed, e.g. ``[c.setting for c in choices]``.
+        smoothings: One for each seed, e.g. ``[c.smoothing for c in choices]``.
         frames: ``with_crop``, ``all_labelled``, or one of both with ``_given``.
     """
     seeds = [
-        {name: values[i] for name, values in results[setting][frames].items()}
-        for i, setting in enumerate(settings)
+        {name: values[i] for name, values in results[smoothing][frames].items()}
+        for i, smoothing in enumerate(smoothings)
     ]
     return _stack(seeds)
 
@@ -245,34 +248,37 @@ def pick(
 def sweep_thresholds(
     results: Mapping[Smoothing, SmoothingScores], frames: str = "with_crop"
 ) -> dict[Smoothing, Float[np.ndarray, "seeds units"]] | None:
-    """Thresholds found best at each setting, as ``score_smoothings`` takes them.
+    """Thresholds found best at each smoothing, as ``score_smoothings`` takes them.
 
     Args:
         results: Of ``score_smoothings`` on dev.
         frames: The set of frames they were found on.
 
     Returns:
-        By setting, or None where the task has no thresholds.
+        By smoothing, or None where the task has no thresholds.
     """
     if not all("thresholds" in scores[frames] for scores in results.values()):
         return None
-    return {setting: s[frames]["thresholds"] for setting, s in results.items()}
+    return {smoothing: s[frames]["thresholds"] for smoothing, s in results.items()}
 
 
 class _Smoother:
-    """Scores of rows -> of all frames, with each of the settings."""
+    """Scores of rows -> of all frames, with each of the smoothings."""
 
     def __init__(
         self,
         task: Task,
-        plan: FillMap,
-        settings: Sequence[Smoothing],
+        fill_map: FillMap,
+        smoothings: Sequence[Smoothing],
         causal: bool,
         trusted: Trusted | None,
     ):
         self._neutral = neutral_score(task)
-        self._plan, self._device_plan = plan, jax.tree.map(jnp.asarray, plan)
-        self._settings, self._causal = settings, causal
+        self._fill_map, self._device_plan = (
+            fill_map,
+            jax.tree.map(jnp.asarray, fill_map),
+        )
+        self._smoothings, self._causal = smoothings, causal
         self._trusted = trusted
         self._extractor = None if trusted is None else self._smooth(trusted.probs)
 
@@ -290,8 +296,8 @@ class _Smoother:
         self, rows: Float[Array | np.ndarray, "rows outputs"]
     ) -> tuple[Float[Array, "frames outputs"], ...]:
         dense = _fill(jnp.asarray(rows), self._device_plan, self._neutral)
-        lo, hi = self._plan.lo, self._plan.hi
-        return smooth_all(dense, lo, hi, self._settings, causal=self._causal)
+        lo, hi = self._fill_map.lo, self._fill_map.hi
+        return smooth_all(dense, lo, hi, self._smoothings, causal=self._causal)
 
 
 def _metrics(
@@ -302,7 +308,7 @@ def _metrics(
     given: Float[Array, " outputs"] | None,
     rule: ThresholdRule,
 ) -> dict[str, dict[str, Array]]:
-    """One seed's scores at one setting: by set of frames, then by name."""
+    """One seed's scores at one smoothing: by set of frames, then by name."""
     best = None
     if task.kind == "multilabel" and rule == "fixed":
         best = fixed_thresholds(task.num_outputs)
@@ -320,14 +326,14 @@ def _metrics(
 
 @jax.jit
 def _fill(
-    rows: Float[Array, "rows outputs"], plan: FillMap, neutral: Float[Array, ""]
+    rows: Float[Array, "rows outputs"], fill_map: FillMap, neutral: Float[Array, ""]
 ) -> Float[Array, "frames outputs"]:
     """``fill``, compiled."""
-    return fill(rows, plan, neutral=neutral)
+    return fill(rows, fill_map, neutral=neutral)
 
 
 def _stack_sets(seeds: Sequence[Mapping[str, Any]]) -> SmoothingScores:
-    """Seeds' scores of one setting, by set of frames."""
+    """Seeds' scores of one smoothing, by set of frames."""
     return {name: _stack([seed[name] for seed in seeds]) for name in seeds[0]}
 
 

@@ -44,7 +44,7 @@ def _run(flags: argparse.Namespace) -> int:
             f"--images-per-s is {flags.images_per_s}; expected a finite number above "
             "0; give what benchmark_extractors.py prints"
         )
-    plan = TableRun(
+    table_run = TableRun(
         data=open_data(None if flags.data == "demo" else flags.data),
         out=flags.out,
         num_seeds=flags.seeds,
@@ -52,7 +52,7 @@ def _run(flags: argparse.Namespace) -> int:
         num_epochs=flags.epochs,
         device_budget_gb=flags.device_budget_gb,
     )
-    maker = TableMaker(plan, images_per_s=flags.images_per_s)
+    maker = TableMaker(table_run, images_per_s=flags.images_per_s)
     for task in flags.tasks:
         maker.run(task, flags.rows)
     table = maker.table(time.perf_counter() - began)

@@ -91,9 +91,9 @@ def _widths(task: Task, row: RowResult, compare: Callable[..., Effect]) -> Effec
         dense_scores(
             row.judged.reported,
             row.finished.windowed,
-            (setting,) * len(row.selection.settings),
+            (smoothing,) * len(row.selection.smoothings),
         )
-        for setting in (WIDE, NARROW)
+        for smoothing in (WIDE, NARROW)
     ]
     wanted = "< 0" if task.kind == "multilabel" else "> 0"
     limits = _limits(row)

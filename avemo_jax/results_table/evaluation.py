@@ -53,13 +53,13 @@ class EvaluatedModel:
         return self.model.task
 
 
-def evaluate_model(plan: TableRun, directory: pathlib.Path) -> EvaluatedModel:
+def evaluate_model(table_run: TableRun, directory: pathlib.Path) -> EvaluatedModel:
     """Both splits' scores by the head checkpoint or blend in ``directory``."""
     model = load_model(directory)
-    budget = memory_budget(plan.device_budget_gb)
-    dev = scores_by_head(model, plan.data, "dev", budget)
+    budget = memory_budget(table_run.device_budget_gb)
+    dev = scores_by_head(model, table_run.data, "dev", budget)
     began = time.perf_counter()
-    reported = scores_by_head(model, plan.data, "validation", budget)
+    reported = scores_by_head(model, table_run.data, "validation", budget)
     return EvaluatedModel(model, dev, reported, time.perf_counter() - began)
 
 
@@ -88,7 +88,7 @@ def post_processed(judged: EvaluatedModel, *, smooth: bool) -> RowResult:
     """The row without windows, or with the one chosen on dev."""
     options = judged.model.options
     if not smooth:
-        options = dataclasses.replace(options, settings=(NO_SMOOTHING,))
+        options = dataclasses.replace(options, smoothings=(NO_SMOOTHING,))
     model = dataclasses.replace(judged.model, options=options)
     judged = dataclasses.replace(judged, model=model)
     began = time.perf_counter()
@@ -114,15 +114,15 @@ def unsmoothed(
     )
 
 
-def pass_seconds(plan: TableRun, directory: pathlib.Path) -> float:
+def pass_seconds(table_run: TableRun, directory: pathlib.Path) -> float:
     """Time of a single model's row by the original's definition.
 
     Load the checkpoint, one pass over the reported split with features in memory,
     metrics; of one seed, the second time, when all is compiled.
     """
     first = load_trained_head(directory)
-    budget = memory_budget(plan.device_budget_gb)
-    scorer = open_scorer(first, plan.data, "validation", budget)
+    budget = memory_budget(table_run.device_budget_gb)
+    scorer = open_scorer(first, table_run.data, "validation", budget)
     labels, valid = jnp.asarray(scorer.table.labels), jnp.asarray(scorer.table.valid)
 
     def once() -> None:
@@ -147,7 +147,7 @@ def window_seconds(outcome: RowResult) -> float:
             dense_scores(
                 predicted,
                 outcome.finished.windowed[:1],
-                selection.settings[:1],
+                selection.smoothings[:1],
                 causal=outcome.judged.model.options.causal,
             )
         )
@@ -162,7 +162,7 @@ def rule_seconds(outcome: RowResult, rule: Callable[[Any], Any]) -> float:
 
     def once() -> None:
         neutral = neutral_score(outcome.judged.task)
-        jax.block_until_ready(rule(fill(rows, predicted.plan, neutral=neutral)))
+        jax.block_until_ready(rule(fill(rows, predicted.fill_map, neutral=neutral)))
 
     return _second_s(once)
 

@@ -19,22 +19,22 @@ _B0 = ("enet_b0_8_best_vgaf", "enet_b0_8_va_mtl")
 
 
 class TableMaker:
-    """Cells, effects and frame rates of one table, kept as files in ``plan.out``."""
+    """Cells, effects and frame rates of one table, kept as files in its folder."""
 
-    def __init__(self, plan: TableRun, *, images_per_s: float):
+    def __init__(self, table_run: TableRun, *, images_per_s: float):
         """Nothing is computed yet.
 
         Args:
-            plan: Of the table.
+            table_run: Of the table.
             images_per_s: Of the visual extractor, for the time that rules save.
         """
-        self._plan = plan
+        self._table_run = table_run
         self._images_per_s = images_per_s
-        here = plan.data.store.feature_sets
+        here = table_run.data.store.feature_sets
         b0 = next((n for n in _B0 if any(k.startswith(f"{n}@") for k in here)), _B0[1])
         every = rows(b0)
         self.rows = tuple(
-            row for row in every if plan.protocol == "ours" or row.original
+            row for row in every if table_run.protocol == "ours" or row.original
         )
         self._cells: list[Cell] = []
         self._effects: list[Effect] = []
@@ -56,7 +56,7 @@ class TableMaker:
         specs = [row for row in self.rows if not wanted or row.id in wanted]
         for row in specs:
             self._check_sets(row)
-        of_task = TaskRows(self._plan, get_task(task_name), self.rows, self.timed)
+        of_task = TaskRows(self._table_run, get_task(task_name), self.rows, self.timed)
         for spec in specs:
             self._cells.append(of_task.cell(spec))
         self._effects += of_task.effects()
@@ -66,7 +66,7 @@ class TableMaker:
     def _check_sets(self, row: RowSpec) -> None:
         for features in row.heads:
             try:
-                self._plan.data.store.resolve(features.split("+"))
+                self._table_run.data.store.resolve(features.split("+"))
             except ValueError as error:
                 raise ValueError(
                     f"row {row.id}: {error}; or name rows that the store has all "
@@ -75,15 +75,15 @@ class TableMaker:
 
     def table(self, total_s: float) -> ResultsTable:
         """What was found so far."""
-        data = self._plan.data
+        data = self._table_run.data
         devices = jax.devices()
         return ResultsTable(
             title=data.title,
             synthetic=bool(data.store.synthetic),
             is_affwild2=self._is_affwild2(),
             split="validation",
-            protocol=self._plan.protocol,
-            num_seeds=self._plan.num_seeds,
+            protocol=self._table_run.protocol,
+            num_seeds=self._table_run.num_seeds,
             device=f"{len(devices)} x {devices[0].device_kind}",
             environment={**environment({}), "data": data.store.fingerprint},
             rows=self.rows,
@@ -95,7 +95,7 @@ class TableMaker:
 
     def _is_affwild2(self) -> bool:
         """Whether the store's validation sets are as large as the official ones."""
-        data = self._plan.data
+        data = self._table_run.data
         return not data.store.synthetic and all(
             len(data.store.split_videos(task, "validation", data.splits)) == count
             for task, count in _OFFICIAL_VALIDATION.items()

@@ -41,18 +41,20 @@ class TableRun:
     device_budget_gb: float | None = None
 
 
-def model_config(plan: TableRun, task: str, kind: str, features: str) -> ConfigDict:
+def model_config(
+    table_run: TableRun, task: str, kind: str, features: str
+) -> ConfigDict:
     """The configuration of one model.
 
     Args:
-        plan: Of the table.
+        table_run: Of the table.
         task: "EXPR", "AU" or "VA".
         kind: "mlp", "transformer" (over time) or "batch_transformer" (across the
             batch, as the original).
         features: Names joined by "+".
     """
     head = "mlp" if kind == "mlp" else "transformer"
-    if plan.protocol == "original":
+    if table_run.protocol == "original":
         config = original_config(task, head, features)
     else:
         config = base_config(task, head, features)
@@ -60,28 +62,28 @@ def model_config(plan: TableRun, task: str, kind: str, features: str) -> ConfigD
             config.head.attention, config.head.positions = "batch", "none"
             config.batch_size = 32  # frames that see each other, as the original
             config.learning_rate, config.num_epochs = 1e-4, 2
-    config.num_seeds = plan.num_seeds
+    config.num_seeds = table_run.num_seeds
     config.log.tensorboard = False
-    if plan.num_epochs is not None:
-        config.num_epochs = plan.num_epochs
+    if table_run.num_epochs is not None:
+        config.num_epochs = table_run.num_epochs
     check_config(config)
     return config
 
 
 def trained_model(
-    plan: TableRun, task: str, kind: str, features: str
+    table_run: TableRun, task: str, kind: str, features: str
 ) -> tuple[pathlib.Path, float | None]:
     """The head checkpoint of one model, and the seconds of its training.
 
     Trains it, or takes the one that an earlier call with the same configuration and
     data left. The seconds are None where the training was interrupted.
     """
-    config = model_config(plan, task, kind, features)
+    config = model_config(table_run, task, kind, features)
     name = f"{kind}-{features.replace('+', '-')}-{identity(config)}"
-    workdir = plan.out / "models" / task.lower() / name
+    workdir = table_run.out / "models" / task.lower() / name
     best, times = workdir / "best_model", workdir / _TIMES
-    sets = plan.data.store.resolve(feature_names(config))
-    fingerprint = plan.data.store.data_fingerprint(sets)
+    sets = table_run.data.store.resolve(feature_names(config))
+    fingerprint = table_run.data.store.data_fingerprint(sets)
     take_workdir(workdir, config)
     check_data(workdir, fingerprint)
     if not (best / "head.json").exists() or not times.exists():
@@ -90,7 +92,7 @@ def trained_model(
         write_json(started, {"data_fingerprint": fingerprint})
         logging.info("training %s, %s on %s", task, kind, features)
         began = time.perf_counter()
-        train(config, plan.data, workdir)
+        train(config, table_run.data, workdir)
         seconds = None if interrupted else time.perf_counter() - began
         write_json(times, {"train_s": seconds})
     found: float | None = read_kept(times, "train_s")["train_s"]
@@ -120,15 +122,15 @@ def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
 
 
 def blended_model(
-    plan: TableRun, task: str, heads: tuple[str, ...]
+    table_run: TableRun, task: str, heads: tuple[str, ...]
 ) -> tuple[pathlib.Path, float | None]:
     """A blend of MLPs on these feature sets; the seconds are the sum of its heads'.
 
     The heads are trained first where they are not. None where one's is not known.
     """
-    made = [trained_model(plan, task, "mlp", features) for features in heads]
+    made = [trained_model(table_run, task, "mlp", features) for features in heads]
     name = "_and_".join(features.replace("+", "-") for features in heads)
-    best = plan.out / "models" / task.lower() / f"blend-{name}"
+    best = table_run.out / "models" / task.lower() / f"blend-{name}"
     write_blend(best, [path for path, _ in made])
     known = [seconds for _, seconds in made if seconds is not None]
     return best, sum(known) if len(known) == len(made) else None

@@ -33,14 +33,14 @@ class Rates:
     Attributes:
         row: The smoothed row whose frames they leave out.
         seed: Index of the seed.
-        setting: Its window.
+        smoothing: Its window.
         dev: Points on dev.
         reported: Points on the reported split, in the same order.
     """
 
     row: RowResult
     seed: int
-    setting: Smoothing
+    smoothing: Smoothing
     dev: list[RatePoint]
     reported: list[RatePoint]
 
@@ -58,11 +58,11 @@ class Rates:
         self, rule: FrameRateRule, scores: Float[Array, "frames outputs"], seed: int
     ) -> Refined:
         """What a rule makes of one seed's scores of the reported split."""
-        plan = self.row.judged.reported.plan
+        fill_map = self.row.judged.reported.fill_map
         return comparison.apply_rule(
             *(self.task, rule, np.asarray(scores)),
-            *(np.asarray(plan.lo), np.asarray(plan.hi)),
-            setting=self.setting,
+            *(np.asarray(fill_map.lo), np.asarray(fill_map.hi)),
+            smoothing=self.smoothing,
             thresholds=self.thresholds(seed),
         )
 
@@ -75,12 +75,12 @@ def measure_rates(row: RowResult) -> Rates:
     """All rules, fitted on dev, of the seed that is best on dev."""
     judged = row.judged
     seed = best_seed(row.selection, judged.model.card)
-    setting = row.selection.settings[seed]
-    if setting[0] == "none":
-        setting = judged.task.fixed_smoothing
+    smoothing = row.selection.smoothings[seed]
+    if smoothing[0] == "none":
+        smoothing = judged.task.fixed_smoothing
     limits = row.selection.thresholds
     own: Any = {
-        "setting": setting,
+        "smoothing": smoothing,
         "thresholds": None if limits is None else limits[seed],
     }
     dev, reported = (
@@ -91,7 +91,7 @@ def measure_rates(row: RowResult) -> Rates:
     return Rates(
         row=row,
         seed=seed,
-        setting=setting,
+        smoothing=smoothing,
         dev=comparison.evaluate_rules(judged.task, dev, rules, **own),
         reported=comparison.evaluate_rules(judged.task, reported, rules, **own),
     )
@@ -110,7 +110,7 @@ def with_rule(
     return ruled_scores(
         *(rates.row.judged.reported, windowed),
         [rule] * len(windowed),
-        [rates.setting] * len(windowed),
+        [rates.smoothing] * len(windowed),
         rates.row.selection.thresholds,
     )
 
@@ -133,7 +133,7 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
     mine = rates.point(choice.rule)
     frames = len(rates.row.judged.reported.table.dense_labels)
     return {
-        "setting": f"{rates.setting[0]} ±{rates.setting[1]}",
+        "smoothing": f"{rates.smoothing[0]} ±{rates.smoothing[1]}",
         "score_of_all_frames": full.score,
         "chosen_on_dev": choice.to_dict(),
         "reported": {"share_embedded": mine.share, "score": mine.score},

@@ -44,7 +44,7 @@ class TaskRows:
 
     def __init__(
         self,
-        plan: TableRun,
+        table_run: TableRun,
         task: Task,
         rows: Sequence[RowSpec],
         timed: Callable[[str], AbstractContextManager[None]],
@@ -52,17 +52,22 @@ class TaskRows:
         """Nothing is computed yet.
 
         Args:
-            plan: Of the table.
+            table_run: Of the table.
             task: Whose rows they are.
             rows: All of the table, also those that are not asked for.
             timed: Adds the time of a block to a part's.
         """
-        self._plan, self._task, self._rows, self._timed = plan, task, rows, timed
+        self._table_run, self._task, self._rows, self._timed = (
+            table_run,
+            task,
+            rows,
+            timed,
+        )
         self._judged: dict[pathlib.Path, EvaluatedModel] = {}
         self._outcomes: dict[str, RowResult] = {}
         self._asked: dict[str, tuple[RowSpec, pathlib.Path]] = {}
         self._rates: Rates | None = None
-        self._folder = plan.out / "cells" / task.name.lower()
+        self._folder = table_run.out / "cells" / task.name.lower()
 
     def cell(self, spec: RowSpec) -> Cell:
         """One row, computed or as an earlier call left it."""
@@ -119,7 +124,7 @@ class TaskRows:
 
         None where no row asked for has such a rule, and no earlier call left it.
         """
-        plots = self._plan.out / "plots"
+        plots = self._table_run.out / "plots"
         plot = plots / f"frame_rates_{self._task.name}.png"
         ruled = [
             path
@@ -136,7 +141,7 @@ class TaskRows:
                 self._rates = rates.measure_rates(base)
         with self._timed("frame rates"):
             found = rates.summary(self._rates, images_per_s)
-            title = f"{self._plan.data.title}, {self._task.name}, validation"
+            title = f"{self._table_run.data.title}, {self._task.name}, validation"
             rates.draw_rates(self._rates, plot, title)
         self._keep("frame_rates", found)
         return found
@@ -159,22 +164,24 @@ class TaskRows:
 
     def _models_key(self) -> str:
         """Of the configurations of all models of the task, the data and the program."""
-        made_of = [VERSION, self._plan.data.store.fingerprint]
+        made_of = [VERSION, self._table_run.data.store.fingerprint]
         for spec in self._rows:
             for features in spec.heads:
-                config = model_config(self._plan, self._task.name, spec.kind, features)
+                config = model_config(
+                    self._table_run, self._task.name, spec.kind, features
+                )
                 made_of.append(identity(config))
         return _digest(made_of)
 
     def _trained(self, spec: RowSpec) -> tuple[pathlib.Path, float | None]:
         if len(spec.heads) > 1:
-            return blended_model(self._plan, self._task.name, spec.heads)
-        return trained_model(self._plan, self._task.name, spec.kind, spec.heads[0])
+            return blended_model(self._table_run, self._task.name, spec.heads)
+        return trained_model(self._table_run, self._task.name, spec.kind, spec.heads[0])
 
     def _key(self, path: pathlib.Path) -> str:
         """Of the models and the program: a cell with another one is computed anew."""
         names = ("head.json", "blend.json")
-        made_of = [VERSION, self._plan.data.store.fingerprint]
+        made_of = [VERSION, self._table_run.data.store.fingerprint]
         made_of += [
             (path / name).read_text(encoding="utf-8")
             for name in names
@@ -185,7 +192,7 @@ class TaskRows:
     def _judge(self, path: pathlib.Path) -> EvaluatedModel:
         if path not in self._judged:
             with self._timed("inference"):
-                self._judged[path] = evaluation.evaluate_model(self._plan, path)
+                self._judged[path] = evaluation.evaluate_model(self._table_run, path)
         return self._judged[path]
 
     def _outcome(self, row_id: str, path: pathlib.Path, *, smooth: bool) -> RowResult:
@@ -205,7 +212,7 @@ class TaskRows:
             if smooth:
                 original_s = evaluation.window_seconds(outcome)
             else:
-                original_s = evaluation.pass_seconds(self._plan, path)
+                original_s = evaluation.pass_seconds(self._table_run, path)
         name = self._task.headline
         found = outcome.metrics["smoothed"]["with_crop"]
         ci95 = found.get(f"{name}_ci95")
@@ -221,7 +228,7 @@ class TaskRows:
                 one["smoothed"]["with_crop"][name] for one in outcome.per_seed
             ),
             tuned_on_reported=outcome.metrics["tuned_on_reported"]["with_crop"][name],
-            setting=_setting(outcome),
+            setting=_smoothing(outcome),
             chosen_on=outcome.selection.on,
             train_s=train_s,
             inference_s=outcome.judged.inference_s,
@@ -254,7 +261,7 @@ class TaskRows:
         resamples = base.judged.model.options.num_resamples
         ends = intervals_of(table, dense, mask, limits, resamples)["with_crop"]
         ci95 = ends.get(f"{name}_ci95")
-        mode, half = found.setting
+        mode, half = found.smoothing
         strides = ", ".join(map(str, rule.strides))
         return Cell(
             task=self._task.name,
@@ -295,11 +302,11 @@ def _digest(made_of: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
 
 
-def _setting(outcome: RowResult) -> str:
+def _smoothing(outcome: RowResult) -> str:
     """The windows of all seeds, in words."""
     words = [
         "no window" if mode == "none" else f"{mode} ±{half}"
-        for mode, half in outcome.selection.settings
+        for mode, half in outcome.selection.smoothings
     ]
     return ", ".join(dict.fromkeys(words))
 

@@ -48,7 +48,7 @@ class Epochs:
     Attributes:
         config: Of the run.
         chunk: The compiled scan.
-        plan: The order of examples.
+        order: The order of examples.
         feeder: Of the table.
         hyper: Keys and settings of the candidates.
         bar: Counts steps.
@@ -56,7 +56,7 @@ class Epochs:
 
     config: ConfigDict
     chunk: Callable[..., Any]
-    plan: FrameOrder | WindowOrder
+    order: FrameOrder | WindowOrder
     feeder: Feeder
     hyper: dict[str, Any]
     bar: tqdm
@@ -78,12 +78,12 @@ class Epochs:
         Raises:
             TrainingError: If a loss is not finite.
         """
-        num_steps = self.plan.num_steps
+        num_steps = self.order.num_steps
         length = scan_length(self.config, num_steps)
         done, total = progress.step, np.zeros(len(state["stopped"]))
         if progress.losses:
             total = np.array(progress.losses)
-        order = self.plan.epoch(progress.epoch)[done:]
+        order = self.order.epoch(progress.epoch)[done:]
         began, models = time.perf_counter(), state["models"]
         pending: Any = None
         for shared, steps in self.feeder.chunks(order, length):
@@ -101,7 +101,7 @@ class Epochs:
         if pending is not None:
             total = self._add(total, *pending)
         seconds = time.perf_counter() - began
-        speed = (done - progress.step) * self.plan.batch_size / seconds
+        speed = (done - progress.step) * self.order.batch_size / seconds
         progress = Progress(progress.epoch, done, tuple(total.tolist()))
         return {**state, "models": models}, progress, speed
 

@@ -117,35 +117,35 @@ def make_order(
             "store's annotations and splits.json"
         )
     if spec.takes_windows:
-        return _window_plan(config, table, spec.window, mesh)
-    plan = FrameOrder(
+        return _window_order(config, table, spec.window, mesh)
+    order = FrameOrder(
         table,
         config.batch_size,
         config.data.order_seed,
         config.train.frames_per_video,
     )
-    if not plan.num_steps:
-        size = plan.num_examples // mesh.size * mesh.size or plan.num_examples
-        plan = dataclasses.replace(plan, batch_size=size)
+    if not order.num_steps:
+        size = order.num_examples // mesh.size * mesh.size or order.num_examples
+        order = dataclasses.replace(order, batch_size=size)
         _warn_reduced(config, size)
     if not spec.batch_is_sequence:
-        _check_divides(plan.batch_size, 1, mesh)
-    return plan
+        _check_divides(order.batch_size, 1, mesh)
+    return order
 
 
-def _window_plan(
+def _window_order(
     config: ConfigDict, table: FrameTable, window: int, mesh: Mesh
 ) -> WindowOrder:
     size = max(config.batch_size // window, 1) * window
-    plan = WindowOrder(
+    order = WindowOrder(
         table, size, config.data.order_seed, window, config.train.window_stride
     )
-    if not plan.num_steps:
-        windows = plan.num_windows // mesh.size * mesh.size or plan.num_windows
-        plan = dataclasses.replace(plan, batch_size=windows * window)
+    if not order.num_steps:
+        windows = order.num_windows // mesh.size * mesh.size or order.num_windows
+        order = dataclasses.replace(order, batch_size=windows * window)
         _warn_reduced(config, windows * window)
-    _check_divides(plan.windows_per_step, window, mesh)
-    return plan
+    _check_divides(order.windows_per_step, window, mesh)
+    return order
 
 
 def _warn_reduced(config: ConfigDict, size: int) -> None:

@@ -85,9 +85,9 @@ def train(
     # 2. What is trained, and in which order it sees the frames.
     head = build_head(spec)
     candidates = make_candidates(config)
-    plan = make_order(config, table, spec, mesh)
+    order = make_order(config, table, spec, mesh)
     loss_of = configured_loss(config, table)
-    num_steps = plan.num_steps * config.num_epochs
+    num_steps = order.num_steps * config.num_epochs
     chunk = make_train_chunk(config, candidates, head, loss_of, feeder, mesh, num_steps)
     judge = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
 
@@ -108,25 +108,25 @@ def train(
     # 4. Epochs, each ended by its score on dev and a checkpoint.
     bar = tqdm(
         total=num_steps,
-        initial=progress.epoch * plan.num_steps + progress.step,
+        initial=progress.epoch * order.num_steps + progress.step,
         desc=f"{config.task} {config.head.kind}",
         unit="step",
         disable=None if config.log.progress and distributed.is_first() else True,
     )
-    epochs = Epochs(config, chunk, plan, feeder, hyper, bar)
-    save = functools.partial(_save, checkpoints, plan.num_steps)
+    epochs = Epochs(config, chunk, order, feeder, hyper, bar)
+    save = functools.partial(_save, checkpoints, order.num_steps)
     with Preemption() as preemption:
         while progress.epoch < config.num_epochs and not np.all(state["stopped"]):
             trained = ~np.asarray(state["stopped"])
             state, progress, speed = epochs.run(state, progress, preemption)
-            if progress.step < plan.num_steps:
+            if progress.step < order.num_steps:
                 save(progress, state)
                 break
             epoch = progress.epoch + 1
-            losses = np.array(progress.losses) / plan.num_steps
+            losses = np.array(progress.losses) / order.num_steps
             record = {
                 "epoch": epoch,
-                "step": epoch * plan.num_steps,
+                "step": epoch * order.num_steps,
                 "loss": float(losses[trained].mean()),
                 "loss_per_candidate": values_of(np.where(trained, losses, np.nan)),
                 "frames_per_s": speed,
@@ -151,7 +151,7 @@ def train(
     if preemption.came:
         raise Preempted(
             f"stopped by SIGTERM after epoch {progress.epoch} and {progress.step} of "
-            f"{plan.num_steps} steps; the same command goes on"
+            f"{order.num_steps} steps; the same command goes on"
         )
 
     # 5. The best epoch of each seed, as a head checkpoint.

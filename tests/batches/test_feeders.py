@@ -46,12 +46,12 @@ def test_streamed_chunks_hold_what_the_table_holds(window, audio_flag):
     rng = np.random.default_rng(0)
     if window:
         first = rng.integers(-4, 30, (5, 3))
-        plan = np.stack([first, 0 * first, 0 * first + 28], axis=-1).astype(np.int32)
+        order = np.stack([first, 0 * first, 0 * first + 28], axis=-1).astype(np.int32)
     else:
-        plan = rng.integers(-1, table.num_rows, (5, 6)).astype(np.int32)
+        order = rng.integers(-1, table.num_rows, (5, 6)).astype(np.int32)
     batches = []
     for kind in (ResidentFeeder, StreamedFeeder):
-        batches.append(batches_of(kind(arrays, mesh, window), plan, 2))
+        batches.append(batches_of(kind(arrays, mesh, window), order, 2))
     assert len(batches[0]) == len(batches[1]) == 5
     for a, b in zip(*batches, strict=True):
         np.testing.assert_array_equal(a.present, b.present)

@@ -115,11 +115,13 @@ def test_our_predictions_are_scored_as_decided(tmp_path, task):
     root = write_annotations(tmp_path / "Annotations", task, labels)
     predicted = predicted_of(task, labels)
     table = table_of(task, LENGTHS)
-    plan = make_fill_map(table.frame, table.row_offsets, table.num_frames)
+    fill_map = make_fill_map(table.frame, table.row_offsets, table.num_frames)
     scores = np.concatenate(list(predicted.values())).astype("f4")
     limits = np.full(12, 0.3) if task is AU else None
     path = tmp_path / "predictions.csv"
-    write_predictions(path, task, table, plan, scores, thresholds=limits, labels=False)
+    write_predictions(
+        path, task, table, fill_map, scores, thresholds=limits, labels=False
+    )
     where = ["--task", task.name, "--annotations", root]
     (one,) = run(path, *where, tmp_path / "x")["files"]
     assert one["form"] == "predictions of this package"

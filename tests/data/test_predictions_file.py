@@ -20,7 +20,7 @@ from avemo_jax.tasks import AU, EXPR, VA, Task
 
 
 def made(task: Task, videos=("a_left", "b")):
-    """A table of two videos of 3 and 2 frames, its plan, and scores."""
+    """A table of two videos of 3 and 2 frames, its fill map, and scores."""
     frame = np.array([1, 3, 2], np.int32)
     num_rows, num_frames = 3, np.array([3, 2])
     labels = task.empty_labels(5)
@@ -61,9 +61,9 @@ def rows_of(path) -> list[dict[str, str]]:
 
 
 def test_expressions(tmp_path):
-    table, plan, scores = made(EXPR)
+    table, fill_map, scores = made(EXPR)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, EXPR, table, plan, scores)
+    write_predictions(path, EXPR, table, fill_map, scores)
     assert path.read_bytes().splitlines()[0] == (
         b"video,frame,has_crop,filled,expression,Neutral,Anger,Disgust,Fear,Happiness,"
         b"Sadness,Surprise,Other,label_expression"
@@ -93,12 +93,12 @@ def test_expressions(tmp_path):
 
 
 def test_action_units(tmp_path):
-    table, plan, scores = made(AU)
+    table, fill_map, scores = made(AU)
     scores[0, 0], scores[1, 0] = 0.7, 0.69
     limits = np.full(12, 0.5, np.float32)
     limits[0] = 0.7
     path = tmp_path / "predictions.csv"
-    write_predictions(path, AU, table, plan, scores, thresholds=limits)
+    write_predictions(path, AU, table, fill_map, scores, thresholds=limits)
     rows = rows_of(path)
     units = [f"AU{unit:02d}" for unit in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)]
     expected = ["video", "frame", "has_crop", "filled", *units]
@@ -114,20 +114,20 @@ def test_action_units(tmp_path):
 
 def test_thresholds_lie_beside_the_predictions_of_units(tmp_path):
     """The very float32 that a score was compared with; of other tasks none."""
-    table, plan, scores = made(AU)
+    table, fill_map, scores = made(AU)
     limits = np.random.default_rng(0).random(12, np.float32)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, AU, table, plan, scores, thresholds=limits)
+    write_predictions(path, AU, table, fill_map, scores, thresholds=limits)
     stored = json.loads((tmp_path / "predictions.json").read_text())
     assert stored["task"] == "AU"
     assert list(stored["thresholds"]) == list(AU.columns)
     for name in ("predictions.csv", "predictions.parquet"):
         read = read_thresholds(tmp_path / name, AU)
         np.testing.assert_array_equal(read.astype(np.float32), limits)
-    write_predictions(path, AU, table, plan, scores)
+    write_predictions(path, AU, table, fill_map, scores)
     np.testing.assert_array_equal(read_thresholds(path, AU), np.full(12, 0.5))
-    table, plan, scores = made(VA)
-    write_predictions(path, VA, table, plan, scores)
+    table, fill_map, scores = made(VA)
+    write_predictions(path, VA, table, fill_map, scores)
     assert not (tmp_path / "predictions.json").exists()
     assert read_thresholds(path, AU) is None
     (tmp_path / "predictions.json").write_text('{"by": "somebody else"}')
@@ -135,11 +135,11 @@ def test_thresholds_lie_beside_the_predictions_of_units(tmp_path):
 
 
 def test_valence_and_arousal(tmp_path):
-    table, plan, scores = made(VA)
+    table, fill_map, scores = made(VA)
     scores[0] = [-1e-9, -0.5]
     scores[1] = [1e-5, 1e-6]
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, plan, scores)
+    write_predictions(path, VA, table, fill_map, scores)
     rows = rows_of(path)
     assert list(rows[0])[4:] == ["valence", "arousal", "label_valence", "label_arousal"]
     assert (rows[0]["valence"], rows[0]["arousal"]) == ("0", "-0.5")
@@ -151,9 +151,9 @@ def test_valence_and_arousal(tmp_path):
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)
 @pytest.mark.parametrize("labels", [True, False])
 def test_reader_returns_what_was_written(tmp_path, task, labels):
-    table, plan, scores = made(task)
+    table, fill_map, scores = made(task)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, task, table, plan, scores, labels=labels)
+    write_predictions(path, task, table, fill_map, scores, labels=labels)
     read = read_predictions(path)
     assert read.num_rows == 5
     assert read.schema.names == list(rows_of(path)[0])
@@ -168,10 +168,10 @@ def test_reader_returns_what_was_written(tmp_path, task, labels):
 
 
 def test_bytes_depend_on_arguments_alone_and_not_on_chunks(tmp_path, monkeypatch):
-    table, plan, scores = made(AU)
+    table, fill_map, scores = made(AU)
     for name, rows in (("one.csv", 1 << 16), ("two.csv", 1 << 16), ("three.csv", 2)):
         monkeypatch.setattr(predictions_file, "_CHUNK_ROWS", rows)
-        write_predictions(tmp_path / name, AU, table, plan, scores)
+        write_predictions(tmp_path / name, AU, table, fill_map, scores)
     first = (tmp_path / "one.csv").read_bytes()
     assert (tmp_path / "two.csv").read_bytes() == first
     assert (tmp_path / "three.csv").read_bytes() == first
@@ -183,20 +183,20 @@ def test_bytes_depend_on_arguments_alone_and_not_on_chunks(tmp_path, monkeypatch
 
 
 def test_names_that_need_quotes(tmp_path):
-    table, plan, scores = made(VA, videos=('odd, "name"', "b"))
+    table, fill_map, scores = made(VA, videos=('odd, "name"', "b"))
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, plan, scores)
+    write_predictions(path, VA, table, fill_map, scores)
     assert rows_of(path)[0]["video"] == 'odd, "name"'
     assert read_predictions(path)["video"][0].as_py() == 'odd, "name"'
 
 
 def test_parquet_beside_many_rows(tmp_path, monkeypatch):
-    table, plan, scores = made(EXPR)
+    table, fill_map, scores = made(EXPR)
     monkeypatch.setattr(predictions_file, "PARQUET_ROWS", 5)
-    write_predictions(tmp_path / "few.csv", EXPR, table, plan, scores)
+    write_predictions(tmp_path / "few.csv", EXPR, table, fill_map, scores)
     assert not (tmp_path / "few.parquet").exists()
     monkeypatch.setattr(predictions_file, "PARQUET_ROWS", 4)
-    write_predictions(tmp_path / "many.csv", EXPR, table, plan, scores)
+    write_predictions(tmp_path / "many.csv", EXPR, table, fill_map, scores)
     read = read_predictions(tmp_path / "many.parquet")
     assert read.equals(read_predictions(tmp_path / "many.csv"))
     odd = read.drop_columns(["frame"])
@@ -206,9 +206,9 @@ def test_parquet_beside_many_rows(tmp_path, monkeypatch):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    table, plan, scores = made(EXPR)
+    table, fill_map, scores = made(EXPR)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, EXPR, table, plan, scores)
+    write_predictions(path, EXPR, table, fill_map, scores)
     before = path.read_bytes()
 
     def fail(*_):
@@ -216,19 +216,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(predictions_file, "_label_columns", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_predictions(path, EXPR, table, plan, scores[::-1].copy())
+        write_predictions(path, EXPR, table, fill_map, scores[::-1].copy())
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 def test_scores_that_do_not_fit_are_refused(tmp_path):
-    table, plan, scores = made(EXPR)
+    table, fill_map, scores = made(EXPR)
     for wrong in (scores[:-1], scores[:, :2]):
         with pytest.raises(ValueError, match="expected 5 frames and 8 outputs"):
-            write_predictions(tmp_path / "p.csv", EXPR, table, plan, wrong)
+            write_predictions(tmp_path / "p.csv", EXPR, table, fill_map, wrong)
     longer = dataclasses.replace(table, num_frames=np.array([3, 3]))
     with pytest.raises(ValueError, match="expected 6 frames"):
-        write_predictions(tmp_path / "p.csv", EXPR, longer, plan, scores)
+        write_predictions(tmp_path / "p.csv", EXPR, longer, fill_map, scores)
     assert not list(tmp_path.iterdir())
 
 
@@ -246,9 +246,9 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
     ],
 )
 def test_files_that_are_no_predictions_are_refused(tmp_path, change, message):
-    table, plan, scores = made(VA)
+    table, fill_map, scores = made(VA)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, plan, scores)
+    write_predictions(path, VA, table, fill_map, scores)
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
         read_predictions(path)

@@ -198,17 +198,17 @@ def test_audio_alone(store, content):
 def test_plan_tells_before_loading(store):
     for names in (["face@a"], ["face@a", "face2@a", "sound@a"], ["sound@b"]):
         for split in ("train", "validation", "train+dev"):
-            plan = store.plan("VA", split, names)
+            joined = store.join("VA", split, names)
             table = store.load_table("VA", split, names)
-            assert plan.rows == table.num_rows
-            assert plan.dim == table.features.shape[1]
-            assert plan.feature_bytes == table.features.nbytes
+            assert joined.rows == table.num_rows
+            assert joined.dim == table.features.shape[1]
+            assert joined.feature_bytes == table.features.nbytes
             arrays = [table.features, table.outputs, table.labels, table.valid]
             arrays += [table.has_audio, table.frame, table.dense_labels]
-            assert plan.bytes == sum(a.nbytes for a in arrays if a is not None)
-    plan = store.plan("VA", "train", ["face@a", "face2@a"])
+            assert joined.bytes == sum(a.nbytes for a in arrays if a is not None)
+    joined = store.join("VA", "train", ["face@a", "face2@a"])
     # 1 and 6 in the first set alone, 10 in the second.
-    assert plan.report["rows_not_in_all_visual_sets"] == 3
+    assert joined.report["rows_not_in_all_visual_sets"] == 3
 
 
 def test_own_splits(store):
@@ -237,19 +237,19 @@ def test_errors(store, tmp_path):
     with pytest.raises(ValueError, match="folder above it"):
         open_store(store.path / "affwild2")
     with pytest.raises(ValueError, match="unknown feature set 'faces'; the store has"):
-        store.plan("EXPR", "train", ["faces"])
+        store.join("EXPR", "train", ["faces"])
     with pytest.raises(ValueError, match="sound@a, sound@b: write"):
-        store.plan("EXPR", "train", ["sound"])
+        store.join("EXPR", "train", ["sound"])
     with pytest.raises(ValueError, match="each once"):
-        store.plan("EXPR", "train", ["face@a", "face"])
+        store.join("EXPR", "train", ["face@a", "face"])
     with pytest.raises(ValueError, match="none; expected at least one"):
-        store.plan("EXPR", "train", [])
+        store.join("EXPR", "train", [])
     with pytest.raises(ValueError, match="unknown split 'val'"):
-        store.plan("EXPR", "val", ["face"])
+        store.join("EXPR", "val", ["face"])
     with pytest.raises(ValueError, match="unknown task 'expr'"):
-        store.plan("expr", "train", ["face"])
+        store.join("expr", "train", ["face"])
     with pytest.raises(ValueError, match="no rows for EXPR dev"):
-        store.plan("EXPR", "dev", ["face"], splits={"video4": "train"})
+        store.join("EXPR", "dev", ["face"], splits={"video4": "train"})
 
 
 def test_other_fingerprints_are_refused(store):

@@ -164,7 +164,7 @@ def test_the_convolutional_part_is_that_of_the_whole_track(normalise, monkeypatc
     waveform = sound_of(RATE * 13 + 77)
     seen = []
 
-    def keep(features, plan, meter):
+    def keep(features, all_windows, meter):
         seen.append(np.concatenate(list(features), axis=1))
         return iter(())
 
@@ -401,10 +401,10 @@ def test_windows_are_divided_over_all_devices(tmp_path):
 )
 def test_windows_keep_each_frame_once(frames, window, overlap, longest):
     overlap = min(overlap, (window - 1) // 2)
-    plan = windows_of(frames, window=window, overlap=overlap)
-    kept = [i for w in plan for i in range(w.keep_from, w.keep_to)]
+    all_windows = windows_of(frames, window=window, overlap=overlap)
+    kept = [i for w in all_windows for i in range(w.keep_from, w.keep_to)]
     assert kept == list(range(frames))
-    for w in plan:
+    for w in all_windows:
         assert w.stop - w.start == min(window, frames)
         assert 0 <= w.start <= w.keep_from < w.keep_to <= w.stop <= frames
         assert w.start == 0 or w.keep_from - w.start >= overlap

@@ -22,7 +22,7 @@ from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
 from avemo_jax.postprocess.smoothing_sweep import Trusted, score_smoothings
 from avemo_jax.tasks import TASKS
 
-FEW = Options(settings=(NO_SMOOTHING, ("mean", 5)))
+FEW = Options(smoothings=(NO_SMOOTHING, ("mean", 5)))
 
 
 def scores_like(table: FrameTable, noise: float, seed: int) -> np.ndarray:
@@ -47,18 +47,18 @@ def predicted(task="EXPR", *noises, split="dev", causal=False, extractor=None):
         [scores_like(table, one, 10 * m + s) for s, one in enumerate(head)]
         for m, head in enumerate(noises or [(1.0, 1.0)])
     ]
-    plan = table_fill_map(table, faithful=False, causal=causal)
-    return SplitScores(table, plan, np.stack(scores), extractor)
+    fill_map = table_fill_map(table, faithful=False, causal=causal)
+    return SplitScores(table, fill_map, np.stack(scores), extractor)
 
 
-def dev_score(one: SplitScores, rows: np.ndarray, setting, **how) -> np.ndarray:
+def dev_score(one: SplitScores, rows: np.ndarray, smoothing, **how) -> np.ndarray:
     """The headline of each seed, as the sweep has it."""
     labels = one.table.dense_labels
     found = score_smoothings(
-        one.task, rows, one.plan, labels, settings=[setting], **how
+        one.task, rows, one.fill_map, labels, smoothings=[smoothing], **how
     )
     given = "_given" if "thresholds" in how else ""
-    return found[setting][f"with_crop{given}"][one.task.headline]
+    return found[smoothing][f"with_crop{given}"][one.task.headline]
 
 
 # --- Filling --------------------------------------------------------------------------
@@ -69,16 +69,16 @@ def dev_score(one: SplitScores, rows: np.ndarray, setting, **how) -> np.ndarray:
 def test_frames_are_filled_from_labelled_rows_or_all(split, faithful):
     """The original's way takes labelled rows; where there are no labels, all."""
     table = made_table(split=split)
-    plan = table_fill_map(table, faithful=faithful)
-    assert plan.has_rows.all()
+    fill_map = table_fill_map(table, faithful=faithful)
+    assert fill_map.has_rows.all()
     only_valid = faithful and split == "train"
     used = table.valid if only_valid else np.ones(len(table.frame), bool)
     if split == "train":
         assert 0 < table.valid.sum() < len(table.frame)
     starts = np.repeat(table.dense_offsets[:-1], np.diff(table.row_offsets))
-    expected = np.zeros(plan.num_frames, bool)
+    expected = np.zeros(fill_map.num_frames, bool)
     expected[(starts + table.frame - 1)[used]] = True
-    np.testing.assert_array_equal(~plan.filled, expected)
+    np.testing.assert_array_equal(~fill_map.filled, expected)
 
 
 def by_hand(frames: list[list[int]], lengths: list[int]) -> FrameTable:
@@ -101,10 +101,10 @@ def by_hand(frames: list[list[int]], lengths: list[int]) -> FrameTable:
 def test_causal_frames_hold_the_last_row_before_them(caplog):
     """Neutral before a video's first row, and no window mixes that with scores."""
     table = by_hand([[3, 6], [], [1]], [7, 2, 3])
-    plan = table_fill_map(table, faithful=False, causal=True)
+    fill_map = table_fill_map(table, faithful=False, causal=True)
     rows = np.zeros((1, 3, 8), np.float32)
     rows[0, :, 0] = [1.0, 3.0, 5.0]
-    one = SplitScores(table, plan, rows[None])
+    one = SplitScores(table, fill_map, rows[None])
     (dense,) = np.asarray(dense_scores(one, rows, [NO_SMOOTHING], causal=True))
     n = 1 / 8
     np.testing.assert_array_equal(dense[:, 0], [n, n, 1, 1, 1, 3, 3, n, n, 5, 5, 5])
@@ -112,7 +112,7 @@ def test_causal_frames_hold_the_last_row_before_them(caplog):
     expected = [n, n, 1, 1, 1, 5 / 3, 7 / 3, n, n, 5, 5, 5]
     np.testing.assert_allclose(dense[:, 0], expected, rtol=1e-6)
     # The frames before the first row are no lost video.
-    warn_of_lost(table, plan)
+    warn_of_lost(table, fill_map)
     (record,) = [r for r in caplog.records if "no features" in r.getMessage()]
     assert "1 videos" in record.getMessage()
     assert record.getMessage().endswith(": dev01")
@@ -126,16 +126,16 @@ def test_causal_scores_do_not_see_what_comes_later(task, mode):
     """Neither other scores of later rows, nor later rows that are not there."""
     one = predicted(task, (1.0, 2.0), causal=True)
     table, rows = one.table, one.scores[0]
-    settings = [(mode, 0 if mode == "none" else 6)] * 2
-    before = np.asarray(dense_scores(one, rows, settings, causal=True))
+    smoothings = [(mode, 0 if mode == "none" else 6)] * 2
+    before = np.asarray(dense_scores(one, rows, smoothings, causal=True))
     start, end = table.dense_offsets[2:4]  # of the third video
-    filled = np.flatnonzero(one.plan.filled[start:end])
+    filled = np.flatnonzero(one.fill_map.filled[start:end])
     cut = int(filled[len(filled) // 2]) + 1  # frames up to a gap are the past
     later = (table.dense_index >= start + cut) & (table.dense_index < end)
     assert later.any()
 
     def same(other, changed):
-        after = np.asarray(dense_scores(other, changed, settings, causal=True))
+        after = np.asarray(dense_scores(other, changed, smoothings, causal=True))
         past = np.r_[0 : start + cut, end : len(table.dense_labels)]
         # Means of windows are sums whose last digit hangs on all that is summed.
         atol = 1e-6 if mode in ("mean", "gaussian") else 0
@@ -152,8 +152,8 @@ def test_causal_scores_do_not_see_what_comes_later(task, mode):
         **{n: getattr(table, n)[~later] for n in ("features", "has_audio")},
         row_offsets=np.searchsorted(np.flatnonzero(~later), table.row_offsets),
     )
-    plan = table_fill_map(kept, faithful=False, causal=True)
-    same(SplitScores(kept, plan, rows[None, :, ~later]), rows[:, ~later])
+    fill_map = table_fill_map(kept, faithful=False, causal=True)
+    same(SplitScores(kept, fill_map, rows[None, :, ~later]), rows[:, ~later])
 
 
 def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
@@ -175,11 +175,11 @@ def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
 
 
 def test_causal_windows_are_chosen_as_such():
-    setting = ("mean", 3)
+    smoothing = ("mean", 3)
     dev = predicted("EXPR", (2.0,), causal=True)
-    found = select_on_dev(dev, Options(settings=(setting,), causal=True))
+    found = select_on_dev(dev, Options(smoothings=(smoothing,), causal=True))
     causal, centred = (
-        dev_score(dev, dev.scores[0], setting, causal=way)[0] for way in (True, False)
+        dev_score(dev, dev.scores[0], smoothing, causal=way)[0] for way in (True, False)
     )
     assert np.float32(found.dev_scores[0]) == causal != centred
 
@@ -192,7 +192,7 @@ def test_weights_favour_the_better_member_of_each_seed(task):
     """Of seed 0 the first head is the better one, of seed 1 the second."""
     dev = predicted(task, (0.5, 6.0), (6.0, 0.5))
     # The fixed window of EXPR is wider than these videos.
-    options = Options(settings=(NO_SMOOTHING,)) if task == "EXPR" else FEW
+    options = Options(smoothings=(NO_SMOOTHING,)) if task == "EXPR" else FEW
     found = select_on_dev(dev, options)
     assert found.weights.shape == (2, 2)
     assert found.weights[0, 0] > 0.5 > found.weights[0, 1]
@@ -204,7 +204,7 @@ def test_weights_favour_the_better_member_of_each_seed(task):
         np.testing.assert_allclose(rows[seed], expected, rtol=1e-6)
     for seed in (0, 1):
         worse = dev.scores[1 - seed, seed][None]
-        assert found.dev_scores[seed] > dev_score(dev, worse, found.settings[seed])[0]
+        assert found.dev_scores[seed] > dev_score(dev, worse, found.smoothings[seed])[0]
 
 
 def test_a_member_alone_has_no_weights_and_weights_of_one_are_that_head():
@@ -254,7 +254,7 @@ def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
         by_hand = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
         np.testing.assert_allclose(rows[seed], by_hand, rtol=1e-4)
         score = dev_score(
-            dev, corrected_rows(dev, found)[seed][None], found.settings[seed]
+            dev, corrected_rows(dev, found)[seed][None], found.smoothings[seed]
         )
         np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
 
@@ -262,7 +262,7 @@ def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
 def test_a_correction_that_helps_nothing_is_none():
     """Perfect scores: the first candidate leaves them bit for bit."""
     dev = predicted("EXPR", (0.0,))
-    wanted = Options(settings=(NO_SMOOTHING,), correction="prior")
+    wanted = Options(smoothings=(NO_SMOOTHING,), correction="prior")
     found = select_on_dev(dev, wanted, np.full(8, 1 / 8))
     assert found.temperatures.tolist() == [1]
     assert not found.offsets.any()
@@ -293,10 +293,10 @@ def test_the_extractor_is_trusted_where_it_is_right():
     assert trusted_of(dev, never) is None
     assert (found.confidences < 1).all()
     assert all(np.array(found.dev_scores) > never.dev_scores)
-    for seed, setting in enumerate(found.settings):
+    for seed, smoothing in enumerate(found.smoothings):
         trusted = Trusted(sure, found.confidences[seed : seed + 1])
         rows = corrected_rows(dev, found)[seed : seed + 1]
-        score = dev_score(dev, rows, setting, trusted=trusted)
+        score = dev_score(dev, rows, smoothing, trusted=trusted)
         np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
 
 
@@ -309,7 +309,7 @@ def test_an_extractor_that_is_wrong_is_never_trusted():
     found = select_on_dev(dev, dataclasses.replace(FEW, trust_extractor=True))
     assert found.confidences.tolist() == [1, 1]
     without = select_on_dev(dev, FEW)
-    assert found.settings == without.settings
+    assert found.smoothings == without.smoothings
     np.testing.assert_allclose(found.dev_scores, without.dev_scores, atol=1e-6)
     certain = np.zeros_like(wrong)
     certain[:, 0] = 1
@@ -317,8 +317,8 @@ def test_an_extractor_that_is_wrong_is_never_trusted():
         trusted = Trusted(probs, found.confidences)
         rows = corrected_rows(dev, found)
         np.testing.assert_array_equal(
-            dense_scores(dev, rows, found.settings, trusted=trusted),
-            dense_scores(dev, rows, found.settings),
+            dense_scores(dev, rows, found.smoothings, trusted=trusted),
+            dense_scores(dev, rows, found.smoothings),
         )
 
 
@@ -344,7 +344,7 @@ def test_rules_of_thresholds():
 def test_exact_thresholds_decide_the_same_from_a_card():
     """Each is the score of some frame, which counts as active."""
     dev = predicted("AU", (1.5, 3.0))
-    options = Options(settings=(NO_SMOOTHING,), threshold_rule="exact")
+    options = Options(smoothings=(NO_SMOOTHING,), threshold_rule="exact")
     found = select_on_dev(dev, options)
     again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
     for limits in (found.thresholds, again.thresholds):
@@ -360,9 +360,11 @@ def test_exact_thresholds_decide_the_same_from_a_card():
 def test_only_windows_of_the_options_are_chosen(gaussian):
     """Noisy scores of slow labels want the widest window there is."""
     modes = ("gaussian",) if gaussian else ("mean", "median")
-    settings = tuple((mode, half) for mode in modes for half in (1, 2))
-    found = select_on_dev(predicted("EXPR", (4.0,)), Options(settings=settings))
-    assert found.settings[0] in settings
-    narrow = select_on_dev(predicted("EXPR", (4.0,)), Options(settings=settings[:1]))
-    assert narrow.settings == settings[:1]
+    smoothings = tuple((mode, half) for mode in modes for half in (1, 2))
+    found = select_on_dev(predicted("EXPR", (4.0,)), Options(smoothings=smoothings))
+    assert found.smoothings[0] in smoothings
+    narrow = select_on_dev(
+        predicted("EXPR", (4.0,)), Options(smoothings=smoothings[:1])
+    )
+    assert narrow.smoothings == smoothings[:1]
     assert narrow.dev_scores[0] <= found.dev_scores[0]

@@ -79,7 +79,7 @@ class Trainer:
         loader = Loader(data, self.mesh, **options)
         self.table, self.feeder = loader.load("train", self.spec, NAMES)
         self.head, candidates = build_head(self.spec), make_candidates(config)
-        self.plan = make_order(config, self.table, self.spec, self.mesh)
+        self.order = make_order(config, self.table, self.spec, self.mesh)
         loss_of = configured_loss(config, self.table)
         self.chunk = make_train_chunk(
             config, candidates, self.head, loss_of, self.feeder, self.mesh, 100
@@ -91,7 +91,7 @@ class Trainer:
         self.hyper = sharding.replicate(candidates.hyper(), self.mesh)
 
     def arguments(self, steps: int, *, first: int = 0) -> tuple:
-        order = np.concatenate([self.plan.epoch(i) for i in range(20)])[:steps]
+        order = np.concatenate([self.order.epoch(i) for i in range(20)])[:steps]
         ((arrays, index),) = self.feeder.chunks(order, steps)
         stopped, first_step = self.state["stopped"], np.int32(first)
         return self.state["models"], stopped, self.hyper, arrays, index, first_step
@@ -110,7 +110,7 @@ def widened(leaf: Any) -> Any:
 
 def gradient_difference(one: Trainer, eight: Trainer) -> float:
     """Largest difference of a gradient, as a share of the largest gradient."""
-    assert one.plan.batch_size == eight.plan.batch_size == BATCH
+    assert one.order.batch_size == eight.order.batch_size == BATCH
     gradients = [trainer.after(1)[1] for trainer in (one, eight)]
     largest = max(np.abs(leaf).max() for leaf in gradients[0])
     assert largest > 0
@@ -154,8 +154,8 @@ def compiled(trainer: Trainer) -> dict[str, Any]:
     return {
         "collectives": collectives,
         "params": sum(leaf.size for leaf in params),
-        "batch": trainer.plan.batch_size,
-        "batch_values": trainer.plan.batch_size * sum(DIMS),
+        "batch": trainer.order.batch_size,
+        "batch_values": trainer.order.batch_size * sum(DIMS),
         "first_axes": sorted({s[0] for s in shapes_in(text) if len(s) > 1}),
         "matrix_products": [
             list(shape)
@@ -196,7 +196,7 @@ def exported(trainer: Trainer) -> list[list[str]]:
     predictor = Predictor(
         trainer.head, trainer.table, trainer.feeder, trainer.mesh, batch_size=128
     )
-    ((arrays, index), *_) = trainer.feeder.chunks(predictor._plan[:1], 1)
+    ((arrays, index), *_) = trainer.feeder.chunks(predictor._order[:1], 1)
     variables = trainer.state["models"][0]
     program = export.export(predictor._scores_of, platforms=platforms)
     return [list(p.platforms) for p in (step, program(variables, arrays, index))]

@@ -56,11 +56,11 @@ def predicted(
 ) -> pathlib.Path:
     """A file of random scores; if given, of the frames in ``keep`` alone."""
     table = table_of(task, lengths)
-    plan = make_fill_map(table.frame, table.row_offsets, table.num_frames)
+    fill_map = make_fill_map(table.frame, table.row_offsets, table.num_frames)
     low, high = task.score_range
     shape = (table.num_rows, task.num_outputs)
     scores = np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
-    write_predictions(path, task, table, plan, scores, thresholds=thresholds)
+    write_predictions(path, task, table, fill_map, scores, thresholds=thresholds)
     if keep is not None:
         header, *lines = path.read_text().splitlines(keepends=True)
         wanted = {(video, frame) for video in keep for frame in keep[video]}

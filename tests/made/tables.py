@@ -162,9 +162,9 @@ class MadeStore(Store):
     def load_table(self, task, split, features, *, splits=None, **_):
         return self.table_of(task, split, self.videos_of(task, split, splits))
 
-    def load(self, plan, *, memmap_path=None, **_):
-        names = [one.video for one in plan.videos]
-        table = self.table_of(plan.task.name, plan.split, names)
+    def load(self, joined, *, memmap_path=None, **_):
+        names = [one.video for one in joined.videos]
+        table = self.table_of(joined.task.name, joined.split, names)
         if memmap_path:
             memmap_path.parent.mkdir(parents=True, exist_ok=True)
             shape = table.features.shape
@@ -173,7 +173,7 @@ class MadeStore(Store):
             table = dataclasses.replace(table, features=mapped)
         return table
 
-    def plan(self, task, split, features, *, splits=None, **_):
+    def join(self, task, split, features, *, splits=None, **_):
         table = self.load_table(task, split, features, splits=splits)
         offsets = table.row_offsets
         videos = tuple(
@@ -193,10 +193,10 @@ def made_data(**options) -> Data:
     return Data(MadeStore(**options), "made", "made data")
 
 
-def batches_of(feeder, plan, length):
-    """The batch of every step of ``plan``, sent in chunks of ``length`` steps."""
+def batches_of(feeder, order, length):
+    """The batch of every step of ``order``, sent in chunks of ``length`` steps."""
     found = []
-    for shared, chunk in feeder.chunks(plan, length):
+    for shared, chunk in feeder.chunks(order, length):
         steps = feeder.spread(shared, chunk)
         for i in range(len(steps[0])):
             step = jax.tree.map(lambda leaf, i=i: leaf[i], steps)

@@ -380,7 +380,7 @@ def test_causal_windows_are_told_in_seconds_of_the_past(plain, data, tmp_path):
     config["postprocess"]["causal"] = True
     config["evaluate"]["num_resamples"] = 0
     selection = read_json(plain[0] / "head.json")["selection"]
-    selection["windows"] = [
+    selection["smoothing"] = [
         {"mode": mode, "half_width_frames": 5} for mode in ("mean", "median")
     ]
     own = copied(plain[0], tmp_path / "own", config=config, selection=selection)

@@ -147,7 +147,7 @@ def test_options_say_the_rule_and_sequential_takes_medians():
     assert plain.frame_rate == ALL
     sequential = Options.of_config(stored, FrameRate("sequential", 100))
     assert sequential.frame_rate == ("sequential", 100)
-    assert {mode for mode, _ in sequential.settings} == {"median"}
+    assert {mode for mode, _ in sequential.smoothings} == {"median"}
     asked = json.loads(json.dumps(to_plain(config_with(**{RULE: "refine"}))))
     assert Options.of_config(asked).frame_rate == ("refine", 0)
     assert Options.of_config(asked, ALL) == plain
@@ -173,7 +173,7 @@ def predicted(task="EXPR", split="dev", noises=(1.0, 2.0)) -> SplitScores:
 
 
 @pytest.mark.parametrize(
-    ("task", "wanted", "setting"),
+    ("task", "wanted", "smoothing"),
     [
         ("EXPR", FrameRate("sequential", 50), ("median", 5)),
         ("EXPR", FrameRate("stride", 3), ("mean", 5)),
@@ -181,24 +181,24 @@ def predicted(task="EXPR", split="dev", noises=(1.0, 2.0)) -> SplitScores:
         ("VA", FrameRate("stride"), ("mean", 5)),
     ],
 )
-def test_choice_is_that_of_the_library(task, wanted, setting):
+def test_choice_is_that_of_the_library(task, wanted, smoothing):
     noises = (1.0,) if wanted.rule == "sequential" else (1.0, 2.0)
     dev, kind = predicted(task, noises=noises), get_task(task)
-    options = Options(settings=(setting,), frame_rate=wanted)
+    options = Options(smoothings=(smoothing,), frame_rate=wanted)
     found = select_on_dev(dev, options)
     plain = select_on_dev(dev, dataclasses.replace(options, frame_rate=ALL))
     assert plain.frame_rates is None
-    assert found.settings == plain.settings == (setting,) * len(noises)
+    assert found.smoothings == plain.smoothings == (smoothing,) * len(noises)
     for seed, choice in enumerate(found.frame_rates):
         limits = None if plain.thresholds is None else plain.thresholds[seed]
-        how = {"setting": setting, "thresholds": limits}
+        how = {"smoothing": smoothing, "thresholds": limits}
         split = dense_split(dev, dev.scores[0][seed])
         assert choice.full_score == pytest.approx(plain.dev_scores[seed], abs=1e-5)
         assert choice.score == found.dev_scores[seed]
         family = FAMILIES[wanted.rule]
         assert choice.rule.family == family
         if wanted.rule == "sequential":
-            rules = fit_sequential(*split, setting[1], wanted.lists)
+            rules = fit_sequential(*split, smoothing[1], wanted.lists)
         elif wanted.rule == "refine":  # those of the results table that may be chosen
             fitted = comparison.rules_of_dev(kind, split, **how)
             rules = [rule for rule in fitted if rule.strides in wanted.lists]
@@ -218,7 +218,7 @@ def test_choice_is_that_of_the_library(task, wanted, setting):
     assert again.frame_rates == found.frame_rates
     rules = [choice.rule for choice in again.frame_rates]
     dense, embedded = ruled_scores(
-        dev, dev.scores[0], rules, again.settings, again.thresholds
+        dev, dev.scores[0], rules, again.smoothings, again.thresholds
     )
     labels = dev.table.dense_labels
     for seed, choice in enumerate(found.frame_rates):
@@ -232,13 +232,13 @@ def test_choice_is_that_of_the_library(task, wanted, setting):
 def test_rules_of_a_blend_look_at_the_blended_scores():
     dev, other = predicted(noises=(1.0,)), predicted(noises=(2.0,))
     both = dataclasses.replace(dev, scores=np.concatenate([dev.scores, other.scores]))
-    setting = ("mean", 5)
-    options = Options(settings=(setting,), frame_rate=FrameRate("stride", 3))
+    smoothing = ("mean", 5)
+    options = Options(smoothings=(smoothing,), frame_rate=FrameRate("stride", 3))
     found = select_on_dev(both, options)
     assert found.weights.shape == (1, 2)
     (choice,), (rows,) = found.frame_rates, corrected_rows(both, found)
     (point,) = comparison.evaluate_rules(
-        EXPR, dense_split(both, rows), [FrameRateRule(FIXED, (3,))], setting=setting
+        EXPR, dense_split(both, rows), [FrameRateRule(FIXED, (3,))], smoothing=smoothing
     )
     assert (choice.share, choice.score) == (point.share, point.score)
 
@@ -378,7 +378,7 @@ def test_score_is_that_of_a_direct_call(run, tmp_path):
     for seed, choice in enumerate(chosen.frame_rates):
         split = dense_split(scores, scores.scores[0][seed])
         (point,) = comparison.evaluate_rules(
-            EXPR, split, [choice.rule], setting=chosen.settings[seed]
+            EXPR, split, [choice.rule], smoothing=chosen.smoothings[seed]
         )
         own = found["per_seed"][seed]["smoothed"]
         assert own["with_crop"]["f1_macro"] == pytest.approx(point.score, abs=1e-6)
@@ -463,7 +463,7 @@ def test_without_dev_only_a_fixed_stride_is_used(run):
             selected(unknown, wanted)
     # what was chosen earlier holds, but for the stride
     found = selected(unknown, FrameRate("stride", 5))
-    assert (found.on, found.settings) == ("dev", kept.settings)
+    assert (found.on, found.smoothings) == ("dev", kept.smoothings)
     assert found.frame_rates == (RateChoice(FrameRateRule(FIXED, (5,))),) * 2
     assert selected(unknown, ALL).frame_rates is None
     assert selected(unknown).frame_rates == kept.frame_rates

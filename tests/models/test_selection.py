@@ -57,7 +57,7 @@ def test_options_are_those_of_the_configuration():
     }
     found = options_of(base_config("EXPR", "mlp"), **fields)
     assert found == Options(
-        settings=tuple(zip(MODES, (0, 1, 7, 1, 7), strict=True)),
+        smoothings=tuple(zip(MODES, (0, 1, 7, 1, 7), strict=True)),
         threshold_rule="exact",
         correction="prior",
         causal=True,
@@ -69,11 +69,11 @@ def test_options_are_those_of_the_configuration():
 def test_the_original_tries_thirteen_windows_and_ours_gaussians_too():
     original = options_of(original_config("EXPR", "mlp"))
     assert original.faithful
-    assert original.settings == SMOOTHINGS == smoothings_of()
-    assert len(original.settings) == 13
+    assert original.smoothings == SMOOTHINGS == smoothings_of()
+    assert len(original.smoothings) == 13
     ours = options_of(base_config("EXPR", "mlp"))
     more = tuple(("gaussian", half) for half in HALF_WIDTHS)
-    assert ours.settings == SMOOTHINGS + more
+    assert ours.smoothings == SMOOTHINGS + more
     assert not ours.faithful
 
 
@@ -96,7 +96,7 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
     one = Selection(
         on="dev",
         reason="",
-        settings=(("median", 100), ("gaussian", 5)),
+        smoothings=(("median", 100), ("gaussian", 5)),
         thresholds=thresholds,
         raw_thresholds=thresholds[::-1],
         dev_scores=(0.1, 1 / 3),
@@ -106,7 +106,11 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
         confidences=np.array([1, 0.95], np.float32),
     )
     back = reread(one)
-    assert (back.on, back.reason, back.settings) == (one.on, one.reason, one.settings)
+    assert (back.on, back.reason, back.smoothings) == (
+        one.on,
+        one.reason,
+        one.smoothings,
+    )
     assert back.dev_scores == one.dev_scores
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(back, name), getattr(one, name))
@@ -122,7 +126,7 @@ def test_numbers_of_a_card_are_short():
 
 def test_a_selection_that_lacks_something_is_refused():
     stored = fixed_selection(EXPR, 2, "no dev").to_dict()
-    del stored["offsets"], stored["windows"]
+    del stored["offsets"], stored["smoothing"]
     with pytest.raises(ValueError, match="lacks windows, offsets; expected"):
         Selection.from_dict(stored)
 
@@ -132,7 +136,7 @@ def test_a_selection_that_lacks_something_is_refused():
 def test_fixed_values(task, heads):
     found = fixed_selection(task, 3, "no dev", heads)
     assert (found.on, found.reason, found.dev_scores) == (None, "no dev", ())
-    assert found.settings == (task.fixed_smoothing,) * 3
+    assert found.smoothings == (task.fixed_smoothing,) * 3
     if task is AU:
         np.testing.assert_array_equal(found.thresholds, np.full((3, 12), 0.5))
         np.testing.assert_array_equal(found.raw_thresholds, found.thresholds)

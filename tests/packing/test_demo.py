@@ -14,7 +14,7 @@ import pytest
 from avemo_jax.data.corpus.splits import base_video, draw_splits, source_video
 from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.demo import demo
-from avemo_jax.packing.demo.corpus import DemoCorpus, demo_plan
+from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
 from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.tasks import EXPR, TASKS
 
@@ -60,7 +60,7 @@ def test_parameters_and_data_are_pinned(corpus: DemoCorpus) -> None:
     labels, features = sample(corpus)
     assert demo.DEMO_VERSION == 1
     assert sha256(dataclasses.asdict(PARAMETERS)) == PARAMETERS_SHA256
-    assert sha256([dataclasses.asdict(v) for v in demo_plan()]) == PLAN_SHA256
+    assert sha256([dataclasses.asdict(v) for v in demo_videos()]) == PLAN_SHA256
     assert sha256(labels) == LABELS_SHA256
     assert sha256(features) == FEATURES_SHA256
 
@@ -88,7 +88,7 @@ def test_other_parameters_make_another_corpus() -> None:
 
 
 def test_sizes() -> None:
-    plan = demo_plan()
+    plan = demo_videos()
     lengths = [video.num_frames for video in plan]
     assert len({video.name for video in plan}) == len(plan) == 96
     assert min(lengths) >= 200

@@ -5,7 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, smoothings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
@@ -41,7 +41,7 @@ from avemo_jax.tasks import AU, EXPR, VA
 pytestmark = pytest.mark.numeric
 
 LENGTHS, HALF = (70, 33, 1), 6
-SETTING, MEAN = ("median", HALF), ("mean", HALF)  # means are compiled faster
+SMOOTHING, MEAN = ("median", HALF), ("mean", HALF)  # means are compiled faster
 THRESHOLDS = np.linspace(0.3, 0.7, 12).astype(np.float32)
 
 
@@ -77,7 +77,7 @@ def fitted():
     found = {}
     for task, limits in ((EXPR, None), (AU, THRESHOLDS), (VA, None)):
         split = made(task)
-        how = dict(setting=SETTING if task is EXPR else MEAN, thresholds=limits)
+        how = dict(smoothing=SMOOTHING if task is EXPR else MEAN, thresholds=limits)
         rules = comparison.rules_of_dev(task, split, **how)
         points = comparison.evaluate_rules(task, split, rules, **how)
         assert [point.rule for point in points] == list(rules)
@@ -97,14 +97,14 @@ def test_points_are_those_of_the_rules(task, fitted):
         rule = point.rule
         if rule.family == FIXED:
             expected = refinement.fixed_grid(
-                scores, lo, hi, stride=rule.strides[0], setting=how["setting"]
+                scores, lo, hi, stride=rule.strides[0], smoothing=how["smoothing"]
             )
         else:
             expected = refinement.refined_grid(
                 *(scores, lo, hi, np.float32(rule.limits)),
                 0.5 if how["thresholds"] is None else how["thresholds"],
                 strides=rule.strides,
-                setting=how["setting"],
+                smoothing=how["smoothing"],
                 confidence=confidence,
             )
         got = comparison.apply_rule(task, rule, scores, lo, hi, **how)
@@ -120,7 +120,7 @@ def test_points_are_those_of_the_rules(task, fitted):
         assert point.score == float(metrics[task.headline])
     full = families[FIXED][0]
     assert (full.share, full.window_share) == (1, 1)
-    smoothed = smooth(scores, lo, hi, half_width=HALF, mode=how["setting"][0])
+    smoothed = smooth(scores, lo, hi, half_width=HALF, mode=how["smoothing"][0])
     metrics = task_metrics(task.name, smoothed, labels, mask, how["thresholds"])
     assert full.score == pytest.approx(float(metrics[task.headline]), abs=1e-6)
 
@@ -137,7 +137,7 @@ def test_more_doubt_embeds_more_frames(fitted):
     assert max(max(shares) for shares in by_strides.values()) > 0.5
 
 
-@settings(max_examples=15, deadline=None)
+@smoothings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), limit=st.sampled_from((0.0, 0.2, 0.3, 0.5, 2.0)))
 def test_rules_that_slide_are_the_plain_loop(seed, limit):
     split = made(EXPR, seed=seed)
@@ -146,7 +146,7 @@ def test_rules_that_slide_are_the_plain_loop(seed, limit):
         FrameRateRule(SLIDING, (3,)),
     ]
     rules.append(FrameRateRule(SLIDING, (1,)))
-    outcomes = dict(run_rules(EXPR, *split[:3], rules, setting=SETTING))
+    outcomes = dict(run_rules(EXPR, *split[:3], rules, smoothing=SMOOTHING))
     for rule, outcome in outcomes.items():
         embedded, entries = np.zeros(len(split.lo), bool), 0
         for i, window in enumerate(windows(split)):
@@ -170,20 +170,20 @@ def test_sequential_rules_are_those_of_the_compiled_one():
     assert all(len(each) > 1 for each in lists)
     assert [r.strides for r in rules[len(lists) :]] == list(lists)
     strides = adaptive.all_strides(lists)
-    plans = adaptive.stride_entries(split.lo, split.hi, strides, HALF)
+    fill_maps = adaptive.stride_entries(split.lo, split.hi, strides, HALF)
     medians = adaptive.all_medians(
-        split.scores, plans, strides=strides, half_width=HALF
+        split.scores, fill_maps, strides=strides, half_width=HALF
     )
     levels = sequential_limits.benjamini_hochberg_levels(lists)
     rows = sequential_limits.fit_thresholds(
         medians, split.labels, split.mask, levels, strides
     )
     expected = adaptive.sequential(
-        split.scores, plans, rows, lists=lists, half_width=HALF
+        split.scores, fill_maps, rows, lists=lists, half_width=HALF
     )
     ours = rules[len(lists) :]
     assert {rule.fitted_by for rule in ours} == {"Benjamini-Hochberg"}
-    found = dict(run_rules(EXPR, *split[:3], ours, setting=SETTING))
+    found = dict(run_rules(EXPR, *split[:3], ours, smoothing=SMOOTHING))
     whole = sum(map(len, windows(split)))
     for number, rule in enumerate(ours):
         outcome = found[rule]
@@ -248,7 +248,7 @@ def test_reach_is_used():
     rules = [
         FrameRateRule(REFINED, (20, 1), (0.35,), reach=reach) for reach in (0, 3, None)
     ]
-    points = comparison.evaluate_rules(EXPR, split, rules, setting=SETTING)
+    points = comparison.evaluate_rules(EXPR, split, rules, smoothing=SMOOTHING)
     assert points[0].share < points[1].share < points[2].share
 
 
@@ -312,7 +312,7 @@ def test_wrong_rules_are_refused(family, strides, limits):
 def test_wrong_arguments_are_refused():
     split = made(AU)
     sequential = [FrameRateRule(SEQUENTIAL, (4, 1), (0.5,))]
-    how = dict(setting=SETTING)
+    how = dict(smoothing=SMOOTHING)
     with pytest.raises(ValueError, match="for EXPR only"):
         comparison.evaluate_rules(AU, split, sequential, **how)
     nothing = split._replace(mask=np.zeros(len(split.lo), bool))

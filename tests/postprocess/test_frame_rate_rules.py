@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given, smoothings
 from hypothesis import strategies as st
 
 from avemo_jax.postprocess.frame_rate import refinement, sequential, sequential_limits
@@ -54,7 +54,7 @@ def naive_sequential(scores, lo, hi, each, thresholds, half):
     return chosen, classes, entries, embedded
 
 
-@settings(max_examples=30, deadline=None)
+@smoothings(max_examples=30, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES),
     seed=st.integers(0, 1000),
@@ -66,10 +66,10 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
     lo, hi = bounds(lengths)
     scores = made(lengths, 3, seed, ties=ties)
     strides = sequential.all_strides(LISTS)
-    plans = sequential.stride_entries(lo, hi, strides, half)
+    by_stride = sequential.stride_entries(lo, hi, strides, half)
     limit = {s: level * (1 - 0.01 * k) for k, s in enumerate(strides)}
     rows = np.tile(np.float32([limit[s] for s in strides]), (len(LISTS), 1))
-    got = sequential.sequential(scores, plans, rows, lists=LISTS, half_width=half)
+    got = sequential.sequential(scores, by_stride, rows, lists=LISTS, half_width=half)
     limit = dict(zip(strides, rows[0], strict=True))
     for number, each in enumerate(LISTS):
         chosen, classes, entries, embedded = naive_sequential(
@@ -82,15 +82,15 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
         np.testing.assert_array_equal(got.entries[number], expected)
 
 
-@settings(max_examples=20, deadline=None)
+@smoothings(max_examples=20, deadline=None)
 @given(shape=st.sampled_from(SHAPES), seed=st.integers(0, 1000), ties=st.booleans())
 def test_strided_medians_are_numpys(shape, seed, ties):
     lengths, half = shape
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, seed, ties=ties)
     strides = (9, 5, 4, 1)
-    plans = sequential.stride_entries(lo, hi, strides, half)
-    got = sequential.all_medians(scores, plans, strides=strides, half_width=half)
+    by_stride = sequential.stride_entries(lo, hi, strides, half)
+    got = sequential.all_medians(scores, by_stride, strides=strides, half_width=half)
     for stride, each in zip(strides, got, strict=True):
         windows = [naive_window(i, lo, hi, stride, half) for i in range(len(lo))]
         expected = [np.median(scores[window], axis=0) for window in windows]
@@ -100,8 +100,8 @@ def test_strided_medians_are_numpys(shape, seed, ties):
 def test_stride_one_is_the_sliding_median():
     lo, hi = bounds((900, 1300, 40))
     scores = made((900, 1300, 40), 8, 0, ties=False)
-    plans = sequential.stride_entries(lo, hi, (1,), 200)
-    got = sequential.all_medians(scores, plans, strides=(1,), half_width=200)[0]
+    by_stride = sequential.stride_entries(lo, hi, (1,), 200)
+    got = sequential.all_medians(scores, by_stride, strides=(1,), half_width=200)[0]
     expected = smooth(scores, lo, hi, half_width=200, mode="median")
     np.testing.assert_array_equal(got, expected)
 
@@ -111,9 +111,9 @@ def test_reported_lists_have_the_reported_shares_of_entries():
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, 0, ties=False)
     lists = ((200,), (100,), (50,), (25,), (10,), (1,))
-    plans = sequential.stride_entries(lo, hi, sequential.all_strides(lists), 200)
+    by_stride = sequential.stride_entries(lo, hi, sequential.all_strides(lists), 200)
     rows = np.zeros((6, 6), np.float32)
-    found = sequential.sequential(scores, plans, rows, lists=lists, half_width=200)
+    found = sequential.sequential(scores, by_stride, rows, lists=lists, half_width=200)
     entries = np.asarray(found.entries, np.int64).sum(axis=1)
     shares = entries / entries[-1]
     np.testing.assert_allclose(
@@ -136,7 +136,7 @@ def naive_threshold(top, right, mask, level):
     return np.inf if last is None else last
 
 
-@settings(max_examples=40, deadline=None)
+@smoothings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     ties=st.booleans(),
@@ -204,7 +204,7 @@ def naive_confidence(kind, smoothed, scores, lo, hi, embedded):
 
 
 @pytest.mark.parametrize("kind", ["top", "margin", "variation"])
-@settings(max_examples=12, deadline=None)
+@smoothings(max_examples=12, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES[1:]),
     seed=st.integers(0, 1000),
@@ -218,7 +218,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     limit = np.float32(-sharpness if kind == "variation" else sharpness)
     strides, limits = (8, 4, 1), np.array([limit, limit])
     arguments = dict(
-        strides=strides, setting=("mean", half), confidence=kind, reach=reach
+        strides=strides, smoothing=("mean", half), confidence=kind, reach=reach
     )
     got = refinement.refined_grid(scores, lo, hi, limits, **arguments)
     index = np.arange(len(lo))
@@ -252,7 +252,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
 def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     lo, hi = bounds((300, 77))
     scores = made((300, 77), 8, 0, ties=False)
-    common = dict(setting=("median", 30))
+    common = dict(smoothing=("median", 30))
     for limit, stride in ((-1.0, 20), (2.0, 1)):
         got = refinement.refined_grid(
             scores,
@@ -276,14 +276,14 @@ def test_programs_lower_for_accelerators(platform):
     lo, hi = bounds((50, 30))
     scores = jnp.asarray(made((50, 30), 3, 0, ties=False))
     lists, half = ((10, 1), (4,)), 12
-    plans = sequential.stride_entries(lo, hi, sequential.all_strides(lists), half)
-    plans = jax.tree.map(jnp.asarray, plans)
+    by_stride = sequential.stride_entries(lo, hi, sequential.all_strides(lists), half)
+    by_stride = jax.tree.map(jnp.asarray, by_stride)
     labels, mask = jnp.zeros(80, jnp.int32), jnp.ones(80, bool)
 
     @jax.jit
     def everything(scores, lo, hi):
         medians = sequential.all_medians(
-            scores, plans, strides=(10, 4, 1), half_width=half
+            scores, by_stride, strides=(10, 4, 1), half_width=half
         )
         levels = sequential_limits.benjamini_hochberg_levels(lists)
         rows = sequential_limits.fit_thresholds(
@@ -295,11 +295,11 @@ def test_programs_lower_for_accelerators(platform):
             hi,
             jnp.array([0.5]),
             strides=(10, 1),
-            setting=("median", half),
+            smoothing=("median", half),
             confidence="margin",
         )
         return ours, sequential.sequential(
-            scores, plans, rows, lists=lists, half_width=half
+            scores, by_stride, rows, lists=lists, half_width=half
         )
 
     exported = jax.export.export(everything, platforms=[platform])(scores, lo, hi)
@@ -319,7 +319,7 @@ def test_wrong_plans_are_refused():
         with pytest.raises(ValueError, match="half width"):
             sequential.stride_entries(lo, hi, strides, half)
     for wrong in ((lo + 1, hi), (lo, hi + 1), (lo, hi - 1), (lo[:0], hi[:0])):
-        with pytest.raises(ValueError, match="fill plan"):
+        with pytest.raises(ValueError, match="fill map"):
             sequential.stride_entries(*wrong, (1,), 3)
 
 
@@ -334,6 +334,6 @@ def test_wrong_refinements_are_refused():
                 hi,
                 np.float32([0.5]),
                 strides=strides,
-                setting=("mean", 2),
+                smoothing=("mean", 2),
                 confidence=kind,
             )

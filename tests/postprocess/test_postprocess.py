@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, smoothings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
@@ -65,14 +65,14 @@ def videos_with_gaps(draw):
     return np.array(lengths), present, draw(st.integers(0, 2**31))
 
 
-@settings(max_examples=25, deadline=None)
+@smoothings(max_examples=25, deadline=None)
 @given(case=videos_with_gaps(), faithful=st.booleans())
 def test_fill_is_the_naive_loop(case, faithful):
     lengths, present, seed = case
     frame, offsets = rows_of(present)
     scores = np.random.default_rng(seed).random((2, len(frame), 3), np.float32)
-    plan = make_fill_map(frame, offsets, lengths, faithful=faithful)
-    dense = np.asarray(fill(scores, plan, neutral=0.25))
+    fill_map = make_fill_map(frame, offsets, lengths, faithful=faithful)
+    dense = np.asarray(fill(scores, fill_map, neutral=0.25))
     assert dense.shape == (2, lengths.sum(), 3)
     begin = 0
     for i, length in enumerate(lengths):
@@ -82,28 +82,30 @@ def test_fill_is_the_naive_loop(case, faithful):
                 rows = scores[seed, offsets[i] : offsets[i + 1]]
                 expected = naive_fill(present[i], rows, length, faithful=faithful)
                 np.testing.assert_allclose(dense[seed, here], expected, atol=2e-7)
-            assert plan.has_rows[here].all()
+            assert fill_map.has_rows[here].all()
         else:
             assert (dense[:, here] == 0.25).all()
-            assert not plan.has_rows[here].any()
+            assert not fill_map.has_rows[here].any()
         filled = np.ones(length, bool)
         filled[present[i] - 1] = False
-        np.testing.assert_array_equal(plan.filled[here], filled)
+        np.testing.assert_array_equal(fill_map.filled[here], filled)
         stop = begin + length
         if faithful and len(present[i]):
             stop = begin + present[i][-1]
-            assert (plan.lo[stop : begin + length] == stop).all()
-            assert (plan.hi[stop : begin + length] == begin + length).all()
-        assert (plan.lo[begin:stop] == begin).all()
-        assert (plan.hi[begin:stop] == stop).all()
+            assert (fill_map.lo[stop : begin + length] == stop).all()
+            assert (fill_map.hi[stop : begin + length] == begin + length).all()
+        assert (fill_map.lo[begin:stop] == begin).all()
+        assert (fill_map.hi[begin:stop] == stop).all()
         begin += length
 
 
 def test_fill_of_a_hand_made_video():
     frame, offsets = rows_of([np.array([2, 5])])
     scores = np.array([[0.0], [3.0]], np.float32)
-    plan = make_fill_map(frame, offsets, np.array([6]))
-    np.testing.assert_allclose(fill(scores, plan)[:, 0], [0, 0, 1, 2, 3, 3], atol=1e-6)
+    fill_map = make_fill_map(frame, offsets, np.array([6]))
+    np.testing.assert_allclose(
+        fill(scores, fill_map)[:, 0], [0, 0, 1, 2, 3, 3], atol=1e-6
+    )
     swapped = make_fill_map(frame, offsets, np.array([6]), faithful=True)
     np.testing.assert_allclose(
         fill(scores, swapped)[:, 0], [0, 0, 2, 1, 3, 3], atol=1e-6
@@ -114,18 +116,20 @@ def test_rows_that_are_no_samples_are_filled():
     frame, offsets = rows_of([np.array([1, 2, 3]), np.array([1])])
     scores = np.array([[0.0], [9.0], [1.0], [5.0]], np.float32)
     samples = np.array([True, False, True, False])
-    plan = make_fill_map(frame, offsets, np.array([3, 2]), samples=samples)
-    np.testing.assert_allclose(fill(scores, plan)[:, 0], [0, 0.5, 1, 0, 0])
-    np.testing.assert_array_equal(plan.filled, [False, True, False, True, True])
-    np.testing.assert_array_equal(plan.has_rows, [True, True, True, False, False])
+    fill_map = make_fill_map(frame, offsets, np.array([3, 2]), samples=samples)
+    np.testing.assert_allclose(fill(scores, fill_map)[:, 0], [0, 0.5, 1, 0, 0])
+    np.testing.assert_array_equal(fill_map.filled, [False, True, False, True, True])
+    np.testing.assert_array_equal(fill_map.has_rows, [True, True, True, False, False])
 
 
 def test_no_row_at_all_gives_neutral_scores():
-    plan = make_fill_map(np.zeros(0, np.int64), np.zeros(3, np.int64), np.array([2, 1]))
-    dense = fill(np.zeros((2, 0, 8), np.float32), plan, neutral=0.125)
+    fill_map = make_fill_map(
+        np.zeros(0, np.int64), np.zeros(3, np.int64), np.array([2, 1])
+    )
+    dense = fill(np.zeros((2, 0, 8), np.float32), fill_map, neutral=0.125)
     np.testing.assert_array_equal(dense, np.full((2, 3, 8), 0.125))
-    assert plan.filled.all()
-    assert not plan.has_rows.any()
+    assert fill_map.filled.all()
+    assert not fill_map.has_rows.any()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def assert_smooth(got, expected, mode, largest=1.0):
         np.testing.assert_array_equal(got, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@smoothings(max_examples=40, deadline=None)
 @given(
     # few different totals and widths, so that little is compiled
     total=st.sampled_from([1, 8, 90]),
@@ -283,16 +287,16 @@ def test_settings_and_bounds_that_cannot_be_are_refused():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_everything_lowers_for_accelerators(platform):
     frame, offsets = rows_of([np.arange(1, 300, 2)])
-    plan = jax.tree.map(jnp.asarray, make_fill_map(frame, offsets, np.array([300])))
+    fill_map = jax.tree.map(jnp.asarray, make_fill_map(frame, offsets, np.array([300])))
 
-    def post_process(scores, plan):
-        dense = fill(scores, plan, neutral=0.0)
-        out = smooth_all(dense, plan.lo, plan.hi, smoothing_sweep.SMOOTHINGS)
+    def post_process(scores, fill_map):
+        dense = fill(scores, fill_map, neutral=0.0)
+        out = smooth_all(dense, fill_map.lo, fill_map.hi, smoothing_sweep.SMOOTHINGS)
         return [decide(each, 0.5) for each in out], decide_class(out[0])
 
     scores = jnp.zeros((2, len(frame), 12), jnp.float32)
     exported = jax.export.export(jax.jit(post_process), platforms=[platform])(
-        scores, plan
+        scores, fill_map
     )
     assert exported.platforms == (platform,)
     assert "callback" not in exported.mlir_module()
@@ -318,7 +322,7 @@ def test_decisions():
 
 
 def made_split(task, seed=0):
-    """Rows, plan and dense labels of two short videos, one frame in five missing."""
+    """Rows, fill map, dense labels of two short videos, one frame in five missing."""
     rng = np.random.default_rng(seed)
     lengths = np.array([130, 70])
     present = [np.flatnonzero(rng.random(n) > 0.2) + 1 for n in lengths]
@@ -338,21 +342,21 @@ def made_split(task, seed=0):
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)
 def test_sweep_scores_what_smoothing_gives(task):
-    plan, labels, scores = made_split(task)
+    fill_map, labels, scores = made_split(task)
     chosen = (("none", 0), ("mean", 5), ("median", 30))
     results = smoothing_sweep.score_smoothings(
-        task, scores, plan, labels, settings=chosen
+        task, scores, fill_map, labels, smoothings=chosen
     )
     assert list(results) == list(chosen)
-    dense = fill(scores, plan)
+    dense = fill(scores, fill_map)
     valid = task.valid(labels)
-    for setting in chosen:
-        mode, half = setting
-        frames = smooth(dense, plan.lo, plan.hi, half_width=half, mode=mode)
-        masks = {"with_crop": valid & ~plan.filled, "all_labelled": valid}
+    for smoothing in chosen:
+        mode, half = smoothing
+        frames = smooth(dense, fill_map.lo, fill_map.hi, half_width=half, mode=mode)
+        masks = {"with_crop": valid & ~fill_map.filled, "all_labelled": valid}
         assert masks["with_crop"].sum() < masks["all_labelled"].sum()
         for name, mask in masks.items():
-            got = results[setting][name]
+            got = results[smoothing][name]
             for seed in range(2):
                 limits = got["thresholds"][seed] if task.name == "AU" else None
                 if limits is not None:
@@ -370,13 +374,13 @@ def test_sweep_scores_what_smoothing_gives(task):
 
 
 def test_sweep_at_given_thresholds():
-    plan, labels, scores = made_split(AU)
+    fill_map, labels, scores = made_split(AU)
     chosen = (("none", 0), ("mean", 5))
     limits = np.full((2, 12), 0.5, np.float32)
     limits[1] = 0.9
     given = {("mean", 5): limits}
     results = smoothing_sweep.score_smoothings(
-        AU, scores, plan, labels, settings=chosen, thresholds=given
+        AU, scores, fill_map, labels, smoothings=chosen, thresholds=given
     )
     assert set(results["none", 0]) == {"with_crop", "all_labelled"}
     at_given = results["mean", 5]["with_crop_given"]
@@ -386,22 +390,22 @@ def test_sweep_at_given_thresholds():
     assert (tuned["f1_mean"] > at_given["f1_mean"]).all()
     both = smoothing_sweep.sweep_thresholds(results)
     np.testing.assert_array_equal(both["mean", 5], tuned["thresholds"])
-    plan, labels, scores = made_split(VA)
+    fill_map, labels, scores = made_split(VA)
     with pytest.raises(ValueError, match="thresholds given for VA"):
-        smoothing_sweep.score_smoothings(VA, scores, plan, labels, thresholds=given)
+        smoothing_sweep.score_smoothings(VA, scores, fill_map, labels, thresholds=given)
 
 
 @pytest.mark.parametrize("rule", ["grid", "exact", "fixed"])
 def test_sweep_finds_thresholds_by_the_rule(rule):
-    plan, labels, scores = made_split(AU)
+    fill_map, labels, scores = made_split(AU)
     chosen = (("none", 0), ("mean", 5))
     found = smoothing_sweep.score_smoothings(
-        AU, scores, plan, labels, settings=chosen, threshold_rule=rule
+        AU, scores, fill_map, labels, smoothings=chosen, threshold_rule=rule
     )
-    dense = fill(scores, plan)
-    mask = jnp.asarray(AU.valid(labels) & ~plan.filled)
+    dense = fill(scores, fill_map)
+    mask = jnp.asarray(AU.valid(labels) & ~fill_map.filled)
     for mode, half in chosen:
-        frames = smooth(dense, plan.lo, plan.hi, half_width=half, mode=mode)
+        frames = smooth(dense, fill_map.lo, fill_map.hi, half_width=half, mode=mode)
         for seed in range(2):
             limits = {
                 "grid": grid_thresholds(frames[seed], jnp.asarray(labels), mask),
@@ -414,19 +418,19 @@ def test_sweep_finds_thresholds_by_the_rule(rule):
 
 
 def test_sweep_of_windows_of_the_past():
-    plan, labels, scores = made_split(EXPR)
+    fill_map, labels, scores = made_split(EXPR)
     chosen = (("mean", 5), ("median", 3))
     causal, centred = (
         smoothing_sweep.score_smoothings(
-            EXPR, scores, plan, labels, settings=chosen, causal=way
+            EXPR, scores, fill_map, labels, smoothings=chosen, causal=way
         )
         for way in (True, False)
     )
-    dense = fill(scores, plan, neutral=1 / 8)
+    dense = fill(scores, fill_map, neutral=1 / 8)
     mask = jnp.asarray(EXPR.valid(labels))
     for mode, half in chosen:
         frames = smooth(
-            dense, plan.lo, plan.hi, half_width=half, mode=mode, causal=True
+            dense, fill_map.lo, fill_map.hi, half_width=half, mode=mode, causal=True
         )
         for seed in range(2):
             expected = task_metrics("EXPR", frames[seed], jnp.asarray(labels), mask)
@@ -441,26 +445,26 @@ def test_sweep_of_windows_of_the_past():
 
 def test_sweep_trusts_the_extractor_from_each_members_confidence():
     """It is smoothed by the same window first."""
-    plan, labels, scores = made_split(EXPR)
+    fill_map, labels, scores = made_split(EXPR)
     rng = np.random.default_rng(3)
     theirs = rng.uniform(0, 1, scores.shape[1:]).astype(np.float32)
     chosen, levels = (("none", 0), ("mean", 5)), np.array([1, 0.7], np.float32)
     found = smoothing_sweep.score_smoothings(
         EXPR,
-        *(scores, plan, labels),
-        settings=chosen,
+        *(scores, fill_map, labels),
+        smoothings=chosen,
         trusted=smoothing_sweep.Trusted(theirs, levels),
     )
     without = smoothing_sweep.score_smoothings(
-        EXPR, scores, plan, labels, settings=chosen
+        EXPR, scores, fill_map, labels, smoothings=chosen
     )
     mask = jnp.asarray(EXPR.valid(labels))
     for mode, half in chosen:
         own, extractor = (
             np.asarray(
                 smooth(
-                    fill(one, plan, neutral=1 / 8),
-                    *(plan.lo, plan.hi),
+                    fill(one, fill_map, neutral=1 / 8),
+                    *(fill_map.lo, fill_map.hi),
                     half_width=half,
                     mode=mode,
                 )
@@ -494,15 +498,15 @@ def test_settings_are_thirteen():
 
 def made_results(rows, name="f1_macro"):
     return {
-        setting: {"with_crop": {name: np.array(row)}}
-        for setting, row in zip(smoothing_sweep.SMOOTHINGS, rows, strict=False)
+        smoothing: {"with_crop": {name: np.array(row)}}
+        for smoothing, row in zip(smoothing_sweep.SMOOTHINGS, rows, strict=False)
     }
 
 
 def test_choice_takes_the_first_best_of_each_seed():
     results = made_results([[0.1, 0.5, 0.2], [0.4, 0.5, 0.1], [0.4, 0.3, 0.9]])
     choices = smoothing_sweep.choose_smoothing(results, "f1_macro")
-    assert [choice.setting for choice in choices] == [
+    assert [choice.smoothing for choice in choices] == [
         ("mean", 5),
         ("none", 0),
         ("mean", 15),
@@ -510,7 +514,7 @@ def test_choice_takes_the_first_best_of_each_seed():
     assert [choice.score for choice in choices] == [0.4, 0.5, 0.9]
     assert all(choice.thresholds is None for choice in choices)
     picked = smoothing_sweep.pick(
-        results, [choice.setting for choice in choices], "with_crop"
+        results, [choice.smoothing for choice in choices], "with_crop"
     )
     np.testing.assert_array_equal(picked["f1_macro"], [0.4, 0.5, 0.9])
     assert smoothing_sweep.sweep_thresholds(results) is None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, smoothings
 from hypothesis import strategies as st
 
 from avemo_jax.postprocess.gaussians import rounding_bound
@@ -71,7 +71,7 @@ def made_scores(kind, total, seed):
     }[kind]().astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@smoothings(max_examples=60, deadline=None)
 @given(
     total=st.sampled_from([1, 2, 90]),  # few, so that little is compiled
     cuts=st.lists(st.floats(0, 1), max_size=5),
@@ -92,17 +92,17 @@ def test_all_windows_are_the_naive_loop(total, cuts, causal, kind, seed):
         assert_same(got, expected, mode, frames, np.abs(scores).max())
 
 
-@settings(max_examples=20, deadline=None)
+@smoothings(max_examples=20, deadline=None)
 @given(
     bad=st.sampled_from([np.nan, np.inf, -np.inf]),
     row=st.integers(0, 9),
-    setting=st.sampled_from(CHOSEN),
+    smoothing=st.sampled_from(CHOSEN),
     causal=st.booleans(),
 )
-def test_what_is_not_finite_is_refused(bad, row, setting, causal):
+def test_what_is_not_finite_is_refused(bad, row, smoothing, causal):
     scores = np.zeros((10, 2), np.float32)
     scores[row, 1] = bad
-    mode, half = setting
+    mode, half = smoothing
     with pytest.raises(ValueError, match="1 of 20 scores are NaN or infinite"):
         smooth(scores, *bounds([4, 6]), half_width=half, mode=mode, causal=causal)
 
@@ -246,7 +246,7 @@ def test_settings_that_cannot_be_are_refused():
 @pytest.mark.parametrize("causal", [False, True])
 def test_all_windows_lower_for_accelerators(platform, causal):
     lo, hi = (jnp.asarray(each) for each in bounds([200, 100]))
-    function = jax.jit(functools.partial(smooth_all, settings=CHOSEN, causal=causal))
+    function = jax.jit(functools.partial(smooth_all, smoothings=CHOSEN, causal=causal))
     shape = jax.ShapeDtypeStruct((2, 300, 12), jnp.float32)
     exported = jax.export.export(function, platforms=[platform])(shape, lo, hi)
     assert exported.platforms == (platform,)

@@ -87,8 +87,10 @@ def test_files_and_plots_are_there(table):
 @pytest.mark.slow
 def test_scores_are_those_of_a_run(table, store, tmp_path):
     """The table has no numbers of its own."""
-    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
-    config = model_config(plan, "EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
+    table_run = TableRun(
+        data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1
+    )
+    config = model_config(table_run, "EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
     config.workdir, config.data.dir = str(tmp_path / "run"), str(store)
     metrics = experiment.run_experiment(config)["metrics"]
     found = cells(table)
@@ -126,8 +128,10 @@ def test_other_seeds_do_not_mix(table, store, tmp_path):
     shown = read(table / "results.json")
     assert shown["effects"]
     assert shown["frame_rates"]
-    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=1, num_epochs=1)
-    maker = TableMaker(plan, images_per_s=100.0)
+    table_run = TableRun(
+        data=open_data(str(store)), out=table, num_seeds=1, num_epochs=1
+    )
+    maker = TableMaker(table_run, images_per_s=100.0)
     maker.run("EXPR", ["mlp-b2"])
     found = maker.table(1.0)
     assert [cell.row for cell in found.cells] == ["mlp-b2"]
@@ -176,14 +180,16 @@ def test_effects_of_units_use_each_rows_thresholds_and_want_narrow_windows(
 
 @pytest.mark.slow
 def test_rules_that_leave_frames_out(table, store):
-    plan = TableRun(data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1)
-    path, _ = trained_model(plan, "AU", "mlp", "enet_b2_8_best+wav2vec2_base")
-    judged = evaluation.evaluate_model(plan, path)
+    table_run = TableRun(
+        data=open_data(str(store)), out=table, num_seeds=2, num_epochs=1
+    )
+    path, _ = trained_model(table_run, "AU", "mlp", "enet_b2_8_best+wav2vec2_base")
+    judged = evaluation.evaluate_model(table_run, path)
     outcome = evaluation.post_processed(judged, smooth=True)
     found = rates.measure_rates(outcome)
     dense, embedded = rates.with_rule(found, FrameRateRule(rules.FIXED, (1,)))
     assert embedded.all()
-    if outcome.selection.settings[found.seed] == found.setting:
+    if outcome.selection.smoothings[found.seed] == found.smoothing:
         np.testing.assert_allclose(
             dense[found.seed], outcome.finished.dense[found.seed], atol=1e-6
         )
@@ -191,7 +197,7 @@ def test_rules_that_leave_frames_out(table, store):
     chosen = rates.chosen_rule(found, rules.REFINED)
     assert chosen.rule.family == rules.REFINED
     expr = cells(table)["mlp-b2-wav2vec2-stride10"]
-    assert "strides 10" in expr["setting"]
+    assert "strides 10" in expr["smoothing"]
     assert expr["share_embedded"] > 0.5  # windows slide
 
 
@@ -203,12 +209,12 @@ def test_thresholds_tuned_on_the_reported_frames_are_no_worse(table):
 
 
 def test_original_protocol(store, tmp_path):
-    plan = TableRun(
+    table_run = TableRun(
         data=open_data(str(store)), out=tmp_path, protocol="original", num_epochs=1
     )
-    maker = TableMaker(plan, images_per_s=100.0)
+    maker = TableMaker(table_run, images_per_s=100.0)
     assert all(row.reported for row in maker.rows)
-    config = model_config(plan, "EXPR", "batch_transformer", "enet_b2_8_best")
+    config = model_config(table_run, "EXPR", "batch_transformer", "enet_b2_8_best")
     assert config.head.attention == "batch"
     assert config.postprocess.faithful_gaps
     assert config.batch_size == 32
@@ -280,8 +286,8 @@ def test_the_originals_figures_stand_beside_its_data_only(
 ):
     by_task = dict(zip(("EXPR", "AU", "VA"), counts, strict=True))
     data = Data(Sized(by_task, synthetic), "made", "made")
-    plan = TableRun(data=data, out=tmp_path)
-    maker = TableMaker(plan, images_per_s=100.0)
+    table_run = TableRun(data=data, out=tmp_path)
+    maker = TableMaker(table_run, images_per_s=100.0)
     assert maker.table(0.0).is_affwild2 is expected
 
 

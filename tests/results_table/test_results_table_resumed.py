@@ -55,7 +55,7 @@ def test_a_killed_call_goes_on_to_the_same_table(store, tmp_path):
     assert second["effects"] == first["effects"]
     assert second["frame_rates"] == first["frame_rates"]
     for one, other in zip(first["cells"], second["cells"], strict=True):
-        for name in ("score", "ci95", "per_seed", "tuned_on_reported", "setting"):
+        for name in ("score", "ci95", "per_seed", "tuned_on_reported", "smoothing"):
             assert other[name] == one[name]
     plots = [
         {path.name for path in (out / "plots").iterdir()} for out in (whole, killed)
@@ -66,13 +66,15 @@ def test_a_killed_call_goes_on_to_the_same_table(store, tmp_path):
 @pytest.mark.slow
 def test_the_time_of_an_interrupted_training_is_not_known(store, tmp_path):
     """What is left of it would be shown as the whole."""
-    plan = TableRun(data=open_data(str(store)), out=tmp_path, num_seeds=1, num_epochs=1)
-    path, seconds = trained_model(plan, "EXPR", "mlp", "enet_b2_8_best")
+    table_run = TableRun(
+        data=open_data(str(store)), out=tmp_path, num_seeds=1, num_epochs=1
+    )
+    path, seconds = trained_model(table_run, "EXPR", "mlp", "enet_b2_8_best")
     assert seconds is not None
     assert seconds > 0
     (path.parent / "times.json").unlink()  # as where it was killed before
-    assert trained_model(plan, "EXPR", "mlp", "enet_b2_8_best")[1] is None
-    maker = TableMaker(plan, images_per_s=100.0)
+    assert trained_model(table_run, "EXPR", "mlp", "enet_b2_8_best")[1] is None
+    maker = TableMaker(table_run, images_per_s=100.0)
     maker.run("EXPR", ["mlp-b2"])
     (cell,) = maker.table(0.0).cells
     assert cell.train_s is None

@@ -47,7 +47,7 @@ def made_cell(task, row, at, **changes):
         ci95=(score - 0.026, score + 0.023),
         per_seed=(score - 0.004, score + 0.004),
         tuned_on_reported=score + 0.01,
-        setting="no window" if row.post == "none" else "median ±100",
+        smoothing="no window" if row.post == "none" else "median ±100",
         chosen_on=None if row.post == "none" else "dev",
         share_embedded=0.045 if few else None,
         share_entries=0.155 if few else None,
@@ -251,7 +251,7 @@ def test_csv_has_every_cell_in_plain_numbers(tmp_path):
         assert float(line["score"]) == cell.score
         assert (float(line["ci95_low"]), float(line["ci95_high"])) == cell.ci95
         assert tuple(map(float, line["per_seed"].split())) == cell.per_seed
-        assert line["setting"] == cell.setting
+        assert line["smoothing"] == cell.smoothing
         shares = cell.share_embedded, cell.share_entries
         got = line["share_embedded"], line["share_entries"]
         assert got == tuple("" if share is None else str(share) for share in shares)

@@ -157,13 +157,13 @@ def test_the_budget_is_shared_as_the_loader_shares_it(several):
     """Dev fits, train does not; the evaluation begins with the whole again."""
     data = open_data(str(several))
     store, names = data.store, ["enet_b2_8_best", "vggish"]
-    dev = store.plan("EXPR", "dev", names).bytes
+    dev = store.join("EXPR", "dev", names).bytes
     config = config_of("EXPR mlp", budget_gb=(dev + 1000) / 1e9)
     run = sizes.plan_run(outlines.outline_run(config, data), data.title, devices=1)
     assert [(t.split, t.resident) for t in run.tables] == [
         ("dev", True),
         ("train", False),
-        ("validation", store.plan("EXPR", "validation", names).bytes <= dev + 1000),
+        ("validation", store.join("EXPR", "validation", names).bytes <= dev + 1000),
     ]
     kinds = [type(feeder) for _, feeder in Really(config, data).loaded.values()]
     assert kinds == [ResidentFeeder, StreamedFeeder]

@@ -225,9 +225,9 @@ def test_batch_larger_than_the_data_is_reduced(tmp_path, caplog):
 
 def test_every_valid_frame_is_seen_once_an_epoch():
     table = made_table()
-    plan = FrameOrder(table, 7, order_seed=3)
-    first, second = plan.epoch(0).ravel(), plan.epoch(1).ravel()
-    assert len(set(first)) == len(first) == plan.num_steps * 7
+    order = FrameOrder(table, 7, order_seed=3)
+    first, second = order.epoch(0).ravel(), order.epoch(1).ravel()
+    assert len(set(first)) == len(first) == order.num_steps * 7
     assert table.valid.sum() - len(first) < 7
     assert table.valid[first].all()
     assert (first != second).any()
@@ -236,18 +236,18 @@ def test_every_valid_frame_is_seen_once_an_epoch():
 
 def test_frames_per_video_are_drawn_anew_each_epoch():
     table = made_table()
-    plan = FrameOrder(table, 10, order_seed=3, frames_per_video=5)
-    assert plan.num_examples == 5 * len(table.videos)
-    rows = plan.epoch(0).ravel()
+    order = FrameOrder(table, 10, order_seed=3, frames_per_video=5)
+    assert order.num_examples == 5 * len(table.videos)
+    rows = order.epoch(0).ravel()
     counts = np.bincount(table.video_of_row[rows])
     assert (counts <= 5).all()
-    assert set(rows) != set(plan.epoch(1).ravel())
+    assert set(rows) != set(order.epoch(1).ravel())
 
 
 def test_windows_stay_in_their_video_and_cover_it():
     table = made_table()
-    plan = WindowOrder(table, 64, order_seed=0, window=16, stride=8)
-    windows = plan.epoch(0).reshape(-1, 3)
+    order = WindowOrder(table, 64, order_seed=0, window=16, stride=8)
+    windows = order.epoch(0).reshape(-1, 3)
     assert set(windows[:, 1]) <= set(table.dense_offsets)
     assert (windows[:, 0] + 16 > windows[:, 1]).all()
     assert (windows[:, 0] < windows[:, 2]).all()

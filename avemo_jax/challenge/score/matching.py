@@ -58,13 +58,13 @@ def match(
     length = labelled.copy()
     np.maximum.at(length, video, frame)
     counts = np.bincount(video, minlength=len(labelled))
-    plan = make_fill_map(frame, np.concatenate([[0], np.cumsum(counts)]), length)
+    fill_map = make_fill_map(frame, np.concatenate([[0], np.cumsum(counts)]), length)
     begin = np.repeat(np.cumsum(length) - length - truth.offsets[:-1], labelled)
     dense = np.arange(truth.offsets[-1]) + begin
-    plan = FillMap(*(np.asarray(each)[dense] for each in plan))
-    own = ~np.asarray(plan.filled)
+    fill_map = FillMap(*(np.asarray(each)[dense] for each in fill_map))
+    own = ~np.asarray(fill_map.filled)
     return Matched(
-        predicted=_decisions(found, rows, plan, thresholds),
+        predicted=_decisions(found, rows, fill_map, thresholds),
         own=own,
         coverage=_coverage(truth, found, place, counts, video, frame, own),
     )
@@ -73,10 +73,10 @@ def match(
 def _decisions(
     found: FramePredictions,
     rows: np.ndarray,
-    plan: FillMap,
+    fill_map: FillMap,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Shaped[np.ndarray, "frames ..."]:
-    """What is decided in every frame of the plan."""
+    """What is decided in every frame of the fill_map."""
     scores = None if found.scores is None else found.scores[rows]
     decided = None if found.decided is None else found.decided[rows]
     width = (scores if scores is not None else decided).shape[1]  # type: ignore[union-attr]
@@ -84,14 +84,14 @@ def _decisions(
     if thresholds is not None and scores is not None and width == AU.num_outputs:
         decided = (scores >= thresholds).astype(np.int8)
     limits = np.full(AU.num_outputs, 0.5) if thresholds is None else thresholds
-    before, after = np.asarray(plan.prev_row), np.asarray(plan.next_row)
-    near = np.where(np.asarray(plan.weight) <= 0.5, before, after)
-    there = np.asarray(plan.has_rows)
+    before, after = np.asarray(fill_map.prev_row), np.asarray(fill_map.next_row)
+    near = np.where(np.asarray(fill_map.weight) <= 0.5, before, after)
+    there = np.asarray(fill_map.has_rows)
     if scores is None:
         assert decided is not None
         value = np.where(there[:, None], decided[near] if len(rows) else 0, 0)
         return value[:, 0] if is_class else value
-    dense = scores[before] + np.asarray(plan.weight, np.float64)[:, None] * (
+    dense = scores[before] + np.asarray(fill_map.weight, np.float64)[:, None] * (
         scores[after] - scores[before]
     )
     dense[~there] = 0

@@ -86,15 +86,17 @@ def decide_rows(
     num_frames = np.zeros(len(rows.videos), np.int64)
     np.maximum.at(num_frames, rows.video, rows.frame)
     np.maximum.at(num_frames, position, frame)
-    plan = make_fill_map(frame, np.concatenate([[0], np.cumsum(counts)]), num_frames)
+    fill_map = make_fill_map(
+        frame, np.concatenate([[0], np.cumsum(counts)]), num_frames
+    )
     wanted = (np.cumsum(num_frames) - num_frames)[rows.video] + rows.frame - 1
-    used = np.zeros(plan.num_frames, bool)
+    used = np.zeros(fill_map.num_frames, bool)
     used[wanted] = True
     owned = np.bincount(position, predictions.own[taken], len(rows.videos))
     known = set(rows.videos)
     found = Decisions(
         values=np.zeros((len(wanted), 0)),
-        filled=np.asarray(plan.filled)[wanted],
+        filled=np.asarray(fill_map.filled)[wanted],
         without=without,
         unseen=tuple(
             video
@@ -102,9 +104,9 @@ def decide_rows(
             if n and not own
         ),
         surplus_videos=tuple(v for v in predictions.videos if v not in known),
-        surplus_frames=int((~np.asarray(plan.filled) & ~used).sum()),
+        surplus_frames=int((~np.asarray(fill_map.filled) & ~used).sum()),
     )
-    return _with_values(found, predictions, taken, plan, wanted, thresholds)
+    return _with_values(found, predictions, taken, fill_map, wanted, thresholds)
 
 
 def _of_listed(
@@ -136,7 +138,7 @@ def _with_values(
     found: Decisions,
     predictions: Predictions,
     taken: Int[np.ndarray, " taken"],
-    plan: FillMap,
+    fill_map: FillMap,
     wanted: Int[np.ndarray, " rows"],
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Decisions:
@@ -148,15 +150,20 @@ def _with_values(
     task = predictions.task
     scores, decided = predictions.scores[taken], predictions.decided[taken]
     neutral = neutral_score(task)
-    dense = np.asarray(fill(scores.astype(np.float32), plan, neutral=neutral))[wanted]
-    before, after = np.asarray(plan.prev_row)[wanted], np.asarray(plan.next_row)[wanted]
-    alone = (before == after) & np.asarray(plan.has_rows)[wanted]
+    dense = np.asarray(fill(scores.astype(np.float32), fill_map, neutral=neutral))[
+        wanted
+    ]
+    before, after = (
+        np.asarray(fill_map.prev_row)[wanted],
+        np.asarray(fill_map.next_row)[wanted],
+    )
+    alone = (before == after) & np.asarray(fill_map.has_rows)[wanted]
     if task is EXPR:
         values = dense.argmax(axis=1).astype(np.int8)[:, None]
         values[alone] = decided[before[alone]]
         return dataclasses.replace(found, values=values)
     if task is AU:
-        has_rows = np.asarray(plan.has_rows)[wanted][:, None]
+        has_rows = np.asarray(fill_map.has_rows)[wanted][:, None]
         values = np.where(has_rows, decided[before], np.int8(0))
         crossing = has_rows & (decided[before] != decided[after])
         limits = thresholds
@@ -165,7 +172,7 @@ def _with_values(
         else:
             check_thresholds(predictions, limits)
         if limits is None:
-            nearer_after = np.asarray(plan.weight)[wanted][:, None] > 0.5
+            nearer_after = np.asarray(fill_map.weight)[wanted][:, None] > 0.5
             active = np.where(nearer_after, decided[after], decided[before])
         else:
             active = dense >= limits.astype(np.float32)

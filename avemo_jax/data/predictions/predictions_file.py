@@ -57,13 +57,13 @@ def write_predictions(
     path: str | pathlib.Path,
     task: Task,
     table: FrameTable,
-    plan: FillMap,
+    fill_map: FillMap,
     scores: Float[np.ndarray, "frames outputs"],
     *,
     thresholds: Float[np.ndarray, " outputs"] | None = None,
     labels: bool = True,
 ) -> None:
-    """Write one row per frame of every video, in the order of the plan.
+    """Write one row per frame of every video, in the order of the fill_map.
 
     The file appears whole or not at all, and its bytes depend on the arguments alone.
     Scores have six decimals. Over ``PARQUET_ROWS`` rows a ``.parquet`` file with the
@@ -74,7 +74,7 @@ def write_predictions(
         path: Where to, usually ``WORKDIR/predictions.csv``.
         task: Whose scores these are.
         table: Videos, frame numbers and labels.
-        plan: By which the gaps were filled; rows it did not use count as filled.
+        fill_map: By which the gaps were filled; rows it did not use count as filled.
         scores: After filling and smoothing.
         thresholds: Of the action units; 0.5 where None. Unused for other tasks.
         labels: Whether to write the labels; False where there are none.
@@ -84,11 +84,14 @@ def write_predictions(
     """
     path = pathlib.Path(path)
     num_frames = int(table.num_frames.sum())
-    if scores.shape != (num_frames, task.num_outputs) or plan.num_frames != num_frames:
+    if (
+        scores.shape != (num_frames, task.num_outputs)
+        or fill_map.num_frames != num_frames
+    ):
         raise ValueError(
-            f"scores of shape {scores.shape} and a plan of {plan.num_frames} frames; "
-            f"expected {num_frames} frames and {task.num_outputs} outputs; fill and "
-            "smooth the scores of this table first"
+            f"scores of shape {scores.shape} and a fill map of {fill_map.num_frames} "
+            f"frames; expected {num_frames} frames and {task.num_outputs} outputs; "
+            "fill and smooth the scores of this table first"
         )
     schema = pa.schema(list(column_types(task, labels=labels).items()))
     limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
@@ -102,14 +105,14 @@ def write_predictions(
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write((",".join(schema.names) + "\n").encode())
         with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-            for batch in _chunks(schema, task, table, plan, scores, limits):
+            for batch in _chunks(schema, task, table, fill_map, scores, limits):
                 writer.write_batch(batch)
     if num_frames > PARQUET_ROWS:
         with (
             whole_file(path.with_suffix(".parquet")) as temporary,
             pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
         ):
-            for batch in _chunks(schema, task, table, plan, scores, limits):
+            for batch in _chunks(schema, task, table, fill_map, scores, limits):
                 writer.write_batch(batch)
     if task.kind == "multilabel":
         # The shortest digits that give the same float32 again.
@@ -194,7 +197,7 @@ def _chunks(
     schema: pa.Schema,
     task: Task,
     table: FrameTable,
-    plan: FillMap,
+    fill_map: FillMap,
     scores: Float[np.ndarray, "frames outputs"],
     limits: Float[np.ndarray, " outputs"],
 ) -> Iterator[pa.RecordBatch]:
@@ -205,7 +208,7 @@ def _chunks(
     begin = np.repeat(table.dense_offsets[:-1], table.num_frames)
     names = pa.array(table.videos, pa.string())
     video = np.repeat(np.arange(len(table.videos)), table.num_frames)
-    filled = np.asarray(plan.filled)
+    filled = np.asarray(fill_map.filled)
     labels = any(name.startswith("label_") for name in schema.names)
     for start in range(0, num_frames, _CHUNK_ROWS):
         rows = slice(start, min(start + _CHUNK_ROWS, num_frames))

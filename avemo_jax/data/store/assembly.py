@@ -52,45 +52,45 @@ def read_annotated(
 
 
 def assemble(
-    plan: Join,
+    joined: Join,
     annotated: Mapping[str, AnnotatedVideo],
     features: Float[np.ndarray, "rows dim"],
     outputs: Float[np.ndarray, "rows outputs"] | None,
     *,
     fingerprint: str,
 ) -> FrameTable:
-    """The table of the plan's rows.
+    """The table of the join's rows.
 
     Args:
-        plan: Which rows of which videos.
+        joined: Which rows of which videos.
         annotated: By video; those without annotations have no valid label.
         features: Of the rows.
         outputs: Of the rows.
         fingerprint: Of the annotations and the feature sets.
     """
-    videos = plan.videos
+    videos = joined.videos
     counts = [len(v.frame) for v in videos]
     num_frames = np.array([v.num_frames for v in videos], np.int32)
-    dense = _dense_labels(plan, annotated)
+    dense = _dense_labels(joined, annotated)
     starts = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
     index = [s + v.frame - 1 for s, v in zip(starts, videos, strict=False)]
     labels = dense[np.concatenate(index)]
-    valid = plan.task.valid(labels)
-    labelled = int(plan.task.valid(dense).sum())
+    valid = joined.task.valid(labels)
+    labelled = int(joined.task.valid(dense).sum())
     report = {
-        **plan.report,
+        **joined.report,
         "rows_with_label": int(valid.sum()),
         "labelled_frames_without_row": labelled - int(valid.sum()),
     }
-    names = "+".join(one.name for one in plan.feature_sets)
+    names = "+".join(one.name for one in joined.feature_sets)
     words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report.items()]
     said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
-    logging.info("%s %s, %s: %s", plan.task.name, plan.split, names, said)
+    logging.info("%s %s, %s: %s", joined.task.name, joined.split, names, said)
     known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
     return FrameTable(
-        task=plan.task,
-        split=plan.split,
-        feature_sets=plan.feature_sets,
+        task=joined.task,
+        split=joined.split,
+        feature_sets=joined.feature_sets,
         features=features,
         outputs=outputs,
         labels=labels,
@@ -114,14 +114,14 @@ def _unannotated(video: str) -> AnnotatedVideo:
 
 
 def _dense_labels(
-    plan: Join, annotated: Mapping[str, AnnotatedVideo]
+    joined: Join, annotated: Mapping[str, AnnotatedVideo]
 ) -> Shaped[np.ndarray, "frames ..."]:
     """Labels of all frames of all videos, in one array."""
-    dense = plan.task.empty_labels(sum(video.num_frames for video in plan.videos))
+    dense = joined.task.empty_labels(sum(video.num_frames for video in joined.videos))
     start = 0
-    for video in plan.videos:
+    for video in joined.videos:
         if video.video in annotated:
-            labels = _labels_of(annotated[video.video], plan.task)
+            labels = _labels_of(annotated[video.video], joined.task)
             dense[start : start + len(labels)] = labels
         start += video.num_frames
     return dense

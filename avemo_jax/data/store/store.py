@@ -229,7 +229,7 @@ class Store:
                     "weights, input, alignment or version; extract it alike"
                 )
 
-    def plan(
+    def join(
         self,
         task: str,
         split: str,
@@ -317,22 +317,22 @@ class Store:
             ValueError: If a name is unknown, there are no rows, or the store is
                 damaged.
         """
-        plan = self.plan(
+        joined = self.join(
             task, split, feature_names, missing_audio=missing_audio, splits=splits
         )
-        return self.load(plan, memmap_path=memmap_path, show_progress=show_progress)
+        return self.load(joined, memmap_path=memmap_path, show_progress=show_progress)
 
     def load(
         self,
-        plan: Join,
+        joined: Join,
         *,
         memmap_path: str | os.PathLike[str] | None = None,
         show_progress: bool = True,
     ) -> FrameTable:
-        """The table that ``plan`` says, for callers who have to know its size before.
+        """The table that ``joined`` says, for callers who have to know its size before.
 
         Args:
-            plan: What :meth:`plan` gave.
+            joined: What :meth:`join` gave.
             memmap_path: A file for the features, as in :meth:`load_table`.
             show_progress: A bar on stderr, if it takes over two seconds.
 
@@ -340,17 +340,17 @@ class Store:
             ValueError: If the store is damaged.
         """
         features, outputs = vectors.load_vectors(
-            plan,
-            {one.name: self._packed(one.name) for one in plan.feature_sets},
+            joined,
+            {one.name: self._packed(one.name) for one in joined.feature_sets},
             memmap_path,
             show_progress=show_progress,
         )
         return assembly.assemble(
-            plan,
+            joined,
             self._annotated,
             features,
             outputs,
-            fingerprint=self.data_fingerprint(plan.feature_sets),
+            fingerprint=self.data_fingerprint(joined.feature_sets),
         )
 
     def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:

@@ -35,38 +35,38 @@ class Packed:
 
 
 def load_vectors(
-    plan: Join,
+    joined: Join,
     packed: Mapping[str, Packed],
     memmap_path: str | os.PathLike[str] | None,
     *,
     show_progress: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Features and the extractors' outputs of the plan's rows, in memory or mapped.
+    """Features and the extractors' outputs of the join's rows, in memory or mapped.
 
     Args:
-        plan: Which rows.
-        packed: The plan's feature sets, by name.
+        joined: Which rows.
+        packed: The join's feature sets, by name.
         memmap_path: File of the features; the outputs lie beside it. None: in memory.
         show_progress: A bar on stderr, if it takes over two seconds.
 
     Raises:
         ValueError: If the store is damaged.
     """
-    fill = functools.partial(_fill, plan, packed, show_progress)
+    fill = functools.partial(_fill, joined, packed, show_progress)
     if memmap_path is None:
-        features = aligned_zeros((plan.rows, plan.dim), np.float16)
-        outputs = np.zeros((plan.rows, plan.output_dim), np.float32)
+        features = aligned_zeros((joined.rows, joined.dim), np.float16)
+        outputs = np.zeros((joined.rows, joined.output_dim), np.float32)
         fill(features, outputs)
-        return features, outputs if plan.output_dim else None
+        return features, outputs if joined.output_dim else None
     path = pathlib.Path(memmap_path)
-    files = [memmap.FlatFile(path, (plan.rows, plan.dim), np.float16)]
-    if plan.output_dim:
-        shape = (plan.rows, plan.output_dim)
+    files = [memmap.FlatFile(path, (joined.rows, joined.dim), np.float16)]
+    if joined.output_dim:
+        shape = (joined.rows, joined.output_dim)
         beside = path.with_name(f"{path.name}.outputs")
         files.append(memmap.FlatFile(beside, shape, np.float32))
-    contents = [packed[one.name].content for one in plan.feature_sets]
-    mapped = memmap.open_or_write(files, rows_digest(contents, plan.videos), fill)
-    return mapped[0], mapped[1] if plan.output_dim else None
+    contents = [packed[one.name].content for one in joined.feature_sets]
+    mapped = memmap.open_or_write(files, rows_digest(contents, joined.videos), fill)
+    return mapped[0], mapped[1] if joined.output_dim else None
 
 
 def aligned_zeros(shape: tuple[int, int], dtype: type) -> np.ndarray:
@@ -78,22 +78,22 @@ def aligned_zeros(shape: tuple[int, int], dtype: type) -> np.ndarray:
 
 
 def _fill(
-    plan: Join,
+    joined: Join,
     packed: Mapping[str, Packed],
     show_progress: bool,
     features: np.ndarray,
     outputs: np.ndarray | None = None,
 ) -> None:
-    """Write the vectors of the plan's rows into zeros, video by video."""
+    """Write the vectors of the join's rows into zeros, video by video."""
     bar = tqdm(
-        total=len(plan.videos) * len(plan.feature_sets),
-        desc=f"loading {plan.task.name} {plan.split}",
+        total=len(joined.videos) * len(joined.feature_sets),
+        desc=f"loading {joined.task.name} {joined.split}",
         unit="video",
         delay=2,
         disable=not show_progress,
     )
     column = output_column = 0
-    for one in plan.feature_sets:
+    for one in joined.feature_sets:
         columns = slice(column, column + one.dim)
         column = columns.stop
         targets = {"features": features[:, columns]}
@@ -102,12 +102,16 @@ def _fill(
             columns = slice(output_column, output_column + one.output_dim)
             output_column = columns.stop
             targets["outputs"] = outputs[:, columns]
-        _fill_set(plan, one.name, packed[one.name], targets, bar)
+        _fill_set(joined, one.name, packed[one.name], targets, bar)
     bar.close()
 
 
 def _fill_set(
-    plan: Join, name: str, packed: Packed, targets: Mapping[str, np.ndarray], bar: tqdm
+    joined: Join,
+    name: str,
+    packed: Packed,
+    targets: Mapping[str, np.ndarray],
+    bar: tqdm,
 ) -> None:
     """Write one set's vectors into its columns of the targets."""
     examples = tfds.open_examples(packed.folder)
@@ -123,11 +127,11 @@ def _fill_set(
         for field, target in targets.items():
             target[rows][put] = example[field][take]
 
-    ends = np.cumsum([len(video.frame) for video in plan.videos]).tolist()
+    ends = np.cumsum([len(video.frame) for video in joined.videos]).tolist()
     rows = [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
     # Decompression frees the interpreter; every thread holds one video.
     with ThreadPoolExecutor(min(_NUM_THREADS, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(fill_video, plan.videos, rows):
+        for _ in pool.map(fill_video, joined.videos, rows):
             bar.update()
 
 

@@ -52,7 +52,7 @@ class DemoVideo:
     has_sound: bool
 
 
-def demo_plan(p: Parameters = PARAMETERS) -> tuple[DemoVideo, ...]:
+def demo_videos(p: Parameters = PARAMETERS) -> tuple[DemoVideo, ...]:
     """The 96 subject-videos, sorted by name."""
     names = sorted(_names())
     rng = stream(p, _PLAN)
@@ -103,7 +103,7 @@ class DemoCorpus:
 
     def __init__(self, parameters: Parameters = PARAMETERS) -> None:
         self.parameters = parameters
-        self.videos = {video.name: video for video in demo_plan(parameters)}
+        self.videos = {video.name: video for video in demo_videos(parameters)}
         self._by_number = {video.number: video for video in self.videos.values()}
         self._signals: dict[int, Signals] = {}
         self._maps = {

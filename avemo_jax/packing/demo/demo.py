@@ -35,7 +35,7 @@ from absl import logging
 from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.data.store import layout
 from avemo_jax.packing.build import build_store
-from avemo_jax.packing.demo.corpus import DemoCorpus, demo_plan
+from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
 from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.runtime import cache
 
@@ -75,7 +75,7 @@ def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
         "version": DEMO_VERSION,
         "store": layout.VERSION,
         "parameters": dataclasses.asdict(p),
-        "plan": [dataclasses.asdict(video) for video in demo_plan(p)],
+        "plan": [dataclasses.asdict(video) for video in demo_videos(p)],
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

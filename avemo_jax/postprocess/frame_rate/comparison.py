@@ -108,7 +108,7 @@ def rules_of_dev(
     task: Task,
     dev: DenseSplit,
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> tuple[FrameRateRule, ...]:
     """``fit_rules`` on a ``DenseSplit``.
@@ -116,10 +116,10 @@ def rules_of_dev(
     Args:
         task: Whose scores they are.
         dev: Where limits are fitted.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
         thresholds: Of action units; None is 0.5.
     """
-    return fit_rules(task, *dev, setting=setting, thresholds=thresholds)
+    return fit_rules(task, *dev, smoothing=smoothing, thresholds=thresholds)
 
 
 def evaluate_rules(
@@ -127,7 +127,7 @@ def evaluate_rules(
     split: DenseSplit,
     rules: Sequence[FrameRateRule],
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> list[RatePoint]:
     """The point of each rule, in their order.
@@ -136,7 +136,7 @@ def evaluate_rules(
         task: Whose scores they are.
         split: Where the rules are tried.
         rules: Of ``fit_rules``, or others.
-        setting: (mode, half width) of the windows; those that slide take medians.
+        smoothing: (mode, half width) of the windows; those that slide take medians.
         thresholds: Of action units; None is 0.5.
 
     Raises:
@@ -151,7 +151,9 @@ def evaluate_rules(
     units = None if thresholds is None else jnp.asarray(thresholds, jnp.float32)
     found = {}
     where = (split.scores, split.lo, split.hi)
-    outcomes = run_rules(task, *where, rules, setting=setting, thresholds=thresholds)
+    outcomes = run_rules(
+        task, *where, rules, smoothing=smoothing, thresholds=thresholds
+    )
     for rule, (refined, window_share) in outcomes:
         scored = task_metrics(task.name, refined.scores, labels, mask, units)
         share = float(np.asarray(refined.embedded).mean())
@@ -167,7 +169,7 @@ def apply_rule(
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Refined:
     """The smoothed scores that a rule gives, and which frames it embeds.
@@ -178,14 +180,14 @@ def apply_rule(
         scores: As in ``DenseSplit``.
         lo: As in ``DenseSplit``.
         hi: As in ``DenseSplit``.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
         thresholds: Of action units; None is 0.5.
 
     Raises:
         ValueError: If a sequential rule is not for EXPR.
     """
     ((_, outcome),) = run_rules(
-        task, scores, lo, hi, (rule,), setting=setting, thresholds=thresholds
+        task, scores, lo, hi, (rule,), smoothing=smoothing, thresholds=thresholds
     )
     return outcome.refined
 
@@ -245,7 +247,7 @@ def choose_on_dev(
     dev: DenseSplit,
     wanted: FrameRate,
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> RateChoice:
     """The rule of the kind that is wanted, its limits fitted and it chosen on dev.
@@ -256,18 +258,18 @@ def choose_on_dev(
         task: Whose scores they are.
         dev: Where limits are fitted and the rule is chosen.
         wanted: The kind of rule, other than "all".
-        setting: (mode, half width) of the smoothing.
+        smoothing: (mode, half width) of the smoothing.
         thresholds: Thresholds of the action units; None is 0.5.
 
     Raises:
         ValueError: If no frame counts, or "sequential" is wanted for other than EXPR.
     """
     family = FAMILIES[wanted.rule]
-    how: Any = {"setting": setting, "thresholds": thresholds}
+    how: Any = {"smoothing": smoothing, "thresholds": thresholds}
     if wanted.rule == "refine":
         rules = fit_refined(task, *dev[:3], lists=wanted.lists, **how)
     elif wanted.rule == "sequential":
-        rules = fit_sequential(*dev, setting[1], wanted.lists)
+        rules = fit_sequential(*dev, smoothing[1], wanted.lists)
     else:
         rules = [FrameRateRule(FIXED, strides) for strides in wanted.lists]
     tried = tuple(dict.fromkeys((ALL_FRAMES, *rules)))

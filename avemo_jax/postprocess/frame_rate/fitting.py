@@ -58,7 +58,7 @@ def fit_rules(
     labels: Shaped[np.ndarray, "frames ..."],
     mask: Bool[np.ndarray, " frames"],
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> tuple[FrameRateRule, ...]:
     """All rules that are compared, their limits fitted on dev.
@@ -70,14 +70,16 @@ def fit_rules(
         hi: As in ``DenseSplit``.
         labels: As in ``DenseSplit``.
         mask: As in ``DenseSplit``.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
         thresholds: Of action units; None is 0.5.
     """
     rules = [FrameRateRule(FIXED, (stride,)) for stride in FIXED_STRIDES]
-    rules += fit_refined(task, scores, lo, hi, setting=setting, thresholds=thresholds)
+    rules += fit_refined(
+        task, scores, lo, hi, smoothing=smoothing, thresholds=thresholds
+    )
     rules += [FrameRateRule(SLIDING, each) for each in REPORTED_LISTS if len(each) == 1]
     if task.kind == "multiclass":
-        rules += fit_sequential(scores, lo, hi, labels, mask, setting[1])
+        rules += fit_sequential(scores, lo, hi, labels, mask, smoothing[1])
     return tuple(rules)
 
 
@@ -87,7 +89,7 @@ def fit_refined(
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
     lists: Sequence[Strides] = REFINED_STRIDES,
 ) -> list[FrameRateRule]:
@@ -102,12 +104,12 @@ def fit_refined(
             not smoothed.
         lo: Where the video of each frame begins.
         hi: One past the end of each frame's video.
-        setting: (mode, half width) of the smoothing.
+        smoothing: (mode, half width) of the smoothing.
         thresholds: Thresholds of the action units; None is 0.5.
         lists: Strides of each rule, coarse to fine, two or more in each list.
     """
     coarse = all_strides([strides[:-1] for strides in lists])
-    grids = Grids(task, scores, lo, hi, setting, thresholds)
+    grids = Grids(task, scores, lo, hi, smoothing, thresholds)
     sure = {s: grids.run(FrameRateRule(FIXED, (s,)))[1] for s in coarse}
     limits = {s: np.quantile(np.asarray(sure[s]), DOUBT) for s in coarse}
     rules = []
@@ -144,9 +146,9 @@ def fit_sequential(
         lists: Strides of each rule, coarse to fine, two or more in each list.
     """
     strides = all_strides(lists)
-    plans = _on_device(stride_entries(lo, hi, strides, half_width))
+    by_stride = _on_device(stride_entries(lo, hi, strides, half_width))
     medians = all_medians(
-        jnp.asarray(scores), plans, strides=strides, half_width=half_width
+        jnp.asarray(scores), by_stride, strides=strides, half_width=half_width
     )
     rules = []
     for name, levels in (
@@ -182,7 +184,7 @@ def run_rules(
     hi: Int[np.ndarray, " frames"],
     rules: Sequence[FrameRateRule],
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Iterator[tuple[FrameRateRule, RuleOutcome]]:
     """Each rule's outcome, one at a time; the grids first, then those that slide.
@@ -193,7 +195,7 @@ def run_rules(
         lo: As in ``DenseSplit``.
         hi: As in ``DenseSplit``.
         rules: Each once.
-        setting: (mode, half width) of the windows; those that slide take medians.
+        smoothing: (mode, half width) of the windows; those that slide take medians.
         thresholds: Of action units; None is 0.5.
 
     Raises:
@@ -210,7 +212,7 @@ def run_rules(
             f"{len(wrong)} sequential rules for {task.name}; expected them for EXPR "
             "only; leave them out"
         )
-    half_width = setting[1]
+    half_width = smoothing[1]
     index = np.arange(len(lo))
     begin, end = (
         np.maximum(index - half_width, lo),
@@ -219,7 +221,7 @@ def run_rules(
     all_entries = int((end - begin).sum(dtype=np.int64))
     on_grid = [rule for rule in rules if rule.family in (FIXED, REFINED)]
     if on_grid:
-        grids = Grids(task, scores, lo, hi, setting, thresholds)
+        grids = Grids(task, scores, lo, hi, smoothing, thresholds)
     for rule in on_grid:
         refined, _ = grids.run(rule)
         total = np.append(0, np.cumsum(np.asarray(refined.embedded), dtype=np.int64))
@@ -239,13 +241,16 @@ def _slid(
 ) -> Iterator[tuple[FrameRateRule, Refined, int]]:
     """What each of the rules with sliding windows gives, and its window entries."""
     strides = all_strides([rule.strides for rule in rules])
-    plans = stride_entries(lo, hi, strides, half_width)
+    by_stride = stride_entries(lo, hi, strides, half_width)
     medians = all_medians(
-        jnp.asarray(scores), _on_device(plans), strides=strides, half_width=half_width
+        jnp.asarray(scores),
+        _on_device(by_stride),
+        strides=strides,
+        half_width=half_width,
     )
     tops = np.asarray(medians.max(axis=-1))
     for rule in rules:
-        stage, embedded, entries = _decide(rule, tops, strides, plans, half_width)
+        stage, embedded, entries = _decide(rule, tops, strides, by_stride, half_width)
         chosen = medians[jnp.asarray(stage), jnp.arange(len(lo))]
         yield rule, Refined(chosen, jnp.asarray(embedded)), entries
 
@@ -254,7 +259,7 @@ def _decide(
     rule: FrameRateRule,
     tops: Float[np.ndarray, "strides frames"],
     strides: Strides,
-    plans: Sequence[StrideEntries],
+    by_stride: Sequence[StrideEntries],
     half_width: int,
 ) -> tuple[Int[np.ndarray, " frames"], Bool[np.ndarray, " frames"], int]:
     """Index of the stride that decides each frame, embedded frames, window entries.
@@ -266,13 +271,13 @@ def _decide(
     entries = 0
     for stride, limit in zip(rule.strides, (*rule.limits, -np.inf), strict=True):
         k = strides.index(stride)
-        anchor, stop = np.asarray(plans[k].anchor), np.asarray(plans[k].stop)
+        anchor, stop = np.asarray(by_stride[k].anchor), np.asarray(by_stride[k].stop)
         begin = anchor[undecided]
         end = np.minimum(begin + entries_per_window(stride, half_width), stop[begin])
         entries += int((end - begin).sum(dtype=np.int64))
         change = np.bincount(begin, minlength=len(stop) + 1)
         change -= np.bincount(end, minlength=len(stop) + 1)
-        embedded[np.asarray(plans[k].source)[np.cumsum(change)[:-1] > 0]] = True
+        embedded[np.asarray(by_stride[k].source)[np.cumsum(change)[:-1] > 0]] = True
         accepted = undecided & (tops[k] >= np.float32(limit))
         stage[accepted] = k
         undecided &= ~accepted
@@ -288,7 +293,7 @@ class Grids:
         scores: Float[np.ndarray, "frames outputs"],
         lo: Int[np.ndarray, " frames"],
         hi: Int[np.ndarray, " frames"],
-        setting: Smoothing,
+        smoothing: Smoothing,
         thresholds: Float[np.ndarray, " units"] | None,
     ):
         """Adds a video of zeros, so that splits of like length share a program."""
@@ -303,7 +308,7 @@ class Grids:
         self._thresholds = jnp.asarray(
             0.5 if thresholds is None else thresholds, jnp.float32
         )
-        self._setting, self._confidence = setting, CONFIDENCES[task.kind]
+        self._smoothing, self._confidence = smoothing, CONFIDENCES[task.kind]
 
     def run(self, rule: FrameRateRule) -> tuple[Refined, Float[Array, " frames"]]:
         """The rule's outcome, and the confidence that frames have in the end."""
@@ -313,16 +318,16 @@ class Grids:
             jnp.array([*rule.strides, *[1] * more], jnp.int32),
             jnp.array([*rule.limits, *[0.0] * (more + 1)], jnp.float32),
             jnp.int32(len(rule.strides)),
-            jnp.int32(self._setting[1] if rule.reach is None else rule.reach),
+            jnp.int32(self._smoothing[1] if rule.reach is None else rule.reach),
             self._thresholds,
-            setting=self._setting,
+            smoothing=self._smoothing,
             confidence=self._confidence,
         )
         count = self._num_frames
         return Refined(*(each[:count] for each in refined)), sure[:count]
 
 
-_run = jax.jit(refine, static_argnames=("setting", "confidence"))
+_run = jax.jit(refine, static_argnames=("smoothing", "confidence"))
 
 
 def _padded_length(num_frames: int) -> int:
@@ -332,5 +337,5 @@ def _padded_length(num_frames: int) -> int:
     return int(2 ** np.ceil(np.log2(max(num_frames, 1))))
 
 
-def _on_device(plans: tuple[StrideEntries, ...]) -> tuple[StrideEntries, ...]:
-    return tuple(StrideEntries(*map(jnp.asarray, plan)) for plan in plans)
+def _on_device(by_stride: tuple[StrideEntries, ...]) -> tuple[StrideEntries, ...]:
+    return tuple(StrideEntries(*map(jnp.asarray, of_stride)) for of_stride in by_stride)

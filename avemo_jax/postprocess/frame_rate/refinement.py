@@ -28,14 +28,14 @@ class Refined(NamedTuple):
     embedded: Bool[Array, " frames"]
 
 
-@partial(jax.jit, static_argnames=("stride", "setting"))
+@partial(jax.jit, static_argnames=("stride", "smoothing"))
 def fixed_grid(
     scores: Float[Array, "frames outputs"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
     *,
     stride: int,
-    setting: Smoothing,
+    smoothing: Smoothing,
 ) -> Refined:
     """Every ``stride``-th frame of each video from its first one: the plain rule.
 
@@ -44,15 +44,15 @@ def fixed_grid(
         lo: Where the video of each frame begins.
         hi: One past its end.
         stride: In frames, 1 or more.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
     """
     embedded = _grid(lo, stride)
     dense, _ = _interpolated(scores, lo, hi, embedded)
-    mode, half_width = setting
+    mode, half_width = smoothing
     return Refined(smooth(dense, lo, hi, half_width=half_width, mode=mode), embedded)
 
 
-@partial(jax.jit, static_argnames=("strides", "setting", "confidence", "reach"))
+@partial(jax.jit, static_argnames=("strides", "smoothing", "confidence", "reach"))
 def refined_grid(
     scores: Float[Array, "frames outputs"],
     lo: Int[Array, " frames"],
@@ -61,7 +61,7 @@ def refined_grid(
     thresholds: Float[Array, "..."] | float = 0.5,
     *,
     strides: tuple[int, ...],
-    setting: Smoothing,
+    smoothing: Smoothing,
     confidence: Confidence,
     reach: int | None = None,
 ) -> Refined:
@@ -74,7 +74,7 @@ def refined_grid(
         limits: Confidence from which a frame is sure, before each refinement.
         thresholds: Of action units, for "margin".
         strides: Coarse to fine, one more than limits.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
         confidence: "top" (EXPR): the highest smoothed score; "margin" (AU): the least
             distance of a smoothed score to its threshold; "variation" (VA): minus the
             largest step of an output between the embedded frames around the frame.
@@ -89,9 +89,9 @@ def refined_grid(
     refined, _ = refine(
         *(scores, lo, hi, jnp.asarray(strides), jnp.append(limits, -jnp.inf)),
         len(strides),
-        setting[1] if reach is None else reach,
+        smoothing[1] if reach is None else reach,
         thresholds,
-        setting=setting,
+        smoothing=smoothing,
         confidence=confidence,
     )
     return refined
@@ -107,7 +107,7 @@ def refine(
     reach: Int[Array, ""] | int,
     thresholds: Float[Array, "..."] | float = 0.5,
     *,
-    setting: Smoothing,
+    smoothing: Smoothing,
     confidence: Confidence,
 ) -> tuple[Refined, Float[Array, " frames"]]:
     """``refined_grid`` for use inside ``jax.jit``: one program for many rules.
@@ -122,13 +122,13 @@ def refine(
         num_levels: Strides that are used, 1 or more; 1 is the fixed grid.
         reach: As in ``refined_grid``, in frames.
         thresholds: As in ``refined_grid``.
-        setting: (mode, half width) of the windows.
+        smoothing: (mode, half width) of the windows.
         confidence: As in ``refined_grid``.
 
     Returns:
         What the rule gives, and the confidence of every frame with the last stride.
     """
-    mode, half_width = setting
+    mode, half_width = smoothing
 
     def level(
         k: Array, state: tuple[Refined, Float[Array, " frames"], Array]

@@ -130,10 +130,10 @@ def stride_entries(
             f"{len(lo)} frames with windows of {widest} entries; expected at most "
             "2^31 - 1 entries in all; split the videos"
         )
-    return tuple(_stride_plan(lo, hi, stride, half_width) for stride in strides)
+    return tuple(_entries_of_stride(lo, hi, stride, half_width) for stride in strides)
 
 
-def _stride_plan(
+def _entries_of_stride(
     lo: Int[np.ndarray, " frames"],
     hi: Int[np.ndarray, " frames"],
     stride: int,
@@ -171,7 +171,7 @@ def _stride_plan(
 
 def strided_medians(
     scores: Float[Array | np.ndarray, "frames outputs"],
-    plan: StrideEntries,
+    of_stride: StrideEntries,
     stride: int,
     half_width: int,
 ) -> Float[Array, "frames outputs"]:
@@ -179,19 +179,19 @@ def strided_medians(
 
     Args:
         scores: Finite, of consecutive frames; NaN makes the whole output NaN.
-        plan: Of the same stride and half width.
+        of_stride: Of the same stride and half width.
         stride: Frames from one entry to the next.
         half_width: Frames on each side.
     """
     width = entries_per_window(stride, half_width)
-    laid_out = jnp.asarray(scores, jnp.float32)[jnp.asarray(plan.source)]
-    stop = jnp.asarray(plan.stop)
+    laid_out = jnp.asarray(scores, jnp.float32)[jnp.asarray(of_stride.source)]
+    stop = jnp.asarray(of_stride.stop)
     if width <= _FEW:
         medians = _medians_of_few(laid_out, stop, width)
     else:
         begin = jnp.arange(len(laid_out), dtype=jnp.int32)
         medians = sliding_medians(laid_out, begin, stop, (width - 1,))[0]
-    return medians[jnp.asarray(plan.anchor)]
+    return medians[jnp.asarray(of_stride.anchor)]
 
 
 def _medians_of_few(
@@ -219,20 +219,20 @@ def _medians_of_few(
 @partial(jax.jit, static_argnames=("strides", "half_width"))
 def all_medians(
     scores: Float[Array, "frames outputs"],
-    plans: tuple[StrideEntries, ...],
+    by_stride: tuple[StrideEntries, ...],
     *,
     strides: Strides,
     half_width: int,
 ) -> Float[Array, "strides frames outputs"]:
     """``strided_medians`` for every stride in one program."""
-    pairs = zip(plans, strides, strict=True)
+    pairs = zip(by_stride, strides, strict=True)
     return jnp.stack([strided_medians(scores, p, s, half_width) for p, s in pairs])
 
 
 @partial(jax.jit, static_argnames=("lists", "half_width"))
 def sequential(
     scores: Float[Array, "frames classes"],
-    plans: tuple[StrideEntries, ...],
+    by_stride: tuple[StrideEntries, ...],
     thresholds: Float[Array, "lists strides"],
     *,
     lists: tuple[Strides, ...],
@@ -245,7 +245,7 @@ def sequential(
 
     Args:
         scores: Probabilities of consecutive frames without gaps.
-        plans: ``stride_entries`` of ``all_strides(lists)``, in that order.
+        by_stride: ``stride_entries`` of ``all_strides(lists)``, in that order.
         thresholds: Of each list and each of ``all_strides(lists)``; those of strides
             that a list does not have, and of its last one, are not looked at.
         lists: Strides, coarse to fine.
@@ -253,7 +253,7 @@ def sequential(
     """
     strides = all_strides(lists)
     num_frames = len(scores)
-    pairs = list(zip(plans, strides, strict=True))
+    pairs = list(zip(by_stride, strides, strict=True))
     medians = [strided_medians(scores, p, s, half_width) for p, s in pairs]
     tops = [each.max(axis=-1) for each in medians]
     winners = jnp.stack([jnp.argmax(m, axis=-1).astype(jnp.int8) for m in medians])
@@ -269,9 +269,9 @@ def sequential(
         entries = jnp.zeros(len(strides), jnp.int32)
         for stride in each:
             k = strides.index(stride)
-            looked = jnp.where(undecided, ends[k] - plans[k].anchor, 0)
+            looked = jnp.where(undecided, ends[k] - by_stride[k].anchor, 0)
             entries = entries.at[k].set(looked.sum(dtype=jnp.int32))
-            embedded |= _covered(plans[k], ends[k], undecided)
+            embedded |= _covered(by_stride[k], ends[k], undecided)
             accepted = undecided & (
                 (stride == each[-1]) | (tops[k] >= thresholds[number, k])
             )
@@ -283,15 +283,17 @@ def sequential(
 
 
 def _covered(
-    plan: StrideEntries, end: Int[Array, " frames"], visited: Bool[Array, " frames"]
+    of_stride: StrideEntries,
+    end: Int[Array, " frames"],
+    visited: Bool[Array, " frames"],
 ) -> Bool[Array, " frames"]:
     """Frames inside the windows of the visited frames."""
-    num_entries = len(plan.source)
+    num_entries = len(of_stride.source)
     change = jnp.zeros(num_entries + 1, jnp.int32)
     step = visited.astype(jnp.int32)
-    change = change.at[plan.anchor].add(step).at[end].add(-step)
+    change = change.at[of_stride.anchor].add(step).at[end].add(-step)
     inside = jnp.cumsum(change)[:-1] > 0
-    return jnp.zeros(len(visited), bool).at[plan.source].max(inside)
+    return jnp.zeros(len(visited), bool).at[of_stride.source].max(inside)
 
 
 def _check_bounds(
@@ -312,6 +314,6 @@ def _check_bounds(
         bounds = f"{lo[frame]} to {hi[frame]}" if len(lo) else "none"
         raise ValueError(
             f"frame {frame} of {len(lo)} has the bounds {bounds}; expected those of "
-            "sequences that follow each other; take lo and hi from the fill plan of "
+            "sequences that follow each other; take lo and hi from the fill map of "
             "these frames"
         )

@@ -58,13 +58,13 @@ class Outlines:
             folder, data.store.tasks
         )
 
-    def plan(self, split: str) -> Join:
+    def join(self, split: str) -> Join:
         """Rows and bytes of a split's table.
 
         Raises:
             ValueError: If the split has no rows.
         """
-        return self._data.store.plan(
+        return self._data.store.join(
             self._task,
             split,
             self._features,
@@ -72,18 +72,18 @@ class Outlines:
             splits=self._data.splits,
         )
 
-    def table(self, plan: Join) -> FrameTable:
-        """The table of ``plan``: its features take two bytes, whatever their shape."""
-        features = np.broadcast_to(np.float16(0), (plan.rows, plan.dim))
+    def table(self, joined: Join) -> FrameTable:
+        """The table of a join; its features take two bytes, whatever their shape."""
+        features = np.broadcast_to(np.float16(0), (joined.rows, joined.dim))
         outputs = None
-        if plan.output_dim:
-            outputs = np.broadcast_to(np.float32(0), (plan.rows, plan.output_dim))
+        if joined.output_dim:
+            outputs = np.broadcast_to(np.float32(0), (joined.rows, joined.output_dim))
         return assembly.assemble(
-            plan,
+            joined,
             self._annotated,
             features,
             outputs,
-            fingerprint=self._data.store.data_fingerprint(plan.feature_sets),
+            fingerprint=self._data.store.data_fingerprint(joined.feature_sets),
         )
 
 
@@ -135,7 +135,7 @@ class Outline:
         spec: Of the head.
         head: The network.
         candidates: Seeds x settings.
-        plans: Of the tables, by split.
+        joins: What each table joins, by split.
         tables: In outline, by split.
     """
 
@@ -143,7 +143,7 @@ class Outline:
     spec: HeadSpec
     head: Head
     candidates: Candidates
-    plans: dict[str, Join]
+    joins: dict[str, Join]
     tables: dict[str, FrameTable]
 
     @property
@@ -197,11 +197,11 @@ class Outline:
         return batch
 
 
-def index_shape(plan: FrameOrder | WindowOrder, length: int) -> Any:
-    """Shape of what ``length`` steps of ``plan`` are told by."""
-    if isinstance(plan, WindowOrder):
-        return jax.ShapeDtypeStruct((length, plan.windows_per_step, 3), np.int32)
-    return jax.ShapeDtypeStruct((length, plan.batch_size), np.int32)
+def index_shape(order: FrameOrder | WindowOrder, length: int) -> Any:
+    """Shape of what ``length`` steps of ``order`` are told by."""
+    if isinstance(order, WindowOrder):
+        return jax.ShapeDtypeStruct((length, order.windows_per_step, 3), np.int32)
+    return jax.ShapeDtypeStruct((length, order.batch_size), np.int32)
 
 
 def outline_run(config: ConfigDict, data: Data) -> Outline:
@@ -218,10 +218,10 @@ def outline_run(config: ConfigDict, data: Data) -> Outline:
     names = [feature_set.name for feature_set in feature_sets]
     spec = make_spec(config, input_dims(feature_sets, config.data.inputs))
     outlines = Outlines(data, config.task, names, config.data.missing_audio)
-    plans = {split: outlines.plan(split) for split in splits_of(config)}
-    tables = {split: outlines.table(plan) for split, plan in plans.items()}
+    joins = {split: outlines.join(split) for split in splits_of(config)}
+    tables = {split: outlines.table(joined) for split, joined in joins.items()}
     head = build_head(spec)
-    return Outline(config, spec, head, make_candidates(config), plans, tables)
+    return Outline(config, spec, head, make_candidates(config), joins, tables)
 
 
 def splits_of(config: ConfigDict) -> tuple[str, ...]:

@@ -110,15 +110,15 @@ def _tables(outline: Outline, budget: int) -> tuple[TablePlan, ...]:
     found = []
     for split in training:
         found.append(_table(outline, split, "train", left))
-        left -= outline.plans[split].bytes if found[-1].resident else 0
+        left -= outline.joins[split].bytes if found[-1].resident else 0
     # Each table of the evaluation is loaded for itself, with the whole budget.
     found.append(_table(outline, evaluated, "evaluate", budget))
     return tuple(found)
 
 
 def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
-    plan, table = outline.plans[split], outline.tables[split]
-    resident = is_resident(plan, left)
+    joined, table = outline.joins[split], outline.tables[split]
+    resident = is_resident(joined, left)
     relation = "fits into" if resident else "is over"
     arrays = [getattr(table, field.name) for field in dataclasses.fields(table)]
     arrays = [array for array in arrays if isinstance(array, np.ndarray)]
@@ -128,11 +128,11 @@ def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
     return TablePlan(
         split=split,
         phase=phase,
-        rows=plan.rows,
-        videos=len(plan.videos),
-        table_bytes=plan.bytes,
+        rows=joined.rows,
+        videos=len(joined.videos),
+        table_bytes=joined.bytes,
         resident=resident,
-        why=f"{plan.bytes:,} bytes, which {relation} the {left:,} left of the budget",
+        why=f"{joined.bytes:,} bytes, which {relation} the {left:,} left of the budget",
         device_bytes=bytes_of(outline.arrays(split)) if resident else 0,
         host_bytes=everything if resident else everything - in_files,
         file_bytes=0 if resident else in_files + _FINGERPRINT * len(mapped),
