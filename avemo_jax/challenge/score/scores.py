@@ -1,6 +1,7 @@
 """The scores of one file, or of two and their difference, as they are written."""
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from jaxtyping import Bool, Float
 
 from avemo_jax.challenge.score.hints import better_order
 from avemo_jax.challenge.score.matching import Matched, match
-from avemo_jax.challenge.score.truth import Truth
+from avemo_jax.challenge.score.truth import Split, Truth, read_truth
 from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.metrics.numpy_sums import (
     NumpyScores,
     Sums,
@@ -20,7 +22,7 @@ from avemo_jax.metrics.numpy_sums import (
     scores_of_sums,
     sums_by_video,
 )
-from avemo_jax.tasks import AU, Task
+from avemo_jax.tasks import AU, TASKS, Task
 
 SCORED_FRAMES = ("with_prediction", "all_labelled")
 
@@ -53,6 +55,41 @@ class FileScore:
     matched: Matched
     sums: dict[str, Sums]
     block: dict[str, Any]
+
+
+def score(
+    predictions: str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    task: str,
+    *,
+    split: Split = "validation",
+    num_resamples: int = 0,
+) -> dict[str, Any]:
+    """The scores of one file of predictions against the official annotations.
+
+    Args:
+        predictions: A file or folder in any form that ``read_frame_predictions`` reads.
+        annotations: The folder of the tasks' folders, or the task's own.
+        task: "EXPR", "AU" or "VA".
+        split: Which of the official sets is scored.
+        num_resamples: Draws of videos for 95 % intervals; 0 gives none.
+
+    Returns:
+        ``scores`` by set of frames ("with_prediction", "all_labelled"), ``coverage``,
+        ``per_video`` and ``notes``, as ``avemo score --json`` writes them.
+
+    Raises:
+        FileNotFoundError: If there are no predictions.
+        ValueError: If the task is unknown, a file is wrong, or no annotated video is
+            predicted.
+    """
+    if task not in TASKS:
+        raise ValueError(
+            f"task {task!r}; expected one of {', '.join(TASKS)}: correct the name"
+        )
+    truth = read_truth(annotations, TASKS[task], split=split)
+    found = read_frame_predictions(predictions, TASKS[task])
+    return score_file(truth, found, resamples=Resamples(num_resamples)).block
 
 
 def score_file(
