@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import avemo_jax
+
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = ("avemo_jax", "data_builders", "scripts")
 FILES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))]
@@ -180,3 +182,20 @@ def test_the_package_itself_is_light():
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_few_modules_lie_flat():
+    flat = {path.stem for path in (ROOT / "avemo_jax").glob("*.py")}
+    assert flat == {"__init__", "experiment", "main", "cli"}
+
+
+def test_what_users_call_is_handed_on_lazily():
+    """Each name is the very object of its module, whose name tells its home."""
+    for name in avemo_jax.__all__:
+        assert name in dir(avemo_jax)
+        if name != "__version__":
+            found = getattr(avemo_jax, name)
+            assert found.__name__ == name
+            assert getattr(sys.modules[found.__module__], name) is found
+    with pytest.raises(AttributeError, match="no attribute 'predikt'"):
+        _ = avemo_jax.predikt

@@ -25,7 +25,7 @@ from avemo_jax.packing.build import build_store
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
 pytestmark = pytest.mark.parity
 
-from test_parity_heads import reference  # noqa: E402  (needs torch)
+from reference.heads import reference  # noqa: E402  (needs torch)
 
 VIDEOS = {"one": "validation", "two": "validation", "three": "train", "four": "train"}
 FRAMES = 45

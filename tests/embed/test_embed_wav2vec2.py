@@ -386,8 +386,9 @@ np.save(sys.argv[1], extractor.extract(sound).features)
 def test_windows_are_divided_over_all_devices(tmp_path):
     """Two voices of three windows and two chunks, on four devices and on one."""
     flags = "--xla_force_host_platform_device_count=4"
-    tests = str(pathlib.Path(__file__).parents[1])
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": tests}
+    here = pathlib.Path(__file__).parent
+    path = os.pathsep.join((str(here), str(here.parent)))
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path}
     command = [sys.executable, "-W", "error", "-c", _ON_FOUR_DEVICES]
     path = tmp_path / "features.npy"
     subprocess.run([*command, str(path)], check=True, env=environment, timeout=300)

@@ -6,8 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from made.weights import made_state, made_weights, network_shapes
-from PIL import Image
-from reference.efficientnet import expected_of, random_network
+from reference.efficientnet import as_tensor, expected_of, random_network
 from reference.torch_libraries import state_of
 
 from avemo_jax.embed import load_extractor
@@ -46,18 +45,6 @@ def extractor(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "b2.safetensors"
     write_weights(path, state_of(network), {"extractor": "enet_b2_8_best"})
     return load_extractor("enet_b2_8_best", weights=path)
-
-
-def as_tensor(images):
-    """What timm takes, by Pillow and numpy."""
-    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
-    takes = get_extractor("enet_b2_8_best").image
-    sized = [
-        np.asarray(Image.fromarray(i).resize((224, 224), Image.Resampling.BILINEAR))
-        for i in images
-    ]
-    x = (np.stack(sized) / 255 - takes.mean) / takes.std
-    return torch.from_numpy(x.astype(np.float32).transpose(0, 3, 1, 2).copy())
 
 
 @pytest.mark.parity

@@ -10,9 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from reference.efficientnet import expected_of, random_network
+from reference.efficientnet import as_tensor, expected_of, random_network
 from reference.torch_libraries import import_transformers
-from test_real_extractors import as_tensor
 
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.data.store.store import open_store

@@ -491,7 +491,7 @@ def test_several_devices_give_the_same(state, tmp_path):
         [sys.executable, "-c", _ON_DEVICES, str(found)],
         capture_output=True,
         text=True,
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parent,
         env={
             **os.environ,
             "XLA_FLAGS": "--xla_force_host_platform_device_count=3",

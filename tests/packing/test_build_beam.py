@@ -31,7 +31,7 @@ FILES = 40
 
 BUILD = """
 import json, os, pathlib, sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], sys.argv[2] + "/packing"]
 os.chdir(sys.argv[1])
 from made.stores import annotated, source, vectors
 from test_build_beam import MANY, TWO_WORKERS
@@ -145,7 +145,7 @@ def test_a_wrong_video_is_the_same_error(built):
 KILLED = """
 import sys, time
 from dataclasses import replace
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], sys.argv[2] + "/packing"]
 from made.stores import annotated, source, vectors
 from test_build_beam import SLOW, TWO_WORKERS
 from avemo_jax.packing.build import build_store

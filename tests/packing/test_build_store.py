@@ -220,7 +220,7 @@ def test_two_builds_at_once(tmp_path, records):
 
 KILLED = """
 import sys, time
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = [sys.argv[2], sys.argv[2] + "/packing"]
 from dataclasses import replace
 from made.stores import annotated
 from test_build_store import NAMES, made_source

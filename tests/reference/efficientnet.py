@@ -2,8 +2,11 @@
 
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from avemo_jax.extractors import get_extractor
 from reference.torch_libraries import import_timm
 
 
@@ -64,3 +67,15 @@ def expected_of(network, images):
         maps = network.forward_features(images.double())
         features = network.forward_head(maps, pre_logits=True)
         return features.numpy(), network.get_classifier()(features).numpy()
+
+
+def as_tensor(images):
+    """What timm takes, by Pillow and numpy."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
+    takes = get_extractor("enet_b2_8_best").image
+    sized = [
+        np.asarray(Image.fromarray(i).resize((224, 224), Image.Resampling.BILINEAR))
+        for i in images
+    ]
+    x = (np.stack(sized) / 255 - takes.mean) / takes.std
+    return torch.from_numpy(x.astype(np.float32).transpose(0, 3, 1, 2).copy())

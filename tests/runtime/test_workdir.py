@@ -479,7 +479,7 @@ def write_run(workdir: Workdir, text: str) -> None:
 
 _PUBLISH = """
 import pathlib, sys, time
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/runtime"]
 from test_workdir import ADDRESS, open_workdir, write_run
 workdir = open_workdir(ADDRESS)
 print("opened", workdir.local, flush=True)

@@ -11,7 +11,8 @@ from made.eight_devices import CASES
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = pathlib.Path(__file__).parents[1] / "made" / "eight_devices.py"
+TESTS = pathlib.Path(__file__).parents[1]
+PROGRAM = TESTS / "made" / "eight_devices.py"
 EVERY_CASE = pytest.mark.parametrize("name", CASES)
 
 
@@ -23,7 +24,12 @@ def found() -> dict:
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={
+            **os.environ,
+            "XLA_FLAGS": flags,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        },
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
