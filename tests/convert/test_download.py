@@ -515,7 +515,7 @@ from avemo_jax.extractors.published import PublishedFile
 name, url, sha256, folder, limit = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-source = Source(name, url, sha256=sha256)
+source = PublishedFile(name, url, sha256=sha256)
 print(download(source, folder, allow_loopback=True), flush=True)
 """
 
