@@ -152,7 +152,7 @@ for name in modules:
 for path in scripts:
     spec = importlib.util.spec_from_file_location("script_" + str(len(path)), path)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-from avemo_jax.data.store.store.tfds import import_tfds
+from avemo_jax.data.store.tfds import import_tfds
 import_tfds()
 wrong = sorted(name for name in heavy if name in sys.modules)
 if wrong:
