@@ -199,7 +199,7 @@ def given_splits(
     return given
 
 
-def print_report(out: str, report: Mapping[str, build.Report]) -> None:
+def print_report(out: str, report: Mapping[str, build.BuildReport]) -> None:
     """A line per config on stdout, and what was missing or dropped under it."""
     print(f"store {out}")
     for name, counts in report.items():

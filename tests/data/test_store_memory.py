@@ -7,7 +7,7 @@ from avemo_jax.packing.build import build_store
 
 MEASURE = """
 import sys
-from avemo_jax.data.store.store.store import open_store
+from avemo_jax.data.store.store import open_store
 def peak_bytes():
     # Not ru_maxrss, which a process inherits from the one that started it.
     with open("/proc/self/status") as file:

@@ -117,7 +117,7 @@ run = jax.jit(
 
 
 def whole(
-    spec: Wav2Vec2Spec, waveform: np.ndarray, layer: network.Layer = "last"
+    spec: Wav2Vec2Spec, waveform: np.ndarray, layer: network.Wav2Vec2LayerIndex = "last"
 ) -> list[np.ndarray]:
     """The network over (samples, voices) at once: one (frames, dim) for each voice."""
     params = network.prepare(spec, state_of(spec))

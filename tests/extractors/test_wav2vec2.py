@@ -88,7 +88,7 @@ def outputs_of(model: Any, waveform: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(x.numpy() for x in (*found.hidden_states, found.last_hidden_state))
 
 
-def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Layer, ...]:
+def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Wav2Vec2LayerIndex, ...]:
     return (*range(spec.num_layers + 1), "last")
 
 

@@ -64,7 +64,7 @@ def pack_store(
     outcomes: Outcomes,
     *,
     command: str,
-) -> dict[str, build.Report]:
+) -> dict[str, build.BuildReport]:
     """The store of what was extracted; its report.
 
     What an earlier run that did not end well had packed is replaced: it lacks what
