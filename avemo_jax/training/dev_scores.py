@@ -24,7 +24,12 @@ from avemo_jax.training.step import Loss, make_optimizer, one_by_one
 
 
 class DevScorer:
-    """Scores of all candidates on dev: called with their variables after each epoch."""
+    """Scores all candidates on dev; called with their variables after each epoch.
+
+    Attributes:
+        criterion: Name of the task's metric.
+        selected_by: Name of what candidates are selected by: a metric, or "loss".
+    """
 
     def __init__(
         self,
@@ -35,14 +40,14 @@ class DevScorer:
         feeder: Feeder,
         mesh: Mesh,
     ):
-        """Compiles nothing yet.
+        """Copies dev's labels to the devices; compiles nothing yet.
 
         Args:
-            config: Says what is selected by.
-            head: Of the candidates.
+            config: The run's configuration.
+            head: The candidates' network.
             loss_of: The training loss, for selection by it and for the log.
-            table: Dev.
-            feeder: Of dev.
+            table: The table of dev.
+            feeder: The feeder of ``table``.
             mesh: The devices.
         """
         self._predict = Predictor(
@@ -74,7 +79,15 @@ class DevScorer:
     def __call__(
         self, variables: Any
     ) -> tuple[Float[np.ndarray, " candidates"], dict[str, Any]]:
-        """(What candidates are selected by, larger is better; what the log gets)."""
+        """The score that each candidate is selected by, and what the log gets.
+
+        Args:
+            variables: ``{"params", "stats"}``, leading axis candidates.
+
+        Returns:
+            A score per candidate, larger is better (the loss with its sign changed);
+            and the fields of the log, their names beginning with "dev_".
+        """
         scores = self._divide(self._predict(variables), 1)
         found = self._scored(scores, self._labels, self._mask)
         found = {name: np.asarray(value) for name, value in found.items()}
@@ -88,7 +101,10 @@ class DevScorer:
         return sign * found[self.selected_by], record
 
     def _divide(self, array: np.ndarray, axis: int) -> jax.Array:
-        """Rows divided over the devices, filled up with zeros, which count nowhere."""
+        """``array``, its rows divided over the devices and filled up with zeros.
+
+        The zeros that fill up the mask keep the rest from counting.
+        """
         padding = [(0, 0)] * array.ndim
         padding[axis] = (0, -array.shape[axis] % self._mesh.size)
         place = sharding.divided(self._mesh, axis)
@@ -110,7 +126,7 @@ def _scores_of_candidates(
         mesh=mesh,
         in_specs=(rows, rows, rows),
         out_specs=PartitionSpec(),
-        check_vma=False,  # it does not see that what is merged is the same everywhere
+        check_vma=False,  # the check does not see that merged states are equal
     )
 
     def one(candidate: Any) -> dict[str, Any]:
@@ -121,7 +137,7 @@ def _scores_of_candidates(
 
 
 def values_of(array: Any) -> list[float | None]:
-    """A list that JSON takes; None for NaN."""
+    """``array`` as a list that JSON takes, with None for NaN."""
     values = (float(value) for value in np.asarray(array))
     return [None if math.isnan(value) else value for value in values]
 
@@ -156,9 +172,14 @@ def keep_best(
     epoch: Any,
     patience: int,
 ) -> dict[str, Any]:
-    """``state`` with each candidate's best up to ``epoch``, and whether it stops.
+    """``state`` with each candidate's best up to ``epoch``, and who has stopped.
 
-    A candidate stops after ``patience`` epochs without a better score; 0 is never.
+    Args:
+        state: State of the run after ``epoch``.
+        scores: Score of each candidate on dev; larger is better.
+        epoch: Number of the epoch, from 1.
+        patience: Epochs without a better score after which a candidate stops; 0 never
+            stops one.
     """
     better = (scores > state["best_score"]) & ~state["stopped"]
 
@@ -181,7 +202,7 @@ def keep_best(
 
 @jax.jit
 def keep_last(state: dict[str, Any], epoch: Any) -> dict[str, Any]:
-    """``state`` with the last of every candidate as its best, where there is no dev."""
+    """``state`` with each candidate's last epoch as its best, where there is no dev."""
     return {
         **state,
         "best": jax.tree.map(jnp.copy, state["models"][0]),

@@ -19,12 +19,13 @@ from avemo_jax.training.step import scan_length
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """How far a run has come.
 
     Attributes:
-        epoch: Whole epochs.
-        step: Steps of the next one.
-        losses: Sums of each candidate's losses in these steps; empty without steps.
+        epoch: Epochs that are complete.
+        step: Steps done of the epoch after them.
+        losses: Sum of each candidate's losses over these steps; empty where ``step``
+            is 0.
     """
 
     epoch: int = 0
@@ -32,12 +33,12 @@ class Progress:
     losses: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The progress as values that JSON takes."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Progress":
-        """Of what :meth:`to_dict` gave."""
+        """The progress that :meth:`to_dict` wrote, also after a way through JSON."""
         return cls(**{**stored, "losses": tuple(stored["losses"])})
 
 
@@ -46,12 +47,12 @@ class Epochs:
     """What every epoch of a run needs.
 
     Attributes:
-        config: Of the run.
-        chunk: The compiled scan.
-        order: The order of examples.
-        feeder: Of the table.
-        hyper: Keys and settings of the candidates.
-        bar: Counts steps.
+        config: The run's configuration.
+        chunk: The compiled scan of :func:`step.make_train_chunk`.
+        order: Which rows, or windows, each step sees.
+        feeder: Brings the frames of a step to the devices.
+        hyper: PRNG keys and swept values, leading axis candidates.
+        bar: Progress bar that counts steps.
     """
 
     config: ConfigDict
@@ -64,16 +65,17 @@ class Epochs:
     def run(
         self, state: dict[str, Any], progress: Progress, preemption: Preemption
     ) -> tuple[dict[str, Any], Progress, float]:
-        """Trains to the end of the epoch, or to where the run is to stop.
+        """Trains to the end of the epoch, or to the chunk at which the run is stopped.
 
         Args:
-            state: At ``progress``; given away.
-            progress: Steps of the epoch that are done, at a chunk's end, are left out.
-            preemption: Asked after each chunk.
+            state: State of the run at ``progress``; its models are donated, so the
+                caller must not use it again.
+            progress: Where the epoch begins, or goes on at the end of a chunk.
+            preemption: Says after each chunk whether the run is to stop.
 
         Returns:
-            The state; the progress, with as many steps as the epoch has where it is
-            done; and frames per second.
+            The state after the last step; the progress, whose ``step`` is the number of
+            steps of the epoch if that is complete; and trained frames per second.
 
         Raises:
             TrainingError: If a loss is not finite.
@@ -91,7 +93,8 @@ class Epochs:
             models, latest = self.chunk(
                 models, state["stopped"], self.hyper, shared, steps, first
             )
-            # The chunk before is looked at while this one is computed.
+            # Reading the losses waits for them: those of the chunk before are read
+            # while the devices compute this one.
             if pending is not None:
                 total = self._add(total, *pending)
             done += latest.shape[1]

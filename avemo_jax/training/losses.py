@@ -1,8 +1,8 @@
 """The tasks' losses over one batch with a mask, and class weights from a split.
 
-Each loss is the sum of the terms of the frames that count over their number, or 0
-where none counts. What a frame that does not count holds, NaN too, changes neither the
-loss nor its gradient.
+Each loss is a mean over the frames that count (1 - CCC for VA), or 0 where none counts.
+The values of a frame that does not count, NaN included, change neither the loss nor its
+gradient.
 """
 
 import functools
@@ -34,15 +34,15 @@ def expr_loss(
     logit_adjustment: float = 0.0,
     log_prior: Float[Array, " classes"] | None = None,
 ) -> Float[Array, ""]:
-    """Weighted cross entropy, over the number of frames and not the sum of weights.
+    """Weighted cross entropy, divided by the number of frames, not the sum of weights.
 
     Args:
-        logits: Of each frame.
+        logits: Logits of each frame and class.
         labels: Class of each frame.
         mask: True where a frame counts. None: all count.
-        weights: Of each frame, by its label. None: 1.
-        focal_gamma: A term is multiplied by (1 - p of the label) ** gamma (Lin et al.,
-            2017); 0 is off.
+        weights: Weight of a frame by the class of its label. None: all weigh 1.
+        focal_gamma: Exponent g of the factor (1 - p of the label) ** g of each term
+            (Lin et al., 2017); 0 is off.
         label_smoothing: Share of the target that is spread over all classes.
         logit_adjustment: Factor of ``log_prior`` added to the logits while training
             (Menon et al., 2021); 0 is off.
@@ -83,11 +83,12 @@ def au_loss(
     """Binary cross entropy times w0 ** (1 - y) * w1 ** y, mean over frames and units.
 
     Args:
-        logits: Of each frame and unit.
+        logits: Logits of each frame and unit.
         labels: 0 or 1.
         mask: True where a frame counts. None: all count.
-        weights: Of labels 0 (first row) and 1 (second row). None: 1.
-        focal_gamma: As for :func:`expr_loss`, for each unit.
+        weights: Row 0 is w0 and row 1 is w1 of each unit. None: all are 1.
+        focal_gamma: Exponent of the focal factor of :func:`expr_loss`, here for the
+            label of each unit; 0 is off.
         label_smoothing: Share s of the target moved to one half: y (1 - s) + s / 2.
     """
     logits = _counted(logits, mask)
@@ -115,11 +116,12 @@ def va_loss(
     The original's loss is ``pre_tanh=True, ddof=1``.
 
     Args:
-        logits: Of each frame, before the tanh.
-        labels: In [-1, 1].
+        logits: Outputs of each frame before the tanh.
+        labels: Labels in [-1, 1].
         mask: True where a frame counts. None: all count.
-        pre_tanh: Compare the logits themselves with the labels.
-        ddof: 1 divides (co)variances by one frame less.
+        pre_tanh: True compares the logits themselves with the labels, not their tanh.
+        ddof: What is subtracted from the number of frames that (co)variances are
+            divided by.
     """
     logits = _counted(logits, mask)
     labels = _counted(labels, mask)
@@ -151,13 +153,16 @@ def make_loss(task_name: str, **options: Any) -> LossFunction:
         **options: Keyword arguments of that task's loss.
 
     Raises:
-        ValueError: If the task or an option is unknown, or an option is out of range;
-            the function itself: if VA is given weights.
+        ValueError: If the task or an option is unknown, or an option is out of range.
+            The VA loss itself raises it if it is given weights.
     """
     task = get_task(task_name)
     known: dict[str, tuple[str, ...]] = {
         "multiclass": (
-            *("focal_gamma", "label_smoothing", "logit_adjustment", "log_prior"),
+            "focal_gamma",
+            "label_smoothing",
+            "logit_adjustment",
+            "log_prior",
         ),
         "multilabel": ("focal_gamma", "label_smoothing"),
         "regression": ("pre_tanh", "ddof"),
@@ -171,8 +176,8 @@ def make_loss(task_name: str, **options: Any) -> LossFunction:
     options = _checked_options(options)
     if task.kind == "regression":
         return functools.partial(_unweighted_va_loss, **options)
-    of_labels = expr_loss if task.kind == "multiclass" else au_loss
-    return functools.partial(of_labels, **options)
+    loss = expr_loss if task.kind == "multiclass" else au_loss
+    return functools.partial(loss, **options)
 
 
 def expr_class_weights(
@@ -199,8 +204,8 @@ def au_class_weights(
     """w0 = N / (2 negatives) and w1 = N / (2 positives); 1 where a label is absent.
 
     Args:
-        positives: Frames with label 1, of each unit.
-        negatives: Frames with label 0.
+        positives: Frames with label 1, for each unit.
+        negatives: Frames with label 0, for each unit.
         scheme: "inverse", or "sqrt" for the square roots.
 
     Raises:
@@ -212,7 +217,11 @@ def au_class_weights(
 def expr_log_prior(
     counts: Int[np.ndarray, " classes"],
 ) -> Float[np.ndarray, " classes"]:
-    """Log of each class's share of the frames; an absent class counts as one."""
+    """Log of each class's share of the frames; an absent class counts as one frame.
+
+    Args:
+        counts: Frames of each class in the split.
+    """
     present = np.maximum(np.asarray(counts, np.float64), 1)
     return np.log(present / present.sum()).astype(np.float32)
 
@@ -224,13 +233,13 @@ def class_weights(
     *,
     scheme: Scheme = "inverse",
 ) -> Float[np.ndarray, "..."] | None:
-    """The weights that a task's loss takes, from a split; None for VA.
+    """The weights that a task's loss takes, computed from a split; None for VA.
 
     Args:
         task_name: "EXPR", "AU" or "VA".
-        labels: Of the split's frames.
-        valid: Which of them count.
-        scheme: As for :func:`expr_class_weights`.
+        labels: Labels of the split's frames.
+        valid: True where a frame counts.
+        scheme: "inverse", or "sqrt" for the square roots.
 
     Raises:
         ValueError: If the task is unknown or no frame counts.
@@ -238,11 +247,11 @@ def class_weights(
     task = get_task(task_name)
     if task.kind == "regression":
         return None
-    chosen = labels[valid]
+    counted = labels[valid]
     if task.kind == "multilabel":
-        positives, negatives = (chosen == 1).sum(axis=0), (chosen == 0).sum(axis=0)
+        positives, negatives = (counted == 1).sum(axis=0), (counted == 0).sum(axis=0)
         return au_class_weights(positives, negatives, scheme=scheme)
-    counts = np.bincount(chosen.astype(np.int64), minlength=task.num_outputs)
+    counts = np.bincount(counted.astype(np.int64), minlength=task.num_outputs)
     return expr_class_weights(counts, scheme=scheme)
 
 
@@ -262,7 +271,11 @@ def _unweighted_va_loss(
 
 
 def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options in the types that the losses take."""
+    """The options in the types that the losses take.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
     checked = dict(options)
     for name, low, high in (
         ("focal_gamma", 0.0, np.inf),
@@ -284,7 +297,7 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counted(values: Array, mask: Array | None) -> Array:
-    """In float32 or better, and 0 where a frame does not count."""
+    """``values`` in float32 or better, and 0 where a frame does not count."""
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     return values if mask is None else jnp.where(mask[..., None], values, 0)
 

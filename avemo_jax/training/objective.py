@@ -1,4 +1,4 @@
-"""What a configuration trains: the head, the loss and the order of examples."""
+"""What a configuration trains: the head, the loss and the order of frames."""
 
 import dataclasses
 from typing import Any
@@ -22,7 +22,12 @@ class TrainingError(RuntimeError):
 
 
 def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
-    """The head that ``config`` asks for, over features of ``dims``."""
+    """The head that ``config`` asks for.
+
+    Args:
+        config: The run's configuration.
+        dims: Columns of each feature set, in order.
+    """
     return HeadSpec(
         task=config.task,
         kind=config.head.kind,
@@ -38,7 +43,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
 
 
 def configured_loss(config: ConfigDict, table: FrameTable) -> Loss:
-    """``(logits, labels, mask) -> scalar`` with weights computed from ``table``."""
+    """The loss ``(logits, labels, mask) -> scalar``; class weights are ``table``'s."""
     if isinstance(table.task, JointTask):
         return _joint_loss(config, table.task, table)
     return _loss_of(config, table.task, table.labels, table.valid)
@@ -65,18 +70,18 @@ def _joint_loss(config: ConfigDict, task: JointTask, table: FrameTable) -> Loss:
 
     def loss(logits: Any, joint: Any, mask: Any) -> Any:
         total = jnp.zeros((), jnp.float32)
-        for one, factor, (part, mine) in zip(
+        for one, factor, (part, part_logits) in zip(
             losses_of, factors, task.of_parts(logits), strict=True
         ):
             labels, known = part.labels_of(joint, jnp)
-            total += factor * one(mine, labels, mask & known)
+            total += factor * one(part_logits, labels, mask & known)
         return total
 
     return loss
 
 
 def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
-    """The loss of one task, with the weights that these labels give."""
+    """The loss of one task, with the class weights of the valid ``labels``."""
     options: dict[str, Any] = {}
     weights: Any = None
     if task.kind == "regression":
@@ -104,7 +109,7 @@ def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
 def make_order(
     config: ConfigDict, table: FrameTable, spec: HeadSpec, mesh: Mesh
 ) -> FrameOrder | WindowOrder:
-    """The order of examples; a batch that is more than the data has is reduced.
+    """Which rows, or windows, each step sees; too large a batch is reduced to the data.
 
     Raises:
         TrainingError: If there is nothing to train on, or a batch cannot be divided
@@ -151,7 +156,8 @@ def _window_order(
 def _warn_reduced(config: ConfigDict, size: int) -> None:
     logging.warning(
         "config.batch_size %d is more frames than an epoch has; using %d",
-        *(config.batch_size, size),
+        config.batch_size,
+        size,
     )
 
 
@@ -164,16 +170,16 @@ def _check_divides(examples: int, frames: int, mesh: Mesh) -> None:
 
 
 def dev_loss(loss_of: Loss, task_name: str, scores: Any, labels: Any, mask: Any) -> Any:
-    """The training loss of scores, over all frames at once; traced.
+    """The training loss of ``scores``, over all frames at once; traced.
 
-    Scores are taken back to logits, which is exact but for clipping at 1e-7.
+    The scores are turned back into logits, which is exact but for clipping at 1e-7.
     """
     return loss_of(_logits_of(get_task(task_name), scores), labels, mask)
 
 
 def _logits_of(task: Task, scores: Any) -> Any:
     if isinstance(task, JointTask):
-        parts = [_logits_of(part.task, mine) for part, mine in task.of_parts(scores)]
+        parts = [_logits_of(part.task, own) for part, own in task.of_parts(scores)]
         return jnp.concatenate(parts, axis=-1)
     if task.kind == "multiclass":
         return jnp.log(jnp.maximum(scores, 1e-7))

@@ -14,8 +14,9 @@ def schedule(
 ) -> Float[Array, ""]:
     """Share of the peak learning rate at ``step`` (from 0), in [0, 1].
 
-    Linear from 1 / warm-up steps to 1 over the first ``warmup`` share of the steps,
-    then a cosine to 0 at ``num_steps`` ("cosine") or 1 ("constant").
+    The share rises linearly from 1 / warm-up steps to 1 over the first ``warmup`` share
+    of the steps. Then it falls by a cosine to 0 at ``num_steps`` ("cosine") or stays 1
+    ("constant").
     """
     warmup_steps = round(num_steps * warmup)
     now = step.astype(jnp.float32)
@@ -65,15 +66,16 @@ def adamw(
 ) -> optax.GradientTransformation:
     """AdamW (0.9, 0.999, eps 1e-8), with rates that may be traced.
 
-    So models with different rates share one program.
+    Candidates with different rates can then share one program.
 
     Args:
         learning_rate: Peak of the schedule.
-        weight_decay: Decoupled, times the learning rate, on every parameter (torch).
-        num_steps: Of the whole training.
-        warmup: Share of ``num_steps`` over which the rate rises.
-        kind: "cosine" or "constant" after that.
-        clip_norm: Largest global norm of the gradient; 0 is off.
+        weight_decay: Decay of every parameter, decoupled and multiplied by the
+            learning rate, as in torch.
+        num_steps: Steps of the whole training.
+        warmup: Share of ``num_steps`` over which the learning rate rises.
+        kind: What follows the warm-up: "cosine" or "constant".
+        clip_norm: Largest global norm of the gradient; 0 clips nothing.
     """
 
     def rate(step: Int[Array, ""]) -> Float[Array, ""]:

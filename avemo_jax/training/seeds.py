@@ -16,12 +16,13 @@ SWEPT = ("learning_rate", "weight_decay", "dropout")
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """What the candidates differ in; settings outside, seeds inside.
+    """What the candidates differ in: all seeds of the first setting, then the next.
 
     Attributes:
-        seeds: Of each candidate's parameters and dropout.
+        seeds: Seed of each candidate; its first parameters and its dropout are drawn
+            from it.
         settings: Values of :data:`SWEPT` for each candidate.
-        num_seeds: Candidates of each setting.
+        num_seeds: Seeds of each setting.
     """
 
     seeds: tuple[int, ...]
@@ -34,7 +35,7 @@ class Candidates:
         return len(self.seeds) > self.num_seeds
 
     def hyper(self) -> dict[str, Any]:
-        """Seeds' keys and settings as arrays with a leading axis of candidates."""
+        """Dropout keys and swept values as arrays, leading axis candidates."""
         keys = [jax.random.fold_in(jax.random.key(seed), 1) for seed in self.seeds]
         values = {
             name: jnp.asarray([s[name] for s in self.settings], jnp.float32)
@@ -43,9 +44,9 @@ class Candidates:
         return {"key": jnp.stack(keys), **values}
 
     def init(self, head: Head) -> dict[str, Any]:
-        """Fresh ``{"params", "stats"}``, leading axis candidates.
+        """Freshly drawn ``{"params", "stats"}``, leading axis candidates.
 
-        A seed's values do not depend on the other candidates.
+        What a seed draws does not depend on the other candidates.
         """
         init = jax.jit(head.init)
         trees = []
@@ -56,7 +57,7 @@ class Candidates:
 
 
 def make_candidates(config: ConfigDict) -> Candidates:
-    """The candidates that ``config`` asks for: num_seeds, or x the sweep's settings."""
+    """The candidates that ``config`` asks for: each seed with each setting swept."""
     lists = [
         tuple(config.sweep.learning_rate) or (config.learning_rate,),
         tuple(config.sweep.weight_decay) or (config.weight_decay,),
@@ -74,11 +75,15 @@ def make_candidates(config: ConfigDict) -> Candidates:
 def best_setting(
     candidates: Candidates, scores: np.ndarray
 ) -> tuple[slice, list[dict]]:
-    """The candidates of the setting with the best mean score, and a table of all.
+    """The setting that scores best on dev, on average over its seeds.
 
     Args:
-        candidates: All that were trained.
-        scores: On dev, one per candidate, larger is better.
+        candidates: All candidates that were trained.
+        scores: Score of each candidate on dev; larger is better.
+
+    Returns:
+        Where the setting's candidates are among all, and one entry per setting with
+        its values, ``dev_mean`` and ``dev_std``.
     """
     by_setting = scores.reshape(-1, candidates.num_seeds)
     table = []
@@ -93,5 +98,5 @@ def best_setting(
 
 
 def take_candidates(tree: Any, which: slice) -> Any:
-    """The candidates ``which`` of a tree with a leading axis of candidates."""
+    """``tree`` with only the candidates ``which`` on its leading axis."""
     return jax.tree.map(lambda leaf: leaf[which], tree)

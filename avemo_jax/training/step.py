@@ -36,18 +36,18 @@ def train_step(
     use_dropout: bool,
     train_mode: bool,
 ) -> tuple[tuple[Any, Any], jax.Array]:
-    """One candidate after one step, and its loss; pure.
+    """One candidate's model after one more step, and the loss of that step; pure.
 
     Args:
         model: ({"params", "stats"}, optimiser state).
-        batch: Of this step.
-        step: Steps before this one.
-        hyper: The candidate's key and settings.
+        batch: Inputs, labels and masks of the frames of this step.
+        step: Number of steps taken before this one, over all epochs.
+        hyper: The candidate's PRNG key and its values of :data:`seeds.SWEPT`.
         head: The network.
         loss_of: (logits, labels, mask) -> scalar.
-        optimizer_of: From the settings to the optimiser.
-        use_dropout: False where no candidate has any, which saves the random bits.
-        train_mode: False trains as the original: no dropout, BatchNorm frozen.
+        optimizer_of: Makes the optimiser from ``hyper``.
+        use_dropout: False where no candidate has dropout, which saves the random bits.
+        train_mode: False trains as the original did: no dropout, BatchNorm frozen.
     """
     variables, opt_state = model
 
@@ -83,9 +83,11 @@ def make_train_chunk(
 ) -> Callable[..., tuple[Any, jax.Array]]:
     """Compiled ``(models, stopped, hyper, shared, steps, first) -> (models, losses)``.
 
-    It scans over ``steps`` (a chunk of the feeder's, with ``shared``), numbered from
-    ``first`` on; ``losses`` is (candidates, steps). Candidates that have stopped stay
-    as they are, or in batched mode go on unused; their losses are 0.
+    The function scans over the steps of one chunk: ``shared, steps`` is what the
+    feeder's ``chunks`` yields, and the steps are numbered from ``first`` on. ``losses``
+    is (candidates, steps). Candidates that have stopped stay as they are; where
+    candidates are batched they train on, and nothing uses the result. Their losses are
+    0 either way.
     """
     use_dropout = not config.train.eval_mode and any(
         setting["dropout"] > 0 for setting in candidates.settings
@@ -123,8 +125,8 @@ def make_train_chunk(
 
             if mapped:
                 return lax.cond(stop, stay, go, model)
-            # Batched, a cond would give each candidate its own copy of the frames. What
-            # a stopped candidate still learns is not used.
+            # A batched cond would give each candidate its own copy of the frames.
+            # What a stopped candidate still learns is not used.
             model, losses = go(model)
             return model, jnp.where(stop, 0.0, losses)
 
@@ -137,7 +139,7 @@ def make_train_chunk(
 def make_optimizer(
     config: ConfigDict, hyper: dict[str, Any], num_steps: int
 ) -> optax.GradientTransformation:
-    """AdamW with the rates of one candidate."""
+    """AdamW with one candidate's learning rate and weight decay."""
     return optimiser.adamw(
         hyper["learning_rate"],
         hyper["weight_decay"],
@@ -160,7 +162,12 @@ def _platform(mesh: Mesh) -> str:
 
 
 def scan_length(config: ConfigDict, steps_per_epoch: int) -> int:
-    """Steps per compiled scan: few dispatches, chunks of even length."""
+    """Steps in one compiled scan, so that an epoch is cut into chunks of even length.
+
+    Args:
+        config: Gives the wanted number, or 0 to derive one from the batch size.
+        steps_per_epoch: Steps that are cut into chunks.
+    """
     wanted = config.train.scan_steps
     if not wanted:
         wanted = min(max(32768 // config.batch_size, 8), 256)

@@ -52,7 +52,7 @@ def train(
     """Trains what ``config`` says, from where the run in ``workdir`` was stopped.
 
     Args:
-        config: Checked.
+        config: The run's configuration, checked by ``check_config``.
         data: The store and the splits.
         workdir: Gets ``metrics.jsonl``, ``checkpoints/`` and ``best_model/``.
 
@@ -89,7 +89,7 @@ def train(
     loss_of = configured_loss(config, table)
     num_steps = order.num_steps * config.num_epochs
     chunk = make_train_chunk(config, candidates, head, loss_of, feeder, mesh, num_steps)
-    judge = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
+    dev_scorer = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
 
     # 3. The state: where this workdir's run was stopped, else fresh.
     log = MetricsLog(
@@ -131,8 +131,8 @@ def train(
                 "loss_per_candidate": values_of(np.where(trained, losses, np.nan)),
                 "frames_per_s": speed,
             }
-            if judge:
-                scores, on_dev = judge(state["models"][0])
+            if dev_scorer:
+                scores, on_dev = dev_scorer(state["models"][0])
                 record |= on_dev
                 patience = config.train.early_stop_epochs
                 state = keep_best(state, scores, np.int32(epoch), patience)
@@ -140,9 +140,11 @@ def train(
                 state = keep_last(state, np.int32(epoch))
             log.write(record)
             progress = Progress(epoch)
-            workdir.publish()  # a line too many is dropped later, one too few is lost
+            # Before the checkpoint: a run that goes on drops a line of the log too
+            # many, and cannot write one that is missing.
+            workdir.publish()
             save(progress, state)
-            bar.set_postfix_str(_words(record, judge))
+            bar.set_postfix_str(_words(record, dev_scorer))
             if preemption.reached():
                 break
     bar.close()
@@ -173,10 +175,11 @@ def _save(
     checkpoints.save(number, state, progress.to_dict())
 
 
-def _words(record: dict[str, Any], judge: DevScorer | None) -> str:
+def _words(record: dict[str, Any], dev_scorer: DevScorer | None) -> str:
     words = f"loss {record['loss']:.3f}, {record['frames_per_s']:,.0f} frames/s"
-    if judge:
-        words += f", dev {judge.criterion} {record['dev_' + judge.criterion]:.3f}"
+    if dev_scorer:
+        name = dev_scorer.criterion
+        words += f", dev {name} {record[f'dev_{name}']:.3f}"
     return words
 
 
@@ -187,7 +190,11 @@ def _export(
     state: dict[str, Any],
     table: FrameTable,
 ) -> pathlib.Path:
-    """Writes the seeds of the best setting."""
+    """Writes the best setting's seeds, each at its best epoch, as ``best_model/``.
+
+    Raises:
+        TrainingError: If several settings were swept and there is no dev to choose on.
+    """
     scores = np.asarray(state["best_score"])
     which = slice(0, candidates.num_seeds)
     settings: list[dict[str, float]] = []

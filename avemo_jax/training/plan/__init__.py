@@ -1,1 +1,1 @@
-"""What a training will take, before anything is loaded: bytes, steps, programs."""
+"""``avemo plan``: what a training will take, before any features are loaded."""

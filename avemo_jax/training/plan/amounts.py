@@ -6,19 +6,19 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class TablePlan:
-    """What becomes of one split's table.
+    """Where one split's table will lie, and the bytes that it takes there.
 
     Attributes:
-        split: Its name.
-        phase: "train" or "evaluate": tables of one phase share the budget.
+        split: Name of the split.
+        phase: "train" or "evaluate"; tables of one phase share the budget.
         rows: Frames with features.
         videos: Subject-videos.
-        table_bytes: What is held against the budget.
-        resident: Whole on every device, or else streamed.
-        why: In words.
-        device_bytes: On every device: of the arrays that lie there for good.
-        host_bytes: Of memory, in every process, of the table.
-        file_bytes: On every host's disk, where it is streamed.
+        table_bytes: Size that is held against the budget.
+        resident: Whether the table lies whole on every device, or else is streamed.
+        why: Reason for ``resident``, in words.
+        device_bytes: Bytes on every device of the arrays that stay there.
+        host_bytes: Bytes of memory in every process.
+        file_bytes: Bytes on every host's disk; 0 where the table is resident.
     """
 
     split: str
@@ -38,13 +38,13 @@ class StatePlan:
     """Bytes of what is trained, whole on every device.
 
     Attributes:
-        candidates: Seeds x settings of the sweep.
-        seeds: Of each setting.
-        parameters: Of all candidates.
-        statistics: Of BatchNorm.
-        optimiser: Of AdamW.
-        best: Parameters and statistics of the best epochs.
-        other: Scores, epochs, keys and rates.
+        candidates: Number of candidates: seeds times settings of the sweep.
+        seeds: Number of seeds of each setting.
+        parameters: Bytes of all candidates' parameters.
+        statistics: Bytes of their running statistics of BatchNorm.
+        optimiser: Bytes of their AdamW states.
+        best: Bytes of the parameters and statistics of their best epochs.
+        other: Bytes of scores, epochs, PRNG keys and rates.
     """
 
     candidates: int
@@ -57,24 +57,25 @@ class StatePlan:
 
     @property
     def total(self) -> int:
-        """Of all."""
+        """Bytes of everything together."""
         fields = ("parameters", "statistics", "optimiser", "best", "other")
         return sum(int(getattr(self, field)) for field in fields)
 
 
 @dataclasses.dataclass(frozen=True)
 class StepsPlan:
-    """Steps, and the batch of each.
+    """Steps of a run, and the batch of each.
 
     Attributes:
         batch_size: Frames of a step, over all devices.
         batch_per_device: Frames of a step on one device.
-        steps_per_epoch: Each is one update of the parameters.
-        epochs: Of the run.
-        steps_per_scan: In one dispatch of a compiled program.
-        batch_bytes: On a device: one batch's inputs, labels and marks.
-        chunk_bytes: On a device: what a scan's steps were sent beside the tables.
-        host_chunk_bytes: In every process: what is read ahead of a streamed table.
+        steps_per_epoch: Updates of the parameters in an epoch.
+        epochs: Epochs of the run.
+        steps_per_scan: Steps in one call of the compiled program.
+        batch_bytes: Bytes on a device of one batch's inputs, labels and masks.
+        chunk_bytes: Bytes on a device that the steps of a scan are sent.
+        host_chunk_bytes: Bytes in every process that are read ahead of a streamed
+            table.
     """
 
     batch_size: int
@@ -88,7 +89,7 @@ class StepsPlan:
 
     @property
     def steps(self) -> int:
-        """Of the whole run, unless it stops early."""
+        """Steps of the whole run, unless it stops early."""
         return self.steps_per_epoch * self.epochs
 
 
@@ -98,16 +99,16 @@ class RunPlan:
 
     Attributes:
         data: Title of the store.
-        devices: Of all hosts.
-        hosts: Processes, each with as many devices.
-        budget: Bytes of tables on a device.
+        devices: Number of devices, on all hosts together.
+        hosts: Number of hosts, one process on each, with equally many devices.
+        budget: Bytes that tables may take on a device.
         budget_from: Where the budget is from, in words.
-        device_memory: Bytes of a device, or None where nobody said.
-        tables: In the order of loading.
-        state: What is trained.
-        steps: Of training.
-        problem: Why training would refuse to begin, or None.
-        notes: What else is to be known.
+        device_memory: Bytes of a device's memory; None where it was not given.
+        tables: Tables in the order that the run loads them.
+        state: Bytes of what is trained.
+        steps: Steps of training.
+        problem: Why training would refuse to begin; None where it would not.
+        notes: Sentences for the user on what the numbers leave out.
     """
 
     data: str
@@ -124,7 +125,7 @@ class RunPlan:
 
     @property
     def device_bytes(self) -> int:
-        """On every device while training: tables, state, batch and chunk."""
+        """Bytes on every device while training: tables, state, batch and chunk."""
         tables = sum(t.device_bytes for t in self.tables if t.phase == "train")
         return (
             tables + self.state.total + self.steps.batch_bytes + self.steps.chunk_bytes
@@ -132,18 +133,18 @@ class RunPlan:
 
     @property
     def host_bytes(self) -> int:
-        """In every process while training: tables, and chunks that are read ahead."""
+        """Bytes in every process while training: tables, and chunks read ahead."""
         tables = sum(t.host_bytes for t in self.tables if t.phase == "train")
         return tables + self.steps.host_chunk_bytes
 
     @property
     def file_bytes(self) -> int:
-        """On every host's disk."""
+        """Bytes on every host's disk of the tables that are streamed."""
         by_split = {table.split: table.file_bytes for table in self.tables}
         return sum(by_split.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, sums too."""
+        """The plan as values that JSON takes, with its sums."""
         found = dataclasses.asdict(self)
         found["state"]["total"] = self.state.total
         found["steps"]["steps"] = self.steps.steps

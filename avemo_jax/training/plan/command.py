@@ -1,4 +1,4 @@
-"""``scripts/plan.py``: what a training will take, before anyone rents a machine."""
+"""``avemo plan``: what a training will take, before anyone rents a machine."""
 
 import argparse
 import json
@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the plan.
 
     Returns:
-        0; 1 after an error, which stderr tells, or where training would refuse.
+        Exit status: 0, or 1 after an error, which stderr gets; also 1 where training
+        would refuse to begin.
     """
     return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
@@ -84,10 +85,11 @@ def _run(argv: list[str]) -> int:
 
 
 def read_config(arguments: list[str]) -> ConfigDict:
-    """The configuration that ``--config FILE --config.FIELD=VALUE ...`` say.
+    """The configuration that ``--config FILE --config.FIELD=VALUE ...`` name.
 
     Raises:
-        ValueError: If there is none, a field is unknown, or another argument is there.
+        ValueError: If no file is named or found, a field is unknown, or there is
+            another argument.
     """
     for i, argument in enumerate(arguments):
         name, given, path = argument.partition("=")
@@ -106,7 +108,7 @@ def read_config(arguments: list[str]) -> ConfigDict:
     except (AttributeError, KeyError) as error:
         raise ValueError(
             f"no such field in the configuration: {error.args[0]}; expected one of "
-            "avemo_jax/config.py; correct it"
+            "avemo_jax/config/fields.py; correct it"
         ) from error
     except flags.Error as error:
         raise ValueError(f"{error}; expected options that --help names") from error

@@ -1,7 +1,7 @@
-"""Tables, devices and feeders in outline: all that training asks of them, no features.
+"""Tables, devices and feeders in outline: all that a plan needs, without features.
 
 A table in outline has true labels, frame numbers and counts, and features of the true
-shape whose rows are all the same zero in memory.
+shape whose values are all one and the same zero in memory.
 """
 
 import dataclasses
@@ -38,16 +38,16 @@ from avemo_jax.training.seeds import Candidates, make_candidates
 
 
 class Outlines:
-    """Plans and tables in outline, of one task and some feature sets of a store."""
+    """Joins, and tables in outline, of one task and some feature sets of a store."""
 
     def __init__(self, data: Data, task: str, features: list[str], missing_audio: str):
-        """Reads the annotations; of the features it reads nothing.
+        """Reads the annotations and no features.
 
         Args:
-            data: The store.
-            task: Whose labels.
+            data: The store and the splits.
+            task: Name of the task whose labels are read.
             features: Full names of the feature sets.
-            missing_audio: "zeros" or "drop", for frames without sound.
+            missing_audio: "zeros" or "drop": what becomes of frames without sound.
         """
         self._data = data
         self._task = task
@@ -59,7 +59,7 @@ class Outlines:
         )
 
     def join(self, split: str) -> Join:
-        """Rows and bytes of a split's table.
+        """The rows of a split's table, counted and not read.
 
         Raises:
             ValueError: If the split has no rows.
@@ -73,7 +73,7 @@ class Outlines:
         )
 
     def table(self, joined: Join) -> FrameTable:
-        """The table of a join; its features take two bytes, whatever their shape."""
+        """The table of ``joined`` in outline; its features take two bytes in memory."""
         features = np.broadcast_to(np.float16(0), (joined.rows, joined.dim))
         outputs = None
         if joined.output_dim:
@@ -88,22 +88,22 @@ class Outlines:
 
 
 class OutlineFeeder(ResidentFeeder):
-    """A resident feeder that holds no table: for tracing only."""
+    """A resident feeder without a table: its batches can be traced, not computed."""
 
     def __init__(self, window: int):
-        """Puts nothing anywhere.
+        """Copies nothing to any device.
 
         Args:
-            window: Frames per window, or 0.
+            window: Frames per window; 0 for single frames.
         """
         self.window = window
 
 
 def outline_mesh(devices: int) -> Mesh:
-    """A mesh of so many devices, to be counted; all of them are this host's first.
+    """A mesh of ``devices`` places, all this host's first device: only to be counted.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If ``devices`` is below 1.
     """
     if devices < 1:
         raise ValueError(f"--devices is {devices}; expected 1 or more; correct it")
@@ -111,7 +111,7 @@ def outline_mesh(devices: int) -> Mesh:
 
 
 def shapes_of(tree: Any) -> Any:
-    """``tree`` with shapes and types in the place of arrays."""
+    """``tree`` with each array replaced by its shape and type."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
@@ -128,15 +128,15 @@ def _bytes_of_leaf(leaf: Any) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """A run in outline, from which sizes are told and programs are compiled.
+    """A run in outline: enough to compute its sizes and to compile its programs.
 
     Attributes:
-        config: Of the run.
-        spec: Of the head.
+        config: The run's configuration.
+        spec: What head is trained.
         head: The network.
-        candidates: Seeds x settings.
-        joins: What each table joins, by split.
-        tables: In outline, by split.
+        candidates: Seeds and settings that are trained together.
+        joins: The join behind each split's table.
+        tables: Each split's table, in outline.
     """
 
     config: ConfigDict
@@ -148,16 +148,16 @@ class Outline:
 
     @property
     def window(self) -> int:
-        """Frames per window, or 0."""
+        """Frames per window; 0 where the head does not take windows."""
         return self.spec.window if self.spec.takes_windows else 0
 
     @property
     def train_split(self) -> str:
-        """What is trained on."""
+        """The split that is trained on."""
         return str(self.config.data.train_on)
 
     def arrays(self, split: str) -> TableArrays:
-        """What a step gathers from: shapes and types of the arrays."""
+        """Shapes and types of the arrays that a step gathers its batch from."""
         arrays = table_arrays(
             self.tables[split],
             windows=bool(self.window),
@@ -168,26 +168,26 @@ class Outline:
         return shapes
 
     def order(self, mesh: Mesh) -> FrameOrder | WindowOrder:
-        """The order of examples.
+        """Which rows, or windows, each step sees.
 
         Raises:
-            TrainingError: As training does.
+            TrainingError: If training on ``mesh`` would refuse to begin.
         """
         return make_order(self.config, self.tables[self.train_split], self.spec, mesh)
 
     def state(self, num_steps: int) -> Any:
-        """Shapes of what a run's checkpoint holds."""
+        """Shapes of the state that a run trains and its checkpoint holds."""
         make = functools.partial(
             fresh_state, self.config, self.candidates, self.head, num_steps
         )
         return jax.eval_shape(make)
 
     def hyper(self) -> Any:
-        """Shapes of the candidates' keys and settings."""
+        """Shapes of the candidates' PRNG keys and swept values."""
         return jax.eval_shape(self.candidates.hyper)
 
     def batch(self, split: str, index: Any) -> Batch:
-        """Shapes of the batches that an index (steps, batch, ...) names."""
+        """Shapes of the batches that an index of shape (steps, batch, ...) names."""
 
         def gather(arrays: TableArrays, index: Any) -> Batch:
             rows = rows_at(arrays, index, self.window)
@@ -198,18 +198,18 @@ class Outline:
 
 
 def index_shape(order: FrameOrder | WindowOrder, length: int) -> Any:
-    """Shape of what ``length`` steps of ``order`` are told by."""
+    """Shape of the index that names the rows, or windows, of ``length`` steps."""
     if isinstance(order, WindowOrder):
         return jax.ShapeDtypeStruct((length, order.windows_per_step, 3), np.int32)
     return jax.ShapeDtypeStruct((length, order.batch_size), np.int32)
 
 
 def outline_run(config: ConfigDict, data: Data) -> Outline:
-    """The run that ``config`` says, in outline; no feature is read.
+    """The run that ``config`` describes, in outline; no features are read.
 
     Raises:
-        ValueError: If the configuration or the store make no sense, or if a split has
-            no rows.
+        ValueError: If the configuration makes no sense or does not fit the store, or if
+            a split has no rows.
     """
     config = with_task(config, data)
     check_config(config)
@@ -225,7 +225,7 @@ def outline_run(config: ConfigDict, data: Data) -> Outline:
 
 
 def splits_of(config: ConfigDict) -> tuple[str, ...]:
-    """The splits that a run loads, in the order of loading, each once."""
+    """The splits that a run loads, in the order that it loads them, each once."""
     training = ("dev",) if config.data.train_on == "train" else ()
     splits = (*training, config.data.train_on, config.evaluate.split)
     return tuple(dict.fromkeys(splits))

@@ -7,12 +7,17 @@ from avemo_jax.training.plan.tpu import Compiled
 
 
 def run_text(run: RunPlan) -> str:
-    """What a run will take, for people."""
+    """The plan as lines for people to read."""
     return "\n".join(_run_lines(run))
 
 
 def compiled_text(name: str, programs: Sequence[Compiled]) -> str:
-    """What XLA says of programs for the TPU topology ``name``."""
+    """XLA's figures of ``programs`` as lines for people to read.
+
+    Args:
+        name: TPU topology that they are compiled for, such as "v5e:4x4".
+        programs: Figures of each program.
+    """
     lines = [f"Compiled for {name} by libtpu; bytes per device:"]
     for program in programs:
         lines.append(f"  {program.name}: compiled in {program.seconds:.1f} s")

@@ -20,10 +20,10 @@ from avemo_jax.training.plan.outlines import (
 )
 from avemo_jax.training.step import scan_length
 
-# A streamed chunk is in use while the next is on its way; more are read on the host.
+# Of a streamed table: one chunk is in use while the next is sent; the host reads ahead.
 _CHUNKS_ON_DEVICE = 2
 _CHUNKS_ON_HOST = 4
-# Behind the matrix in a file: 64 characters of a fingerprint.
+# Bytes of the fingerprint that follows the matrix in the file of a streamed table.
 _FINGERPRINT = 64
 
 
@@ -39,10 +39,11 @@ def plan_run(
 
     Args:
         outline: The run.
-        title: Of the data.
-        devices: Of all hosts.
-        hosts: Each has as many devices.
-        device_memory_gb: Of one device, in 10^9 bytes. None: this host's device.
+        title: What the plan calls the data.
+        devices: Number of devices, on all hosts together.
+        hosts: Number of hosts, each with equally many devices.
+        device_memory_gb: Memory of one device, in 10^9 bytes. None: the budget is that
+            of this host's device, and no memory is checked.
 
     Raises:
         ValueError: If devices cannot be divided over the hosts, or the memory is not
@@ -86,7 +87,11 @@ def plan_run(
 
 
 def _budget(config: ConfigDict, device_memory_gb: float | None) -> tuple[int, str]:
-    """Bytes of tables on a device, and where that is from."""
+    """Bytes that tables may take on a device, and where that number is from.
+
+    Raises:
+        ValueError: If the memory is not above 0.
+    """
     if device_memory_gb is not None and not 0 < device_memory_gb < float("inf"):
         raise ValueError(
             f"--device-memory-gb is {device_memory_gb}; expected a number above 0; "
@@ -103,7 +108,7 @@ def _budget(config: ConfigDict, device_memory_gb: float | None) -> tuple[int, st
 
 
 def _tables(outline: Outline, budget: int) -> tuple[TablePlan, ...]:
-    """As ``loading.Loader`` decides, in the order of ``train`` and ``evaluate``."""
+    """The tables in the order that a run loads them, placed as ``Loader`` does it."""
     config, left = outline.config, budget
     evaluated = config.evaluate.split
     training = [s for s in splits_of(config) if s in ("dev", outline.train_split)]
@@ -111,7 +116,7 @@ def _tables(outline: Outline, budget: int) -> tuple[TablePlan, ...]:
     for split in training:
         found.append(_table(outline, split, "train", left))
         left -= outline.joins[split].bytes if found[-1].resident else 0
-    # Each table of the evaluation is loaded for itself, with the whole budget.
+    # An evaluation loads its table with the whole budget, after those of training.
     found.append(_table(outline, evaluated, "evaluate", budget))
     return tuple(found)
 
@@ -165,7 +170,7 @@ def _steps(
 ) -> StepsPlan:
     length = scan_length(outline.config, order.num_steps)
     index = index_shape(order, length)
-    # Where a batch cannot be divided, every device has all of it.
+    # Where the devices do not divide a batch, every one of them has all of it.
     parts = 1 if index.shape[1] % devices else devices
     chunk = outline.batch(outline.train_split, index)
     batch = bytes_of(chunk) // length // parts

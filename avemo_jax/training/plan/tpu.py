@@ -1,7 +1,7 @@
-"""Programs compiled for TPUs that are not there: XLA:TPU's own figures.
+"""Programs compiled for TPUs that are not there, for the compiler's own figures.
 
 libtpu compiles for the devices of a named topology, whatever this host has. Arguments
-are shapes with their places; nothing runs.
+are shapes with shardings; nothing runs.
 """
 
 import contextlib
@@ -43,12 +43,12 @@ _SHAPE = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """What crosses from device to device at one place of a program.
+    """What crosses between the devices at one place of a program.
 
     Attributes:
-        kind: XLA's name, such as "all-reduce".
-        elements: Values that come out.
-        num_bytes: Of them.
+        kind: XLA's name of the operation, such as "all-reduce".
+        elements: Number of values that come out.
+        num_bytes: Bytes of these values.
     """
 
     kind: str
@@ -58,18 +58,18 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of one program; bytes are of one device.
+    """The compiler's figures of one program; bytes are of one device.
 
     Attributes:
-        name: Of the program.
-        seconds: That compilation took here.
-        argument_bytes: Of what it is given.
-        output_bytes: Of what it gives.
-        alias_bytes: Of outputs that lie where arguments lay.
-        temporary_bytes: Of what it needs between.
-        code_bytes: Of the program.
-        collectives: In the order of the program's text.
-        text: The program, as XLA writes it.
+        name: What the report calls the program.
+        seconds: Time that the compilation took on this host.
+        argument_bytes: Bytes of the arguments.
+        output_bytes: Bytes of the outputs.
+        alias_bytes: Bytes of the outputs that lie where arguments lay.
+        temporary_bytes: Bytes of everything between arguments and outputs.
+        code_bytes: Bytes of the program itself.
+        collectives: Collectives in the order of the program's text.
+        text: The program as XLA writes it.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Compiled:
     text: str = dataclasses.field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, without the program."""
+        """The figures as values that JSON takes, without ``text``."""
         found = dataclasses.asdict(self)
         del found["text"]
         return found
@@ -113,23 +113,23 @@ def topology_mesh(name: str) -> Mesh:
 
 
 def chip_memory_gb(name: str) -> float | None:
-    """Memory of one chip of a topology in 10^9 bytes; None where it is not known."""
+    """Memory of one chip of a topology, in 10^9 bytes; None where it is unknown."""
     gibibytes = _MEMORY_GIB.get(name.split(":")[0])
     return None if gibibytes is None else gibibytes * 2**30 / 1e9
 
 
 def num_hosts(mesh: Mesh) -> int:
-    """Processes that the devices of ``mesh`` belong to."""
+    """Number of processes that the devices of ``mesh`` belong to."""
     return len({device.process_index for device in mesh.devices.flat})
 
 
 def compile_run(outline: Outline, mesh: Mesh, *, resident: bool) -> list[Compiled]:
-    """The scan of training and the step of prediction, compiled for ``mesh``.
+    """The figures of the training scan and of prediction, compiled for ``mesh``.
 
     Args:
         outline: The run.
-        mesh: Of a topology.
-        resident: Whether the tables are on the devices, or streamed.
+        mesh: The mesh of a topology.
+        resident: Whether the tables lie on the devices, or else are streamed.
 
     Raises:
         TrainingError: If a batch cannot be divided over the devices.
@@ -141,20 +141,23 @@ def compile_run(outline: Outline, mesh: Mesh, *, resident: bool) -> list[Compile
 
 
 def compile_training(outline: Outline, mesh: Mesh, *, resident: bool) -> Compiled:
-    """The scan over the steps of a chunk, as ``train`` makes it."""
+    """The figures of the scan over one chunk of steps, as ``train`` compiles it.
+
+    Raises:
+        TrainingError: If a batch cannot be divided over the devices.
+    """
     config, table = outline.config, outline.tables[outline.train_split]
     order = outline.order(mesh)
     num_steps = order.num_steps * config.num_epochs
     feeder = _feeder(outline, outline.train_split, mesh, resident)
     chunk = make_train_chunk(
-        *(
-            config,
-            outline.candidates,
-            outline.head,
-            configured_loss(config, table),
-            feeder,
-        ),
-        *(mesh, num_steps),
+        config,
+        outline.candidates,
+        outline.head,
+        configured_loss(config, table),
+        feeder,
+        mesh,
+        num_steps,
     )
     whole = sharding.replicated(mesh)
     state = placed_shapes(outline.state(num_steps), whole)
@@ -163,17 +166,24 @@ def compile_training(outline: Outline, mesh: Mesh, *, resident: bool) -> Compile
     return compiled(
         f"training, {index.shape[0]} steps of {order.batch_size} frames",
         chunk,
-        *(state["models"], state["stopped"], placed_shapes(outline.hyper(), whole)),
-        *(shared, steps, jax.ShapeDtypeStruct((), np.int32)),
+        state["models"],
+        state["stopped"],
+        placed_shapes(outline.hyper(), whole),
+        shared,
+        steps,
+        jax.ShapeDtypeStruct((), np.int32),
     )
 
 
 def compile_prediction(outline: Outline, mesh: Mesh, *, resident: bool) -> Compiled:
-    """One pass over a batch of the split that is evaluated."""
+    """The figures of prediction for one batch of the split that is evaluated."""
     config, split = outline.config, outline.config.evaluate.split
     feeder = _feeder(outline, split, mesh, resident)
     predictor = Predictor(
-        *(outline.head, outline.tables[split], feeder, mesh),
+        outline.head,
+        outline.tables[split],
+        feeder,
+        mesh,
         batch_size=outline.spec.evaluation_batch(
             training=config.batch_size, evaluation=config.evaluate.batch_size
         ),
@@ -186,17 +196,20 @@ def compile_prediction(outline: Outline, mesh: Mesh, *, resident: bool) -> Compi
     frames = math.prod(index.shape[1:2]) * max(outline.window, 1)
     return compiled(
         f"prediction, {frames} frames",
-        *(predictor.program, variables, shared, steps),
+        predictor.program,
+        variables,
+        shared,
+        steps,
     )
 
 
 def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
-    """What the compiler says of a jitted ``program``.
+    """The compiler's figures of a jitted ``program``.
 
     Args:
-        name: Of the program.
-        program: Of ``jax.jit``.
-        arguments: Shapes, with their places on a topology's devices.
+        name: What the report calls the program.
+        program: A function compiled by ``jax.jit``.
+        arguments: Shapes of its arguments, with shardings over a topology's devices.
     """
     began = time.perf_counter()
     with _compiling_anew():
@@ -218,8 +231,8 @@ def compiled(name: str, program: Any, *arguments: Any) -> Compiled:
 
 @contextlib.contextmanager
 def _compiling_anew() -> Iterator[None]:
-    """Without kept programs, which can be loaded only where their devices are."""
-    config: Any = jax.config  # whose settings its type does not name
+    """Turns off the compilation cache, whose programs load only on their devices."""
+    config: Any = jax.config  # its type does not name the settings
     before = config.jax_enable_compilation_cache
     config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # else JAX does not look at the setting again
@@ -231,20 +244,19 @@ def _compiling_anew() -> Iterator[None]:
 
 
 def collectives_in(text: str) -> Iterable[Collective]:
-    """The collectives of a program, as XLA writes it."""
+    """The collectives in the text of a program, as XLA writes it."""
     for result, kind in _COLLECTIVE.findall(text):
         elements = num_bytes = 0
-        for letters, bits, axes in _SHAPE.findall(result):
+        for _, bits, axes in _SHAPE.findall(result):
             size = math.prod(map(int, axes.split(","))) if axes else 1
             elements += size
-            # pred has no width in its name: a byte.
+            # The name "pred" gives no width: it takes a byte.
             num_bytes += size * max(int(bits or 8), 8) // 8
-            del letters
         yield Collective(kind, elements, num_bytes)
 
 
 def placed_shapes(tree: Any, place: NamedSharding) -> Any:
-    """Shapes with a place on devices."""
+    """``tree`` with each array or shape replaced by its shape, sharded as ``place``."""
     return jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
     )
@@ -259,7 +271,7 @@ def _feeder(outline: Outline, split: str, mesh: Mesh, resident: bool) -> Feeder:
 def _sent(
     outline: Outline, split: str, mesh: Mesh, index: Any, resident: bool
 ) -> tuple[Any, Any]:
-    """Shapes and places of what the feeder's chunks are: shared, and of each step."""
+    """Sharded shapes of the two parts of a chunk: ``shared``, and each step's own."""
     place = place_of(index, mesh)
     if resident:
         shared = placed_shapes(outline.arrays(split), sharding.replicated(mesh))
