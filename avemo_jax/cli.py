@@ -1,4 +1,4 @@
-"""The ``avemo`` command: one line a sub-command, each what a module already does."""
+"""The ``avemo`` command: each sub-command runs the program of one module."""
 
 import sys
 

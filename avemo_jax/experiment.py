@@ -1,4 +1,4 @@
-"""A whole run in one work directory: train, evaluate the best, say what came out."""
+"""A whole run in one work directory: trains, evaluates the best, prints the scores."""
 
 import contextlib
 import functools
@@ -44,21 +44,22 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     """Trains and evaluates what ``config`` says; goes on where an earlier run ended.
 
     Args:
-        config: Of the experiment.
-        name: Of the default work directory, ``runs/<name>-<identity>``.
+        config: The run's configuration.
+        name: First part of the default work directory, ``runs/<name>-<identity>``.
 
     Returns:
-        What ``results.json`` says.
+        The content of ``results.json``.
 
     Raises:
-        ValueError: If the configuration or the data make no sense.
-        WorkdirError: If ``config.workdir`` holds a run of another configuration.
+        ValueError: If the configuration makes no sense or does not fit the data.
+        WorkdirError: If ``config.workdir`` holds a run of another configuration, or of
+            other data.
     """
     check_config(config)
     data = open_data(config.data.dir, config.data.cache_dir)
     config = with_task(config, data)
     check_config(config)  # now that the store's tasks are known
-    _check_heads(config, data)  # before the workdir is this run's
+    _check_heads(config, data)  # before anything is written to the workdir
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
     with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:
         distributed.on_first(lambda: take_workdir(workdir.local, config))
@@ -69,11 +70,13 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(name: str | pathlib.Path) -> Iterator[Workdir]:
-    """The work directory, seen by all processes; what it gets is published."""
+    """The work directory, checked to be shared by all processes; published at last."""
     workdir = open_workdir(name, writes=distributed.is_first())
     try:
         distributed.check_shared(
-            *(workdir.name, workdir.write_token, workdir.read_token),
+            workdir.name,
+            workdir.write_token,
+            workdir.read_token,
             workdir.remove_token,
         )
         yield workdir
@@ -99,20 +102,24 @@ def evaluate_checkpoint(
     Args:
         directory: The head checkpoint or blend, e.g. ``WORKDIR/best_model``; the run
             itself for an ensemble of folds.
-        data_dir: Of the store; None takes the demo corpus, for heads trained on it.
+        data_dir: Folder of the store; None: the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
-        workdir: A path or ``gs://BUCKET/FOLDER``; None takes ``evaluation-<split>``
+        workdir: Gets the results, a path or ``gs://BUCKET/FOLDER``. None:
+            ``evaluation-<split>``
             (``-<ensemble>``, ``-<rule><stride>``) in the run's folder.
-        cache_dir: For the demo corpus.
-        device_budget_gb: Memory for tables; None asks the device.
-        update_card: Keep the selection and the scores in the checkpoint's card.
-        ensemble: Take means over the "seeds" of the checkpoint or the "folds" of the
-            run, and choose anew.
-        frame_rate: Which frames to embed, in the place of what the checkpoint's
-            configuration says; all is then chosen anew. None leaves that.
+        cache_dir: Folder for the demo corpus and streamed tables; None: the default.
+        device_budget_gb: Memory for tables in 10^9 bytes; None: a share of the
+            device's.
+        update_card: Whether the selection and the scores are kept in the checkpoint's
+            card.
+        ensemble: "seeds" takes means over the checkpoint's seeds, "folds" over the
+            run's folds; post-processing is then chosen anew. None takes no means.
+        frame_rate: Which frames to embed, in place of what the checkpoint's
+            configuration says; post-processing is then chosen anew. None: what the
+            configuration says.
 
     Raises:
-        ValueError: If the checkpoint or the store is none, or they do not fit.
+        ValueError: If there is no checkpoint or store there, or they do not fit.
     """
     run_folder = (
         directory.absolute() if ensemble == "folds" else directory.absolute().parent
@@ -121,7 +128,10 @@ def evaluate_checkpoint(
     name = "-".join(filter(None, ("evaluation", split, ensemble, rate)))
     with _opened(workdir or run_folder / name) as opened:
         return _evaluate_checkpoint(
-            *(directory, opened, data_dir, split),
+            directory,
+            opened,
+            data_dir,
+            split,
             cache_dir=cache_dir,
             device_budget_gb=device_budget_gb,
             update_card=update_card,
@@ -140,7 +150,11 @@ def _evaluate_checkpoint(
     ensemble: EnsembleOver | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """:func:`evaluate_checkpoint` into an open work directory."""
+    """Does the work of :func:`evaluate_checkpoint` in an open work directory.
+
+    Raises:
+        ValueError: If there is no checkpoint or store there, or they do not fit.
+    """
     model = _load(directory, ensemble)
     trained_on = model.card["data"]["name"]
     if data_dir is None and trained_on != "demo":
@@ -186,13 +200,13 @@ def blend_checkpoints(
 
     Args:
         directories: Head checkpoints of one task with equally many seeds; seed i of
-            each is blended with seed i of the others. After the first also files of
-            predictions made elsewhere, of the dev videos too.
-        data_dir: As of :func:`evaluate_checkpoint`.
-        split: As of :func:`evaluate_checkpoint`.
+            each is blended with seed i of the others. After the first there may also be
+            files of predictions made elsewhere, which cover the dev videos too.
+        data_dir: Folder of the store; None: the demo corpus, for heads trained on it.
+        split: "validation", "dev", "train" or "test".
         workdir: Gets the results, and ``best_model/`` with ``blend.json``.
-        trust_extractor: EXPR: the extractor's own probabilities stand where they are
-            confident.
+        trust_extractor: EXPR only: whether the extractor's own probabilities replace
+            the blend's where they are confident.
         trained_on: Videos that the models behind the files were trained on; None:
             unknown, so that nothing is chosen on dev.
 
@@ -216,13 +230,13 @@ def blend_checkpoints(
 
 
 def _share(workdir: Workdir) -> None:
-    """Lets all processes see what the first one wrote."""
+    """Lets all processes see what the first process wrote into ``workdir``."""
     distributed.on_first(workdir.publish)
     workdir.refresh()
 
 
 def _heads(config: ConfigDict) -> list[ConfigDict]:
-    """The configuration of each head of a blend; the only one's."""
+    """The configuration of each head of a blend, or of the only head."""
     heads = []
     for features in (config.data.features, *config.blend.features):
         one = config.copy_and_resolve_references()
@@ -235,10 +249,10 @@ def _heads(config: ConfigDict) -> list[ConfigDict]:
 
 
 def _check_heads(config: ConfigDict, data: Data) -> None:
-    """Refuses feature sets that the store has not, or not with what is asked of them.
+    """Refuses feature sets that the store lacks, or whose outputs it lacks.
 
     Raises:
-        ValueError: Names the set.
+        ValueError: If a set, or outputs that are used, are missing; names the set.
     """
     sets = [data.store.resolve(feature_names(one)) for one in _heads(config)]
     for feature_sets in sets:
@@ -248,7 +262,7 @@ def _check_heads(config: ConfigDict, data: Data) -> None:
 
 
 def _run_blend(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
-    """A head for each of the feature sets, and the blend of all."""
+    """Trains a head for each entry of feature sets, and evaluates the blend of all."""
     configs = _heads(config)
     names = [name for one in configs for name in feature_names(one)]
     feature_sets = data.store.resolve(list(dict.fromkeys(names)))
@@ -302,7 +316,7 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
 
 
 def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
-    """Scores of the run's best, kept in its card too."""
+    """Scores of the run's ``best_model/``, kept in its card too."""
     return _scored(
         _load(workdir.local / "best_model"),
         data,
@@ -316,7 +330,7 @@ def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any
 def _write_environment(
     config: ConfigDict, data: Data, workdir: Workdir, fingerprint: str
 ) -> None:
-    """``environment.json``: versions, devices, splits and data of a run."""
+    """Writes ``environment.json``: versions, devices, splits and data of a run."""
     videos = {
         split: list(data.store.split_videos(config.task, split, data.splits))
         for split in SPLITS
@@ -328,7 +342,7 @@ def _write_environment(
 
 
 def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
-    """All folds, one after another, and their mean and deviation."""
+    """Runs all folds in turn; returns the mean and deviation of their scores."""
     task = get_task(config.task)
     folds = []
     for fold in range(config.data.folds):

@@ -1,4 +1,4 @@
-"""Flags, devices, and dispatch: train and evaluate, evaluate a checkpoint, or blend.
+"""The program behind ``avemo train``, ``evaluate`` and ``blend``: flags and devices.
 
 python -m avemo_jax.main --config configs/expr_mlp.py
 python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=validation
@@ -54,8 +54,8 @@ _FRAME_RATE = flags.DEFINE_enum(
     "frame_rate",
     None,
     ["all", "stride", "sequential", "refine"],
-    "With --mode=evaluate: frames whose scores are used, chosen on dev anew; see "
-    "config.postprocess.frame_rate.rule, in whose place this stands.",
+    "With --mode=evaluate: frames whose scores are used, chosen on dev anew; replaces "
+    "config.postprocess.frame_rate.rule.",
 )
 _FRAME_RATE_STRIDE = flags.DEFINE_integer(
     "frame_rate_stride",
@@ -101,7 +101,7 @@ flags.DEFINE_alias("process-id", "process_id")
 
 
 def _prepare_devices() -> None:
-    """What has to be done before JAX starts."""
+    """Sets flags of XLA and joins the other processes, before JAX starts."""
     if _DETERMINISTIC.value:
         old = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
@@ -110,8 +110,10 @@ def _prepare_devices() -> None:
 
     logs.speak_plainly()
     processes = distributed.find_processes(
-        *(_DISTRIBUTED.value, _COORDINATOR.value),
-        *(_NUM_PROCESSES.value, _PROCESS_ID.value),
+        _DISTRIBUTED.value,
+        _COORDINATOR.value,
+        _NUM_PROCESSES.value,
+        _PROCESS_ID.value,
     )
     if processes is not None:
         config = _CONFIG.value
@@ -168,7 +170,11 @@ def _main(argv: list[str]) -> None:
 
 
 def _evaluate() -> None:
-    """Evaluates one checkpoint, or several as a blend."""
+    """Evaluates one checkpoint, or several as a blend.
+
+    Raises:
+        UsageError: If the checkpoints or the work directory are not given rightly.
+    """
     from avemo_jax import experiment
     from avemo_jax.data.listing import read_names
     from avemo_jax.postprocess.frame_rate.rules import FrameRate, RuleName
@@ -216,7 +222,10 @@ def _evaluate() -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """What of the command line is no flag; a wrong configuration ends the program."""
+    """Parses the flags in ``argv`` and returns the other arguments.
+
+    A missing configuration file, or an unknown field, ends the program.
+    """
     for i, argument in enumerate(argv):
         name, given, path = argument.partition("=")
         if name.lstrip("-") == "config" and name != "config":
@@ -230,7 +239,7 @@ def _parse(argv: list[str]) -> list[str]:
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         _end(
             f"no such field in the configuration: {' '.join(str(reason).split())}; "
-            "avemo_jax/config.py lists all"
+            "avemo_jax/config/fields.py lists all"
         )
 
 
@@ -240,14 +249,18 @@ def _end(message: str) -> NoReturn:
 
 
 def _leave(error: Exception, message: str) -> None:
-    """Lets go of the other processes, where there are some."""
+    """Ends this process without waiting for the others, where there are some."""
     from avemo_jax.runtime import distributed
 
     distributed.abandon(error, message)
 
 
 def run(argv: list[str] | None = None) -> None:
-    """The command line; errors that a user can mend end it in one line."""
+    """Runs the command line; errors that a user can mend end it with one line.
+
+    Args:
+        argv: Name of the program and its arguments. None: those of the process.
+    """
 
     def program(arguments: list[str]) -> int:
         plainly = flags.FLAGS.verbosity < logging.DEBUG

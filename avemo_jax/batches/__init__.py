@@ -1,1 +1,1 @@
-"""From a store to batches on devices: tables, the order of examples, scores of rows."""
+"""From a store to batches on devices: tables, the order of rows, scores of rows."""

@@ -1,8 +1,8 @@
 """From a frame table to batches: how a step gets the frames that its order names.
 
-The host draws the order (``orders.py``); the device gathers the frames of a step from a
+The host draws the order (``order.py``). The device gathers the frames of a step from a
 table that it holds ("resident"), or is sent them where the table is over the memory
-budget ("streamed"). Both see the same batches in the same order.
+budget ("streamed"). Both ways give the same batches in the same order.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ from avemo_jax.data.store.table import FrameTable
 
 
 class Batch(NamedTuple):
-    """Frames (batch,), or windows of them (windows, T), of one step.
+    """One step's frames; leading axes are (batch,) or, for windows, (windows, frames).
 
     Attributes:
-        x: Inputs (..., dim): features, float16, or outputs, float32.
-        labels: Of each frame, as the task has them.
-        counts: Frames that count in the loss.
-        present: Frames that are there (padding and missing crops are not).
+        x: Inputs of the head (..., dim): features in float16 or outputs in float32.
+        labels: Labels of each frame, in the shape and type of the task.
+        counts: True where a frame counts in the loss.
+        present: True where there is a row; False for padding and frames without crop.
     """
 
     x: Any
@@ -37,15 +37,17 @@ class Batch(NamedTuple):
 
 
 class TableArrays(NamedTuple):
-    """What a step gathers from; arrays of numpy or of jax.
+    """The arrays of a table, of numpy or jax, from which a step gathers its batch.
 
     Attributes:
-        features: (rows, dim), float16; or the extractors' outputs, float32.
-        has_audio: (rows,), or None where heads do not see it.
-        labels: (rows, ...).
-        valid: (rows,).
-        row_of: (frames,) row of each dense frame, -1 where there is none; None where
-            no windows are asked for.
+        features: Inputs (rows, dim): features in float16, or the extractors' outputs
+            in float32.
+        has_audio: True where a row has sound (rows,); None where heads have no audio
+            flag.
+        labels: Labels (rows, ...).
+        valid: True where a row's label counts (rows,).
+        row_of: Row of each frame of all videos (frames,), -1 where it has none; None
+            where heads take no windows.
     """
 
     features: Any
@@ -58,7 +60,17 @@ class TableArrays(NamedTuple):
 def table_arrays(
     table: FrameTable, *, windows: bool, audio_flag: bool, inputs: str = "features"
 ) -> TableArrays:
-    """The arrays of ``table`` that batches are made of."""
+    """The arrays of ``table`` that batches are made of.
+
+    Args:
+        table: Rows and labels of a split.
+        windows: Whether batches are windows of frames.
+        audio_flag: Whether heads see which frames have sound.
+        inputs: "features", or "outputs" of the extractors.
+
+    Raises:
+        ValueError: If the table does not have these inputs.
+    """
     x = inputs_of(table, inputs)
     row_of = None
     if windows:
@@ -69,13 +81,14 @@ def table_arrays(
 
 
 def rows_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
-    """The rows that ``index`` names, -1 where there is none.
+    """The rows that ``index`` names, -1 where a frame has none.
 
     Args:
-        arrays: Of numpy or jax, as ``xp`` is.
-        index: Rows (..., batch), -1 for padding; or with ``window`` > 0 the first dense
-            frame of each window, and first and end of its video: (..., windows, 3).
-        window: Frames per window, or 0.
+        arrays: Arrays of numpy or jax, whichever ``xp`` is.
+        index: Rows (..., batch), -1 for padding. For windows (..., windows, 3): the
+            window's first frame, its video's first frame and the end of the video,
+            counted over the frames of all videos.
+        window: Frames per window; 0 where ``index`` names rows.
         xp: ``numpy`` or ``jax.numpy``.
     """
     if not window:
@@ -87,7 +100,7 @@ def rows_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
 
 
 def inputs_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> Any:
-    """Inputs of the head at ``rows`` (those of the first row where one is -1)."""
+    """Inputs of the head at ``rows``; where a row is -1, those of row 0."""
     rows = xp.maximum(rows, 0)
     x = arrays.features[rows]
     if arrays.has_audio is not None:
@@ -97,14 +110,14 @@ def inputs_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> Any:
 
 
 def targets_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> tuple[Any, Any, Any]:
-    """Labels at ``rows``, which of them count, and which are there."""
+    """``labels``, ``counts`` and ``present`` of a :class:`Batch` of these ``rows``."""
     present = rows >= 0
     rows = xp.maximum(rows, 0)
     return arrays.labels[rows], present & arrays.valid[rows], present
 
 
 class ResidentFeeder:
-    """The table whole on every device; a step is sent indices only."""
+    """Feeds from a table that lies whole on every device; only indices are sent."""
 
     def __init__(self, arrays: TableArrays, mesh: Mesh, window: int):
         """Copies ``arrays`` to the devices of ``mesh``."""
@@ -115,44 +128,48 @@ class ResidentFeeder:
         self.window = window
 
     def chunks(self, order: Any, length: int) -> Iterator[tuple[TableArrays, Any]]:
-        """What ``length`` steps after another share, and what each has of its own.
+        """Yields each chunk of steps as ``(shared, steps)``, on the devices.
 
-        The last chunk may be shorter.
+        ``shared`` is one value for all steps, ``steps`` has a leading axis of steps.
+
+        Args:
+            order: Index of each step: (steps, batch) or (steps, windows, 3).
+            length: Steps in a chunk; the last chunk may be shorter.
         """
         place = place_of(order, self._mesh)
         for start in range(0, len(order), length):
             yield self._arrays, sharding.put(order[start : start + length], place)
 
     def spread(self, shared: TableArrays, index: Any) -> tuple[Any, ...]:
-        """What a scan over the steps of a chunk goes over: all but the inputs; traced.
+        """Each step's rows, labels and masks, for a scan over a chunk; traced.
 
-        The small arrays of all steps are gathered at once, so that what is computed
+        These small arrays are gathered for all steps at once, so that what is computed
         with them does not depend on whether they were gathered or sent.
         """
         rows = rows_at(shared, index, self.window)
         return rows, *targets_at(shared, rows)
 
     def batch(self, shared: TableArrays, step: tuple[Any, ...]) -> Batch:
-        """The batch of one step of what :meth:`spread` gave; traced."""
+        """The batch of one ``step``, a slice of what :meth:`spread` returns; traced."""
         rows, *targets = step
         return Batch(inputs_at(shared, rows), *targets)
 
 
 class StreamedFeeder:
-    """The table on the host, memory-mapped; batches are read ahead and sent.
+    """Feeds from a memory-mapped table on the host; batches are read ahead and sent.
 
-    Each process reads what its own devices need. One chunk is on its way to them while
-    they compute with the one before.
+    Each process reads what its own devices need. One chunk is sent to them while they
+    compute with the one before.
     """
 
     def __init__(self, arrays: TableArrays, mesh: Mesh, window: int, threads: int = 2):
         """Keeps ``arrays`` where they are.
 
         Args:
-            arrays: Features may be a memory map.
-            mesh: Where the batches go.
-            window: Frames per window, or 0.
-            threads: That read ahead.
+            arrays: Arrays of the table; its features may be a memory map.
+            mesh: The devices.
+            window: Frames per window; 0 for single frames.
+            threads: Number of threads that read ahead.
         """
         self._arrays = arrays
         self._mesh = mesh
@@ -160,7 +177,12 @@ class StreamedFeeder:
         self.window = window
 
     def chunks(self, order: Any, length: int) -> Iterator[tuple[Any, Batch]]:
-        """As of :class:`ResidentFeeder`; steps share nothing."""
+        """Yields each chunk of steps as ``((), batches)``, on the devices.
+
+        Args:
+            order: Index of each step: (steps, batch) or (steps, windows, 3).
+            length: Steps in a chunk; the last chunk may be shorter.
+        """
         place = place_of(order, self._mesh)
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1
@@ -179,19 +201,23 @@ class StreamedFeeder:
             yield (), ahead
 
     def spread(self, shared: Any, steps: Batch) -> Batch:
-        """As of :class:`ResidentFeeder`; the steps themselves."""
+        """The batches that were sent, which a scan takes as they are."""
         del shared
         return steps
 
     def batch(self, shared: Any, step: Batch) -> Batch:
-        """As of :class:`ResidentFeeder`; the step itself."""
+        """The batch of one step, which was sent whole."""
         del shared
         return step
 
     def _read(
         self, index: Int[np.ndarray, "steps batch ..."], place: NamedSharding
     ) -> dict[int, Batch]:
-        """Batches (steps, part of the batch, ...) by where in the batch they begin."""
+        """The parts of the batches that this process's devices hold.
+
+        Returns:
+            Arrays (steps, part of the batch, ...) by where in the batch a part begins.
+        """
         read: dict[int, Batch] = {}
         places: Any = place.addressable_devices_indices_map(index.shape[:2])
         for _, part in places.values():
@@ -208,13 +234,13 @@ Feeder = ResidentFeeder | StreamedFeeder
 
 
 def place_of(order: Any, mesh: Mesh) -> NamedSharding:
-    """Where steps (steps, batch, ...) go: the batch divided if it can be."""
+    """Sharding of steps (steps, batch, ...), whose batch is divided if it can be."""
     even = order.shape[1] % mesh.size == 0
     return sharding.divided(mesh, 1) if even else sharding.replicated(mesh)
 
 
 def _joined(parts: dict[int, Batch], place: NamedSharding) -> Batch:
-    """The parts of this process's devices as a part of the whole batch, on them."""
+    """Whole batches, sharded as ``place``, from the parts that this process read."""
     whole = place.is_fully_replicated
 
     def join(*leaves: np.ndarray) -> jax.Array:
@@ -239,7 +265,19 @@ def make_feeder(
     resident: bool,
     inputs: str = "features",
 ) -> Feeder:
-    """The feeder of ``table``: ``resident`` on the devices, or streamed to them."""
+    """The feeder of ``table``.
+
+    Args:
+        table: Rows and labels of a split.
+        mesh: The devices.
+        window: Frames per window; 0 for single frames.
+        audio_flag: Whether heads see which frames have sound.
+        resident: Whether the table lies on the devices, or else is streamed to them.
+        inputs: "features", or "outputs" of the extractors.
+
+    Raises:
+        ValueError: If the table does not have these inputs.
+    """
     arrays = table_arrays(
         table, windows=bool(window), audio_flag=audio_flag, inputs=inputs
     )

@@ -1,4 +1,4 @@
-"""What a head sees of its feature sets: their features, or the extractors' outputs."""
+"""Inputs of a head: the features of its sets, or the extractors' own outputs."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from avemo_jax.data.store.table import FeatureSet, FrameTable
 
 
 def input_dims(feature_sets: Sequence[FeatureSet], inputs: str) -> tuple[int, ...]:
-    """Columns that a head gets of each set.
+    """Number of columns that a head gets from each feature set.
 
     Args:
-        feature_sets: Of the head, in order.
+        feature_sets: The head's feature sets, in order.
         inputs: "features", or "outputs": the visual extractors' own logits (and
             valence, arousal).
 
@@ -37,10 +37,15 @@ def input_dims(feature_sets: Sequence[FeatureSet], inputs: str) -> tuple[int, ..
 
 
 def inputs_of(table: FrameTable, inputs: str) -> Float[np.ndarray, "rows dim"]:
-    """The columns of ``table`` that a head sees; float32 where they are outputs.
+    """The columns of ``table`` that a head sees: float16 features or float32 outputs.
+
+    Args:
+        table: Rows of a split.
+        inputs: "features", or "outputs" of the extractors.
 
     Raises:
-        ValueError: As :func:`input_dims`.
+        ValueError: If outputs are asked for and a set has none, or the table's columns
+            are not those of its feature sets.
     """
     dims = input_dims(table.feature_sets, inputs)
     found = table.features if inputs == "features" else table.outputs

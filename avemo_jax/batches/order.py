@@ -1,7 +1,9 @@
-"""The order of examples: which frames, or windows of frames, each step sees.
+"""The order of an epoch: which rows, or windows of frames, each step sees.
 
-Drawn on the host from the table and a seed alone, so that every process of a run, and a
-run that goes on, draws the same.
+The host draws it from the table and a seed alone, so that all processes of a run, and a
+run that is resumed, draw the same order.
+
+A dense frame is a frame counted over all frames of all videos, with a row or without.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ from avemo_jax.data.store.table import FrameTable
 
 
 def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:
-    """The generator of one epoch's order, the same wherever a run is resumed."""
+    """The random generator of one epoch's order, the same when a run is resumed."""
     return np.random.Generator(np.random.Philox(key=[order_seed, epoch]))
 
 
@@ -24,10 +26,10 @@ class FrameOrder:
     """Batches of single frames, in a fresh order each epoch.
 
     Attributes:
-        table: Whose valid rows are the examples.
+        table: Table whose valid rows are drawn.
         batch_size: Frames per step.
-        order_seed: Of the order.
-        frames_per_video: Drawn per video and epoch; 0 takes all.
+        order_seed: Seed that the order is drawn from.
+        frames_per_video: Most frames that an epoch draws from a video; 0: all.
     """
 
     table: FrameTable
@@ -71,11 +73,11 @@ class WindowOrder:
     """Batches of windows of consecutive frames, in a fresh order and phase each epoch.
 
     Attributes:
-        table: Whose videos are cut into windows.
+        table: Table whose videos are cut into windows.
         batch_size: Frames per step, a multiple of ``window``.
-        order_seed: Of order and phase.
+        order_seed: Seed that order and phase are drawn from.
         window: Frames per window.
-        stride: Frames from one window to the next.
+        stride: Frames from the start of one window to the start of the next.
     """
 
     table: FrameTable
@@ -104,7 +106,11 @@ class WindowOrder:
         return self.num_windows // self.windows_per_step
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "steps windows 3"]:
-        """First dense frame, and first and end of its video, of each window."""
+        """Windows of each step of ``epoch`` (from 0).
+
+        The last axis is the window's first dense frame, the first dense frame of its
+        video and the end of the video.
+        """
         rng = epoch_rng(self.order_seed, epoch)
         lengths = self.table.num_frames
         phases = rng.integers(0, min(self.stride, self.window), len(lengths))
@@ -119,10 +125,16 @@ class WindowOrder:
 def video_windows(
     table: FrameTable, stride: int, phases: Int[np.ndarray, " videos"]
 ) -> Int[np.ndarray, "windows 3"]:
-    """Windows that begin ``phase`` frames before each video, then every ``stride``.
+    """Windows over all videos, one every ``stride`` frames.
 
-    Each row is the first dense frame (may lie before the video), and the first and
-    the end of the video among the dense frames.
+    Args:
+        table: Table whose videos are cut.
+        stride: Frames from the start of one window to the start of the next.
+        phases: Frames before each video at which its first window begins.
+
+    Returns:
+        For each window its first dense frame, which may lie before the video, the first
+        dense frame of the video and the end of the video.
     """
     offsets = table.dense_offsets
     counts = (table.num_frames - 1 + phases) // stride + 1

@@ -1,4 +1,4 @@
-"""Scores of every row of a table, by one head or by many of one shape at once."""
+"""Scores of every row of a table, from one head or from many of one shape at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,15 +20,19 @@ from avemo_jax.tasks import get_task
 def over_candidates(
     function: Callable[[Any], Any], candidates: Any, *, mapped: bool
 ) -> Any:
-    """``function`` of each candidate: one after another (``mapped``) or batched.
+    """Results of ``function`` for each candidate, stacked on a leading axis.
 
-    One after another gives each candidate the very numbers that it gets alone.
+    Args:
+        function: Takes one candidate's part of ``candidates``.
+        candidates: Tree of arrays, leading axis candidates.
+        mapped: True computes them one after another, so that each candidate gets bit
+            for bit the numbers that it gets alone; False batches them.
     """
     return lax.map(function, candidates) if mapped else jax.vmap(function)(candidates)
 
 
 def constrain(batch: Batch, mesh: Mesh) -> Batch:
-    """The batch divided over the devices, where its size allows."""
+    """``batch`` divided over the devices, where they divide its size; traced."""
 
     def divide(array: Any) -> Any:
         if array.shape[0] % mesh.size:
@@ -42,9 +46,11 @@ class Predictor:
     """Scores of one table; compiled once, called with any parameters of the head.
 
     Attributes:
-        program: Jitted pass over one batch: ``(variables, shared, steps) -> scores``,
-            the latter two of a chunk of the feeder's. For compiling ahead of time.
-        order: Rows, or windows, of each pass; -1 where nothing is.
+        program: Jitted pass over one batch, ``(variables, shared, steps) -> scores``;
+            the last two arguments are a chunk of the feeder's. Public so that it can
+            be compiled ahead of time.
+        order: Index of each pass: rows (passes, batch) or windows (passes, windows, 3);
+            -1 is padding.
     """
 
     def __init__(
@@ -61,15 +67,15 @@ class Predictor:
         """Sets the order of the passes over ``table``.
 
         Args:
-            head: Whose scores these are.
-            table: Every row of it gets scores, valid or not.
-            feeder: Of ``table``.
+            head: The network that makes the scores.
+            table: Table whose rows get scores, valid or not.
+            feeder: The feeder of ``table``.
             mesh: The devices.
             batch_size: Frames at once. A head that attends over the batch sees this
                 many rows in their order as one sequence.
-            windows: A frame in several windows gets their "average", or the scores of
-                the one in which it is most central ("centre").
-            mapped: Candidates one after another, rather than batched.
+            windows: What a frame in several windows gets: the "average" of their
+                scores, or those of the window in which it is most central ("centre").
+            mapped: Whether candidates are computed one after another, not batched.
         """
         self._table = table
         self._feeder = feeder
@@ -101,12 +107,12 @@ class Predictor:
             self.order = _pad(self._windows(), size, mesh.size)
         else:
             rows = np.arange(table.num_rows, dtype=np.int32)
-            # Where the batch is the sequence, its length is not ours to change.
+            # Where the batch is the sequence, padding would change the scores.
             multiple = 1 if head.spec.batch_is_sequence else mesh.size
             self.order = _pad(rows, batch_size, multiple)
 
     def _windows(self) -> Int[np.ndarray, "windows 3"]:
-        """Windows that cover all videos, half overlapping."""
+        """Windows that cover all videos, each overlapping the next by half."""
         stride = max(self._window // 2, 1)
         phases = np.zeros(len(self._table.videos), np.int64)
         windows = video_windows(self._table, stride, phases)
@@ -138,7 +144,7 @@ class Predictor:
     def _combine(
         self, scores: Float[np.ndarray, "candidates windows frames outputs"]
     ) -> Float[np.ndarray, "candidates rows outputs"]:
-        """One score per row from those of the windows that it lies in."""
+        """Scores of each row, from those that it has in the windows around it."""
         windows = self.order.reshape(-1, 3)
         offsets = np.arange(self._window)
         dense = windows[:, :1] + offsets
@@ -165,9 +171,10 @@ class Predictor:
 def _pad(
     index: Int[np.ndarray, "n ..."], size: int, multiple: int
 ) -> Int[np.ndarray, "_ m ..."]:
-    """``index`` in groups of ``size``, the last filled up with what is nowhere.
+    """``index`` cut into groups of ``size``, the last one filled up with padding.
 
-    Groups have a multiple of ``multiple``, so that devices can share them.
+    The size is rounded up to a multiple of ``multiple``, so that devices can share a
+    group.
     """
     size = -(-min(size, len(index)) // multiple) * multiple
     missing = -len(index) % size

@@ -1,4 +1,4 @@
-"""The mesh: all devices in one row, over which batches are divided."""
+"""The mesh of all devices in one row, and arrays placed on it."""
 
 from typing import Any
 
@@ -15,19 +15,22 @@ def make_mesh() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """The sharding that keeps the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def divided(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Array axis ``axis`` divided over the devices."""
+    """The sharding that divides array axis ``axis`` over the devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def put(array: Any, place: NamedSharding) -> jax.Array:
-    """``array``, the same in every process, on the devices as ``place`` has it.
+    """``array`` on the devices, sharded as ``place`` says.
 
-    Each process sends what its own devices hold. Keys of random numbers are put too.
+    Args:
+        array: The same in every process, which sends only what its own devices hold;
+            PRNG keys are arrays too.
+        place: The sharding.
     """
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = put(jax.random.key_data(array), place)
@@ -37,5 +40,10 @@ def put(array: Any, place: NamedSharding) -> jax.Array:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """``tree``, the same in every process, with every array whole on every device."""
+    """``tree`` with every array whole on every device.
+
+    Args:
+        tree: Arrays, the same in every process.
+        mesh: The devices.
+    """
     return jax.tree.map(lambda array: put(array, replicated(mesh)), tree)

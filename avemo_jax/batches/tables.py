@@ -31,14 +31,14 @@ _SHARE_OF_DEVICE = 0.6  # for tables; the rest for what is computed with them
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A store, and what results call it.
+    """A store, its splits, and what results call it.
 
     Attributes:
-        store: Where tables come from.
+        store: The store that tables are read from.
         name: "demo", or the store's path.
-        title: For logs, tables and plots.
-        splits: By video, where they differ from the store's own.
-        cache_dir: Of streamed tables; None takes the default.
+        title: Name in logs, tables and plots.
+        splits: Split of each video; None: the store's own.
+        cache_dir: Folder for the files of streamed tables; None: the default one.
     """
 
     store: Store
@@ -49,14 +49,20 @@ class Data:
 
 
 def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
-    """The store at ``directory``; the demo corpus where none is named.
+    """The store at ``directory``, or the demo corpus.
+
+    Args:
+        directory: Folder of a store; None: the demo corpus, made where it is missing.
+        cache_dir: Folder for the demo corpus and for streamed tables; None: the
+            default one.
 
     Raises:
-        FileNotFoundError: If ``directory`` is not a store.
+        ValueError: If ``directory`` is not a store, or one of another format.
     """
     cache = pathlib.Path(cache_dir).expanduser() if cache_dir else None
     if directory is None:
-        distributed.on_first(lambda: demo.demo_store(cache))  # others may share it
+        # The other processes may share the first one's disk.
+        distributed.on_first(lambda: demo.demo_store(cache))
         path = demo.demo_store(cache)
         logging.info("no data directory given: using the %s", demo.DEMO_TITLE)
         return Data(open_store(path), "demo", demo.DEMO_TITLE, cache_dir=cache)
@@ -68,13 +74,14 @@ def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
 
 
 def with_task(config: ConfigDict, data: Data) -> ConfigDict:
-    """``config`` with a task that the store has; "own" becomes its only one.
+    """``config`` with a task that the store has; "own" becomes the store's only one.
 
     Raises:
-        ValueError: If the store has none of this name, or "own" might mean several.
+        ValueError: If the store has no task of this name, or if the task is "own" and
+            the store has several.
     """
     if config.task in TASKS:
-        return config  # whether the store has it, its splits tell
+        return config  # a store without it has no rows in its splits
     if config.task != OWN:
         data.store.task(config.task)
         return config
@@ -91,10 +98,10 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
 
 
 def feature_names(config: ConfigDict) -> list[str]:
-    """Names in ``config.data.features``.
+    """The names of feature sets in ``config.data.features``, in their order.
 
     Raises:
-        ValueError: If there is none, or one twice.
+        ValueError: If a name is empty or occurs twice.
     """
     names = [name.strip() for name in config.data.features.split("+")]
     if not all(names) or len(set(names)) < len(names):
@@ -106,12 +113,17 @@ def feature_names(config: ConfigDict) -> list[str]:
 
 
 def fold_data(data: Data, config: ConfigDict) -> Data:
-    """``data`` with fold ``config.data.fold`` of the official train videos as dev."""
+    """``data`` with fold ``config.data.fold`` of the official train videos as dev.
+
+    Without folds, or for all folds in turn, it is ``data`` itself.
+    """
     if not config.data.folds or config.data.fold < 0:
         return data
     official = data.store.split_videos(config.task, "train+dev")
     folds = grouped_folds(
-        *(official, config.data.folds, config.data.fold_seed),
+        official,
+        config.data.folds,
+        config.data.fold_seed,
         sources=data.store.sources_of(),
     )
     return dataclasses.replace(data, splits=fold_splits(folds, config.data.fold))
@@ -122,12 +134,13 @@ def memory_budget(
 ) -> int:
     """Bytes that tables may take on a device.
 
-    Six tenths of an accelerator's memory, a half of the host's for the CPU, unless
-    ``gigabytes`` says otherwise.
+    Unless ``gigabytes`` is given, these are six tenths of an accelerator's memory, or
+    half of the host's for the CPU.
 
     Args:
-        gigabytes: That they may take; None asks the device.
-        device_gb: Memory of an accelerator that is not here.
+        gigabytes: Budget in 10^9 bytes; None: a share of the device's memory.
+        device_gb: Memory in 10^9 bytes of an accelerator that is not here; None: this
+            host's device is asked.
     """
     if gigabytes is not None:
         return int(gigabytes * 1e9)
@@ -140,12 +153,12 @@ def memory_budget(
 
 
 def is_resident(joined: Join, left: int) -> bool:
-    """Whether a table lies on the devices, ``left`` bytes of whose budget are free."""
+    """Whether the table fits into the ``left`` bytes of the devices' budget."""
     return joined.bytes <= left
 
 
 class Loader:
-    """Loads tables; those that no longer fit the budget stay on disk."""
+    """Loads tables; those that no longer fit the budget are streamed from disk."""
 
     def __init__(
         self,
@@ -160,12 +173,13 @@ class Loader:
         """Begins with the whole budget.
 
         Args:
-            data: The store.
+            data: The store and the splits.
             mesh: The devices.
-            task: Whose labels.
-            missing_audio: "zeros" or "drop", for frames without sound.
-            budget: Bytes of tables on a device.
-            inputs: "features" or "outputs", what heads see of a table.
+            task: Name of the task whose labels are loaded.
+            missing_audio: "zeros" or "drop": what becomes of frames without sound.
+            budget: Bytes that tables may take on a device.
+            inputs: What heads see of a table: "features", or "outputs" of the
+                extractors.
         """
         self._cache_dir = data.cache_dir or default_cache_dir()
         self._data = data
@@ -180,7 +194,16 @@ class Loader:
     def load(
         self, split: str, spec: HeadSpec, features: list[str]
     ) -> tuple[FrameTable, Feeder]:
-        """The table of ``split`` and the feeder of a head's batches from it."""
+        """The table of ``split``, and the feeder of its batches.
+
+        Args:
+            split: "train", "dev", "train+dev", "validation" or "test".
+            spec: The head that the batches are for.
+            features: Names of the feature sets, in order.
+
+        Raises:
+            ValueError: If the split has no rows, or the inputs are missing.
+        """
         store, memmap_path = self._data.store, None
         joined = store.join(self._task, split, features, **self._options)
         resident = is_resident(joined, self._left)
@@ -191,7 +214,10 @@ class Loader:
             logging.info(
                 "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed "
                 "from %s",
-                *(split, joined.rows, joined.bytes / 1e9, self._left / 1e9),
+                split,
+                joined.rows,
+                joined.bytes / 1e9,
+                self._left / 1e9,
                 memmap_path,
             )
         table = store.load(joined, memmap_path=memmap_path)
@@ -206,7 +232,7 @@ class Loader:
         return table, feeder
 
     def _flat_file(self, split: str, features: list[str]) -> pathlib.Path:
-        """Where a table that is streamed lies: one file for what it is made of."""
+        """Path of a streamed table's file, its name a hash of what decides its rows."""
         made_of = [self._data.name, self._task, split, *features, self._options]
         text = json.dumps(made_of, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]

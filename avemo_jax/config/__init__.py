@@ -1,1 +1,1 @@
-"""The configuration: its fields, their checks, and what tells two of them apart."""
+"""The configuration: its fields, their checks, and what tells two runs apart."""

@@ -1,4 +1,4 @@
-"""Values of a configuration that make no sense are refused before any work is done."""
+"""Checks that refuse a configuration which makes no sense, before any work is done."""
 
 from collections.abc import Collection
 from typing import get_args
@@ -62,10 +62,11 @@ def check_config(config: ConfigDict) -> None:
     """Refuses values that make no sense, before any work is done.
 
     Raises:
-        ValueError: Names the field, its value and what it may be.
+        ValueError: If a value makes no sense; the error names the field, its value and
+            what it may be.
     """
     if config.data.dir is None and config.task != OWN:
-        get_task(config.task)  # those of a store are known once it is open
+        get_task(config.task)  # a store's own tasks are known once it is open
     values = flatten(config)
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
@@ -99,7 +100,11 @@ def check_config(config: ConfigDict) -> None:
 
 
 def _check_postprocess(config: ConfigDict) -> None:
-    """The part of :func:`check_config` on what comes after the heads."""
+    """Checks smoothing, blending and the correction of scores.
+
+    Raises:
+        ValueError: If a value makes no sense.
+    """
     post, blend = config.postprocess, config.blend
     for half in post.half_widths:
         if not isinstance(half, int) or half < 1:
@@ -116,7 +121,7 @@ def _check_postprocess(config: ConfigDict) -> None:
         )
     task = known_tasks().get(config.task)
     if task is None:
-        return  # of a store that is not open yet: checked again then
+        return  # a task of a store that is not open yet: checked again then
     wrong = post.correction != "none" and task.kind != "multiclass"
     if wrong or (blend.trust_extractor and config.task != "EXPR"):
         raise ValueError(
@@ -127,7 +132,11 @@ def _check_postprocess(config: ConfigDict) -> None:
 
 
 def _check_tasks(config: ConfigDict) -> None:
-    """The part of :func:`check_config` on several tasks trained together."""
+    """Checks the fields that depend on several tasks being trained together.
+
+    Raises:
+        ValueError: If a value makes no sense.
+    """
     count = len(config.task.split("+"))
     factors = tuple(config.loss.task_weights)
     if factors and (
@@ -155,12 +164,16 @@ def _check_tasks(config: ConfigDict) -> None:
 
 
 def _check_frame_rate(config: ConfigDict) -> None:
-    """The part of :func:`check_config` on the frames that are embedded."""
+    """Checks which frames are embedded.
+
+    Raises:
+        ValueError: If the rule does not fit the rest of the configuration.
+    """
     rate = config.postprocess.frame_rate
     wanted, known = FrameRate(rate.rule, rate.stride), known_tasks()
     check_frame_rate(
         wanted,
-        # those of a store that is not open yet are checked again then
+        # Tasks of a store that is not open yet are checked again then.
         [known[name] for name in config.task.split("+") if name in known],
         [config.head.kind],
         causal=config.postprocess.causal,
@@ -187,13 +200,14 @@ def check_frame_rate(
 
     Args:
         wanted: The rule, from a configuration or from flags.
-        tasks: Tasks of the model, those that are known.
-        heads: Kinds of its heads.
+        tasks: Those of the model's tasks that are known so far.
+        heads: Kinds of the model's heads.
         causal: Whether gaps and smoothing look at past frames only.
         trust_extractor: Whether the extractor's own probabilities are used.
 
     Raises:
-        ValueError: Names the rule or the stride, and what it may be.
+        ValueError: If the rule does not fit; the error names the rule or the stride,
+            and what it may be.
     """
     check_rule(wanted, tasks)
     if wanted.rule == "all":
@@ -223,10 +237,11 @@ def check_rule(wanted: FrameRate, tasks: Collection[Task]) -> None:
 
     Args:
         wanted: The rule, from a configuration or from flags.
-        tasks: Tasks that it is for.
+        tasks: Tasks that the rule is to be used for.
 
     Raises:
-        ValueError: Names the rule or the stride, and what it may be.
+        ValueError: If the rule does not fit; the error names the rule or the stride,
+            and what it may be.
     """
     rule, stride = wanted
     if rule not in get_args(RuleName):

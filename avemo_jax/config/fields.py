@@ -19,8 +19,11 @@ HEARTBEAT_S = 30
 
 # Fields that do not change what is computed: where it runs and how it is shown.
 _NOT_IDENTITY = (
-    *("workdir", "log", "distributed"),
-    *("data.device_budget_gb", "data.cache_dir"),
+    "workdir",
+    "log",
+    "distributed",
+    "data.device_budget_gb",
+    "data.cache_dir",
 )
 
 
@@ -28,9 +31,13 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     """A locked configuration with the defaults of ``head`` for ``task``.
 
     Args:
-        task: "EXPR", "AU", "VA", one's own, or "own": the store's only task.
+        task: "EXPR", "AU" or "VA", several of these joined by "+", or "own": the
+            store's only task.
         head: "mlp", "linear" or "transformer".
-        features: Feature sets joined by "+"; None means :data:`DEFAULT_FEATURES`.
+        features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
+
+    Raises:
+        ValueError: If the task is unknown.
     """
     if task != OWN:
         get_task(task)
@@ -58,7 +65,8 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.head = _head_config(head)
     config.train = _train_config()
     config.loss = _loss_config()
-    config.sweep = ConfigDict()  # each combination of what is listed x seeds, at once
+    # Each combination of the listed values is trained with each seed, all together.
+    config.sweep = ConfigDict()
     config.sweep.learning_rate = ()  # e.g. (1e-4, 1e-3)
     config.sweep.weight_decay = ()
     config.sweep.dropout = ()
@@ -66,7 +74,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     config.postprocess = _postprocess_config()
     config.blend = _blend_config()
     config.distributed = ConfigDict()
-    # Seconds without a word of a process until it counts as lost, which ends all
+    # Seconds of silence after which a process counts as lost, which ends all of them
     config.distributed.heartbeat_s = HEARTBEAT_S
     config.log = ConfigDict()
     config.log.progress = True  # progress bars
@@ -77,8 +85,13 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
 def original_config(task: str, head: str, features: str | None = None) -> ConfigDict:
     """The original system's recipe, with those of its faults that have a switch.
 
-    Its learning rates and decays by task and head; its schedule, stepped with the dev
-    loss as if that were an epoch, stays near the peak and is a constant here.
+    Its schedule was stepped with the dev loss in the place of the epoch, so it stayed
+    near the peak; here the learning rate is constant.
+
+    Args:
+        task: "EXPR", "AU" or "VA".
+        head: "mlp" or "transformer".
+        features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
     """
     rates = {
         ("EXPR", "mlp"): (1e-5, 5e-5),
@@ -119,11 +132,11 @@ def _data_config(features: str) -> ConfigDict:
     # features | outputs: the visual extractors' own logits (and valence, arousal)
     data.inputs = "features"
     data.train_on = "train"  # train | train+dev (then nothing is chosen on dev)
-    data.folds = 0  # k: dev is each of k parts of the official train videos in turn
+    data.folds = 0  # k: each of k parts of the official train videos is dev in turn
     data.fold = -1  # one fold, 0 .. folds-1; -1 runs them all
     data.fold_seed = 0  # of the draw of folds
     data.missing_audio = "zeros"  # zeros | drop: frames without sound
-    data.order_seed = 0  # of the order of examples; the same for all seeds
+    data.order_seed = 0  # of the order of rows in an epoch; the same for all seeds
     data.device_budget_gb = config_dict.placeholder(float)  # None: from the device
     data.cache_dir = config_dict.placeholder(str)  # None: AVEMO_CACHE or the user's
     return data
@@ -133,7 +146,7 @@ def _head_config(kind: str) -> ConfigDict:
     head = ConfigDict()
     head.kind = kind  # mlp | linear | transformer
     head.audio_flag = False  # an input that says whether the frame has sound
-    # VA MLP: affine | shared, two forms of the original; plain: as of the other tasks
+    # VA MLP: affine | shared, two forms of the original; plain: the other tasks' MLP
     head.va_form = "affine"
     head.attention = "window"  # transformer: window | batch (the original's)
     head.window = 128  # frames; transformer over windows
@@ -149,7 +162,7 @@ def _train_config() -> ConfigDict:
     train.schedule = "cosine"  # cosine | constant, after the warm-up
     train.clip_norm = 1.0  # of the gradient; 0 is off
     train.select_by = "metric"  # on dev: metric | loss | ccc_valence
-    train.early_stop_epochs = 5  # without a better dev; 0 is off
+    train.early_stop_epochs = 5  # without a better score on dev; 0 is off
     train.eval_mode = False  # the original's: no dropout, BatchNorm frozen at 0 and 1
     train.frames_per_video = 0  # drawn per video and epoch; 0 takes all
     train.window_stride = 64  # frames between training windows
@@ -164,7 +177,7 @@ def _loss_config() -> ConfigDict:
     loss.focal_gamma = 0.0  # 0 is off
     loss.label_smoothing = 0.0  # 0 is off
     loss.logit_adjustment = 0.0  # tau of the log prior, EXPR; 0 is off
-    loss.task_weights = ()  # of several tasks' losses, in their order; () is 1 each
+    loss.task_weights = ()  # of the losses of several tasks, in order; () is 1 each
     loss.va_on = "tanh"  # CCC loss on: tanh | logits (the original's)
     # CCC loss by (co)variances that divide by n (population) or by n - 1 (sample: the
     # original's)
@@ -175,7 +188,8 @@ def _loss_config() -> ConfigDict:
 def _evaluate_config() -> ConfigDict:
     evaluate = ConfigDict()
     evaluate.split = "validation"  # validation | dev | train | test
-    evaluate.windows = "average"  # of overlapping windows: average | centre
+    # Scores of a frame in several windows: average | centre (most central window)
+    evaluate.windows = "average"
     evaluate.batch_size = 8192  # frames at once
     evaluate.num_resamples = 1000  # of videos, for intervals; 0 gives none
     return evaluate
@@ -184,24 +198,24 @@ def _evaluate_config() -> ConfigDict:
 def _postprocess_config() -> ConfigDict:
     post = ConfigDict()
     post.faithful_gaps = False  # the original's swapped weights
-    post.half_widths = ()  # frames, of the windows tried on dev; () the standard ones
-    post.gaussian = True  # also try Gaussian windows (ours only)
-    # Gaps and windows over past frames only, for live use; the Transformer over windows
-    # looks ahead all the same.
+    post.half_widths = ()  # frames; of the smoothing tried on dev; () standard ones
+    post.gaussian = True  # also try Gaussian smoothing (ours only)
+    # Fill gaps and smooth from past frames only, for live use; a Transformer over
+    # windows looks ahead all the same.
     post.causal = False
     post.thresholds = "grid"  # AU, on dev: grid (.1 .. .9) | exact (any score) | fixed
     # EXPR: none | prior: temperature and class-prior offsets chosen on dev
     post.correction = "none"
     post.frame_rate = ConfigDict()
-    # Frames whose scores are used; those between are interpolated, so that a video need
-    # not be embedded whole: all | stride: every n-th one | sequential: few entries of
-    # each median first, more where it is not sure (EXPR) | refine: a coarse grid, finer
-    # where in doubt. Chosen on dev, at most .002 below all frames; for heads that see
-    # one frame at a time (mlp, linear).
+    # Frames whose scores are used; scores between them are interpolated, so that a
+    # video need not be embedded whole: all | stride: every n-th frame | sequential: few
+    # entries of each median first, more where it is not sure (EXPR) | refine: a coarse
+    # grid, finer where in doubt. Chosen on dev, at most .002 below all frames; for
+    # heads that see one frame at a time (mlp, linear).
     post.frame_rate.rule = "all"
     # Frames from one embedded frame to the next. stride: 0 chooses on dev among 1, 2,
-    # 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest one that may be
-    # chosen, 0 any; at least 50 and 5. With all it is 0.
+    # 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest stride that may be
+    # chosen, at least 50 and 5; 0 allows any. all: 0.
     post.frame_rate.stride = 0
     return post
 
@@ -227,7 +241,7 @@ def flatten(config: ConfigDict | dict[str, Any], prefix: str = "") -> dict[str, 
 
 
 def to_plain(config: ConfigDict) -> dict[str, Any]:
-    """The configuration as JSON knows it: nested dicts, lists for tuples."""
+    """The configuration as values that JSON takes: nested dicts, lists for tuples."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return plain
 
@@ -241,13 +255,18 @@ def _identity_fields(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity(config: ConfigDict) -> str:
-    """8 hex digits that differ where a field differs that changes the result."""
+    """8 hex digits, the same for configurations that compute the same result."""
     text = json.dumps(_identity_fields(to_plain(config)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def changed_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Lines ``name: old -> new`` for fields that change the result."""
+    """Lines ``name: old -> new`` for the fields that differ and change the result.
+
+    Args:
+        old: A configuration from :func:`to_plain`.
+        new: The configuration that it is compared with.
+    """
     before, after = _identity_fields(old), _identity_fields(new)
     names = sorted(before.keys() | after.keys())
     return [

@@ -1,4 +1,4 @@
-"""A work directory belongs to one configuration, and to the data it began with."""
+"""A work directory belongs to one configuration, and to the data that it began with."""
 
 import json
 import pathlib
@@ -10,14 +10,15 @@ from avemo_jax.runtime.atomic_files import write_json
 
 
 class WorkdirError(ValueError):
-    """A work directory that belongs to another configuration."""
+    """A work directory that belongs to another configuration, or to other data."""
 
 
 def take_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes ``workdir`` this configuration's.
+    """Makes ``workdir`` belong to ``config``: writes ``config.json``.
 
     Raises:
-        WorkdirError: If it is another's; shows what differs.
+        WorkdirError: If it belongs to another configuration; the error shows what
+            differs.
     """
     path = workdir / "config.json"
     plain = to_plain(config)
@@ -35,6 +36,10 @@ def take_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 def check_data(workdir: pathlib.Path, fingerprint: str) -> None:
     """Refuses to go on in ``workdir`` with other annotations or features.
+
+    Args:
+        workdir: The work directory, with or without a run.
+        fingerprint: Fingerprint of the data that the run would use now.
 
     Raises:
         WorkdirError: If the run began with data of another fingerprint.

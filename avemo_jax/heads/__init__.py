@@ -22,12 +22,12 @@ __all__ = ["Head", "HeadSpec", "build_head"]
 class Head:
     """One head as pure functions over plain nested dicts of arrays.
 
-    The dicts' names are those of the original's state dicts, weights (outputs, inputs);
-    its 1x1 convolutions are here without their last axis. The modules behind are
-    split once, here; nothing else needs to know them.
+    Names in the dicts are those of the original's state dicts, and weights are
+    (outputs, inputs); its 1x1 convolutions have lost their last axis. The ``nnx``
+    modules are split here, once; nothing else needs to know them.
 
     Attributes:
-        spec: What head it is. Two heads are equal if their specs are.
+        spec: The options that make the head. Heads with equal specs are equal.
     """
 
     spec: HeadSpec
@@ -38,13 +38,14 @@ class Head:
         return self.spec.takes_windows
 
     def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Parameters as PyTorch would start them, and BatchNorm's statistics.
+        """Parameters drawn as PyTorch draws them, and BatchNorm's first statistics.
 
         Args:
-            key: Of the random values.
+            key: PRNG key that the parameters are drawn from.
 
         Returns:
-            Nested dicts of float32 arrays; the statistics are {} where there are none.
+            Two nested dicts of float32 arrays, parameters and statistics; the latter is
+            {} where the head has no BatchNorm.
         """
         module = _module(self.spec, Start(key, self.num_params()))
         params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
@@ -65,20 +66,22 @@ class Head:
         """Logits of each frame, and the statistics after this batch.
 
         Args:
-            params: As :meth:`init` gives them.
-            stats: As :meth:`init` gives them.
-            x: Features, finite everywhere. (batch, dim); for a Transformer over windows
-                (windows, frames, dim), for one over the batch (batch, dim) as one
-                sequence.
+            params: Parameters, in the form that :meth:`init` returns.
+            stats: Statistics of BatchNorm, in the form that :meth:`init` returns.
+            x: Features, finite everywhere: (batch, dim), or (windows, frames, dim) for
+                a Transformer over windows. A Transformer over the batch takes
+                (batch, dim) as one sequence.
             mask: True where a frame is there; others are not attended to and do not
                 count in BatchNorm. None: all are there.
-            train: Dropout, and BatchNorm by the batch's own statistics.
-            key: For dropout; may be None where ``dropout`` is 0.0 or not training.
+            train: True applies dropout and normalises by the batch's own statistics.
+            key: PRNG key of dropout; may be None where ``dropout`` is 0.0 or ``train``
+                is False.
             dropout: Rate in [0, 1), may be traced; a Python 0.0 costs nothing.
             update_stats: False leaves the statistics as they are.
 
         Returns:
-            Logits in float32, of no meaning where ``mask`` is False; statistics.
+            Logits in float32, without meaning where ``mask`` is False; and the
+            statistics.
 
         Raises:
             ValueError: If ``x`` has other axes or columns than the head, or more frames
@@ -97,7 +100,7 @@ class Head:
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     def num_params(self) -> int:
-        """Trainable values; running statistics do not count."""
+        """Number of trainable values; running statistics do not count."""
         module = nnx.eval_shape(lambda: _module(self.spec, Start()))
         leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
         return sum(math.prod(leaf.shape) for leaf in leaves)

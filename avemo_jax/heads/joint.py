@@ -1,4 +1,4 @@
-"""A head of several tasks, taken apart: one plain head of each, with the same trunk."""
+"""A head of several tasks taken apart: one plain head for each, with the same trunk."""
 
 import dataclasses
 from typing import Any
@@ -9,22 +9,22 @@ from avemo_jax.tasks import JointTask, TaskPart
 
 
 def part_spec(spec: HeadSpec, part: TaskPart) -> HeadSpec:
-    """The head of one task: trunk and outputs as in the joint one."""
+    """The spec of one task's head, with the trunk of the joint head ``spec``."""
     return dataclasses.replace(spec, task=part.task.name, va_form="plain")
 
 
 def part_variables(
     spec: HeadSpec, part: TaskPart, variables: Any, task: JointTask
 ) -> Any:
-    """Parameters and statistics of one task's head.
+    """Parameters and statistics of one task's head, taken from the joint head's.
 
-    It gives the very logits that the joint head gives in the task's columns.
+    The head's logits are exactly the joint head's in the task's columns.
 
     Args:
-        spec: Of the joint head.
-        part: The task.
+        spec: The joint head.
+        part: The task, and its columns in the joint head's outputs.
         variables: ``{"params", "stats"}`` of the joint head, leading axis seeds.
-        task: All tasks.
+        task: All tasks together.
     """
     if spec.kind == "transformer":
         return {name: _own(tree, part, task) for name, tree in variables.items()}
@@ -35,7 +35,7 @@ def part_variables(
 
 
 def _own(tree: Any, part: TaskPart, task: JointTask) -> Any:
-    """``tree`` with the last modules of one task only, under their plain names."""
+    """``tree`` with only one task's last modules, under their names in a plain head."""
     last = {
         f"{one.task.name}_{name}": (one, name)
         for one in task.parts

@@ -1,7 +1,7 @@
-"""The layers of the heads, with the names, layouts and arithmetic of PyTorch's.
+"""The layers of the heads, with PyTorch's names, layouts and arithmetic.
 
 A weight is (outputs, inputs), as in a PyTorch state dict: the gradient of a product
-then comes out in the layout of its weight, and converting weights is a renaming.
+then has the layout of its weight, and converting weights only renames them.
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ class Mode:
     """How one pass through a head is run.
 
     Attributes:
-        train: Dropout, and BatchNorm by the batch.
-        mask: True where a frame is there, of the input's leading axes; None: all are.
-        key: Of dropout; needed in training unless ``dropout`` is a Python zero.
+        train: True applies dropout and normalises by the batch's own statistics.
+        mask: True where a frame is there, on the input's leading axes. None: all are.
+        key: PRNG key of dropout; needed in training unless ``dropout`` is a Python
+            zero.
         dropout: Rate in [0, 1).
         update_stats: Whether BatchNorm's running statistics move in training.
     """
@@ -43,8 +44,8 @@ class Mode:
         """``x`` with values set to zero at random, the others scaled up.
 
         Raises:
-            ValueError: If bits are needed and there is no key, or if a rate known
-                now is outside [0, 1).
+            ValueError: If values are to be dropped and there is no key, or if the rate
+                is a Python number outside [0, 1).
         """
         known = isinstance(self.dropout, int | float)
         if not self.train or (known and self.dropout == 0):
@@ -68,11 +69,11 @@ class Mode:
 
 
 def _random_bits(key: PRNGKeyArray, site: int, shape: tuple[int, ...]) -> Array:
-    """Independent uint32 for each element, from the key, the site and the position.
+    """A uint32 for each element, hashed from the key, the site and the position.
 
-    A hash of 2 rounds where ``jax.random.bits`` takes 20: on CPU it runs 6 to 14 times
-    and compiles 6 to 18 times faster, and a Transformer has 17 sites. Good enough to
-    drop values by; the keys themselves come from ``jax.random``.
+    The hash takes 2 rounds where ``jax.random.bits`` takes 20: on CPU it runs 6 to 14
+    times and compiles 6 to 18 times faster, and a Transformer has 17 sites. That is
+    random enough to drop values by; the keys themselves come from ``jax.random``.
     """
     position = jnp.zeros(shape, jnp.uint32)
     for axis, size in enumerate(shape):
@@ -98,16 +99,16 @@ def _mix(x: Array) -> Array:
 class Start:
     """The random values that a module's parameters start from, handed out in order.
 
-    They are drawn at once: compiling a draw for each parameter takes longer than an
+    All are drawn at once: compiling one draw for each parameter takes longer than an
     epoch of training.
     """
 
     def __init__(self, key: PRNGKeyArray | None = None, size: int = 0):
-        """Draw the values.
+        """Draws the values.
 
         Args:
-            key: Of the values. None: zeros, where only shapes matter.
-            size: Values in all.
+            key: PRNG key of the values. None: zeros, where only shapes matter.
+            size: Number of values in all.
         """
         self._left = None if key is None else jax.random.uniform(key, (size,))
 
@@ -211,8 +212,8 @@ class BatchNorm(nnx.Module):
 class Branch(nnx.Module):
     """Linear, BatchNorm, Linear: the end of the Transformer and of each VA branch.
 
-    The layers are called by their positions in the original's ``nn.Sequential``, as its
-    state dicts have them.
+    Each layer is named by its position in the original's ``nn.Sequential``, as in its
+    state dicts.
     """
 
     def __init__(
@@ -227,17 +228,17 @@ class Branch(nnx.Module):
         dtype: jnp.dtype,
         start: Start,
     ):
-        """Build the branch.
+        """Builds the branch.
 
         Args:
             inputs: Columns that come in.
             hidden: Width between the two Linear layers.
             outputs: Columns that come out.
-            positions: Of the three layers with parameters.
+            positions: Names of the three layers with parameters.
             leaky: Whether a LeakyReLU follows the first layer.
-            dropout: Whether the last layer's input is dropped out in training.
-            dtype: Of the arithmetic.
-            start: Of the random values.
+            dropout: Whether dropout acts on the last layer's input.
+            dtype: Type of the arithmetic.
+            start: Gives the random values that parameters start from.
         """
         self.positions, self.leaky, self.dropout = positions, leaky, dropout
         first, norm, last = positions
@@ -260,8 +261,8 @@ class Branch(nnx.Module):
 class SelfAttention(nnx.Module):
     """PyTorch's MultiheadAttention of a sequence with itself.
 
-    The weights of query, key and value start Xavier uniform as one matrix, the output's
-    as a Linear's; all biases start at zero.
+    The weights of query, key and value start as one Xavier uniform matrix, the output's
+    weights as those of :class:`Linear`; all biases start at zero.
     """
 
     def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, start: Start):
@@ -278,7 +279,7 @@ class SelfAttention(nnx.Module):
         x: Float[Array, "sequences frames dim"],
         mode: Mode,
     ) -> Float[Array, "sequences frames dim"]:
-        """What each frame gathers from the frames that are there."""
+        """For each frame, a weighted mean over the frames that are there, projected."""
         sequences, frames, dim = x.shape
         qkv = matmul.linear(x, self.in_proj_weight[...], self.dtype)
         qkv = (qkv + self.in_proj_bias[...].astype(qkv.dtype)).astype(self.dtype)

@@ -1,7 +1,8 @@
-"""Products of a head: factors in its dtype, sums in float32 or better, forth and back.
+"""Products of a head and of its gradient: factors in its dtype, sums in float32.
 
-A factor in bfloat16 is a number of float32 rounded to 8 bits; a sum in bfloat16 would
-stand still as soon as it is some hundred times larger than its terms.
+Sums are in float64 for float64. A factor in bfloat16 is a float32 number rounded to 8
+bits, which is harmless; a sum in bfloat16 would stop growing as soon as it is some
+hundred times larger than its terms.
 """
 
 import functools
@@ -14,25 +15,25 @@ from jaxtyping import Array, Float
 
 
 def accumulator(dtype: jnp.dtype) -> jnp.dtype:
-    """Of sums and statistics: float32, or float64 for float64."""
+    """Type of sums and statistics: float32, or float64 for float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def einsum(
     subscripts: str, x: Float[Array, "..."], y: Float[Array, "..."], dtype: jnp.dtype
 ) -> Float[Array, "..."]:
-    """``jnp.einsum`` of two factors, taken in ``dtype``, in :func:`accumulator`'s type.
+    """``jnp.einsum`` of factors rounded to ``dtype``, summed in :func:`accumulator`.
 
-    The products of the gradient take their factors in ``dtype`` too. JAX's own would
-    meet the gradient of what comes out, which is float32, and be products in float32.
-    The gradient of a factor comes in the type that the factor has here: of a float32
-    weight it is the float32 sum, never rounded.
+    The products of the gradient round their factors to ``dtype`` too; JAX's own
+    gradient would multiply in float32, the type of the result. The gradient of a factor
+    has that factor's type: that of a float32 weight is the float32 sum, never rounded.
 
     Args:
-        subscripts: Each letter of a factor is in the other one or in the result.
+        subscripts: Letters of ``jnp.einsum``; each letter of a factor must be in the
+            other factor or in the result.
         x: First factor.
         y: Second factor.
-        dtype: Of the products.
+        dtype: Type of the products.
     """
     if dtype == accumulator(dtype):
         return jnp.einsum(subscripts, x.astype(dtype), y.astype(dtype))
@@ -40,7 +41,7 @@ def einsum(
 
 
 def linear(x: Array, weight: Array, dtype: jnp.dtype) -> Array:
-    """``x @ weight.T`` over the last axes, see :func:`einsum`."""
+    """``x @ weight.T`` over the last axes, rounded and summed as in :func:`einsum`."""
     batch = "abcdefgh"[: x.ndim - 1]
     return einsum(f"{batch}i,oi->{batch}o", x, weight, dtype)
 
@@ -68,7 +69,7 @@ def _low_backward(
 
 
 def _rounded(subscripts: str, x: Array, y: Array, dtype: jnp.dtype) -> Array:
-    """The products themselves, on each platform with the same numbers."""
+    """The products of :func:`einsum`, without a gradient of their own."""
     wide = accumulator(dtype)
     bits = jnp.finfo(dtype)
 
@@ -77,8 +78,9 @@ def _rounded(subscripts: str, x: Array, y: Array, dtype: jnp.dtype) -> Array:
         return jnp.einsum(subscripts, x, y, preferred_element_type=wide)
 
     def on_cpu(x: Array, y: Array) -> Array:
-        # XLA has not all of these products for a CPU: "Unsupported element type for
-        # DotThunk::Execute: BF16 x BF16 = F32". A cast there and back it may leave out.
+        # On a CPU, XLA lacks some of these products: "Unsupported element type for
+        # DotThunk::Execute: BF16 x BF16 = F32". So factors are rounded in float32, not
+        # by a cast to dtype and back, which XLA may leave out.
         x, y = (
             lax.reduce_precision(one.astype(wide), bits.nexp, bits.nmant)
             for one in (x, y)

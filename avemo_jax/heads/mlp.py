@@ -10,7 +10,7 @@ from avemo_jax.heads.spec import HeadSpec
 
 
 class LinearHead(nnx.Module):
-    """One layer from the inputs, which dropout acts on, to the task's outputs."""
+    """One layer from the inputs, after dropout, to the task's outputs."""
 
     def __init__(self, spec: HeadSpec, *, start: Start):
         self.dtype = jnp.dtype(spec.dtype)

@@ -28,30 +28,32 @@ _SIZES = (
 class HeadSpec:
     """Everything that decides a head's parameters and arithmetic.
 
-    The sizes' defaults are those of the original system; an option that does not
+    The sizes' defaults are those of the original system. An option that does not
     belong to ``kind`` and ``task`` has no effect.
 
     Attributes:
-        task: "EXPR", "AU", "VA", one's own, or several joined by "+": one trunk, and
-            outputs of each.
+        task: "EXPR", "AU", "VA", the name of one's own task, or several names joined by
+            "+": one trunk with outputs for each of them.
         kind: "mlp" and "linear" (one layer) see one frame, "transformer" a sequence of
             frames.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
             visual and audio sets in any number.
-        audio_flag: One more input column, the last: 1 where the frame has sound.
+        audio_flag: Whether there is one more input column, the last: 1 where the frame
+            has sound.
         va_form: MLP for VA only. "affine": two branches Linear, BatchNorm, Linear.
             "shared": valence through a wide layer and a LeakyReLU, arousal affine.
-            "plain": as of the other tasks.
+            "plain": the MLP of the other tasks.
         attention: Transformer only. "window": over consecutive frames of one video.
             "batch": over the frames of the batch, whatever they are (the original).
-        window: Most frames in a window, for "window".
-        positions: Transformer only. How the offset in the window enters; "batch"
-            has an order without meaning and demands "none".
-        dtype: Of the arithmetic. Parameters, softmax, the statistics of norms and
-            the logits are float32 also with "bfloat16". "float64" is for checks and
-            needs jax_enable_x64.
+        window: Most frames in a window, for attention "window".
+        positions: Transformer only. How a frame's offset in the window enters; the
+            frames of attention "batch" have no order, so that demands "none".
+        dtype: Type of the arithmetic. With "bfloat16" the parameters, softmax, the
+            statistics of norms and the logits stay float32. "float64" is for checks
+            and needs jax_enable_x64.
         mlp_dim: Hidden width of the MLPs (and of their VA branches).
-        feat_dim: Width of ``feat_fc``.
+        feat_dim: Width of ``feat_fc``, the first layer of the Transformer and of the
+            valence branch of "shared".
         model_dim: Width of the encoder layers.
         ffn_dim: Hidden width of the encoder layers' feed-forward part.
         head_dim: Hidden width of the Transformer's output head.
@@ -123,7 +125,7 @@ class HeadSpec:
 
     @property
     def num_outputs(self) -> int:
-        """Logits per frame: 8, 12 or 2 of the official tasks."""
+        """Number of logits per frame; 8, 12 and 2 for EXPR, AU and VA."""
         return get_task(self.task).num_outputs
 
     @property
@@ -133,21 +135,21 @@ class HeadSpec:
 
     @property
     def batch_is_sequence(self) -> bool:
-        """Whether the frames of a batch see each other, as the original's do."""
+        """Whether the frames of a batch attend to each other, as in the original."""
         return self.kind == "transformer" and self.attention == "batch"
 
     def evaluation_batch(self, *, training: int, evaluation: int) -> int:
-        """Frames at once when scores are made.
+        """Frames at once when rows are scored.
 
         Args:
-            training: Frames of a training batch; the answer where the batch is the
-                sequence, since scores depend on how many frames see each other.
-            evaluation: Frames at once that memory allows; the answer otherwise.
+            training: Frames of a training batch. This is the result where the batch is
+                the sequence, as scores then depend on how many frames see each other.
+            evaluation: Frames at once that memory allows; the result otherwise.
         """
         return training if self.batch_is_sequence else evaluation
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as JSON can hold them."""
+        """The options as values that JSON takes."""
         return {**dataclasses.asdict(self), "dims": list(self.dims)}
 
     @classmethod
@@ -155,8 +157,8 @@ class HeadSpec:
         """The spec whose :meth:`to_dict` is ``options``.
 
         Raises:
-            ValueError: If an option is unknown or a needed one is missing, or as the
-                class itself.
+            ValueError: If an option is unknown, a needed one is missing, or the class
+                itself refuses a value.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(options) - fields)

@@ -87,7 +87,7 @@ class Transformer(nnx.Module):
     def __call__(
         self, x: Float[Array, "sequences frames dim"], mode: Mode
     ) -> Float[Array, "sequences frames outputs"]:
-        """Logits of each frame; of no meaning where the mask is False."""
+        """Logits of each frame; without meaning where the mask is False."""
         x = self.conv1(jax.nn.leaky_relu(self.feat_fc(x), LEAKY_SLOPE))
         if self.kind_of_positions == "learned":
             x = self._moved(x, self.positions[...][: x.shape[1]])
@@ -99,7 +99,7 @@ class Transformer(nnx.Module):
         return jnp.concatenate(logits, axis=-1)
 
     def _moved(self, x: Array, positions: Array) -> Array:
-        """``x`` with ``positions`` added; their gradient is a sum over sequences."""
+        """``x + positions``, added in float32 or better."""
         return (x.astype(accumulator(self.dtype)) + positions).astype(self.dtype)
 
 
@@ -115,20 +115,24 @@ def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
 
 
 def tasks_of(name: str) -> tuple[Task, ...]:
-    """The tasks that a head called after ``name`` has outputs of: one, or several."""
+    """The tasks in the name of a head's task: one, or several joined by "+"."""
     task = get_task(name)
     return task.tasks if isinstance(task, JointTask) else (task,)
 
 
 def output_names(task: Task) -> dict[str, int]:
-    """The last modules of a task, in order, with their outputs."""
+    """Names of a task's last modules, in order, and the number of outputs of each."""
     if task.name == "VA":
         return {"vhead": 1, "ahead": 1}
     return {"head": task.num_outputs}
 
 
 def _output(spec: HeadSpec, task: Task, outputs: int, start: Start) -> Branch:
-    """The last layers; the original drops out for classes only, which moves a name."""
+    """One of the head's last modules, its layers named as in the original.
+
+    The original has dropout only for one class per frame, which moves the last layer's
+    position.
+    """
     drops = task.kind == "multiclass"
     return Branch(
         spec.model_dim,
