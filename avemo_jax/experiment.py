@@ -105,8 +105,8 @@ def evaluate_checkpoint(
         data_dir: Folder of the store; None: the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
         workdir: Gets the results, a path or ``gs://BUCKET/FOLDER``. None:
-            ``evaluation-<split>``
-            (``-<ensemble>``, ``-<rule><stride>``) in the run's folder.
+            ``evaluation-<split>`` (``-<ensemble>``, ``-<rule><stride>``) in the run's
+            folder.
         cache_dir: Folder for the demo corpus and streamed tables; None: the default.
         device_budget_gb: Memory for tables in 10^9 bytes; None: a share of the
             device's.

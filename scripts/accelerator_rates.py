@@ -1,4 +1,4 @@
-"""Step times of each head over batch sizes and seeds, and what of the card they use."""
+"""Step times of each head over batch sizes and seeds, and their share of the peak."""
 
 import dataclasses
 import datetime
@@ -24,13 +24,13 @@ class Sizes(NamedTuple):
     """What is measured.
 
     Attributes:
-        heads: TASK-KIND.
-        types: Of the arithmetic.
+        heads: Names TASK-KIND of the heads.
+        types: Types of the arithmetic.
         batch_sizes: Frames of a step.
-        seeds: Candidates at once.
-        frames: Of the table.
+        seeds: Numbers of candidates trained together.
+        frames: Rows of the table.
         repeats: Timed calls of a scan; the median counts.
-        fields: Of the configuration, beside the defaults.
+        fields: Fields of the configuration that differ from the defaults.
     """
 
     heads: tuple[str, ...]
@@ -64,7 +64,13 @@ _SCAN_FRAMES = 2**18  # in one timed call, in 4 to 256 steps
 
 
 class Card(NamedTuple):
-    """Dense matrix products, flop/s; the float32 ones as JAX does them by default."""
+    """Peak rates of dense matrix products, flop/s.
+
+    Attributes:
+        float32: Peak of float32 products, in the precision that JAX takes by default.
+        bfloat16: Peak of bfloat16 products.
+        source: Where the figures are from.
+    """
 
     float32: float
     bfloat16: float
@@ -87,10 +93,10 @@ CARDS = {
 
 
 def step_flops(spec: HeadSpec, frames: int) -> int:
-    """Of the products of one step of one candidate, forth and back.
+    """Flops of the matrix products in one step of one candidate, with the gradient.
 
-    Counted in the program: 4 D H + 6 H C a frame for the MLP, whose first layer has no
-    gradient of its input.
+    They are counted in the traced program. For the MLP these are 4 D H + 6 H C a frame,
+    as its first layer has no gradient of its input.
     """
     head = build_head(dataclasses.replace(spec, dtype="float32"))
     windows = (frames // spec.window, spec.window) if head.takes_windows else (frames,)
@@ -164,10 +170,10 @@ def measure(sizes: Sizes) -> dict[str, Any]:
 
 
 def _timed(training: MadeTraining, repeats: int) -> dict[str, Any]:
-    """Milliseconds of a step in a scan; None where memory does not suffice."""
-    size = training.plan.batch_size
+    """Milliseconds of a step in a scan (None where memory is too small), and frames."""
+    size = training.order.batch_size
     steps = min(max(_SCAN_FRAMES // size, 4), 256)
-    order = training.plan.epoch(0)
+    order = training.order.epoch(0)
     order = np.concatenate([order] * -(-steps // len(order)))[:steps]
     ((shared, sent),) = training.feeder.chunks(order, steps)
     models, stopped = training.state["models"], training.state["stopped"]
@@ -176,7 +182,7 @@ def _timed(training: MadeTraining, repeats: int) -> dict[str, Any]:
         for _ in range(repeats + 1):  # the first compiles
             began = time.perf_counter()
             models, losses = training.chunk(
-                *(models, stopped, training.hyper, shared, sent, np.int32(0))
+                models, stopped, training.hyper, shared, sent, np.int32(0)
             )
             jax.block_until_ready((models, losses))
             times.append(time.perf_counter() - began)
@@ -190,7 +196,7 @@ def _timed(training: MadeTraining, repeats: int) -> dict[str, Any]:
 def _add_shares(
     row: dict[str, Any], spec: HeadSpec, card: Card | None, rate: float
 ) -> None:
-    """Frames/s over all seeds, and shares of the card's peak and of one product."""
+    """Adds frames/s over all seeds, and shares of the card's peak and of a product."""
     row["frames_per_s"] = row["share_of_peak"] = row["share_of_product"] = None
     if row["step_ms"] is None:
         return

@@ -1,9 +1,9 @@
-"""Time and memory of the evaluation sweep: all smoothing settings, all candidates.
+"""Time and memory of the evaluation's sweep: all smoothings, all candidates.
 
-Scores of the size of Aff-Wild2's EXPR validation set, made up, go through gap filling,
-the 13 smoothing settings and the metrics, as ``--mode=evaluate`` does it. In the same
-run a plain loop over frames (numpy's median of each window, one seed, half width 200)
-is timed on a stated number of frames. Nothing is extrapolated.
+Made-up scores of the size of Aff-Wild2's EXPR validation set go through gap filling,
+the 13 smoothings and the metrics, as in ``--mode=evaluate``. In the same run a plain
+loop over frames (numpy's median of each window, one candidate, half width 200) is timed
+on a stated number of frames. Nothing is extrapolated.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def _sweep_s(
 def _median_s(
     rows: np.ndarray, fill_map: FillMap, num_frames: int
 ) -> tuple[float, float, bool]:
-    """Seconds of the loop, of ours (median of 3) on the same windows; equal or not."""
+    """Seconds of the loop, and of ours (median of 3); whether their medians agree."""
     dense = np.asarray(fill(rows, fill_map))[:num_frames]
     lo, hi = fill_map.lo[:num_frames], np.minimum(fill_map.hi[:num_frames], num_frames)
     start = time.perf_counter()
@@ -157,7 +157,7 @@ def _print(result: dict) -> None:
 
 
 def _check(result: dict) -> None:
-    """Exit with an error unless the bars of ``--check`` are passed."""
+    """Exits with an error unless the bars of ``--check`` are passed."""
     failures = []
     if not result["equal"]:
         failures.append("medians differ from the loop's")

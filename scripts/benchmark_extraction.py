@@ -1,8 +1,8 @@
 """Speed of the extraction: from JPEG files to feature files, against the bare network.
 
-Random weights, made faces. In every round the same number of images goes through the
-network alone (its input on the device already), through the network with resizing, and
-through the whole extraction; medians of the rounds are reported.
+Weights are random and faces are made up. In every round the same number of images goes
+through the network alone (its input is on the device already), through the network with
+resizing, and through the whole extraction; medians of the rounds are reported.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def measured(folder: pathlib.Path, options: argparse.Namespace) -> dict[str, Any
 def bare(
     name: str, state: dict[str, np.ndarray], extractor: ImageExtractor, options: Any
 ) -> Any:
-    """The network on batches that the device has already."""
+    """A call of the network alone, on batches that are on the device already."""
     known = get_extractor(name)
     variant = known.network.removeprefix("efficientnet_")
     spec = efficientnet.EfficientNetSpec(variant, known.output_dim)
@@ -129,7 +129,7 @@ def bare(
 
 
 def random_state(name: str) -> dict[str, np.ndarray]:
-    """Weights that mean nothing and let signals through."""
+    """Random weights, scaled so that signals neither vanish nor grow."""
     known = get_extractor(name)
     variant = known.network.removeprefix("efficientnet_")
     spec = efficientnet.EfficientNetSpec(variant, known.output_dim)
@@ -146,7 +146,7 @@ def random_state(name: str) -> dict[str, np.ndarray]:
 
 
 def make_crops(folder: pathlib.Path, count: int) -> None:
-    """Folders of JPEG files, some of a few pictures and some of many."""
+    """Writes ``count`` JPEG files into folders of uneven sizes."""
     rng = np.random.default_rng(0)
     lengths = np.diff([0, *sorted(rng.choice(count - 1, 11, replace=False) + 1), count])
     for number, length in enumerate(lengths):

@@ -57,10 +57,10 @@ class Entry:
     """One way to do the work.
 
     Attributes:
-        framework: Whose: "ours", "torch", ...
-        way: How: batch size, memory layout.
-        run: Does it once.
-        items: Images, examples or tracks that one run does.
+        framework: Name of the framework: "ours", "torch", ...
+        way: How the framework does it: batch size, memory layout.
+        run: Does the work once.
+        items: Images, examples or tracks in one run.
     """
 
     framework: str
@@ -123,7 +123,7 @@ def compared(name: str, entries: list[Entry], rounds: int) -> dict[str, Any]:
 
 
 def repeated(run: Callable[[], Any], calls: int) -> Callable[[], None]:
-    """``run``, so many times."""
+    """A function that calls ``run`` so many times."""
 
     def many() -> None:
         for _ in range(calls):
@@ -136,21 +136,21 @@ _FLOPS: dict[str, float] = {}  # of one item, counted in the reference network
 
 
 def counted(name: str, run: Callable[[], Any], items: int) -> None:
-    """Keeps how many operations one item of the reference network takes."""
+    """Stores how many operations one item takes in the reference network."""
     with FlopCounterMode(display=False) as counter:
         run()
     _FLOPS[name] = counter.get_total_flops() / items
 
 
 def ours_of(apply: Callable[..., Any], params: Any, x: np.ndarray) -> Callable[[], Any]:
-    """Our network, compiled, on the devices' memory."""
+    """A call of our compiled network on arrays that are on the device already."""
     run = jax.jit(apply, compiler_options=compiler_options())
     params, x = jax.device_put(params), jax.device_put(x)
     return lambda: jax.block_until_ready(run(params, x))
 
 
 def efficientnets(variant: str, sizes: list[int]) -> Iterator[Entry]:
-    """EfficientNet with 8 outputs on noise."""
+    """Ways to run EfficientNet with 8 outputs on noise."""
     timm = import_timm()
     torch.manual_seed(0)
     net = timm.create_model(f"tf_efficientnet_{variant}", num_classes=8)
@@ -175,7 +175,7 @@ def efficientnets(variant: str, sizes: list[int]) -> Iterator[Entry]:
 
 
 def torch_images(net: Any, images: torch.Tensor, sizes: list[int]) -> Iterator[Entry]:
-    """PyTorch's ways: eager, channels last, and compiled where a compiler is there."""
+    """PyTorch's ways: eager, channels last, and compiled where it has its compiler."""
     for size in sizes:
         batch = images[:size].contiguous()
         yield Entry("torch", f"batch {size}", functools.partial(net, batch), size)
@@ -196,7 +196,9 @@ def onnx_session(net: Any, images: torch.Tensor, folder: str) -> Any:
     """The network in onnxruntime, on the CPU."""
     path = str(pathlib.Path(folder) / "net.onnx")
     torch.onnx.export(
-        *(net, (images.contiguous(),), path),
+        net,
+        (images.contiguous(),),
+        path,
         input_names=["images"],
         dynamic_axes={"images": {0: "batch"}},
         dynamo=False,
@@ -205,7 +207,7 @@ def onnx_session(net: Any, images: torch.Tensor, folder: str) -> Any:
 
 
 def wav2vec2s() -> Iterator[Entry]:
-    """wav2vec 2.0 base, last layer, on one track of noise."""
+    """Ways to run wav2vec 2.0 base, to its last layer, on one track of noise."""
     transformers = import_transformers()
     torch.manual_seed(0)
     sound = torch.randn(1, _SOUND_S * _RATE_HZ)
@@ -224,7 +226,7 @@ def wav2vec2s() -> Iterator[Entry]:
 
 
 def vggishes(sizes: list[int]) -> Iterator[Entry]:
-    """VGGish's body on examples of noise."""
+    """Ways to run VGGish's body on examples of noise."""
     torch.manual_seed(0)
     net = torch_vggish.Vggish().eval()
     spec = vggish.VggishSpec(output="raw")
@@ -239,16 +241,16 @@ def vggishes(sizes: list[int]) -> Iterator[Entry]:
 
 
 def log_mels() -> Iterator[Entry]:
-    """The front end on a minute of noise; items are seconds of sound."""
+    """Ways to run the front end on a minute of noise; items are seconds of sound."""
     rng = np.random.default_rng(0)
     sound = rng.standard_normal(_MEL_S * _RATE_HZ).astype(np.float32) / 4
 
     def ours() -> np.ndarray:
         return np.asarray(log_mel.log_mel(sound))
 
-    theirs = functools.partial(numpy_log_mel.log_mel, sound)
+    in_numpy = functools.partial(numpy_log_mel.log_mel, sound)
     yield Entry("ours", f"{_MEL_S} s", ours, _MEL_S)
-    yield Entry("numpy", f"{_MEL_S} s", theirs, _MEL_S)
+    yield Entry("numpy", f"{_MEL_S} s", in_numpy, _MEL_S)
 
 
 if __name__ == "__main__":

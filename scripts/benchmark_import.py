@@ -41,7 +41,7 @@ for name in ("Train_Set", "Validation_Set"):
 
 
 def main() -> None:
-    """Makes the corpus, times the commands on it, prints and checks."""
+    """Makes the corpus, times the commands on it, prints and checks the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the frames")
     parser.add_argument(
@@ -81,11 +81,8 @@ def main() -> None:
 
 def _commands(root: pathlib.Path) -> dict[str, list]:
     """The three commands of the README, by name."""
-    annotations, features, store = (
-        root / "Annotations",
-        root / "features",
-        root / "store",
-    )
+    annotations, store = root / "Annotations", root / "store"
+    features = root / "features"
     config = _SCRIPTS.parent / "configs" / "expr_mlp.py"
     return {
         "import-features": [
@@ -104,10 +101,10 @@ def _commands(root: pathlib.Path) -> dict[str, list]:
 
 
 def _timed(command: list) -> tuple[float, float]:
-    """Seconds, and peak GB in memory, of a process.
+    """Seconds that a process took, and its peak memory in 10^9 bytes.
 
     Raises:
-        SystemExit: If it fails.
+        SystemExit: If the process fails.
     """
     began = time.perf_counter()
     process = subprocess.Popen([*map(str, command)])

@@ -1,4 +1,4 @@
-"""Sliding windows: ours against a loop over frames, scipy.ndimage and bottleneck.
+"""Smoothing: ours against a loop over frames, scipy.ndimage and bottleneck.
 
 Made-up scores of the size of Aff-Wild2's EXPR validation set, 280,000 frames x 8
 outputs in 70 videos, half width 200, on two CPU cores. Rates are compared: the loop
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _intervals(rounds: int) -> dict[str, float]:
-    """Seconds of 1,000 resamples for each task, and of what the first call adds."""
+    """Seconds of 1,000 resamples, and of the compilation before, for each task."""
     calls = {name: _interval_call(TASKS[name], *SIZES[name]) for name in SIZES}
     first = {name: measuring.seconds(call) for name, call in calls.items()}
     print("intervals")
@@ -107,7 +107,7 @@ def _intervals(rounds: int) -> dict[str, float]:
 
 
 def _interval_call(task: Task, frames: int, videos: int) -> Callable[[], object]:
-    """1,000 resamples of made-up scores on the device."""
+    """A call that resamples the videos of made-up scores 1,000 times."""
     rng = np.random.default_rng(0)
     scores = rng.random((frames, task.num_outputs), np.float32)
     labels = made_labels(task, frames)
@@ -130,7 +130,7 @@ def _options() -> argparse.Namespace:
 
 
 def _bottleneck():
-    """The library, or an exit that says how to get it."""
+    """The module ``bottleneck``; where it is missing, exits with how to install it."""
     try:
         import bottleneck
     except ImportError:
@@ -142,7 +142,7 @@ def _bottleneck():
 
 
 def _use_cores(number: int) -> int:
-    """Keeps to so many cores where the system can; returns how many there are."""
+    """Keeps to ``number`` cores where the system can; returns how many there are."""
     if not hasattr(os, "sched_setaffinity"):
         return os.cpu_count() or 1
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:number])
@@ -152,7 +152,7 @@ def _use_cores(number: int) -> int:
 def _ours(
     scores: np.ndarray, mode: SmoothingMode, half: int
 ) -> Callable[[], jax.Array]:
-    """The public function on host arrays, copies and checks included."""
+    """A call of the public function on host arrays, copies and checks included."""
     num_videos, length, num_outputs = scores.shape
     flat = scores.reshape(-1, num_outputs)
     lo = np.repeat(np.arange(num_videos, dtype=np.int32) * length, length)
@@ -167,7 +167,7 @@ def _ours(
 
 
 def _loop(videos: np.ndarray, mode: SmoothingMode, half: int) -> np.ndarray:
-    """Frame by frame, in the videos' type."""
+    """Smoothed videos, computed frame by frame in the videos' type."""
     return np.stack([_loop_of_video(video, mode, half) for video in videos])
 
 
@@ -192,7 +192,7 @@ def _loop_of_video(video: np.ndarray, mode: SmoothingMode, half: int) -> np.ndar
 def _by_video(
     functions: dict[SmoothingMode, Smoothing], scores: np.ndarray
 ) -> dict[SmoothingMode, Callable[[], list[np.ndarray]]]:
-    """Each of them on one video after the other."""
+    """Calls that smooth one video after another by each of the functions."""
     return {
         mode: lambda f=function: [f(video) for video in scores]
         for mode, function in functions.items()
@@ -203,7 +203,7 @@ def _scipy(half: int) -> dict[SmoothingMode, Smoothing]:
     size = 2 * half + 1
 
     def median(video: np.ndarray) -> np.ndarray:
-        # its fast way is for one axis only
+        # The fast way of median_filter is for one axis only.
         columns = [
             scipy.ndimage.median_filter(column, size, mode="nearest")
             for column in video.T
@@ -222,7 +222,10 @@ def _scipy(half: int) -> dict[SmoothingMode, Smoothing]:
 
 
 def _bottleneck_windows(bottleneck, half: int) -> dict[SmoothingMode, Smoothing]:
-    """Its windows end with their frame; NaN behind the video centres and cuts them."""
+    """Smoothing by bottleneck, its windows centred and cut at the ends of the video.
+
+    Windows of bottleneck end at their frame: NaN appended to the video centres them.
+    """
     behind = np.full((half, 8), np.nan, np.float32)
 
     def centred(function: Callable) -> Smoothing:

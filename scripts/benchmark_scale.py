@@ -39,10 +39,10 @@ class Sizes(NamedTuple):
 
     Attributes:
         devices: Numbers of fake devices; the first is the reference.
-        frames: Of an epoch.
+        frames: Frames of an epoch.
         rounds: Turns of each number of devices.
         configs: Pattern of the files in configs/.
-        tables: Rows of tables that are loaded.
+        tables: Numbers of rows of the tables that are loaded.
     """
 
     devices: tuple[int, ...]
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = sizes._replace(rounds=options.rounds)
     found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
     bars: dict[str, tuple[str, float]] = {}
-    # The accelerator last: what the others start needs it too.
+    # The steps last: from then on this process holds the accelerator, which the
+    # processes of the other parts need.
     for part in sorted(options.parts, key=PARTS.index):
         print(f"{part}", flush=True)
         if part == "sharding":
@@ -85,10 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def sharding(sizes: Sizes, batch_size: int) -> dict[str, Any]:
-    """Frames/s by number of devices, of the best turn and of the median one.
+    """Frames/s by number of devices, in the best turn and in the median one.
 
-    What else runs on the machine can only slow a turn down, so the best is nearest to
-    what the program itself costs.
+    Other programs on the machine can only slow a turn down, so the best turn is nearest
+    to what the training itself costs.
     """
     with contextlib.ExitStack() as stack:
         children = {
@@ -124,7 +125,7 @@ def sharding(sizes: Sizes, batch_size: int) -> dict[str, Any]:
 
 
 def compiling(pattern: str) -> dict[str, Any]:
-    """Seconds of the train scan of each configuration, in two processes."""
+    """Seconds to compile the train scan of each configuration, in two processes."""
     files = [str(path) for path in sorted((_HERE.parent / "configs").glob(pattern))]
     with tempfile.TemporaryDirectory() as folder:
         both = []
@@ -151,7 +152,7 @@ def compiling(pattern: str) -> dict[str, Any]:
 
 
 def memory(tables: Sequence[int]) -> dict[str, Any]:
-    """Peak of loading over the table's bytes, by rows."""
+    """Growth of the peak memory by loading a table, over its bytes, by rows."""
     found: dict[str, Any] = {}
     for rows in tables:
         with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +166,7 @@ def memory(tables: Sequence[int]) -> dict[str, Any]:
 
 
 def _write_store(folder: str, rows: int, frames: int = 1000) -> None:
-    """A store with ``rows`` rows in train; dev is one video more."""
+    """Writes a store with ``rows`` rows in train, and one more video in dev."""
     names = [f"video{i:03d}" for i in range(rows // frames + 1)]
     rng = np.random.default_rng(0)
     made = VideoFeatures(
@@ -215,7 +216,13 @@ def steps(small: bool, table: pathlib.Path | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _child(name: str, *given: Any, n: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """A process of ``made_training.py``; on ``n`` fake devices of the CPU, if given."""
+    """A process of ``made_training.py`` that runs one of its parts.
+
+    Args:
+        name: Name of the part.
+        given: Arguments of the part.
+        n: Number of fake devices of the CPU; 0: the machine's own devices.
+    """
     environment = dict(os.environ)
     if n:
         flags = environment.get("XLA_FLAGS", "")
@@ -238,10 +245,10 @@ def _child(name: str, *given: Any, n: int = 0) -> Iterator[subprocess.Popen[str]
 
 
 def _heard(child: subprocess.Popen[str]) -> Any:
-    """The next thing that a child says.
+    """The next line that a child prints, read as JSON.
 
     Raises:
-        RuntimeError: If it ended before.
+        RuntimeError: If the child has ended.
     """
     assert child.stdout is not None
     line = child.stdout.readline()

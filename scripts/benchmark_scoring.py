@@ -1,4 +1,4 @@
-"""Time of ``avemo score``: its start, and 280,532 frames in 70 videos in every form.
+"""Time of ``avemo score``: the start, and 280,532 frames in 70 videos in every form.
 
 Predictions and annotations of the size of Aff-Wild2's EXPR validation set are made up.
 Each form is scored by the command in a process of its own, with intervals. In the same
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _timed(command: list) -> tuple[float, str]:
-    """Seconds of a process, and what it printed."""
+    """Seconds that a process took, and what it printed."""
     began = time.perf_counter()
     done = subprocess.run(
         [*map(str, command)], check=True, stdout=subprocess.PIPE, text=True
@@ -91,7 +91,11 @@ def _timed(command: list) -> tuple[float, str]:
 
 
 def _made(root: pathlib.Path, frames: int) -> dict[str, pathlib.Path]:
-    """Annotations below ``root / "A"``, and predictions by form."""
+    """Writes annotations below ``root / "A"``, and predictions in every form.
+
+    Returns:
+        Path of the predictions by form.
+    """
     rng = np.random.default_rng(0)
     folder = root / "A" / EXPR.folders[0] / "Validation_Set"
     folder.mkdir(parents=True)

@@ -1,14 +1,14 @@
-"""Our times for the work that the original's results table reports its times of.
+"""Our times for the work whose times the original's results table reports.
 
-Its Time column is, for a single model, loading the checkpoint, one pass over the
-validation frames (features in memory) and the metrics; for a row with windows, the
-loop over windows only. The same is timed here on made-up data of the size of
-Aff-Wild2's validation sets, with heads of random parameters that are written and
-loaded again. Ours includes what the pass copies to the devices; blends include the
-weighting, strides the order of their windows.
+For a single model its Time column covers loading the checkpoint, one pass over the
+validation frames (features in memory) and the metrics; for a smoothed row, only the
+loop that smooths. The same is timed here on made-up data of the size of Aff-Wild2's
+validation sets, with heads of random parameters that are written and loaded again. Ours
+includes what the pass copies to the devices; blends include the weighting, strides the
+search for the entries of their medians.
 
-The original's times were reported for other machines (Colab): they stand beside ours,
-no ratio is made of them.
+The original's times are of other machines (Colab): they are printed beside ours, and no
+ratio is made of them.
 """
 
 import argparse
@@ -77,15 +77,15 @@ REPORTED_MODELS = {
 }
 
 
-class WindowRow(NamedTuple):
-    """A row that is made of scores.
+class ScoreRow(NamedTuple):
+    """A row that is computed from scores.
 
     Attributes:
         kind: "smooth", "stride" or "blend".
-        title: Of the row.
-        half_width: Of the medians, in frames.
-        weights: Of the models that are blended.
-        reported: Seconds of the original.
+        title: What the row is called.
+        half_width: Half width of the medians, in frames.
+        weights: Weights of the models that are blended.
+        reported: Seconds that the original reports.
     """
 
     kind: str
@@ -95,19 +95,19 @@ class WindowRow(NamedTuple):
     reported: float
 
 
-WINDOWS: dict[str, tuple[WindowRow, ...]] = {
+SCORE_ROWS: dict[str, tuple[ScoreRow, ...]] = {
     "EXPR": (
-        WindowRow("smooth", "MLP wav2vec2, smooth all frames", 200, (1.0,), 31.65),
-        WindowRow("stride", "MLP wav2vec2, fixed stride 10", 200, (1.0,), 13.91),
+        ScoreRow("smooth", "MLP wav2vec2, smooth all frames", 200, (1.0,), 31.65),
+        ScoreRow("stride", "MLP wav2vec2, fixed stride 10", 200, (1.0,), 13.91),
     ),
     "AU": (
-        WindowRow("smooth", "MLP wav2vec2, smooth all frames", 15, (1.0,), 15.73),
-        WindowRow("blend", "MLP blend wav2vec2 + VGGish, smooth", 15, (0.4, 0.6), 17.3),
-        WindowRow("blend", "MLP blend B2 + B0, VGGish, smooth", 5, (0.5, 0.5), 22.2),
+        ScoreRow("smooth", "MLP wav2vec2, smooth all frames", 15, (1.0,), 15.73),
+        ScoreRow("blend", "MLP blend wav2vec2 + VGGish, smooth", 15, (0.4, 0.6), 17.3),
+        ScoreRow("blend", "MLP blend B2 + B0, VGGish, smooth", 5, (0.5, 0.5), 22.2),
     ),
     "VA": (
-        WindowRow("smooth", "MLP wav2vec2, smooth all frames", 30, (1.0,), 30.3),
-        WindowRow("blend", "MLP blend wav2vec2 + VGGish, smooth", 30, (0.6, 0.4), 13.6),
+        ScoreRow("smooth", "MLP wav2vec2, smooth all frames", 30, (1.0,), 30.3),
+        ScoreRow("blend", "MLP blend wav2vec2 + VGGish, smooth", 30, (0.6, 0.4), 13.6),
     ),
 }
 ROWS = (*MODELS, "smooth", "stride", "blend")
@@ -119,8 +119,8 @@ class Row(NamedTuple):
     """What is timed for one cell of the table.
 
     Attributes:
-        title: With task and sound.
-        reported: Seconds of the original.
+        title: Name of the row, with its task and its sound or smoothing.
+        reported: Seconds that the original reports.
         run: Does the work; returns when it is done.
     """
 
@@ -149,7 +149,7 @@ def main() -> None:
             task, place = TASKS[name], pathlib.Path(folder)
             for row in _model_rows(task, lengths, options.rows, place):
                 found.append(_timed(row))
-        for row in _window_rows(task, lengths, options.rows):
+        for row in _score_rows(task, lengths, options.rows):
             found.append(_timed(row))
         print(f"  peak memory of the process so far: {_peak_mb():,.0f} MB", flush=True)
     _print(found)
@@ -208,7 +208,7 @@ def _model_rows(
 def _model_work(
     head: Head, table: FrameTable, batch_size: int, directory: pathlib.Path
 ) -> Callable[[], Any]:
-    """Loading, one pass, metrics; the checkpoint is written here."""
+    """A call that loads the checkpoint, written here, scores all rows and measures."""
     mesh = sharding.make_mesh()
     params, stats = head.init(jax.random.key(0))
     variables = jax.tree.map(
@@ -235,7 +235,7 @@ def _model_work(
 
 
 class _CopyingFeeder:
-    """A feeder that copies the table to the devices in every pass, so it is timed."""
+    """A feeder that copies the table to the devices in every pass, to be timed too."""
 
     def __init__(self, make: Callable[[], Any], window: int):
         self._make = make
@@ -252,7 +252,7 @@ class _CopyingFeeder:
         return self._feeder.batch(shared, step)
 
 
-def _window_rows(task: Task, lengths: np.ndarray, wanted: list[str]) -> Iterator[Row]:
+def _score_rows(task: Task, lengths: np.ndarray, wanted: list[str]) -> Iterator[Row]:
     """Rows that begin with scores in the host's memory."""
     ends = np.cumsum(lengths)
     lo = np.repeat(ends - lengths, lengths).astype(np.int32)
@@ -260,33 +260,38 @@ def _window_rows(task: Task, lengths: np.ndarray, wanted: list[str]) -> Iterator
     low, high = task.score_range
     size = (2, len(lo), task.num_outputs)
     scores = np.random.default_rng(1).random(size, np.float32) * (high - low) + low
-    for row in WINDOWS[task.name]:
+    for row in SCORE_ROWS[task.name]:
         if row.kind not in wanted:
             continue
         own = scores[: len(row.weights)]
         work = functools.partial(_WORK[row.kind], own, lo, hi, row)
         weights = " + ".join(f"{weight:g}" for weight in row.weights)
-        setting = f"median {row.half_width}"
+        how = f"median {row.half_width}"
         if row.kind == "blend":
-            setting = f"weights {weights}, {setting}"
-        yield Row(f"{task.name} {row.title} ({setting})", row.reported, work)
+            how = f"weights {weights}, {how}"
+        yield Row(f"{task.name} {row.title} ({how})", row.reported, work)
 
 
-def _smooth(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: WindowRow) -> Any:
+def _smooth(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: ScoreRow) -> Any:
     medians = smooth(scores[0], lo, hi, half_width=row.half_width, mode="median")
     return jax.block_until_ready(medians)
 
 
-def _blend(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: WindowRow) -> Any:
+def _blend(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: ScoreRow) -> Any:
     mixed = blend(jnp.asarray(scores), jnp.asarray(row.weights))
     medians = smooth(mixed, lo, hi, half_width=row.half_width, mode="median")
     return jax.block_until_ready(medians)
 
 
-def _stride(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: WindowRow) -> Any:
-    plans = stride_entries(lo, hi, (_STRIDE,), row.half_width)
-    arguments = (jnp.asarray(scores[0]), plans, jnp.zeros((1, 1)))
-    decided = sequential(*arguments, lists=((_STRIDE,),), half_width=row.half_width)
+def _stride(scores: np.ndarray, lo: np.ndarray, hi: np.ndarray, row: ScoreRow) -> Any:
+    by_stride = stride_entries(lo, hi, (_STRIDE,), row.half_width)
+    decided = sequential(
+        jnp.asarray(scores[0]),
+        by_stride,
+        jnp.zeros((1, 1)),
+        lists=((_STRIDE,),),
+        half_width=row.half_width,
+    )
     return jax.block_until_ready(decided)
 
 
@@ -295,7 +300,7 @@ _WORK = {"smooth": _smooth, "blend": _blend, "stride": _stride}
 
 def _timed(row: Row) -> dict[str, Any]:
     """Seconds of the first call, which compiles, and the median of those after it."""
-    jax.clear_caches()  # what another row compiled is compiled again
+    jax.clear_caches()  # else a row would find what another one has compiled
     first = measuring.seconds(row.run)
     warm: list[float] = []
     while len(warm) < _MOST_ROUNDS and sum(warm) < _ENOUGH_SECONDS:
@@ -325,7 +330,7 @@ def _peak_mb() -> float:
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    """The table; the last column is of another machine."""
+    """Prints the table; its last column is of another machine."""
     width = max((len(row["row"]) for row in found), default=0)
     print(f"{'seconds':<{width}}  first call    warm   reported by the original, Colab")
     for row in found:
@@ -337,7 +342,7 @@ def _print(found: list[dict[str, Any]]) -> None:
 
 
 def _check(found: list[dict[str, Any]]) -> None:
-    """Exit with an error unless every row took less than the original reports."""
+    """Exits with an error unless every row took less than the original reports."""
     slow = [row["row"] for row in found if not row["warm_s"] < row["reported_s"]]
     if not found:
         sys.exit("check failed: none of the rows asked for is a row of these tasks")

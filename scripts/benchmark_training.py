@@ -74,7 +74,13 @@ def made_table(frames: int) -> FrameTable:
 
 
 class Ours:
-    """One epoch of our training, with everything that the host does in it."""
+    """One epoch of our training, with everything that the host does in it.
+
+    Attributes:
+        feeder: Feeder of the table, for another training on it.
+        state: State after the last epoch.
+        losses: Mean loss of each candidate in the last epoch.
+    """
 
     def __init__(self, table: FrameTable, batch_size: int, seeds: int = 1, **options):
         config = original_config("EXPR", "mlp")
@@ -95,14 +101,18 @@ class Ours:
             config, candidates, head, loss_of, self.feeder, mesh, steps
         )
         self._epochs = Epochs(
-            *(config, chunk, self._order, self.feeder, candidates.hyper()),
+            config,
+            chunk,
+            self._order,
+            self.feeder,
+            candidates.hyper(),
             tqdm(disable=True),
         )
         self.state = fresh_state(config, candidates, head, steps)
         self._epoch = 0
 
     def __call__(self) -> None:
-        """Trains an epoch; returns when it is done."""
+        """Trains an epoch and waits until the devices are done."""
         self.state, progress, _ = self._epochs.run(
             self.state, Progress(self._epoch), Preemption()
         )
@@ -111,12 +121,12 @@ class Ours:
         self._epoch += 1
 
     def params(self) -> Any:
-        """Of all candidates, leading axis candidates."""
+        """Parameters of all candidates, leading axis candidates."""
         return self.state["models"][0]["params"]
 
 
 class FrameDicts(torch.utils.data.Dataset):
-    """A dict per frame, as the original's Dataset gives them."""
+    """Gives a dict for each frame, as the original's Dataset does."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray):
         self._frames = list(features)
@@ -200,7 +210,13 @@ def unequal_candidates(frames: int, seeds: int) -> int:
 
 
 def measure(frames: int, rounds: int, seeds: int) -> dict[str, Any]:
-    """Everything that is reported."""
+    """All figures that are reported.
+
+    Args:
+        frames: Frames of an epoch.
+        rounds: Rounds in which the ways are timed in turn.
+        seeds: Candidates trained together where several are compared with one.
+    """
     table = made_table(frames)
     features = table.features.astype(np.float32)
     found: dict[str, Any] = {"frames": frames, "rounds": rounds}

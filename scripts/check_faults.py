@@ -1,7 +1,7 @@
 """Faults while a store is prepared: each must end in the store of an undisturbed run.
 
-Every trial starts ``avemo prepare``, disturbs it, mends what was disturbed, starts it
-again, and compares. Weights are random where none are given. Prints a table.
+Every trial starts ``avemo prepare``, disturbs it, mends the fault, starts it again, and
+compares the stores. Weights are random where none are given. The results are printed.
 """
 
 import argparse
@@ -25,16 +25,21 @@ VISUAL, AUDIO = "enet_b0_8_va_mtl", "vggish"
 
 
 class Trials:
-    """A tree, its weights, and the store that an undisturbed run makes of it."""
+    """A tree, its weights, and the store that an undisturbed run makes from it."""
 
     def __init__(self, folder: pathlib.Path, options: argparse.Namespace):
-        """Runs once."""
+        """Makes the tree and the weights, and runs once undisturbed.
+
+        Args:
+            folder: Where everything is made.
+            options: Parsed options of :func:`main`.
+        """
         self.folder, self.options = folder, options
         self.root = options.root or make_tree(folder / "tree")
         self.weights = options.weights or make_weights_dir(
             folder / "weights", [VISUAL, AUDIO]
         )
-        # Programs are compiled once, so that moments are those of the work itself.
+        # Programs are compiled once, so that random moments fall into the work itself.
         self.env = {
             **os.environ,
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
@@ -47,17 +52,19 @@ class Trials:
         self.expected = records_of(self.expected_out)
 
     def command(self, root: pathlib.Path, out: pathlib.Path) -> list[str]:
-        """Of one run."""
+        """The command line of one run."""
         program = pathlib.Path(__file__).with_name("prepare_affwild2.py")
         flags = ["--visual", VISUAL, "--audio", AUDIO, "--quiet", "--ignore-disk"]
         flags += ["--weights", str(self.weights), "--size-px", self.options.size_px]
-        return [
-            *(sys.executable, str(program), "--root", str(root), "--out", str(out)),
-            *flags,
-        ]
+        flags += ["--root", str(root), "--out", str(out)]
+        return [sys.executable, str(program), *flags]
 
     def run(self, root: pathlib.Path, out: pathlib.Path, status: int = 0) -> str:
-        """To the end; what it printed. Another status is an error."""
+        """Runs to the end, and returns what was printed.
+
+        Raises:
+            AssertionError: If the run ends with another ``status``.
+        """
         done = subprocess.run(
             self.command(root, out), capture_output=True, text=True, env=self.env
         )
@@ -66,21 +73,21 @@ class Trials:
         return done.stdout + done.stderr
 
     def same(self, out: pathlib.Path) -> bool:
-        """Whether the store has the very records of the undisturbed run."""
+        """Whether the store in ``out`` has exactly the undisturbed run's records."""
         return records_of(out) == self.expected
 
     def copied_root(self) -> pathlib.Path:
-        """A tree that a trial may spoil."""
+        """A copy of the tree, which a trial may spoil."""
         place = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "tree"
         return shutil.copytree(self.root, place)
 
     def new_out(self) -> pathlib.Path:
-        """A folder that is not there yet."""
+        """Path of a new output folder, which is not there yet."""
         return pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "out"
 
 
 def killed(trials: Trials, when: Callable[[pathlib.Path], bool], late_s: float) -> str:
-    """SIGKILL so many seconds after something is seen in the output folder."""
+    """Sends SIGKILL ``late_s`` seconds after ``when`` is true of the output folder."""
     out = trials.new_out()
     process = subprocess.Popen(
         trials.command(trials.root, out),
@@ -100,7 +107,7 @@ def killed(trials: Trials, when: Callable[[pathlib.Path], bool], late_s: float) 
 
 
 def killed_while_extracting(trials: Trials, chance: random.Random) -> str:
-    """At a random moment after the first feature folder appears."""
+    """Kills at a random moment after the first feature folder appears."""
     span = trials.options.kill_within
     return killed(
         trials, lambda out: any(out.glob("features/*@*")), chance.uniform(0, span)
@@ -108,14 +115,14 @@ def killed_while_extracting(trials: Trials, chance: random.Random) -> str:
 
 
 def killed_while_packing(trials: Trials, chance: random.Random) -> str:
-    """At a random moment after the store's folder appears."""
+    """Kills at a random moment after the store's folder appears."""
     return killed(
         trials, lambda out: (out / "affwild2").exists(), chance.uniform(0, 0.4)
     )
 
 
 def full_disk(trials: Trials, chance: random.Random) -> str:
-    """A file system of a random size, too small; then a larger one."""
+    """Writes to a file system of a random size, too small; then makes it larger."""
     place = pathlib.Path(tempfile.mkdtemp(dir=trials.folder))
     size = sum(p.stat().st_size for p in trials.expected_out.rglob("*") if p.is_file())
     small = max(64, int(size * chance.uniform(0.1, 0.8)) // 1024)
@@ -140,7 +147,14 @@ def full_disk(trials: Trials, chance: random.Random) -> str:
 def spoilt(
     trials: Trials, path: str, content: Callable[[bytes], bytes], status: int
 ) -> str:
-    """A file spoilt, a run that tells it, the file mended, a run that mends."""
+    """Spoils a file, runs, mends the file and runs again.
+
+    Args:
+        trials: The tree and the undisturbed store.
+        path: Path of the file in the tree.
+        content: Makes the spoilt content from the right one.
+        status: Exit status of the first run, which must name the file.
+    """
     root, out = trials.copied_root(), trials.new_out()
     file = root / path
     whole = file.read_bytes()
@@ -158,31 +172,31 @@ def _read(path: pathlib.Path) -> str:
 
 
 def some_file(trials: Trials, pattern: str, chance: random.Random) -> str:
-    """One of the tree's files."""
+    """A random one of the tree's paths that match ``pattern``, relative to the tree."""
     paths = sorted(trials.root.glob(pattern))
     return str(chance.choice(paths).relative_to(trials.root))
 
 
 def cut_picture(trials: Trials, chance: random.Random) -> str:
-    """A JPEG that ends early."""
+    """Cuts off the end of a JPEG file."""
     path = some_file(trials, "cropped_aligned*/*/*.jpg", chance)
     return spoilt(trials, path, lambda b: b[: chance.randrange(1, len(b) - 8)], 3)
 
 
 def text_as_picture(trials: Trials, chance: random.Random) -> str:
-    """A text file called .jpg."""
+    """Puts text into a JPEG file."""
     path = some_file(trials, "cropped_aligned*/*/*.jpg", chance)
     return spoilt(trials, path, lambda _: b"no picture\n", 3)
 
 
 def empty_video(trials: Trials, chance: random.Random) -> str:
-    """An mp4 of no bytes."""
+    """Empties an mp4 file."""
     path = some_file(trials, "videos/*/*.mp4", chance)
     return spoilt(trials, path, lambda _: b"", 3)
 
 
 def broken_line(trials: Trials, chance: random.Random) -> str:
-    """A line of annotations that cannot be."""
+    """Puts a line into an annotation file that no task can have."""
     path = some_file(trials, "Annotations/*/*/*.txt", chance)
 
     def spoil(content: bytes) -> bytes:
@@ -194,7 +208,7 @@ def broken_line(trials: Trials, chance: random.Random) -> str:
 
 
 def odd_names(trials: Trials, chance: random.Random) -> str:
-    """A tree in a folder with spaces and letters that are not ASCII."""
+    """Runs on a tree in a folder with spaces and letters that are not ASCII."""
     place = trials.copied_root()
     root = place.rename(place.parent / f"Größe {chance.randrange(100)} 表情")
     out = trials.new_out().parent / "Ausgabe für alle"
@@ -204,7 +218,7 @@ def odd_names(trials: Trials, chance: random.Random) -> str:
 
 
 def link_out(trials: Trials, chance: random.Random) -> str:
-    """A link that leads out of the tree."""
+    """Puts a link into the tree that leads out of it."""
     root, out = trials.copied_root(), trials.new_out()
     folder = root / pathlib.Path(some_file(trials, "cropped_aligned*/*", chance))
     link = folder / "09999.jpg" if chance.random() < 0.5 else folder.parent / "other"
@@ -218,7 +232,7 @@ def link_out(trials: Trials, chance: random.Random) -> str:
 
 
 def read_only(trials: Trials, _: random.Random) -> str:
-    """An output folder that cannot be written; root may write anyway, so by mount."""
+    """Writes to a read-only output folder; a mount, since root may write elsewhere."""
     place = pathlib.Path(tempfile.mkdtemp(dir=trials.folder))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
     try:
@@ -234,7 +248,7 @@ def read_only(trials: Trials, _: random.Random) -> str:
 
 
 def two_at_once(trials: Trials, chance: random.Random) -> str:
-    """Two runs on one output."""
+    """Starts two runs on one output folder."""
     out = trials.new_out()
     running = []
     for _ in range(2):
@@ -258,8 +272,16 @@ def two_at_once(trials: Trials, chance: random.Random) -> str:
 
 
 KINDS = (
-    *(killed_while_extracting, killed_while_packing, full_disk, cut_picture),
-    *(text_as_picture, empty_video, broken_line, odd_names, link_out, read_only),
+    killed_while_extracting,
+    killed_while_packing,
+    full_disk,
+    cut_picture,
+    text_as_picture,
+    empty_video,
+    broken_line,
+    odd_names,
+    link_out,
+    read_only,
     two_at_once,
 )
 

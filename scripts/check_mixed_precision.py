@@ -2,10 +2,11 @@
 
 Trains the MLP and the Transformer of each task with ``config.head.dtype`` float32 and
 bfloat16, the same seeds and order of examples, on the demo corpus or a store of yours,
-and compares the means of the scores on validation. A difference counts in deviations:
-those of the float32 scores over the seeds. bfloat16 is slower than float32 on a CPU.
+and compares the means of the scores on validation. A difference is given in standard
+deviations of the float32 scores over the seeds. bfloat16 is slower than float32 on a
+CPU.
 
-The same command goes on where it was stopped, if ``--out`` is given.
+With ``--out``, the same command goes on where it was stopped.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from avemo_jax.tasks import TASKS
 
 TYPES = ("float32", "bfloat16")
 CASES = tuple(f"{task}-{head}" for head in ("mlp", "transformer") for task in TASKS)
-# Before any window over time, and with the one chosen on dev.
+# Without smoothing, and with the one chosen on dev.
 STAGES = ("raw", "smoothed")
 
 
@@ -47,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """What a row's figure is called."""
+    """Name of a row's figure in the report."""
     return f"{row['case']}, {row['stage']}: difference in deviations"
 
 
 def _rows(
     case: str, options: argparse.Namespace, out: pathlib.Path
 ) -> list[dict[str, Any]]:
-    """Both types of one case, trained or found in ``out``: a row for each stage."""
+    """Trains one case in both types, or finds it in ``out``; a row for each stage."""
     task, head = case.split("-")
     by_type = {}
     for dtype in TYPES:
@@ -82,8 +83,8 @@ def compared(float32: Sequence[float], bfloat16: Sequence[float]) -> dict[str, A
     """Means, deviations over seeds, and the difference of means in deviations.
 
     Args:
-        float32: Score of each seed, two or more.
-        bfloat16: Of the same seeds.
+        float32: Score of each seed in float32, two or more.
+        bfloat16: Score of the same seeds in bfloat16.
     """
     means = statistics.mean(float32), statistics.mean(bfloat16)
     deviation = statistics.stdev(float32)

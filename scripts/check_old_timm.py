@@ -1,8 +1,8 @@
-"""Reads whole pickled modules of old timm versions, as HSEmotion's files are.
+"""Reads whole pickled modules of old timm versions, such as HSEmotion's files.
 
-Each version is installed by pip, without what it needs, into a temporary folder, and
-saves modules in both forms of PyTorch; these have to read as torch's own state dicts.
-``--golden DIR`` also writes the small ones that the tests keep.
+Each version is installed by pip, without its dependencies, into a temporary folder, and
+saves modules in both of PyTorch's forms; each must read as the state dict that torch
+itself saved. ``--golden DIR`` also writes the small files that the tests keep.
 
     python scripts/check_old_timm.py [--golden tests/golden]
 """
@@ -68,7 +68,18 @@ saved(small, "small")
 
 
 def check(version: str, folder: pathlib.Path) -> int:
-    """How many modules of a version read as torch's state dicts."""
+    """Checks the modules of one version.
+
+    Args:
+        version: Version of timm.
+        folder: Where timm is installed and the modules are saved.
+
+    Returns:
+        How many modules were read, each with exactly the tensors that torch saved.
+
+    Raises:
+        AssertionError: If a module reads otherwise.
+    """
     import torch
 
     packages = folder / version
@@ -88,7 +99,7 @@ def check(version: str, folder: pathlib.Path) -> int:
 
 
 def main() -> None:
-    """Check all versions."""
+    """Checks all versions."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--golden", type=pathlib.Path, help="where small files go")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Reads files of PyTorch that were changed at random: they read, or are refused.
+"""Changes PyTorch's files at random and reads them: each must read or be refused.
 
     python scripts/fuzz_torch_file.py FILE... [--files 100000] [--seed 0]
 
@@ -51,7 +51,7 @@ _SNIPPETS = (
 
 
 class TooLong(BaseException):
-    """Reading took too long; no handler of the program's own takes it."""
+    """Reading took too long; no handler in the program catches this."""
 
 
 def changed(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
@@ -86,7 +86,13 @@ def changed(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 class Original:
-    """A right file, and the pickle inside if it is an archive."""
+    """A right file, taken apart.
+
+    Attributes:
+        content: The file itself.
+        entries: Files inside by name, if it is an archive; else empty.
+        pickle: The pickle inside, or the file itself.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
         self.content = path.read_bytes()
@@ -112,7 +118,7 @@ class Original:
 
 
 def outcome(path: pathlib.Path) -> str:
-    """What reading a file came to."""
+    """What came of reading a file, in words that are counted."""
     try:
         value = read_torch(path)
     except TorchFileError as error:
@@ -128,7 +134,7 @@ def outcome(path: pathlib.Path) -> str:
 
 
 def limited(action: Callable[[], int]) -> int:
-    """``action`` with the limits of memory and time."""
+    """Result of ``action``, run with limited memory and time."""
 
     def stop(*_: object) -> None:
         raise TooLong
@@ -147,7 +153,7 @@ def limited(action: Callable[[], int]) -> int:
 
 
 def fuzz(paths: list[pathlib.Path], files: int, seed: int) -> int:
-    """0 if all files read or were refused."""
+    """Reads ``files`` changed files; returns 0 if all of them read or were refused."""
     originals = [Original(path) for path in paths]
     others = [original.pickle for original in originals]
     counts: collections.Counter[str] = collections.Counter()
@@ -177,7 +183,7 @@ def fuzz(paths: list[pathlib.Path], files: int, seed: int) -> int:
 
 
 def main() -> int:
-    """Read changed files."""
+    """Reads changed files; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("paths", nargs="+", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--files", type=int, default=100_000, help="how many to read")

@@ -1,9 +1,9 @@
-"""A made corpus of Aff-Wild2's EXPR size as others keep theirs: pickle and annotations.
+"""Makes up a corpus of Aff-Wild2's EXPR size: one pickle of features, and annotations.
 
-One pickled dict {"VIDEO/00001.jpg": (embedding, logits)} for all videos, as HSEmotion's
-scripts write it, and the official folders of labels beside it. Labels hold for some
-frames, and embeddings are a direction for each class, with noise. The dict is in memory
-while it is written: about 1.3 times the file.
+The pickle is one dict {"VIDEO/00001.jpg": (embedding, logits)} for all videos, as
+HSEmotion's scripts write it; the official folders of labels lie beside it. A label
+lasts for some frames, and an embedding is its class's direction with noise. The dict is
+in memory while it is written: about 1.3 times the file.
 """
 
 import argparse
@@ -31,11 +31,11 @@ def main() -> None:
 
 
 def make(out: pathlib.Path, *, share: float = 1.0, dim: int = DIM) -> pathlib.Path:
-    """The pickle's path.
+    """Writes the corpus, and returns the path of the pickle.
 
     Args:
-        out: A folder; made if it is missing.
-        share: Of the frames of each set.
+        out: Folder of the corpus; made if it is missing.
+        share: Share of the frames of each set that is made, in (0, 1].
         dim: Length of an embedding.
     """
     rng = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def make(out: pathlib.Path, *, share: float = 1.0, dim: int = DIM) -> pathlib.Pa
 
 
 def _labels(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Classes that hold for 20 to 200 frames each."""
+    """Labels of ``count`` frames; each class lasts for 20 to 199 frames."""
     runs = rng.integers(20, 200, count // 20 + 1)
     classes = rng.integers(0, EXPR.num_outputs, len(runs))
     return np.repeat(classes, runs)[:count]

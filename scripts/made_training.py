@@ -1,8 +1,8 @@
 """Training on made-up data of the size of Aff-Wild2's features, for benchmarks.
 
-What ``avemo_jax.training.train`` puts together, without files, dev and checkpoints.
-Run as a program it is a child of ``benchmark_scale.py``; each part prints one line of
-JSON.
+The module puts together the same parts as ``avemo_jax.training.train``, without files,
+dev and checkpoints. ``benchmark_scale.py`` starts it as a program, which prints each
+result as one line of JSON.
 """
 
 import collections
@@ -43,7 +43,7 @@ _VIDEO_FRAMES = 1024
 
 
 def table_of(task: str, frames: int) -> FrameTable:
-    """Rows of 2,176 features with random labels."""
+    """A table of ``frames`` rows with 2,176 features and random labels."""
     lengths = made_lengths(frames, max(frames // _VIDEO_FRAMES, 1))
     return dataclasses.replace(made_table(get_task(task), lengths, SETS), split="train")
 
@@ -52,13 +52,13 @@ class MadeTraining:
     """A configuration's training over made data, on all devices of this process."""
 
     def __init__(self, config: ConfigDict, table: FrameTable, feeder: Feeder | None):
-        """Puts it together; compiles the start of the parameters only.
+        """Makes the state and the compiled scan, which compiles when it is called.
 
         Args:
-            config: What is trained.
-            table: Of :func:`table_of`.
-            feeder: Of this table and a head that takes windows, or not, as this one
-                does; None makes one.
+            config: The configuration that is trained.
+            table: Table that :func:`table_of` made.
+            feeder: Feeder of ``table`` from another training, which takes windows if
+                this one does; None: a new one.
         """
         mesh = sharding.make_mesh()
         self.spec = make_spec(config, DIMS)
@@ -73,21 +73,30 @@ class MadeTraining:
         )
         steps = self.order.num_steps * config.num_epochs
         self.chunk = make_train_chunk(
-            *(config, self.candidates, head, configured_loss(config, table)),
-            *(self.feeder, mesh, steps),
+            config,
+            self.candidates,
+            head,
+            configured_loss(config, table),
+            self.feeder,
+            mesh,
+            steps,
         )
         self.hyper = sharding.replicate(self.candidates.hyper(), mesh)
         self.state = sharding.replicate(
             fresh_state(config, self.candidates, head, steps), mesh
         )
         self._epochs = Epochs(
-            *(config, self.chunk, self.order, self.feeder, self.hyper),
+            config,
+            self.chunk,
+            self.order,
+            self.feeder,
+            self.hyper,
             tqdm(disable=True),
         )
         self._done = 0
 
     def epoch(self) -> float:
-        """Trains one, with all that the host does in it; the seconds it took."""
+        """Trains one epoch, the host's work included; returns the seconds it took."""
         began = time.perf_counter()
         progress = Progress(self._done)
         self.state, *_ = self._epochs.run(self.state, progress, Preemption())
@@ -97,19 +106,24 @@ class MadeTraining:
 
 
 def serve_epochs(frames: int, batch_size: int) -> None:
-    """The EXPR MLP, one epoch for each line of standard input: its seconds."""
+    """Trains an epoch of the EXPR MLP for each line of standard input; says seconds."""
     config = base_config("EXPR", "mlp")
     config.batch_size = batch_size
     training = MadeTraining(config, table_of("EXPR", frames), None)
     training.epoch()  # compiles
-    trained = training.plan.num_steps * training.plan.batch_size
+    trained = training.order.num_steps * training.order.batch_size
     _say({"devices": jax.device_count(), "frames": trained})
     for _ in sys.stdin:
         _say(training.epoch())
 
 
 def compile_all(folder: str, files: list[str]) -> None:
-    """Seconds to compile the train scan of each configuration, kept in ``folder``."""
+    """Says how long the train scan of each configuration compiles.
+
+    Args:
+        folder: Compilation cache.
+        files: Paths of the configurations.
+    """
     seconds: collections.Counter[str] = collections.Counter()
     counts: collections.Counter[str] = collections.Counter()
 
@@ -142,7 +156,7 @@ def compile_all(folder: str, files: list[str]) -> None:
 
 
 def load(store: str, features: str) -> None:
-    """Bytes of a table, and by how much loading it raises this process's peak."""
+    """Says the bytes of a table, and by how much loading it raises the peak memory."""
     opened = open_store(store)
     opened.load_table("EXPR", "dev", [features], show_progress=False)
     before = _peak_bytes()
@@ -151,14 +165,14 @@ def load(store: str, features: str) -> None:
 
 
 def _peak_bytes() -> int:
-    """Not of ru_maxrss, which a process inherits from the one that started it."""
+    """Peak memory of this process; ru_maxrss would include the one that started it."""
     status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     line = next(one for one in status.splitlines() if one.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
 
-def _say(what: Any) -> None:
-    print(json.dumps(what), flush=True)
+def _say(result: Any) -> None:
+    print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

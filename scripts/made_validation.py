@@ -10,7 +10,7 @@ SIZES = {"EXPR": (280_532, 70), "AU": (445_836, 105), "VA": (376_323, 76)}
 
 
 def made_labels(task: Task, rows: int) -> np.ndarray:
-    """Labels without meaning, all valid."""
+    """Random labels of ``rows`` frames, all valid."""
     rng, labels = np.random.default_rng(0), task.empty_labels(rows)
     if task.name == "VA":
         labels[:] = rng.uniform(-1, 1, labels.shape)
@@ -23,7 +23,13 @@ def made_labels(task: Task, rows: int) -> np.ndarray:
 def made_table(
     task: Task, lengths: np.ndarray, sets: tuple[FeatureSet, ...]
 ) -> FrameTable:
-    """Videos without gaps; made-up features and labels, all valid."""
+    """A table of videos without gaps, with random features and valid labels.
+
+    Args:
+        task: Task of the labels.
+        lengths: Frames of each video.
+        sets: Feature sets, their columns side by side.
+    """
     rng = np.random.default_rng(0)
     rows, videos = int(lengths.sum()), len(lengths)
     block = rng.standard_normal((4096, sum(s.dim for s in sets)), np.float32)
@@ -57,7 +63,7 @@ def made_table(
 
 
 def made_lengths(frames: int, videos: int) -> np.ndarray:
-    """Frames of each video: uneven, at least 1, ``frames`` in all."""
+    """Frames of each video: uneven numbers of at least 1 that sum to ``frames``."""
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.full(videos, 4.0))
     return 1 + rng.multinomial(frames - videos, shares)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating rounds, the machine's rate, bars."""
+"""Parts of all benchmarks: alternating rounds, the machine's rate, bars, the report."""
 
 import argparse
 import json
@@ -16,7 +16,13 @@ Bars = Mapping[str, tuple[str, float]]
 
 
 class Matmul:
-    """Products of 2048 x 2048 float32 matrices."""
+    """A fixed number of products of 2048 x 2048 float32 matrices.
+
+    Attributes:
+        size: Rows and columns of a matrix.
+        repeats: Products in one call.
+        flops: Operations in one call.
+    """
 
     size, repeats = 2048, 8
     flops = 2 * size**3 * repeats
@@ -27,7 +33,7 @@ class Matmul:
         self()
 
     def __call__(self) -> None:
-        """Runs them one after another."""
+        """Runs the products one after another."""
         product = self._matrix
         for _ in range(self.repeats):
             product = self._product(product, self._matrix)
@@ -44,7 +50,7 @@ def seconds(function: Callable[[], Any]) -> float:
 def alternating(
     entries: Mapping[str, Callable[[], Any]], rounds: int
 ) -> dict[str, float]:
-    """Median seconds of each; in every round each runs once, in turn."""
+    """Median seconds of each entry; in every round each runs once, in turn."""
     times: dict[str, list[float]] = {name: [] for name in entries}
     for number in range(rounds):
         for name, entry in entries.items():
@@ -55,15 +61,19 @@ def alternating(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--check`` and ``--json`` of every benchmark."""
+    """Adds the options that every benchmark has: ``--check`` and ``--json``."""
     parser.add_argument("--check", action="store_true", help="status 1 below a bar")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
 
 
 def report(found: Mapping[str, Any], bars: Bars, options: argparse.Namespace) -> None:
-    """Prints the numbers beside their bars; exits with 1 if asked to and one is missed.
+    """Prints the figures beside their bars; ``--check`` exits with 1 if one is missed.
 
-    A bar whose figure was not measured counts as missed.
+    Args:
+        found: Figures by name; those that are no numbers are not printed.
+        bars: Sign (">=" or "<=") and bar of a figure, by name. A bar without its figure
+            is printed with "-" and counts as missed.
+        options: Parsed options of :func:`add_options`.
     """
     missed = 0
     width = max(map(len, [*found, *bars]), default=0) + 2

@@ -31,8 +31,8 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     """A locked configuration with the defaults of ``head`` for ``task``.
 
     Args:
-        task: "EXPR", "AU" or "VA", several of these joined by "+", or "own": the
-            store's only task.
+        task: "EXPR", "AU" or "VA", the name of one's own task that is known already,
+            several names joined by "+", or "own": the store's only task.
         head: "mlp", "linear" or "transformer".
         features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
 
