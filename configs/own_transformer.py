@@ -1,6 +1,6 @@
 """A task of one's own, transformer head; feature sets are the argument, FILE:dinov2.
 
-The task is the only one of the store, or --config.task=NAME.
+The task is the store's only one; of several, --config.task=NAME chooses one.
 """
 
 from avemo_jax.config.fields import DEFAULT_FEATURES, OWN, base_config

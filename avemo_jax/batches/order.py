@@ -38,7 +38,7 @@ class FrameOrder:
     frames_per_video: int = 0
 
     @property
-    def num_examples(self) -> int:
+    def num_rows(self) -> int:
         """Frames in an epoch, before the last incomplete batch is left out."""
         counts = np.bincount(
             self.table.video_of_row[self.table.valid],
@@ -51,7 +51,7 @@ class FrameOrder:
     @property
     def num_steps(self) -> int:
         """Steps of an epoch."""
-        return self.num_examples // self.batch_size
+        return self.num_rows // self.batch_size
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "steps batch"]:
         """Rows of each step of ``epoch`` (from 0)."""

@@ -52,11 +52,11 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     # Passes over the training frames; on the demo corpus the Transformer is best on dev
     # after 3 to 7.
     config.num_epochs = 6 if temporal else 10
-    # Peak, AdamW. Of 1e-4 .. 3e-3 (MLP) and 1e-4 .. 1e-3 (Transformer), with and
-    # without dropout, within noise of the best on the demo corpus' dev.
+    # Peak, AdamW. On the demo corpus' dev within noise of the best of 1e-4 .. 3e-3
+    # (MLP) and 1e-4 .. 1e-3 (Transformer), with and without dropout.
     config.learning_rate = 3e-4 if temporal else 1e-3
     if (task, head) == ("VA", "mlp"):
-        # Of 3e-4, 1e-3, 3e-3 the best on that dev: .571, .571, .607 (2 seeds).
+        # The best of 3e-4, 1e-3 and 3e-3 on that dev: .571, .571, .607 (2 seeds).
         config.learning_rate = 3e-3
     config.weight_decay = 1e-4  # decoupled, AdamW
     config.dropout = 0.3 if temporal else 0.0  # rate in [0, 1)
@@ -165,7 +165,7 @@ def _train_config() -> ConfigDict:
     train.early_stop_epochs = 5  # without a better score on dev; 0 is off
     train.eval_mode = False  # the original's: no dropout, BatchNorm frozen at 0 and 1
     train.frames_per_video = 0  # drawn per video and epoch; 0 takes all
-    train.window_stride = 64  # frames between training windows
+    train.window_stride = 64  # frames from the start of a window to that of the next
     train.seed_mode = "auto"  # auto | map (bit-equal to a solo run) | vmap
     train.scan_steps = 0  # steps per compiled scan; 0 chooses by batch_size
     return train

@@ -130,7 +130,7 @@ def make_order(
         config.train.frames_per_video,
     )
     if not order.num_steps:
-        size = order.num_examples // mesh.size * mesh.size or order.num_examples
+        size = order.num_rows // mesh.size * mesh.size or order.num_rows
         order = dataclasses.replace(order, batch_size=size)
         _warn_reduced(config, size)
     if not spec.batch_is_sequence:

@@ -1,11 +1,11 @@
-"""EXPR by HSEmotion's recipe: a face's MLP, a sound's, and the extractor's own word.
+"""EXPR by HSEmotion's recipe: an MLP on faces, one on sound, confident extractors.
 
-The scores of two heads, of faces and of sound, are blended late; where the extractor's
-own probabilities are confident after smoothing, they stand instead. HSEmotion reports a
-macro F1 of .424 for the faces alone on Aff-Wild2's validation set (ABAW-6), and .449
-with the sound and that rule. Those figures are theirs, not ours.
+The scores of two heads, one on faces and one on sound, are blended late; where the
+extractor's own probabilities are confident after smoothing, they replace the blend's.
+HSEmotion reports a macro F1 of .424 for the faces alone on Aff-Wild2's validation set
+(ABAW-6), and .449 with the sound and that rule. Both figures are HSEmotion's, not ours.
 
-Feature sets of the face's head are the argument, FILE:enet_b0_8_va_mtl.
+Feature sets of the head on faces are the argument, FILE:enet_b0_8_va_mtl.
 """
 
 from avemo_jax.config.fields import base_config

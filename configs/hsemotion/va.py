@@ -1,10 +1,12 @@
 """VA by HSEmotion's recipe: one layer on the extractor's own 10 outputs.
 
-HSEmotion reports a CCC of .547 for it on Aff-Wild2's validation set (ABAW-6): 8 logits,
-valence and arousal of ``enet_b0_8_va_mtl`` through Dense(2, tanh), trained by the CCC
-loss, then a mean over 50 frames on each side. That figure is theirs, not ours.
+HSEmotion reports a CCC of .547 for this recipe on Aff-Wild2's validation set (ABAW-6):
+8 logits, valence and arousal of ``enet_b0_8_va_mtl`` through Dense(2, tanh), trained by
+the CCC loss, then a mean over 50 frames on each side. The figure is HSEmotion's, not
+ours.
 
-Other sets that have outputs are the argument, FILE:enet_b0_8_va_mtl+enet_b2_8_best.
+Feature sets, which must have outputs, are the argument,
+FILE:enet_b0_8_va_mtl+enet_b2_8_best.
 """
 
 from avemo_jax.config.fields import base_config
@@ -14,8 +16,8 @@ def get_config(features: str = "enet_b0_8_va_mtl"):
     """The experiment's configuration."""
     config = base_config("VA", "linear", features)
     config.data.inputs = "outputs"
-    # Of 1e-2, 3e-2, 1e-1, 3e-1 the best on the demo corpus' dev (CCC, 2 seeds): .598,
-    # .604, .603, .600; in 10 epochs .590 (1e-2) and less, in 100 no better.
+    # The best of 1e-2, 3e-2, 1e-1 and 3e-1 on the demo corpus' dev (CCC, 2 seeds):
+    # .598, .604, .603, .600; 10 epochs give .590 (1e-2) and less, 100 no more.
     config.learning_rate = 3e-2
     config.num_epochs = 30
     config.train.early_stop_epochs = 10

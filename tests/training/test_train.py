@@ -237,7 +237,7 @@ def test_every_valid_frame_is_seen_once_an_epoch():
 def test_frames_per_video_are_drawn_anew_each_epoch():
     table = made_table()
     order = FrameOrder(table, 10, order_seed=3, frames_per_video=5)
-    assert order.num_examples == 5 * len(table.videos)
+    assert order.num_rows == 5 * len(table.videos)
     rows = order.epoch(0).ravel()
     counts = np.bincount(table.video_of_row[rows])
     assert (counts <= 5).all()
