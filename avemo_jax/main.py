@@ -91,10 +91,10 @@ _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where nothing shows it."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Of the whole program, with --coordinator."
+    "num_processes", None, "Processes of the whole program, with --coordinator."
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "This process's, from 0, with --coordinator."
+    "process_id", None, "Number of this process, from 0, with --coordinator."
 )
 flags.DEFINE_alias("num-processes", "num_processes")
 flags.DEFINE_alias("process-id", "process_id")

@@ -1,7 +1,7 @@
 """The configuration: every field with its default, unit and choices.
 
-A file in ``configs/`` calls :func:`base_config` and changes what differs. Fields are
-overridden on the command line: ``--config.learning_rate=3e-4``.
+A file in ``configs/`` calls :func:`base_config` and changes what differs. The command
+line can set every field: ``--config.learning_rate=3e-4``.
 """
 
 import hashlib

@@ -143,7 +143,7 @@ class Linear(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Each vector less its mean, over its biased deviation; then weight and bias."""
+    """PyTorch's LayerNorm: each vector normalised by its mean and biased variance."""
 
     def __init__(self, dim: int, *, dtype: jnp.dtype):
         self.weight = nnx.Param(jnp.ones(dim, jnp.float32))

@@ -26,7 +26,7 @@ class LinearHead(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Linear, ReLU, dropout, Linear: for EXPR and AU."""
+    """Linear, ReLU, dropout, Linear: for all tasks, for VA in the form "plain"."""
 
     def __init__(self, spec: HeadSpec, *, start: Start):
         dtype = jnp.dtype(spec.dtype)

@@ -148,7 +148,12 @@ def values_of(array: Any) -> list[float | None]:
 def fresh_state(
     config: ConfigDict, candidates: Candidates, head: Head, num_steps: int
 ) -> dict[str, Any]:
-    """What a checkpoint holds; every leaf has a leading axis of candidates."""
+    """The state of a run before its first step; every leaf has leading axis candidates.
+
+    Returns:
+        "models" (variables and optimiser state), and each candidate's "best" variables,
+        "best_score", "best_epoch" (from 1; 0 before any) and whether it has "stopped".
+    """
     variables = candidates.init(head)
     hyper = candidates.hyper()
 

@@ -38,7 +38,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Progress":
-        """The progress that :meth:`to_dict` wrote, also after a way through JSON."""
+        """The progress from what :meth:`to_dict` returned, or from JSON of that."""
         return cls(**{**stored, "losses": tuple(stored["losses"])})
 
 

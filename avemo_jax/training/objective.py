@@ -109,7 +109,7 @@ def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
 def make_order(
     config: ConfigDict, table: FrameTable, spec: HeadSpec, mesh: Mesh
 ) -> FrameOrder | WindowOrder:
-    """Which rows, or windows, each step sees; too large a batch is reduced to the data.
+    """Which rows, or windows, each step sees; a batch larger than the data is reduced.
 
     Raises:
         TrainingError: If there is nothing to train on, or a batch cannot be divided

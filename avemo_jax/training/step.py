@@ -113,7 +113,7 @@ def make_train_chunk(
 
             def body(model: Any, xs: Any) -> Any:
                 batch = constrain(feeder.batch(shared, xs[1]), mesh)
-                # Rounding does not depend on how the gather is compiled.
+                # Keeps rounding independent of how the gather is compiled.
                 batch = lax.optimization_barrier(batch)
                 return step_of(model, batch, xs[0], setting)
 

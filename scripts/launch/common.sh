@@ -1,4 +1,4 @@
-# What the launchers share; they source it.
+# Functions of all launchers, which source this file.
 # shellcheck shell=bash
 
 PREEMPTED=75 # stopped by SIGTERM and saved
@@ -32,7 +32,7 @@ quoted() {
     printf '%s\n' "${text% }"
 }
 
-# Runs the command; with --dry-run says it only.
+# Runs the command; with --dry-run only prints it.
 run() {
     if $DRY_RUN; then
         quoted "$@"
@@ -41,7 +41,7 @@ run() {
     fi
 }
 
-# The program's own arguments: some, and no data from afar.
+# Checks the program's own arguments: there are some, and data is on this machine.
 check_program() {
     [[ $# -gt 0 ]] || fail "nothing after --; expected the program's arguments, e.g. -- --config configs/expr_mlp.py"
     local argument path
@@ -58,7 +58,7 @@ check_program() {
     done
 }
 
-# Says what an exit status means, and ends with it.
+# Prints what an exit status means, and ends with it.
 leave() {
     case $1 in
     0) ;;

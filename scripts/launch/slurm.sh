@@ -42,7 +42,7 @@ done
 check_program "$@"
 
 options=(--nodes="$nodes" --ntasks-per-node=$((gpus > 0 ? gpus : 1)))
-# All GPUs of a node are seen by all its processes; each takes the one of its number.
+# All processes of a node see all its GPUs; each takes the one with its local number.
 [[ $gpus -eq 0 ]] || options+=(--gpus-per-node="$gpus")
 options+=(--cpus-per-task="$cpus" --time="$time" --signal=TERM@120 --requeue)
 options+=(--open-mode=append --job-name=avemo_jax)

@@ -4,7 +4,7 @@
 #   tpu_pod.sh --tpu NAME --zone ZONE [OPTIONS] -- --config configs/expr_mlp.py --workdir=gs://B/run
 #
 #   --tpu NAME      of the TPU VM, which exists
-#   --zone ZONE     where it is; --project P: whose
+#   --zone ZONE     its zone; --project P: its project
 #   --repository R  that its hosts clone (default: this checkout's origin)
 #   --revision R    to check out there (default: this checkout's)
 #   --store SOURCE  gs://... or a folder here: copied to ~/store on each host; a path
@@ -13,7 +13,7 @@
 #   --dry-run       prints the commands, runs nothing
 #
 # The work directory must be gs://BUCKET/FOLDER or on a disk that all hosts mount.
-# Preempted, a TPU is made anew by you or by a queued resource; the same command goes on.
+# A preempted TPU is made anew by you or by a queued resource; the same command goes on.
 
 set -euo pipefail
 # shellcheck source=scripts/launch/common.sh
@@ -59,7 +59,7 @@ if $install; then
 fi
 
 data=""
-# What is in single quotes the hosts' shells expand.
+# The hosts' shells expand what is in single quotes.
 # shellcheck disable=SC2016
 case $store in
 "") ;;

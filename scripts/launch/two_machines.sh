@@ -72,7 +72,7 @@ fi
 # shellcheck disable=SC2329  # a trap calls it
 signal_all() {
     for i in "${!names[@]}"; do
-        # A part that has ended has no process any more: nothing to tell it.
+        # A part that has ended has no process any more, and kill fails: that is fine.
         on "${names[i]}" "kill -$1 \$(cat /tmp/avemo-$number-$i.pid) 2>/dev/null" || true
     done
 }
@@ -89,7 +89,7 @@ for i in "${!names[@]}"; do
     pids[i]=$!
 done
 
-# A signal ends a wait; then it is begun again, until the part has really ended.
+# A signal ends "wait" early: it is called again until the part has really ended.
 worst=0
 for pid in "${pids[@]}"; do
     while true; do
