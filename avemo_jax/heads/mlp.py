@@ -1,4 +1,4 @@
-"""Frame-wise heads: one layer, the MLP of EXPR and AU, two forms of the VA MLP."""
+"""Frame-wise heads: one layer, the plain MLP, and two forms of the VA MLP."""
 
 import jax
 import jax.numpy as jnp
