@@ -19,15 +19,16 @@ NUM_RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What the scores of any set of videos are made from.
+    """Sums by video, from which the scores of any set of videos are computed.
 
     Attributes:
-        task: Whose scores.
-        num_frames: Frames that count, of each video.
+        task: The task that is scored.
+        num_frames: Number of frames that count in each video.
         parts: EXPR: a confusion matrix (8 labels, 8 predictions); AU: true positives,
-            false positives, false negatives of 12 units (3, 12); VA: sums of both, of
-            their squares and their product (5, 2), less ``center``.
-        center: VA: means of predictions and labels, (2, 2).
+            false positives, false negatives of 12 units (3, 12); VA: sums of
+            predictions, labels, their squares and their product, all less ``center``
+            (5, 2).
+        center: VA: means of predictions and of labels over all frames; else 0.
     """
 
     task: Task
@@ -44,15 +45,15 @@ def sums_by_video(
     video: Int[np.ndarray, " frames"],
     num_videos: int,
 ) -> Sums:
-    """Sums of the frames of the mask, by video.
+    """Sums by video, over the frames of the mask.
 
     Args:
-        task: Of the labels.
-        predicted: Classes, decisions or values; see ``Matched``.
-        labels: As the task has them.
-        mask: Frames that count.
+        task: The task that predictions and labels belong to.
+        predicted: Classes (EXPR), 0 or 1 of each unit (AU), or values (VA).
+        labels: Labels in the same form.
+        mask: True where a frame counts.
         video: Index of each frame's video.
-        num_videos: How many there are.
+        num_videos: Number of videos, those without a frame included.
     """
     predicted, labels, video = predicted[mask], labels[mask], video[mask]
     num_frames = np.bincount(video, minlength=num_videos)
@@ -96,21 +97,22 @@ def resampled(
 ) -> NumpyScores:
     """The scores of sets of videos drawn with replacement (Efron, 1979).
 
-    As many are drawn as have frames that count; equal seeds and videos draw alike.
+    Each set has as many videos as have frames that count. For equal videos, equal
+    seeds draw the same sets.
 
     Args:
-        sums: Of all videos.
-        seed: Of the draws.
-        num_resamples: How many sets.
+        sums: Sums of all videos.
+        seed: Seed of the draws.
+        num_resamples: Number of sets.
     """
-    there = np.flatnonzero(sums.num_frames)
+    counted = np.flatnonzero(sums.num_frames)
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(there), (num_resamples, len(there)))
-    weights = np.zeros((num_resamples, len(there)))
+    drawn = rng.integers(0, len(counted), (num_resamples, len(counted)))
+    weights = np.zeros((num_resamples, len(counted)))
     np.add.at(weights, (np.arange(num_resamples)[:, None], drawn), 1)
-    flat = sums.parts[there].reshape(len(there), int(np.prod(sums.parts.shape[1:])))
+    flat = sums.parts[counted].reshape(len(counted), int(np.prod(sums.parts.shape[1:])))
     parts = (weights @ flat).reshape(num_resamples, *sums.parts.shape[1:])
-    counts = weights @ sums.num_frames[there]
+    counts = weights @ sums.num_frames[counted]
     return _scores(sums.task, parts, counts, sums.center)
 
 
@@ -136,7 +138,7 @@ def _scores(
     counts: Float[np.ndarray, "..."],
     center: Float[np.ndarray, "2 2"],
 ) -> NumpyScores:
-    """Scores of sums, for any leading axes."""
+    """Scores from sums with any leading axes, every one as an array."""
     found = _values(task, parts, counts, center)
     return {name: np.asarray(value) for name, value in found.items()}
 
@@ -144,7 +146,7 @@ def _scores(
 def _values(
     task: Task, parts: np.ndarray, counts: np.ndarray, center: np.ndarray
 ) -> dict[str, Any]:
-    """The same; without axes the values are NumPy's scalars."""
+    """Scores from sums; NumPy's scalars where the sums have no leading axes."""
     if task is VA:
         ccc = _ccc(parts, counts[..., None], center)
         each = {f"ccc_{name}": ccc[..., i] for i, name in enumerate(task.columns)}
@@ -173,7 +175,7 @@ def _ccc(
     shift = (x + center[0]) - (y + center[1])
     var_x, var_y = xx - x * x, yy - y * y
     below = var_x + var_y + shift * shift
-    # Less than rounding leaves of the squares is none.
+    # A variance below what rounding leaves of the squares counts as 0.
     tiny = 1e-14
     flat = (var_x <= tiny * (xx + center[0] ** 2)) | (
         var_y <= tiny * (yy + center[1] ** 2)

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from avemo_jax.metrics.states import Ccc, Confusion, ThresholdCounts
 from avemo_jax.tasks import SCORE, JointTask, get_task
 
-# The float32 nearest to .1, .2, ... .9: a score that prints as 0.7 is at 0.7, as where
-# NumPy compares float32 scores with the Python number.
+# The float32 nearest to .1, .2, ... .9: a score that prints as 0.7 reaches that of 0.7,
+# as it does where NumPy compares float32 scores with the Python number.
 THRESHOLD_GRID = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], np.float32)
-CHUNK_FRAMES = 32_768  # looked at at a time; bounds the memory whatever the table
+CHUNK_FRAMES = 32_768  # scored at a time; bounds the memory for tables of any size
 
 
 @functools.partial(jax.jit, static_argnames=("task_name", "chunk_frames", "axis_name"))
@@ -31,25 +31,27 @@ def task_metrics(
 ) -> dict[str, Array]:
     """The task's scores, under the names of results.json.
 
-    For seeds vmap over ``scores`` (and ``thresholds``). Memory beyond the arguments
-    does not grow with the frames.
+    To score several seeds, vmap over ``scores`` (and ``thresholds``). Memory beyond the
+    arguments does not grow with the frames.
 
     Args:
-        task_name: Of an official task, or of one's own.
-        scores: After the activation.
-        labels: As the task has them; what they are where ``mask`` is False is ignored.
+        task_name: Name of an official task, of one's own, or of a joint task.
+        scores: Probabilities or values, after the activation.
+        labels: Labels in the task's form; ignored where ``mask`` is False.
         mask: True where a frame counts.
-        thresholds: AU only, of each unit; None is 0.5. See :func:`best_thresholds`.
-        chunk_frames: Frames looked at at a time.
+        thresholds: AU only: threshold of each unit, e.g. of :func:`best_thresholds`;
+            None is 0.5.
+        chunk_frames: Frames scored at a time.
         axis_name: Inside a shard_map the mesh axis over which frames are divided: the
-            scores are those of all frames, the same on every device.
+            scores are those of all frames, the same on every device. None: not divided.
 
     Returns:
         Classes: ``f1_macro``, ``accuracy``, ``f1_per_class``. Units: ``f1_mean``,
         ``f1_mean_at_0.5``, ``f1_per_unit``, ``thresholds``. Values: ``ccc_mean`` and
-        ``ccc_COLUMN`` of each, as ``ccc_valence``. Several tasks: each one's over the
-        frames with its labels, as ``EXPR_f1_macro``, and ``p``, the sum of what their
-        epochs are chosen by. All float32.
+        ``ccc_COLUMN`` of each, such as ``ccc_valence``. A joint task: the scores of
+        each of its tasks over the frames with that task's labels, such as
+        ``EXPR_f1_macro``, and ``p``, the sum of the scores that their epochs are chosen
+        by. All float32.
 
     Raises:
         ValueError: If the task is unknown.
@@ -84,15 +86,18 @@ def _joint_metrics(
     scores, labels, mask = arrays
     found: dict[str, Array] = {}
     total = jnp.zeros((), jnp.float32)
-    for part, mine in task.of_parts(scores):
-        own, known = part.labels_of(labels, jnp)
-        of_part = task_metrics(
-            *(part.task.name, mine, own, mask & known),
+    for part, part_scores in task.of_parts(scores):
+        part_labels, known = part.labels_of(labels, jnp)
+        scored = task_metrics(
+            part.task.name,
+            part_scores,
+            part_labels,
+            mask & known,
             chunk_frames=chunk_frames,
             axis_name=axis_name,
         )
-        total += of_part[part.task.criterion]
-        found |= {f"{part.task.name}_{name}": v for name, v in of_part.items()}
+        total += scored[part.task.criterion]
+        found |= {f"{part.task.name}_{name}": v for name, v in scored.items()}
     return {SCORE: total} | found
 
 
@@ -104,13 +109,13 @@ def best_thresholds(
     *,
     chunk_frames: int = CHUNK_FRAMES,
 ) -> Float[Array, " units"]:
-    """Threshold of the grid with the best F1 of each unit; the first of equal ones.
+    """Threshold of the grid with each unit's best F1; of equally good ones the first.
 
     Args:
         scores: Probabilities of the units.
         labels: 0 or 1.
         mask: True where a frame counts.
-        chunk_frames: Frames looked at at a time.
+        chunk_frames: Frames scored at a time.
     """
     grid = jnp.asarray(THRESHOLD_GRID)
     f1 = _threshold_f1((scores, labels, mask), grid[:, None], chunk_frames)
@@ -151,11 +156,11 @@ def _accumulate(
         state, _ = jax.lax.scan(add, state, jnp.arange(num_full))
     if rest:
         state = state.merge(from_batch(*(a[-rest:] for a in arrays)))
-    return state if axis_name is None else _of_all_devices(state, axis_name)
+    return state if axis_name is None else _merged_over_devices(state, axis_name)
 
 
-def _of_all_devices(state: Any, axis_name: str) -> Any:
-    """The states of all devices merged in their order, so the same on each."""
+def _merged_over_devices(state: Any, axis_name: str) -> Any:
+    """The states of all devices, merged in one order, so that all devices agree."""
     states = jax.lax.all_gather(state, axis_name)
     first = jax.tree.map(lambda leaf: leaf[0], states)
     others = jax.tree.map(lambda leaf: leaf[1:], states)

@@ -1,4 +1,4 @@
-"""What scores are computed from: states that add up over batches, devices and hosts.
+"""States that scores are computed from: they add up over batches, devices and hosts.
 
 A state is a tuple of arrays with ``empty``, ``from_batch``, ``merge`` and ``compute``;
 all work under jit, scan and vmap (over seeds: models whose scores are stacked).
@@ -14,10 +14,10 @@ _BLOCK = 256  # frames added up at a time where rounding matters
 
 
 class Confusion(NamedTuple):
-    """Frames of each class (rows) that were given each class (columns); for EXPR.
+    """Counts of frames by labelled and predicted class; for EXPR.
 
     Attributes:
-        counts: int32.
+        counts: Number of frames by label (rows) and prediction (columns), int32.
     """
 
     counts: Int[Array, "classes classes"]
@@ -34,10 +34,10 @@ class Confusion(NamedTuple):
         labels: Int[Array, " frames"],
         mask: Bool[Array, " frames"],
     ) -> "Confusion":
-        """One batch of at most 2 ** 24 frames; the first of equal scores wins.
+        """The state of at most 2 ** 24 frames; the first of equal scores wins.
 
         Args:
-            scores: Any that rise with the probability.
+            scores: Logits or probabilities; the highest is the prediction.
             labels: Classes; a negative one counts nowhere.
             mask: True where a frame counts.
         """
@@ -49,7 +49,7 @@ class Confusion(NamedTuple):
         return cls(counts.astype(jnp.int32))
 
     def merge(self, other: "Confusion") -> "Confusion":
-        """Both together."""
+        """The state of the frames of both."""
         return Confusion(self.counts + other.counts)
 
     def compute(self) -> dict[str, Array]:
@@ -65,7 +65,7 @@ class ThresholdCounts(NamedTuple):
     """Hits and misses of each unit at each threshold; for AU.
 
     Attributes:
-        true_positives: int32, as the others.
+        true_positives: Label 1, score at or over the threshold; all three are int32.
         false_positives: Label 0, score at or over the threshold.
         false_negatives: Label 1, score under the threshold.
     """
@@ -88,13 +88,13 @@ class ThresholdCounts(NamedTuple):
         mask: Bool[Array, " frames"],
         thresholds: Float[Array, "levels columns"],
     ) -> "ThresholdCounts":
-        """One batch at all thresholds.
+        """The state of one batch, at all thresholds.
 
         Args:
-            probs: Of each unit.
+            probs: Probability of each unit.
             labels: 0 or 1; others count nowhere.
             mask: True where a frame counts.
-            thresholds: One row a level; one column, or one for each unit.
+            thresholds: One row for each level; one column, or one for each unit.
         """
         positive = (labels == 1) & mask[:, None]
         negative = (labels == 0) & mask[:, None]
@@ -110,7 +110,7 @@ class ThresholdCounts(NamedTuple):
         return cls(*jax.vmap(count)(thresholds))
 
     def merge(self, other: "ThresholdCounts") -> "ThresholdCounts":
-        """Both together."""
+        """The state of the frames of both."""
         return ThresholdCounts(*map(jnp.add, self, other))
 
     def compute(self) -> Float[Array, "levels units"]:
@@ -126,11 +126,11 @@ class Ccc(NamedTuple):
     s_y ** 2 + (m_x - m_y) ** 2 is E + 2 cov: no large numbers cancel.
 
     Attributes:
-        num_frames: int32.
-        shift: Of predictions and of labels.
-        mean: Of predictions and of labels, less the shift.
-        least: Of predictions and of labels.
-        greatest: Of predictions and of labels.
+        num_frames: Number of frames, int32.
+        shift: What is taken off predictions and labels (first axis: these two).
+        mean: Means of predictions and of labels, less the shift.
+        least: Least prediction and least label.
+        greatest: Greatest prediction and greatest label.
         comoment: Sum of (x - m_x) (y - m_y).
         squares: Sum of (x - y) ** 2.
     """
@@ -159,35 +159,35 @@ class Ccc(NamedTuple):
         labels: Float[Array, "frames outputs"],
         mask: Bool[Array, " frames"],
     ) -> "Ccc":
-        """One batch.
+        """The state of one batch.
 
         Args:
             scores: Predictions; clipped to [-1, 1].
-            labels: In [-1, 1]; may be NaN where ``mask`` is False.
+            labels: Values in [-1, 1]; may be NaN where ``mask`` is False.
             mask: True where a frame counts.
         """
         pairs = jnp.stack([jnp.clip(scores, -1, 1), labels], axis=1)
         pairs = pairs.astype(jnp.float32)
-        there = mask[:, None, None]
-        pairs = jnp.where(there, pairs, 0)
+        counted = mask[:, None, None]
+        pairs = jnp.where(counted, pairs, 0)
         count = mask.sum(dtype=jnp.int32)
         divisor = jnp.maximum(count, 1).astype(jnp.float32)
         shift = _sum(pairs) / divisor
-        shifted = jnp.where(there, pairs - shift, 0)
+        shifted = jnp.where(counted, pairs - shift, 0)
         mean = _sum(shifted) / divisor
-        centred = jnp.where(there, shifted - mean, 0)
+        centred = jnp.where(counted, shifted - mean, 0)
         return cls(
             num_frames=count,
             shift=shift,
             mean=mean,
-            least=jnp.where(there, pairs, jnp.inf).min(axis=0),
-            greatest=jnp.where(there, pairs, -jnp.inf).max(axis=0),
+            least=jnp.where(counted, pairs, jnp.inf).min(axis=0),
+            greatest=jnp.where(counted, pairs, -jnp.inf).max(axis=0),
             comoment=_sum(centred[:, 0] * centred[:, 1]),
             squares=_sum(jnp.square(pairs[:, 0] - pairs[:, 1])),
         )
 
     def merge(self, other: "Ccc") -> "Ccc":
-        """Both together (Chan et al., 1983, for the co-moment)."""
+        """The state of the frames of both (co-moment: Chan et al., 1983)."""
         count = self.num_frames + other.num_frames
         share = other.num_frames / jnp.maximum(count, 1).astype(jnp.float32)
         shift = jnp.where(self.num_frames > 0, self.shift, other.shift)

@@ -1,4 +1,4 @@
-"""What is known of each video, so that any resample of videos is scored from sums.
+"""Sums by video on the device, from which any resample of videos is scored.
 
 Sums are made once per video; the scores of a resample come from a weighted sum of them.
 """
@@ -18,11 +18,12 @@ TracedScores = dict[str, Array]
 
 
 class VideoSums(NamedTuple):
-    """What is known of each video.
+    """Sums of each video, with what else the scores need.
 
     Attributes:
         sums: Arrays that add up, with a first axis of videos.
-        about: VA only: least and greatest of each video, and the mean of all frames.
+        about: VA only: least and greatest values of each video, and the mean of all
+            frames, which is taken off the values before they are summed.
     """
 
     sums: tuple[Array, ...]
@@ -41,13 +42,13 @@ def video_sums(
     """The sums of each video.
 
     Args:
-        task: Whose scores these are.
-        scores: After the activation.
-        labels: As the task has them.
+        task: The task that is scored.
+        scores: Probabilities or values, after the activation.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
-        videos: Number of each frame's video, never falling.
-        thresholds: AU only; None is 0.5.
-        num_videos: With those that have no frame.
+        videos: Index of each frame's video, never falling.
+        thresholds: AU only: threshold of each unit; None is 0.5.
+        num_videos: Number of videos, those without a frame included.
     """
     if task.kind == "multiclass":
         return _confusions(scores, labels, mask, videos, num_videos)
@@ -89,13 +90,13 @@ def _moments(
     scores: Array, labels: Array, mask: Array, videos: Array, num_videos: int
 ) -> VideoSums:
     """Sums about the mean of all frames, so that float32 holds."""
-    there = mask[:, None, None]
+    counted = mask[:, None, None]
     pairs = jnp.stack([jnp.clip(scores, -1, 1), labels], axis=1).astype(jnp.float32)
-    pairs = jnp.where(there, pairs, 0)
+    pairs = jnp.where(counted, pairs, 0)
     counts = jax.ops.segment_sum(mask.astype(jnp.int32), videos, num_videos)
     divisor = jnp.maximum(counts.sum(), 1).astype(jnp.float32)
     shift = _video_sums(pairs, videos, num_videos).sum(axis=0) / divisor
-    moved = jnp.where(there, pairs - shift, 0)
+    moved = jnp.where(counted, pairs - shift, 0)
     products = moved[:, 0] * moved[:, 1]
     squares = jnp.square(pairs[:, 0] - pairs[:, 1])
 
@@ -107,8 +108,10 @@ def _moments(
             _video_sums(squares, videos, num_videos),
         ),
         about=(
-            jax.ops.segment_min(jnp.where(there, pairs, jnp.inf), videos, num_videos),
-            jax.ops.segment_max(jnp.where(there, pairs, -jnp.inf), videos, num_videos),
+            jax.ops.segment_min(jnp.where(counted, pairs, jnp.inf), videos, num_videos),
+            jax.ops.segment_max(
+                jnp.where(counted, pairs, -jnp.inf), videos, num_videos
+            ),
             shift,
         ),
     )
@@ -117,7 +120,7 @@ def _moments(
 def combined(
     task: Task, state: VideoSums, counts: Int[Array, " videos"]
 ) -> TracedScores:
-    """The scores with each video as often as ``counts`` says."""
+    """The scores of all videos together, each as often as ``counts`` says."""
     sums = [_weighted(counts, values) for values in state.sums]
     if task.kind == "multiclass":
         return Confusion(*sums).compute()

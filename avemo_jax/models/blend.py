@@ -1,4 +1,4 @@
-"""Models: a head checkpoint, or a blend of several; and what they say of a split.
+"""Models, a head checkpoint or a blend of several, and their scores of a split.
 
 A blend is a directory with ``blend.json``: the paths of its heads (head checkpoints,
 or files of predictions made elsewhere), what was chosen for it on dev, and how.
@@ -48,11 +48,11 @@ class Model:
     """One head checkpoint, or several to be blended.
 
     Attributes:
-        directory: Of the checkpoint or the blend.
+        directory: The folder of the checkpoint or the blend.
         heads: The head checkpoints, then predictions made elsewhere, if any.
-        card: ``head.json`` of the only head; of a blend what its heads' say
-            together, and ``blend.json``.
-        options: Of post-processing; the card's.
+        card: ``head.json`` of the only head; for a blend the cards of its heads as one,
+            with ``blend.json``.
+        options: What post-processing may do, by the card's configuration.
     """
 
     directory: pathlib.Path
@@ -62,7 +62,7 @@ class Model:
 
     @property
     def task(self) -> Task:
-        """Of all heads."""
+        """The task that all heads were trained on."""
         return get_task(self.card["task"])
 
     @property
@@ -78,7 +78,7 @@ class Model:
 
     @property
     def priors(self) -> Float[np.ndarray, " classes"] | None:
-        """Shares of the classes in training, each counted once more; None: unknown."""
+        """Shares of the classes in training, from counts plus 1; None: unknown."""
         counts = self.card["class_counts"]
         if counts is None:
             return None
@@ -104,18 +104,18 @@ def write_blend(
     """Writes ``blend.json``; nothing is chosen yet.
 
     Args:
-        directory: Of the blend; made where it is missing.
-        heads: Head checkpoints; those of the same run, beneath ``directory``'s
-            parent, are named relative to it, so that the run can be moved. After the
-            first one also files of predictions made elsewhere.
+        directory: The blend's folder; made where it is missing.
+        heads: A head checkpoint, then more of them or files of predictions made
+            elsewhere. Those of the same run, beneath ``directory``'s parent, are named
+            by relative paths, so that the run can be moved.
         config: ``postprocess``, ``evaluate`` and ``blend`` of a configuration; None
             takes the first head's.
         trained_on: Videos that the models behind the files were trained on; None:
             unknown, so that nothing is chosen on dev.
 
     Raises:
-        CheckpointError: If a head is no head checkpoint, they do not fit each other,
-            or ``directory`` is itself one.
+        CheckpointError: If one of ``heads`` is neither, the first is a file, they do
+            not fit each other, or ``directory`` is itself a head checkpoint.
     """
     path = directory / _FILE
     if (directory / "head.json").exists():
@@ -139,7 +139,9 @@ def write_blend(
         paths.append(os.path.relpath(whole, base) if inside else str(whole))
     stored: dict[str, Any] = {"schema": BLEND_SCHEMA, "head_paths": paths}
     if files := {
-        p: digest(m) for p, m in zip(paths, heads, strict=True) if m not in own
+        name: digest(head)
+        for name, head in zip(paths, heads, strict=True)
+        if head not in own
     }:
         videos = "unknown" if trained_on is None else sorted(trained_on)
         stored["predictions"] = {"trained_on": videos, "sha256": files}
@@ -152,7 +154,8 @@ def load_model(directory: pathlib.Path) -> Model:
     """The head checkpoint or the blend in ``directory``.
 
     Raises:
-        CheckpointError: If it is neither, damaged, or its heads do not fit.
+        CheckpointError: If ``directory`` is neither, is damaged, or its heads do not
+            fit each other.
     """
     path = directory / _FILE
     if not path.is_file():
@@ -165,7 +168,7 @@ def load_model(directory: pathlib.Path) -> Model:
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-    """``blend.json``, if it is one."""
+    """The content of ``blend.json``, of the schema that this version reads."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -184,7 +187,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 def _heads(
     path: pathlib.Path, stored: dict[str, Any]
 ) -> Iterator[TrainedHead | PredictionFile]:
-    """What ``blend.json`` names, in its order."""
+    """The heads that ``blend.json`` names, loaded, in its order."""
     given = stored.get("predictions", {"sha256": {}})
     first = None
     for name in stored["head_paths"]:
@@ -212,15 +215,15 @@ def _check_alike(
 ) -> None:
     """Refuses heads of several tasks, protocols or numbers of seeds."""
     (where, first), *others = cards.items()
-    for there, card in others:
-        for name, mine, other in (
+    for folder, card in others:
+        for name, expected, found in (
             ("task", first["task"], card["task"]),
             ("protocol", first["protocol"], card["protocol"]),
             ("number of seeds", len(first["seeds"]), len(card["seeds"])),
         ):
-            if mine != other:
+            if found != expected:
                 raise CheckpointError(
-                    f"{path}: {name} of {where} is {mine}, of {there} {other}; "
+                    f"{path}: {name} of {where} is {expected}, of {folder} {found}; "
                     "expected the same of all; blend heads that were trained alike"
                 )
 
@@ -228,25 +231,29 @@ def _check_alike(
 def _card_of(
     path: pathlib.Path, heads: Sequence[TrainedHead | PredictionFile]
 ) -> dict[str, Any]:
-    """What the heads' cards say together."""
+    """One card made of those of all heads."""
     _check_alike(path, {head.directory: head.card for head in heads})
     first = heads[0].card
-    unknown = any(m.card["training_videos"] == "unknown" for m in heads)
-    videos = {v for m in heads for v in m.card["training_videos"]}
-    names = list(dict.fromkeys(n for m in heads for n in m.features))
-    sets = {entry["name"]: entry for m in heads for entry in m.card["features"]}
+    unknown = any(head.card["training_videos"] == "unknown" for head in heads)
+    videos = {video for head in heads for video in head.card["training_videos"]}
+    names = list(dict.fromkeys(name for head in heads for name in head.features))
+    sets = {entry["name"]: entry for head in heads for entry in head.card["features"]}
     return {
         **first,
         "features": [sets[name] for name in names],
-        "head": {"kind": " + ".join(m.card["head"]["kind"] for m in heads)},
+        "head": {"kind": " + ".join(head.card["head"]["kind"] for head in heads)},
         "training_videos": "unknown" if unknown else sorted(videos),
         "best_epochs": [
-            list(e) for e in zip(*(m.card["best_epochs"] for m in heads), strict=True)
+            list(epochs)
+            for epochs in zip(
+                *(head.card["best_epochs"] for head in heads), strict=True
+            )
         ],
         "dev_scores": None,
         "selection": None,
         "heads": [
-            {"features": m.features, "head": m.card["head"]["kind"]} for m in heads
+            {"features": head.features, "head": head.card["head"]["kind"]}
+            for head in heads
         ],
     }
 
@@ -254,11 +261,11 @@ def _card_of(
 def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitScores:
     """Scores of ``split`` by every head, on the rows of the first one.
 
-    Where another head has no score for a row, e.g. for want of sound, the first one's
-    stands in; how often is logged and in the table's report.
+    Where another head has no score for a row, e.g. for want of sound, the first head's
+    score stands in; how often is logged and in the table's report.
 
     Raises:
-        ValueError: If the extractor is to be trusted and has no outputs.
+        ValueError: If the extractor is to be trusted and has no outputs of the classes.
     """
     options = model.options
     first_head = model.heads[0]
@@ -267,21 +274,23 @@ def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitSc
     scores = [first]
     for head in model.heads[1:]:
         if isinstance(head, PredictionFile):
-            rows, theirs = prediction_file_scores(head, data, split)
+            rows, found = prediction_file_scores(head, data, split)
         else:
-            other, theirs = row_scores(head, data, split, budget)
-            rows = _rows(other)
+            own_table, found = row_scores(head, data, split, budget)
+            rows = _rows(own_table)
         aligned = align([_rows(table), rows])
-        mine = first.copy()
-        mine[:, aligned.rows[0]] = theirs[:, aligned.rows[1]]
-        scores.append(mine)
+        on_first_rows = first.copy()
+        on_first_rows[:, aligned.rows[0]] = found[:, aligned.rows[1]]
+        scores.append(on_first_rows)
         if missing := int(aligned.lost[0]):
             names = " + ".join(head.features) or head.card["head"]["kind"]
             table.report[f"without {names}"] = missing
             logging.warning(
                 "%d of %d frames have no score by the head on %s: that of the first "
                 "head stands in",
-                *(missing, table.num_rows, names),
+                missing,
+                table.num_rows,
+                names,
             )
     extractor = None
     if options.trust_extractor:
@@ -295,11 +304,12 @@ def _rows(table: FrameTable) -> HeadRows:
 
 
 def check_trust(task: Task, feature_sets: Sequence[FeatureSet]) -> None:
-    """Refuses to trust an extractor that has no word on the task's classes.
+    """Refuses to trust an extractor that has no outputs of the task's classes.
 
     Args:
-        task: Of the heads.
-        feature_sets: Of the first head; the first with outputs is what is trusted.
+        task: The heads' task.
+        feature_sets: Feature sets of the first head; the first visual one with outputs
+            is trusted.
 
     Raises:
         ValueError: If the task is not EXPR, or that set has under 8 outputs.

@@ -1,4 +1,4 @@
-"""What a head checkpoint's card says of where the head comes from."""
+"""The part of a head's card that says where the head comes from."""
 
 from typing import Any
 
@@ -23,11 +23,11 @@ def provenance(
     """The card's part on data, configuration and version.
 
     Args:
-        config: Of the training.
+        config: Configuration of the training.
         spec: The head.
         data: The store.
-        table: That was trained on.
-        dev: By which epochs were chosen; None where there was none.
+        table: Frames that the head was trained on.
+        dev: Frames by which epochs were chosen; None where there were none.
     """
     return {
         "features": [
@@ -69,7 +69,7 @@ def provenance(
 
 
 def own_definition(task: Task) -> dict[str, Any]:
-    """What lets the head be used where its store is not open."""
+    """A task of one's own, defined so that the head can be used without its store."""
     if task.name in TASKS or task.kind == "joint":
         return {}
     return {"own_task": definition(task)}
@@ -79,9 +79,9 @@ def class_counts(task: Task, labels: Any, valid: Any) -> list[int] | None:
     """Frames of each class; None for tasks without classes.
 
     Args:
-        task: Whose labels.
-        labels: Of all frames.
-        valid: Which of them count.
+        task: The task of the labels.
+        labels: Labels of all frames.
+        valid: True where a label counts.
     """
     if task.kind != "multiclass":
         return None

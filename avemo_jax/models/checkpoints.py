@@ -1,4 +1,4 @@
-"""Checkpoints by orbax: of a training run, and of finished heads. Alone imports orbax.
+"""Checkpoints, written by orbax: states of a training run, and finished heads.
 
 Orbax does not protect array data, so a sha256 of every leaf is kept beside it and
 checked on loading.
@@ -58,14 +58,14 @@ def _damaged(tree: Any, expected: dict[str, str] | None) -> list[str]:
 
 
 class RunCheckpoints:
-    """The last two states of a training run, in ``directory``; of all its processes."""
+    """The last two states of a training run, kept by all its processes together."""
 
     def __init__(self, directory: Any, mesh: Mesh):
-        """Opens or makes ``directory``; what a killed save left there is removed.
+        """Opens or makes ``directory``, and removes what a killed save left in it.
 
         Args:
             directory: A path of pathlib or etils.epath, seen by all processes.
-            mesh: Over all their devices.
+            mesh: Mesh over the devices of all processes.
         """
         training = ocp.training
         self._mesh = mesh
@@ -81,9 +81,9 @@ class RunCheckpoints:
         """Writes ``state`` (a tree of arrays) as the checkpoint of ``step``.
 
         Args:
-            step: Training steps before it, of all epochs.
-            state: The same in all processes, whole on every device.
-            progress: What JSON takes of how far the run is.
+            step: Training steps done so far, over all epochs.
+            state: Equal in all processes, whole on every device.
+            progress: How far the run is, in values that JSON can keep.
 
         Raises:
             CheckpointError: If orbax did not write it.
@@ -95,11 +95,11 @@ class RunCheckpoints:
     def restore(self, like: Any) -> tuple[dict[str, Any], Any] | None:
         """Progress and state of the newest whole checkpoint; None where there is none.
 
-        A damaged one is reported and removed, and the one before it taken. How many
-        devices and processes wrote it does not matter.
+        A damaged checkpoint is reported and removed, and the one before it is taken.
+        How many devices and processes wrote it does not matter.
 
         Args:
-            like: A tree of arrays, or of their shapes and dtypes, as was saved.
+            like: The tree that was saved, or its shapes and dtypes.
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
@@ -125,7 +125,9 @@ class RunCheckpoints:
                 return progress, state
             logging.error(
                 "checkpoint %s/%d: %s; the one before it is taken",
-                *(self._directory, step, fault or f"damaged for process {faulty}"),
+                self._directory,
+                step,
+                fault or f"damaged for process {faulty}",
             )
             self._checkpointer.delete(step)
         if steps:
@@ -136,7 +138,7 @@ class RunCheckpoints:
         return None
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until everything is written."""
         self._checkpointer.close()
 
 
@@ -147,7 +149,7 @@ _LEFTOVER = re.compile(
 
 
 def remove_leftovers(workdir: pathlib.Path) -> None:
-    """Removes what writes of a killed run left half in ``workdir``."""
+    """Removes the half-written files and folders that a killed run left."""
     for folder in (workdir, workdir / "best_model"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if not _LEFTOVER.fullmatch(path.name):
@@ -170,11 +172,12 @@ def save_head(
     All processes call it at the same place.
 
     Args:
-        directory: Replaced where it stands.
-        card: What ``head.json`` says; schema and digests are added.
+        directory: The checkpoint's folder; replaced where it exists.
+        card: Content of ``head.json``; schema and digests are added.
         variables: Tree of plain dicts of arrays, leading axis seeds; the same in all
             processes.
-        workdir: That ``directory`` lies in, where that may be in a bucket.
+        workdir: The workdir that ``directory`` lies in, which may be in a bucket; None
+            opens the parent folder.
     """
     number = distributed.first_says(os.getpid())
     temporary = directory.with_name(f".{directory.name}.{number}.tmp")
@@ -202,7 +205,7 @@ def save_head(
 
 
 def read_card(directory: pathlib.Path) -> dict[str, Any]:
-    """``head.json`` of a head checkpoint; a task of one's own is then known.
+    """``head.json`` of a head checkpoint; registers its task if that is one's own.
 
     Raises:
         CheckpointError: If ``directory`` is no head checkpoint of a known schema.
@@ -235,13 +238,13 @@ def load_head(
     """The variables of a head checkpoint, whole on every device.
 
     Args:
-        directory: Of the checkpoint.
-        card: What ``head.json`` says, digests included.
-        like: Tree with the shapes and dtypes that its card promises.
-        mesh: Where to put them.
+        directory: The checkpoint's folder.
+        card: Content of ``head.json``, digests included.
+        like: Tree with the shapes and dtypes that the card promises.
+        mesh: Devices to put the variables on.
 
     Raises:
-        CheckpointError: If they are damaged or of other shapes.
+        CheckpointError: If the variables are damaged or of other shapes.
     """
     place = sharding.replicated(mesh)
     try:

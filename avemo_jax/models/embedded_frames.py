@@ -1,8 +1,8 @@
-"""Which frames are embedded: chosen on dev, and what that makes of a split's scores.
+"""Which frames are embedded: the rule chosen on dev, and a split's scores by it.
 
-A rule of ``postprocess/rate_rules.py`` takes the place of smoothing over all frames: it
-takes the scores of the frames that it embeds, and smooths them by what was chosen for
-the seed.
+A rule of ``postprocess/frame_rate/`` takes the place of smoothing over all frames: it
+uses only the scores of the frames that it embeds, and smooths them by the smoothing
+that was chosen for the seed.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ def dense_split(
     """One seed's scores of every frame, gaps filled and not smoothed, with labels.
 
     Args:
-        predicted: The split.
-        rows: Scores of its rows, blended and corrected (``finishing.smoothable``).
+        predicted: Scores of the split.
+        rows: The seed's scores of its rows, from ``frame_scores.smoothable``.
     """
     (scores,) = dense_scores(predicted, rows[None], (NO_SMOOTHING,))
     return DenseSplit(
@@ -109,7 +109,7 @@ def ruled_scores(
     """Final scores of every frame by each seed, and which frames are embedded.
 
     Args:
-        predicted: The split.
+        predicted: Scores of the split.
         rows: Scores of its rows, blended and corrected.
         rules: The rule of each seed.
         smoothings: Smoothing of each seed.
@@ -130,7 +130,7 @@ def ruled_scores(
 
 
 def _with_reach(choice: RateChoice, smoothing: Smoothing) -> RateChoice:
-    """The choice with its reach in frames, so that a card says all there is to know."""
+    """The choice with its reach in frames, so that the card alone tells the rule."""
     rule = choice.rule
     if rule.family != REFINED or rule.reach is not None:
         return choice

@@ -26,9 +26,9 @@ class Ensemble(Model):
     """A model whose scores are means over heads.
 
     Attributes:
-        num_folds: Of the run; 1 where the mean is over seeds. Its heads have the
-            seeds of fold 0, then those of fold 1, ...
-        fold_of: By training video, the fold that left it out; of seeds none.
+        num_folds: Number of folds of the run; 1 where the mean is over seeds. Each of
+            ``heads`` has the seeds of fold 0, then those of fold 1, ...
+        fold_of: By training video, the fold that left it out; empty over seeds.
     """
 
     num_folds: int = 1
@@ -44,11 +44,11 @@ def load(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
     """The model in ``directory``: the head checkpoint or blend, or means over heads.
 
     Args:
-        directory: The checkpoint or blend; the run for "folds".
+        directory: The checkpoint or blend; for "folds" the run.
         kind: What the mean is over; None takes no mean.
 
     Raises:
-        CheckpointError: If there is none, it is damaged, or has nothing to average.
+        CheckpointError: If there is no model, it is damaged, or has nothing to average.
     """
     return load_ensemble(directory, kind) if kind else load_model(directory)
 
@@ -57,7 +57,7 @@ def load_ensemble(directory: pathlib.Path, kind: EnsembleOver) -> Ensemble:
     """The heads of a run as one model.
 
     Args:
-        directory: Over seeds the checkpoint or blend, ``RUN/best_model``; over folds
+        directory: For "seeds" the checkpoint or blend, ``RUN/best_model``; for "folds"
             the run, which has ``fold_0/``, ``fold_1/``, ...
         kind: What the mean is over.
 
@@ -121,7 +121,10 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
     }
     card["ensemble"]["folds"] = len(models)
     return Ensemble(
-        *(directory, heads, _fresh(card), first.options),
+        directory,
+        heads,
+        _fresh(card),
+        first.options,
         num_folds=len(models),
         fold_of=_fold_of(folders, models),
     )
@@ -195,11 +198,11 @@ def _fold_of(
 
 
 def split_scores(model: Model, data: Data, split: str, budget: int) -> SplitScores:
-    """Scores of ``split`` by each head of a model; of an ensemble their means."""
+    """Scores of ``split`` by each head of a model; for an ensemble their means."""
     predicted = blend.scores_by_head(model, data, split, budget)
     if not isinstance(model, Ensemble):
         return predicted
-    # Of (heads, folds, seeds, ...) the seeds are left, or the one fold.
+    # The mean leaves (heads, seeds, ...), or the one fold in the place of the seeds.
     scores = _by_fold(model, predicted.scores)
     mean = scores.mean(axis=1 if model.over_folds else 2, dtype=np.float32)
     return dataclasses.replace(predicted, scores=mean)

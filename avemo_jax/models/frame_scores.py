@@ -1,4 +1,4 @@
-"""From the scores of rows to those of every frame, as a selection says."""
+"""From the scores of rows to those of every frame, by what was chosen."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from avemo_jax.tasks import Task
 
 @dataclasses.dataclass(frozen=True)
 class SplitScores:
-    """What a model says of a split, before any post-processing.
+    """A model's scores of a split, before any post-processing.
 
     Attributes:
-        table: The split; of a blend the table of its first head.
+        table: The split; for a blend the table of its first head.
         fill_map: How the frames are filled from the table's rows.
-        scores: After the activation, of the table's rows, by every seed of every
-            head; a model that is no blend has one head.
-        extractor: Probabilities of the extractor's own outputs in the task's order,
-            of the rows; None where they are not asked for.
+        scores: Scores of the table's rows, after the activation, by every seed of
+            every head; a model that is no blend has one head.
+        extractor: Probabilities of the rows by the extractor's own outputs, in the
+            task's order; None where they are not asked for.
     """
 
     table: FrameTable
@@ -38,7 +38,7 @@ class SplitScores:
 
     @property
     def task(self) -> Task:
-        """Of the table."""
+        """The task of the labels and scores."""
         return self.table.task
 
     @property
@@ -53,14 +53,14 @@ def table_fill_map(
 ) -> FillMap:
     """How the frames of ``table``'s videos are filled from its rows.
 
-    The original filled from the frames with a valid label only; ours from all rows, as
-    is done in both where a split has no labels.
+    All rows are used, but with ``faithful`` only those with a valid label, like in the
+    original, unless the split has no labels.
 
     Args:
-        table: Of the split.
-        faithful: As ``make_fill_map``.
+        table: The split.
+        faithful: Fill like the original, see ``make_fill_map``.
         causal: A frame without a row takes the last row before it, and nothing from
-            the next one; see ``_of_the_past``.
+            the next one.
     """
     labelled = table.valid if faithful and table.valid.any() else None
     fill_map = make_fill_map(
@@ -68,28 +68,26 @@ def table_fill_map(
         table.row_offsets,
         table.num_frames,
         faithful=faithful,
-        samples=labelled,
+        used=labelled,
     )
-    return _of_the_past(fill_map, table) if causal else fill_map
+    return _without_look_ahead(fill_map, table) if causal else fill_map
 
 
-def _of_the_past(fill_map: FillMap, table: FrameTable) -> FillMap:
-    """The fill map without a look ahead: each frame holds the last sample before it.
+def _without_look_ahead(fill_map: FillMap, table: FrameTable) -> FillMap:
+    """A fill map in which each frame holds the last used row before it.
 
-    Frames before a video's first sample have none and are neutral; they are a sequence
-    of their own, so that no window takes them for scores.
+    Frames before a video's first used row have none and are neutral; they are a
+    sequence of their own, so that no window mixes them with scores.
     """
     if not table.num_rows:
         return fill_map
     lo, hi, has_rows = map(np.asarray, (fill_map.lo, fill_map.hi, fill_map.has_rows))
-    sample = table.dense_index[
-        fill_map.prev_row
-    ]  # a video's first, where none is before
-    early = has_rows & (sample > np.arange(fill_map.num_frames))
-    begin = np.zeros(
-        fill_map.num_frames, np.int32
-    )  # of the scores, at each sequence's lo
-    begin[lo[early]] = sample[early]
+    # the frame of the row before each frame; of the video's first row where none is
+    source = table.dense_index[fill_map.prev_row]
+    early = has_rows & (source > np.arange(fill_map.num_frames))
+    # at each sequence's first frame: where its scores begin
+    begin = np.zeros(fill_map.num_frames, np.int32)
+    begin[lo[early]] = source[early]
     return fill_map._replace(
         next_row=fill_map.prev_row,
         weight=np.zeros(fill_map.num_frames, np.float32),
@@ -100,13 +98,14 @@ def _of_the_past(fill_map: FillMap, table: FrameTable) -> FillMap:
 
 
 def warn_of_lost(table: FrameTable, fill_map: FillMap) -> None:
-    """Logs which videos have no row that their scores could be filled from."""
+    """Warns of the videos that have no row to fill their scores from."""
     bounds = zip(table.dense_offsets[:-1], table.dense_offsets[1:], strict=True)
     ranges = zip(table.videos, bounds, strict=True)
     if lost := [video for video, (a, b) in ranges if not fill_map.has_rows[a:b].any()]:
         logging.warning(
             "%d videos have no features; their frames get neutral scores: %s",
-            *(len(lost), ", ".join(lost)),
+            len(lost),
+            ", ".join(lost),
         )
 
 
@@ -114,7 +113,7 @@ def blended(
     scores: Float[np.ndarray, "heads seeds rows outputs"],
     weights: Float[np.ndarray, "seeds heads"] | None,
 ) -> Float[np.ndarray, "seeds rows outputs"]:
-    """Each seed's heads weighted; the only head where there are no weights.
+    """Scores of each seed: its heads weighted, or without weights its only head.
 
     Raises:
         ValueError: If there are several heads and no weights.
@@ -151,14 +150,14 @@ def smoothable(
     raw_thresholds: Float[np.ndarray, "seeds units"] | None,
     options: Options,
 ) -> Float[np.ndarray, "seeds rows outputs"]:
-    """What windows go over: the scores; for AU as the original, 0/1 decisions."""
+    """The rows that are smoothed: scores, or 0/1 decisions for AU like the original."""
     if task.kind == "multilabel" and options.faithful and raw_thresholds is not None:
         return (rows >= raw_thresholds[:, None]).astype(np.float32)
     return rows
 
 
 def trusted_of(predicted: SplitScores, selection: Selection) -> Trusted | None:
-    """The extractor's probabilities, where and from when they are trusted."""
+    """The extractor's probabilities and from when they are trusted; None if never."""
     if predicted.extractor is None or selection.confidences is None:
         return None
     return Trusted(predicted.extractor, selection.confidences)
@@ -172,13 +171,13 @@ def dense_scores(
     causal: bool = False,
     trusted: Trusted | None = None,
 ) -> Float[Array, "seeds frames outputs"]:
-    """Scores of every frame by each seed: gaps filled, smoothed by its window.
+    """Scores of every frame by each seed: gaps filled, then smoothed.
 
     Args:
-        predicted: Of the split.
-        rows: Of ``smoothable``.
-        smoothings: Window of each seed.
-        causal: Windows over past frames only.
+        predicted: The split, with its task and fill map.
+        rows: Scores of the rows to be smoothed, e.g. from ``smoothable``.
+        smoothings: Smoothing of each seed.
+        causal: Windows end with their own frame.
         trusted: The extractor's probabilities; None leaves them out.
     """
     fill_map, neutral = predicted.fill_map, neutral_score(predicted.task)

@@ -23,11 +23,11 @@ class TrainedHead:
     """A head checkpoint, loaded.
 
     Attributes:
-        directory: Where it lies.
-        card: Its ``head.json``.
+        directory: The checkpoint's folder.
+        card: Content of ``head.json``.
         head: The network.
-        variables: Leading axis seeds.
-        mesh: Where they are.
+        variables: Its parameters and statistics, leading axis seeds.
+        mesh: Devices that the variables are on.
     """
 
     directory: pathlib.Path
@@ -38,17 +38,17 @@ class TrainedHead:
 
     @property
     def task(self) -> Task:
-        """Of the head."""
+        """The task that the head was trained on."""
         return get_task(self.card["task"])
 
     @property
     def features(self) -> list[str]:
-        """Full names of its feature sets, in order."""
+        """Full names of the feature sets that the head takes, in order."""
         return [entry["name"] for entry in self.card["features"]]
 
     @property
     def faithful(self) -> bool:
-        """Whether gaps and binarised smoothing are the original's."""
+        """Whether gaps are filled and AU decisions smoothed like in the original."""
         return bool(self.card["config"]["postprocess"]["faithful_gaps"])
 
 
@@ -56,7 +56,7 @@ def load_trained_head(directory: pathlib.Path) -> TrainedHead:
     """The head checkpoint in ``directory``, on all devices.
 
     Raises:
-        CheckpointError: If it is none, or damaged.
+        CheckpointError: If ``directory`` is no head checkpoint, or is damaged.
     """
     card = checkpoints.read_card(directory)
     mesh = sharding.make_mesh()
@@ -74,11 +74,11 @@ def load_trained_head(directory: pathlib.Path) -> TrainedHead:
 def check_feature_sets(trained: TrainedHead, data: Data) -> None:
     """Refuses a store whose features are not those that the head was trained on.
 
-    Of a converted head the fingerprints are unknown: names and lengths are checked,
-    and a warning says so.
+    A converted head's fingerprints are unknown: names and lengths are checked, and a
+    warning says so.
 
     Raises:
-        ValueError: Names the set that differs.
+        ValueError: If a feature set differs or is missing; the error names it.
     """
     wanted = []
     for entry in trained.card["features"]:

@@ -35,18 +35,18 @@ def save_joint(
     All processes call it at the same place.
 
     Args:
-        workdir: Of the run.
-        directory: A folder in it.
-        card: As of a head checkpoint of the joint head.
-        variables: Of the joint head, leading axis seeds.
-        table: That was trained on.
+        workdir: The run's workdir.
+        directory: A folder in the workdir.
+        card: Card of the joint head.
+        variables: Variables of the joint head, leading axis seeds.
+        table: Frames that the head was trained on.
     """
     task, spec = table.task, HeadSpec.from_dict(card["head"])
     assert isinstance(task, JointTask)
     inside = workdir.child(directory.name)
     for part in task.parts:
         labels, known = part.labels_of(table.labels)
-        of_part = {
+        part_card = {
             **card,
             "task": part.task.name,
             "head": part_spec(spec, part).to_dict(),
@@ -55,8 +55,8 @@ def save_joint(
             "dev_scores": None,  # the joint ones are in joint.json
             **own_definition(part.task),
         }
-        mine = part_variables(spec, part, variables, task)
-        checkpoints.save_head(directory / part.task.name, of_part, mine, inside)
+        own = part_variables(spec, part, variables, task)
+        checkpoints.save_head(directory / part.task.name, part_card, own, inside)
     content = {"schema": JOINT_SCHEMA, **card}
     distributed.on_first(lambda: write_json(directory / JOINT_FILE, content))
 
@@ -67,10 +67,10 @@ def is_joint(directory: pathlib.Path) -> bool:
 
 
 def read_joint(directory: pathlib.Path) -> dict[str, Any]:
-    """``joint.json``, which says what is common to the tasks' heads.
+    """Content of ``joint.json``: what is common to the tasks' heads.
 
     Raises:
-        CheckpointError: If it is of another schema.
+        CheckpointError: If ``joint.json`` is of another schema.
     """
     path = directory / JOINT_FILE
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

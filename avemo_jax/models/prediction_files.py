@@ -23,8 +23,8 @@ class PredictionFile:
 
     Attributes:
         directory: The file or folder.
-        card: What a head's card would say of it.
-        predictions: All its rows.
+        card: The card that a head with these scores would have.
+        predictions: The predictions of all videos in the file.
     """
 
     directory: pathlib.Path
@@ -33,7 +33,7 @@ class PredictionFile:
 
     @property
     def features(self) -> list[str]:
-        """None that a store has."""
+        """An empty list: the scores need no feature sets of a store."""
         return []
 
 
@@ -56,10 +56,10 @@ def load_prediction_file(
     Args:
         path: A file or a folder.
         like: Card of the blend's first head: the task, its seeds, its protocol.
-        trained_on: The videos that the model behind it was trained on.
+        trained_on: Videos that the model behind the predictions was trained on.
 
     Raises:
-        ValueError: If it is wrong, or has decisions only.
+        ValueError: If the file is malformed, or has decisions only, or logits.
     """
     task = get_task(like["task"])
     found = read_frame_predictions(path, task)
@@ -89,10 +89,12 @@ def load_prediction_file(
 def prediction_file_scores(
     head: PredictionFile, data: Data, split: str
 ) -> tuple[HeadRows, Float[np.ndarray, "seeds rows outputs"]]:
-    """Its own rows of the videos of ``split``; the same for every seed.
+    """The file's frames of the videos of ``split``, and their scores for every seed.
+
+    Frames that the reading filled in are left out; all seeds have the same scores.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the file has no prediction for any of these videos.
     """
     found = head.predictions
     assert found.scores is not None

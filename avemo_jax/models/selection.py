@@ -1,4 +1,4 @@
-"""How scores become decisions: what may be tried, and what was chosen."""
+"""Post-processing of a model: what may be chosen, and what was chosen."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,16 +27,16 @@ class Options:
     """What post-processing may do, from the configuration.
 
     Attributes:
-        faithful: Gaps and smoothing of AU decisions as the original.
-        smoothings: Windows to choose from.
+        faithful: Gaps are filled and AU decisions smoothed like in the original.
+        smoothings: Smoothings to choose from.
         threshold_rule: AU: how thresholds are found on dev.
         correction: EXPR: "prior" chooses a temperature and offsets by the classes'
             shares in training; "none".
-        causal: Windows over past frames only.
+        causal: Windows end with their own frame.
         trust_extractor: EXPR: the extractor's own probabilities stand where they are
             confident.
-        num_resamples: Of videos, for intervals; 0 gives none.
-        frame_rate: Which frames are embedded.
+        num_resamples: Number of resamples of videos for intervals; 0 gives none.
+        frame_rate: The kind of rule for the frames to embed.
     """
 
     faithful: bool = False
@@ -56,11 +56,11 @@ class Options:
 
         Args:
             stored: The configuration.
-            frame_rate: Takes the place of what the configuration says of the frames to
-                embed; None leaves that.
+            frame_rate: The kind of rule for the frames to embed; None takes the
+                configuration's.
 
         Raises:
-            ValueError: If a field is not there.
+            ValueError: If the configuration lacks a field.
         """
         config = ConfigDict({name: stored.get(name, {}) for name in _GROUPS})
         try:
@@ -81,7 +81,7 @@ class Options:
             tuple(config.postprocess.half_widths),
             gaussian=config.postprocess.gaussian,
         )
-        if frame_rate.rule == "sequential":  # which takes medians itself
+        if frame_rate.rule == "sequential":  # it takes medians itself
             smoothings = tuple(each for each in smoothings if each[0] == "median")
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),
@@ -97,21 +97,25 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What was chosen.
+    """What was chosen for each seed, or fixed where nothing could be chosen.
 
     Attributes:
-        on: "dev", or None where nothing was chosen.
+        on: What it was chosen on, "dev" or the videos left out by folds, in words; None
+            where nothing was chosen.
         reason: Why nothing was chosen; empty where it was.
-        smoothings: Window of each seed.
-        thresholds: AU: of each seed and unit, after smoothing; None for other tasks.
-        raw_thresholds: AU: without smoothing.
+        smoothings: Smoothing of each seed.
+        thresholds: AU: thresholds for smoothed scores; None for other tasks.
+        raw_thresholds: AU: thresholds for scores that are not smoothed; None for other
+            tasks.
         dev_scores: The headline score on dev with all that was chosen, of each seed;
             empty where nothing was chosen.
-        weights: Of a blend's heads, for each seed; None where there is one head.
-        temperatures: EXPR: of each seed's correction; None where there is none.
-        offsets: EXPR: likewise, of the classes' log-probabilities.
-        confidences: EXPR: of each seed, from which on the extractor is trusted; None
-            where it never is.
+        weights: Weights of a blend's heads, for each seed; None where there is one.
+        temperatures: EXPR: temperature of each seed's correction; None where there is
+            no correction.
+        offsets: EXPR: offsets of the classes' log-probabilities in each seed's
+            correction; None where there is no correction.
+        confidences: EXPR: confidence of each seed over which the extractor is trusted;
+            None where it never is.
         frame_rates: The rule of each seed for the frames to embed; None where all are
             embedded.
     """
@@ -129,7 +133,7 @@ class Selection:
     frame_rates: tuple[RateChoice, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``head.json`` keeps it."""
+        """The selection in the form that ``head.json`` keeps."""
         stored: dict[str, Any] = {
             "chosen_on": self.on,
             "reason": self.reason,
@@ -149,9 +153,9 @@ class Selection:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: If something is missing.
+            ValueError: If a name is missing.
         """
-        needed = ("chosen_on", "reason", "windows", "dev_scores", *_ARRAYS)
+        needed = ("chosen_on", "reason", "smoothing", "dev_scores", *_ARRAYS)
         if missing := [name for name in needed if name not in stored]:
             raise ValueError(
                 f"the card's selection lacks {', '.join(missing)}; expected what this "
@@ -161,7 +165,7 @@ class Selection:
             on=stored["chosen_on"],
             reason=stored["reason"],
             smoothings=tuple(
-                (w["mode"], w["half_width_frames"]) for w in stored["smoothing"]
+                (one["mode"], one["half_width_frames"]) for one in stored["smoothing"]
             ),
             dev_scores=tuple(stored["dev_scores"]),
             frame_rates=_rates(stored["frame_rates"]),
@@ -170,7 +174,11 @@ class Selection:
 
 
 _ARRAYS = (
-    *("thresholds", "raw_thresholds", "weights", "temperatures", "offsets"),
+    "thresholds",
+    "raw_thresholds",
+    "weights",
+    "temperatures",
+    "offsets",
     "confidences",
 )
 
@@ -178,7 +186,7 @@ _ARRAYS = (
 def fixed_selection(
     task: Task, num_seeds: int, reason: str, num_heads: int = 1
 ) -> Selection:
-    """The task's fixed window, thresholds of 0.5 and equal weights, and why."""
+    """The task's fixed smoothing, thresholds of 0.5 and equal weights, and why."""
     limits = weights = None
     if task.kind == "multilabel":
         limits = np.full((num_seeds, task.num_outputs), 0.5, np.float32)
@@ -195,7 +203,7 @@ def best_seed(selection: Selection, card: Mapping[str, Any]) -> int:
 
 
 def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
-    """Numbers of the shortest digits that give the same float32 again.
+    """The shortest decimal numbers that give the same float32 again.
 
     A rounded threshold might be over the very score that it was taken from.
     """

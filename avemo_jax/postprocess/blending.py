@@ -1,4 +1,4 @@
-"""Several models' probabilities as one: convex blends, and the extractor's own."""
+"""Several heads' probabilities as one: convex blends, and trust in the extractor's."""
 
 import functools
 import math
@@ -13,14 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.tasks import get_task
 
-# AffectNet: Anger, Contempt, Disgust, Fear, Happiness, Neutral, Sadness, Surprise.
-# Where each of the task's classes is among them; Contempt is in the place of Other.
+# Where each of the task's classes is among AffectNet's: Anger, Contempt, Disgust, Fear,
+# Happiness, Neutral, Sadness, Surprise. Contempt takes the place of Other.
 AFFECTNET_CLASSES = (5, 0, 2, 3, 4, 6, 7, 1)
 MAX_BLENDS = 100_000
 
 
 class HeadRows(NamedTuple):
-    """Which frames a model has scores of.
+    """Which frames a head has scores of.
 
     Attributes:
         videos: Names, none twice.
@@ -34,27 +34,27 @@ class HeadRows(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """The frames that all models have, in the order of the first one.
+    """The frames that all heads have, in the order of the first head.
 
     Attributes:
-        rows: Of each model the rows of the common frames.
-        lost: Of each model how many of its rows are not common.
+        rows: Where the common frames are among each head's rows.
+        lost: Number of each head's rows that are not common.
     """
 
-    rows: Int[np.ndarray, "models frames"]
-    lost: Int[np.ndarray, " models"]
+    rows: Int[np.ndarray, "heads frames"]
+    lost: Int[np.ndarray, " heads"]
 
 
 class BlendChoice(NamedTuple):
     """The best of some blends.
 
     Attributes:
-        weights: Of the models.
-        score: The task's headline score with them.
-        thresholds: AU: of each unit; None for other tasks.
+        weights: Weights of the heads.
+        score: The task's headline score with these weights.
+        thresholds: AU: threshold of each unit; None for other tasks.
     """
 
-    weights: Float[Array, " models"]
+    weights: Float[Array, " heads"]
     score: Float[Array, ""]
     thresholds: Float[Array, " units"] | None
 
@@ -63,14 +63,15 @@ def simplex_grid(num_models: int, step: float = 0.1) -> Float[np.ndarray, "blend
     """All weights that are multiples of ``step`` and add up to 1.
 
     Args:
-        num_models: At least 1.
-        step: 1 over a whole number.
+        num_models: Number of heads to blend, at least 1.
+        step: Distance of the weights, 1 over a whole number.
 
     Returns:
-        In rising order of the first weight, then the second, and so on; float32.
+        One blend a row, in rising order of the first weight, then the second, and so
+        on; float32.
 
     Raises:
-        ValueError: If an argument is out of range, or there were over 100,000 blends.
+        ValueError: If an argument is out of range, or this gives over 100,000 blends.
     """
     if num_models < 1:
         raise ValueError(
@@ -98,13 +99,13 @@ def simplex_grid(num_models: int, step: float = 0.1) -> Float[np.ndarray, "blend
 
 
 def blend(
-    probs: Float[Array, "models frames outputs"], weights: Float[Array, " models"]
+    probs: Float[Array, "heads frames outputs"], weights: Float[Array, " heads"]
 ) -> Float[Array, "frames outputs"]:
-    """The weighted sum of the models' scores.
+    """The weighted sum of the heads' scores.
 
     Args:
-        probs: After the activation; for VA the tanh outputs.
-        weights: Add up to 1.
+        probs: Scores after the activation; for VA the tanh outputs.
+        weights: Weight of each head; they add up to 1.
     """
     # Not a matrix product: TPUs would round to bfloat16.
     return (probs * weights[:, None, None]).sum(axis=0)
@@ -113,25 +114,25 @@ def blend(
 @functools.partial(jax.jit, static_argnames=("task_name",))
 def score_blends(
     task_name: str,
-    probs: Float[Array, "models frames outputs"],
+    probs: Float[Array, "heads frames outputs"],
     labels: Shaped[Array, "frames ..."],
     mask: Bool[Array, " frames"],
-    weights: Float[Array, "blends models"],
+    weights: Float[Array, "blends heads"],
     thresholds: Float[Array, "blends units"] | None = None,
 ) -> dict[str, Array]:
     """The task's scores of every blend, one after the other in one program.
 
     Args:
         task_name: "EXPR", "AU" or "VA".
-        probs: Of the same frames.
-        labels: As the task has them.
+        probs: Scores of the same frames by each head.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
-        weights: E.g. of :func:`simplex_grid`.
-        thresholds: AU only, of each blend; None finds those of the grid that are best
-            for each blend on these labels.
+        weights: Weights of each blend, e.g. of :func:`simplex_grid`.
+        thresholds: AU only: thresholds of each blend; None finds those of the grid that
+            are best for each blend on these labels.
 
     Returns:
-        As ``task_metrics``, with a leading axis of blends.
+        The scores of ``task_metrics``, with a leading axis of blends.
 
     Raises:
         ValueError: If the task is unknown.
@@ -150,10 +151,10 @@ def score_blends(
 
 def choose_blend(
     task_name: str,
-    probs: Float[Array, "models frames outputs"],
+    probs: Float[Array, "heads frames outputs"],
     labels: Shaped[Array, "frames ..."],
     mask: Bool[Array, " frames"],
-    weights: Float[Array, "blends models"],
+    weights: Float[Array, "blends heads"],
 ) -> BlendChoice:
     """The blend with the best headline score; of equal ones the first.
 
@@ -196,9 +197,10 @@ def trust_confident(
     """The extractor's probabilities where their highest is over ``confidence``.
 
     Args:
-        probs: The model's; kept in all other frames.
-        extractor: In the task's order (:func:`extractor_probs`), smoothed as ``probs``.
-        confidence: In [0, 1]; 1 never trusts the extractor.
+        probs: The model's probabilities; kept in all other frames.
+        extractor: The extractor's probabilities in the task's order
+            (:func:`extractor_probs`), smoothed like ``probs``.
+        confidence: Number in [0, 1]; 1 never trusts the extractor.
     """
     # A float32 softmax can sum to slightly over 1: without the bound 1 could trust.
     sure = jnp.minimum(extractor.max(axis=-1, keepdims=True), 1) > confidence
@@ -226,7 +228,7 @@ def align(heads: Sequence[HeadRows]) -> Alignment:
     """Rows of the frames (by name of the video and number) that all heads have.
 
     Args:
-        heads: One for each model.
+        heads: Rows of each head.
 
     Raises:
         ValueError: If there is no head, or one has a frame or a video twice.
@@ -235,7 +237,9 @@ def align(heads: Sequence[HeadRows]) -> Alignment:
         raise ValueError("0 heads to align; expected 1 or more; give models' rows")
     names = sorted({name for head in heads for name in head.videos})
     number = {name: i for i, name in enumerate(names)}
-    stride = 1 + max((int(m.frame.max()) for m in heads if m.frame.size), default=0)
+    stride = 1 + max(
+        (int(head.frame.max()) for head in heads if head.frame.size), default=0
+    )
     keys = []
     for i, head in enumerate(heads):
         of_video = np.array([number[name] for name in head.videos], np.int64)

@@ -20,13 +20,13 @@ _ROUNDING = 2.0**-22  # a smaller difference of two float32 scores is none
 
 
 class Interval(NamedTuple):
-    """A score, or a difference, with its interval; by the names of ``task_metrics``.
+    """Scores, or differences of scores, with intervals; named as in ``task_metrics``.
 
     Attributes:
-        value: On the videos as they are.
+        value: The score on the videos as they are.
         low: Lower end of the interval.
-        high: Upper end.
-        share_above: Share of resamples that are over 0.
+        high: Upper end of the interval.
+        share_above: Share of the resamples in which the score is over 0.
     """
 
     value: TracedScores
@@ -47,8 +47,8 @@ def resample_counts(
     Args:
         has_frames: True where a video has a frame that counts. The others are never
             drawn; each row adds up to the number of videos that are.
-        seed: Of the draws; equal seeds give equal draws.
-        num_resamples: At least 1.
+        seed: Seed of the draws; equal seeds give equal draws.
+        num_resamples: Number of resamples, at least 1.
     """
     num_videos = len(has_frames)
     total = has_frames.sum(dtype=jnp.int32)
@@ -85,14 +85,15 @@ def bootstrap(
 
     Args:
         task_name: "EXPR", "AU" or "VA".
-        scores: After the activation, of all videos one after the other.
-        labels: As the task has them.
+        scores: Scores after the activation, one video after the other.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only; None is 0.5. They are not chosen again in a resample.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
-        num_resamples: At least 1.
+        thresholds: AU only: threshold of each unit, not chosen again in a resample;
+            None is 0.5.
+        seed: Seed of the draws.
+        level: Share of the resamples inside the interval, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Returns:
         EXPR: ``f1_macro``, ``accuracy``, ``f1_per_class``. AU: ``f1_mean``,
@@ -128,18 +129,18 @@ def bootstrap_mean(
     are scored one after another: memory does not grow with them.
 
     Args:
-        task_name: As of :func:`bootstrap`, like the arguments not named here.
-        scores: Of each seed, after the activation.
-        labels: As the task has them.
+        task_name: "EXPR", "AU" or "VA".
+        scores: Scores of each seed after the activation, one video after the other.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only, of each seed; None is 0.5 for all.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
-        num_resamples: At least 1.
+        thresholds: AU only: thresholds of each seed; None is 0.5 for all.
+        seed: Seed of the draws.
+        level: Share of the resamples inside the interval, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Returns:
-        As :func:`bootstrap`.
+        The scores that :func:`bootstrap` gives.
 
     Raises:
         ValueError: If the task is unknown.
@@ -148,8 +149,8 @@ def bootstrap_mean(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(seed: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
-        own, limits = seed
+    def score(one: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
+        own, limits = one
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
     each = jax.lax.map(score, (scores, thresholds))
@@ -176,16 +177,17 @@ def paired_difference(
     Differences under 2 ** -22 (2.4e-7) are rounding and count as 0.
 
     Args:
-        task_name: As of :func:`bootstrap`, like the arguments not named here.
+        task_name: "EXPR", "AU" or "VA".
         first: Scores of one model.
         second: Scores of the other model for the same frames.
-        labels: As the task has them.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only: of the first and of the second model; None is 0.5.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
-        num_resamples: At least 1.
+        thresholds: AU only: thresholds of the first and of the second model; None is
+            0.5.
+        seed: Seed of the draws.
+        level: Share of the resamples inside the interval, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Raises:
         ValueError: If the task is unknown.
@@ -221,16 +223,17 @@ def paired_difference_of_means(
     """:func:`paired_difference` of the means over seeds.
 
     Args:
-        task_name: As of :func:`bootstrap`, like the arguments not named here.
+        task_name: "EXPR", "AU" or "VA".
         first: Scores of each seed of one model.
-        second: Those of the other model, of as many seeds.
-        labels: As the task has them.
+        second: Scores of each seed of the other model, which has as many seeds.
+        labels: Labels in the task's form.
         mask: True where a frame counts.
         offsets: Where each video begins, and the number of frames at the end.
-        thresholds: AU only: of the first's and of the second's seeds; None is 0.5.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
-        num_resamples: At least 1.
+        thresholds: AU only: thresholds of the first model's and of the second model's
+            seeds; None is 0.5.
+        seed: Seed of the draws.
+        level: Share of the resamples inside the interval, in (0, 1).
+        num_resamples: Number of resamples, at least 1.
 
     Raises:
         ValueError: If the task is unknown.
@@ -239,8 +242,8 @@ def paired_difference_of_means(
     videos = _videos(offsets, len(mask))
     draws = _draws(videos, mask, num_videos, seed, num_resamples)
 
-    def score(seed: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
-        own, limits = seed
+    def score(one: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:
+        own, limits = one
         return _score(task_name, own, labels, mask, videos, draws, limits, num_videos)
 
     def mean(pair: tuple[Array, Array | None]) -> tuple[TracedScores, TracedScores]:

@@ -1,4 +1,4 @@
-"""From which samples each frame of a video takes its scores, by numpy alone."""
+"""From which rows each frame of a video takes its scores, by numpy alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class FillMap(NamedTuple):
     the other. A pytree: it goes through ``jax.jit`` as an argument.
 
     Attributes:
-        prev_row: The sample at or before the frame (the first one, before it).
-        next_row: The sample at or after the frame (the last one, after it).
+        prev_row: The used row at or before the frame; before the first, that one.
+        next_row: The used row at or after the frame; after the last, that one.
         weight: Share of ``next_row``, in [0, 1]; 0 where the frame is held or has a
-            sample of its own.
-        filled: Frames that have no sample of their own.
+            used row of its own.
+        filled: Frames that have no used row of their own.
         lo: Where the frame's sequence begins among the dense frames.
         hi: One past the end of the frame's sequence. Windows are cut at both.
-        has_rows: False for all frames of a video without any sample; their scores are
-            ``fill``'s ``neutral``, and the caller reports them.
+        has_rows: False for all frames of a video without any used row; their scores
+            are ``fill``'s ``neutral``, and the caller reports them.
     """
 
     prev_row: Int[Array | np.ndarray, " frames"]
@@ -49,33 +49,34 @@ def make_fill_map(
     num_frames: Int[np.ndarray, " videos"],
     *,
     faithful: bool = False,
-    samples: Bool[np.ndarray, " rows"] | None = None,
+    used: Bool[np.ndarray, " rows"] | None = None,
 ) -> FillMap:
     """How the dense frames of all videos are filled from the rows at hand.
 
-    Scores are held before a video's first sample and after its last one, and
+    Scores are held before a video's first used row and after its last one, and
     interpolated by frame number between two.
 
     Args:
         frame: 1-based frame numbers, ascending within a video.
         row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
         num_frames: Length of each video, at least its last row's frame number.
-        faithful: As the original: the interpolation's weights are swapped, and windows
-            are cut at the last sample. The frames after it, which the original does
-            not score, hold its scores as a sequence of their own.
-        samples: Rows to use; the original's have a valid label. None: all.
+        faithful: Fill like the original: the interpolation's weights are swapped, and
+            windows are cut at the last used row. The frames after it, which the
+            original does not score, hold its scores as a sequence of their own.
+        used: True for rows to take scores from; the original takes those with a valid
+            label. None: all rows.
 
     Raises:
         ValueError: If frame numbers do not ascend from 1 to ``num_frames``, or the
             offsets do not fit the rows, or there are over 2^31 - 1 frames.
     """
     _check(frame, row_offsets, num_frames)
-    rows = np.arange(len(frame)) if samples is None else np.flatnonzero(samples)
+    rows = np.arange(len(frame)) if used is None else np.flatnonzero(used)
     dense_offsets = np.concatenate([[0], np.cumsum(num_frames, dtype=np.int64)])
     video_of_row = np.repeat(np.arange(len(num_frames)), np.diff(row_offsets))
-    # where the samples lie among the dense frames, ascending
+    # where the used rows lie among the dense frames, ascending
     position = dense_offsets[video_of_row[rows]] + frame[rows] - 1
-    # the samples of video i are rows[first[i] : first[i + 1]]
+    # the used rows of video i are rows[first[i] : first[i + 1]]
     first = np.searchsorted(rows, row_offsets)
     video = np.repeat(np.arange(len(num_frames)), num_frames)
     index = np.arange(dense_offsets[-1])
@@ -83,7 +84,7 @@ def make_fill_map(
     has_rows = (np.diff(first) > 0)[video]
     if len(rows) == 0:  # so that the look-ups below find something
         rows, position = np.zeros(1, np.int64), np.full(1, -1)
-    # the last sample at or before the frame, the first at or after it, in its video
+    # the last used row at or before the frame, the first at or after it, in its video
     begin, end = first[:-1][video], np.maximum(first[1:][video] - 1, 0)
     before = np.clip(np.searchsorted(position, index, side="right") - 1, begin, end)
     after = np.clip(np.searchsorted(position, index, side="left"), begin, end)

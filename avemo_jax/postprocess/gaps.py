@@ -22,8 +22,8 @@ def fill(
     """Scores of every frame of every video, gaps filled as the fill map says.
 
     Args:
-        scores: After the activation, one row per row of the fill_map.
-        fill_map: Of the same rows.
+        scores: Scores after the activation, one for each row that the fill map is of.
+        fill_map: From which rows each frame takes its scores.
         neutral: Every score of a video without any row: 1 / 8 for EXPR, 0 for AU
             (inactive) and VA.
     """

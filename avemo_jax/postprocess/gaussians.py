@@ -32,9 +32,9 @@ def sliding_gaussians(
     ``rounding_bound`` tells how far from the exact ones the means are.
 
     Args:
-        scores: NaN or infinity makes the whole output NaN.
+        scores: Finite scores; NaN or infinity makes the whole output NaN.
         lo: Where the frame's sequence begins; windows are cut there.
-        hi: One past its end, likewise.
+        hi: One past the end of the frame's sequence; windows are cut there.
         half_width: Frames on each side, from 1. What a window of this width has beyond
             the first and the last frame costs nothing.
         causal: Windows end with their own frame.
@@ -97,7 +97,7 @@ def rounding_bound(num_frames: int) -> float:
     1.01 sqrt(m) u (3.8e-6 for 2,001 frames), with 8 or 16 partial sums 0.2 sqrt(m) u.
 
     Args:
-        num_frames: In the window, from 1; fewer where it is cut.
+        num_frames: Number of frames in a window that is not cut, from 1.
     """
     unit = 2.0**-24
     most = 2 * num_frames + 2

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Integer
 
 # Positions of a block, as a power of two: its matrix (96 kB an output) stays in cache.
 _BLOCK_BITS = 12
-# Parts of a block, of which those of odd windows only take half the look-ups.
+# Parts of a block: a part whose windows are all odd takes half the look-ups.
 _GROUPS = 4
 # Positions and half a score's bits are sorted together in 32 bits.
 _MAX_BLOCK_BITS = 16
@@ -33,9 +33,9 @@ def sliding_medians(
     may come out as 0.
 
     Args:
-        scores: Finite; NaN or infinity makes the whole output NaN.
+        scores: Finite scores; NaN or infinity makes the whole output NaN.
         lo: Where the frame's sequence begins; windows are cut there.
-        hi: One past its end, likewise.
+        hi: One past the end of the frame's sequence; windows are cut there.
         half_widths: Frames on each side, from 1 to ``MAX_HALF_WIDTH``.
         causal: Windows end with their own frame.
     """

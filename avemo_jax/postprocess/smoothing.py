@@ -44,9 +44,10 @@ def smooth(
     medians are numpy's of float32, bit for bit.
 
     Args:
-        scores: Of consecutive frames without gaps, one video after the other; finite.
-        lo: Where the video of each frame begins (``FillPlan.lo``).
-        hi: One past the end of the video of each frame (``FillPlan.hi``).
+        scores: Finite scores of consecutive frames without gaps, one video after the
+            other.
+        lo: Where the video of each frame begins (``FillMap.lo``).
+        hi: One past the end of the video of each frame (``FillMap.hi``).
         half_width: Frames on each side; 0 returns ``scores``. At 30 frames/s, 15 is
             half a second.
         mode: "median" averages the two middle values where the window is even, "none"
@@ -74,22 +75,24 @@ def smooth_all(
     """``smooth`` for several smoothings at once: the scores are sorted only once.
 
     Args:
-        scores: As in ``smooth``.
-        lo: As in ``smooth``.
-        hi: As in ``smooth``.
+        scores: Finite scores of consecutive frames without gaps, one video after the
+            other.
+        lo: Where the video of each frame begins (``FillMap.lo``).
+        hi: One past the end of the video of each frame (``FillMap.hi``).
         smoothings: Pairs (mode, half width in frames).
-        causal: As in ``smooth``, for all smoothings.
+        causal: Windows end with their own frame.
 
     Returns:
         The smoothed scores of each smoothing, in their order. Every seed's scores are
         bit for bit those of a call with this seed and this smoothing alone.
 
     Raises:
-        ValueError: As ``smooth``.
+        ValueError: If ``smooth`` would refuse one of the smoothings, the scores or the
+            bounds.
     """
     num_frames = scores.shape[-2]
     for mode, half_width in smoothings:
-        _check_setting(mode, half_width, num_frames)
+        _check_smoothing(mode, half_width, num_frames)
     _check_arrays(scores, lo, hi)
     return _smooth_all(
         jnp.asarray(scores, jnp.float32),
@@ -103,7 +106,7 @@ def smooth_all(
 def _narrowed(smoothing: Smoothing, num_frames: int) -> Smoothing:
     """The same smoothing by the narrowest window, so that less is compiled anew."""
     mode, half = smoothing
-    # of a Gaussian the half width is also the shape
+    # the half width of a Gaussian is also its shape
     return smoothing if mode == "gaussian" else (mode, min(half, num_frames))
 
 
@@ -153,8 +156,8 @@ def _mean(
     """Window means from cumulative sums of integers, within 6e-7 of the largest score.
 
     Each output is scaled by the power of two at which no window's sum leaves int32;
-    the running total may wrap around, differences of it do not mind. What rounding to
-    integers cut off is summed likewise where it matters: it takes as long again.
+    the running total may wrap around, but its differences are right. What rounding to
+    integers cut off is summed the same way where it matters, which takes as long again.
     """
     num_frames = scores.shape[0]
     after = 0 if causal else half_width
@@ -193,7 +196,7 @@ def _rows(
     return total.at[index].get(mode="promise_in_bounds")
 
 
-def _check_setting(mode: str, half_width: int, num_frames: int) -> None:
+def _check_smoothing(mode: str, half_width: int, num_frames: int) -> None:
     """Raise ValueError unless the smoothing can be computed."""
     if mode not in get_args(SmoothingMode):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""All smoothing smoothings of all seeds, scored; and the choice among them."""
+"""All smoothings of all seeds, scored; and the choice among them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,11 @@ ThresholdRule = Literal["grid", "exact", "fixed"]
 def smoothings_of(
     half_widths: Sequence[int] = (), *, gaussian: bool = False
 ) -> tuple[Smoothing, ...]:
-    """No window, and means, medians and perhaps Gaussian windows of the half widths.
+    """No smoothing, and means, medians and perhaps Gaussian means of the half widths.
 
     Args:
-        half_widths: In frames; none takes those of the original.
-        gaussian: The original has no Gaussian windows.
+        half_widths: Frames on each side; none takes those of the original.
+        gaussian: Whether to add Gaussian means, which the original has not.
     """
     widths = tuple(half_widths) or HALF_WIDTHS
     modes: tuple[SmoothingMode, ...] = ("mean", "median")
@@ -53,10 +53,10 @@ class ChosenSmoothing:
     """What was chosen for one seed.
 
     Attributes:
-        mode: Of the window.
-        half_width: Of the window, in frames.
-        thresholds: Of the action units; None for other tasks.
-        score: The criterion's value, on the frames it was chosen on.
+        mode: Mode of the smoothing.
+        half_width: Frames on each side.
+        thresholds: Thresholds of the action units; None for other tasks.
+        score: The criterion's value, on the frames that the choice was made on.
     """
 
     mode: SmoothingMode
@@ -66,7 +66,7 @@ class ChosenSmoothing:
 
     @property
     def smoothing(self) -> Smoothing:
-        """Key of the sweep's results."""
+        """Mode and half width, by which the results of a sweep are found."""
         return (self.mode, self.half_width)
 
 
@@ -74,8 +74,8 @@ class Trusted(NamedTuple):
     """An extractor's own probabilities, which stand where they are confident.
 
     Attributes:
-        probs: In the order of the task's classes, of the rows of the fill_map.
-        confidences: Of each seed, see ``trust_confident``.
+        probs: Probabilities of the fill map's rows, in the order of the task's classes.
+        confidences: Confidence of each seed over which they stand.
     """
 
     probs: Float[Array | np.ndarray, "rows classes"]
@@ -83,7 +83,7 @@ class Trusted(NamedTuple):
 
 
 def neutral_score(task: Task) -> float:
-    """What every output of a video without any row is: 1 / 8, 0 (inactive) or 0."""
+    """Every score of a video without any row: 1 / classes, 0 for units and values."""
     return 1 / task.num_outputs if task.kind == "multiclass" else 0.0
 
 
@@ -99,33 +99,34 @@ def score_smoothings(
     causal: bool = False,
     trusted: Trusted | None = None,
 ) -> dict[Smoothing, SmoothingScores]:
-    """The task's scores at every smoothing smoothing, for every seed.
+    """The task's scores at every smoothing, for every seed.
 
     Gaps are filled first. One seed's smoothed scores are in memory at a time: 4 bytes
     x frames x outputs x smoothings. Compiled once per number of frames and rows.
 
     Args:
-        task: Whose scores and labels these are.
-        scores: After the activation, for the rows of the fill_map.
-        fill_map: Of the split.
-        labels: Of the dense frames (``FrameTable.dense_labels``).
+        task: The task that is scored.
+        scores: Scores of the rows after the activation.
+        fill_map: From which rows each frame takes its scores.
+        labels: Labels of the dense frames (``FrameTable.dense_labels``).
         smoothings: Pairs (mode, half width in frames).
-        thresholds: AU only: chosen elsewhere, for any of the smoothings.
-        threshold_rule: AU only: how the best ones are found: of .1 .. .9 ("grid"), of
-            all scores ("exact"), or 0.5 whatever the labels ("fixed").
-        causal: Windows over past frames only.
-        trusted: EXPR only: smoothed like the scores, and put in their place where
-            confident; None leaves it out.
+        thresholds: AU only: thresholds chosen elsewhere, for any of the smoothings.
+        threshold_rule: AU only: how the best thresholds are found: among .1 .. .9
+            ("grid"), among all scores ("exact"), or 0.5 whatever the labels ("fixed").
+        causal: Windows end with their own frame.
+        trusted: EXPR only: the extractor's probabilities, smoothed like the scores and
+            put in their place where confident; None leaves them out.
 
     Returns:
-        By smoothing, set of frames and name: ``with_crop`` (valid label, a sample of
-        the fill map) and ``all_labelled`` (valid label). For AU these are at the
+        Scores by smoothing, set of frames and name: ``with_crop`` (valid label, a row
+        of its own) and ``all_labelled`` (valid label). For AU these are at the
         thresholds best for this smoothing, seed and its ``with_crop`` frames; if
-        ``thresholds`` has the smoothing, both are there again, at those, with the
-        ending ``_given``.
+        ``thresholds`` has the smoothing, both sets are given a second time, at those
+        thresholds, with the ending ``_given``.
 
     Raises:
-        ValueError: If thresholds are given for a task other than AU, or as ``smooth``.
+        ValueError: If thresholds are given for a task other than AU, or ``smooth``
+            would refuse a smoothing or the scores.
     """
     if thresholds is not None and task.kind != "multilabel":
         raise ValueError(
@@ -159,15 +160,16 @@ def score_frames(
     """The task's scores of final scores of every frame, for every seed.
 
     Args:
-        task: Whose scores and labels these are.
-        frames: Smoothed, by whatever each seed's smoothing is.
+        task: The task that is scored.
+        frames: Final scores of every frame by each seed.
         fill_map: How the frames were filled.
         labels: Labels of the frames (``FrameTable.dense_labels``).
-        thresholds: AU only: chosen elsewhere.
+        thresholds: AU only: thresholds chosen elsewhere.
         threshold_rule: AU only: how the thresholds best for these frames are found.
 
     Returns:
-        By set of frames and name, as ``score_smoothings`` has them of one smoothing.
+        Scores by set of frames and name, like those of ``score_smoothings`` at one
+        smoothing.
     """
     valid = jnp.asarray(task.valid(labels))
     masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
@@ -188,7 +190,7 @@ def choose_smoothing(
     """For every seed the smoothing with the best score; of equal ones the first.
 
     Args:
-        results: Of ``score_smoothings`` on the split to choose on.
+        results: Scores from ``score_smoothings`` on the split to choose on.
         criterion: Name of a score; larger is better.
         frames: The set of frames that decides.
 
@@ -234,7 +236,7 @@ def pick(
     """The scores of each seed at its own smoothing.
 
     Args:
-        results: Of ``score_smoothings``.
+        results: Scores from ``score_smoothings``.
         smoothings: One for each seed, e.g. ``[c.smoothing for c in choices]``.
         frames: ``with_crop``, ``all_labelled``, or one of both with ``_given``.
     """
@@ -248,14 +250,14 @@ def pick(
 def sweep_thresholds(
     results: Mapping[Smoothing, SmoothingScores], frames: str = "with_crop"
 ) -> dict[Smoothing, Float[np.ndarray, "seeds units"]] | None:
-    """Thresholds found best at each smoothing, as ``score_smoothings`` takes them.
+    """Thresholds found best at each smoothing, in the form for ``score_smoothings``.
 
     Args:
-        results: Of ``score_smoothings`` on dev.
-        frames: The set of frames they were found on.
+        results: Scores from ``score_smoothings`` on dev.
+        frames: The set of frames to take them from.
 
     Returns:
-        By smoothing, or None where the task has no thresholds.
+        Thresholds by smoothing, or None where the task has no thresholds.
     """
     if not all("thresholds" in scores[frames] for scores in results.values()):
         return None
@@ -263,7 +265,7 @@ def sweep_thresholds(
 
 
 class _Smoother:
-    """Scores of rows -> of all frames, with each of the smoothings."""
+    """Makes one seed's smoothed scores of every frame from its scores of rows."""
 
     def __init__(
         self,
@@ -274,10 +276,8 @@ class _Smoother:
         trusted: Trusted | None,
     ):
         self._neutral = neutral_score(task)
-        self._fill_map, self._device_plan = (
-            fill_map,
-            jax.tree.map(jnp.asarray, fill_map),
-        )
+        self._fill_map = fill_map
+        self._fill_map_on_device = jax.tree.map(jnp.asarray, fill_map)
         self._smoothings, self._causal = smoothings, causal
         self._trusted = trusted
         self._extractor = None if trusted is None else self._smooth(trusted.probs)
@@ -290,12 +290,12 @@ class _Smoother:
             return dense
         level = float(self._trusted.confidences[seed])
         pairs = zip(dense, self._extractor, strict=True)
-        return tuple(trust_confident(own, theirs, level) for own, theirs in pairs)
+        return tuple(trust_confident(own, other, level) for own, other in pairs)
 
     def _smooth(
         self, rows: Float[Array | np.ndarray, "rows outputs"]
     ) -> tuple[Float[Array, "frames outputs"], ...]:
-        dense = _fill(jnp.asarray(rows), self._device_plan, self._neutral)
+        dense = _fill(jnp.asarray(rows), self._fill_map_on_device, self._neutral)
         lo, hi = self._fill_map.lo, self._fill_map.hi
         return smooth_all(dense, lo, hi, self._smoothings, causal=self._causal)
 

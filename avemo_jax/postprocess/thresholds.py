@@ -19,8 +19,8 @@ class Correction(NamedTuple):
     """What is done to the probabilities of classes; leading axes are candidates.
 
     Attributes:
-        temperature: Log-probabilities are divided by it; over 0, 1 changes nothing.
-        offsets: Added to the log-probability of each class after that.
+        temperature: Divisor of the log-probabilities, over 0; 1 changes nothing.
+        offsets: Numbers added to the log-probabilities of the classes after that.
     """
 
     temperature: Float[Array, "*candidates"]
@@ -60,7 +60,7 @@ def grid_thresholds(
     labels: Int[Array, "frames units"],
     mask: Bool[Array, " frames"],
 ) -> Float[Array, " units"]:
-    """Of .1, .2, ... .9 that with the best F1 of each unit; the first of equal ones."""
+    """Threshold among .1 .. .9 with each unit's best F1; of equally good the first."""
     return best_thresholds(scores, labels, mask)
 
 
@@ -70,9 +70,10 @@ def exact_thresholds(
     labels: Int[Array, "frames units"],
     mask: Bool[Array, " frames"],
 ) -> Float[Array, " units"]:
-    """Of all scores that with the best F1 of each unit, as threshold; from one sort.
+    """The score of each unit that has the best F1 as its threshold; by one sort.
 
-    No other threshold has a better F1 (in float32). Of equal ones it is the smallest.
+    No other threshold has a better F1 (in float32); of equally good scores the smallest
+    is taken.
 
     Args:
         scores: Finite probabilities.
@@ -106,7 +107,7 @@ def correct(
     """Probabilities with a temperature and offsets of the log-odds.
 
     Args:
-        probs: Of the classes; 0 stays (nearly) 0.
+        probs: Probabilities of the classes; 0 stays (nearly) 0.
         correction: One candidate; None gives ``probs`` back as they are.
     """
     if correction is None:
@@ -128,12 +129,13 @@ def prior_corrections(
 
     Args:
         priors: Share of each class where the model was trained; over 0.
-        temperatures: Over 0. The first should be 1, and of ``strengths`` 0: then doing
-            nothing is the first candidate, and wins where it is as good as any.
+        temperatures: Numbers over 0. The first should be 1, and the first strength 0:
+            then doing nothing is the first candidate, and wins where it is as good as
+            any.
         strengths: 0 leaves the classes as they are, 1 takes the priors out.
 
     Returns:
-        One candidate a pair, strengths varying fastest.
+        One candidate for each temperature and strength, strengths varying fastest.
 
     Raises:
         ValueError: If a prior or a temperature is not over 0.
@@ -168,12 +170,13 @@ def score_corrections(
     """Macro F1 with every candidate, one after the other in one program.
 
     Args:
-        probs: Of the classes.
+        probs: Probabilities of the classes.
         labels: Classes.
         mask: True where a frame counts.
-        candidates: E.g. of :func:`prior_corrections`.
-        after: What is done to corrected probabilities before the decision, e.g. a
-            window. Without it a temperature decides nothing that strengths do not.
+        candidates: Corrections to try, e.g. of :func:`prior_corrections`.
+        after: What is done to corrected probabilities before the decision, e.g.
+            smoothing; None does nothing, and then a temperature has no effect of its
+            own on decisions.
     """
 
     def score(candidate: Correction) -> Array:

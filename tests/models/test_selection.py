@@ -127,7 +127,7 @@ def test_numbers_of_a_card_are_short():
 def test_a_selection_that_lacks_something_is_refused():
     stored = fixed_selection(EXPR, 2, "no dev").to_dict()
     del stored["offsets"], stored["smoothing"]
-    with pytest.raises(ValueError, match="lacks windows, offsets; expected"):
+    with pytest.raises(ValueError, match="lacks smoothing, offsets; expected"):
         Selection.from_dict(stored)
 
 

@@ -112,11 +112,11 @@ def test_fill_of_a_hand_made_video():
     )
 
 
-def test_rows_that_are_no_samples_are_filled():
+def test_rows_that_are_not_used_are_filled():
     frame, offsets = rows_of([np.array([1, 2, 3]), np.array([1])])
     scores = np.array([[0.0], [9.0], [1.0], [5.0]], np.float32)
-    samples = np.array([True, False, True, False])
-    fill_map = make_fill_map(frame, offsets, np.array([3, 2]), samples=samples)
+    used = np.array([True, False, True, False])
+    fill_map = make_fill_map(frame, offsets, np.array([3, 2]), used=used)
     np.testing.assert_allclose(fill(scores, fill_map)[:, 0], [0, 0.5, 1, 0, 0])
     np.testing.assert_array_equal(fill_map.filled, [False, True, False, True, True])
     np.testing.assert_array_equal(fill_map.has_rows, [True, True, True, False, False])
