@@ -1,4 +1,4 @@
-"""What is chosen on dev after training, for each seed: see ``Selection``."""
+"""What is chosen on dev after training, for each seed: a ``Selection``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ from avemo_jax.postprocess.smoothing_sweep import (
 )
 from avemo_jax.postprocess.thresholds import correct, prior_corrections
 
-# From which confidence on the extractor is trusted; first never, which wins if as good.
+# Confidences to choose from; 1 never trusts the extractor, and wins if as good.
 _CONFIDENCES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
 
 SeedRows = Float[np.ndarray, "seeds rows outputs"]
@@ -39,17 +39,18 @@ def select_on_dev(
 ) -> Selection:
     """For each seed what is best on dev, by the headline score of frames with a crop.
 
-    In this order: weights of a blend, the window with its thresholds, a correction of
-    the classes and the window with it, the confidence from which on the extractor is
-    trusted, the frames that are embedded.
+    In this order: weights of a blend, the smoothing with its thresholds, a correction
+    of the classes and the smoothing with it, the confidence over which the extractor is
+    trusted, the rule for the frames that are embedded.
 
     Args:
-        predicted: Of dev.
+        predicted: Scores on dev.
         options: What may be chosen.
-        priors: Share of each class in training; for ``options.correction``.
+        priors: Share of each class in training, for ``options.correction``; None:
+            unknown.
 
     Raises:
-        ValueError: If a correction is asked for and the priors are not known.
+        ValueError: If a correction is asked for and the priors are unknown.
     """
     task = predicted.task
     weights = best_weights(predicted, options)
@@ -59,8 +60,8 @@ def select_on_dev(
         limits = sweep_thresholds(_scores(predicted, options, rows, (NO_SMOOTHING,)))
         assert limits is not None
         raw = np.asarray(limits[NO_SMOOTHING], np.float32)
-    windowed = smoothable(task, rows, raw, options)
-    choices = choose_smoothing(_scores(predicted, options, windowed), task.headline)
+    unsmoothed = smoothable(task, rows, raw, options)
+    choices = choose_smoothing(_scores(predicted, options, unsmoothed), task.headline)
     temperatures = offsets = confidences = None
     if task.kind == "multiclass" and options.correction == "prior":
         temperatures, offsets, rows = _corrections(
@@ -76,9 +77,9 @@ def select_on_dev(
         thresholds = np.stack([np.asarray(c.thresholds) for c in choices])
     rates = None
     if options.frame_rate.rule != "all":
-        windowed = smoothable(task, rows, raw, options)
+        unsmoothed = smoothable(task, rows, raw, options)
         rates = choose_rates(
-            predicted, options.frame_rate, windowed, smoothings, thresholds
+            predicted, options.frame_rate, unsmoothed, smoothings, thresholds
         )
         scores = tuple(choice.score for choice in rates if choice.score is not None)
     return Selection(
@@ -99,11 +100,12 @@ def select_on_dev(
 def best_weights(
     predicted: SplitScores, options: Options
 ) -> Float[np.ndarray, "seeds heads"] | None:
-    """Of a grid in steps of .1 those best for each seed; None of one head.
+    """Weights best for each seed, from a grid in steps of .1; None for one head.
 
-    Heads are smoothed for this by the task's fixed window, no wider than the widest
-    that may be chosen, as the blend will be by one: what is best for single frames is
-    not best for windows. Of equally good ones those win that weight the first more.
+    For this the heads are smoothed by the task's fixed smoothing, no wider than the
+    widest that may be chosen, since the blend will be smoothed: what is best for single
+    frames is not best after smoothing. Of equally good weights those win that give the
+    first head more.
     """
     num_heads, num_seeds = predicted.scores.shape[:2]
     if num_heads == 1:
@@ -133,7 +135,7 @@ def _scores(
     rows: SeedRows,
     smoothings: tuple[Smoothing, ...] | None = None,
 ) -> Mapping[Smoothing, SmoothingScores]:
-    """Scores of all of the options' windows, or of ``smoothings``."""
+    """Scores at all smoothings of the options, or at ``smoothings``."""
     return score_smoothings(
         predicted.task,
         rows,
@@ -152,7 +154,7 @@ def _corrections(
     choices: list[ChosenSmoothing],
     priors: Float[np.ndarray, " classes"] | None,
 ) -> tuple[Any, Any, SeedRows]:
-    """Each seed's best temperature and offsets with its window; and corrected rows."""
+    """Best temperature and offsets with each seed's smoothing; and corrected rows."""
     if priors is None:
         raise ValueError(
             "the classes' shares in training are unknown; config.postprocess.correction"
@@ -177,7 +179,7 @@ def _confidences(
     rows: SeedRows,
     smoothings: tuple[Smoothing, ...],
 ) -> tuple[Float[np.ndarray, " seeds"], tuple[float, ...]]:
-    """From where each seed's extractor is trusted, and the score on dev with it."""
+    """Confidence over which each seed trusts the extractor, and its score on dev."""
     assert predicted.extractor is not None
     probs = np.broadcast_to(predicted.extractor, rows.shape)
     dense = dense_scores(predicted, rows, smoothings, causal=options.causal)

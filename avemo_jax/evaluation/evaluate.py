@@ -54,8 +54,8 @@ def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Sele
         model: The model, with options that say what may be chosen.
         data: The store.
         budget: Bytes for tables.
-        anew: Choose although the card has a selection; that still holds, but for the
-            frames to embed, where nothing may be chosen here.
+        anew: Choose again although the card has a selection. Where nothing may be
+            chosen here, the card's still holds, but for the frames to embed.
 
     Raises:
         ValueError: If the frames to embed are to be chosen, and nothing may be.
@@ -108,15 +108,15 @@ def evaluate(
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the model's card.
-        frame_rate: Takes the place of what the model's configuration says of the
-            frames to embed, and all is chosen anew; None leaves that.
+        frame_rate: The kind of rule for the frames to embed, with which all is chosen
+            anew; None takes the one of the model's configuration.
 
     Returns:
-        What ``results.json`` says.
+        Content of ``results.json``.
 
     Raises:
         ValueError: If the model does not fit the data, or the rule for the frames to
-            embed does not fit it.
+            embed does not fit the model.
     """
     if frame_rate is not None:
         options = Options.of_config(model.card["config"], frame_rate)
@@ -166,20 +166,22 @@ class Finished:
     """A split's scores after all post-processing.
 
     Attributes:
-        predicted: Before it.
-        selection: What it did.
-        rows: Scores of each seed, blended and corrected.
-        windowed: What windows go over: ``rows``, for AU as the original decisions.
+        predicted: The split's scores before post-processing.
+        selection: What was chosen, and is applied here.
+        rows: Scores of rows by each seed, blended and corrected.
+        unsmoothed: The rows that are smoothed: ``rows``, or 0/1 decisions for AU like
+            the original.
         dense: Final scores of every frame by each seed.
-        raw: Scores without a window; empty where the split has no labels.
-        sweep: Scores with every window; empty where the split has no labels.
+        raw: The task's scores without smoothing; empty where the split has no labels.
+        sweep: The task's scores at every smoothing; empty where the split has no
+            labels.
         embedded: Frames that each seed's rule embeds; None where all are embedded.
     """
 
     predicted: SplitScores
     selection: Selection
     rows: Float[np.ndarray, "seeds rows outputs"]
-    windowed: Float[np.ndarray, "seeds rows outputs"]
+    unsmoothed: Float[np.ndarray, "seeds rows outputs"]
     dense: Float[Array, "seeds frames outputs"]
     raw: dict[Smoothing, SmoothingScores]
     sweep: dict[Smoothing, SmoothingScores]
@@ -187,10 +189,10 @@ class Finished:
 
 
 def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finished:
-    """What the selection makes of a split, and the scores of all that it might be."""
+    """Final scores by what was chosen, and the task's scores at every smoothing."""
     task, options = model.task, model.options
     rows = corrected_rows(predicted, selection)
-    windowed = smoothable(task, rows, selection.raw_thresholds, options)
+    unsmoothed = smoothable(task, rows, selection.raw_thresholds, options)
     labels = predicted.table.dense_labels
     raw: dict[Smoothing, SmoothingScores] = {}
     sweep: dict[Smoothing, SmoothingScores] = {}
@@ -202,13 +204,19 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
             given = dict.fromkeys(smoothings, selection.thresholds)
             given_raw = {NO_SMOOTHING: selection.raw_thresholds}
         raw = score_smoothings(
-            *(task, rows, predicted.fill_map, labels),
+            task,
+            rows,
+            predicted.fill_map,
+            labels,
             smoothings=(NO_SMOOTHING,),
             thresholds=given_raw,
             threshold_rule=options.threshold_rule,
         )
         sweep = score_smoothings(
-            *(task, windowed, predicted.fill_map, labels),
+            task,
+            unsmoothed,
+            predicted.fill_map,
+            labels,
             smoothings=smoothings,
             thresholds=given,
             threshold_rule=options.threshold_rule,
@@ -217,22 +225,24 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
         )
     embedded = None
     if selection.frame_rates is None:
-        dense = _dense(model, predicted, selection, windowed, selection.smoothings)
+        dense = _dense(model, predicted, selection, unsmoothed, selection.smoothings)
     else:
         rules = [choice.rule for choice in selection.frame_rates]
         dense, embedded = ruled_scores(
-            *(predicted, windowed, rules, selection.smoothings, selection.thresholds)
+            predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
         )
-    return Finished(predicted, selection, rows, windowed, dense, raw, sweep, embedded)
+    return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, embedded)
 
 
 def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, SmoothingScores]:
-    """Scores of ``finished.dense``, at the smoothing of each seed."""
+    """The task's scores of ``finished.dense``, by the smoothing of each seed."""
     if finished.embedded is None:
         return finished.sweep
     task, selection = model.task, finished.selection
     scores = score_frames(
-        *(task, finished.dense, finished.predicted.fill_map),
+        task,
+        finished.dense,
+        finished.predicted.fill_map,
         finished.predicted.table.dense_labels,
         thresholds=selection.thresholds if task.kind == "multilabel" else None,
         threshold_rule=model.options.threshold_rule,
@@ -241,7 +251,7 @@ def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, Smoothing
 
 
 def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
-    """The block ``frame_rate``."""
+    """The block ``frame_rate`` of results.json."""
     choices, embedded = finished.selection.frame_rates, finished.embedded
     assert choices is not None
     assert embedded is not None
@@ -259,13 +269,13 @@ def _dense(
     model: Model,
     predicted: SplitScores,
     selection: Selection,
-    windowed: Float[np.ndarray, "seeds rows outputs"],
+    unsmoothed: Float[np.ndarray, "seeds rows outputs"],
     smoothings: tuple[Smoothing, ...],
 ) -> Float[Array, "seeds frames outputs"]:
-    """Final scores of every frame by each seed, with its window of ``smoothings``."""
+    """Final scores of every frame by each seed, at its smoothing of ``smoothings``."""
     return dense_scores(
         predicted,
-        windowed,
+        unsmoothed,
         smoothings,
         causal=model.options.causal,
         trusted=trusted_of(predicted, selection),
@@ -275,7 +285,7 @@ def _dense(
 def _write(
     workdir: pathlib.Path, model: Model, finished: Finished, found: dict[str, Any]
 ) -> None:
-    """Predictions by the seed that is best on dev, and its plots where labels are."""
+    """Writes predictions by the seed best on dev, and plots where there are labels."""
     predicted, selection = finished.predicted, finished.selection
     best = best_seed(selection, model.card)
     dense = np.asarray(finished.dense[best])
@@ -305,7 +315,7 @@ def _write(
 def describe(
     model: Model, data: Data, table: FrameTable, selection: Selection
 ) -> dict[str, Any]:
-    """What results.json says beside the scores."""
+    """The content of results.json beside the scores."""
     card = model.card
     found = {
         "schema_version": results.SCHEMA_VERSION,
@@ -338,7 +348,7 @@ def describe(
 
 
 def scored(model: Model, finished: Finished) -> dict[str, Any]:
-    """The blocks ``metrics`` and ``per_seed``."""
+    """The blocks ``metrics`` and ``per_seed`` of results.json."""
     task, card = model.task, model.card
     predicted, selection = finished.predicted, finished.selection
     valid = task.valid(predicted.table.dense_labels)
@@ -352,7 +362,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     if task.kind == "multilabel":
         tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
     num = model.options.num_resamples
-    unsmoothed = dense_scores(predicted, finished.rows, none)
+    raw_dense = dense_scores(predicted, finished.rows, none)
     table = predicted.table
 
     def block(
@@ -365,7 +375,10 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
         within = {name: masks[name] for name in how.get("sets", masks)}
         beside = intervals_of(table, dense, within, limits, num)
         return results.block_of(
-            *(task, scores, smoothings, frames),
+            task,
+            scores,
+            smoothings,
+            frames,
             fps=results.frame_rate(table),
             causal=model.options.causal,
             intervals=beside,
@@ -373,16 +386,21 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
         )
 
     chosen, sweep = selection.smoothings, finished.sweep
-    best_dense = _dense(model, predicted, selection, finished.windowed, tuned)
+    best_dense = _dense(model, predicted, selection, finished.unsmoothed, tuned)
     blocks = {
         "raw": block(
-            *(finished.raw, none, unsmoothed, selection.raw_thresholds),
+            finished.raw,
+            none,
+            raw_dense,
+            selection.raw_thresholds,
             ending=given,
             sets=("with_crop",),
         ),
         "smoothed": block(
-            *(_final_scores(model, finished), chosen),
-            *(finished.dense, selection.thresholds),
+            _final_scores(model, finished),
+            chosen,
+            finished.dense,
+            selection.thresholds,
             ending=given,
             embedded=finished.embedded,
         ),
@@ -397,7 +415,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
 def _by_seed(
     model: Model, selection: Selection, blocks: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The block ``per_seed``."""
+    """The block ``per_seed`` of results.json."""
     task, card = model.task, model.card
     per_seed: list[dict[str, Any]] = []
     for i, seed in enumerate(card["seeds"]):

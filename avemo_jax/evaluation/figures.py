@@ -1,4 +1,4 @@
-"""Which plots a task's evaluation gets, from its results."""
+"""The plots of a task's evaluation, drawn from its results."""
 
 import pathlib
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ def draw_figures(
 
     Args:
         directory: Gets the PNG files.
-        found: Of results.json.
-        table: Of the split.
-        fill_map: Of the table.
+        found: Content of results.json.
+        table: The split.
+        fill_map: How the split's frames were filled.
         dense: Final scores of every frame, by the seed that is best on dev.
-        sweep: Scores of all smoothing smoothings.
+        sweep: The task's scores at every smoothing.
         selection: What was chosen.
-        seed: Index of that seed.
+        seed: Index of the seed that is best on dev.
     """
     task = table.task
     title = f"{data_title(found)}, {task.name}, {table.split}"
@@ -53,7 +53,9 @@ def draw_figures(
         _draw_units(directory, table, dense, selection, seed, title)
     else:
         plots.plot_va_timeline(
-            *(directory / "timeline.png", _timelines(table, fill_map, dense), title),
+            directory / "timeline.png",
+            _timelines(table, fill_map, dense),
+            title,
             names=task.columns,
             value_range=task.value_range,
         )
@@ -80,7 +82,7 @@ def draw_learning_curves(
     Args:
         directory: Gets the PNG file.
         history: Lines of metrics.jsonl.
-        card: Of the head checkpoint.
+        card: Card of the head checkpoint.
         title: Names the data.
     """
     criterion = get_task(card["task"]).criterion

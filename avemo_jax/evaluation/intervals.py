@@ -23,12 +23,12 @@ def intervals_of(
     """By set of frames: ``NAME_ci95``, [low, high] of the mean over seeds.
 
     Args:
-        table: Of the split.
+        table: The split.
         dense: Final scores of every frame by each seed.
         masks: Sets of frames by name; those in which fewer than two videos have a
             frame have no interval.
-        thresholds: AU: of each seed.
-        num_resamples: Of videos; 0 gives no intervals.
+        thresholds: AU: thresholds of each seed; None for other tasks.
+        num_resamples: Number of resamples of videos; 0 gives no intervals.
     """
     found: dict[str, dict[str, Any]] = {}
     labels, task = jnp.asarray(table.dense_labels), table.task
@@ -51,7 +51,7 @@ def intervals_of(
 def _intervals(
     task: Task, arguments: tuple[Any, ...], limits: Any, num_resamples: int
 ) -> dict[str, Any]:
-    """All scores' intervals, by the outputs' names where a score has several."""
+    """Intervals of all scores, by names of outputs where a score has several values."""
     interval = bootstrap_mean(
         task.name, *arguments, limits, num_resamples=num_resamples
     )

@@ -21,6 +21,15 @@ from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.tasks import SCORE, get_task
 
 _BLOCKS = ("raw", "smoothed")
+_COMMON = (
+    "split",
+    "synthetic",
+    "data",
+    "features",
+    "head",
+    "protocol",
+    "num_seeds",
+)
 
 
 @dataclasses.dataclass
@@ -28,8 +37,8 @@ class JointModel:
     """The heads of tasks that were trained together, loaded.
 
     Attributes:
-        card: Their ``joint.json``.
-        models: By task, in the order of training.
+        card: Content of ``joint.json``.
+        models: Model of each task, in the order of training.
     """
 
     card: dict[str, Any]
@@ -43,7 +52,7 @@ def load_joint(
 
     Args:
         directory: The checkpoint.
-        ensemble: "seeds" takes the mean over them.
+        ensemble: "seeds" takes the mean over seeds; None takes no mean.
 
     Raises:
         CheckpointError: If the checkpoint is damaged, or a task's head is missing.
@@ -69,15 +78,16 @@ def evaluate_joint(
         joint: The models of all tasks.
         data: The store.
         workdir: Gets ``results.json`` and a folder for each task.
-        split: As each task has it; without labels of a task there is no P.
+        split: Name of a split, of which each task has its own videos. There is no P
+            where the labels of a task are missing.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep selections and scores in the tasks' cards.
-        frame_rate: Which frames to embed, in the place of what the configuration says;
-            each task has its own rule. None leaves that.
+        frame_rate: The kind of rule for the frames to embed, of which each task chooses
+            its own; None takes the configuration's.
 
     Returns:
-        What ``results.json`` says: in ``metrics`` the sums P, in ``tasks`` those of
-        each.
+        Content of ``results.json``: the sums P in ``metrics``, the results of each task
+        in ``tasks``.
 
     Raises:
         ValueError: If a model does not fit the data.
@@ -100,14 +110,12 @@ def evaluate_joint(
     found: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
         "task": joint.card["task"],
-        **{name: first[name] for name in ("split", "synthetic", "data", "features")},
-        **{name: first[name] for name in ("head", "protocol", "num_seeds")},
+        **{name: first[name] for name in _COMMON},
         "tasks": by_task,
     }
     if all("metrics" in one for one in by_task.values()):
         found["metrics"] = _sums(by_task)
-    write = write_json
-    distributed.on_first(lambda: write(workdir / "results.json", found))
+    distributed.on_first(lambda: write_json(workdir / "results.json", found))
     return found
 
 
@@ -144,7 +152,7 @@ def words_of(found: Mapping[str, Any]) -> str:
 
 
 def _sums_table(found: Mapping[str, Any]) -> str:
-    """P in words, a line for each way of post-processing."""
+    """P as text, a line for each way of post-processing."""
     lines = [f"P of {found['task']}, the sum of the tasks' scores:"]
     for block, by_frames in found["metrics"].items():
         for frames, scores in by_frames.items():

@@ -13,14 +13,14 @@ _DPI = 120
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure that belongs to no window; sizes in inches."""
+    """An empty figure that needs no display; sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Any, path: str | pathlib.Path, title: str) -> None:
-    """Title, light frame and grid, then the PNG file."""
+    """Adds a title, a light frame and a grid, and writes the PNG file."""
     figure.suptitle(title, fontsize=12)
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)

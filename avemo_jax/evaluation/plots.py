@@ -18,18 +18,18 @@ from avemo_jax.evaluation.plot_style import (
 )
 from avemo_jax.postprocess.smoothing import Smoothing
 
-_MANY = 16  # outputs, over which a plot grows with them
+_MANY = 16  # outputs; with more of them a plot is larger, or shows the first
 
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
-    """Values, as valence and arousal, over one video.
+    """Values, such as valence and arousal, over one video.
 
     Attributes:
-        video: Its name.
+        video: Name of the video.
         fps: Frames per second; NaN where unknown, the axis then counts frames.
         scores: Predicted values of the frames 1, 2, ...
-        labels: Likewise annotated; NaN where invalid.
+        labels: Annotated values of the same frames; NaN where invalid.
         filled: Frames without a face crop, whose scores were filled in.
     """
 
@@ -51,11 +51,11 @@ def plot_learning_curves(
     """Training loss and the dev score by which the best epoch is taken, by epoch.
 
     Args:
-        path: Of the PNG file.
+        path: The PNG file to write.
         history: A record per epoch: ``epoch``, ``loss`` and ``criterion``; each value
             a number, or a list with one per seed; NaN where one has stopped.
         title: Names the data.
-        criterion: Key of the dev score.
+        criterion: Name of the dev score in the records.
         best_epochs: The epoch that each seed keeps; marked.
 
     Raises:
@@ -98,12 +98,12 @@ def plot_confusion(
 ) -> None:
     """Confusion matrix: shades are shares of a row, numbers are frames.
 
-    Of more than 16 classes it grows with them and has no numbers.
+    With more than 16 classes the plot grows with them and has no numbers.
 
     Args:
-        path: Of the PNG file.
+        path: The PNG file to write.
         counts: Frames by label (rows) and prediction (columns).
-        names: Of the classes.
+        names: Names of the classes.
         title: Names the data and the split.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -147,12 +147,12 @@ def plot_au_f1(
     """F1 of every unit as bars, at its own threshold and at 0.5; wider for many.
 
     Args:
-        path: Of the PNG file.
-        names: Of the units.
-        f1: At the threshold of each unit.
-        f1_fixed: At 0.5.
+        path: The PNG file to write.
+        names: Names of the units.
+        f1: F1 of each unit at its own threshold.
+        f1_fixed: F1 of each unit at the threshold 0.5.
         title: Names the data and the split.
-        thresholds: Written under the units' names.
+        thresholds: Thresholds to write beside the units' names; None writes none.
     """
     many = len(names) > _MANY
     figure = new_figure(max(9.0, 0.3 * len(names)), 4.8 if many else 4.0)
@@ -196,10 +196,10 @@ def plot_va_timeline(
     """Values of a few videos over time, predictions against labels.
 
     Args:
-        path: Of the PNG file.
-        videos: A column of panels each; usually two.
+        path: The PNG file to write.
+        videos: Videos to show, usually two, each in a column of panels.
         title: Names the data and the split.
-        names: Of the values, a row of panels each, of the first 16.
+        names: Names of the values; the first 16 have a row of panels each.
         value_range: Least and largest value.
 
     Raises:
@@ -255,12 +255,12 @@ def plot_smoothing(
     metric: str,
     chosen: Smoothing | None = None,
 ) -> None:
-    """A score against the window's half width, a line for each kind of window.
+    """A score against the half width, a line for each mode of smoothing.
 
     Args:
-        path: Of the PNG file.
-        scores: Of each smoothing, one per seed; lines are means, bands ± the standard
-            deviation over seeds.
+        path: The PNG file to write.
+        scores: Scores at each smoothing, one per seed; lines are means, bands ± the
+            standard deviation over seeds.
         title: Names the data and the split.
         metric: Name of the score.
         chosen: The smoothing to mark, chosen on dev.
@@ -274,9 +274,9 @@ def plot_smoothing(
         ("median", ORANGE, "s--"),
         ("gaussian", GREEN, "^:"),
     )
-    there = {mode for mode, _ in scores}
+    modes = {mode for mode, _ in scores}
     for mode, colour, style in styles:
-        if mode == "gaussian" and mode not in there:
+        if mode == "gaussian" and mode not in modes:
             continue
         points = [(0, values) for values in none]
         points += [(half, values) for (m, half), values in scores.items() if m == mode]

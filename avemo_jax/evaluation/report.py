@@ -15,7 +15,7 @@ _METRICS = {
 
 
 def metric_titles(task: Task) -> dict[str, str]:
-    """The scores that a table shows, by the name that they have in results.json."""
+    """Titles of the scores that a table shows, by their names in results.json."""
     if task.kind == "regression":
         each = {f"ccc_{name}": f"CCC {name}" for name in task.columns}
         return {"ccc_mean": "mean CCC", **each}
@@ -26,7 +26,7 @@ def data_title(results: Mapping[str, Any]) -> str:
     """What titles and tables call the data: the demo corpus, or the store's path.
 
     Args:
-        results: Of results.json; ``data`` is "demo", a path, or a mapping with
+        results: Content of results.json; ``data`` is "demo", a path, or a mapping with
             ``path`` and ``fingerprint``.
     """
     if results["synthetic"]:
@@ -40,13 +40,13 @@ def data_title(results: Mapping[str, Any]) -> str:
 def scores_table(results: Mapping[str, Any]) -> str:
     """The scores of results.json, a row for each way of post-processing.
 
-    Names the data, the split, and on what the settings were chosen. Behind a mean over
-    seeds stands their standard deviation.
+    Names the data, the split, and on what smoothing and thresholds were chosen. Behind
+    a mean over seeds stands their standard deviation.
 
     Args:
-        results: Of results.json. ``mode`` and ``half_width_frames`` stand beside the
-            sets of frames in each block of ``metrics``, one value or one per seed. A
-            block that is missing has no row, a score that is missing is "-".
+        results: Content of results.json. ``mode`` and ``half_width_frames`` stand
+            beside the sets of frames in each block of ``metrics``, one value or one per
+            seed. A block that is missing has no row, a score that is missing is "-".
             ``chosen_on`` is "dev", or None where nothing was chosen;
             ``chosen_on_reason`` may say why.
     """
@@ -68,14 +68,14 @@ def scores_table(results: Mapping[str, Any]) -> str:
         rows.append((title, "", ""))
         for name, block in blocks.items():
             cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
-            rows.append((f"  {name}{_window(block)}", *cells))
+            rows.append((f"  {name}{_smoothing(block)}", *cells))
     counts = [_num_frames(blocks, frames) for frames in _FRAMES]
     rows.append(("frames", *counts))
     return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
 
 
 def _of_heads(results: Mapping[str, Any]) -> str:
-    """What scores are means of, where they are."""
+    """Which heads an ensemble's scores are means of; empty without an ensemble."""
     ensemble = results.get("ensemble")
     if ensemble is None:
         return ""
@@ -101,7 +101,7 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], criterion: str) -> str:
 
 
 def _cell(scores: Mapping[str, Any], metric: str) -> str:
-    """One score, with its deviation and its interval where there are."""
+    """One score, with its deviation and its interval where it has them."""
     if metric not in scores:
         return "-"
     deviation = scores.get(f"{metric}_std")
@@ -112,26 +112,26 @@ def _cell(scores: Mapping[str, Any], metric: str) -> str:
 
 
 def _has_intervals(metrics: Mapping[str, Any]) -> bool:
-    """Whether any score has one."""
+    """Whether any score has an interval."""
     sets = [metrics[b].get(f) or {} for b in _BLOCKS if b in metrics for f in _FRAMES]
     return any(name.endswith("_ci95") for scores in sets for name in scores)
 
 
-def _window(block: Mapping[str, Any]) -> str:
-    """The smoothing of a block, for its row."""
+def _smoothing(block: Mapping[str, Any]) -> str:
+    """The smoothing of a block, for its row; empty where it has none."""
     if "mode" not in block:
         return ""
     modes, widths = block["mode"], block["half_width_frames"]
     if isinstance(modes, str):
-        return f", {_setting(modes, widths)}"
+        return f", {_in_words(modes, widths)}"
     pairs = list(
-        dict.fromkeys(_setting(*pair) for pair in zip(modes, widths, strict=True))
+        dict.fromkeys(_in_words(*pair) for pair in zip(modes, widths, strict=True))
     )
     return f", {pairs[0]}" if len(pairs) == 1 else f", {len(pairs)} windows by seed"
 
 
-def _setting(mode: str, half_width: int) -> str:
-    """In words."""
+def _in_words(mode: str, half_width: int) -> str:
+    """One smoothing as text."""
     return "no window" if mode == "none" else f"{mode} ±{half_width}"
 
 
@@ -156,7 +156,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
-    """What was chosen where."""
+    """Sentences on what was chosen, and on which split."""
     chosen_on, notes = results.get("chosen_on"), []
     au = get_task(results["task"]).kind == "multilabel"
     what = "window and thresholds" if au else "window"
@@ -182,7 +182,7 @@ def rate_words(results: Mapping[str, Any]) -> str:
     """Which frames were embedded, how many, and what all of them would have given.
 
     Args:
-        results: What results.json says, with the block ``frame_rate``.
+        results: Content of results.json, with the block ``frame_rate``.
     """
     rate = results["frame_rate"]
     lists = [one["strides"] for one in rate["per_seed"]]
@@ -197,7 +197,7 @@ def rate_words(results: Mapping[str, Any]) -> str:
 
 
 def _more_chosen(results: Mapping[str, Any]) -> list[str]:
-    """Weights, confidences and corrections, one of each seed."""
+    """Sentences on weights, confidences and corrections, with one value per seed."""
     lines = []
     if weights := results.get("weights"):
         words = ", ".join(":".join(f"{w:.1f}" for w in each) for each in weights)

@@ -17,7 +17,7 @@ FRAME_SETS = ("with_crop", "all_labelled")
 
 
 def named(task: Task, name: str, value: Any) -> Any:
-    """A score as JSON has it: a number, or numbers by the outputs' names."""
+    """A score in the form for JSON: a number, or numbers by the outputs' names."""
     array = np.asarray(value, np.float64)
     if array.ndim == 0:
         return float(array)
@@ -27,7 +27,7 @@ def named(task: Task, name: str, value: Any) -> Any:
 def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
     """Means over seeds, with ``_std`` beside them where there are several seeds.
 
-    Several seeds have several thresholds, and their mean is nobody's: left out.
+    Thresholds of several seeds are left out: no seed has their mean.
     """
     block: dict[str, Any] = {}
     for name, values in scores.items():
@@ -56,15 +56,15 @@ def block_of(
     """One of ``raw``, ``smoothed``, ``tuned_on_reported``: means, and by seed.
 
     Args:
-        task: Of the scores.
-        scores: Of the whole sweep.
-        smoothings: The window of each seed.
+        task: The task that is scored.
+        scores: The task's scores at every smoothing.
+        smoothings: The smoothing of each seed.
         frames: Number of frames in each set.
         ending: "_given" for thresholds chosen elsewhere.
-        sets: Of frames, to be reported.
-        fps: To give windows in seconds; None where unknown.
-        causal: Windows end at their frame.
-        intervals: By set of frames, to stand beside its scores.
+        sets: Names of the sets of frames to report.
+        fps: Frames per second, to give windows in seconds; None where unknown.
+        causal: Windows end with their own frame.
+        intervals: Intervals of each set of frames; None gives none.
         embedded: Frames that each seed's rule embeds, for their share; None where all
             are embedded.
     """
@@ -107,7 +107,7 @@ def frame_rate_block(
     """The block ``frame_rate``: how many frames are embedded, and by which rule.
 
     Args:
-        rule: Its name in the configuration.
+        rule: The rule's name in the configuration.
         choices: What was chosen for each seed.
         embedded: Frames of the split that each seed's rule embeds.
         all_frames: Headline score over ``with_crop`` of each seed with the same

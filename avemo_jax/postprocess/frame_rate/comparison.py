@@ -1,6 +1,6 @@
 """Few frames instead of all: what each rule costs and scores, and which to take.
 
-The rules are those of ``rate_rules.py``, run by ``rate_runs.py``.
+The rules are those of ``rules.py``; ``fitting.py`` fits and runs them.
 """
 
 import dataclasses
@@ -34,13 +34,13 @@ ALL_FRAMES = FrameRateRule(FIXED, (1,))
 
 
 class DenseSplit(NamedTuple):
-    """One model's scores of every frame of a split, before any window.
+    """One seed's scores of every frame of a split, before smoothing.
 
     Attributes:
         scores: Finite; one video after the other, gaps filled (``gaps.fill``).
-        lo: Where the video of each frame begins (``FillPlan.lo``).
-        hi: One past its end.
-        labels: As the task has them.
+        lo: Where the video of each frame begins (``FillMap.lo``).
+        hi: One past the end of each frame's video.
+        labels: Labels in the task's form.
         mask: True where a frame counts for the score.
     """
 
@@ -57,10 +57,10 @@ class RatePoint:
 
     Attributes:
         rule: The rule.
-        share: Of all frames, those that are embedded.
-        window_share: Of all entries of all windows, those that have scores of their
-            own and are looked at; the original's count.
-        score: The task's headline score.
+        share: Share of all frames that are embedded.
+        window_share: Share of all entries of all windows that are of embedded frames
+            and are looked at; the original's count.
+        score: The task's headline score with the rule.
     """
 
     rule: FrameRateRule
@@ -77,8 +77,8 @@ class RateChoice:
         rule: The rule.
         share: Share of dev's frames that are embedded; None where a fixed stride was
             given and there is no dev to try it on.
-        score: Headline score on dev; None likewise.
-        full_score: Headline score on dev with all frames; None likewise.
+        score: Headline score on dev with the rule; None where ``share`` is.
+        full_score: Headline score on dev with all frames; None where ``share`` is.
     """
 
     rule: FrameRateRule
@@ -87,7 +87,7 @@ class RateChoice:
     full_score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """The choice in the form that JSON keeps."""
         return dataclasses.asdict(self) | {"rule": self.rule.to_dict()}
 
     @classmethod
@@ -114,10 +114,10 @@ def rules_of_dev(
     """``fit_rules`` on a ``DenseSplit``.
 
     Args:
-        task: Whose scores they are.
-        dev: Where limits are fitted.
-        smoothing: (mode, half width) of the windows.
-        thresholds: Of action units; None is 0.5.
+        task: The task that is scored.
+        dev: Scores on dev, where limits are fitted.
+        smoothing: (mode, half width) of the smoothing.
+        thresholds: Thresholds of the action units; None is 0.5.
     """
     return fit_rules(task, *dev, smoothing=smoothing, thresholds=thresholds)
 
@@ -130,14 +130,14 @@ def evaluate_rules(
     smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> list[RatePoint]:
-    """The point of each rule, in their order.
+    """The point of each rule, in the order of the rules.
 
     Args:
-        task: Whose scores they are.
-        split: Where the rules are tried.
-        rules: Of ``fit_rules``, or others.
-        smoothing: (mode, half width) of the windows; those that slide take medians.
-        thresholds: Of action units; None is 0.5.
+        task: The task that is scored.
+        split: Scores of the split on which the rules are tried.
+        rules: The rules, e.g. from ``fit_rules``.
+        smoothing: (mode, half width) of the smoothing; sliding windows take medians.
+        thresholds: Thresholds of the action units; None is 0.5.
 
     Raises:
         ValueError: If no frame counts, or a sequential rule is not for EXPR.
@@ -175,13 +175,13 @@ def apply_rule(
     """The smoothed scores that a rule gives, and which frames it embeds.
 
     Args:
-        task: Whose scores they are.
-        rule: E.g. of a ``RateChoice``.
-        scores: As in ``DenseSplit``.
-        lo: As in ``DenseSplit``.
-        hi: As in ``DenseSplit``.
-        smoothing: (mode, half width) of the windows.
-        thresholds: Of action units; None is 0.5.
+        task: The task that is scored.
+        rule: The rule, e.g. of a ``RateChoice``.
+        scores: Finite scores of every frame, gaps filled and not smoothed.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
+        smoothing: (mode, half width) of the smoothing.
+        thresholds: Thresholds of the action units; None is 0.5.
 
     Raises:
         ValueError: If a sequential rule is not for EXPR.
@@ -200,7 +200,7 @@ def choose_rule(
     Of rules that embed as many, a fixed stride comes first, then the better score.
 
     Args:
-        points: Of dev; one has the fixed stride 1.
+        points: Points of dev; one has the fixed stride 1.
         tolerance: How far below the score of all frames a rule may lie.
 
     Raises:
@@ -218,9 +218,9 @@ def choose_rule(
 
 
 def choose_in_family(points: Sequence[RatePoint], family: Family) -> RateChoice:
-    """The rule of one family that embeds the fewest frames, as ``choose_rule`` has it.
+    """The rule of one family with the fewest frames that is nearly as good as all.
 
-    Where none of the family is nearly as good as all frames, the best one of it.
+    Where none of the family is nearly as good as all frames, its best rule is taken.
 
     Args:
         points: Points of dev; the family's, and that of the fixed stride 1.
@@ -229,16 +229,17 @@ def choose_in_family(points: Sequence[RatePoint], family: Family) -> RateChoice:
     Raises:
         ValueError: If there is no point of all frames, or none of the family.
     """
-    mine = [p for p in points if p.rule.family == family]
-    if not mine:
+    of_family = [p for p in points if p.rule.family == family]
+    if not of_family:
         raise ValueError(
             f"{len(points)} points and none of {family!r}; expected some of it; "
             "evaluate its rules too"
         )
-    choice = choose_rule([*mine, *(p for p in points if p.rule == ALL_FRAMES)])
+    all_frames = [p for p in points if p.rule == ALL_FRAMES]
+    choice = choose_rule([*of_family, *all_frames])
     if choice.rule.family == family:
         return choice
-    best = max(mine, key=lambda p: (p.score, -p.share))
+    best = max(of_family, key=lambda p: (p.score, -p.share))
     return RateChoice(best.rule, best.share, best.score, choice.full_score)
 
 
@@ -250,13 +251,13 @@ def choose_on_dev(
     smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> RateChoice:
-    """The rule of the kind that is wanted, its limits fitted and it chosen on dev.
+    """The rule of the wanted kind, its limits fitted and the rule chosen on dev.
 
-    One fixed stride leaves no choice: what it gives on dev is measured.
+    One fixed stride leaves no choice: its share and score on dev are measured.
 
     Args:
-        task: Whose scores they are.
-        dev: Where limits are fitted and the rule is chosen.
+        task: The task that is scored.
+        dev: Scores on dev, where limits are fitted and the rule is chosen.
         wanted: The kind of rule, other than "all".
         smoothing: (mode, half width) of the smoothing.
         thresholds: Thresholds of the action units; None is 0.5.
@@ -286,7 +287,7 @@ class Area(NamedTuple):
     Attributes:
         area: Integral of the difference over the natural logarithm of the share;
             negative where the first lies below.
-        mean: The same divided by the length of the range: a difference of scores.
+        mean: The area divided by the length of the range: a difference of scores.
         low: Least share that both families reach.
         high: Greatest share that both reach.
     """
@@ -316,7 +317,7 @@ def best_of_dev(
 
     Args:
         dev: Points of dev.
-        points: Of the same rules on another split.
+        points: Points of the same rules on another split.
     """
     families = by_family(dev).values()
     best = {point.rule for family in families for point in upper_envelope(family)}

@@ -1,4 +1,4 @@
-"""Rules that look at few frames: their limits fitted on dev, and what they give."""
+"""Rules that look at few frames: fitting their limits on dev, and applying them."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -64,14 +64,15 @@ def fit_rules(
     """All rules that are compared, their limits fitted on dev.
 
     Args:
-        task: Whose scores they are.
-        scores: Of dev, where limits are fitted; as in ``DenseSplit``.
-        lo: As in ``DenseSplit``.
-        hi: As in ``DenseSplit``.
-        labels: As in ``DenseSplit``.
-        mask: As in ``DenseSplit``.
-        smoothing: (mode, half width) of the windows.
-        thresholds: Of action units; None is 0.5.
+        task: The task that is scored.
+        scores: Scores of every frame of dev, where limits are fitted, gaps filled and
+            not smoothed.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
+        labels: Labels in the task's form.
+        mask: True where a frame counts.
+        smoothing: (mode, half width) of the smoothing.
+        thresholds: Thresholds of the action units; None is 0.5.
     """
     rules = [FrameRateRule(FIXED, (stride,)) for stride in FIXED_STRIDES]
     rules += fit_refined(
@@ -99,7 +100,7 @@ def fit_refined(
     each fixed grid.
 
     Args:
-        task: Whose scores they are.
+        task: The task that is scored.
         scores: Scores of every frame of dev, where limits are fitted, gaps filled and
             not smoothed.
         lo: Where the video of each frame begins.
@@ -170,7 +171,8 @@ class RuleOutcome(NamedTuple):
 
     Attributes:
         refined: Smoothed scores of every frame, and which are embedded.
-        window_share: See ``RatePoint``.
+        window_share: Share of all entries of all windows that are of embedded frames
+            and are looked at.
     """
 
     refined: Refined
@@ -190,16 +192,16 @@ def run_rules(
     """Each rule's outcome, one at a time; the grids first, then those that slide.
 
     Args:
-        task: Whose scores they are.
-        scores: As in ``DenseSplit``.
-        lo: As in ``DenseSplit``.
-        hi: As in ``DenseSplit``.
-        rules: Each once.
-        smoothing: (mode, half width) of the windows; those that slide take medians.
-        thresholds: Of action units; None is 0.5.
+        task: The task that is scored.
+        scores: Finite scores of every frame, gaps filled and not smoothed.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
+        rules: The rules, each once.
+        smoothing: (mode, half width) of the smoothing; sliding windows take medians.
+        thresholds: Thresholds of the action units; None is 0.5.
 
     Raises:
-        ValueError: If a score is NaN or infinite, or a sequential rule not for EXPR.
+        ValueError: If a score is NaN or infinite, or a sequential rule is not for EXPR.
     """
     if bad := int((~np.isfinite(scores)).sum()):
         raise ValueError(
@@ -239,7 +241,7 @@ def _slid(
     rules: Sequence[FrameRateRule],
     half_width: int,
 ) -> Iterator[tuple[FrameRateRule, Refined, int]]:
-    """What each of the rules with sliding windows gives, and its window entries."""
+    """Scores and embedded frames by each rule with sliding windows; window entries."""
     strides = all_strides([rule.strides for rule in rules])
     by_stride = stride_entries(lo, hi, strides, half_width)
     medians = all_medians(
@@ -264,7 +266,7 @@ def _decide(
 ) -> tuple[Int[np.ndarray, " frames"], Bool[np.ndarray, " frames"], int]:
     """Index of the stride that decides each frame, embedded frames, window entries.
 
-    Without the medians ``adaptive.sequential`` is little work, but long to compile.
+    ``sequential.sequential`` does this on the device, but takes long to compile.
     """
     undecided = np.ones(tops.shape[1], bool)
     stage, embedded = np.zeros(tops.shape[1], np.int32), ~undecided
@@ -285,7 +287,7 @@ def _decide(
 
 
 class Grids:
-    """The rules with a grid on one split; one compiled program for nearly all."""
+    """Applies rules with a grid to one split; nearly all share a compiled program."""
 
     def __init__(
         self,
@@ -296,7 +298,7 @@ class Grids:
         smoothing: Smoothing,
         thresholds: Float[np.ndarray, " units"] | None,
     ):
-        """Adds a video of zeros, so that splits of like length share a program."""
+        """Adds a video of zeros to the split, so that like lengths share a program."""
         self._num_frames = len(scores)
         more = _padded_length(len(scores)) - len(scores)
         ends = (len(scores), len(scores) + more)
@@ -311,7 +313,7 @@ class Grids:
         self._smoothing, self._confidence = smoothing, CONFIDENCES[task.kind]
 
     def run(self, rule: FrameRateRule) -> tuple[Refined, Float[Array, " frames"]]:
-        """The rule's outcome, and the confidence that frames have in the end."""
+        """The rule's outcome, and the confidence of each frame with its last stride."""
         more = max(_LEVELS - len(rule.strides), 0)
         refined, sure = _run(
             *self._arrays,

@@ -20,7 +20,7 @@ class Refined(NamedTuple):
     """What a grid rule gives.
 
     Attributes:
-        scores: Of every frame, smoothed.
+        scores: Smoothed scores of every frame.
         embedded: Frames whose own scores were used.
     """
 
@@ -40,11 +40,11 @@ def fixed_grid(
     """Every ``stride``-th frame of each video from its first one: the plain rule.
 
     Args:
-        scores: Of consecutive frames, one video after the other.
+        scores: Scores of consecutive frames, one video after the other.
         lo: Where the video of each frame begins.
-        hi: One past its end.
-        stride: In frames, 1 or more.
-        smoothing: (mode, half width) of the windows.
+        hi: One past the end of each frame's video.
+        stride: Frames from one embedded frame to the next, 1 or more.
+        smoothing: (mode, half width) of the smoothing.
     """
     embedded = _grid(lo, stride)
     dense, _ = _interpolated(scores, lo, hi, embedded)
@@ -68,18 +68,18 @@ def refined_grid(
     """The coarsest grid, then finer ones around frames that are not yet sure.
 
     Args:
-        scores: As in ``fixed_grid``.
-        lo: As in ``fixed_grid``.
-        hi: As in ``fixed_grid``.
+        scores: Scores of consecutive frames, one video after the other.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
         limits: Confidence from which a frame is sure, before each refinement.
-        thresholds: Of action units, for "margin".
-        strides: Coarse to fine, one more than limits.
-        smoothing: (mode, half width) of the windows.
+        thresholds: Thresholds of the action units, for "margin".
+        strides: Frames between embedded frames, coarse to fine, one more than limits.
+        smoothing: (mode, half width) of the smoothing.
         confidence: "top" (EXPR): the highest smoothed score; "margin" (AU): the least
             distance of a smoothed score to its threshold; "variation" (VA): minus the
             largest step of an output between the embedded frames around the frame.
-        reach: Embed finer up to so many frames from one that is not sure. None: the
-            window's half width, farther frames cannot change it.
+        reach: The finer grid goes up to so many frames from one that is not sure. None
+            is the half width: farther frames cannot change that one.
 
     Raises:
         ValueError: If strides do not descend, or do not fit the limits, or the
@@ -87,7 +87,11 @@ def refined_grid(
     """
     _check(strides, limits.shape[0], confidence)
     refined, _ = refine(
-        *(scores, lo, hi, jnp.asarray(strides), jnp.append(limits, -jnp.inf)),
+        scores,
+        lo,
+        hi,
+        jnp.asarray(strides),
+        jnp.append(limits, -jnp.inf),
         len(strides),
         smoothing[1] if reach is None else reach,
         thresholds,
@@ -113,20 +117,22 @@ def refine(
     """``refined_grid`` for use inside ``jax.jit``: one program for many rules.
 
     Args:
-        scores: As in ``fixed_grid``.
-        lo: As in ``fixed_grid``.
-        hi: As in ``fixed_grid``.
-        strides: Coarse to fine; those from ``num_levels`` on are not looked at.
-        limits: From which confidence on a frame is sure with each stride; that of the
-            last one is not looked at.
-        num_levels: Strides that are used, 1 or more; 1 is the fixed grid.
-        reach: As in ``refined_grid``, in frames.
-        thresholds: As in ``refined_grid``.
-        smoothing: (mode, half width) of the windows.
-        confidence: As in ``refined_grid``.
+        scores: Scores of consecutive frames, one video after the other.
+        lo: Where the video of each frame begins.
+        hi: One past the end of each frame's video.
+        strides: Frames between embedded frames, coarse to fine; those from
+            ``num_levels`` on are not looked at.
+        limits: Confidence from which a frame is sure with each stride; that of the last
+            stride is not looked at.
+        num_levels: Number of strides that are used, from 1, which is the fixed grid.
+        reach: The finer grid goes up to so many frames from one that is not sure.
+        thresholds: Thresholds of the action units, for "margin".
+        smoothing: (mode, half width) of the smoothing.
+        confidence: How sure a frame is, by one of the measures of ``refined_grid``.
 
     Returns:
-        What the rule gives, and the confidence of every frame with the last stride.
+        The rule's scores and embedded frames, and the confidence of every frame with
+        the last stride.
     """
     mode, half_width = smoothing
 

@@ -7,7 +7,7 @@ Four families, which all end in scores of every frame:
 * "grid refinement": a coarse grid, refined where in doubt (``refined_grid``).
 * "fixed stride, sliding windows": the original's row. The median of every n-th entry of
   each frame's window, from its left edge. Windows slide, so every frame is embedded.
-* "sequential": the original's rule of several strides, EXPR only; likewise.
+* "sequential": the original's rule of several strides, EXPR only. Windows slide too.
 """
 
 import dataclasses
@@ -37,8 +37,16 @@ FAMILIES: dict[RuleName, Family] = {
 }
 FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
 REFINED_STRIDES: tuple[Strides, ...] = (
-    *((200, 50), (100, 25), (50, 10), (25, 5), (10, 2), (5, 1)),
-    *((200, 50, 10), (100, 25, 5), (50, 10, 2), (25, 5, 1)),
+    (200, 50),
+    (100, 25),
+    (50, 10),
+    (25, 5),
+    (10, 2),
+    (5, 1),
+    (200, 50, 10),
+    (100, 25, 5),
+    (50, 10, 2),
+    (25, 5, 1),
 )
 SEQUENTIAL_STRIDES = tuple(each for each in REPORTED_LISTS if len(each) > 1)
 
@@ -85,13 +93,13 @@ class FrameRateRule:
     """One rule with its parameters.
 
     Attributes:
-        family: See the module.
-        strides: In frames, coarse to fine; fixed ones have one.
-        limits: "grid refinement": confidence from which a frame is sure, one for each
-            stride but the last. "sequential": winning score from which a stride's
-            decision is taken, likewise. Else empty.
+        family: One of the four families of the module.
+        strides: Numbers of frames, coarse to fine; fixed rules have one.
+        limits: One for each stride but the last. "grid refinement": confidence from
+            which a frame is sure; "sequential": winning score from which a stride's
+            decision is taken. Other families have none.
         reach: "grid refinement": frames around one in doubt that get the finer grid;
-            None is the window's half width.
+            None is the half width of the smoothing.
         fitted_by: How the limits were found on dev; empty where there are none.
     """
 
@@ -120,7 +128,7 @@ class FrameRateRule:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """The rule in the form that JSON keeps."""
         return dataclasses.asdict(self) | {
             "strides": list(self.strides),
             "limits": list(self.limits),
@@ -128,11 +136,15 @@ class FrameRateRule:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FrameRateRule":
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If names are missing or unknown, or the rule cannot be.
+        """
         names = {field.name for field in dataclasses.fields(cls)}
         if stored.keys() != names:
             raise ValueError(
-                f"a rule with the keys {sorted(stored)}; expected {sorted(names)}; "
+                f"a rule with the names {sorted(stored)}; expected {sorted(names)}; "
                 "choose the rule anew"
             )
         listed = {name: tuple(stored[name]) for name in ("strides", "limits")}

@@ -64,7 +64,7 @@ class Sequential(NamedTuple):
 
     Attributes:
         stage: Index (in ``all_strides(lists)``) of the stride that decided the frame.
-        classes: The class it decided for.
+        classes: The class that this stride decided for.
         entries: Window entries looked at, by stride; their sum over the strides is
             the original's count.
         embedded: Frames that any window looked at: an extractor must embed them.
@@ -107,9 +107,9 @@ def stride_entries(
     """The layout for each stride, made once by numpy.
 
     Args:
-        lo: Where the sequence of each frame begins (``FillPlan.lo``).
-        hi: One past its end (``FillPlan.hi``).
-        strides: In frames, 1 or more.
+        lo: Where the sequence of each frame begins (``FillMap.lo``).
+        hi: One past the end of each frame's sequence (``FillMap.hi``).
+        strides: Frames from one entry to the next, 1 or more.
         half_width: Frames on each side of a window.
 
     Raises:
@@ -178,8 +178,8 @@ def strided_medians(
     """Median of each frame's window sampled from its left edge; numpy's, bit for bit.
 
     Args:
-        scores: Finite, of consecutive frames; NaN makes the whole output NaN.
-        of_stride: Of the same stride and half width.
+        scores: Finite scores of consecutive frames; NaN makes the whole output NaN.
+        of_stride: Layout for the same stride and half width.
         stride: Frames from one entry to the next.
         half_width: Frames on each side.
     """
@@ -246,8 +246,9 @@ def sequential(
     Args:
         scores: Probabilities of consecutive frames without gaps.
         by_stride: ``stride_entries`` of ``all_strides(lists)``, in that order.
-        thresholds: Of each list and each of ``all_strides(lists)``; those of strides
-            that a list does not have, and of its last one, are not looked at.
+        thresholds: Winning score from which a stride decides, for each list and each of
+            ``all_strides(lists)``; not looked at for strides that a list does not have,
+            and for its last one.
         lists: Strides, coarse to fine.
         half_width: Frames on each side of a window.
     """

@@ -42,7 +42,7 @@ def fit_threshold(
     """The lowest score of a right decision that few enough wrong ones are above.
 
     Args:
-        scores: Of one stride, e.g. its medians.
+        scores: Scores with one stride, e.g. its medians.
         labels: Classes.
         mask: True where a frame counts.
         levels: Largest share of all counted frames that may be wrong with a higher
@@ -82,7 +82,8 @@ def fit_thresholds(
         medians: ``all_medians`` of dev.
         labels: Classes of dev.
         mask: True where a frame counts.
-        levels: Of ``false_acceptance_levels`` or ``benjamini_hochberg_levels``.
+        levels: Levels from ``false_acceptance_levels`` or
+            ``benjamini_hochberg_levels``.
         strides: ``all_strides`` of the lists.
     """
     levels = jnp.asarray(levels, jnp.float32)
