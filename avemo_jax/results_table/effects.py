@@ -14,7 +14,7 @@ from avemo_jax.results_table.evaluation import RowResult
 from avemo_jax.results_table.rows import Effect
 from avemo_jax.tasks import Task
 
-# Wide and narrow windows, half a second and four seconds to a side at 30 frames/s.
+# Wide and narrow smoothing: 2 s and a sixth of a second to a side at 30 frames/s.
 WIDE: Smoothing = ("median", 60)
 NARROW: Smoothing = ("median", 5)
 
@@ -53,8 +53,8 @@ def rows_lacking(known: Collection[str], asked: Collection[str]) -> set[str]:
     """Ids of rows whose scores are needed for effects that are not known yet.
 
     Args:
-        known: Names of effects.
-        asked: Ids of the rows that are there to compare.
+        known: Names of the effects that are known.
+        asked: Ids of the rows that can be compared.
     """
     needed = {name: {first, second} for name, first, second in _PAIRS}
     needed[_WIDTHS] = {_WIDTHS_ROW}
@@ -67,11 +67,11 @@ def rows_lacking(known: Collection[str], asked: Collection[str]) -> set[str]:
 
 
 def effects_of(task: Task, rows: Mapping[str, RowResult]) -> list[Effect]:
-    """Those that can be told from the rows at hand.
+    """The effects whose rows are all given.
 
     Args:
-        task: Of the rows.
-        rows: By id.
+        task: The task of the rows.
+        rows: Results of rows, by the row's id.
     """
     compare = _comparison(task)
     found = []
@@ -86,11 +86,11 @@ def effects_of(task: Task, rows: Mapping[str, RowResult]) -> list[Effect]:
 
 
 def _widths(task: Task, row: RowResult, compare: Callable[..., Effect]) -> Effect:
-    """Wide against narrow windows; wide ones suit all but action units."""
+    """Wide against narrow smoothing; wide suits all but action units."""
     dense = [
         dense_scores(
-            row.judged.reported,
-            row.finished.windowed,
+            row.evaluated.reported,
+            row.finished.unsmoothed,
             (smoothing,) * len(row.selection.smoothings),
         )
         for smoothing in (WIDE, NARROW)
@@ -112,7 +112,7 @@ def _comparison(task: Task) -> Callable[..., Effect]:
         dense: tuple[Float[Array, "seeds frames outputs"], ...],
         limits: tuple[Float[np.ndarray, "seeds units"] | None, ...],
     ) -> Effect:
-        table = row.judged.reported.table
+        table = row.evaluated.reported.table
         thresholds: Any = None
         if task.kind == "multilabel":
             thresholds = jnp.asarray(np.stack([np.asarray(one) for one in limits]))
@@ -120,7 +120,7 @@ def _comparison(task: Task) -> Callable[..., Effect]:
             task.name,
             *dense,
             jnp.asarray(table.dense_labels),
-            jnp.asarray(row.judged.reported.with_crop),
+            jnp.asarray(row.evaluated.reported.with_crop),
             jnp.asarray(table.dense_offsets, jnp.int32),
             thresholds,
         )

@@ -1,4 +1,4 @@
-"""One row of the table for one task: scores, intervals, and what took how long."""
+"""One row of the table for one task: scores, intervals and times."""
 
 import dataclasses
 import pathlib
@@ -35,11 +35,11 @@ class EvaluatedModel:
     """A model's scores on dev and on the reported split, nothing chosen yet.
 
     Attributes:
-        model: Of the row.
-        dev: On dev.
-        reported: On the reported split.
-        inference_s: Seconds of the pass over the reported split by all seeds, the
-            table's loading included.
+        model: The model of the row.
+        dev: Its scores on dev.
+        reported: Its scores on the reported split.
+        inference_s: Seconds of the pass over the reported split by all seeds, loading
+            the features included.
     """
 
     model: Model
@@ -49,12 +49,12 @@ class EvaluatedModel:
 
     @property
     def task(self) -> Task:
-        """Of the model."""
+        """The task that the model was trained on."""
         return self.model.task
 
 
 def evaluate_model(table_run: TableRun, directory: pathlib.Path) -> EvaluatedModel:
-    """Both splits' scores by the head checkpoint or blend in ``directory``."""
+    """Scores of dev and the reported split by the model in ``directory``."""
     model = load_model(directory)
     budget = memory_budget(table_run.device_budget_gb)
     dev = scores_by_head(model, table_run.data, "dev", budget)
@@ -65,18 +65,19 @@ def evaluate_model(table_run: TableRun, directory: pathlib.Path) -> EvaluatedMod
 
 @dataclasses.dataclass(frozen=True)
 class RowResult:
-    """What came out for one row.
+    """Everything that was found for one row.
 
     Attributes:
-        judged: The model and its scores.
-        selection: Chosen on dev.
-        finished: On the reported split, with all windows that were tried.
-        metrics: As results.json's ``metrics``.
-        per_seed: As results.json's.
-        postprocess_s: Choosing on dev, and all that was tried on the reported split.
+        evaluated: The model and its scores.
+        selection: What was chosen on dev.
+        finished: Scores on the reported split, with all smoothings that were tried.
+        metrics: The block ``metrics`` of results.json.
+        per_seed: The block ``per_seed`` of results.json.
+        postprocess_s: Seconds of choosing on dev, and of all that was tried on the
+            reported split.
     """
 
-    judged: EvaluatedModel
+    evaluated: EvaluatedModel
     selection: Selection
     finished: Finished
     metrics: dict[str, Any]
@@ -84,20 +85,24 @@ class RowResult:
     postprocess_s: float
 
 
-def post_processed(judged: EvaluatedModel, *, smooth: bool) -> RowResult:
-    """The row without windows, or with the one chosen on dev."""
-    options = judged.model.options
+def post_processed(evaluated: EvaluatedModel, *, smooth: bool) -> RowResult:
+    """The row without smoothing, or with the smoothing chosen on dev."""
+    options = evaluated.model.options
     if not smooth:
         options = dataclasses.replace(options, smoothings=(NO_SMOOTHING,))
-    model = dataclasses.replace(judged.model, options=options)
-    judged = dataclasses.replace(judged, model=model)
+    model = dataclasses.replace(evaluated.model, options=options)
+    evaluated = dataclasses.replace(evaluated, model=model)
     began = time.perf_counter()
-    selection = select_on_dev(judged.dev, options, model.priors)
-    finished = finish(model, judged.reported, selection)
+    selection = select_on_dev(evaluated.dev, options, model.priors)
+    finished = finish(model, evaluated.reported, selection)
     found = scored(model, finished)
     seconds = time.perf_counter() - began
     return RowResult(
-        *(judged, selection, finished, found["metrics"], found["per_seed"]),
+        evaluated,
+        selection,
+        finished,
+        found["metrics"],
+        found["per_seed"],
         postprocess_s=seconds,
     )
 
@@ -105,20 +110,20 @@ def post_processed(judged: EvaluatedModel, *, smooth: bool) -> RowResult:
 def unsmoothed(
     predicted: SplitScores, outcome: RowResult
 ) -> Float[np.ndarray, "seeds rows outputs"]:
-    """Scores of each seed that are smoothed: blended, of AU perhaps decisions."""
+    """The rows of each seed that are smoothed: scores, or 0/1 decisions for AU."""
     return smoothable(
-        outcome.judged.task,
+        outcome.evaluated.task,
         corrected_rows(predicted, outcome.selection),
         outcome.selection.raw_thresholds,
-        outcome.judged.model.options,
+        outcome.evaluated.model.options,
     )
 
 
 def pass_seconds(table_run: TableRun, directory: pathlib.Path) -> float:
     """Time of a single model's row by the original's definition.
 
-    Load the checkpoint, one pass over the reported split with features in memory,
-    metrics; of one seed, the second time, when all is compiled.
+    Loading the checkpoint, one pass over the reported split with features in memory,
+    and metrics; by one seed, and the second time, when all is compiled.
     """
     first = load_trained_head(directory)
     budget = memory_budget(table_run.device_budget_gb)
@@ -135,20 +140,20 @@ def pass_seconds(table_run: TableRun, directory: pathlib.Path) -> float:
     return _second_s(once)
 
 
-def window_seconds(outcome: RowResult) -> float:
-    """Time of a smoothing row by the original's definition: the windows alone.
+def smoothing_seconds(outcome: RowResult) -> float:
+    """Time of a smoothed row by the original's definition: the smoothing alone.
 
-    Filling the gaps and the chosen window over every frame, one seed; the second time.
+    Filling the gaps and smoothing every frame, by one seed, the second time.
     """
-    predicted, selection = outcome.judged.reported, outcome.selection
+    predicted, selection = outcome.evaluated.reported, outcome.selection
 
     def once() -> None:
         jax.block_until_ready(
             dense_scores(
                 predicted,
-                outcome.finished.windowed[:1],
+                outcome.finished.unsmoothed[:1],
                 selection.smoothings[:1],
-                causal=outcome.judged.model.options.causal,
+                causal=outcome.evaluated.model.options.causal,
             )
         )
 
@@ -156,12 +161,12 @@ def window_seconds(outcome: RowResult) -> float:
 
 
 def rule_seconds(outcome: RowResult, rule: Callable[[Any], Any]) -> float:
-    """The same of a frame-rate rule: filling the gaps, and the rule; one seed."""
-    predicted = outcome.judged.reported
-    rows = jnp.asarray(outcome.finished.windowed[0])
+    """Time of a frame-rate rule: filling the gaps, and the rule, by one seed."""
+    predicted = outcome.evaluated.reported
+    rows = jnp.asarray(outcome.finished.unsmoothed[0])
 
     def once() -> None:
-        neutral = neutral_score(outcome.judged.task)
+        neutral = neutral_score(outcome.evaluated.task)
         jax.block_until_ready(rule(fill(rows, predicted.fill_map, neutral=neutral)))
 
     return _second_s(once)

@@ -1,4 +1,4 @@
-"""What of a results table stands where: its tasks, and a cell for every row."""
+"""The order of a results table: its tasks, and a cell for every row."""
 
 from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.tasks import TASKS
@@ -13,8 +13,8 @@ NOT_COMPUTED = "not computed"
 
 def tasks_with_cells(table: ResultsTable) -> list[str]:
     """Tasks that have a cell, in the usual order."""
-    there = {cell.task for cell in table.cells}
-    return [name for name in TASKS if name in there]
+    with_cells = {cell.task for cell in table.cells}
+    return [name for name in TASKS if name in with_cells]
 
 
 def rows_with_cells(table: ResultsTable, task: str) -> list[tuple[RowSpec, Cell]]:
@@ -35,16 +35,16 @@ def metric_title(table: ResultsTable, task: str) -> str:
 
 
 def chosen_on(table: ResultsTable) -> str | None:
-    """The split on which settings were chosen; None where none was, or on several."""
+    """The split on which all was chosen; None if nothing was, or on several splits."""
     names = {cell.chosen_on for cell in table.cells if cell.score is not None} - {None}
     return names.pop() if len(names) == 1 else None
 
 
 def check_table(table: ResultsTable) -> None:
-    """Refuses a table that would show a thing twice, or not at all.
+    """Refuses a table that would show something twice, or not at all.
 
     Raises:
-        ValueError: If the data is both made and Aff-Wild2, an id is there twice, or a
+        ValueError: If the data is both made and Aff-Wild2, two rows have one id, or a
             cell has no row, no task, or a row that another cell has.
     """
     if table.synthetic and table.is_affwild2:

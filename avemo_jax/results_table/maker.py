@@ -13,7 +13,7 @@ from avemo_jax.results_table.task_rows import TaskRows
 from avemo_jax.runtime.logs import environment
 from avemo_jax.tasks import get_task
 
-# Videos of the official validation sets: only there stand the original's figures.
+# Videos of the official validation sets, the only data with the original's figures.
 _OFFICIAL_VALIDATION = {"EXPR": 70, "AU": 105, "VA": 76}
 _B0 = ("enet_b0_8_best_vgaf", "enet_b0_8_va_mtl")
 
@@ -22,11 +22,11 @@ class TableMaker:
     """Cells, effects and frame rates of one table, kept as files in its folder."""
 
     def __init__(self, table_run: TableRun, *, images_per_s: float):
-        """Nothing is computed yet.
+        """Takes what the table is made with; computes nothing yet.
 
         Args:
-            table_run: Of the table.
-            images_per_s: Of the visual extractor, for the time that rules save.
+            table_run: Data, folder, seeds and protocol of the table.
+            images_per_s: Rate of the visual extractor, for the time that rules save.
         """
         self._table_run = table_run
         self._images_per_s = images_per_s
@@ -42,10 +42,10 @@ class TableMaker:
         self._parts_s: dict[str, float] = {}
 
     def run(self, task_name: str, wanted: Sequence[str] | None = None) -> None:
-        """All rows of one task, or those with the ids ``wanted``.
+        """Makes all rows of one task, or those with the ids ``wanted``.
 
         Raises:
-            ValueError: If an id is unknown, or the store lacks a feature set of a row:
+            ValueError: If an id is unknown, or the store lacks a feature set of a row;
                 before anything is trained.
         """
         ids = [row.id for row in self.rows]
@@ -74,7 +74,7 @@ class TableMaker:
                 ) from error
 
     def table(self, total_s: float) -> ResultsTable:
-        """What was found so far."""
+        """The table of all that was made so far, in a call of ``total_s`` seconds."""
         data = self._table_run.data
         devices = jax.devices()
         return ResultsTable(

@@ -24,7 +24,7 @@ def markdown(table: ResultsTable) -> str:
     """The page: a table for each task, effects, frame rates, times, versions.
 
     Args:
-        table: What it shows. The original's figures are on it only where the data is
+        table: The table to show, with the original's figures only where the data is
             Aff-Wild2.
     """
     blocks = [_title(table), *_about(table)]
@@ -51,7 +51,7 @@ def network(extractor: str) -> str:
 
 
 def networks(extractors: Sequence[str]) -> str:
-    """Of several, joined; "none" of none."""
+    """Networks of several extractors, joined; "none" where there are none."""
     return " + ".join(map(network, extractors)) or "none"
 
 
@@ -68,7 +68,7 @@ def score_text(
     std: float | None = None,
     ci95: tuple[float, float] | None = None,
 ) -> str:
-    """As in .457 ± .004 [.431, .480]; "-" where there is no value."""
+    """A score like .457 ± .004 [.431, .480]; "-" where there is no value."""
     if value is None:
         return "-"
     text = number(value)
@@ -97,7 +97,7 @@ def escaped(text: str) -> str:
 
 
 def _title(table: ResultsTable) -> str:
-    """Data, split, protocol, seeds."""
+    """The heading, with data, split, protocol and seeds."""
     seeds = f"{table.num_seeds} seed" + ("s" if table.num_seeds != 1 else "")
     title = f"{table.title}, {table.split}, protocol {table.protocol}, {seeds}"
     return f"# Results: {escaped(title)}"
@@ -157,7 +157,7 @@ def _task(table: ResultsTable, task: str) -> list[str]:
     header.append("s by the original's definition")
     if table.is_affwild2:
         header.append("s reported by the original")
-    header.append("setting")
+    header.append("smoothing")
     lines = [_line(table, row, cell, on) for row, cell in rows_with_cells(table, task)]
     title = f"## {TASKS[task].title} ({task}), {metric_title(table, task)}: "
     section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
@@ -178,7 +178,7 @@ def _line(table: ResultsTable, row: RowSpec, cell: Cell, on: str | None) -> list
     line += map(seconds, times)
     if table.is_affwild2:
         line.append(f"{reported.time_s:g}" if reported else "-")
-    parts = [cell.setting]
+    parts = [cell.smoothing]
     if cell.share_embedded is not None:
         parts.append(f"{cell.share_embedded:.1%} of frames embedded")
     if cell.share_entries is not None:
@@ -190,7 +190,7 @@ def _line(table: ResultsTable, row: RowSpec, cell: Cell, on: str | None) -> list
 
 
 def _notes(table: ResultsTable, task: str) -> list[str]:
-    """What is to be said of rows, as items of a list."""
+    """Notes on rows, and why values are missing, as items of a list."""
     found = []
     for row, cell in rows_with_cells(table, task):
         said = [cell.note] if cell.note else []
@@ -204,11 +204,13 @@ def _notes(table: ResultsTable, task: str) -> list[str]:
 
 
 def _effects(table: ResultsTable) -> str:
-    """What was expected, and what came."""
+    """A table of the effects: what was expected, and what was found."""
     header = ("task", "effect", "expected", "difference [95 % interval]", "holds")
     lines = [
         (
-            *(effect.task, effect.name, effect.expectation),
+            effect.task,
+            effect.name,
+            effect.expectation,
             score_text(effect.difference, None, effect.ci95),
             "yes" if effect.holds else "**no**",
             effect.comment or "-",
@@ -221,7 +223,7 @@ def _effects(table: ResultsTable) -> str:
 def _columns(found: Mapping[str, Any]) -> str:
     """Mappings side by side, a line for each name that one of them has.
 
-    Names of mappings inside of mappings are joined by dots.
+    Names in mappings inside mappings are joined by dots.
     """
     flat = {
         title: _flat(below if isinstance(below, Mapping) else {"value": below})

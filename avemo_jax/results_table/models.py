@@ -26,10 +26,10 @@ class TableRun:
 
     Attributes:
         data: The store.
-        out: Where models and cells lie.
-        num_seeds: Of every model.
+        out: Folder of the models, cells, tables and plots.
+        num_seeds: Number of seeds of every model.
         protocol: "ours" or "original".
-        num_epochs: None takes the configurations'.
+        num_epochs: Epochs of every model; None takes the configurations'.
         device_budget_gb: Memory for tables; None asks the device.
     """
 
@@ -47,11 +47,11 @@ def model_config(
     """The configuration of one model.
 
     Args:
-        table_run: Of the table.
+        table_run: What the table is made with.
         task: "EXPR", "AU" or "VA".
         kind: "mlp", "transformer" (over time) or "batch_transformer" (across the
-            batch, as the original).
-        features: Names joined by "+".
+            batch, like the original).
+        features: Names of feature sets, joined by "+".
     """
     head = "mlp" if kind == "mlp" else "transformer"
     if table_run.protocol == "original":
@@ -100,14 +100,14 @@ def trained_model(
 
 
 def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
-    """What an earlier call wrote.
+    """The content of a file that an earlier call wrote.
 
     Args:
-        file: JSON.
-        names: That it must have.
+        file: The JSON file.
+        names: Names that the content must have.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the file is no JSON, or lacks a name.
     """
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
@@ -124,9 +124,10 @@ def read_kept(file: pathlib.Path, *names: str) -> dict[str, Any]:
 def blended_model(
     table_run: TableRun, task: str, heads: tuple[str, ...]
 ) -> tuple[pathlib.Path, float | None]:
-    """A blend of MLPs on these feature sets; the seconds are the sum of its heads'.
+    """A blend of MLPs on these feature sets, and the seconds of training its heads.
 
-    The heads are trained first where they are not. None where one's is not known.
+    Heads that are not trained yet are trained first. The seconds are None where those
+    of one head are unknown.
     """
     made = [trained_model(table_run, task, "mlp", features) for features in heads]
     name = "_and_".join(features.replace("+", "-") for features in heads)

@@ -26,7 +26,7 @@ from avemo_jax.postprocess.frame_rate.rules import (
     Family,
 )
 
-# Of the rules whose windows slide: colour, marker.
+# Colour and marker of the rules whose windows slide.
 _STYLES = {SEQUENTIAL: (GREEN, "^"), SLIDING: ("black", "s")}
 _TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -47,12 +47,13 @@ def plot_frame_rates(
     their share of window entries.
 
     Args:
-        path: Of the PNG file.
-        points_by_family: ``frame_rates.by_family`` of one split's points.
+        path: The PNG file to write.
+        points_by_family: One split's points, from ``comparison.by_family``.
         title: Names the data and the split.
         metric: Name of the score.
-        full_score: With all frames.
-        chosen: On dev; marked where the points have its rule.
+        full_score: Score with all frames.
+        chosen: The rule chosen on dev, marked where the points have it; None marks
+            none.
 
     Raises:
         ValueError: If there is no point.
@@ -120,7 +121,7 @@ def _draw(panel: Any, points: Sequence[RatePoint], style: str, **how: Any) -> No
 def _draw_sliding(
     panel: Any, family: str, points: Sequence[RatePoint], colour: str, marker: str
 ) -> None:
-    """Both costs of rules whose windows slide."""
+    """Scores against both costs of rules whose windows slide."""
     if not points:
         return
     scores = [p.score for p in points]

@@ -1,4 +1,4 @@
-"""The rows of the results table, what the original reported, and what is found.
+"""The rows of the results table, the original's figures, and types for the results.
 
 Reported figures are those of the original system (MLP and Transformer fusion heads on
 EfficientNet and wav2vec 2.0 or VGGish features) on the official Aff-Wild2 validation
@@ -23,7 +23,7 @@ class Reported:
 
     Attributes:
         score: Macro F1, mean F1 or mean CCC.
-        time_s: Its "Time": for rows without windows loading the checkpoint, one pass
+        time_s: Its "Time": for rows without smoothing loading the checkpoint, one pass
             over the validation frames, and metrics; else the loop over windows.
     """
 
@@ -36,15 +36,15 @@ class RowSpec:
     """One row of the table.
 
     Attributes:
-        id: In names of files.
+        id: Short name, in names of files and on the command line.
         visual: Extractors of faces, for the table.
         sound: Extractors of sound, for the table.
-        model: For the table.
-        kind: Head of its models.
-        heads: Feature sets of each model; several are blended.
-        post: What comes after the heads.
-        reported: By task, where the original has the row.
-        note: About the row.
+        model: The model in words, for the table.
+        kind: Kind of all heads of the row.
+        heads: Feature sets of each head, joined by "+"; several heads are blended.
+        post: Post-processing of the scores.
+        reported: The original's figures by task, where it has the row.
+        note: A remark on the row, or empty.
     """
 
     id: str
@@ -59,7 +59,7 @@ class RowSpec:
 
     @property
     def original(self) -> bool:
-        """Whether the original has the row, and its own way of computing it."""
+        """Whether the original reported this row."""
         return bool(self.reported)
 
 
@@ -112,11 +112,11 @@ def rows(b0: str = "enet_b0_8_va_mtl") -> tuple[RowSpec, ...]:
         for kind, (title, reported) in heads.items()
         for name, sound in sounds.items()
     ]
-    return (*single, *_windowed(), *_blends(b0))
+    return (*single, *_smoothed(), *_blends(b0))
 
 
-def _windowed() -> tuple[RowSpec, ...]:
-    """Rows with windows over one model's scores."""
+def _smoothed() -> tuple[RowSpec, ...]:
+    """Rows that smooth one model's scores."""
     both: dict[str, Any] = {
         "visual": (_B2,),
         "sound": (_W,),
@@ -195,20 +195,23 @@ class Cell:
         task: "EXPR", "AU" or "VA".
         row: Id of the row.
         metric: Name of the score.
-        score: Mean over seeds; what was chosen was chosen on dev. None: see ``note``.
-        std: Standard deviation over seeds, None of one.
-        ci95: 95 % interval over videos of the mean.
+        score: Mean over seeds, with what was chosen on dev; None where ``note`` says
+            why there is none.
+        std: Standard deviation over seeds; None for one seed.
+        ci95: 95 % interval of the mean over videos; None without an interval.
         per_seed: The score of each seed.
-        tuned_on_reported: With windows and thresholds chosen on the reported frames.
-        setting: The windows, in words.
+        tuned_on_reported: Score with smoothing and thresholds chosen on the reported
+            frames.
+        smoothing: Smoothings of the seeds, and the strides of a rule, in words.
         chosen_on: "dev", or None where nothing was chosen.
-        share_embedded: Of all frames, those that an extractor has to embed.
-        share_entries: Of all entries of windows, those looked at.
-        train_s: Of all seeds together; of a blend its heads' sum.
-        inference_s: A pass over the reported frames by all seeds.
-        postprocess_s: Choosing on dev, and trying all on the reported frames.
-        original_s: By the original's definition of its Time, one seed.
-        note: Anything to be said.
+        share_embedded: Share of all frames that an extractor has to embed.
+        share_entries: Share of all entries of windows that are looked at.
+        train_s: Seconds of training all seeds; of a blend the sum of its heads'.
+        inference_s: Seconds of a pass over the reported frames by all seeds.
+        postprocess_s: Seconds of choosing on dev, and trying all on the reported
+            frames.
+        original_s: Seconds by the original's definition of its Time, for one seed.
+        note: A remark on the cell, or empty.
     """
 
     task: str
@@ -219,7 +222,7 @@ class Cell:
     ci95: tuple[float, float] | None = None
     per_seed: tuple[float, ...] = ()
     tuned_on_reported: float | None = None
-    setting: str = ""
+    smoothing: str = ""
     chosen_on: str | None = None
     share_embedded: float | None = None
     share_entries: float | None = None
@@ -230,7 +233,7 @@ class Cell:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """The cell in the form that JSON keeps."""
         stored = dataclasses.asdict(self)
         stored["per_seed"] = list(self.per_seed)
         stored["ci95"] = None if self.ci95 is None else list(self.ci95)
@@ -255,12 +258,12 @@ class Effect:
 
     Attributes:
         task: "EXPR", "AU" or "VA".
-        name: In words.
+        name: The effect in words.
         expectation: "> 0" or "< 0".
-        difference: Of the headline score, mean over seeds.
-        ci95: Its 95 % interval over videos, paired.
+        difference: Difference of the headline scores, mean over seeds.
+        ci95: 95 % interval of the difference over videos, paired.
         holds: Whether the difference has the expected sign.
-        comment: Anything to be said.
+        comment: A remark on the effect, or empty.
     """
 
     task: str
@@ -277,19 +280,19 @@ class ResultsTable:
     """Everything that is written.
 
     Attributes:
-        title: Of the data.
+        title: What the data is called.
         synthetic: Whether the data is made.
         is_affwild2: Whether the original's figures may stand beside ours.
-        split: That is reported.
+        split: The split that is reported.
         protocol: "ours" or "original".
-        num_seeds: Of every model.
-        device: In words.
+        num_seeds: Number of seeds of every model.
+        device: The devices in words.
         environment: Versions, fingerprints and such.
-        rows: In order.
-        cells: Those that were computed.
+        rows: All rows, in the table's order.
+        cells: The cells that were computed.
         parts_s: Seconds by part of the work.
-        effects: See ``Effect``.
-        frame_rates: By task, see ``rates.summary``.
+        effects: The effects that could be told from the cells' rows.
+        frame_rates: By task, scores with few frames (``rates.summary``).
     """
 
     title: str

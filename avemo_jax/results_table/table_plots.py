@@ -23,7 +23,7 @@ from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import TASKS
 
-# Of a row's height, so that markers do not hide each other.
+# Offsets as shares of a row's height, so that markers do not hide each other.
 _SEEDS_BELOW, _ABOVE = 0.26, 0.2
 _TIMES = (
     ("train_s", "training", BLUE, ""),
@@ -36,8 +36,8 @@ def write_plots(directory: pathlib.Path, table: ResultsTable) -> list[pathlib.Pa
     """Writes ``scores_TASK.png`` of every task and ``times.png``; gives their paths.
 
     Args:
-        directory: Made if it is not there.
-        table: What they show.
+        directory: Folder of the plots; made where it is missing.
+        table: The table to draw.
     """
     directory.mkdir(parents=True, exist_ok=True)
     found = []
@@ -53,8 +53,8 @@ def plot_scores(path: pathlib.Path, table: ResultsTable, task: str) -> None:
     """One task's scores, a line for each row: mean, 95 % interval, seeds.
 
     Args:
-        path: Of the PNG file.
-        table: What it shows; the original's figures only where it is Aff-Wild2.
+        path: The PNG file to write.
+        table: The table to draw, with the original's figures only for Aff-Wild2.
         task: "EXPR", "AU" or "VA".
     """
     pairs = rows_with_cells(table, task)
@@ -90,8 +90,8 @@ def plot_times(path: pathlib.Path, table: ResultsTable) -> None:
     the parts of a bar add up.
 
     Args:
-        path: Of the PNG file.
-        table: What it shows.
+        path: The PNG file to write.
+        table: The table to draw.
     """
     columns = len(tasks_with_cells(table))
     figure = new_figure(4.2 + 3.2 * columns, 2.0 + 0.5 * len(table.rows))
@@ -174,7 +174,7 @@ def _bars(
 
 
 def _say_missing(panel: Any, at: int) -> None:
-    """A word where a row has no value."""
+    """Writes "no value" where a row has none."""
     panel.text(
         0.01,
         at,
@@ -187,7 +187,7 @@ def _say_missing(panel: Any, at: int) -> None:
 
 
 def _rows_axis(panel: Any, rows: Sequence[RowSpec], labels: bool = True) -> None:
-    """The rows from top to bottom."""
+    """Puts the rows on the vertical axis, from top to bottom."""
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=8)
     if not labels:
@@ -196,7 +196,7 @@ def _rows_axis(panel: Any, rows: Sequence[RowSpec], labels: bool = True) -> None
 
 
 def _label(row: RowSpec) -> str:
-    """A row beside its axis."""
+    """The label of a row beside the axis."""
     model = row.model.replace(
         " (across the batch, as the original)", " across the batch"
     )
@@ -205,6 +205,6 @@ def _label(row: RowSpec) -> str:
 
 
 def _save(figure: Any, path: pathlib.Path, title: str) -> None:
-    """Whole or not at all."""
+    """Writes the figure whole or not at all."""
     with whole_file(path) as temporary:
         save_figure(figure, temporary, title)

@@ -49,21 +49,17 @@ class TaskRows:
         rows: Sequence[RowSpec],
         timed: Callable[[str], AbstractContextManager[None]],
     ):
-        """Nothing is computed yet.
+        """Takes what the rows are made with; computes nothing yet.
 
         Args:
-            table_run: Of the table.
-            task: Whose rows they are.
-            rows: All of the table, also those that are not asked for.
-            timed: Adds the time of a block to a part's.
+            table_run: Data, folder, seeds and protocol of the table.
+            task: The task of the rows.
+            rows: All rows of the table, also those that are not asked for.
+            timed: Adds the time of a block to that of a part.
         """
-        self._table_run, self._task, self._rows, self._timed = (
-            table_run,
-            task,
-            rows,
-            timed,
-        )
-        self._judged: dict[pathlib.Path, EvaluatedModel] = {}
+        self._table_run, self._task = table_run, task
+        self._rows, self._timed = rows, timed
+        self._evaluated: dict[pathlib.Path, EvaluatedModel] = {}
         self._outcomes: dict[str, RowResult] = {}
         self._asked: dict[str, tuple[RowSpec, pathlib.Path]] = {}
         self._rates: Rates | None = None
@@ -73,7 +69,10 @@ class TaskRows:
         """One row, computed or as an earlier call left it."""
         if spec.post == "sequential" and self._task.kind != "multiclass":
             return Cell(
-                *(self._task.name, spec.id, self._task.headline, None),
+                self._task.name,
+                spec.id,
+                self._task.headline,
+                None,
                 note="the rule decides for the class with the highest score: EXPR only",
             )
         with self._timed("training"):
@@ -100,10 +99,10 @@ class TaskRows:
         return cell
 
     def effects(self) -> list[Effect]:
-        """Of the rows of this call, and those that an earlier one left.
+        """The effects of this call's rows, and those that an earlier call left.
 
-        A call that was stopped may have left cells and no effects of them: such rows
-        are scored again.
+        A call that was stopped may have left cells without their effects: such rows are
+        scored again.
         """
         known: dict[str, Any] = self._kept("effects") or {}
         for row_id in sorted(rows_lacking(known, self._asked)):
@@ -163,7 +162,7 @@ class TaskRows:
         write_json(self._folder / f"{name}.json", content)
 
     def _models_key(self) -> str:
-        """Of the configurations of all models of the task, the data and the program."""
+        """Digest of the task's model configurations, the data and the version."""
         made_of = [VERSION, self._table_run.data.store.fingerprint]
         for spec in self._rows:
             for features in spec.heads:
@@ -179,7 +178,7 @@ class TaskRows:
         return trained_model(self._table_run, self._task.name, spec.kind, spec.heads[0])
 
     def _key(self, path: pathlib.Path) -> str:
-        """Of the models and the program: a cell with another one is computed anew."""
+        """Digest of a model and the version: a cell with another is computed anew."""
         names = ("head.json", "blend.json")
         made_of = [VERSION, self._table_run.data.store.fingerprint]
         made_of += [
@@ -189,28 +188,28 @@ class TaskRows:
         ]
         return _digest(made_of)
 
-    def _judge(self, path: pathlib.Path) -> EvaluatedModel:
-        if path not in self._judged:
+    def _evaluate(self, path: pathlib.Path) -> EvaluatedModel:
+        if path not in self._evaluated:
             with self._timed("inference"):
-                self._judged[path] = evaluation.evaluate_model(self._table_run, path)
-        return self._judged[path]
+                self._evaluated[path] = evaluation.evaluate_model(self._table_run, path)
+        return self._evaluated[path]
 
     def _outcome(self, row_id: str, path: pathlib.Path, *, smooth: bool) -> RowResult:
         if row_id not in self._outcomes:
-            judged = self._judge(path)
+            evaluated = self._evaluate(path)
             with self._timed("post-processing"):
                 self._outcomes[row_id] = evaluation.post_processed(
-                    judged, smooth=smooth
+                    evaluated, smooth=smooth
                 )
         return self._outcomes[row_id]
 
     def _plain(self, spec: RowSpec, path: pathlib.Path, train_s: float | None) -> Cell:
-        """A row without windows, or with those chosen on dev."""
+        """A row without smoothing, or with the smoothing chosen on dev."""
         smooth = spec.post == "smooth"
         outcome = self._outcome(spec.id, path, smooth=smooth)
         with self._timed("times by the original's definition"):
             if smooth:
-                original_s = evaluation.window_seconds(outcome)
+                original_s = evaluation.smoothing_seconds(outcome)
             else:
                 original_s = evaluation.pass_seconds(self._table_run, path)
         name = self._task.headline
@@ -228,10 +227,10 @@ class TaskRows:
                 one["smoothed"]["with_crop"][name] for one in outcome.per_seed
             ),
             tuned_on_reported=outcome.metrics["tuned_on_reported"]["with_crop"][name],
-            setting=_smoothing(outcome),
+            smoothing=_smoothing(outcome),
             chosen_on=outcome.selection.on,
             train_s=train_s,
-            inference_s=outcome.judged.inference_s,
+            inference_s=outcome.evaluated.inference_s,
             postprocess_s=outcome.postprocess_s,
             original_s=original_s,
             note="" if weights is None else _weights(weights),
@@ -240,7 +239,7 @@ class TaskRows:
     def _with_rule(
         self, spec: RowSpec, path: pathlib.Path, train_s: float | None
     ) -> Cell:
-        """A row that leaves frames out of the smoothed row's windows."""
+        """A row with a rule that embeds few of the frames of the smoothed row."""
         base = self._outcome(_SMOOTHED, path, smooth=True)
         began = time.perf_counter()
         with self._timed("frame rates"):
@@ -256,9 +255,9 @@ class TaskRows:
         limits = base.selection.thresholds
         scores = self._scores(base, dense)
         name = self._task.headline
-        table = base.judged.reported.table
-        mask = {"with_crop": base.judged.reported.with_crop}
-        resamples = base.judged.model.options.num_resamples
+        table = base.evaluated.reported.table
+        mask = {"with_crop": base.evaluated.reported.with_crop}
+        resamples = base.evaluated.model.options.num_resamples
         ends = intervals_of(table, dense, mask, limits, resamples)["with_crop"]
         ci95 = ends.get(f"{name}_ci95")
         mode, half = found.smoothing
@@ -271,12 +270,12 @@ class TaskRows:
             std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
             ci95=None if ci95 is None else (ci95[0], ci95[1]),
             per_seed=tuple(scores),
-            setting=f"{mode} ±{half}, strides {strides}",
+            smoothing=f"{mode} ±{half}, strides {strides}",
             chosen_on=base.selection.on,
             share_embedded=float(embedded.mean()),
             share_entries=found.point(rule).window_share,
             train_s=train_s,
-            inference_s=base.judged.inference_s,
+            inference_s=base.evaluated.inference_s,
             postprocess_s=seconds,
             original_s=original_s,
         )
@@ -285,7 +284,7 @@ class TaskRows:
         self, base: RowResult, dense: Float[Array, "seeds frames outputs"]
     ) -> list[float]:
         """The headline score of each seed."""
-        predicted = base.judged.reported
+        predicted = base.evaluated.reported
         labels = jnp.asarray(predicted.table.dense_labels)
         mask = jnp.asarray(predicted.with_crop)
         found = []
@@ -303,7 +302,7 @@ def _digest(made_of: Sequence[str]) -> str:
 
 
 def _smoothing(outcome: RowResult) -> str:
-    """The windows of all seeds, in words."""
+    """The smoothings of all seeds, in words."""
     words = [
         "no window" if mode == "none" else f"{mode} ±{half}"
         for mode, half in outcome.selection.smoothings

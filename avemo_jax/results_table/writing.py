@@ -23,8 +23,15 @@ TABLE_SCHEMA_VERSION = 1
 FILES = ("results.md", "results.json", "results.csv")
 _OF_TABLE = ("synthetic", "split", "protocol", "num_seeds")
 _OF_CELL = (
-    *("tuned_on_reported", "setting", "chosen_on", "share_embedded", "share_entries"),
-    *("train_s", "inference_s", "postprocess_s", "original_s"),
+    "tuned_on_reported",
+    "smoothing",
+    "chosen_on",
+    "share_embedded",
+    "share_entries",
+    "train_s",
+    "inference_s",
+    "postprocess_s",
+    "original_s",
 )
 
 
@@ -32,12 +39,12 @@ def write_table(directory: pathlib.Path, table: ResultsTable) -> None:
     """Writes the three files; none of them where one cannot be written.
 
     Args:
-        directory: Made if it is not there.
-        table: What they show.
+        directory: Folder of the files; made where it is missing.
+        table: The table to write.
 
     Raises:
         ValueError: If the data is both made and Aff-Wild2, a cell has no place of its
-            own, or a number is not finite or a thing has no form in JSON.
+            own, a number is not finite, or a value has no form in JSON.
     """
     check_table(table)
     stored = json_text(table)
@@ -50,10 +57,10 @@ def write_table(directory: pathlib.Path, table: ResultsTable) -> None:
 
 
 def json_text(table: ResultsTable) -> str:
-    """Everything, without NaN; the original's figures only beside Aff-Wild2's.
+    """The whole table as JSON; the original's figures only beside Aff-Wild2's.
 
     Raises:
-        ValueError: As ``write_table``.
+        ValueError: If a number is not finite, or a value has no form in JSON.
     """
     stored: dict[str, Any] = {
         "schema_version": TABLE_SCHEMA_VERSION,
@@ -129,7 +136,7 @@ def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
 
 
 def _row_dict(row: RowSpec, is_affwild2: bool) -> dict[str, Any]:
-    """A row as JSON keeps it."""
+    """A row in the form that JSON keeps."""
     stored: dict[str, Any] = {
         "id": row.id,
         "visual": list(row.visual),
@@ -149,10 +156,10 @@ def _row_dict(row: RowSpec, is_affwild2: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any, place: str) -> Any:
-    """As JSON keeps it; refuses what it cannot keep, naming the place.
+    """A value in the form that JSON keeps; an error names the place of a bad one.
 
     Raises:
-        ValueError: If a number is not finite, or a thing has no form in JSON.
+        ValueError: If a number is not finite, or a value has no form in JSON.
     """
     if isinstance(value, Mapping):
         if odd := [name for name in value if not isinstance(name, str)]:
