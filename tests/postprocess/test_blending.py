@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -153,7 +153,7 @@ video = st.dictionaries(
 )
 
 
-@smoothings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(video, min_size=1, max_size=4))
 def test_alignment_is_the_loop(heads):
     aligned = align([rows_of(m) for m in heads])

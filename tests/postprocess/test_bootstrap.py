@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
@@ -172,7 +172,7 @@ def test_each_member_has_its_own_thresholds():
     np.testing.assert_allclose(found.value["f1_per_unit"], expected, atol=1e-6)
 
 
-@smoothings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.booleans(), min_size=6, max_size=6), st.integers(0, 1000))
 def test_draws_are_of_videos_with_frames(has, seed):
     counts = np.asarray(resample_counts(jnp.asarray(has), seed, num_resamples=50))
@@ -200,7 +200,7 @@ def test_one_video_has_no_width(task_name):
         np.testing.assert_allclose(found.high[name], value, atol=1e-6)
 
 
-@smoothings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=10)
 @given(st.floats(-1, 1, width=32), st.booleans())
 def test_constant_va_is_0(constant, of_labels):
     scores, labels, mask, offsets = made("VA", lengths=(300, 20, 5))

@@ -5,17 +5,15 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate import (
     comparison,
     refinement,
+    sequential,
     sequential_limits,
-)
-from avemo_jax.postprocess.frame_rate import (
-    sequential as adaptive,
 )
 from avemo_jax.postprocess.frame_rate.comparison import (
     DenseSplit,
@@ -137,7 +135,7 @@ def test_more_doubt_embeds_more_frames(fitted):
     assert max(max(shares) for shares in by_strides.values()) > 0.5
 
 
-@smoothings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), limit=st.sampled_from((0.0, 0.2, 0.3, 0.5, 2.0)))
 def test_rules_that_slide_are_the_plain_loop(seed, limit):
     split = made(EXPR, seed=seed)
@@ -169,17 +167,17 @@ def test_sequential_rules_are_those_of_the_compiled_one():
     lists = tuple(rule.strides for rule in rules[: len(rules) // 2])
     assert all(len(each) > 1 for each in lists)
     assert [r.strides for r in rules[len(lists) :]] == list(lists)
-    strides = adaptive.all_strides(lists)
-    fill_maps = adaptive.stride_entries(split.lo, split.hi, strides, HALF)
-    medians = adaptive.all_medians(
-        split.scores, fill_maps, strides=strides, half_width=HALF
+    strides = sequential.all_strides(lists)
+    by_stride = sequential.stride_entries(split.lo, split.hi, strides, HALF)
+    medians = sequential.all_medians(
+        split.scores, by_stride, strides=strides, half_width=HALF
     )
     levels = sequential_limits.benjamini_hochberg_levels(lists)
     rows = sequential_limits.fit_thresholds(
         medians, split.labels, split.mask, levels, strides
     )
-    expected = adaptive.sequential(
-        split.scores, fill_maps, rows, lists=lists, half_width=HALF
+    expected = sequential.sequential(
+        split.scores, by_stride, rows, lists=lists, half_width=HALF
     )
     ours = rules[len(lists) :]
     assert {rule.fitted_by for rule in ours} == {"Benjamini-Hochberg"}

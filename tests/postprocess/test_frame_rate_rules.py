@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, smoothings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.postprocess.frame_rate import refinement, sequential, sequential_limits
@@ -54,7 +54,7 @@ def naive_sequential(scores, lo, hi, each, thresholds, half):
     return chosen, classes, entries, embedded
 
 
-@smoothings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES),
     seed=st.integers(0, 1000),
@@ -82,7 +82,7 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
         np.testing.assert_array_equal(got.entries[number], expected)
 
 
-@smoothings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=st.sampled_from(SHAPES), seed=st.integers(0, 1000), ties=st.booleans())
 def test_strided_medians_are_numpys(shape, seed, ties):
     lengths, half = shape
@@ -136,7 +136,7 @@ def naive_threshold(top, right, mask, level):
     return np.inf if last is None else last
 
 
-@smoothings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     ties=st.booleans(),
@@ -204,7 +204,7 @@ def naive_confidence(kind, smoothed, scores, lo, hi, embedded):
 
 
 @pytest.mark.parametrize("kind", ["top", "margin", "variation"])
-@smoothings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES[1:]),
     seed=st.integers(0, 1000),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.metrics.scores import task_metrics
@@ -65,7 +65,7 @@ def videos_with_gaps(draw):
     return np.array(lengths), present, draw(st.integers(0, 2**31))
 
 
-@smoothings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=videos_with_gaps(), faithful=st.booleans())
 def test_fill_is_the_naive_loop(case, faithful):
     lengths, present, seed = case
@@ -176,7 +176,7 @@ def assert_smooth(got, expected, mode, largest=1.0):
         np.testing.assert_array_equal(got, expected)
 
 
-@smoothings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     # few different totals and widths, so that little is compiled
     total=st.sampled_from([1, 8, 90]),
@@ -218,7 +218,7 @@ def test_many_blocks_and_wide_windows():
         assert_smooth(np.asarray(got), expected, mode, np.abs(scores).max())
 
 
-def test_members_and_settings_do_not_touch_each_other():
+def test_seeds_and_smoothings_do_not_touch_each_other():
     lo, hi = bounds(np.array([300, 90]))
     scores = np.random.default_rng(1).random((3, 390, 2), np.float32)
     scores[1] *= 1000
@@ -272,7 +272,7 @@ def test_scores_that_are_not_finite_are_refused(bad, mode):
     assert (out[:, 0] == 0).all()
 
 
-def test_settings_and_bounds_that_cannot_be_are_refused():
+def test_smoothings_and_bounds_that_cannot_be_are_refused():
     lo, hi = bounds(np.array([10]))
     scores = np.zeros((10, 1), np.float32)
     with pytest.raises(ValueError, match="half width -1 is negative"):
@@ -482,7 +482,7 @@ def test_sweep_trusts_the_extractor_from_each_members_confidence():
             np.testing.assert_array_equal(got[0], never[0])  # 1 never trusts it
 
 
-def test_settings_are_thirteen():
+def test_smoothings_are_thirteen():
     assert len(smoothing_sweep.SMOOTHINGS) == len(set(smoothing_sweep.SMOOTHINGS)) == 13
     assert smoothing_sweep.SMOOTHINGS[0] == ("none", 0)
     assert {half for _, half in smoothing_sweep.SMOOTHINGS} == {

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.postprocess.gaussians import rounding_bound
@@ -71,7 +71,7 @@ def made_scores(kind, total, seed):
     }[kind]().astype(np.float32)
 
 
-@smoothings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     total=st.sampled_from([1, 2, 90]),  # few, so that little is compiled
     cuts=st.lists(st.floats(0, 1), max_size=5),
@@ -92,7 +92,7 @@ def test_all_windows_are_the_naive_loop(total, cuts, causal, kind, seed):
         assert_same(got, expected, mode, frames, np.abs(scores).max())
 
 
-@smoothings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     bad=st.sampled_from([np.nan, np.inf, -np.inf]),
     row=st.integers(0, 9),
@@ -207,7 +207,7 @@ def test_a_causal_window_never_looks_ahead():
         assert (np.asarray(one[40:]) != np.asarray(other[40:])).any()
 
 
-def test_members_and_settings_do_not_touch_each_other():
+def test_seeds_and_smoothings_do_not_touch_each_other():
     lo, hi = bounds([300, 90])
     scores = np.random.default_rng(1).random((3, 390, 2), np.float32)
     scores[1] *= 1000
@@ -229,7 +229,7 @@ def test_the_smallest_scores_survive_a_median():
     np.testing.assert_array_equal(np.asarray(got)[::2], scores[::2])
 
 
-def test_settings_that_cannot_be_are_refused():
+def test_smoothings_that_cannot_be_are_refused():
     scores = np.zeros((20_000, 1), np.float32)
     where = bounds([20_000])
     with pytest.raises(ValueError, match="9000 is too large for a gaussian"):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, smoothings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -40,7 +40,7 @@ def made(seed, frames, units=3, ties=10):
     return scores, labels, rng.random(frames) < 0.8
 
 
-@smoothings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 37]), st.sampled_from([1, 10, 99]))
 def test_exact_and_grid_are_the_naive_loops(seed, frames, ties):
     scores, labels, mask = made(seed, frames, ties=ties)

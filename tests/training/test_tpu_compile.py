@@ -177,7 +177,7 @@ def test_smoothing(mesh, mode):
     settings = tuple((mode, half) for half in smoothing_sweep.HALF_WIDTHS)
     found = tpu.compiled(
         mode,
-        jax.jit(functools.partial(smooth_all, settings=settings)),
+        jax.jit(functools.partial(smooth_all, smoothings=settings)),
         *on_one(mesh, ((FRAMES, 8), "f4"), ((FRAMES,), "i4"), ((FRAMES,), "i4")),
     )
     scores = 4 * FRAMES * 8
