@@ -1,4 +1,4 @@
-"""What people's folders and lists hold, without what archives and systems leave."""
+"""Users' folders and lists of names, without what archives and systems leave there."""
 
 import os
 import pathlib
@@ -6,10 +6,10 @@ import unicodedata
 
 
 def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Files and folders in ``folder``, sorted; none where it is no folder.
+    """Files and folders in ``folder``, sorted; empty if there is no such folder.
 
     Hidden ones (``.DS_Store``, ``._NAME``) and ``__MACOSX``, which macOS puts into
-    archives, hold nothing of the data and are left out.
+    archives, hold no data and are left out.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -22,14 +22,14 @@ def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 
 
 def subfolders(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Folders among the ``entries``."""
+    """Folders in ``folder``, sorted, without hidden ones and ``__MACOSX``."""
     return [path for path in entries(folder) if path.is_dir()]
 
 
 def nfc(name: str) -> str:
-    """A video's name in Unicode's form NFC, in which all of them are compared.
+    """A video's name in Unicode's form NFC, the one in which names are compared.
 
-    Archives made on macOS have the form NFD.
+    Archives made on macOS have names in the form NFD.
     """
     return unicodedata.normalize("NFC", name)
 
@@ -37,10 +37,11 @@ def nfc(name: str) -> str:
 def read_names(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """Line number and name of every line of a list that is not blank.
 
-    Windows line ends, a byte-order mark, and the ending ``.txt`` of names are read.
+    Windows line ends and a byte-order mark are accepted; the ending ``.txt`` of a name
+    is cut off.
 
     Raises:
-        ValueError: If there is no such file, or it is no text in UTF-8.
+        ValueError: If there is no such file, or it is not text in UTF-8.
     """
     path = pathlib.Path(path)
     if not path.is_file():

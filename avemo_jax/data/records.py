@@ -1,6 +1,6 @@
-"""What a store is built from: annotations and features of videos, from anywhere.
+"""What a store is built from: annotations and features of videos, from any origin.
 
-Files are one origin (`annotations.py`, `feature_folders.py`); made data is another.
+They may come from files (`corpus/annotations.py`, `features/folders.py`) or be made.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ class VideoAnnotations:
 
     Attributes:
         video: Name of the subject-video, e.g. ``5-60-1920x1080-4_left``.
-        labels: By task name, one label for each of the frames 1, 2, ...: EXPR int8
+        labels: One label for each of the frames 1, 2, ..., by task name: EXPR int8
             (frames,), AU int8 (frames, 12), VA float32 (frames, 2); -1 (NaN for VA)
             where invalid. Lengths may differ between tasks.
-        splits: By task name: "train", "dev", "validation" or "test". Official train
+        splits: "train", "dev", "validation" or "test", by task name. Official train
             videos are "train"; ``build_store`` draws dev from them.
         num_frames: Frames of the decoded video; 0 if unknown.
         fps: Frames per second; NaN if unknown.
-        source: The recording or person that no two splits are to share; empty: what
-            the name tells (:func:`avemo_jax.data.corpus.splits.source_video`).
+        source: The recording or person that no two splits are to share; empty: the
+            one of :func:`avemo_jax.data.corpus.splits.source_video`.
     """
 
     video: str
@@ -45,13 +45,14 @@ class VideoAnnotations:
 
 @dataclasses.dataclass(frozen=True)
 class Remarks:
-    """What is to be known of one video's rows beside the rows.
+    """Remarks on one video's rows: what was mended, what failed.
 
     Attributes:
         mended: Rows that had to be mended while reading, by ``nonfinite_rows``,
             ``duplicate_rows``, ``unsorted_rows``.
-        failed: Frames that have no row for a fault in their picture, and the fault.
-        notes: Anything else that was seen when they were extracted.
+        failed: Frames that have no row because of a fault in their picture, each with
+            the fault.
+        notes: Anything else that the extraction noted.
     """
 
     mended: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -65,10 +66,10 @@ class VideoFeatures:
 
     Attributes:
         frame: Official 1-based frame numbers, ascending, each once.
-        features: One vector a frame; finite. The store keeps float16.
-        outputs: The extractor's own outputs (logits, then valence and arousal), or
-            None where it has none.
-        remarks: Counted in the store, and told in its card.
+        features: One finite vector a frame. The store keeps float16.
+        outputs: The extractor's own outputs (logits, then valence and arousal); None:
+            it has none.
+        remarks: What was mended or failed; counted in the store and told in its card.
     """
 
     frame: Int[np.ndarray, " rows"]
@@ -86,15 +87,15 @@ class FeatureSource:
         kind: "visual" (rows where a face was found) or "audio" (a row per frame).
         dim: Length of a vector.
         output_dim: Columns of the extractor's own outputs; 0 where there are none.
-        fingerprint: Of weights, input, alignment rule and version. Sets of different
-            fingerprints never mix.
-        content: Changes whenever anything that ``read`` returns changes (e.g. a
-            digest of the files, or of a generator's parameters): a set of the same
+        fingerprint: Digest of weights, input, alignment rule and version. Sets of
+            different fingerprints never mix.
+        content: Text that changes whenever anything that ``read`` returns changes (e.g.
+            a digest of the files, or of a generator's parameters): a set of the same
             content is not built again.
         videos: Names of the videos that have features.
-        read: From a video's name to its features; called once a video while the store
-            is written, by other processes where that runs on Apache Beam: it keeps
-            nothing, and can be pickled.
+        read: Gives a video's features by its name. Called once a video while the store
+            is written, on Apache Beam by other processes: so it can be pickled, and
+            keeps no state.
         provenance: How the vectors were made, as far as it is known: ``extractor``,
             ``weights_sha256``, ``settings``, ``input``, ``alignment``. Kept in the
             store as JSON.
@@ -133,10 +134,10 @@ def as_float16(
 
 
 def check_features(features: VideoFeatures, source: FeatureSource, video: str) -> None:
-    """Nothing, if ``features`` are rows that a store may hold.
+    """Check that ``features`` are rows that a store may hold.
 
     Raises:
-        ValueError: If frames are not ascending from 1, or dims are not the source's.
+        ValueError: If frames do not ascend from 1, or shapes are not the source's.
     """
     where = f"{source.name}, video {video!r}"
     frame = features.frame

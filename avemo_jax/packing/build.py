@@ -41,27 +41,32 @@ def build_store(
     command: str | None = None,
     tasks: Mapping[str, Task] = TASKS,
 ) -> dict[str, BuildReport]:
-    """What was written, dropped or missing, by config; the store lies in ``out_dir``.
+    """Counts of what was written, dropped or missing, by config of the store.
 
     Each config (``annotations`` and one per feature set) is written into an incomplete
-    folder that is renamed at the end: a killed build leaves no half config. One that
-    stands with the same content is skipped; incomplete folders are removed at first.
+    folder that is renamed at the end: a killed build leaves no half config. A config
+    that is there with the same content is skipped; incomplete folders that an earlier
+    build left are removed first.
 
     Args:
         out_dir: Gets ``affwild2/CONFIG/VERSION``, ``splits.json`` and the store's card.
-        annotations: A record per subject-video; without one it is a test video.
+        annotations: One record per subject-video; a video without one is a test video.
         feature_sources: The feature sets, each read video by video.
-        splits: By task, then by video; replaces those of the annotations, nothing is
-            drawn. None: dev is drawn from the train videos of tasks without dev.
+        splits: Split names by task, then by video; they replace those of the
+            annotations, and nothing is drawn. None: dev is drawn from the train videos
+            of every task that has no dev videos.
         split_seed: Seed of that draw.
-        grouped_dev: Draw by source video; False: by subject-video, as the original.
-        synthetic: Made data: kept in the store, so that every result says so.
-        overwrite: Replace a config that stands with other content.
+        grouped_dev: Draw source videos; False: subject-videos, as the original did.
+        synthetic: The data are made; the store keeps this, so that every result says
+            so.
+        overwrite: Replace a config that is there with other content.
         show_progress: Draw a bar on stderr.
-        beam_runner: Of Beam, whose workers then write the feature sets; None: we do.
-        beam_options: Of its pipeline, as ``--direct_num_workers=2``.
-        command: Quoted in the card.
-        tasks: By name; those of the records. Official ones, or one's own.
+        beam_runner: Name of the Beam runner whose workers write the feature sets;
+            None: this process writes them.
+        beam_options: Flags of the Beam pipeline, such as ``--direct_num_workers=2``.
+        command: The command line that the card quotes; None: a program built the store.
+        tasks: The tasks that the records may have labels of, by name: the official
+            ones, or a user's own.
 
     Raises:
         ValueError: If a record, ``out_dir`` or a Beam option is wrong, or a config
@@ -79,7 +84,8 @@ def build_store(
     root.mkdir(parents=True, exist_ok=True)
     with store_folder.locked(root):
         store_folder.remove_incomplete(root)
-        # All are checked before the first is written: no store of two minds.
+        # All are checked before the first is written, so that a refused build leaves
+        # the store as it was.
         for content in [c for c in contents if not _stands(root, c, overwrite)]:
             _build_config(root, content, engine)
         _write_splits(root, how)
@@ -113,7 +119,7 @@ def _by_video(
 
 
 def _by_name(sources: Iterable[FeatureSource]) -> dict[str, FeatureSource]:
-    """Feature sets by name; an error where two are called alike."""
+    """Feature sets by name; an error where two have the same name."""
     by_name: dict[str, FeatureSource] = {}
     for source in sources:
         if source.name in by_name:
@@ -135,7 +141,7 @@ def _contents(
     show_progress: bool,
     tasks: Mapping[str, Task],
 ) -> list[Contents]:
-    """What the configs are to hold, the annotations first."""
+    """The contents of the configs, the annotations first."""
     return [
         AnnotationContents(
             layout.ANNOTATIONS,
@@ -164,9 +170,9 @@ def _splits(
     if given is not None:
         for task, by_video in given.items():
             splits_lib.check_splits(by_video, where=task)
-        # A list may name videos that have no labels of the task: they are not of it,
-        # unless it says that they are to be predicted.
-        chosen = {
+        # A list may name videos that have no labels of the task: they are in none of
+        # its splits, unless the list says that they are to be predicted.
+        used = {
             task: {
                 video: split
                 for video, split in sorted(by_video.items())
@@ -176,8 +182,8 @@ def _splits(
             for task, by_video in given.items()
         }
         for task, by_video in given.items():
-            _say_left_out(task, sorted(set(by_video) - set(chosen[task])))
-        return chosen, {"origin": "given"}
+            _say_left_out(task, sorted(set(by_video) - set(used[task])))
+        return used, {"origin": "given"}
     official: dict[str, dict[str, str]] = {task: {} for task in tasks}
     for video, record in sorted(records.items()):
         for task, split in record.splits.items():
@@ -202,10 +208,10 @@ def _say_left_out(task: str, videos: list[str]) -> None:
 
 
 def _stands(root: pathlib.Path, content: Contents, overwrite: bool) -> bool:
-    """Whether the config stands with this content; False if it is to be replaced.
+    """Whether the config is there with this content; False if it is to be written.
 
     Raises:
-        ValueError: If it stands with other content and may not be replaced.
+        ValueError: If it is there with other content and may not be replaced.
     """
     folder = layout.config_folder(root, content.name)
     if not folder.exists():
@@ -245,12 +251,13 @@ def _engine(runner: str | None, options: Sequence[str]) -> Any:
 
 
 def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
-    """Write one config; what stands in its place comes back if that fails.
+    """Write one config; if that fails, the one that was in its place comes back.
 
     Args:
-        root: Of the store.
+        root: The store's folder.
         content: What to write.
-        engine: See ``_engine``.
+        engine: TFDS's configuration for a Beam runner (from ``_engine``); None: this
+            process writes.
     """
     from data_builders.affwild2.affwild2_dataset_builder import Builder
 
@@ -268,7 +275,7 @@ def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
 
 
 def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> None:
-    """``splits.json`` of the store as it stands now."""
+    """Write ``splits.json``: the splits of the store as it is now."""
     store = open_store(root)
     by_task = {
         task: {
@@ -282,5 +289,5 @@ def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> No
 
 
 def _write_card(root: pathlib.Path, command: str | None) -> None:
-    """The card of the store as it stands now."""
+    """Write the card of the store as it is now."""
     write_card(root, command=command)

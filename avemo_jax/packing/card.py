@@ -25,30 +25,30 @@ from avemo_jax.tasks import TASKS
 CARD, CARD_BESIDE_README = "README.md", "STORE.md"
 FAILURES = "failures.jsonl"
 MARKER = "<!-- Card of an avemo_jax store"
-_FORMAT = 1  # of cards: one of an older format is written anew
+_FORMAT = 1  # a card of an older format is written anew
 _PACKAGES = ("jax", "numpy", "tensorflow-datasets", "array-record")
 _WIDTH = 88
-_TOLD = 5  # names in a line; a list of the first faults is told whole
+_TOLD = 5  # names in a line; the lists of first faults are written whole
 _LINKS = {"Aff-Wild2": "https://ibug.doc.ic.ac.uk/resources/aff-wild2/"}
 
 
 def write_card(
     root: str | os.PathLike[str], *, command: str | None
 ) -> pathlib.Path | None:
-    """Where the card of the store in ``root`` now stands.
+    """The file that now holds the card of the store in ``root``.
 
     A ``README.md`` that was not written here is left alone, and the card goes to
-    ``STORE.md``; if that is not ours either, there is no card (None), which the log
-    says. A card that tells of the same content stays as it is, with the command and
-    the date of that time.
+    ``STORE.md``; if that was not written here either, there is no card (None), which
+    the log says. A card of the same content stays as it is, with its older command and
+    date.
 
     Args:
         root: Folder of the store.
-        command: That built it; None: a program did.
+        command: The command line that built the store; None: a program built it.
 
     Raises:
         ValueError: If there is no store in ``root``.
-        OSError: If it cannot be written.
+        OSError: If the card cannot be written.
     """
     root = pathlib.Path(root)
     places = [root / CARD, root / CARD_BESIDE_README]
@@ -72,7 +72,7 @@ def write_card(
 
 
 def _is_free(place: pathlib.Path) -> bool:
-    """Whether a card may be written there: over nothing, or over a card."""
+    """Whether a card may be written to ``place``: over nothing, or over a card."""
     if not os.path.lexists(place):
         return True
     if not place.is_file():
@@ -82,7 +82,7 @@ def _is_free(place: pathlib.Path) -> bool:
 
 
 def _marker(store: Store) -> str:
-    """The first line, which changes with what the card is made from."""
+    """The card's first line, which changes with what the card is made from."""
     told: dict[str, Any] = {"format": _FORMAT, "version": VERSION}
     told |= _metadata(store)
     failures = store.path / FAILURES
@@ -96,7 +96,7 @@ def _marker(store: Store) -> str:
 
 
 def _metadata(store: Store) -> dict[str, dict[str, Any]]:
-    """What is kept beside the examples, by config."""
+    """The metadata that is kept beside the examples, by config."""
     names = [layout.ANNOTATIONS, *store.feature_sets]
     return {name: layout.read_metadata(store.path, name) for name in names}
 
@@ -143,7 +143,7 @@ def _head(store: Store, annotations: BuildReport) -> str:
 
 
 def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> str:
-    """How to read it, with the names that this store has."""
+    """The part on how to read the store, with the names that this store has."""
     labelled = [
         (task, split)
         for task, splits in counts.items()
@@ -152,7 +152,7 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
     ]
     task, split = labelled[0] if labelled else (next(iter(store.tasks)), "test")
     file = task.lower() if task in TASKS else "own"
-    # Of each kind the widest: no set is meant to be the best.
+    # The widest set of each kind: no set is meant to be the best.
     by_kind = {
         one.kind: one.name
         for one in sorted(store.feature_sets.values(), key=lambda s: s.dim)
@@ -175,7 +175,7 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
 `DIR` is the folder of this file.
 
 ```python
-from avemo_jax.data.store.store.store import open_store
+from avemo_jax.data.store.store import open_store
 table = open_store("DIR").load_table("{task}", "{split}", {json.dumps(names)})
 ```
 
@@ -219,7 +219,7 @@ def _feature_sets(
 
 
 def _provenance(metadata: Mapping[str, Any]) -> str:
-    """How the vectors were made."""
+    """How a set's vectors were made, as a list in Markdown."""
     known = metadata.get("provenance") or {}
     lines = [f"- fingerprint: `{metadata['fingerprint']}`"]
     for key, title in (
@@ -265,7 +265,7 @@ def _labels(
 
 
 def _faults(store: Store, reports: Mapping[str, BuildReport]) -> str:
-    """What is missing, was mended or failed."""
+    """The part on what is missing, was mended or failed."""
     parts = ["## Missing, mended and failed"]
     for name, report in reports.items():
         lines = []
@@ -343,7 +343,7 @@ def _wrapped(text: str, *, width: int = _WIDTH, indent: str = "") -> str:
 
 
 def _plain(text: str) -> str:
-    """A text from a file, as one line that Markdown leaves as it is."""
+    """A text from a file, as one line of code, which Markdown leaves as it is."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 

@@ -12,12 +12,12 @@ _QUADRANTS = ("V+ A+", "V- A+", "V- A-", "V+ A-")
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
 ) -> str:
-    """A table that can also be read as it is: cells padded, numbers to the right.
+    """A Markdown table that also reads as plain text: cells padded, numbers right.
 
     Args:
-        header: Of the columns.
-        rows: As many cells each.
-        left: Columns that are not numbers.
+        header: The title of each column.
+        rows: The cells of each row, one for each column.
+        left: How many of the first columns are texts, which are aligned left.
     """
     lines = [list(header), *(list(row) for row in rows)]
     widths = [
@@ -49,7 +49,7 @@ def split_table(counts: CountsByTask) -> str:
 
 
 def missing_table(counts: CountsByTask, visual: Sequence[str]) -> str:
-    """Labelled frames without a vector, of each task and split, in visual sets."""
+    """Labelled frames without a vector, by task and split, for each visual set."""
     rows = [
         [
             task,
@@ -64,7 +64,7 @@ def missing_table(counts: CountsByTask, visual: Sequence[str]) -> str:
 
 
 def task_tables(counts: CountsByTask) -> list[str]:
-    """Classes, units and values, each a heading and a table, of tasks with labels."""
+    """A heading and a table of labels, in turn, for each task that has labels."""
     parts = []
     for name, splits in counts.items():
         known = {split: one for split, one in splits.items() if one.labelled}
@@ -91,7 +91,7 @@ def _active(counts: SplitCounts, output: int, task: Task) -> str:
 
 
 def _values(known: Mapping[str, SplitCounts], task: Task) -> str:
-    """Means and deviations of values, by split; quadrants of valence and arousal."""
+    """Means and deviations of values by split; for VA also counts of the quadrants."""
     quadrants = _QUADRANTS if task is VA else ()
     header = ["split", *task.columns, *quadrants]
     rows = [
@@ -120,7 +120,7 @@ def _values(known: Mapping[str, SplitCounts], task: Task) -> str:
 
 
 def _spread(task: Task, mean: float, deviation: float) -> str:
-    """Mean and deviation of a value, in its unit."""
+    """Mean and standard deviation of a value, in the user's unit."""
     low, high = task.value_range
     if (low, high) == (-1.0, 1.0):
         return f"{mean:+.3f} ± {deviation:.3f}"
@@ -128,5 +128,5 @@ def _spread(task: Task, mean: float, deviation: float) -> str:
 
 
 def count_and_share(count: int, whole: int) -> str:
-    """As ``1,234 (5.6 %)``, or 0."""
+    """A count with its share of the whole, such as ``1,234 (5.6 %)``; 0 alone."""
     return f"{count:,} ({100 * count / whole:.1f} %)" if count else "0"

@@ -15,12 +15,13 @@ from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import KINDS, FeatureSource, Modality, VideoAnnotations
 from avemo_jax.packing import build, own_labels_command
+from avemo_jax.packing.report import BuildReport
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build or complete a store; 0, or 1 after an error, which stderr then tells."""
+    """Build or complete a store; returns 0, or 1 after an error, told on stderr."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["python", "scripts/build_store.py", *arguments])
     return guarded(lambda: _run(_parser().parse_args(arguments), command))
@@ -58,7 +59,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Refuses what is said of own labels where the official ones are read."""
+    """Refuse flags of a user's own labels where the official ones are read."""
     if said := [name for name in ("task", "classes", "range") if getattr(args, name)]:
         raise ValueError(
             f"--{', --'.join(said)} with --annotations; expected them with --manifest "
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "--beam-options",
         default="",
         metavar="TEXT",
-        help="of the pipeline, as --beam-options='--direct_num_workers=2'",
+        help="flags of the pipeline, such as --beam-options='--direct_num_workers=2'",
     )
     own_labels_command.add_flags(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_store_flags(parser: argparse.ArgumentParser) -> None:
-    """Splits, test videos, form of the annotations, and whether to replace."""
+    """Add the flags of splits, test videos, form of the annotations and replacing."""
     parser.add_argument(
         "--split-dir",
         help="your own lists: train.txt, dev.txt, validation.txt, test.txt, or the "
@@ -143,7 +144,7 @@ def _pair(text: str, flag: str, values: Sequence[str] | None) -> tuple[str, str]
 
 
 def _kinds(texts: Sequence[str]) -> dict[str, Modality]:
-    """Kinds by set, from the flags."""
+    """The kind of each set, by its name, from ``SET=KIND`` texts."""
     pairs = dict(_pair(text, "--kind", KINDS) for text in texts)
     return {name: kind for name in pairs for kind in KINDS if kind == pairs[name]}
 
@@ -174,7 +175,17 @@ def given_splits(
     records: Mapping[str, VideoAnnotations],
     sources: Sequence[FeatureSource],
 ) -> dict[str, dict[str, str]] | None:
-    """The user's own lists by task, with the test videos among ``records``; or None."""
+    """Splits by task, then by video: the user's lists and the records' test videos.
+
+    Args:
+        split_dir: Folder of the user's lists; None: there are none, and neither is
+            there a result.
+        records: Annotations by video.
+        sources: Feature sets, whose videos the lists may name too.
+
+    Raises:
+        ValueError: If the lists are wrong.
+    """
     if split_dir is None:
         return None
     folder = pathlib.Path(split_dir)
@@ -199,8 +210,8 @@ def given_splits(
     return given
 
 
-def print_report(out: str, report: Mapping[str, build.BuildReport]) -> None:
-    """A line per config on stdout, and what was missing or dropped under it."""
+def print_report(out: str, report: Mapping[str, BuildReport]) -> None:
+    """Print a line per config, and under it what was missing or dropped."""
     print(f"store {out}")
     for name, counts in report.items():
         print(f"  {name}: {counts['videos']} videos, {counts['frames']} frames")

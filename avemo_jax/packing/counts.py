@@ -18,17 +18,17 @@ def _zeros(count: int, dtype: type) -> np.ndarray:
 
 @dataclasses.dataclass
 class SplitCounts:
-    """Of one split of one task.
+    """Counts and sums over one split of one task.
 
     Attributes:
-        videos: In the split.
-        frames: Of these videos: decoded or annotated ones; of a video without
-            annotations, up to the last that has a vector.
+        videos: How many videos the split has.
+        frames: How many frames these have: the annotated or decoded ones; for a video
+            without annotations, up to the last frame that has a vector.
         labelled: Frames whose label counts.
-        without_row: By visual set: labelled frames that have no vector in it.
-        active: Labelled frames of each class, or those with each unit.
-        sums: Of values, as valence and arousal, over the labelled frames.
-        squares: Sums of their squares.
+        without_row: Labelled frames that have no vector in a visual set, by its name.
+        active: Labelled frames of each class, or with each unit active.
+        sums: Each value (such as valence) summed over the labelled frames.
+        squares: The squares of each value, summed in the same way.
         quadrants: VA: frames with valence and arousal ++, -+, --, +- (0 is +).
     """
 
@@ -58,9 +58,9 @@ class SplitCounts:
         """Count one video's labels.
 
         Args:
-            task: Whose they are.
-            labels: Of all its frames.
-            rows: By visual set: the frames that have a vector.
+            task: The task that they are labels of.
+            labels: One label for each of the video's frames.
+            rows: Which frames have a vector, by the name of the visual set.
         """
         valid = task.valid(labels)
         self.labelled += int(valid.sum())
@@ -90,18 +90,18 @@ class SplitCounts:
 
     @property
     def means(self) -> Float[np.ndarray, " outputs"]:
-        """Of values; NaN without labels."""
+        """Means of the values over the labelled frames; NaN without labels."""
         return self.sums / (self.labelled or np.nan)
 
     @property
     def deviations(self) -> Float[np.ndarray, " outputs"]:
-        """Standard deviations of values; NaN without labels."""
+        """Standard deviations of the values; NaN without labels."""
         variance = self.squares / (self.labelled or np.nan) - self.means**2
         return np.sqrt(np.maximum(variance, 0))
 
 
 def count_store(store: Store) -> dict[str, dict[str, SplitCounts]]:
-    """Counts by task and split, of splits that have videos; one video at a time."""
+    """Counts by task, then by split that has videos; reads one video at a time."""
     visual = [s.name for s in store.feature_sets.values() if s.kind == "visual"]
     split_of = {task: store.split_of(task) for task in store.tasks}
     counts: dict[str, dict[str, SplitCounts]] = {
@@ -134,7 +134,7 @@ def count_store(store: Store) -> dict[str, dict[str, SplitCounts]]:
 
 
 def _lengths_without_annotations(store: Store) -> dict[str, int]:
-    """By video: the last frame that has a vector in any set."""
+    """The last frame that has a vector in any set, by video."""
     lengths: dict[str, int] = {}
     for name in store.feature_sets:
         for video, frames in store.frames(name).items():
@@ -146,7 +146,7 @@ def _lengths_without_annotations(store: Store) -> dict[str, int]:
 def _rows(
     store: Store, name: str, video: str, num_frames: int
 ) -> Bool[np.ndarray, " frames"]:
-    """Which of the frames 1 .. num_frames of a video have a vector in a set."""
+    """Which of the frames 1 to ``num_frames`` of a video have a vector in a set."""
     has_row = np.zeros(num_frames, bool)
     frames = store.frames(name).get(video, np.zeros(0, np.int32))
     has_row[frames[frames <= num_frames] - 1] = True

@@ -14,7 +14,7 @@ _OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Manifest, labels, and what is said of the tasks."""
+    """Add the flags of the manifest, the labels and the tasks."""
     group = parser.add_argument_group("labels of your own, in place of --annotations")
     group.add_argument(
         "--manifest",
@@ -32,8 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=KIND[:COLUMN,...]",
-        help="multiclass, multilabel or regression; without it what the labels look "
-        "like; several tasks, each with its columns",
+        help="multiclass, multilabel or regression; without it the kind is taken from "
+        "the labels; of several tasks, each with its columns",
     )
     group.add_argument(
         "--classes",
@@ -72,7 +72,7 @@ def read_own(
 
 
 def _fps_of(entry: Entry) -> float:
-    """Of the manifest or the name, else of the video itself."""
+    """Frames per second that the manifest or the name tells, else the video's own."""
     if math.isnan(entry.fps) and entry.path is not None:
         from avemo_jax.media.video import open_video
 
@@ -81,7 +81,7 @@ def _fps_of(entry: Entry) -> float:
 
 
 def _wishes(args: argparse.Namespace) -> list[Wish]:
-    """What is said of each task."""
+    """What the flags say about each task."""
     named = [_named(text) for text in args.task] or [("", None, ())]
     names = [name for name, _, _ in named]
     classes = dict(_of_task(text, names, "--classes") for text in args.classes)
@@ -108,7 +108,7 @@ def _named(text: str) -> tuple[str, TaskKind | None, tuple[str, ...]]:
 
 
 def _of_task(text: str, names: Sequence[str], flag: str) -> tuple[str, tuple[str, ...]]:
-    """Of which task, and what."""
+    """The task and the values of a flag ``[TASK=]A,B,...``."""
     task, equals, values = text.rpartition("=")
     if not equals and len(names) == 1:
         task = names[0]

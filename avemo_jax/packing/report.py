@@ -9,10 +9,10 @@ BuildReport = dict[str, int | list[str]]
 
 
 def report_of(metadata: Mapping[str, Any], annotated: Collection[str]) -> BuildReport:
-    """Videos and frames; of a feature set also what is missing, mended or failed.
+    """Videos and frames; for a feature set also what is missing, mended or failed.
 
     Args:
-        metadata: Of the config.
+        metadata: What the config keeps beside its examples.
         annotated: Names of the annotated videos.
     """
     if "runs" not in metadata:  # the annotations

@@ -1,6 +1,7 @@
 """The tasks: names of outputs, label rules, activation, losses and scores of each.
 
-Alone knows what EXPR, AU and VA are; makes tasks of a user's own, and several as one.
+No other room knows what EXPR, AU and VA are. Tasks of a user's own, and several tasks
+as one, are made here too.
 """
 
 from avemo_jax.tasks.joint import SCORE, JointTask, TaskPart, joint_split, joint_task

@@ -12,17 +12,17 @@ from avemo_jax.tasks.task import Task
 if TYPE_CHECKING:
     from jax import Array
 
-SCORE = "p"  # of the ABAW multi-task challenges: the sum of the tasks' scores
+SCORE = "p"  # the ABAW multi-task challenges' name of the sum of the tasks' scores
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskPart:
-    """Where one of the tasks lies.
+    """One of the tasks of a joint task, and its columns.
 
     Attributes:
-        task: It.
-        outputs: Its columns of the joint outputs.
-        labels: Its columns of the joint labels.
+        task: The task.
+        outputs: The task's columns of the joint outputs.
+        labels: The task's columns of the joint labels.
     """
 
     task: Task
@@ -30,36 +30,36 @@ class TaskPart:
     labels: slice
 
     def labels_of(self, joint: Any, xp: Any = np) -> tuple[Any, Any]:
-        """The task's own labels, 0 where it has none, and where it has some.
+        """The task's own labels (0 where invalid), and a mask of the valid ones.
 
         Args:
-            joint: Labels (..., columns), NaN where the task has none.
-            xp: ``numpy`` or ``jax.numpy``, as ``joint`` is.
+            joint: Joint labels (..., columns), NaN where the task has no valid label.
+            xp: ``numpy`` or ``jax.numpy``, whichever ``joint`` is an array of.
         """
-        mine = joint[..., self.labels]
-        known = xp.isfinite(mine).all(axis=-1)
-        mine = xp.where(known[..., None], mine, 0)
+        labels = joint[..., self.labels]
+        valid = xp.isfinite(labels).all(axis=-1)
+        labels = xp.where(valid[..., None], labels, 0)
         if not self.task.label_shape:
-            mine = mine[..., 0]
-        return mine.astype(self.task.label_dtype), known
+            labels = labels[..., 0]
+        return labels.astype(self.task.label_dtype), valid
 
 
 @dataclasses.dataclass(frozen=True)
 class JointTask(Task):
-    """Several tasks that one head is trained on; its outputs are theirs in order.
+    """Several tasks that one head is trained on, with their outputs side by side.
 
-    A frame's label is a row of float32: a class as a number, units and values as they
-    are, NaN in all columns of a task that has no valid label of the frame.
+    A frame's label is a vector of float32: a class as its number, units and values as
+    they are, NaN in all columns of a task that has no valid label of the frame.
 
     Attributes:
-        tasks: Two or more.
+        tasks: Two or more tasks, in the order of their columns.
     """
 
     tasks: tuple[Task, ...] = ()
 
     @property
     def parts(self) -> tuple[TaskPart, ...]:
-        """The tasks with their columns."""
+        """The tasks with their columns, in order."""
         parts, outputs, labels = [], 0, 0
         for task in self.tasks:
             width = int(np.prod(task.label_shape))
@@ -79,10 +79,10 @@ class JointTask(Task):
             yield part, outputs[..., part.outputs]
 
     def activate(self, logits: "Array") -> "Array":
-        """Scores of logits, in float32, each task's by its own activation."""
+        """Scores (..., outputs) in float32, each task's by its own activation."""
         import jax.numpy as jnp
 
-        scores = [part.task.activate(mine) for part, mine in self.of_parts(logits)]
+        scores = [part.task.activate(own) for part, own in self.of_parts(logits)]
         return jnp.concatenate(scores, axis=-1)
 
     def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
@@ -92,9 +92,9 @@ class JointTask(Task):
     def valid(
         self, labels: Shaped[np.ndarray, "frames ..."]
     ) -> Bool[np.ndarray, " frames"]:
-        """Where a frame counts for any of the tasks."""
-        known = [part.labels_of(labels)[1] for part in self.parts]
-        return np.asarray(np.any(known, axis=0))
+        """Which frames have a valid label of any of the tasks."""
+        masks = [part.labels_of(labels)[1] for part in self.parts]
+        return np.asarray(np.any(masks, axis=0))
 
     def join(
         self, labels: Mapping[str, np.ndarray], num_frames: int
@@ -102,25 +102,25 @@ class JointTask(Task):
         """The joint labels of one video.
 
         Args:
-            labels: By task, of its frames; a task may be missing.
-            num_frames: Of the video.
+            labels: Labels of the video's frames, by task; a task may be missing.
+            num_frames: The video's length in frames, at least that of the labels.
         """
         joint = np.full((num_frames, *self.label_shape), np.nan, np.float32)
         for part in self.parts:
-            mine = labels.get(part.task.name)
-            if mine is None:
+            own = labels.get(part.task.name)
+            if own is None:
                 continue
-            valid = part.task.valid(mine)
-            wide = mine.reshape(len(mine), -1)
-            joint[: len(mine), part.labels] = np.where(valid[:, None], wide, np.nan)
+            valid = part.task.valid(own)
+            wide = own.reshape(len(own), -1)
+            joint[: len(own), part.labels] = np.where(valid[:, None], wide, np.nan)
         return joint
 
 
 def joint_task(tasks: Sequence[Task]) -> JointTask:
-    """The tasks as one, called "EXPR+AU+VA" after them.
+    """The tasks as one, named after them, such as "EXPR+AU+VA".
 
     Raises:
-        ValueError: If there are fewer than two, or one twice.
+        ValueError: If there are fewer than two tasks, or a task comes twice.
     """
     names = [task.name for task in tasks]
     if len(names) < 2 or len(set(names)) < len(names):
@@ -148,13 +148,14 @@ def joint_task(tasks: Sequence[Task]) -> JointTask:
 
 
 def joint_split(splits: Sequence[str]) -> str:
-    """The split of a video in the training of several tasks.
+    """The split of a video when several tasks are trained together; "" for none.
 
-    It is trained on only if no task keeps it for anything else, as the official sets
-    differ by task: a video that one task trains on may be another's validation.
+    The official splits differ by task: a video that one task trains on may be
+    another's validation. So a video is trained on only if no task has it in another
+    split.
 
     Args:
-        splits: By the tasks, "" where it is in none.
+        splits: The video's split in each task; "" where it is in none.
     """
     for split in ("test", "validation", "dev", "train"):
         if split in splits:

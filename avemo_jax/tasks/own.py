@@ -30,11 +30,11 @@ _BY_KIND: dict[TaskKind, dict[str, Any]] = {
         "headline": "ccc_mean",
     },
 }
-# What the store and predictions.csv call something else.
+# Names that the store and predictions.csv use for something else.
 _TAKEN = frozenset(
     "video frame has_crop filled source_video num_frames fps f1_macro own".split()
 )
-MAX_CLASSES = 127  # of int8 labels
+MAX_CLASSES = 127  # labels are int8
 
 
 def own_task(
@@ -43,16 +43,18 @@ def own_task(
     columns: tuple[str, ...],
     value_range: tuple[float, float] = (-1.0, 1.0),
 ) -> Task:
-    """A task of one's own. Where nothing may be chosen on dev nothing is smoothed.
+    """A task of a user's own; without a choice on dev, its scores are not smoothed.
 
     Args:
         name: A letter, then letters, digits and "_".
-        kind: One class a frame, several units at once, or values.
+        kind: "multiclass": one class a frame; "multilabel": several units at once;
+            "regression": values.
         columns: Names of the classes, units or values.
-        value_range: Least and largest value.
+        value_range: Least and largest value, in the user's unit.
 
     Raises:
-        ValueError: If a name is taken, or no name, or there are too few or too many.
+        ValueError: If the kind's number of columns or the range is wrong, or a name is
+            malformed, already used or there twice.
     """
     plain = name.isascii() and name.isidentifier() and not name.endswith("_split")
     low, high = value_range
@@ -100,7 +102,7 @@ def own_task(
 
 
 def definition(task: Task) -> dict[str, Any]:
-    """What a store and a checkpoint keep of a task of one's own, as JSON has it."""
+    """What stores and checkpoints keep of a user's own task, as values for JSON."""
     return {
         "name": task.name,
         "kind": task.kind,
@@ -110,7 +112,7 @@ def definition(task: Task) -> dict[str, Any]:
 
 
 def from_definition(stored: Mapping[str, Any]) -> Task:
-    """The inverse of :func:`definition`."""
+    """The task that :func:`definition` was made from."""
     low, high = stored["value_range"]
     columns = tuple(stored["columns"])
     return own_task(stored["name"], stored["kind"], columns, (low, high))

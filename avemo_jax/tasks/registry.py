@@ -3,16 +3,19 @@
 from avemo_jax.tasks.joint import joint_task
 from avemo_jax.tasks.task import TASKS, Task
 
-_OWN: dict[str, Task] = {}  # of users, by name; what TASKS has never changes
+_OWN: dict[str, Task] = {}  # users' own tasks, by name; TASKS never changes
 
 
 def known_tasks() -> dict[str, Task]:
-    """The official tasks, and those that were registered, by name."""
+    """The official tasks and the registered ones, by name."""
     return TASKS | _OWN
 
 
 def register(task: Task) -> Task:
-    """Lets ``get_task`` find a task of one's own; the same one twice is fine.
+    """Let ``get_task`` find a user's own task; the same one may be registered again.
+
+    Returns:
+        The task.
 
     Raises:
         ValueError: If another task has its name.
@@ -31,7 +34,7 @@ def register(task: Task) -> Task:
 
 
 def get_task(name: str) -> Task:
-    """The task called ``name``; "EXPR+AU+VA": these as one, to be trained together.
+    """The task called ``name``; "EXPR+AU+VA" is those three as one joint task.
 
     Raises:
         ValueError: If there is no such task.

@@ -1,7 +1,7 @@
 """The three tasks: expressions (EXPR), action units (AU), valence and arousal (VA).
 
-The only place that knows their names, label rules, outputs, activation, losses,
-metrics and how the best epoch is selected.
+Only here are their names, label rules, outputs, activations, metrics and the score that
+the best epoch is taken by.
 """
 
 import dataclasses
@@ -32,28 +32,30 @@ ACTION_UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What one task is.
+    """One task: its outputs, its labels and how it is scored.
 
     Attributes:
-        name: "EXPR", "AU", "VA", or that of a task of one's own.
-        kind: One class a frame, several units at once, or values; "joint": several
-            tasks trained together (:class:`avemo_jax.tasks.joint.JointTask`).
-        title: For plots and tables.
+        name: "EXPR", "AU", "VA", or the name of a user's own task.
+        kind: "multiclass": one class a frame; "multilabel": several units at once;
+            "regression": values; "joint": several tasks trained together
+            (:class:`avemo_jax.tasks.joint.JointTask`).
+        title: Words for plots and tables.
         header: Header line of the official annotation and submission files.
         folders: Official folder names of its annotations; any of them may occur.
-        columns: Names of the outputs in tables that we write, in order.
-        activation: From logits to scores: "softmax", "sigmoid" or "tanh".
+        columns: Names of the outputs, in order, in tables that are written here.
+        activation: What turns logits into scores: "softmax", "sigmoid" or "tanh".
         label_shape: Shape of one frame's label.
-        label_dtype: Of labels in memory and in the store.
-        invalid: What an invalid label is in official files.
+        label_dtype: Type of labels in memory and in the store.
+        invalid: What stands for an invalid label in official files.
         score_range: Least and largest score after the activation.
         criterion: Score on dev, larger is better, by which the best epoch is taken.
         headline: The score that a results table shows.
         fixed_smoothing: (mode, half width in frames) where nothing may be chosen on
             dev; the best that the original reported for its MLP heads.
-        decided: Column of predictions.csv with the class that was decided.
-        value_range: Of values in the user's units; labels and scores in memory are in
-            [-1, 1], which stands for it.
+        decided: Column of predictions.csv with the class that was decided; only for
+            "multiclass".
+        value_range: Least and largest value in the user's unit, which [-1, 1] stands
+            for in memory.
     """
 
     name: str
@@ -75,19 +77,16 @@ class Task:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs per frame: 8, 12 or 2 of the official tasks."""
+        """Outputs per frame; 8, 12 and 2 for EXPR, AU and VA."""
         return len(self.columns)
 
     def activate(self, logits: "Array") -> "Array":
-        """Scores of logits, in float32: probabilities, or values in [-1, 1].
+        """Scores (..., outputs) in float32: probabilities, or values in [-1, 1].
 
         Args:
-            logits: (..., outputs).
-
-        Returns:
-            Of the same shape.
+            logits: Unbounded outputs of a head (..., outputs).
         """
-        import jax  # what needs the names and labels alone does without it
+        import jax  # here, so that names and labels are known without it
 
         functions: dict[str, Callable[[Any], Any]] = {
             "softmax": jax.nn.softmax,
@@ -97,25 +96,25 @@ class Task:
         return functions[self.activation](logits.astype("float32"))
 
     def by_column(self, prefix: str, values: Any) -> dict[str, Any]:
-        """Each output's value under ``PREFIX_COLUMN``."""
+        """The values by name, ``PREFIX_COLUMN`` for each output."""
         return {f"{prefix}_{name}": values[i] for i, name in enumerate(self.columns)}
 
     def in_units(self, values: Any) -> Any:
-        """Values in [-1, 1], in the user's units."""
+        """Values of [-1, 1], converted to the user's unit."""
         low, high = self.value_range
         if (low, high) == (-1.0, 1.0):
             return values
         return low + (values + 1.0) * ((high - low) / 2)
 
     def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
-        """Labels of ``num_frames`` frames, all invalid (-1; NaN for values)."""
+        """Labels (frames, ...) that are all invalid: -1, or NaN for values."""
         fill = np.nan if self.kind == "regression" else -1
         return np.full((num_frames, *self.label_shape), fill, self.label_dtype)
 
     def valid(
         self, labels: Shaped[np.ndarray, "frames ..."]
     ) -> Bool[np.ndarray, " frames"]:
-        """Where a frame counts: class known, no unit at -1, no value missing."""
+        """Which frames count: the class known, no unit at -1, no value missing."""
         if self.kind == "multiclass":
             return labels >= 0
         if self.kind == "multilabel":

@@ -1,4 +1,4 @@
-"""The TFDS builder of the store: annotations in one config, each feature set in one.
+"""The TFDS builder of the store: one config of annotations, one for each feature set.
 
 ``avemo_jax.packing.build.build_store`` drives it without TensorFlow. Where TensorFlow
 is installed the folder is a regular one: ``tfds build --config annotations
@@ -57,9 +57,11 @@ class Builder(tfds.core.ShardBasedBuilder):
 
         Args:
             contents: What to write; None: read it from TFDS's manual directory.
-            config: Its name; a ``BuilderConfig`` for a set that is not predefined.
-            file_format: array_record where None, which needs no TensorFlow.
-            **kwargs: Of ``tfds.core.DatasetBuilder``.
+            config: The config's name; a ``BuilderConfig`` for a set that is not
+                predefined.
+            file_format: TFDS's file format; None: array_record, which needs no
+                TensorFlow.
+            **kwargs: Passed on to ``tfds.core.DatasetBuilder``.
         """
         self._contents = contents
         super().__init__(
@@ -72,10 +74,10 @@ class Builder(tfds.core.ShardBasedBuilder):
         return super()._create_builder_config(builder_config, version)
 
     def _log_download_bytes(self) -> None:
-        """Nothing is downloaded, and the progress bar tells the rest."""
+        """Log nothing: nothing is downloaded, and the progress bar tells the rest."""
 
     def _log_download_done(self) -> None:
-        """See ``_log_download_bytes``."""
+        """Log nothing, for nothing is downloaded."""
 
     def _info(self) -> Any:
         info = self.dataset_info_from_configs(
@@ -109,13 +111,13 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _download_and_prepare(
         self, dl_manager: Any, download_config: Any = None
     ) -> None:
-        """Write the examples, here or on the Beam runner of ``download_config``.
+        """Write the examples, in this process or on the runner of ``download_config``.
 
-        The annotations are always written here: they lie in this process, and to send
-        them costs more than to write them. TFDS has a Beam pipeline of its own for
-        shards, which is not used: with more than ten of them it lists their lengths in
-        the order of the numbers as text ("0", "1", "10", "11", "2"), so that reading
-        goes astray, and it leaves a file among the records.
+        The annotations are always written in this process, which has them in memory: to
+        send them would cost more than to write them. TFDS has a Beam pipeline of its
+        own for shards, which is not used: with more than ten of them it lists their
+        lengths in the order of the numbers as text ("0", "1", "10", "11", "2"), so that
+        wrong records are read, and it leaves a file among the records.
         """
         runner = download_config and download_config.beam_runner
         if runner and not isinstance(self._contents, AnnotationContents):
@@ -154,7 +156,15 @@ class Builder(tfds.core.ShardBasedBuilder):
 
 
 def _manual_contents(folder: pathlib.Path, name: str) -> Contents:
-    """What ``tfds build`` writes: a config from the files in its manual directory."""
+    """The contents of a config, from files in the manual directory of ``tfds build``.
+
+    Args:
+        folder: The manual directory, with ``annotations`` and ``features``.
+        name: The config's name.
+
+    Raises:
+        ValueError: If ``folder`` has no such feature set, or its files are wrong.
+    """
     if name == ANNOTATIONS:
         records = {a.video: a for a in annotations.read_annotations(folder / name)}
         official: dict[str, dict[str, str]] = {task: {} for task in TASKS}

@@ -1,7 +1,8 @@
 """What one config of the store holds: the examples in order, and its metadata.
 
-Examples are made by any process, and whatever the metadata tells of a video is a *fact*
-that comes with its example: the metadata is the same wherever they were made.
+Any process may make an example. What the metadata says about a video is a *fact*, which
+is made together with the video's example: so the metadata is the same wherever the
+examples were made.
 """
 
 import abc
@@ -27,22 +28,22 @@ from avemo_jax.tasks import TASKS, Task, definition
 
 VIDEOS_PER_SHARD = 32
 
-MAX_TOLD = 10  # of faults, by name
+MAX_TOLD = 10  # faults that the metadata lists; the others are only counted
 
 Example = dict[str, Any]
 KeyExample = tuple[str, Example]
-Fact = dict[str, Any]  # of one video; as JSON has it
+Fact = dict[str, Any]  # what the metadata says about one video; values for JSON
 
 
 class Contents(abc.ABC):
-    """The examples of one config. It can be pickled.
+    """The examples of one config; an object that can be pickled.
 
     Attributes:
-        name: Of the config.
-        videos: One example each, in this order.
-        synthetic: Made data.
+        name: Name of the config.
+        videos: Names of the videos, one example each, in this order.
+        synthetic: Whether the data are made.
         show_progress: Draw a bar on stderr while the examples are written.
-        facts: By video, once its example was made.
+        facts: What the metadata says about each video, once its example was made.
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class Contents(abc.ABC):
     @property
     @abc.abstractmethod
     def digest(self) -> str:
-        """Changes whenever what is written changes."""
+        """Fingerprint that changes whenever what is written changes."""
 
     @abc.abstractmethod
     def make(self, video: str) -> tuple[Example, Fact]:
-        """One video's example, and what the metadata tells of it."""
+        """One video's example, and what the metadata says about the video."""
 
     @abc.abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """What is kept beside the examples, when all facts are there."""
+        """What is kept beside the examples; needs the facts of all videos."""
 
     def videos_of_shards(self) -> list[tuple[str, ...]]:
-        """The videos of each shard, in order; one shard without any for no videos."""
+        """The videos of each shard, in order; without videos, one empty shard."""
         return [
             self.videos[i : i + VIDEOS_PER_SHARD]
             for i in range(0, max(1, len(self.videos)), VIDEOS_PER_SHARD)
@@ -77,7 +78,7 @@ class Contents(abc.ABC):
     def examples(
         self, videos: Sequence[str], facts: dict[str, Fact]
     ) -> Iterator[KeyExample]:
-        """The examples of ``videos``, one at a time; ``facts`` grows."""
+        """The examples of ``videos``, one at a time; their facts go into ``facts``."""
         for video in videos:
             example, facts[video] = self.make(video)
             yield video, example
@@ -113,9 +114,9 @@ class FeatureContents(Contents):
     """One feature set, read from its source while it is written.
 
     Attributes:
-        source: Where it is read from.
+        source: Where the features are read from.
         output_columns: Width of the field ``outputs``, which is NaN where the source
-            has none; 0: no such field.
+            has no outputs; 0: no such field.
     """
 
     def __init__(
@@ -137,14 +138,14 @@ class FeatureContents(Contents):
 
     @property
     def digest(self) -> str:
-        """Of the source's content and of all that describes it."""
+        """Fingerprint of the source's content and of all that describes it."""
         source = self.source
         parts = [FORMAT, source.name, source.kind, source.dim, source.output_dim]
         text = json.dumps([*parts, source.fingerprint, source.content, self.synthetic])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def make(self, video: str) -> tuple[Example, Fact]:
-        """Frame numbers, float16 vectors and, where there are any, outputs."""
+        """The video's frame numbers, float16 vectors and outputs, and its fact."""
         features = self.source.read(video)
         check_features(features, self.source, video)
         example = {
@@ -170,7 +171,7 @@ class FeatureContents(Contents):
         return example, fact
 
     def metadata(self) -> dict[str, Any]:
-        """What the set is, and which frames of which video it has."""
+        """What the set is, which frames each video has, and a report of faults."""
         return {
             "format": FORMAT,
             "content": self.digest,
@@ -212,12 +213,12 @@ class AnnotationContents(Contents):
 
     @property
     def own(self) -> list[dict[str, Any]]:
-        """Definitions of tasks of one's own; none of the official ones."""
+        """Definitions of the tasks, if they are a user's own; else empty."""
         return [] if self.tasks == TASKS else [*map(definition, self.tasks.values())]
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of all labels and splits."""
+        """Fingerprint of all labels and splits."""
         total = hashlib.sha256(json.dumps([FORMAT, self.synthetic]).encode())
         if self.own:
             total.update(json.dumps(self.own).encode())
@@ -228,7 +229,7 @@ class AnnotationContents(Contents):
         return total.hexdigest()
 
     def make(self, video: str) -> tuple[Example, Fact]:
-        """Labels of the frames 1 .. num_frames of all tasks, and the splits."""
+        """The video's labels (frames 1 to num_frames) and splits, and its length."""
         record = self.records[video]
         lengths = [len(labels) for labels in record.labels.values()]
         num_frames = max([record.num_frames, *lengths])
@@ -248,7 +249,7 @@ class AnnotationContents(Contents):
         return example, {"num_frames": num_frames}
 
     def metadata(self) -> dict[str, Any]:
-        """How the splits came about, and how long the videos are."""
+        """How the splits came about, each video's length, and a user's own tasks."""
         return {
             "format": FORMAT,
             "content": self.digest,
@@ -260,7 +261,7 @@ class AnnotationContents(Contents):
 
 
 def _report(facts: Mapping[str, Fact]) -> dict[str, int | list[str]]:
-    """Counts of what was mended or failed, and of whom; the first faults and notes."""
+    """Counts of mended and failed rows, in which videos, and the first faults."""
     counts: dict[str, int] = {}
     names: dict[str, list[str]] = {}
     for video, fact in facts.items():
@@ -285,7 +286,7 @@ def _report(facts: Mapping[str, Fact]) -> dict[str, int | list[str]]:
 
 
 def _check_labels(labels: np.ndarray, task: Task, video: str) -> None:
-    """Nothing, if ``labels`` may be stored.
+    """Check that ``labels`` may be stored.
 
     Raises:
         ValueError: If shape, dtype or range are not those of the task's labels.

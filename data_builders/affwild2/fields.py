@@ -15,7 +15,7 @@ from data_builders.affwild2.contents import (
 
 
 def fields_of(contents: Contents) -> Any:
-    """TFDS's ``FeaturesDict`` of what ``contents`` makes."""
+    """TFDS's ``FeaturesDict`` of the examples that ``contents`` makes."""
     if isinstance(contents, FeatureContents):
         return feature_fields(contents.source.dim, contents.output_columns)
     assert isinstance(contents, AnnotationContents)
@@ -23,11 +23,11 @@ def fields_of(contents: Contents) -> Any:
 
 
 def feature_fields(dim: int, output_columns: int) -> Any:
-    """Of a feature set.
+    """TFDS's ``FeaturesDict`` of a feature set.
 
     Args:
         dim: Length of a vector.
-        output_columns: Of the extractor's own outputs; 0: no such field.
+        output_columns: Number of the extractor's own outputs; 0: no such field.
     """
     tfds = import_tfds()
     fields = {
@@ -41,7 +41,7 @@ def feature_fields(dim: int, output_columns: int) -> Any:
 
 
 def annotation_fields(tasks: Mapping[str, Task] = TASKS) -> Any:
-    """Of the annotations of these tasks."""
+    """TFDS's ``FeaturesDict`` of the annotations of ``tasks``, given by name."""
     tfds = import_tfds()
     fields = {
         "video": tfds.features.Text(),

@@ -1,8 +1,8 @@
-"""A feature set packed by the workers of an engine: Apache Beam.
+"""A feature set packed by the workers of Apache Beam.
 
-Each shard of the store is written by one worker, whole, and renamed into its place: a
-worker that is lost, or does the work of another again, does no harm. Every worker reads
-the feature files, and writes into the folder of the store, by the same paths.
+One worker writes a shard of the store whole and renames it into its place: a worker
+that is lost, or does the work of another again, does no harm. All workers must reach
+the feature files and the store's folder by the same paths.
 """
 
 import json
@@ -24,14 +24,14 @@ _SCRATCH = ".shard-"
 def write_on_beam(
     contents: Contents, paths: Sequence[pathlib.Path], *, runner: str, options: Any
 ) -> list[int]:
-    """Write the shards of ``contents``; the number of examples of each.
+    """Write the shards of ``contents``; returns how many examples each has.
 
     The facts of all videos are in ``contents.facts`` afterwards.
 
     Args:
         contents: What to write.
-        paths: Of the shards, in order, all in one folder.
-        runner: Of Beam.
+        paths: Files of the shards, in order, all in one folder.
+        runner: Name of the Beam runner.
         options: ``PipelineOptions``; None: the defaults.
 
     Raises:
@@ -65,9 +65,9 @@ def write_on_beam(
 
 
 def _write_shard(index: int, contents: Contents, places: Sequence[str]) -> None:
-    """One shard, and a note beside it: its facts, or what is wrong with its videos.
+    """Write one shard, and a note beside it: its facts, or what its videos have wrong.
 
-    What is wrong with the disk or the network is raised, so that Beam tries again.
+    Faults of the disk or the network are raised, so that Beam tries again.
     """
     path = pathlib.Path(places[index])
     writer = records.shard_writer(fields.fields_of(contents))
@@ -94,7 +94,7 @@ def _note_of(path: pathlib.Path) -> pathlib.Path:
 
 
 def _taken_note(path: pathlib.Path) -> dict[str, Any]:
-    """The note of a shard, which is removed."""
+    """The note beside a shard; the file is removed."""
     note = _note_of(path)
     if not note.is_file():
         raise RuntimeError(
@@ -107,7 +107,7 @@ def _taken_note(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _remove_scratch(folder: pathlib.Path) -> None:
-    """What workers left that were lost, after others did their work."""
+    """Remove what lost workers left, after others did their work."""
     for place in folder.glob(f"{_SCRATCH}*"):
         logging.warning("removing %s, which a lost worker left", place)
         for file in place.iterdir():

@@ -19,8 +19,8 @@ class RecordWriter(tfds.core.writer.ExampleWriter):
         """Write records one after the other.
 
         Args:
-            path: Of the shard.
-            examples: Keys, which are not written, and records.
+            path: File of the shard.
+            examples: Pairs of a key, which is not written, and a record.
         """
         return super().write(
             path, ((key, _ordered(record)) for key, record in examples)

@@ -1,1 +1,1 @@
-"""Official trees and a user's own: videos, crops, annotations and splits."""
+"""What official trees and users' own files hold: videos, crops, labels, splits."""

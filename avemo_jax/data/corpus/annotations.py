@@ -31,7 +31,7 @@ def read_annotations(
             ``EXPR_Classification_Challenge``), ``AU_Detection_Challenge``,
             ``VA_Estimation_Challenge``, each with ``Train_Set`` and
             ``Validation_Set``. Its own name does not matter.
-        tasks: Names of the tasks to read; None: all that are there.
+        tasks: Names of the tasks to read; None: all that have a folder.
         mtl: Read the multi-task files in ``MTL_Challenge`` instead.
 
     Raises:
@@ -68,13 +68,13 @@ def find_label_files(
     """The split and the path of every label file of one task, one for each video.
 
     Args:
-        root: The folder of the tasks' folders, or the task's own, or one with the
-            files (``Validation_Set``); its files are of the split of its name, or else
-            of "validation".
-        task: Whose labels.
+        root: The folder above the tasks' folders, or the task's own folder, or one with
+            the files themselves, whose split its name tells (``Train_Set``), or else is
+            "validation".
+        task: The task whose labels are wanted.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are no label files, or other folders than the sets.
     """
     root = pathlib.Path(root)
     there = entries(root)
@@ -118,11 +118,12 @@ def _folder_labels(
 
 
 def _no_annotations(root: pathlib.Path, *tasks: Task) -> NoReturn:
-    """Raise that there are no annotations, with what is there instead.
+    """Raise that there are no annotations, saying what there is instead.
 
     Args:
-        root: Where they were expected.
-        *tasks: Of which; none stands for the multi-task files.
+        root: Folder in which they were expected.
+        *tasks: Tasks whose folders were expected; without any, the multi-task folder
+            was.
     """
     folders = tuple(f for task in tasks for f in task.folders) or (MTL_FOLDER,)
     there = [path.name for path in entries(root)]
@@ -136,7 +137,7 @@ def _no_annotations(root: pathlib.Path, *tasks: Task) -> NoReturn:
 
 
 def _where_instead(root: pathlib.Path, folders: tuple[str, ...]) -> str:
-    """What to do about a root without annotations."""
+    """What the user can do about a root without annotations, for the error."""
     known = {
         MTL_FOLDER,
         *(folder for task in TASKS.values() for folder in task.folders),

@@ -20,10 +20,10 @@ class SplitCoverage:
     Attributes:
         task: Name of the task.
         split: "train", "dev", "validation" or "test".
-        videos: Subject-videos.
-        with_crops: Subject-videos that have crops.
-        labelled: Frames with a valid label.
-        with_crop: Of these, frames with a crop.
+        videos: How many subject-videos the split has.
+        with_crops: How many of the subject-videos have crops.
+        labelled: How many frames have a valid label.
+        with_crop: How many labelled frames have a crop.
     """
 
     task: str
@@ -41,14 +41,14 @@ class SplitCoverage:
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """What fits together, and what is missing.
+    """How annotations, crops and videos fit together, and what is missing.
 
     Attributes:
-        splits: By task and split, where there are videos.
+        splits: Counts of each task and split that has videos.
         without_crops: Annotated subject-videos that have no folder of crops.
         without_video: Subject-videos, annotated or with crops, that have no file.
         unlabelled: Subject-videos with crops and without annotations.
-        unused: Videos of which there are neither crops nor annotations.
+        unused: Names of videos that have neither crops nor annotations.
     """
 
     splits: tuple[SplitCoverage, ...]
@@ -58,7 +58,7 @@ class Coverage:
     unused: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """For people to read."""
+        """The coverage in words, one fact a line."""
         found = [
             f"{one.task} {one.split}: {one.videos} subject-videos"
             + (f" ({one.with_crops} with crops)" if one.with_crops < one.videos else "")
@@ -83,7 +83,7 @@ def coverage_of(corpus: Corpus, records: Iterable[VideoAnnotations]) -> Coverage
     """How annotations, crops and videos fit together.
 
     Args:
-        corpus: The files.
+        corpus: The files of the tree.
         records: The annotations, one for each subject-video.
     """
     by_video = {record.video: record for record in records}

@@ -26,8 +26,8 @@ class CropFolder:
         video: Name of the subject-video.
         path: The folder.
         frame: Official frame numbers, ascending, each once.
-        names: The file of each frame, as ASCII bytes.
-        sizes: Of each file, in bytes.
+        names: File name of each frame, as ASCII bytes.
+        sizes: Size of each file, in bytes.
     """
 
     video: str
@@ -38,17 +38,17 @@ class CropFolder:
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """Size of all files together."""
         return int(self.sizes.sum())
 
     def paths(self) -> Iterator[tuple[int, pathlib.Path]]:
-        """Frame number and file, in order."""
+        """Number and file of each frame, in order."""
         folder = os.fspath(self.path)
         for frame, name in zip(self.frame, self.names, strict=True):
             yield int(frame), pathlib.Path(folder, name.decode())
 
     def digest(self) -> str:
-        """Sha256 (hex) of names and sizes: tells whether the folder has changed."""
+        """Sha256 (hex) of names and sizes; changes when the folder does."""
         digest = hashlib.sha256(str(self.names.dtype).encode())
         for array in (self.names, self.sizes.astype("<i8")):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -64,14 +64,15 @@ def crop_folder(video: str, path: pathlib.Path, pictures: dict[str, int]) -> Cro
     """The crops of a folder.
 
     Args:
-        video: Whose.
+        video: Name of the subject-video.
         path: The folder.
-        pictures: Sizes in bytes by name, as :func:`is_picture` allows; at least one.
+        pictures: Sizes in bytes by file name, at least one; every name is one that
+            :func:`is_picture` accepts.
 
     Raises:
         ValueError: If a frame is there twice, or a number is out of range.
     """
-    # Names have up to 250 digits: numbers beyond int64 are brought back to a wrong one.
+    # Names have up to 250 digits: numbers beyond int64 become one that is refused.
     large = MAX_FRAME + 1
     found = (min(int(name.partition(".")[0]), large) for name in pictures)
     numbers = np.fromiter(found, np.int64, len(pictures))

@@ -1,4 +1,4 @@
-"""A user's tree walked once: every file by its folder, links only where they may go."""
+"""A walk over a user's tree: every folder with its files; links stay in the tree."""
 
 import dataclasses
 import os
@@ -10,7 +10,7 @@ from avemo_jax.data.corpus.crop_folders import is_picture
 from avemo_jax.data.listing import nfc
 
 ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
-# What systems and archives leave, which is nobody's data; in lower case.
+# Files and folders that systems and archives leave and that hold no data; lower case.
 _LEFTOVERS = frozenset(
     "__macosx|thumbs.db|ehthumbs.db|desktop.ini|lost+found|@eadir|$recycle.bin|"
     "system volume information".split("|")
@@ -23,9 +23,9 @@ class Folder:
     """One folder of the tree.
 
     Attributes:
-        path: Where it is.
-        parts: Names from the tree's root to it; none for the root itself.
-        aligned: It, or a folder above it, up to the root, is called
+        path: Path of the folder.
+        parts: Names on the way from the tree's root to the folder; none for the root.
+        aligned: Whether this folder or one above it, up to the root, is called
             ``cropped_aligned...``.
         folders: Names of the folders in it.
         pictures: Files named by a frame number, as the scan found them.
@@ -43,7 +43,7 @@ class Folder:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing in it."""
+        """Whether there is nothing in the folder."""
         return not (self.folders or self.pictures or self.files or self.special)
 
     def picture_sizes(self) -> dict[str, int]:
@@ -59,11 +59,11 @@ class Folder:
 
 
 def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
-    """The name of a file or folder as videos are called by it, in Unicode's form NFC.
+    """The name that a file or folder gives to its video, in Unicode's form NFC.
 
     Args:
-        path: Of the file or folder; "." and ".." are resolved.
-        stem: Without the ending.
+        path: The file or folder; "." and ".." are resolved.
+        stem: Leave out the ending.
 
     Raises:
         ValueError: If the name is not UTF-8.
@@ -81,22 +81,22 @@ def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """A path for people; bytes that are not UTF-8 are written in hexadecimal."""
+    """A path as text; bytes that are not UTF-8 are written in hexadecimal."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def walk(
     root: str | os.PathLike[str], *, follow_links: bool = False
 ) -> Iterator[Folder]:
-    """Every folder beneath ``root``, itself first, in the order of names.
+    """``root`` and then every folder beneath it, in the order of names.
 
-    Links that stay inside the tree are followed. A folder that is reached in several
-    ways comes once under each name, aligned and not, and never within itself; so loops
-    end. Hidden entries and what systems leave are passed over. No file is opened.
+    Links that stay inside the tree are followed. A folder that several links lead to
+    comes once under each name, aligned and not, and never within itself; so loops end.
+    Hidden entries and what systems leave are passed over. No file is opened.
 
     Args:
-        root: A folder.
-        follow_links: Follow links that lead out of the tree, too.
+        root: The folder to begin at.
+        follow_links: Also follow links that lead out of the tree.
 
     Raises:
         ValueError: If there is no such folder, a folder cannot be read, or, at the
@@ -108,10 +108,11 @@ def walk(
 
 
 def one_folder(path: str | os.PathLike[str], *, follow_links: bool = False) -> Folder:
-    """A folder without those beneath it.
+    """One folder, without a visit to those beneath it.
 
     Raises:
-        ValueError: As :func:`walk`.
+        ValueError: If there is no such folder, it cannot be read, or a link in it leads
+            out of it or nowhere.
     """
     scan = _Scan(pathlib.Path(path), follow_links)
     folder = next(scan.folders())
@@ -124,12 +125,12 @@ class _Step:
     """A folder that is to be visited.
 
     Attributes:
-        path: The way to it.
-        parts: Names from the root to it.
-        real: Where it really is.
-        above: The real places of it and of the folders on the way to it.
-        aligned: As in :class:`Folder`.
-        linked: There is a link on the way to it.
+        path: Path of the folder, which may go through links.
+        parts: Names on the way from the root to the folder.
+        real: Path of the folder without links.
+        above: Real paths of the folder and of those on the way to it.
+        aligned: Whether this folder or one above it is called ``cropped_aligned...``.
+        linked: Whether there is a link on the way to the folder.
     """
 
     path: pathlib.Path
@@ -141,7 +142,7 @@ class _Step:
 
 
 class _Scan:
-    """One walk and the links that it has met."""
+    """One walk over a tree, with the refused links that it has met."""
 
     def __init__(self, root: pathlib.Path, follow_links: bool):
         if not root.is_dir():
@@ -172,7 +173,7 @@ class _Scan:
                 steps.append(one)
 
     def _visit(self, step: _Step, below: list[_Step]) -> Folder:
-        """What is in a folder; the folders in it are put into ``below``."""
+        """What is in a folder; the folders in it are added to ``below``."""
         pictures, files, special = [], [], []
         for entry in _entries(step.path):
             name = entry.name
@@ -241,7 +242,7 @@ class _Scan:
 
 
 def _entries(path: pathlib.Path) -> "Iterator[os.DirEntry[str]]":
-    """What is in a folder, without what is nobody's data."""
+    """What is in a folder, without hidden entries and leftovers of systems."""
     try:
         with os.scandir(path) as found:
             for entry in found:
@@ -273,6 +274,6 @@ def _count(links: list[str]) -> str:
 
 
 def _some(links: list[str]) -> str:
-    """The first links in the order of names."""
+    """The first of some links, in the order of their names, for an error."""
     text = ", ".join(sorted(links)[:_NAMED])
     return text if len(links) <= _NAMED else f"{text}, ..."

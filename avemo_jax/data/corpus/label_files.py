@@ -31,7 +31,7 @@ _EXPECTED = {
 
 
 def _read_body(path: pathlib.Path, headers: tuple[str, ...]) -> bytes:
-    """What follows the header line, with Unix line ends and no blank end."""
+    """All after the header line, with Unix line ends and no blank lines at the end."""
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     first, _, body = data.partition(b"\n")
     if not data.strip():
@@ -90,7 +90,10 @@ def _num_columns(task: Task) -> int:
 def _read_single_digits(
     body: bytes, task: Task
 ) -> Int8[np.ndarray, "frames ..."] | None:
-    """Labels where each is one digit or -1, ten times faster; else None."""
+    """Labels of a body in which each is one digit or -1; None for any other body.
+
+    This is ten times faster than reading numbers of any form.
+    """
     columns = _num_columns(task)
     largest = 1 if task.label_shape else task.num_outputs - 1
     if b"x" in body:
@@ -121,7 +124,7 @@ def _in_range(values: Float[np.ndarray, "frames columns"], task: Task) -> bool:
 def _to_labels(
     values: Float[np.ndarray, "frames columns"], task: Task
 ) -> Shaped[np.ndarray, "frames ..."]:
-    """Values in range -> labels in memory."""
+    """Values that are in range, as labels are kept in memory."""
     if task is VA:
         labels = values.astype(np.float32)
         labels[(values < -1).any(axis=1)] = np.nan
@@ -170,17 +173,18 @@ def _check_field(field: str, task: Task, where: str) -> float:
 def read_mtl_file(
     path: str | os.PathLike[str],
 ) -> dict[str, dict[str, Shaped[np.ndarray, "_ ..."]]]:
-    """By video, then by task name: labels of the frames 1 .. the last one named.
+    """Labels by video, then by task name, of the frames 1 to the last one named.
 
-    Frames that the file does not name are invalid. A task of which a video has no
-    valid frame at all is left out for that video.
+    Frames that the file does not name are invalid. A video without any valid frame of a
+    task has no labels of that task.
 
     Args:
         path: A multi-task file: rows keyed by image name ``VIDEO/00001.jpg``.
 
     Raises:
-        ValueError: If the file is wrong, as in ``read_label_file``, or an image name
-            is malformed or occurs twice.
+        ValueError: If the file is empty, or has a wrong header, a line with a wrong
+            number of columns, a label that is no number or out of range, or an image
+            name that is malformed or there twice.
     """
     path = pathlib.Path(path)
     rows: dict[str, dict[int, list[float]]] = {}
@@ -214,7 +218,7 @@ def read_mtl_file(
 
 
 def _dense_mtl(frames: dict[int, list[float]]) -> dict[str, np.ndarray]:
-    """One video's rows by frame number -> dense labels of the tasks it has any of."""
+    """One video's labels by task, one per frame, from its lines by frame number."""
     numbers = np.array(sorted(frames))
     values = np.array([frames[number] for number in numbers])
     labels: dict[str, np.ndarray] = {}

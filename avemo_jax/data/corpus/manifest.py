@@ -22,12 +22,12 @@ class Entry:
     """One video of a manifest.
 
     Attributes:
-        video: Its name, as the feature files are called.
+        video: Name of the video, by which its feature files are called too.
         split: "train", "dev", "validation" or "test".
         group: The recording or person that no two splits are to share; may be empty.
-        path: Of the video file; None: not given.
+        path: The video file; None: not given.
         fps: Frames per second; NaN where neither the manifest nor the name tells it.
-        line: Of the manifest.
+        line: Line of the manifest on which the video stands.
     """
 
     video: str
@@ -39,12 +39,25 @@ class Entry:
 
 
 def fail(where: str, what: str, expected: str, instead: str) -> NoReturn:
-    """Raise ``ValueError`` in three parts, with the place in front."""
+    """Raise a ``ValueError`` with the place and the three parts of an error.
+
+    Args:
+        where: The place: file, line, column.
+        what: What is wrong there.
+        expected: What was expected.
+        instead: What the user can do.
+    """
     raise ValueError(f"{where}: {what}; expected {expected}: {instead}")
 
 
 def meant(text: str, known: Iterable[str], otherwise: str) -> str:
-    """What to do about a name that is unknown."""
+    """Advice about an unknown name.
+
+    Args:
+        text: The unknown name.
+        known: Names of which one similar to ``text`` is proposed.
+        otherwise: The advice where none is similar.
+    """
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(text.lower(), names, 1)
     return f"did you mean {names[near[0]]!r}?" if near else otherwise
@@ -54,16 +67,16 @@ class CsvTable:
     """A CSV file with a header line.
 
     Attributes:
-        path: Of the file.
-        columns: As the header names them.
+        path: The file.
+        columns: Names of the columns, from the header.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Reads the file whole.
+        """Read the file whole.
 
         Raises:
-            ValueError: If there is none, it is no UTF-8, its header has a name twice
-                or none, or it is not divided by commas.
+            ValueError: If there is no such file, it is not UTF-8 or not divided by
+                commas, or its header is empty or has a name twice or an empty one.
         """
         self.path = pathlib.Path(path)
         if not self.path.is_file():
@@ -85,7 +98,11 @@ class CsvTable:
             fail(where, told, "each column named, once", "correct the header")
 
     def need(self, name: str) -> None:
-        """Raises ``ValueError`` if there is no column ``name``."""
+        """Check that there is a column ``name``.
+
+        Raises:
+            ValueError: If there is none.
+        """
         if name not in self.columns:
             where = f"{self.path}, line 1"
             has = f"no column {name!r} among {', '.join(self.columns)}"
@@ -106,18 +123,22 @@ class CsvTable:
                 continue
             if len(cells) != len(self.columns):
                 fail(
-                    *(f"{self.path}, line {reader.line_num}", f"{len(cells)} cells"),
-                    *(f"{len(self.columns)}, as in the header", "correct the line"),
+                    f"{self.path}, line {reader.line_num}",
+                    f"{len(cells)} cells",
+                    f"{len(self.columns)}, as in the header",
+                    "correct the line",
                 )
             named = zip(self.columns, cells, strict=True)
             yield reader.line_num, {name: cell.strip() for name, cell in named}
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
-    """The videos of ``manifest.csv``: video, split and, if any, path, group, fps.
+    """The videos of ``manifest.csv``, by name, in the order of its lines.
+
+    The columns are video, split and, if wanted, path, group and fps.
 
     Raises:
-        ValueError: Names file, line and column of what is wrong.
+        ValueError: If the file is wrong; the error names file, line and column.
     """
     table = CsvTable(path)
     for name in ("video", "split"):
@@ -133,8 +154,10 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
         if entry.video in found:
             first = found[entry.video].line
             fail(
-                *(f"{path}, line {line}, column 'video'", f"{entry.video!r} again"),
-                *(f"each video once (line {first})", "remove one of the lines"),
+                f"{path}, line {line}, column 'video'",
+                f"{entry.video!r} again",
+                f"each video once (line {first})",
+                "remove one of the lines",
             )
         found[entry.video] = entry
     if not found:
@@ -147,8 +170,10 @@ def _entry(table: CsvTable, line: int, row: Mapping[str, str]) -> Entry:
     video, split = nfc(row["video"]), row["split"]
     if not video or "/" in video or "\\" in video:
         fail(
-            *(f"{where} 'video'", f"{row['video']!r}"),
-            *("a name without folder", "name it as its feature file is called"),
+            f"{where} 'video'",
+            f"{row['video']!r}",
+            "a name without folder",
+            "name it as its feature file is called",
         )
     if split not in SPLITS:
         instead = "choose one; dev may be left out, it is then drawn from train"
@@ -167,10 +192,10 @@ def _entry(table: CsvTable, line: int, row: Mapping[str, str]) -> Entry:
 
 
 def number_of(text: str, where: str) -> float:
-    """``text`` as a number; NaN for "nan".
+    """The number that ``text`` is; NaN for "nan".
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is no number.
     """
     try:
         return float(text)
@@ -184,7 +209,7 @@ def number_of(text: str, where: str) -> float:
 def say_unlabelled(
     manifest: Mapping[str, Entry], labels: Mapping[str, Mapping[str, object]]
 ) -> None:
-    """Log the videos that are to be trained on or scored, and have no labels."""
+    """Log the videos that have no labels although they are not test videos."""
     lost = [v for v, e in manifest.items() if not labels[v] and e.split != "test"]
     if lost:
         logging.warning(

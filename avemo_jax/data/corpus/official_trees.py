@@ -35,11 +35,11 @@ class Corpus:
     """The files of a tree.
 
     Attributes:
-        root: Of the tree.
+        root: The tree's folder.
         annotations: The folder that holds the tasks' folders; None: there is none.
-        videos: Files by the name of the base video, sorted.
-        crops: By the name of the subject-video, sorted.
-        ignored: What was found and is not used, and why.
+        videos: Video files by the name of the base video, sorted.
+        crops: Folders of crops by the name of the subject-video, sorted.
+        ignored: What was found and is not used, and why, for people to read.
     """
 
     root: pathlib.Path
@@ -58,16 +58,16 @@ def find_corpus(
     annotations: str | os.PathLike[str] | None = None,
     follow_links: bool = False,
 ) -> Corpus:
-    """What lies in a tree; no file is opened.
+    """The videos, crops and annotations in a tree; no file is opened.
 
     A folder of pictures named by numbers holds a subject-video's crops. They are
     aligned if a folder above, up to ``root`` itself, is called ``cropped_aligned...``.
-    Names are in Unicode's form NFC, for those from macOS are often not.
+    Names are converted to Unicode's form NFC, which macOS often does not use.
 
     Args:
-        root: The official folders lie anywhere in it.
-        crops: Which of the crops are wanted.
-        videos: More files, such as unlabelled test videos; of any ending.
+        root: Folder of the tree; the official folders may be anywhere in it.
+        crops: Which kind of crops is wanted.
+        videos: More video files, such as unlabelled test videos, with any ending.
         crop_folders: More folders of crops, each of one subject-video.
         annotations: The folder that holds the tasks' folders, wherever it is; None:
             the one in the tree.
@@ -97,21 +97,26 @@ def find_corpus(
     for one in crop_folders:
         seen.add_given_crops(one_folder(one, follow_links=follow_links))
     given = None if annotations is None else pathlib.Path(annotations)
-    chosen = _annotations(seen, list(roots.values()), given)
+    root_of_labels = _annotations(seen, list(roots.values()), given)
     seen.check_once()
     seen.ignored += other.check(seen, crops)
     return Corpus(
-        seen.root, chosen, seen.sorted_videos(), seen.sorted_crops(), seen.all_ignored()
+        seen.root,
+        root_of_labels,
+        seen.sorted_videos(),
+        seen.sorted_crops(),
+        seen.all_ignored(),
     )
 
 
 def find_crops(
     folder: str | os.PathLike[str], *, follow_links: bool = False
 ) -> dict[str, CropFolder]:
-    """Folders of pictures named by numbers beneath ``folder``, or itself, by name.
+    """The folders of crops among ``folder`` and those beneath it, by name.
 
     Raises:
-        ValueError: As :func:`find_corpus`, but not if there are none.
+        ValueError: If a folder cannot be read, a name or frame is there twice, crops
+            are misnamed, or links lead out of the tree or nowhere.
     """
     seen = _Seen(pathlib.Path(folder))
     for one in walk(seen.root, follow_links=follow_links):
@@ -128,7 +133,8 @@ def find_videos(
     """Every video file beneath ``folder``, by its name without the ending.
 
     Raises:
-        ValueError: As :func:`find_corpus`, but not if there are none.
+        ValueError: If a folder cannot be read, a name is there twice, or links lead out
+            of the tree or nowhere.
     """
     return _found(folder, VIDEO_ENDINGS, follow_links)
 
@@ -139,7 +145,8 @@ def find_sounds(
     """Every sound file beneath ``folder``, by its name without the ending.
 
     Raises:
-        ValueError: As :func:`find_corpus`, but not if there are none.
+        ValueError: If a folder cannot be read, a name is there twice, or links lead out
+            of the tree or nowhere.
     """
     return _found(folder, SOUND_ENDINGS, follow_links)
 
@@ -158,7 +165,7 @@ def _found(
 def _annotations(
     seen: "_Seen", found: list[pathlib.Path], given: pathlib.Path | None
 ) -> pathlib.Path | None:
-    """The one root of annotations; others are noted where one was given."""
+    """The folder of annotations: ``given``, or the one in the tree, or None."""
     if given is None:
         if len(found) > 1:
             raise ValueError(
@@ -182,7 +189,7 @@ def _annotations(
 
 
 class _Other:
-    """Crops of the kind that is not wanted; only counted."""
+    """Counts of the crops of the kind that is not wanted."""
 
     def __init__(self) -> None:
         self.folders = 0
@@ -199,10 +206,11 @@ class _Other:
         return "1 folder" if self.folders == 1 else f"{self.folders} folders"
 
     def check(self, seen: "_Seen", crops: Crops) -> list[str]:
-        """What to say of them, if there is also what was wanted.
+        """Notes about the unwanted crops, if any.
 
         Raises:
-            ValueError: If there is nothing but them, or nothing at all.
+            ValueError: If the tree has crops of the other kind only, or neither crops
+                nor videos.
         """
         unwanted: Crops = "cropped" if crops == ALIGNED else "cropped_aligned"
         root = printable(seen.root)
@@ -231,7 +239,7 @@ class _Other:
 
 
 class _Seen:
-    """What was found so far."""
+    """What was found in a tree so far."""
 
     def __init__(self, root: pathlib.Path):
         self.root = root
@@ -241,7 +249,7 @@ class _Seen:
         self.twice: list[str] = []
 
     def add_crops(self, folder: Folder) -> None:
-        """Take a folder's pictures, if it has some."""
+        """Add a folder's pictures as crops, if it has any."""
         if not folder.pictures:
             return
         name = name_of(folder.path)
@@ -254,7 +262,7 @@ class _Seen:
     def add_videos(
         self, folder: Folder, endings: frozenset[str], *, others: bool
     ) -> None:
-        """Take a folder's files of these endings; note the others, if wanted."""
+        """Add a folder's files with these endings; note other files if ``others``."""
         unused = []
         for name in folder.files:
             if os.path.splitext(name)[1].lower() in endings:
@@ -271,7 +279,11 @@ class _Seen:
             self.ignored.append(f"{where}: an empty folder")
 
     def add_given_crops(self, folder: Folder) -> None:
-        """Take a folder that is to have pictures."""
+        """Add a folder of crops that the user named.
+
+        Raises:
+            ValueError: If there are no crops in it.
+        """
         if not folder.pictures:
             raise ValueError(
                 f"--crop-folder {printable(folder.path)} has no pictures; expected "
@@ -281,7 +293,11 @@ class _Seen:
         self.add_crops(folder)
 
     def add_given_video(self, path: pathlib.Path) -> None:
-        """Take a video of any ending."""
+        """Add a video file, with any ending, that the user named.
+
+        Raises:
+            ValueError: If there is no such file.
+        """
         if not path.is_file():
             state = "is no file" if path.exists() else "does not exist"
             raise ValueError(
@@ -291,19 +307,19 @@ class _Seen:
         self.add_video(path)
 
     def add_video(self, path: pathlib.Path) -> None:
-        """Take one file."""
+        """Add one video file."""
         name = name_of(path, stem=True)
         before = self.videos.setdefault(name, path)
         if before is not path:
             self._again(f"video {name!r}", before, path)
 
     def _again(self, what: str, one: pathlib.Path, two: pathlib.Path) -> None:
-        """Note what is there twice, unless both are ways to the same place."""
+        """Note a name that is there twice, unless both paths lead to one place."""
         if os.path.realpath(one) != os.path.realpath(two):
             self.twice.append(f"{what} in {printable(one)} and {printable(two)}")
 
     def check_once(self) -> None:
-        """Raise if something is there twice."""
+        """Raise ``ValueError`` if a name is there twice."""
         if self.twice:
             more = f", ... ({len(self.twice)} in all)"
             raise ValueError(
@@ -319,7 +335,7 @@ class _Seen:
         return dict(sorted(self.crops.items()))
 
     def all_ignored(self) -> tuple[str, ...]:
-        """Each once: a folder may be reached in several ways."""
+        """The notes, each once, although a folder may be reached in several ways."""
         return tuple(dict.fromkeys(self.ignored))
 
     def log_ignored(self) -> None:
@@ -328,7 +344,7 @@ class _Seen:
 
 
 def _files(names: list[str] | tuple[str, ...]) -> str:
-    """How many, and the first of them."""
+    """How many files there are, and the names of the first."""
     text = ", ".join(printable(name) for name in names[:_NAMED])
     more = ", ..." if len(names) > _NAMED else ""
     count = "1 file" if len(names) == 1 else f"{len(names)} files"

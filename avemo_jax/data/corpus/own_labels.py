@@ -31,13 +31,14 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What a user says of a task; the rest is seen in the labels.
+    """What a user says about a task; the rest is taken from the labels.
 
     Attributes:
-        name: Of the task; empty: see :func:`read_labels`.
-        kind: None: seen in the labels.
-        columns: Of the file; none: all that hold labels.
-        classes: In order; none: those that occur, sorted.
+        name: Name of the task; empty: the column's name for "multiclass", else "labels"
+            or "values".
+        kind: Kind of the task; None: the one that the labels look like.
+        columns: Columns of the file; empty: all that hold labels.
+        classes: Names of the classes in order; empty: those that occur, sorted.
         value_range: Least and largest value; None: -1 and 1.
     """
 
@@ -65,20 +66,21 @@ def read_labels(
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
     """Tasks by name, and a record of each video of the manifest.
 
-    Columns: video; frame (from 1), or start_s and end_s (the frames shown from the one
-    up to, not at, the other; frame k is shown at (k - 1) / fps); then labels. One
-    column of texts or whole numbers is multiclass and the task is called like it;
-    several of 0 and 1 are multilabel ("labels"); others are values ("values"). An
-    empty cell, and a frame without a row, is invalid.
+    Columns: video; frame (from 1), or start_s and end_s (the frames shown from start_s
+    on and before end_s; frame k is shown at (k - 1) / fps); then labels. A single
+    column of texts or whole numbers is multiclass, and the task has the column's name;
+    several columns of 0 and 1 are multilabel ("labels"); others are values ("values").
+    An empty cell is an invalid label, and so is that of a frame that has no line.
 
     Args:
-        path: Of the CSV file.
-        manifest: By video.
-        wishes: Each task; several need their columns.
-        fps_of: Frames per second of a video, where times are given; NaN: unknown.
+        path: The CSV file of labels.
+        manifest: Entries of the manifest, by video.
+        wishes: What the user says about each task; with several, each names its
+            columns.
+        fps_of: Gives a video's frames per second, where times are given; NaN: unknown.
 
     Raises:
-        ValueError: Names file, line and column of what is wrong.
+        ValueError: If the file is wrong; the error names file, line and column.
     """
     table = CsvTable(path)
     table.need("video")
@@ -93,12 +95,12 @@ def read_labels(
     tasks: dict[str, Task] = {}
     labels: dict[str, dict[str, np.ndarray]] = {video: {} for video in manifest}
     for wish in wishes:
-        chosen = _chosen(table, wish, columns, alone=len(wishes) == 1)
-        task = _task_of(table, rows, wish, chosen)
+        wanted = _wanted_columns(table, wish, columns, alone=len(wishes) == 1)
+        task = _task_of(table, rows, wish, wanted)
         if task.name.lower() in {name.lower() for name in tasks}:
             fail(str(path), f"two tasks {task.name!r}", "different names", "rename one")
         tasks[task.name] = task
-        for video, dense in _dense(table, rows, task, chosen, length).items():
+        for video, dense in _dense(table, rows, task, wanted, length).items():
             labels[video][task.name] = dense
     say_unlabelled(manifest, labels)
     records = [
@@ -120,13 +122,13 @@ def _rows(
     fps_of: Callable[[Entry], float] | None,
     rates: dict[str, float],
 ) -> list[_Row]:
-    """All rows with their frames; ``rates`` gets the rates that times were read by.
+    """All lines of the table with the frames that they label.
 
     Args:
-        table: Of the labels.
-        manifest: By video.
-        fps_of: Of a video; None: rows tell frames.
-        rates: By video.
+        table: The file of labels.
+        manifest: Entries of the manifest, by video.
+        fps_of: Gives a video's frames per second; None: lines have frames, not times.
+        rates: Filled with the frames per second used for times, by video.
     """
     rows = []
     for line, cells in table.rows():
@@ -143,7 +145,7 @@ def _rows(
 
 
 def _timed(table: CsvTable) -> bool:
-    """Whether rows tell times, not frames."""
+    """Whether lines have times, not frames."""
     times = [name for name in ("start_s", "end_s") if name in table.columns]
     if ("frame" in table.columns) == bool(times) or len(times) == 1:
         has = ", ".join(table.columns)
@@ -183,7 +185,7 @@ def _shown(where: str, cells: Mapping[str, str], entry: Entry, fps: float) -> ra
         told = f"times of {entry.video!r}, whose frames per second are unknown"
         instead = "add a column fps, or path, to the manifest"
         fail(f"{where} 'start_s'", told, "its rate", instead)
-    # A time that was rounded to microseconds still is that of its frame.
+    # A frame's time still means that frame when it was rounded to microseconds.
     first = math.ceil(start * fps - 1e-4) + 1
     last = math.ceil(end * fps - 1e-4)
     if last > MAX_FRAME:
@@ -208,7 +210,7 @@ def _check_once(table: CsvTable, rows: Sequence[_Row]) -> dict[str, int]:
     return {video: own[-1].frames.stop - 1 for video, own in by_video.items()}
 
 
-def _chosen(
+def _wanted_columns(
     table: CsvTable, wish: Wish, columns: tuple[str, ...], *, alone: bool
 ) -> tuple[str, ...]:
     for name in wish.columns:
@@ -228,7 +230,7 @@ def _chosen(
 def _task_of(
     table: CsvTable, rows: Sequence[_Row], wish: Wish, columns: tuple[str, ...]
 ) -> Task:
-    """The task that the columns hold labels of."""
+    """The task whose labels the columns hold, as the user says or as they look."""
     seen = {name: {row.cells[name] for row in rows} - {""} for name in columns}
     for name in [name for name, texts in seen.items() if not texts]:
         where = f"{table.path}, column {name!r}"
@@ -280,14 +282,14 @@ def _is_number(text: str) -> bool:
 
 
 def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
-    """Numbers by their size, texts by their letters."""
+    """Names of classes in order: whole numbers by size, other texts by letters."""
     if all(_INTEGER.fullmatch(text) for text in texts):
         return tuple(sorted(texts, key=int))
     return tuple(sorted(texts))
 
 
 def _warn_of_rare(table: CsvTable, rows: Sequence[_Row], column: str) -> None:
-    """Say which classes look like misspelt ones: of one row, and near another."""
+    """Log the classes that look misspelt: on one line only, and similar to another."""
     counts = collections.Counter(row.cells[column] for row in rows)
     del counts[""]
     for text, count in counts.items():
@@ -298,7 +300,11 @@ def _warn_of_rare(table: CsvTable, rows: Sequence[_Row], column: str) -> None:
             logging.warning(
                 "%s, line %d, column %r: class %r occurs once and is near %r; if it is "
                 "misspelt correct it, else name the classes: --classes",
-                *(table.path, line, column, text, near[0]),
+                table.path,
+                line,
+                column,
+                text,
+                near[0],
             )
 
 
@@ -309,7 +315,7 @@ def _dense(
     columns: tuple[str, ...],
     length: Mapping[str, int],
 ) -> dict[str, Shaped[np.ndarray, "frames ..."]]:
-    """Labels of the frames 1 .. the last labelled one, by video."""
+    """Labels of the frames 1 to the last labelled one, by video."""
     dense = {video: task.empty_labels(count) for video, count in length.items()}
     numbers = {name: i for i, name in enumerate(task.columns)}
     for row in rows:
@@ -335,7 +341,7 @@ def _class(where: str, text: str, numbers: Mapping[str, int]) -> int:
 
 
 def _value(where: str, text: str, task: Task) -> float:
-    """A unit's 0 or 1, or a value in [-1, 1]."""
+    """The label in a cell: a unit's 0 or 1, or a value brought to [-1, 1]."""
     if task.kind == "multilabel":
         if text not in ("0", "1"):
             fail(where, f"{text!r}", "0, 1 or an empty cell", "correct the cell")

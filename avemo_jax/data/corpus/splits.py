@@ -33,7 +33,7 @@ def base_video(video: str) -> str:
 
 
 def source_video(video: str) -> str:
-    """The recording that a subject-video is a part of (rule: see the module)."""
+    """The recording that a subject-video is a part of, by the rule of this module."""
     base = base_video(video)
     match = _SIZED.fullmatch(base) or _NUMBERED.fullmatch(base)
     return match[1] if match else base
@@ -69,11 +69,13 @@ def draw_dev(
     ``max(1, int(n / 5))`` of n sources are drawn, with all their videos.
 
     Args:
-        train_videos: Official train videos of one task, in any order; none give none.
-        seed: Of the draw.
+        train_videos: Official train videos of one task, in any order; without any, no
+            dev videos are drawn.
+        seed: Seed of the draw.
         grouped: Draw source videos; False draws subject-videos one by one, so that
             both faces or two parts of a recording may fall on both sides.
-        sources: By video, where the name does not tell it.
+        sources: Source videos by video, for those whose names do not tell it; None:
+            all names tell it.
 
     Raises:
         ValueError: If there is only one source.
@@ -103,14 +105,15 @@ def draw_splits(
     """The splits of each task: the official ones, with dev drawn from train.
 
     Args:
-        official: By task, then by video: "train", "validation", "test"; a task that
+        official: "train", "validation" or "test", by task, then by video; a task that
             has a "dev" video already is taken as it is.
-        seed: Of the draw.
-        grouped: See ``draw_dev``.
-        sources: See ``draw_dev``.
+        seed: Seed of the draw.
+        grouped: Draw source videos; False draws subject-videos one by one.
+        sources: Source videos by video, for those whose names do not tell it; None:
+            all names tell it.
 
     Raises:
-        ValueError: If a split has another name, or a task has one train source.
+        ValueError: If a split has another name, or a task has only one train source.
     """
     result: dict[str, dict[str, str]] = {}
     for task, by_video in official.items():
@@ -128,10 +131,14 @@ def draw_splits(
 
 
 def check_splits(splits: Mapping[str, str], *, where: str) -> None:
-    """Nothing, if every video's split is one of the four.
+    """Check that every video's split is one of the four.
+
+    Args:
+        splits: Split names by video.
+        where: What an error begins with, such as the task.
 
     Raises:
-        ValueError: If one is not.
+        ValueError: If a split has another name.
     """
     for video, split in splits.items():
         if split not in SPLITS:
@@ -150,13 +157,15 @@ def grouped_folds(
 ) -> list[list[str]]:
     """The held-out videos of each of k folds, all of a source in one fold.
 
-    Sources are dealt out in a seeded order, so folds have equally many (to one).
+    Sources are dealt out in a shuffled order, so the folds' numbers of sources differ
+    by one at most.
 
     Args:
         videos: Official train videos (train and dev), in any order.
         num_folds: k, at least 2 and at most the number of sources.
-        seed: Of the order.
-        sources: By video, where the name does not tell it.
+        seed: Seed of the order.
+        sources: Source videos by video, for those whose names do not tell it; None:
+            all names tell it.
 
     Raises:
         ValueError: If ``num_folds`` is out of its range.
@@ -186,7 +195,7 @@ def fold_splits(folds: list[list[str]], fold: int) -> dict[str, str]:
     }
 
 
-# Our splits by the file names of a user's lists, in lower case.
+# The split of each file in a user's folder of lists, by its name in lower case.
 _PLAIN = {f"{split}.txt": split for split in SPLITS}
 _ORIGINAL = {"train.txt": "train", "val.txt": "dev", "test.txt": "validation"}
 
@@ -198,16 +207,17 @@ def read_split_lists(
 
     The files are ``train.txt``, ``dev.txt``, ``validation.txt``, ``test.txt`` (any of
     them); or the original system's ``Train.txt``, ``Val.txt``, ``Test.txt``, whose
-    "val" is our dev and whose "test" is our validation. Case does not matter: what
-    tells them apart is ``Val.txt`` against ``dev.txt`` or ``validation.txt``.
+    "val" is our dev and whose "test" is our validation. Case does not matter: lists
+    with a ``Val.txt`` are the original's, those with a ``dev.txt`` or
+    ``validation.txt`` are ours.
 
     Args:
         folder: Where the lists are.
         known_videos: Names that may occur.
 
     Raises:
-        ValueError: If there are no lists, it is not clear of which kind they are, a
-            name is unknown (file and line are given), or a video occurs twice.
+        ValueError: If there are no lists, it is not clear whose lists they are, a name
+            is unknown (file and line are given), or a video occurs twice.
     """
     folder = pathlib.Path(folder)
     known = set(known_videos)
@@ -247,7 +257,13 @@ def write_splits(
     *,
     how: Mapping[str, int | bool | str],
 ) -> None:
-    """``splits.json``: by task and split the sorted videos, and how they were drawn."""
+    """Write ``splits.json``: sorted videos by task and split, and how they came about.
+
+    Args:
+        path: The file.
+        splits: Split names by task, then by video.
+        how: How the splits came about, such as the seed of the draw.
+    """
     path = pathlib.Path(path)
     content: dict[str, object] = {"schema_version": 1, "how": dict(how), "splits": {}}
     content["splits"] = {
@@ -262,7 +278,7 @@ def write_splits(
 
 
 def read_splits(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
-    """By task, then by video: the split, as ``write_splits`` wrote it."""
+    """Split names by task, then by video, from a file of ``write_splits``."""
     content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     return {
         task: {video: split for split, videos in lists.items() for video in videos}

@@ -1,1 +1,1 @@
-"""Feature files: one a video and feature set."""
+"""Feature files, one for each video and feature set: names, reading and writing."""

@@ -21,8 +21,8 @@ from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.data.records import MAX_FRAME, VideoFeatures
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
-# What zipfile and numpy raise on damaged files; RuntimeError is of zip features that
-# numpy never writes, MemoryError of shapes that no file has.
+# What zipfile and numpy raise on damaged files: RuntimeError for zip features that
+# numpy never writes, MemoryError for shapes that no file has.
 _DAMAGES = (
     ValueError,
     OSError,
@@ -42,14 +42,14 @@ def write_feature_file(
     *,
     dtype: Literal["float16", "float32"] = "float16",
 ) -> None:
-    """``path``, whole or not at all: written beside it, synced, then renamed.
+    """Write ``path`` whole or not at all: beside it, synced, then renamed.
 
     Args:
         path: ``FEATURES/NAME/VIDEO.npz``.
         features: Rows with ascending frame numbers and finite vectors.
         meta: At least ``fingerprint`` (str); also ``kind`` ("visual" or "audio"),
             ``source``, ``checksums``.
-        dtype: Of the stored vectors.
+        dtype: Type of the stored vectors.
 
     Raises:
         ValueError: If there is no fingerprint, frames do not ascend from 1, or a value
@@ -66,10 +66,10 @@ def write_feature_file(
 def read_feature_file(
     path: str | os.PathLike[str],
 ) -> tuple[VideoFeatures, dict[str, Any]]:
-    """The rows as they stand in a ``.npz``, and its meta. No pickle is read.
+    """The rows and the meta of a ``.npz`` file, unchanged. No pickle is read.
 
     Raises:
-        ValueError: If it is damaged, or fields, shapes or dtypes are wrong.
+        ValueError: If the file is damaged, or fields, shapes or dtypes are wrong.
     """
     path = pathlib.Path(path)
     try:
@@ -111,8 +111,8 @@ def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:
     """The rows of one of the original's ``.npy`` files, in the order of its keys.
 
     Raises:
-        ValueError: If a key is malformed or of another video, the vectors disagree in
-            length, or there are none.
+        ValueError: If a key is malformed or names another video, the vectors disagree
+            in length, or there are none.
         RefusedPickleError: If it holds more than numpy arrays and plain containers.
     """
     path = pathlib.Path(path)
@@ -151,12 +151,12 @@ def clean_rows(
     is kept once; a row with a NaN or infinity is left out.
 
     Args:
-        raw: Rows as read from a file.
-        where: Named in errors.
+        raw: Rows that were read from a file.
+        where: The place that errors name.
 
     Returns:
-        The rows, and counts by ``nonfinite_rows``, ``duplicate_rows``,
-        ``unsorted_rows`` (those that are not 0).
+        The rows, and those counts that are not 0, named ``nonfinite_rows``,
+        ``duplicate_rows`` and ``unsorted_rows``.
 
     Raises:
         ValueError: If two rows of one frame differ, or a frame number is below 1 or

@@ -27,7 +27,7 @@ from avemo_jax.data.records import (
 )
 
 _SUFFIXES = (".npz", ".npy")
-# Of a file's meta, what tells how the vectors of the whole set were made.
+# The fields of a file's meta that tell how the vectors of the whole set were made.
 _PROVENANCE = ("extractor", "weights_sha256", "settings", "input", "alignment")
 
 
@@ -38,19 +38,19 @@ def find_feature_sources(
 ) -> list[FeatureSource]:
     """The feature sets whose files lie in the sub-folders of ``folders``.
 
-    A sub-folder is called as its set (``EXTRACTOR@INPUT``, or short), or as in the
-    original system. The same set may lie in several of the folders, with different
-    videos.
+    A sub-folder has the name of its set (``EXTRACTOR@INPUT``, or short), or the name
+    that it has in the original system. The same set may lie in several of the folders,
+    with different videos.
 
     Args:
-        folders: Each has one sub-folder per set, with one file per video.
-        kinds: By name of set or sub-folder: "visual" or "audio", for extractors that
-            are not known and whose files do not say it.
+        folders: Folders with one sub-folder per set, which has one file per video.
+        kinds: "visual" or "audio" by the name of the set or sub-folder, for extractors
+            that are not known and whose files do not say it.
 
     Raises:
         ValueError: If there are no files, a name is malformed, a kind is unknown or
-            of no set, a video is there twice, or the files of a set disagree in
-            fingerprint, kind or dim.
+            given for no set, or a video is there twice. Reading a video from a source
+            raises it if the files of a set disagree in fingerprint, kind or dim.
     """
     found: dict[str, dict[str, pathlib.Path]] = {}
     kind_of: dict[str, Modality | None] = {}
@@ -91,7 +91,7 @@ def _no_sets(folder: pathlib.Path) -> NoReturn:
 
 
 def _feature_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files of one set's folder."""
+    """The feature files in one set's folder."""
     there = listing.entries(folder)
     paths = [p for p in there if p.suffix in _SUFFIXES and p.is_file()]
     others = sorted({p.name for p in there} - {p.name for p in paths})
@@ -111,7 +111,7 @@ def _feature_files(folder: pathlib.Path) -> list[pathlib.Path]:
 def _add_files(
     paths: Iterable[pathlib.Path], name: str, files: dict[str, pathlib.Path]
 ) -> None:
-    """Put the feature files of a set into ``files``, by video."""
+    """Add the feature files of a set to ``files``, by video."""
     for path in paths:
         if path.stem in files:
             raise ValueError(
@@ -131,7 +131,7 @@ def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:
 def _source(
     name: str, files: Mapping[str, pathlib.Path], kind: Modality | None
 ) -> FeatureSource:
-    """The set that ``files`` make up; what all must share is taken from the first."""
+    """The set that ``files`` make up; the first tells what all of them must share."""
     first = files[min(files)]
     rows, meta = _read_any(first)
     kind = kind or meta.get("kind")
@@ -143,7 +143,7 @@ def _source(
     dim = rows.features.shape[1]
     names.check_known(name, kind, dim)
     fingerprint = meta.get("fingerprint") or _original_fingerprint(name)
-    # Processes that read may have another working directory.
+    # Other processes that read the files may have another working directory.
     places = {video: path.absolute() for video, path in sorted(files.items())}
     return FeatureSource(
         name=name,
@@ -166,7 +166,11 @@ def _read_checked(
     fingerprint: str,
     video: str,
 ) -> VideoFeatures:
-    """One video's rows, cleaned, and what was mended; its file must fit the others."""
+    """One video's rows, cleaned, in float16, with remarks on what was mended.
+
+    Raises:
+        ValueError: If the video's file does not fit the others of the set.
+    """
     path = files[video]
     raw, meta = _read_any(path)
     own = meta.get("fingerprint") or _original_fingerprint(name)
@@ -191,7 +195,7 @@ def _read_checked(
 def _remarks(
     mended: Mapping[str, int], meta: Mapping[str, Any], path: pathlib.Path
 ) -> Remarks:
-    """What was mended, and what the file's meta says of faults."""
+    """Remarks: what was mended, and the faults and notes in the file's meta."""
     failed, notes = meta.get("failed", []), meta.get("notes", [])
     try:
         pairs = tuple((int(frame), str(reason)) for frame, reason in failed)
@@ -206,10 +210,10 @@ def _remarks(
 
 
 def _original_fingerprint(name: str) -> str:
-    """Of a set of the original's files, which do not tell their weights.
+    """The fingerprint of a set of the original's files, which do not name weights.
 
-    All such sets of one name have the same: they mix with each other, and with no set
-    whose weights are known.
+    All such sets of one name have the same fingerprint: they mix with each other, and
+    with no set whose weights are known.
     """
     text = json.dumps([name, "files of the original system, weights unknown"])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -5,7 +5,11 @@ from jaxtyping import Int
 
 
 def to_runs(frame: Int[np.ndarray, " rows"]) -> list[int]:
-    """First and last number of each run of consecutive ``frame``, in turn."""
+    """First and last number of each run of consecutive frames, in turn.
+
+    Args:
+        frame: Ascending frame numbers.
+    """
     if not len(frame):
         return []
     ends = np.flatnonzero(np.diff(frame) != 1)

@@ -9,7 +9,7 @@ from absl import logging
 from avemo_jax.data.records import KINDS, Modality
 from avemo_jax.extractors import EXTRACTORS, get_extractor, plugins
 
-# Names of the original's audio folders that are not ours.
+# Our names of extractors that the original's audio folders call otherwise.
 _ORIGINAL_AUDIO = {"wav2vec2": "wav2vec2_base"}
 _NAME = re.compile(r"[A-Za-z0-9_.+-]+(@[A-Za-z0-9_.+-]+)?")
 _ORIGINAL_VISUAL_FOLDER = re.compile(r"visualfeat_(.+)_cropped_aligned")
@@ -20,8 +20,8 @@ def split_name(name: str) -> tuple[str, str | None]:
     """The extractor and the input (None in a short name) of a feature set's name.
 
     Raises:
-        ValueError: If it has other characters than letters, digits and ``_.+-``, or
-            is no ``EXTRACTOR`` or ``EXTRACTOR@INPUT``.
+        ValueError: If the name is not ``EXTRACTOR`` or ``EXTRACTOR@INPUT`` of letters,
+            digits and ``_.+-``.
     """
     if not _NAME.fullmatch(name) or name.startswith("."):
         raise ValueError(
@@ -37,8 +37,8 @@ def full_name(name: str) -> str:
     """``name`` with its extractor's default input where it names none.
 
     Raises:
-        ValueError: If the name is malformed, or short and of an unknown extractor.
-        PluginError: If it is short and of a plug-in that is faulty.
+        ValueError: If the name is malformed, or short with an unknown extractor.
+        PluginError: If the name is short and the extractor a plug-in that is faulty.
     """
     extractor, variant = split_name(name)
     if variant is not None:
@@ -58,11 +58,11 @@ def folder_to_set(folder: str) -> tuple[str, Modality | None]:
     """The full name and the kind (None if unknown) that a folder of files stands for.
 
     ``visualfeat_X_cropped_aligned`` and ``audiofeat_X`` are folders of the original
-    system; the input of an X that is not known here is then ``cropped_aligned`` or
-    ``original``.
+    system; if the extractor X is unknown, its input is taken to be ``cropped_aligned``
+    or ``original``.
 
     Raises:
-        ValueError: If the folder's name can be no feature set's name.
+        ValueError: If the folder's name cannot be the name of a feature set.
     """
     kind: Modality | None = None
     extractor, variant = folder, None
@@ -82,10 +82,10 @@ def folder_to_set(folder: str) -> tuple[str, Modality | None]:
 
 
 def check_known(name: str, kind: str, dim: int) -> None:
-    """Nothing, if ``kind`` and ``dim`` are those of the extractor called ``name``.
+    """Check that ``kind`` and ``dim`` are those of the set's extractor, if known.
 
     Raises:
-        ValueError: If they are not; extractors that are not known pass.
+        ValueError: If they are not, or the kind is neither "visual" nor "audio".
     """
     if kind not in KINDS:
         raise ValueError(
@@ -103,8 +103,9 @@ def check_known(name: str, kind: str, dim: int) -> None:
 def resolve_name(name: str, present: Iterable[str]) -> str:
     """The full name of the set in ``present`` that ``name`` means.
 
-    A short name means the extractor's default input; where the extractor is not ours,
-    the only set of that extractor, or of several that of a plug-in's default input.
+    A short name of one of our extractors means its default input. A short name of
+    another extractor means the only set of it; if there are several, the set with the
+    plug-in's default input.
 
     Raises:
         ValueError: If there is no such set, or more than one.
@@ -137,5 +138,5 @@ def resolve_name(name: str, present: Iterable[str]) -> str:
 
 @functools.cache
 def _say_once(name: str, full: str) -> None:
-    """Log what a short name means, once a process."""
+    """Log which set a short name means, once a process."""
     logging.info("feature set %s is %s", name, full)

@@ -1,13 +1,12 @@
 """The original system's ``.npy`` files: a dict of vectors, read without pickle.
 
 ``np.save`` of a dict writes a pickle, and unpickling may run any code. So the pickle's
-instructions are carried out by the machine of ``avemo_jax/pickles.py``, which knows
+instructions are carried out by the machine of ``runtime/safe_pickle.py``, which knows
 those that numpy needs and no other. It calls nothing by name: a named function is only
 compared with a short list, and what it stands for (an array, a dtype, a scalar) is
-built here from checked parts. Whatever else a file asks for is refused, with nothing
-done.
-Sizes are checked against the bytes that the file has, so that a small file cannot ask
-for much memory.
+built here from checked parts. Whatever else a file asks for is refused before anything
+is done. Sizes are checked against the bytes that the file has, so that a small file
+cannot ask for much memory.
 
 Arrays: numpy's ``ndarray.__reduce__``.
 """
@@ -25,7 +24,8 @@ import numpy as np
 from avemo_jax.runtime import safe_pickle
 from avemo_jax.runtime.safe_pickle import RefusedPickleError
 
-# What a name in a pickle may mean here; numpy 1 says numpy.core, numpy 2 numpy._core.
+# Names that a pickle may use, and what each means; numpy 1 has numpy.core, numpy 2
+# numpy._core.
 _GLOBALS = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
@@ -80,7 +80,7 @@ def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The dict of vectors that ``np.save`` stored: ``VIDEO/00001.jpg`` -> (dim,).
 
     Raises:
-        ValueError: If it is no such file, or is damaged (named with its path).
+        ValueError: If the file is of another kind or damaged; the error names it.
         RefusedPickleError: If the pickle in it asks for anything but numpy arrays and
             plain containers. Nothing of it was run.
     """
@@ -107,8 +107,9 @@ def read_pickled_dict(path: str | os.PathLike[str]) -> dict[Any, Any]:
     """The dict in a ``.pkl`` or an ``.npy`` of numpy arrays and plain values.
 
     Raises:
-        ValueError: If it holds no dict, or is damaged.
-        RefusedPickleError: As ``read_original_npy``.
+        ValueError: If the file holds no dict, or is damaged.
+        RefusedPickleError: If the pickle asks for anything but numpy arrays and plain
+            containers. Nothing of it was run.
     """
     path = pathlib.Path(path)
     data = path.read_bytes()
@@ -138,7 +139,7 @@ def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
 
 
 class FeaturePolicy(safe_pickle.Policy):
-    """numpy's arrays, dtypes and scalars, and no other names."""
+    """The rules that a pickle of features must keep: it builds numpy arrays only."""
 
     allowed = "numpy arrays and plain containers"
     expected = "np.save of a dict of vectors"
@@ -148,14 +149,22 @@ class FeaturePolicy(safe_pickle.Policy):
         self.objects_left = size
 
     def find(self, module: str, name: str) -> _Global:
-        """The meaning of a name of the list."""
+        """What an allowed name means.
+
+        Raises:
+            Refusal: If the name is not allowed.
+        """
         meaning = _GLOBALS.get((module, name))
         if meaning is None:
             raise safe_pickle.Refusal(f"{module:.80}.{name:.80}")
         return _Global(meaning)
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """What a function of the list, called with these values, would build."""
+        """What an allowed function would build from these arguments.
+
+        Raises:
+            Refusal: If the function or its arguments are not allowed.
+        """
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise safe_pickle.Refusal(f"a call of {type(function).__name__}")
         match function.meaning, arguments:
@@ -189,7 +198,12 @@ class FeaturePolicy(safe_pickle.Policy):
     def filled(
         self, dtype: _Dtype, shape: tuple[Any, ...], raw: Any, *, fortran: bool
     ) -> np.ndarray:
-        """The array of a pickled state: bytes of numbers, or a list of objects."""
+        """The array of a pickled state: bytes of numbers, or a list of objects.
+
+        Raises:
+            ValueError: If the content does not fill the shape.
+            Refusal: If the file asks for more objects than it has bytes.
+        """
         if dtype.value is not None:
             if type(raw) is not bytes:
                 raise ValueError(f"a {type(raw).__name__} as an array's content")
@@ -223,7 +237,11 @@ class FeaturePolicy(safe_pickle.Policy):
         target.extend(self.finished(item) for item in items)
 
     def finished(self, value: Any) -> Any:
-        """The array that one in the making has become; other values as they are."""
+        """The finished array of one in the making; other values as they are.
+
+        Raises:
+            ValueError: If the array has no content yet.
+        """
         if not isinstance(value, _Array):
             return value
         if value.value is None:
@@ -232,14 +250,14 @@ class FeaturePolicy(safe_pickle.Policy):
 
     @staticmethod
     def size_of(value: Any) -> int:
-        """Bytes of an array in the making; 0 for what else it makes itself."""
+        """Bytes of an array in the making; 0 for other values."""
         if not isinstance(value, _Array):
             return 0
         return 100 + (0 if value.value is None else value.value.nbytes)
 
 
 def numpy_header(path: pathlib.Path) -> int:
-    """Where the pickle begins: after the header of ``np.save``, if there is one."""
+    """The byte at which the pickle begins: after the header of ``np.save``, if any."""
     with path.open("rb") as file:
         header = _HEADER.match(file.read(1000))
     return header.end() if header else 0

@@ -1,4 +1,4 @@
-"""Feature files written row by row, in memory for a few rows; and their checksums."""
+"""Feature files written row by row, in little memory, and their checksums."""
 
 import contextlib
 import hashlib
@@ -24,17 +24,17 @@ _IN_MEMORY = 1 << 16
 
 
 class RowSpool:
-    """Rows of numbers on disk, in a file that has no name and goes with the process.
+    """Rows of numbers on disk, in a nameless file that vanishes with the process.
 
-    The first 64 KiB wait in memory.
+    The first 64 KiB are kept in memory.
 
     Attributes:
-        columns: Values of a row.
-        dtype: Of the values.
+        columns: Values in a row.
+        dtype: Type of the values.
     """
 
     def __init__(self, folder: pathlib.Path, columns: int, dtype: Any):
-        """An empty one; its file takes room on the file system of ``folder``."""
+        """A spool without rows; its file is on the file system of ``folder``."""
         self.columns, self.dtype = columns, np.dtype(dtype)
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=os.fspath(folder))
         self._rows = 0
@@ -43,7 +43,7 @@ class RowSpool:
         return self._rows
 
     def append(self, rows: Shaped[np.ndarray, "rows columns"]) -> None:
-        """Put these after the others."""
+        """Add rows after those that are there."""
         self._file.seek(0, os.SEEK_END)
         self._file.write(np.ascontiguousarray(rows, self.dtype).data)
         self._rows += len(rows)
@@ -56,20 +56,20 @@ class RowSpool:
         return np.frombuffer(data, self.dtype).reshape(-1, self.columns)
 
     def pieces(self) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
-        """All rows in order, some at a time."""
+        """All rows in order, about 1 MiB at a time."""
         step = max(1, _PIECE // max(1, self.columns * self.dtype.itemsize))
         for start in range(0, self._rows, step):
             yield self.read(start, min(start + step, self._rows))
 
     def close(self) -> None:
-        """Give its room back."""
+        """Free the spool's room on disk."""
         self._file.close()
 
 
 class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
-    """``FEATURES/NAME/VIDEO.npz``, which appears whole with :meth:`finish`.
+    """Writes ``FEATURES/NAME/VIDEO.npz``, which appears whole with :meth:`finish`.
 
-    Rows wait in files without a name: nothing is left where the process is killed.
+    Until then rows are kept in nameless files: a killed process leaves nothing.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
         output_dim: int = 0,
         dtype: Literal["float16", "float32"] = "float16",
     ):
-        """An empty file to be.
+        """A writer without rows.
 
         Args:
-            path: Where it will lie; ends in ``.npz``.
+            path: The file to write; ends in ``.npz``.
             dim: Length of a vector.
             output_dim: Columns of the extractor's own outputs; 0: it has none.
-            dtype: Of the stored vectors.
+            dtype: Type of the stored vectors.
         """
         self.path = pathlib.Path(path)
         self._dtype = dtype
@@ -106,7 +106,7 @@ class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
         self.close()
 
     def close(self) -> None:
-        """Give up what was not finished."""
+        """Drop the rows of a file that was not finished."""
         self._opened.close()
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
         features: Float[np.ndarray, "rows dim"],
         outputs: Float[np.ndarray, "rows outputs"] | None = None,
     ) -> None:
-        """Put rows after those that are there.
+        """Add rows after those that are there.
 
         Raises:
             ValueError: If frames do not ascend from 1, widths are not those of the
@@ -165,9 +165,9 @@ class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
         self._last = int(frame[-1])
 
     def finish(self, meta: Mapping[str, Any]) -> None:
-        """Write, sync and name the file; ``checksums`` of its arrays join ``meta``.
+        """Write the file, with ``checksums`` of its arrays added to ``meta``.
 
-        The bytes depend on the rows and ``meta`` alone.
+        The file is synced, then named. Its bytes depend only on the rows and ``meta``.
 
         Args:
             meta: At least ``fingerprint`` (str).
@@ -194,12 +194,12 @@ class FeatureFileWriter(contextlib.AbstractContextManager["FeatureFileWriter"]):
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> Any:
-    """An entry to write to, of a fixed date."""
+    """An entry of the archive to write to, with a fixed date."""
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, spool: RowSpool) -> str:
-    """Copy a spool into an entry; sha256 (hex) of its values."""
+    """Copy a spool into an entry; returns the sha256 (hex) of its values."""
     shape = (len(spool),) if name == "frame" else (len(spool), spool.columns)
     header = {
         "descr": np.lib.format.dtype_to_descr(spool.dtype),
@@ -219,19 +219,19 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The meta of a feature file, without its rows.
 
     Raises:
-        ValueError: If it is damaged or has none.
+        ValueError: If the file is damaged or has no meta.
     """
     with _damage_told(pathlib.Path(path)), zipfile.ZipFile(path) as archive:
         return _meta_of(archive)
 
 
 def checked_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The meta of a feature file, all of whose arrays agree with their checksums.
+    """The meta of a feature file, after its arrays were checked by their checksums.
 
     Memory does not grow with the file.
 
     Raises:
-        ValueError: If it is damaged, or has no checksums or other ones.
+        ValueError: If the file is damaged, has no checksums, or they do not fit.
     """
     path = pathlib.Path(path)
     with _damage_told(path), zipfile.ZipFile(path) as archive:
@@ -264,12 +264,18 @@ def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
 
 @contextlib.contextmanager
 def _damage_told(path: pathlib.Path) -> Iterator[None]:
-    """What zipfile and numpy raise on a damaged file, as one error that names it."""
+    """Raise errors of zipfile and numpy as one ``ValueError`` that names the file."""
     try:
         yield
     except (
-        *(ValueError, KeyError, EOFError, RuntimeError, MemoryError, OSError),
-        *(zlib.error, zipfile.BadZipFile),
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        MemoryError,
+        OSError,
+        zlib.error,
+        zipfile.BadZipFile,
     ) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); expected a whole feature file: extract "

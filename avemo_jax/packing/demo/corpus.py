@@ -20,26 +20,26 @@ _PARTS = {"video45_": 3, "5-60-1920x1080-": 4, "video10_": 2, "24-30-640x360-": 
 _SIZES = ("30-1280x720", "25-1920x1080", "30-640x360", "24-1920x1080", "30-1920x1080")
 _NUM_VIDEOS = 96
 _FRAMES = (200, 172.0, 1200)  # least, mean above that, most
-# Train and validation sources of each task, the rest is test; and by how many places
-# the row of sources is turned from task to task, so that splits differ.
+# Train and validation sources of each task (the rest is test), and by how many places
+# the shuffled sources are rotated for it, so that the tasks' splits differ.
 _SPLIT_SIZES = {"EXPR": (51, 20, 0), "AU": (52, 20, 4), "VA": (54, 18, 8)}
-_SILENT_SOURCES = (3, 30, 57, 80)  # places in the row: no sound track
+_SILENT_SOURCES = (3, 30, 57, 80)  # places of sources without a sound track
 _FPS_UNKNOWN = 30.0  # for hops of sound where the name tells no rate
-# Purposes of random streams (`demo_signals.stream`).
-_PLAN, _VIDEO, _SUBJECT, _FEATURES, _CROPS, _INVALID = 1, 100, 200, 300, 400, 500
+# Purposes of random streams (`signals.stream`).
+_SPLITS, _VIDEO, _SUBJECT, _FEATURES, _CROPS, _INVALID = 1, 100, 200, 300, 400, 500
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoVideo:
-    """What is planned of a subject-video before anything of it is made.
+    """What is fixed about a subject-video before its labels and features are made.
 
     Attributes:
-        name: As official names go.
-        number: Of its random streams.
+        name: A name in one of the official forms.
+        number: Its place in the order of names; seeds its random streams.
         voice: Number of the video whose sound it has: two faces of a video share one.
-        subject: Number of the person: one in all parts of a recording.
+        subject: Number of the person: the same in all parts of a recording.
         num_frames: Decoded frames.
-        splits: By task: "train", "validation" or "test".
+        splits: "train", "validation" or "test", by task.
         has_sound: Whether there is a sound track.
     """
 
@@ -55,20 +55,21 @@ class DemoVideo:
 def demo_videos(p: Parameters = PARAMETERS) -> tuple[DemoVideo, ...]:
     """The 96 subject-videos, sorted by name."""
     names = sorted(_names())
-    rng = stream(p, _PLAN)
+    rng = stream(p, _SPLITS)
     least, mean, most = _FRAMES
     lengths = np.minimum(least + rng.exponential(mean, len(names)), most).astype(int)
     sources = sorted({source_video(name) for name in names})
-    row = {sources[i]: place for place, i in enumerate(rng.permutation(len(sources)))}
+    shuffled = rng.permutation(len(sources))
+    place_of = {sources[i]: place for place, i in enumerate(shuffled)}
     number_of = {name: number for number, name in enumerate(names)}
     videos = []
     for name, number in number_of.items():
         base, source = base_video(name), source_video(name)
         voice = number if base == name else number_of[f"{base}_left"]
-        subject = 2 * row[source] + int(name.endswith("_right"))
+        subject = 2 * place_of[source] + int(name.endswith("_right"))
         splits = {}
         for task, (train, validation, turn) in _SPLIT_SIZES.items():
-            place = (row[source] + turn) % len(sources)
+            place = (place_of[source] + turn) % len(sources)
             labelled = "train" if place < train else "validation"
             splits[task] = labelled if place < train + validation else "test"
         videos.append(
@@ -79,14 +80,14 @@ def demo_videos(p: Parameters = PARAMETERS) -> tuple[DemoVideo, ...]:
                 subject=subject,
                 num_frames=int(lengths[voice]),
                 splits=splits,
-                has_sound=row[source] not in _SILENT_SOURCES,
+                has_sound=place_of[source] not in _SILENT_SOURCES,
             )
         )
     return tuple(videos)
 
 
 def _names() -> list[str]:
-    """Names of subject-videos, as in Aff-Wild2."""
+    """Names of subject-videos, in the forms that Aff-Wild2 has."""
     names = [f"{base}_{side}" for base in _PAIRS for side in ("left", "right")]
     names += [f"{s}{i}" for s, count in _PARTS.items() for i in range(1, count + 1)]
     for i in range(_NUM_VIDEOS - len(names)):
@@ -98,7 +99,7 @@ def _names() -> list[str]:
 class DemoCorpus:
     """Labels and features of the videos, made when they are asked for.
 
-    Keeps the signals that were made (about 20 MB for all), no features.
+    The signals that were made are kept (about 20 MB for all), the features are not.
     """
 
     def __init__(self, parameters: Parameters = PARAMETERS) -> None:
@@ -124,10 +125,10 @@ class DemoCorpus:
         return self._signals[number]
 
     def annotations(self, name: str) -> VideoAnnotations:
-        """Labels of the tasks in which the video is no test video.
+        """The video's splits, and its labels of each task that does not test on it.
 
-        In every fifth video they are one frame shorter or up to two longer than the
-        video, as in Aff-Wild2. About one frame in forty is invalid.
+        In every fifth video the labels are one frame shorter or up to two longer than
+        the video, as in Aff-Wild2. About one frame in forty is invalid.
         """
         video = self.videos[name]
         signals = self.signals(video.number)
@@ -144,9 +145,9 @@ class DemoCorpus:
         for task, values in made.items():
             values = values[:length].copy()
             values[_runs(rng, length, 0.8, (3, 30))] = np.nan if task == "VA" else -1
-            if task == "AU":  # a single unit of a row
-                rows = rng.choice(length, size=3, replace=False)
-                values[rows, rng.integers(values.shape[1], size=3)] = -1
+            if task == "AU":  # a single unit of a frame
+                frames = rng.choice(length, size=3, replace=False)
+                values[frames, rng.integers(values.shape[1], size=3)] = -1
             if video.splits[task] != "test":
                 labels[task] = values
         return VideoAnnotations(
@@ -158,7 +159,7 @@ class DemoCorpus:
         )
 
     def features(self, name: str, feature_set: str) -> VideoFeatures:
-        """One set of one video: rows with a crop, or all frames for sound."""
+        """One video's vectors of one set: of frames with a crop; of all for sound."""
         p, video, way = self.parameters, self.videos[name], self._maps[feature_set]
         number = video.number if way.kind == "visual" else video.voice
         signals = self.signals(number)
@@ -177,7 +178,7 @@ class DemoCorpus:
         return VideoFeatures(frame=frame, features=features, outputs=outputs)
 
     def has_crop(self, name: str) -> Bool[np.ndarray, " frames"]:
-        """Where a face was found; in half of the videos it is lost now and then."""
+        """Which frames have a face crop; in about half of the videos some have none."""
         video = self.videos[name]
         rng = stream(self.parameters, _CROPS, video.number)
         lost = rng.random() < 0.5
@@ -185,7 +186,11 @@ class DemoCorpus:
         return ~runs if lost else np.ones(video.num_frames, bool)
 
     def sources(self, content: str) -> list[FeatureSource]:
-        """The feature sets, for `build_store`; ``content`` tells versions apart."""
+        """The feature sets, for `build_store`.
+
+        Args:
+            content: Fingerprint of the corpus, which tells its versions apart.
+        """
         return [
             FeatureSource(
                 name=way.name,
@@ -211,7 +216,7 @@ def _runs(
     mean_count: float,
     lengths: tuple[int, int],
 ) -> Bool[np.ndarray, " frames"]:
-    """Some runs of frames: a Poisson number of them, uniform in place and length."""
+    """True in some runs of frames: a Poisson number, uniform in place and length."""
     mask = np.zeros(num_frames, bool)
     for _ in range(rng.poisson(mean_count)):
         start = rng.integers(num_frames)

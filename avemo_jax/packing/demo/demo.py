@@ -2,20 +2,21 @@
 
 Provenance: nothing in it was recorded. numpy draws 96 "videos" with labels of all
 three tasks and features under the names and in the sizes of the real extractors, from
-the seed and the numbers in `demo_parameters.py`. These were chosen, with an eye on the
-scores, so that the list below can be seen, and the seed so that every expression is in
-every labelled split: no score on it is evidence for a method or says anything of real
-faces. Whatever is made from it says "demo corpus (synthetic)".
+the seed and the numbers in `parameters.py`. The numbers were chosen, with an eye on the
+scores, so that the effects listed below can be seen, and the seed so that every
+expression is in every labelled split: no score on the corpus is evidence for a method
+or says anything of real faces. Whatever is made from it says "demo corpus (synthetic)".
 
-It is made to show, in seconds, what matters on real data:
+The corpus is made to show, in seconds, what matters on real data:
 
 - Expressions switch like a Markov chain and last 100-600 frames; one frame shows them
   badly, by noise that is partly slow: wide smoothing helps. Action units come and go
   within some 20 frames: narrow smoothing helps, wide hurts. Valence and arousal drift.
-- The voice tells of arousal, of speech and of classes that look alike.
-- Some things only time tells: look-alikes differ in that one is held and the other
-  moves; small movements quicken with arousal; a half-tight muscle on its way up counts,
-  on its way down it does not. A head over time can beat one that sees single frames.
+- The voice carries arousal, speech and the difference between classes that look alike.
+- Some things are seen only over time: of two classes that look alike, one is held and
+  the other moves; small movements quicken with arousal; a half-tight muscle counts
+  while it tightens, and does not while it relaxes. A head over time can beat one that
+  sees single frames.
 - Subjects differ, and none is on both sides of a split. Classes are rare as in
   Aff-Wild2 (milder). Crops, labels and sound are missing here and there.
 """
@@ -49,11 +50,11 @@ _LEFTOVER_AGE_S = 24 * 3600.0
 
 @dataclasses.dataclass(frozen=True)
 class DemoRecord:
-    """One subject-video, whole.
+    """Labels and features of one subject-video.
 
     Attributes:
-        annotations: Its labels and official splits.
-        features: By the sets' full names; no audio sets where there is no sound.
+        annotations: The labels and official splits.
+        features: Vectors by the set's full name; no audio sets where there is no sound.
     """
 
     annotations: VideoAnnotations
@@ -84,14 +85,14 @@ def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
 def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
     """A directory for `open_store` with the demo corpus, written once.
 
-    It is written beside its place and renamed, so that no half corpus is ever seen; of
-    several processes that write at once, one wins and the others discard theirs. What
-    stands is taken if all its files are there in their sizes (the records have check
-    sums of their own), else written anew.
+    The corpus is written beside its place and renamed, so that no half corpus is ever
+    seen; of several processes that write at once, one wins and the others discard
+    theirs. A corpus that is there is taken if all its files have their sizes (the
+    records have checksums of their own); else it is written anew.
 
     Args:
-        cache_dir: Where it is kept, in a folder of its own. None: the environment
-            variable ``AVEMO_CACHE``, or else the user's cache directory.
+        cache_dir: Where the corpus is kept, in a folder of its own. None: the
+            environment variable ``AVEMO_CACHE``, or else the user's cache directory.
 
     Raises:
         OSError: If the cache directory cannot be written to.
@@ -119,7 +120,7 @@ def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
 
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
-    """Bytes of each file below ``folder``, the manifest's own aside."""
+    """Bytes of each file below ``folder``, without the manifest."""
     files = (p for p in sorted(folder.rglob("*")) if p.is_file())
     return {
         str(p.relative_to(folder).as_posix()): p.stat().st_size
@@ -129,20 +130,26 @@ def _sizes(folder: pathlib.Path) -> dict[str, int]:
 
 
 def _is_whole(place: pathlib.Path) -> bool:
-    """Whether all files stand as they were written, by name and size."""
+    """Whether all files are there as they were written, by name and size."""
     manifest = place / _MANIFEST
     if not manifest.is_file():
         return False
     try:
         expected = json.loads(manifest.read_text())
     except ValueError:
-        return False  # cut off: written anew
+        return False  # the manifest is cut off
     found = _sizes(place)
     return all(found.get(name) == size for name, size in expected.items())
 
 
 def _put_in_place(ours: pathlib.Path, place: pathlib.Path, aside: pathlib.Path) -> None:
-    """``place`` holds a whole corpus afterwards: ours, or that of a faster process."""
+    """Move a whole corpus to ``place``, unless a faster process already did.
+
+    Args:
+        ours: The corpus that this process wrote.
+        place: Where the corpus belongs.
+        aside: Where a damaged corpus that is at ``place`` goes.
+    """
     if place.exists() and not _is_whole(place):
         logging.warning("%s is damaged; it is written anew", place)
         with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -156,7 +163,7 @@ def _put_in_place(ours: pathlib.Path, place: pathlib.Path, aside: pathlib.Path) 
 
 
 def _remove_leftovers(cache_dir: pathlib.Path) -> None:
-    """Scratch folders of processes that were killed more than a day ago are gone."""
+    """Remove scratch folders of processes that were killed more than a day ago."""
     for folder in cache_dir.glob(f"{_SCRATCH}*"):
         if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE_S:
             logging.info("removing %s, left by a run that was killed", folder)

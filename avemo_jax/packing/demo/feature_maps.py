@@ -1,4 +1,4 @@
-"""From the channels of the demo corpus to features as the extractors' are named."""
+"""The channels of the demo corpus -> features under the names of real extractors."""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ from avemo_jax.packing.demo.parameters import Parameters
 from avemo_jax.packing.demo.signals import expression_looks, stream
 
 DEMO_EXTRACTORS = ("enet_b2_8_best", "enet_b0_8_va_mtl", "wav2vec2_base", "vggish")
-# Where each of our expressions stands in AffectNet's order: Anger, Contempt, Disgust,
-# Fear, Happiness, Neutral, Sadness, Surprise; Contempt in the place of Other.
+# Index of each of our expressions in AffectNet's order: Anger, Contempt, Disgust, Fear,
+# Happiness, Neutral, Sadness, Surprise; Other is given the place of Contempt.
 AFFECTNET_INDEX = (5, 0, 2, 3, 4, 6, 7, 1)
-_HOP_S = 0.96  # of VGGish
+_HOP_S = 0.96  # VGGish's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +23,14 @@ class FeatureMap:
 
     Attributes:
         name: Full name of the feature set.
-        number: Its place in `DEMO_EXTRACTORS`; part of its random streams.
+        number: Index in `DEMO_EXTRACTORS`; part of the set's random streams.
         kind: "visual" or "audio".
         dim: Values a frame.
-        output_dim: Of the extractor's own outputs.
+        output_dim: Columns of the extractor's own outputs; 0: it has none.
         inner: Weights of the tanh layer.
-        inner_bias: Its biases.
-        outer: Weights of the features.
-        outer_bias: Their biases.
+        inner_bias: Biases of the tanh layer.
+        outer: Weights from the tanh layer to the features.
+        outer_bias: Biases of the features.
     """
 
     name: str
@@ -80,10 +80,10 @@ def apply_map(
     wav2vec2's are centred; VGGish's are 8-bit values in [0, 1], one vector per 0.96 s.
 
     Args:
-        p: Of the corpus.
-        feature_map: Which set.
+        p: Parameters of the corpus.
+        feature_map: The map of the set.
         channels: `Signals.face` or `Signals.voice`.
-        rng: The stream of this set in this video.
+        rng: The random stream of this set in this video.
         fps: Frames per second, for the hops of VGGish.
     """
     hop = None
@@ -115,7 +115,8 @@ def own_outputs(
 ) -> Float[np.ndarray, "frames outputs"] | None:
     """The visual extractor's own 8 logits in AffectNet's order, then valence, arousal.
 
-    None for audio sets. They see only the looks of a single frame.
+    Only extractors with more than 8 outputs have the last two; audio sets have none
+    (None). The outputs depend only on the looks of a single frame.
     """
     if not feature_map.output_dim:
         return None

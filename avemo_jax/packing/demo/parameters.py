@@ -1,4 +1,4 @@
-"""The numbers that the demo corpus (synthetic) is drawn with; see `demo.py`."""
+"""The numbers that the demo corpus (synthetic, `demo.py`) is drawn with."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ class Channel:
     """A group of numbers per frame that a sensor picks up.
 
     Attributes:
-        name: Of the group.
+        name: Name of the group.
         size: Numbers a frame.
-        gain: Of the signal; the signals themselves are about 1 in size.
+        gain: Factor of the signal, which itself is about 1 in size.
         subject: Standard deviation of an offset that a subject keeps.
-        slow: Standard deviation of the noise correlated over time.
-        tau_frames: Over how many frames it is (it falls to 1/e).
+        slow: Standard deviation of the noise that is correlated over time.
+        tau_frames: Frames over which that noise's correlation falls to 1/e.
         white: Standard deviation of the noise that is new in every frame.
     """
 
@@ -36,7 +36,7 @@ class Parameters:
     compared.
     """
 
-    # One at which each expression occurs in every split that has labels.
+    # With this seed each expression occurs in every split that has labels.
     seed: int = 4379
     # Shares of the expressions: Aff-Wild2's train counts to the power 0.75, which
     # leaves the rarest some hundred frames in 36,000.
@@ -50,7 +50,8 @@ class Parameters:
     # How much of an expression shows: mean, deviation, correlation, range.
     strength: tuple[float, float, float] = (0.85, 0.25, 60.0)
     strength_range: tuple[float, float] = (0.25, 1.3)
-    # Neutral and Other, Anger and Disgust, Fear and Surprise look alike but for this.
+    # Neutral and Other, Anger and Disgust, Fear and Surprise look alike but for a
+    # difference of this size.
     pair_gap: float = 0.12
     # Each time that an expression comes, it looks a little different.
     episode: float = 0.2
@@ -118,7 +119,7 @@ UNIT_RATES = np.array(
 # Look-alikes share a group; the sign tells them apart along one more axis.
 LOOK_GROUP = (0, 1, 1, 2, 3, 4, 2, 0)
 LOOK_SIDE = (1, 1, -1, 1, 0, 0, -1, -1)
-# What the voice tells of each expression: it does tell look-alikes apart.
+# How each expression sounds: the voice does tell look-alikes apart.
 VOICES = np.array(
     [
         [0.0, 0.0, 0.0, 0.0, -0.6],

@@ -1,8 +1,9 @@
 """What happens in a video of the demo corpus: its labels, and what could be seen of it.
 
-Chance makes expressions; these, with chance, make valence and arousal; both make action
-units. From them come the channels that a camera and a microphone pick up, with the
-subject's own manner and with noise. `demo_maps.py` turns channels into features.
+Expressions are drawn at random; valence and arousal follow from them, with a random
+drift; action units follow from both. From these come the channels that a camera and a
+microphone pick up, with the subject's own manner and with noise. `feature_maps.py`
+turns channels into features.
 """
 
 import dataclasses
@@ -44,7 +45,12 @@ class Signals:
 
 
 def stream(p: Parameters, *place: int) -> np.random.Generator:
-    """The random stream of one purpose: same numbers whatever else was drawn."""
+    """The random stream of one purpose: the same numbers whatever else was drawn.
+
+    Args:
+        p: Parameters of the corpus, whose seed is used.
+        *place: Numbers that name the purpose, such as that of a video.
+    """
     return np.random.Generator(
         np.random.Philox(np.random.SeedSequence([p.seed, *place]))
     )
@@ -56,14 +62,14 @@ def make_signals(
     rng: np.random.Generator,
     subject: np.random.Generator,
 ) -> Signals:
-    """All of one subject-video.
+    """Labels and channels of one subject-video.
 
     Args:
-        p: Of the corpus.
+        p: Parameters of the corpus.
         num_frames: At least 1.
-        rng: The video's stream.
-        subject: The subject's stream, fresh: what is drawn from it is the same in all
-            recordings of the subject.
+        rng: The video's random stream.
+        subject: The subject's random stream, from its beginning: what is drawn from it
+            is the same in all recordings of the subject.
     """
     expr, episode = _expressions(p, num_frames, rng)
     shown = _blur(np.eye(_NUM_EXPR)[expr], p.blend_half_width)
@@ -121,7 +127,7 @@ def correlated(
 def _blur(
     x: Float[np.ndarray, "frames size"], half_width: int
 ) -> Float[np.ndarray, "frames size"]:
-    """Mean over the frames around each; the ends are held."""
+    """Mean over the frames around each; the first and last are repeated at the ends."""
     padded = np.pad(x, ((half_width + 1, half_width), (0, 0)), mode="edge")
     total = np.cumsum(padded, axis=0)
     width = 2 * half_width + 1
@@ -131,7 +137,7 @@ def _blur(
 def _expressions(
     p: Parameters, num_frames: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " frames"], Int[np.ndarray, " frames"]]:
-    """The expression and the number of its episode, for each frame."""
+    """The expression of each frame, and the number of the episode it belongs to."""
     visits = np.array(p.shares) / np.array(p.dwell_mean)
     least, most = p.dwell_range
     expr = np.empty(num_frames, np.int64)
@@ -153,7 +159,7 @@ def _valence_arousal(
     manner: Float[np.ndarray, "2"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "frames 2"]:
-    """Smooth courses in [-1, 1] around the expression's, to three decimals."""
+    """Smooth values in [-1, 1] around those of the expression, to three decimals."""
     centre = shown @ np.array([p.valence, p.arousal]).T
     drift = correlated(rng, len(shown), np.full(2, p.drift_tau)) * np.array(p.drift)
     course = _blur(centre + drift + manner + 0.05, p.drift_half_width)
@@ -163,7 +169,7 @@ def _valence_arousal(
 def _speaking(
     p: Parameters, num_frames: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, " frames"]:
-    """Where there is speech: it comes and goes."""
+    """Which frames have speech: runs of speech and silence of random length."""
     switch = rng.random(num_frames)
     result = np.empty(num_frames, bool)
     state = bool(rng.random() < 0.66)
@@ -181,10 +187,10 @@ def _action_units(
     speaking: Bool[np.ndarray, " frames"],
     rng: np.random.Generator,
 ) -> tuple[Int[np.ndarray, "frames units"], Float[np.ndarray, "frames units"]]:
-    """Labels, and how far each muscle is: it tightens fast and relaxes slowly.
+    """Labels, and how tight each muscle is (0 to 1): fast to tighten, slow to relax.
 
-    A unit's label ends where the muscle begins to relax, so a half-tight muscle means
-    one thing on the way up and another on the way down.
+    A unit's label ends where the muscle begins to relax, so a half-tight muscle is
+    labelled while it tightens and not while it relaxes.
     """
     rate = (shown @ UNIT_RATES) * (1 + 0.5 * (arousal[:, None] - 0.2))
     rate[:, _AU25] *= np.where(speaking, 1.2, 0.5)
@@ -213,7 +219,7 @@ def _appearance(
     episode: Int[np.ndarray, " frames"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "frames 6"]:
-    """The looks of the expressions, now strong, now weak, and never twice the same."""
+    """The looks of the expressions, of varying strength and different each time."""
     mean, deviation, tau = p.strength
     wave = correlated(rng, len(shown), np.array([tau]))
     strength = np.clip(mean + deviation * wave, *p.strength_range)
@@ -228,8 +234,8 @@ def _circle(
 ) -> Float[np.ndarray, "frames 2"]:
     """A point on the unit circle that turns by ``speed`` radians a frame.
 
-    One frame tells nothing of the speed: every point is as likely at any speed. With
-    ``episode`` given, it starts anywhere in each episode.
+    A single frame does not tell the speed: every point is as likely at any speed. With
+    ``episode`` given, the point starts anywhere on the circle in each episode.
     """
     angle = np.cumsum(speed + 0.02 * rng.standard_normal(len(speed)))
     turns = 2 * np.pi * rng.random(1 if episode is None else int(episode[-1]) + 1)
