@@ -1,1 +1,1 @@
-"""Features made elsewhere -> feature files, one a video."""
+"""Features made by other programs -> feature files, one for each video."""

@@ -38,11 +38,11 @@ from avemo_jax.runtime.errors import guarded
 
 _PICKLES = (".pkl", ".pickle", ".p", ".npy")
 _HDF5 = (".h5", ".hdf5")
-_INPUT = "imported"  # of an extractor that is not known, where none is named
+_INPUT = "imported"  # input of an unknown extractor, where the user names none
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Import; 0, or 1 after an error, which stderr then tells."""
+    """Import features; returns 0, or 1 after an error, told on stderr."""
     args = import_parser(__doc__ or "").parse_args(argv)
     return guarded(lambda: _run(args))
 
@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Raise ValueError of flags that do not fit each other."""
+    """Raise ``ValueError`` if flags do not fit each other."""
     if not args.source.exists():
         raise ValueError(
             f"there is no {args.source}; expected a file or a folder of features: "
@@ -116,7 +116,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 
 def _name(name: str) -> str:
-    """The set's full name; of an unknown extractor without input NAME@imported."""
+    """The set's full name; NAME@imported if extractor and input are unknown."""
     extractor, variant = split_name(name)
     if variant is None and extractor not in EXTRACTORS:
         print(f"feature set {name} is called {name}@{_INPUT}", file=sys.stderr)
@@ -125,7 +125,7 @@ def _name(name: str) -> str:
 
 
 def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSource:
-    """The source, by what it is."""
+    """The source of the import, read as the kind of its file or folder demands."""
     path, first = args.source, args.first_frame
     if path.is_dir():
         return import_folder(path, first_frame=first)
@@ -158,7 +158,7 @@ def _aligned(
     source: ImportSource,
     records: dict[str, VideoAnnotations],
 ) -> tuple[ImportSource, dict[str, object] | None]:
-    """The source with a row a frame, and how it was aligned."""
+    """The source with one row a frame, and how sound was aligned, if it was."""
     if args.rate_hz is None:
         return source, None
     rates = native.read_rates(args.fps_file) if args.fps_file else {}
@@ -175,7 +175,7 @@ def _aligned(
 
 
 def _origin(path: pathlib.Path) -> dict[str, object]:
-    """Name and size of what is imported."""
+    """Name and size of the imported file or folder."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         size = sum(file.stat().st_size for file in files)
@@ -189,7 +189,7 @@ def _check_offsets(
     kind: Modality,
     records: dict[str, VideoAnnotations],
 ) -> None:
-    """Raise ValueError where frames are likely to be off by one."""
+    """Raise ``ValueError`` if frames are likely to be off by one."""
     sign = off_by_one(source, kind, records)
     if sign is None:
         return

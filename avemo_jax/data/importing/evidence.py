@@ -10,22 +10,22 @@ from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.tasks import TASKS
 
-_FEWEST = 3  # videos that can be a sign
+_FEWEST = 3  # videos that show an offset
 _MOST_OFF, _MOST_FITTING = 0.5, 0.1
 _NAMED = 5  # videos in a line
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """One task's split beside what is imported.
+    """How the imported rows cover one split of one task.
 
     Attributes:
         task: Name of the task.
         split: "train" or "validation".
-        videos: Annotated subject-videos.
-        with_features: Of these, videos that have any row.
-        labelled: Frames with a valid label.
-        with_row: Of these, frames that have a row.
+        videos: How many annotated subject-videos there are.
+        with_features: How many of these videos have any row.
+        labelled: How many frames have a valid label.
+        with_row: How many labelled frames have a row.
     """
 
     task: str
@@ -46,7 +46,15 @@ class Fit:
 def origin_of(
     video: str, kind: Modality, frames: Mapping[str, np.ndarray]
 ) -> str | None:
-    """The imported video whose rows an annotated one takes; sound is the base's too."""
+    """The imported video whose rows an annotated video takes; None if there is none.
+
+    A face takes the sound of the video that it is from, where it has none of its own.
+
+    Args:
+        video: Name of the annotated subject-video.
+        kind: Kind of the features.
+        frames: Frame numbers by imported video.
+    """
     if video in frames:
         return video
     base = base_video(video)
@@ -74,7 +82,7 @@ def fits(
 def surplus(
     source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> list[str]:
-    """Imported videos that no annotated one takes rows from."""
+    """Names of imported videos whose rows no annotated video takes."""
     taken = {origin_of(video, kind, source.frames) for video in records}
     return sorted(set(source.frames) - taken)
 
@@ -82,18 +90,17 @@ def surplus(
 def off_by_one(
     source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> str | None:
-    """What shows that frames are counted from another number; None: nothing does.
+    """A sentence on why frames seem to be off by one; None if they do not.
 
-    Where numbers are told: videos whose last row lies one after the last label, if
-    these are over half of those that end within one frame of it, and videos that end
-    with it under a tenth. Where they are not told (row i is frame i + 1): videos with
-    one row more, or one less, than labels, in the same shares. Three such videos at
-    least. One row after the last label in a few videos is usual: official lines and
-    decoded frames differ by one or more in some.
+    They do if, among the videos whose last row is within one frame of the last label,
+    over half and at least three end one frame after the label (or, where row i is just
+    frame i + 1, one before it), and under a tenth end with it. A few videos that end
+    one frame after the last label are usual: official lines and decoded frames differ
+    by one or more in some.
 
     Args:
-        source: Rows by frame.
-        kind: Of the features; sound is aligned by time and is not looked at.
+        source: The rows, with their frame numbers.
+        kind: Kind of the features; sound is aligned by time and is not looked at.
         records: Annotations by subject-video.
     """
     if kind == "audio":
@@ -110,7 +117,7 @@ def off_by_one(
     for off, words in ((1, "one after"), (-1, "one before")):
         count = int((differences == off).sum())
         if off < 0 and source.numbered:
-            continue  # no face in the last frame, as it may well be
+            continue  # usual: no face was found in the last frame
         if (
             count >= _FEWEST
             and count > _MOST_OFF * near
@@ -126,7 +133,7 @@ def off_by_one(
 def report(
     source: ImportSource, kind: Modality, records: Mapping[str, VideoAnnotations]
 ) -> Iterator[str]:
-    """Lines on what fits and what does not."""
+    """Lines for people on which rows and labels fit, and which do not."""
     yield from map(str, fits(source, kind, records))
     without = sorted(
         video for video in records if origin_of(video, kind, source.frames) is None

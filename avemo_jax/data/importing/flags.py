@@ -1,11 +1,11 @@
-"""The command line of imports: its flags."""
+"""The flags of ``avemo import-features``."""
 
 import argparse
 import pathlib
 
 
 def import_parser(description: str) -> argparse.ArgumentParser:
-    """All flags."""
+    """The parser of all flags; ``description`` is shown by ``--help``."""
     parser = argparse.ArgumentParser(
         prog="avemo import-features",
         description=description,
@@ -26,8 +26,8 @@ def import_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--annotations",
         metavar="DIR",
-        help="of the official task folders; then coverage is told, and whether frames "
-        "are likely to be off by one",
+        help="folder of the official task folders; with it the command tells which "
+        "frames are covered, and whether they are likely to be off by one",
     )
     parser.add_argument(
         "--mtl", action="store_true", help="read the multi-task annotation files"
@@ -54,14 +54,16 @@ def import_parser(description: str) -> argparse.ArgumentParser:
 
 
 def _add_sound(parser: argparse.ArgumentParser) -> None:
-    """Of sound at its native rate."""
+    """Add the flags for sound at its native rate."""
     parser.add_argument(
         "--rate-hz",
         type=float,
         metavar="HZ",
         help="rows are hops of sound, as many a second; each frame gets the nearest",
     )
-    parser.add_argument("--fps", type=float, help="of all videos, with --rate-hz")
+    parser.add_argument(
+        "--fps", type=float, help="frames per second of all videos, with --rate-hz"
+    )
     parser.add_argument(
         "--fps-file",
         type=pathlib.Path,
@@ -71,7 +73,7 @@ def _add_sound(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_content(parser: argparse.ArgumentParser) -> None:
-    """Of what is stored."""
+    """Add the flags for what the feature files hold."""
     parser.add_argument(
         "--outputs",
         choices=("keep", "drop"),
@@ -83,7 +85,7 @@ def _add_content(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float16", "float32"),
         default="float16",
-        help="of the files; stores have float16 (default: %(default)s)",
+        help="type of the values in files; stores have float16 (default: %(default)s)",
     )
     parser.add_argument(
         "--made-by",

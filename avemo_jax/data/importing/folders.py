@@ -13,24 +13,24 @@ from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
 from avemo_jax.data.listing import entries, nfc, read_names, subfolders
 from avemo_jax.data.records import VideoFeatures
 
-# Beside VIDEO.npy, the frame number of each of its rows.
+# Endings of the file beside VIDEO.npy that has the frame number of each row.
 SIDECARS = (".frames.npy", ".frames.txt")
 _FRAME = re.compile(r"\d{1,9}")
 
 
 def import_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
-    """``VIDEO.npy`` (frames, dim), or ``VIDEO/00001.npy`` (dim,).
+    """A source of ``VIDEO.npy`` (frames, dim), or of ``VIDEO/00001.npy`` (dim,).
 
     Row i of ``VIDEO.npy`` is frame i + 1, unless ``VIDEO.frames.npy`` (integers) or
-    ``VIDEO.frames.txt`` (one number a line) lies beside it. A ``VIDEO.npy`` that
-    ``np.save`` made of a dict by image, as the original system's, is read too.
+    ``VIDEO.frames.txt`` (one number a line) lies beside it. The original system's
+    files, for which ``np.save`` stored a dict by image, are read too.
 
     Args:
         path: The folder.
         first_frame: Number of the first frame of a video in names and sidecars.
 
     Raises:
-        ValueError: If there are neither, a file is damaged, or lengths disagree.
+        ValueError: If there are no such files, one is damaged, or lengths disagree.
     """
     arrays = [file for file in entries(path) if file.suffix == ".npy"]
     if any(file.is_file() and numpy_header(file) for file in arrays):
@@ -47,10 +47,14 @@ def import_folder(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
 
 
 def load(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
-    """The numbers in a ``.npy``; pickled objects are not read.
+    """The array of numbers in a ``.npy``; pickled objects are not read.
+
+    Args:
+        path: The file.
+        mapped: Map the file into memory, read-only, instead of reading it.
 
     Raises:
-        ValueError: If it is damaged or holds objects.
+        ValueError: If the file is damaged or holds objects.
     """
     try:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -62,7 +66,7 @@ def load(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
 
 
 def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
-    """One file a video."""
+    """A source with one file of an array for each video."""
     there = [file for file in entries(path) if file.is_file()]
     files: dict[str, pathlib.Path] = {}
     notes: tuple[str, ...] = ()
@@ -104,7 +108,10 @@ def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
 
 
 def _of_dicts(path: pathlib.Path, arrays: list[pathlib.Path]) -> ImportSource:
-    """One dict by image a video; read once for the numbers, and again for the rows."""
+    """A source with one pickled dict by image for each video.
+
+    Files are read once for their frame numbers, and again for their rows.
+    """
     files = {nfc(file.stem): file for file in arrays}
     frames: dict[str, np.ndarray] = {}
     dim = None
@@ -135,7 +142,14 @@ def _no_arrays(path: pathlib.Path) -> NoReturn:
 def _sidecar(
     path: pathlib.Path, file: pathlib.Path, rows: int, first_frame: int
 ) -> np.ndarray | None:
-    """Frame numbers beside a video's file, if there are any."""
+    """Official frame numbers of a video's rows; None without a file of them.
+
+    Args:
+        path: The folder.
+        file: The video's array.
+        rows: How many rows the array has.
+        first_frame: The number that the source gives to the first frame.
+    """
     found = [path / f"{file.stem}{ending}" for ending in SIDECARS]
     found = [side for side in found if side.is_file()]
     if not found:
@@ -166,7 +180,7 @@ def _sidecar(
 
 
 def _images(folder: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Files of a video's folder by the number in their names."""
+    """The files of frames in a video's folder, by the number in their names."""
     return {
         int(file.stem): file
         for file in entries(folder)
@@ -175,7 +189,7 @@ def _images(folder: pathlib.Path) -> dict[int, pathlib.Path]:
 
 
 def _by_frame(path: pathlib.Path, first_frame: int) -> ImportSource:
-    """One folder a video, one file a frame."""
+    """A source with one folder for each video, and in it one file for each frame."""
     files: dict[str, Mapping[int, pathlib.Path]] = {}
     notes = []
     for folder in subfolders(path):

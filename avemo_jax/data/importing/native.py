@@ -1,4 +1,4 @@
-"""Sound at its native rate -> a row for every frame of the pictures."""
+"""Sound features at their native rate -> one row for each frame of the video."""
 
 import csv
 import dataclasses
@@ -19,7 +19,7 @@ def read_rates(path: pathlib.Path) -> dict[str, float]:
     """Frames per second by video, from lines ``VIDEO,FPS`` under ``video,fps``.
 
     Raises:
-        ValueError: If the header or a line is another.
+        ValueError: If the header or a line is wrong, or a video is there twice.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.reader(file))
@@ -51,20 +51,21 @@ def at_frames(
     fps: float | None,
     rates: Mapping[str, float],
 ) -> tuple[ImportSource, dict[str, int]]:
-    """The same with the hop of each frame, by the rule "time", and frames beyond it.
+    """A source that has, for each frame, the row of the hop nearest in time.
 
     Hop i (from 0) is taken to have its middle at (i + 0.5) / rate. A video has as many
-    frames as its longest annotation; without one, as its sound lasts.
+    frames as its longest annotation; without one, as many as its sound lasts.
 
     Args:
-        source: Rows are hops, in order.
+        source: A source whose rows are hops, in order.
         rate_hz: Hops per second.
         records: Annotations by subject-video.
-        fps: Of all videos; None: see ``rates``, or the name ``ID-FPS-WxH``.
+        fps: Frames per second of all videos; None: they are taken from ``rates`` or,
+            for others, from the name ``ID-FPS-WxH``.
         rates: Frames per second by video.
 
     Returns:
-        The source, and by video how many frames lie over a hop beyond the sound.
+        The source, and how many frames lie over a hop beyond the sound, by video.
 
     Raises:
         ValueError: If a video's frames per second are not known, or hops are missing.
@@ -97,11 +98,11 @@ def at_frames(
         )
 
     form = f"{source.form}, {rate_hz:g} Hz"
-    return _chosen(source, hops_of, form), beyond
+    return _at_hops(source, hops_of, form), beyond
 
 
 def _annotated_lengths(records: Mapping[str, VideoAnnotations]) -> dict[str, int]:
-    """Lines of the longest annotation of each video, and of each one's base."""
+    """Frames of the longest annotation of each subject-video and each base video."""
     lengths: dict[str, int] = {}
     for record in records.values():
         longest = max(map(len, record.labels.values()), default=0)
@@ -110,20 +111,26 @@ def _annotated_lengths(records: Mapping[str, VideoAnnotations]) -> dict[str, int
     return lengths
 
 
-def _chosen(
+def _at_hops(
     source: ImportSource, hops_of: Mapping[str, np.ndarray], form: str
 ) -> ImportSource:
-    """The hop of each frame of each video, as rows of the frames."""
+    """The source with one row a frame: that of the frame's hop.
+
+    Args:
+        source: A source whose rows are hops.
+        hops_of: Index of each frame's hop, by video.
+        form: What kind of file the new source is said to be.
+    """
     frames = {
-        video: np.arange(1, len(chosen) + 1, dtype=np.int32)
-        for video, chosen in hops_of.items()
+        video: np.arange(1, len(hops) + 1, dtype=np.int32)
+        for video, hops in hops_of.items()
     }
 
     def read(video: str) -> VideoFeatures:
         rows = source.read(video)
-        chosen = hops_of[video]
-        outputs = None if rows.outputs is None else rows.outputs[chosen]
-        return VideoFeatures(frames[video], rows.features[chosen], outputs)
+        hops = hops_of[video]
+        outputs = None if rows.outputs is None else rows.outputs[hops]
+        return VideoFeatures(frames[video], rows.features[hops], outputs)
 
     return dataclasses.replace(
         source, form=form, frames=frames, numbered=True, read=read

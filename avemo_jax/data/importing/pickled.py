@@ -19,19 +19,20 @@ Outputs = Literal["keep", "drop"]
 def import_pickle(
     path: pathlib.Path, rows: SpooledRows, *, outputs: Outputs = "keep"
 ) -> ImportSource:
-    """A dict ``{"VIDEO/00001.jpg": (embedding, scores)}``, or of embeddings alone.
+    """A source from a dict ``{"VIDEO/00001.jpg": (embedding, scores)}``.
 
-    Scores that are probabilities are kept as their logarithms, which are logits of
-    them.
+    A dict of embeddings without scores is read too. Scores that are probabilities are
+    kept as their logarithms, which serve as logits.
 
     Args:
-        path: ``.pkl``, or ``.npy`` of ``np.save``; of any size.
-        rows: Where they wait; empty.
+        path: A ``.pkl``, or a ``.npy`` of ``np.save``; of any size.
+        rows: Where the rows are kept until they are written; empty at first.
         outputs: Whether to keep the scores, as the extractor's own outputs.
 
     Raises:
-        ValueError: If an entry is none of these, or the file is damaged.
-        RefusedPickleError: See ``stream_entries``.
+        ValueError: If an entry has another form, or the file is damaged.
+        RefusedPickleError: If the pickle asks for anything but numpy arrays and plain
+            containers.
     """
     taker = _Taker(path, rows, outputs)
     stream_entries(path, numpy_header(path), taker)
@@ -43,16 +44,16 @@ def import_pickle(
 
 
 def _logits(outputs: np.ndarray) -> np.ndarray:
-    """Logarithms of the eight probabilities."""
+    """The outputs with the logarithms of the eight probabilities in their place."""
     outputs[:, :8] = np.log(np.maximum(outputs[:, :8], np.float32(1e-30)))
     return outputs
 
 
 class _Taker:
-    """Takes entries as they come.
+    """Adds entries of the dict to the rows, as they are read.
 
     Attributes:
-        probabilities: Whether all scores so far are such.
+        probabilities: Whether all scores so far are probabilities.
     """
 
     def __init__(self, path: pathlib.Path, rows: SpooledRows, outputs: Outputs) -> None:
@@ -60,7 +61,7 @@ class _Taker:
         self.probabilities = True
 
     def __call__(self, entries: list[tuple[Any, Any]]) -> None:
-        """Put some entries into the rows."""
+        """Add the vectors and scores of some entries to the rows."""
         if not entries:
             return
         video = np.empty(len(entries), np.int32)
@@ -82,13 +83,13 @@ class _Taker:
         self._rows.add(video, frame, features, self._kept(where, scores), where)
 
     def _split(self, key: str, value: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """The vector, and the scores or None."""
+        """The vector of an entry, and its scores; None if it has none."""
         if isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[0]):
             return self._vector(key, value[0]), self._vector(key, value[1])
         return self._vector(key, value), None
 
     def _vector(self, key: str, value: Any) -> np.ndarray:
-        """Numbers in one axis."""
+        """An entry's numbers as a vector; ``ValueError`` if they are none."""
         try:
             vector = np.asarray(value)
         except ValueError:
@@ -104,7 +105,7 @@ class _Taker:
     def _stacked(
         self, entries: list[tuple[Any, Any]], vectors: list[np.ndarray]
     ) -> np.ndarray:
-        """All vectors, which must be equally long."""
+        """All vectors as rows; ``ValueError`` unless they are equally long."""
         spool = self._rows.features
         length = len(vectors[0]) if spool is None else spool.columns
         for (key, _), vector in zip(entries, vectors, strict=True):
@@ -117,7 +118,7 @@ class _Taker:
         return np.stack(vectors)
 
     def _kept(self, where: str, scores: list[np.ndarray | None]) -> np.ndarray | None:
-        """The extractor's own outputs, if they are to be kept."""
+        """The extractor's own outputs of some entries; None if they are not kept."""
         own = [each for each in scores if each is not None]
         before = self._rows.outputs
         if self._outputs == "drop" or (not own and before is None):

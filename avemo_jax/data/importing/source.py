@@ -1,4 +1,4 @@
-"""What an import reads from: which frames of which videos, and their vectors."""
+"""The source of an import: which frames of which videos it has, and their vectors."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,18 +12,18 @@ from avemo_jax.data.records import MAX_FRAME, VideoFeatures
 
 @dataclasses.dataclass(frozen=True)
 class ImportSource:
-    """Vectors of videos, known before any is written.
+    """The videos of a source with their frames; vectors are read one video at a time.
 
     Attributes:
-        form: What kind of file or folder it is.
+        form: What kind of file or folder it is, in words.
         dim: Length of a vector.
         output_dim: Columns of the extractor's own outputs; 0: none.
-        frames: By video: the number of each row, from 1; of sound at its native rate
-            the number of each hop.
-        numbered: Whether the source tells the numbers; else row i is frame i + 1.
-        read: From a video to its rows, in the order of ``frames``.
-        close: Gives up what the source holds.
-        notes: What is to be known of the reading.
+        frames: Frame number of each row (from 1), by video; for sound at its native
+            rate, the number of each hop.
+        numbered: Whether the source tells the numbers; if not, row i is frame i + 1.
+        read: Gives a video's rows, in the order of ``frames``.
+        close: Closes files and frees room on disk.
+        notes: Remarks for people, such as which files were ignored.
     """
 
     form: str
@@ -39,15 +39,15 @@ class ImportSource:
 def counted(
     frame: Int[np.ndarray, " rows"], first_frame: int, where: str
 ) -> Int[np.ndarray, " rows"]:
-    """Numbers as the source has them -> official numbers, from 1.
+    """Official frame numbers (from 1) of numbers that a source gives.
 
     Args:
-        frame: As the source has them.
-        first_frame: Its number of the first frame of a video: 1 or 0.
-        where: Named in errors.
+        frame: The source's numbers.
+        first_frame: The number that the source gives to a video's first frame: 1 or 0.
+        where: The place that errors name.
 
     Raises:
-        ValueError: If one is then out of range.
+        ValueError: If an official number is out of range.
     """
     found = frame.astype(np.int64) + (1 - first_frame)
     if len(found) and (found.min() < 1 or found.max() > MAX_FRAME):
@@ -63,12 +63,12 @@ def counted(
 
 
 def check_vectors(features: Any, dim: int | None, where: str) -> Any:
-    """``features`` if they are rows of ``dim`` numbers; None takes any length.
+    """``features``, after a check that they are rows of ``dim`` numbers.
 
     Args:
         features: An array, in memory or in a file.
-        dim: Length of a vector.
-        where: Named in errors.
+        dim: Length of a vector; None: any.
+        where: The place that errors name.
 
     Raises:
         ValueError: If they are not.

@@ -1,4 +1,4 @@
-"""Rows in any order of videos and frames, which wait on disk."""
+"""Rows that come in any order of videos and frames, and are kept on disk."""
 
 import pathlib
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from avemo_jax.data.records import VideoFeatures
 
 
 class SpooledRows:
-    """Vectors in a file without a name; their videos and frames in memory.
+    """Vectors in a nameless file on disk, with their videos and frames in memory.
 
     Attributes:
-        path: Where they come from, for messages.
+        path: The imported file, for messages.
         first_frame: Number that the source gives to the first frame of a video.
-        dtype: "float16" or "float32", of the vectors.
-        count: Rows so far.
-        features: None as long as there are no rows.
+        dtype: Type of the stored vectors, "float16" or "float32".
+        count: How many rows there are so far.
+        features: The vectors; None as long as there are no rows.
         outputs: The extractor's own outputs; None where there are none.
     """
 
@@ -33,14 +33,14 @@ class SpooledRows:
         dtype: str = "float16",
         told: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """None yet.
+        """An object without rows.
 
         Args:
-            path: Where they come from.
-            folder: On a file system with room for all rows.
-            first_frame: See the class.
-            dtype: See the class.
-            told: Called with the number of rows that were added.
+            path: The imported file, for messages.
+            folder: A folder on a file system with room for all rows.
+            first_frame: Number that the source gives to the first frame of a video.
+            dtype: Type of the stored vectors, "float16" or "float32".
+            told: Called with the number of rows that were added, for progress.
         """
         self.path, self.first_frame, self.dtype = path, first_frame, dtype
         self.count = 0
@@ -52,7 +52,7 @@ class SpooledRows:
         self._frame: list[np.ndarray] = []
 
     def number(self, name: str) -> int:
-        """The number of the video that the source calls ``name``."""
+        """The number, from 0, that stands for the video ``name`` in :meth:`add`."""
         return self._names.setdefault(name, len(self._names))
 
     def add(
@@ -63,14 +63,14 @@ class SpooledRows:
         outputs: Float[np.ndarray, "rows outputs"] | None,
         where: str,
     ) -> None:
-        """Put rows behind the others.
+        """Add rows after those that are there.
 
         Args:
-            video: Of each row, by :meth:`number`.
-            frame: As the source counts.
-            features: As long as those before.
-            outputs: In all rows of the source, or in none.
-            where: Named in errors.
+            video: Each row's video, as a number from :meth:`number`.
+            frame: Each row's frame number, as the source counts.
+            features: Vectors of the same length as those before.
+            outputs: The extractor's own outputs; None for all rows of a source without.
+            where: The place that errors name.
 
         Raises:
             ValueError: If a number or a value is out of range.
@@ -89,7 +89,7 @@ class SpooledRows:
         self._told(len(frame))
 
     def close(self) -> None:
-        """Give the room on disk back."""
+        """Free the room on disk."""
         for spool in (self.features, self.outputs):
             if spool is not None:
                 spool.close()
@@ -101,15 +101,15 @@ class SpooledRows:
         notes: tuple[str, ...] = (),
         change: Callable[[np.ndarray], np.ndarray] = lambda outputs: outputs,
     ) -> ImportSource:
-        """All rows by video, frames ascending.
+        """A source of all rows by video, frames ascending.
 
         Args:
-            form: What kind of file they come from.
-            notes: What is to be known of the reading.
-            change: From the outputs as they were added to those that are kept.
+            form: What kind of file the rows come from, in words.
+            notes: Remarks for people.
+            change: Turns the outputs that were added into those that are kept.
 
         Raises:
-            ValueError: If there are none, or two videos have one name but for folders.
+            ValueError: If there are no rows, or two videos differ only in folders.
         """
         features, outputs = self.features, self.outputs
         if features is None:
@@ -136,7 +136,7 @@ class SpooledRows:
         )
 
     def _places(self, video: np.ndarray, frame: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of each video in order, by its name without folders."""
+        """Indices of each video's rows, frames ascending, by name without folders."""
         order = np.lexsort((frame, video))
         bounds = np.searchsorted(video[order], np.arange(len(self._names) + 1))
         places: dict[str, np.ndarray] = {}
@@ -154,7 +154,7 @@ class SpooledRows:
 
 
 def _gather(spool: RowSpool, taken: Int[np.ndarray, " rows"]) -> np.ndarray:
-    """Rows of a spool in any order, read in runs."""
+    """The rows of a spool at the indices ``taken``, read in runs of neighbours."""
     found = np.empty((len(taken), spool.columns), spool.dtype)
     begins = np.flatnonzero(np.diff(taken, prepend=-2) != 1)
     for begin, end in zip(begins, [*begins[1:], len(taken)], strict=True):

@@ -1,9 +1,9 @@
-"""A pickled dict of any size, entry by entry; nothing of it is run.
+"""A pickled dict of any size, read entry by entry; nothing of it is run.
 
-The machine of ``avemo_jax/pickles.py`` goes over the file as the system maps it.
-Entries of the outermost dict are handed on as soon as the pickle sets them, and what it
-remembers is forgotten again: the newest values up to a budget stay, and those that were
-named again. A pickle that names something older is refused with that reason.
+The machine of ``runtime/safe_pickle.py`` reads the memory-mapped file. Entries of the
+outermost dict are handed on as soon as the pickle sets them. Of the values that the
+pickle has stored to name them again, only the newest, up to a budget, and those that
+were named again are kept. A pickle that names an older one is refused with that reason.
 """
 
 import collections
@@ -17,28 +17,28 @@ import numpy as np
 from avemo_jax.data.features.original_npy import FeaturePolicy
 from avemo_jax.runtime import safe_pickle
 
-_BUDGET = 128 << 20  # bytes of values that stay remembered
+_BUDGET = 128 << 20  # bytes of values that are kept to be named again
 _EACH = 200  # bytes of a small object, roughly
 _RELEASED = 64 << 20  # bytes of the file between two releases
 _LARGE = 64  # bytes of a text or bytes that may be forgotten
 
 
 class _Forgotten:
-    """In the place of a value that is no longer remembered."""
+    """What stands for a value that is no longer kept."""
 
 
 _FORGOTTEN = _Forgotten()
 
 
 class _Root:
-    """The outermost dict, which keeps nothing."""
+    """What stands for the outermost dict, whose entries are not kept."""
 
 
 Sink = Callable[[list[tuple[Any, Any]]], None]
 
 
 class _SinkError(Exception):
-    """What the sink raised: the bytes are in order, what they hold is not."""
+    """An error that the sink raised: the pickle is whole, but its content is wrong."""
 
     def __init__(self, error: ValueError) -> None:
         super().__init__(str(error))
@@ -46,7 +46,7 @@ class _SinkError(Exception):
 
 
 class _StreamPolicy(FeaturePolicy):
-    """Hands entries of the outermost dict to a sink."""
+    """Allows numpy arrays only, and hands entries of the outermost dict to a sink."""
 
     def __init__(self, path: pathlib.Path, size: int, sink: Sink) -> None:
         super().__init__(path, size)
@@ -55,11 +55,11 @@ class _StreamPolicy(FeaturePolicy):
 
     @property
     def instructions(self) -> Mapping[int, safe_pickle.Action]:
-        """With a memory that forgets."""
+        """The machine's instructions, with those that forget old values."""
         return _ACTIONS
 
     def set_items(self, target: Any, items: list[Any]) -> None:
-        """Entries of the outermost dict go on; others stay in theirs."""
+        """Hand on entries of the outermost dict; put others into their own dict."""
         if not isinstance(target, _Root):
             super().set_items(target, items)
             return
@@ -73,14 +73,14 @@ class _StreamPolicy(FeaturePolicy):
             raise _SinkError(error) from error
 
     def _whole(self, value: Any) -> Any:
-        """A value whose arrays are made; in a tuple too."""
+        """A value with finished arrays, also within a tuple."""
         if isinstance(value, tuple):
             return tuple(self.finished(each) for each in value)
         return self.finished(value)
 
 
 class _StreamMachine(safe_pickle.Machine):
-    """Goes over a mapped file, and gives pages back that it has gone over."""
+    """Reads a memory-mapped file, and frees the pages that it has read."""
 
     def __init__(self, data: mmap.mmap, policy: _StreamPolicy, start: int) -> None:
         super().__init__(data, policy, start)
@@ -94,7 +94,7 @@ class _StreamMachine(safe_pickle.Machine):
     def new_dict(self) -> None:
         """Push an empty dict; the first one is the outermost.
 
-        It lies in an array of its own where ``np.save`` wrote it.
+        In a file of ``np.save`` the outermost dict is in an array of one object.
         """
         policy = self.policy
         assert isinstance(policy, _StreamPolicy)
@@ -105,7 +105,7 @@ class _StreamMachine(safe_pickle.Machine):
             self.stack.append({})
 
     def set_items(self, items: list[Any]) -> None:
-        """Hand entries on, and give back the file's pages behind them."""
+        """Hand entries on, and free the pages of the file that were read."""
         super().set_items(items)
         page = mmap.PAGESIZE
         if self.position - self.released > _RELEASED:
@@ -114,7 +114,7 @@ class _StreamMachine(safe_pickle.Machine):
             self.mapped.madvise(mmap.MADV_DONTNEED, start, self.released - start)
 
     def put(self, index: int) -> None:
-        """Remember the last value; forget old ones over the budget."""
+        """Keep the last value to be named again; forget old ones over the budget."""
         super().put(index)
         size = _size_of(self.stack[-1])
         if size:
@@ -127,7 +127,7 @@ class _StreamMachine(safe_pickle.Machine):
                     self.memo[old] = _FORGOTTEN
 
     def get(self, index: int) -> None:
-        """Push a remembered value, which then stays remembered."""
+        """Push a value that was kept, and keep it from now on."""
         value = self.memo[index]
         if value is _FORGOTTEN:
             raise ValueError(
@@ -141,7 +141,7 @@ class _StreamMachine(safe_pickle.Machine):
 
 
 def _size_of(value: Any) -> int:
-    """Bytes of a value that may be forgotten; 0: it stays."""
+    """Bytes of a value that may be forgotten; 0 for one that is always kept."""
     if isinstance(value, bytes | bytearray | str):
         return len(value) + _EACH if len(value) > _LARGE or type(value) is str else 0
     if isinstance(value, np.ndarray):
@@ -159,16 +159,16 @@ _ACTIONS: dict[int, safe_pickle.Action] = safe_pickle.PLAIN | {
 
 
 def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:
-    """Hands the entries of the dict that is pickled from byte ``start`` on to ``sink``.
+    """Hand the entries of a pickled dict to ``sink``.
 
     Args:
         path: The file.
-        start: Where the pickle begins.
-        sink: Called with some keys and values at a time, in their order.
+        start: The byte at which the pickle begins.
+        sink: Called with some pairs of key and value at a time, in their order.
 
     Raises:
-        ValueError: If it is damaged, or holds no dict; or as the sink raises it.
-        RefusedPickleError: If it asks for anything but numpy arrays and plain
+        ValueError: If the file is damaged or holds no dict, or the sink raises it.
+        RefusedPickleError: If the pickle asks for anything but numpy arrays and plain
             containers.
     """
     if not path.stat().st_size:

@@ -19,17 +19,19 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
-    """A dataset (frames, dim) for each video, or a group with ``features``.
+    """A source from a dataset (frames, dim) for each video.
 
-    In a group, ``frame`` has the number of each row; else row i is frame i + 1.
+    In place of a dataset there may be a group with ``features`` and ``frame``, the
+    number of each row; without numbers row i is frame i + 1.
 
     Args:
-        path: ``.h5`` or ``.hdf5``.
-        first_frame: Number of the first frame of a video in ``frame``.
+        path: A ``.h5`` or ``.hdf5`` file.
+        first_frame: The number that ``frame`` gives to a video's first frame.
 
     Raises:
         ImportError: If h5py is not installed.
-        ValueError: If it is damaged, or holds something else, as links to other files.
+        ValueError: If the file is damaged, or holds something else, such as links to
+            other files.
     """
     try:
         import h5py
@@ -78,7 +80,7 @@ def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
 
 
 def _entry(path: pathlib.Path, file: Any, name: str) -> tuple[Any, np.ndarray | None]:
-    """A video's dataset, and its frame numbers where it has any."""
+    """A video's dataset, and its frame numbers; None where it has none."""
     import h5py
 
     data = _own(path, file, name)
@@ -94,7 +96,11 @@ def _entry(path: pathlib.Path, file: Any, name: str) -> tuple[Any, np.ndarray | 
 
 
 def _own(path: pathlib.Path, group: Any, name: str) -> Any:
-    """What ``name`` is, if it lies in this very file and needs no foreign code."""
+    """The group or dataset of numbers called ``name``, if it is all in this file.
+
+    Raises:
+        ValueError: If it is in another file, or a dataset of no numbers.
+    """
     import h5py
 
     link = group.get(name, getlink=True)
@@ -120,7 +126,7 @@ def _own(path: pathlib.Path, group: Any, name: str) -> Any:
 def _numbers(
     numbers: np.ndarray | None, rows: int, first_frame: int, where: str
 ) -> np.ndarray:
-    """Frame numbers of the rows."""
+    """Official frame numbers of the rows, 1, 2, ... where the file has none."""
     if numbers is None:
         return np.arange(1, rows + 1, dtype=np.int32)
     if numbers.shape != (rows,) or numbers.dtype.kind not in "iu":
@@ -132,16 +138,17 @@ def _numbers(
 
 
 def import_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:
-    """Columns ``video``, ``frame`` and a list of numbers, or a column for each number.
+    """A source from columns ``video``, ``frame`` and those of the vectors.
 
-    Numbers' columns are sorted by the number at the end of their names.
+    These are one column of lists of numbers, or a column for each number, in the order
+    of the numbers at the end of their names.
 
     Args:
-        path: ``.parquet``, of any size.
-        rows: Where they wait; empty.
+        path: A ``.parquet`` file of any size.
+        rows: Where the rows are kept until they are written; empty at first.
 
     Raises:
-        ValueError: If it is damaged, or has other columns.
+        ValueError: If the file is damaged, or has other columns.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -159,7 +166,7 @@ def import_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:
 def _add(
     path: pathlib.Path, rows: SpooledRows, batch: pa.RecordBatch, columns: list[str]
 ) -> None:
-    """Put the rows of a batch behind the others."""
+    """Add the rows of a batch to those that are there."""
     where = f"{path}, row {rows.count + 1}"
     for name in ("video", "frame"):
         if batch[name].null_count:
@@ -210,7 +217,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _vectors(where: str, batch: pa.RecordBatch, columns: list[str]) -> np.ndarray:
-    """The vectors of a batch's rows."""
+    """The vectors of a batch's rows, float32."""
     if len(columns) > 1 or not _is_list(batch[columns[0]].type):
         arrays = [pc.cast(batch[name], pa.float32()) for name in columns]
         return np.stack([a.to_numpy(zero_copy_only=False) for a in arrays], axis=1)

@@ -17,16 +17,16 @@ _PIECE = 4096  # rows
 
 @dataclasses.dataclass(frozen=True)
 class ImportedSet:
-    """What all files of an imported set say.
+    """An imported feature set: where its files go, and what all of them say.
 
     Attributes:
-        folder: ``FEATURES/NAME``.
-        name: ``EXTRACTOR@INPUT``.
+        folder: Folder of the files, ``FEATURES/NAME``.
+        name: Name of the set, ``EXTRACTOR@INPUT``.
         kind: "visual" or "audio".
-        dtype: Of the stored vectors.
-        origin: Name and size of what is imported.
+        dtype: Type of the stored vectors.
+        origin: Name and size of the imported file or folder.
         made_by: The user's words on the network; part of the fingerprint.
-        alignment: Of sound at its native rate; else None.
+        alignment: How sound at its native rate was aligned to frames; None: it was not.
     """
 
     folder: pathlib.Path
@@ -38,15 +38,18 @@ class ImportedSet:
     alignment: Mapping[str, Any] | None = None
 
     def fingerprint(self, dim: int) -> str:
-        """Of name, kind, length, alignment, and the user's words.
+        """Digest of name, kind, length, alignment and the user's words on the network.
 
-        The weights are not known: sets of one name mix unless the words differ.
+        The weights are not known: imports under one name mix unless the words differ.
+
+        Args:
+            dim: Length of a vector.
         """
         decisive = ["imported", self.name, self.kind, dim, self.made_by, self.alignment]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
     def meta(self, dim: int) -> dict[str, Any]:
-        """Of every file."""
+        """The meta that every file of the set has, for vectors of length ``dim``."""
         meta: dict[str, Any] = {
             "fingerprint": self.fingerprint(dim),
             "kind": self.kind,
@@ -61,11 +64,16 @@ class ImportedSet:
 
 
 def check_standing(source: ImportSource, to: ImportedSet, *, overwrite: bool) -> None:
-    """Nothing, if what stands in the folder may be joined or replaced.
+    """Check that the files already in the set's folder may stay or be replaced.
+
+    Args:
+        source: The rows that are to be written.
+        to: The set.
+        overwrite: Whether videos of another import may be replaced.
 
     Raises:
         ValueError: If a file has another fingerprint, or a video is there from another
-            import.
+            import and may not be replaced.
     """
     expected = to.fingerprint(source.dim)
     for path in sorted(to.folder.glob("*.npz")):
@@ -89,16 +97,16 @@ def write_files(
     to: ImportedSet,
     told: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, int]:
-    """Writes one file for each video; each appears whole or not at all.
+    """Write one file for each video; each appears whole or not at all.
 
     Args:
         source: The rows.
         to: The set.
-        told: Called with the number of rows that were written.
+        told: Called with the number of rows that were written, for progress.
 
     Returns:
-        Counts: ``videos``, ``rows``, ``empty_videos``, and what was mended, by
-        ``nonfinite_rows``, ``duplicate_rows``, ``unsorted_rows``.
+        Counts that are not 0, of ``videos``, ``rows``, ``empty_videos`` and, of mended
+        rows, ``nonfinite_rows``, ``duplicate_rows`` and ``unsorted_rows``.
 
     Raises:
         ValueError: If two rows of one frame differ, or values are out of range.

@@ -1,1 +1,1 @@
-"""The store read: from TFDS folders to frame tables."""
+"""Reading a store: TFDS folders on disk -> frame tables."""

@@ -1,4 +1,4 @@
-"""Labels and vectors of planned rows -> a frame table."""
+"""Labels and vectors of joined rows -> a frame table."""
 
 import dataclasses
 import os
@@ -17,14 +17,14 @@ from avemo_jax.tasks import JointTask, Task
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedVideo:
-    """One example of the annotations.
+    """The annotations of one video, from one example of the store.
 
     Attributes:
-        num_frames: Decoded or annotated length.
+        num_frames: Decoded or annotated length in frames, whichever is larger.
         fps: Frames per second; NaN if unknown.
-        source_video: The recording that it is a part of.
-        labels: By task, of the frames 1 .. num_frames.
-        splits: By task; "" where it is in none.
+        source_video: The recording that the video is a part of.
+        labels: Labels of the frames 1 to ``num_frames``, by task.
+        splits: The video's split by task; "" where it is in none.
     """
 
     num_frames: int
@@ -63,10 +63,10 @@ def assemble(
 
     Args:
         joined: Which rows of which videos.
-        annotated: By video; those without annotations have no valid label.
-        features: Of the rows.
-        outputs: Of the rows.
-        fingerprint: Of the annotations and the feature sets.
+        annotated: Annotations by video; a video without any has no valid label.
+        features: The rows' vectors.
+        outputs: The extractors' own outputs of the rows; None where there are none.
+        fingerprint: Digest of the annotations and the feature sets.
     """
     videos = joined.videos
     counts = [len(v.frame) for v in videos]
@@ -109,7 +109,7 @@ def assemble(
 
 
 def _unannotated(video: str) -> AnnotatedVideo:
-    """What the name of a video without annotations tells."""
+    """What stands for the annotations of a video without: what its name tells."""
     return AnnotatedVideo(0, nominal_fps(video), source_video(video), {}, {})
 
 

@@ -1,4 +1,4 @@
-"""The folder of a store while it is built: alone, whole, nothing lost."""
+"""The folder of a store while it is built: locked, cleared, its configs replaced."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from absl import logging
 
 from avemo_jax.data.store import layout
 
-# What flock says on file systems that have no locks, some network ones among them.
+# Errors of flock on file systems that have no locks, such as some network ones.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -20,7 +20,7 @@ def checked_folder(root: pathlib.Path) -> pathlib.Path:
     """``root``, if a store may lie in it.
 
     Raises:
-        ValueError: If it is a file, or the folder inside of a store.
+        ValueError: If ``root`` is a file, or the folder inside of a store.
     """
     if root.exists() and not root.is_dir():
         raise ValueError(
@@ -38,14 +38,14 @@ def checked_folder(root: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold ``root`` for one build; the lock falls when the process ends, killed or not.
+    """Lock ``root`` for one build; the lock ends with the process, killed or not.
 
     Args:
         root: The folder.
-        shared: Let others in that share it too, such as the parts of one job.
+        shared: Share the lock with others that share it, such as the parts of one job.
 
     Raises:
-        RuntimeError: If another process holds it.
+        RuntimeError: If another process holds the lock.
     """
     with (root / ".build.lock").open("w") as file:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -69,20 +69,21 @@ def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
 
 
 def remove_incomplete(root: pathlib.Path) -> None:
-    """Remove what killed builds left."""
+    """Remove incomplete folders that killed builds left."""
     pattern = f"{layout.DATASET}/*/{layout.INCOMPLETE_PREFIX}*"
     for folder in sorted(root.glob(pattern)):
         logging.warning("removing what an earlier build left incomplete: %s", folder)
-        # A worker that outlived its build by a moment finds the folder no more.
+        # Renamed first: a worker that outlives its build no longer finds the folder.
         aside = tempfile.mkdtemp(prefix=layout.INCOMPLETE_PREFIX, dir=folder.parent)
         shutil.rmtree(folder.rename(pathlib.Path(aside) / "removed").parent)
 
 
 @contextlib.contextmanager
 def replacing(folder: pathlib.Path) -> Iterator[None]:
-    """Put ``folder`` out of the way; back again if what replaces it fails.
+    """Move ``folder`` aside while it is replaced, and back if that fails.
 
-    A killed build leaves neither of the two, for the old one is called incomplete.
+    The folder that was moved has the name of an incomplete one, so a killed build
+    leaves neither the old folder nor the new.
     """
     old = folder.with_name(f"{layout.INCOMPLETE_PREFIX}OLD_{folder.name}")
     if not folder.exists():

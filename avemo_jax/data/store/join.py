@@ -23,12 +23,12 @@ class JoinedVideo:
     """The rows of one subject-video.
 
     Attributes:
-        video: Its name.
-        frame: Frame numbers of its rows, ascending.
-        has_audio: Rows with a vector in every audio set asked for.
-        num_frames: Length of its dense labels.
-        parts: By name of feature set: the video in it whose vectors are taken (the
-            base video's sound for a face of it), or None.
+        video: Name of the video.
+        frame: Frame numbers of the rows, ascending.
+        has_audio: Which rows have a vector in every audio set asked for.
+        num_frames: Length of the video's dense labels.
+        parts: The video whose vectors are taken, by feature set: this one, or its base
+            video where a face has no sound of its own; None: there are no vectors.
     """
 
     video: str
@@ -40,13 +40,14 @@ class JoinedVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """What a table will be, known before any feature is read.
+    """Which rows a table will have, known before any feature is read.
 
     Attributes:
-        task: Whose labels.
+        task: The task whose labels the table will have.
         split: "train", "dev", "train+dev", "validation" or "test".
-        feature_sets: In the order of their columns, visual ones first.
-        videos: Sorted, with the frames of their rows; an annotated one may have none.
+        feature_sets: The sets in the order of their columns, visual ones first.
+        videos: The videos with the frames of their rows, sorted by name; an annotated
+            video may have no rows.
         report: Counts of what is joined, missing or dropped.
     """
 
@@ -58,22 +59,22 @@ class Join:
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """How many rows the table will have."""
         return sum(len(video.frame) for video in self.videos)
 
     @property
     def dim(self) -> int:
-        """Columns of its features."""
+        """How many columns the features will have."""
         return sum(s.dim for s in self.feature_sets)
 
     @property
     def output_dim(self) -> int:
-        """Columns of the visual extractors' own outputs."""
+        """How many columns the visual extractors' own outputs will have."""
         return sum(s.output_dim for s in self.feature_sets if s.kind == "visual")
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes of its features, in float16."""
+        """Bytes of the features in float16."""
         return 2 * self.rows * self.dim
 
     @property
@@ -100,9 +101,14 @@ class JoinCounts:
 
 
 def origin(video: str, audio: bool, present: Iterable[str]) -> str | None:
-    """The video among ``present`` whose vectors ``video`` has in a set, or None.
+    """The video whose vectors of a set are taken for ``video``; None: there are none.
 
-    The two faces of a video have its sound where they have none of their own.
+    The two faces of a video take its sound where they have none of their own.
+
+    Args:
+        video: Name of the subject-video.
+        audio: Whether the set is of sound.
+        present: Names of the videos that the set has.
     """
     if video in present:
         return video
@@ -121,19 +127,20 @@ def join_video(
     missing_audio: Missing,
     counts: JoinCounts,
 ) -> JoinedVideo | None:
-    """The rows of one video; ``counts`` grows.
+    """The rows of one video.
 
-    A video that is annotated stays without any row, so that its frames are scored; one
-    with neither annotations nor rows is None.
+    An annotated video without any row is kept, so that its frames are scored; a video
+    with neither annotations nor rows gives None.
 
     Args:
-        video: Its name.
-        visual: Frames with a vector, by visual set; rows are those in all sets.
-        audio: The same by audio set. Without visual sets, rows are those in all.
-        annotated: Decoded or annotated length.
-        parts: See ``JoinedVideo``.
+        video: Name of the video.
+        visual: Frames with a vector, by visual set; rows are the frames that all have.
+        audio: Frames with a vector, by audio set; without visual sets, rows are the
+            frames that all of these have.
+        annotated: Decoded or annotated length; 0: the video has no annotations.
+        parts: The video whose vectors are taken, by feature set, or None.
         missing_audio: "zeros" keeps a row without sound; "drop" leaves it out.
-        counts: What was left out.
+        counts: What was left out or missing; this video's counts are added.
     """
     if visual:
         frame = functools.reduce(np.intersect1d, visual.values())
@@ -178,15 +185,18 @@ def fail_without_rows(
     counts: JoinCounts,
     splits: Mapping[str, Sequence[str]],
 ) -> NoReturn:
-    """Raise that a table would have no rows, with what to choose instead.
+    """Raise that a table would have no rows, saying what to choose instead.
 
     Args:
-        task: Whose table.
-        split: Of the table.
-        sets: Its feature sets.
+        task: Name of the task.
+        split: Split that was asked for.
+        sets: Feature sets that were asked for.
         names: The videos of the split.
-        counts: Of their joining.
-        splits: By task of the store, those of its videos.
+        counts: What was left out or missing while they were joined.
+        splits: The splits that the store's videos are in, by task.
+
+    Raises:
+        ValueError: Always.
     """
     have = ", ".join(f"{splits[task].count(s)} {s}" for s in SPLITS)
     labelled = [name for name, own in splits.items() if set(own) - {"test"}]
@@ -204,13 +214,18 @@ def _last(*sets: Mapping[str, Frames]) -> int:
     """The last frame with a vector in any set.
 
     Sound runs one frame past the picture by the challenge's count of frames, so this
-    tells a video's length only where annotations do not.
+    is a video's length only where there are no annotations.
     """
     return max(int(f[-1]) for group in sets for f in group.values() if len(f))
 
 
 def rows_digest(parts: Sequence[str], videos: Sequence[JoinedVideo]) -> str:
-    """A digest of ``parts`` and of which rows come from where."""
+    """A digest of which rows a table has and where their vectors come from.
+
+    Args:
+        parts: Texts that go into the digest too, such as those of the sets' content.
+        videos: The rows of each video.
+    """
     digest = hashlib.sha256("\0".join(parts).encode())
     for video in videos:
         digest.update(f"\0{video.video}\0{sorted(video.parts.items())}\0".encode())

@@ -1,4 +1,4 @@
-"""Where the files of a store lie, how they are called, and what stands beside them."""
+"""Folders and file names of a store, and the metadata beside its examples."""
 
 import json
 import os
@@ -15,15 +15,15 @@ FORMAT = 1  # of examples and metadata; part of every content digest
 
 
 def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
-    """``DIR/affwild2/CONFIG/VERSION``."""
+    """The folder of the config ``name``: ``DIR/affwild2/CONFIG/VERSION``."""
     return pathlib.Path(root) / DATASET / name / VERSION
 
 
 def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """What is kept beside the examples of a config.
+    """The metadata that is kept beside the examples of a config.
 
     Raises:
-        ValueError: If the config has none, and so was not written by ``build_store``.
+        ValueError: If there is none: the config was not written by ``build_store``.
     """
     path = config_folder(root, name) / "metadata.json"
     if not path.is_file():

@@ -17,12 +17,12 @@ from absl import logging
 
 @dataclasses.dataclass(frozen=True)
 class FlatFile:
-    """Where a matrix lies and what it is.
+    """A matrix in a flat file.
 
     Attributes:
-        path: Of the file.
+        path: The file.
         shape: Rows and columns.
-        dtype: Of its values.
+        dtype: Type of the values.
     """
 
     path: pathlib.Path
@@ -31,11 +31,11 @@ class FlatFile:
 
     @property
     def num_bytes(self) -> int:
-        """Of the matrix alone."""
+        """Bytes of the matrix, without the fingerprint."""
         return self.shape[0] * self.shape[1] * np.dtype(self.dtype).itemsize
 
     def stands(self, fingerprint: str) -> bool:
-        """Whether it is there, whole, and made from the same."""
+        """Whether the file is there and whole, with this fingerprint."""
         if not self.path.is_file():
             return False
         if self.path.stat().st_size != self.num_bytes + len(fingerprint):
@@ -45,7 +45,7 @@ class FlatFile:
             return file.read() == fingerprint.encode()
 
     def open(self) -> np.ndarray:
-        """The matrix, read-only."""
+        """The matrix, read-only and memory-mapped."""
         if not self.num_bytes:
             return np.zeros(self.shape, self.dtype)
         return np.memmap(self.path, self.dtype, "r", shape=self.shape)
@@ -54,13 +54,13 @@ class FlatFile:
 def open_or_write(
     files: Sequence[FlatFile], fingerprint: str, fill: Callable[..., None]
 ) -> list[np.ndarray]:
-    """The matrices, read-only and memory-mapped; written before, unless they stand.
+    """The matrices, read-only and memory-mapped; written first if one is not there.
 
     Args:
-        files: Where they lie. One that stands with another fingerprint is replaced.
-        fingerprint: Of all that decides their content.
+        files: The matrices' files; one with another fingerprint is replaced.
+        fingerprint: Digest of all that decides the content.
         fill: Writes the content into matrices of zeros, given in the order of
-            ``files``; called only if one of them does not stand.
+            ``files``; called only if a file is not there with this fingerprint.
     """
     if all(file.stands(fingerprint) for file in files):
         logging.info("%s stands already", files[0].path)

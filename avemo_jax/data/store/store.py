@@ -34,7 +34,7 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
     """The store that ``build_store`` wrote into ``data_dir``.
 
     Raises:
-        ValueError: If there is none, or it was written in another format.
+        ValueError: If there is no store, or it was written in another format.
     """
     root = pathlib.Path(data_dir)
     folder = root / layout.DATASET
@@ -63,16 +63,16 @@ class Store:
 
     Attributes:
         path: The folder that ``build_store`` was given.
-        feature_sets: By full name.
-        fingerprint: Of everything in it.
-        synthetic: Made data: every result made from it says so.
-        tasks: Whose labels it has, by name.
+        feature_sets: The feature sets by full name.
+        fingerprint: Digest of everything in the store.
+        synthetic: Whether the data are made: every result made from them says so.
+        tasks: The tasks whose labels the store has, by name.
     """
 
     def __init__(
         self, path: pathlib.Path, metadata: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Use ``open_store``."""
+        """A store with this metadata by config; users call ``open_store``."""
         self.path = path
         self._metadata = metadata
         own = metadata[layout.ANNOTATIONS].get("tasks")
@@ -90,12 +90,12 @@ class Store:
 
     @functools.cached_property
     def _annotated(self) -> dict[str, AnnotatedVideo]:
-        """The annotations by video: about 21 bytes a frame."""
+        """The annotations by video, which take about 21 bytes a frame."""
         folder = layout.config_folder(self.path, layout.ANNOTATIONS)
         return assembly.read_annotated(folder, self.tasks)
 
     def _packed(self, name: str) -> vectors.Packed:
-        """One feature set as it lies on disk."""
+        """The files of one feature set on disk."""
         return vectors.Packed(
             folder=layout.config_folder(self.path, name),
             content=self._metadata[name]["content"],
@@ -103,7 +103,7 @@ class Store:
         )
 
     def frames(self, name: str) -> Mapping[str, np.ndarray]:
-        """By video: the numbers of the frames that the set ``name`` has vectors of."""
+        """Numbers of the frames that the set ``name`` has vectors of, by video."""
         if name not in self._frames:
             runs = self._metadata[name]["runs"]
             self._frames[name] = {video: from_runs(r) for video, r in runs.items()}
@@ -113,7 +113,7 @@ class Store:
     def _unlabelled(self) -> frozenset[str]:
         """Videos with features and no annotations: test videos of every task.
 
-        Not one with only the sound, named after a video that several faces are from.
+        A name that has sound only and belongs to a video of several faces is left out.
         """
         have = {video for name in self.feature_sets for video in self.frames(name)}
         seen = {
@@ -128,14 +128,14 @@ class Store:
 
     @property
     def has_own_tasks(self) -> bool:
-        """Whether its labels are a user's own, not the challenge's."""
+        """Whether the labels are a user's own, not the challenge's."""
         return any(name not in TASKS for name in self.tasks)
 
     def task(self, name: str) -> Task:
-        """The task called ``name``, or tasks of the store joined by "+".
+        """The task called ``name``; for names joined by "+", those tasks as one.
 
         Raises:
-            ValueError: If the store has no labels of it.
+            ValueError: If the store has no labels of the task.
         """
         if "+" in name:
             return joint_task([self.task(one) for one in name.split("+")])
@@ -147,11 +147,16 @@ class Store:
         return self.tasks[name]
 
     def sources_of(self) -> dict[str, str]:
-        """By annotated video: the recording or person that it is of."""
+        """The recording or person that each annotated video is of, by video."""
         return {v: one.source_video for v, one in self._annotated.items()}
 
     def split_of(self, task: str) -> dict[str, str]:
-        """The split of every video that is in one for ``task``; see ``joint_split``."""
+        """The split of each video that has one, by video.
+
+        Args:
+            task: Name of a task; for names joined by "+", the split is that of
+                :func:`avemo_jax.tasks.joint_split`.
+        """
         self.task(task)
         splits = dict.fromkeys(self._unlabelled, "test")
         for video, annotated in self._annotated.items():
@@ -166,10 +171,10 @@ class Store:
         """The videos of a split, sorted, whether or not they have features.
 
         Args:
-            task: Of ``tasks``.
+            task: Name of one of ``tasks``, or several joined by "+".
             split: "train", "dev", "train+dev", "validation" or "test".
-            splits: By video: a split that replaces the stored one ("none": in no
-                split). Videos that it does not name keep theirs.
+            splits: Splits by video, in place of the stored ones ("none": in no split).
+                Other videos keep theirs.
 
         Raises:
             ValueError: If the split's name, or a video in ``splits``, is unknown.
@@ -195,7 +200,7 @@ class Store:
         """The sets that ``names`` mean, short or full, visual ones first.
 
         Raises:
-            ValueError: If there are none, one is unknown or ambiguous, or one is
+            ValueError: If there are no names, one is unknown or ambiguous, or a set is
                 named twice.
         """
         found = [feature_sets.resolve_name(n, self.feature_sets) for n in names]
@@ -209,7 +214,7 @@ class Store:
         return tuple(sorted(sets, key=lambda s: s.kind != "visual"))
 
     def check_same(self, wanted: Sequence[FeatureSet]) -> None:
-        """Nothing, if the store has the sets that a model was trained on.
+        """Check that the store has the sets that a model was trained on.
 
         Raises:
             ValueError: If one is not there, or has another fingerprint or dim.
@@ -238,12 +243,12 @@ class Store:
         missing_audio: Missing = "zeros",
         splits: Mapping[str, str] | None = None,
     ) -> Join:
-        """What ``load_table`` of the same arguments loads: rows, bytes, report.
+        """The rows that ``load_table`` loads when it is given the same arguments.
 
         Raises:
             ValueError: If a name is unknown, or there are no rows.
         """
-        chosen = self.task(task)
+        found = self.task(task)
         sets = self.resolve(feature_names)
         counts = JoinCounts()
         names = self.split_videos(task, split, splits)
@@ -258,7 +263,7 @@ class Store:
             "rows": sum(len(video.frame) for video in videos),
             **dataclasses.asdict(counts),
         }
-        return Join(chosen, split, sets, videos, report)
+        return Join(found, split, sets, videos, report)
 
     def _join(
         self,
@@ -267,7 +272,7 @@ class Store:
         missing_audio: Missing,
         counts: JoinCounts,
     ) -> JoinedVideo | None:
-        """The rows of one video."""
+        """The rows of one video; None if it has neither rows nor annotations."""
         none = np.zeros(0, np.int32)
         parts: dict[str, str | None] = {}
         frames: dict[str, dict[str, np.ndarray]] = {"visual": {}, "audio": {}}
@@ -300,18 +305,19 @@ class Store:
     ) -> FrameTable:
         """Features and labels of a split, joined by video and frame.
 
-        Rows are the frames that every visual set has. A video without sound, or a
-        frame of it, keeps its row: zeros, ``has_audio`` False, counted in the report.
+        Rows are the frames that every visual set has. A frame without sound keeps its
+        row, with zeros and ``has_audio`` False, and is counted in the report.
 
         Args:
-            task: Of ``tasks``.
+            task: Name of one of ``tasks``, or several joined by "+".
             split: "train", "dev", "train+dev", "validation" or "test".
-            feature_names: Any number of sets, short or full names, also audio alone.
-            missing_audio: "zeros", or "drop": rows without sound leave.
+            feature_names: Short or full names of one or more sets, also audio alone.
+            missing_audio: What becomes of rows without sound: "zeros" keeps them,
+                "drop" leaves them out.
             memmap_path: Write the features into this file and map it, or map it if it
-                stands already with the same content; None: load them into memory.
-            splits: See ``split_videos``.
-            show_progress: A bar on stderr, if it takes over two seconds.
+                is there with the same content; None: load them into memory.
+            splits: Splits by video, in place of the stored ones ("none": in no split).
+            show_progress: Draw a bar on stderr, if loading takes over two seconds.
 
         Raises:
             ValueError: If a name is unknown, there are no rows, or the store is
@@ -329,12 +335,13 @@ class Store:
         memmap_path: str | os.PathLike[str] | None = None,
         show_progress: bool = True,
     ) -> FrameTable:
-        """The table that ``joined`` says, for callers who have to know its size before.
+        """The table of the rows of ``joined``, for callers that need its size first.
 
         Args:
-            joined: What :meth:`join` gave.
-            memmap_path: A file for the features, as in :meth:`load_table`.
-            show_progress: A bar on stderr, if it takes over two seconds.
+            joined: The rows, from :meth:`join`.
+            memmap_path: Write the features into this file and map it, or map it if it
+                is there with the same content; None: load them into memory.
+            show_progress: Draw a bar on stderr, if loading takes over two seconds.
 
         Raises:
             ValueError: If the store is damaged.
@@ -354,17 +361,17 @@ class Store:
         )
 
     def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
-        """Of the annotations and of these sets; other sets do not change it."""
+        """Digest of the annotations and of these sets; other sets do not change it."""
         names = [layout.ANNOTATIONS, *(s.name for s in sets)]
         return _digest({name: self._metadata[name]["content"] for name in names})
 
 
 def _registered(definitions: Sequence[Mapping[str, Any]]) -> dict[str, Task]:
-    """Tasks of one's own, from now on known by their names."""
+    """A user's own tasks by name; from now on ``get_task`` finds them."""
     tasks = [register(from_definition(one)) for one in definitions]
     return {task.name: task for task in tasks}
 
 
 def _digest(contents: Mapping[str, str]) -> str:
-    """Of the contents of configs, in the order of their names."""
+    """Sha256 (hex) of the configs' content digests, in the order of their names."""
     return hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()

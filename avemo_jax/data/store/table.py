@@ -17,7 +17,7 @@ class FeatureSet:
         kind: "visual" (rows where a face was found) or "audio" (a row per frame).
         dim: Length of a feature vector.
         output_dim: Columns of the extractor's own outputs; 0 where none are stored.
-        fingerprint: Of weights, input, alignment rule and version; sets with
+        fingerprint: Digest of weights, input, alignment rule and version; sets with
             different fingerprints never mix.
     """
 
@@ -36,27 +36,27 @@ class FrameTable:
     no visual one is asked for), whether or not its label is valid.
 
     Attributes:
-        task: Whose labels these are.
+        task: The task that the labels are of.
         split: "train", "dev", "train+dev", "validation" or "test".
-        feature_sets: In the order of their columns, visual ones first.
+        feature_sets: The sets in the order of their columns, visual ones first.
         features: Concatenated vectors, float16; zeros where a set has none. May be
             memory-mapped.
-        outputs: The visual extractors' own outputs, float32, or None.
-        labels: Of each row; -1 (NaN for VA) where invalid.
-        valid: Rows whose label counts.
-        has_audio: Rows with a vector in every audio set asked for (all True where
-            none is asked for).
-        frame: Official 1-based frame numbers.
+        outputs: The visual extractors' own outputs, float32; None: there are none.
+        labels: The label of each row; -1 (NaN for VA) where invalid.
+        valid: Which rows have a label that counts.
+        has_audio: Which rows have a vector in every audio set asked for; all, if none
+            is asked for.
+        frame: Official 1-based frame number of each row.
         videos: Names of the subject-videos, sorted.
         source_videos: The recording that each video was taken from.
         row_offsets: Video i has the rows ``row_offsets[i] : row_offsets[i + 1]``.
         num_frames: Frames of each video: the decoded or annotated length or the last
             row's number, whichever is larger; without annotations, the last number in
             any feature set.
-        fps: Frames per second, NaN where unknown.
-        dense_labels: Labels of the frames 1 .. num_frames of every video, also of
-            those without a row.
-        fingerprint: Of the data: annotations and feature sets.
+        fps: Frames per second of each video, NaN where unknown.
+        dense_labels: Labels of the frames 1 to num_frames of every video, also of
+            frames without a row.
+        fingerprint: Digest of the data: annotations and feature sets.
         report: Counts of what was joined, missing or dropped, for results and logs.
     """
 
@@ -80,12 +80,12 @@ class FrameTable:
 
     @property
     def num_rows(self) -> int:
-        """Rows, valid or not."""
+        """How many rows there are, valid or not."""
         return len(self.frame)
 
     @property
     def dense_offsets(self) -> Int[np.ndarray, " offsets"]:
-        """Where each video begins among the dense frames."""
+        """Video i has the dense frames ``dense_offsets[i] : dense_offsets[i + 1]``."""
         return np.concatenate([[0], np.cumsum(self.num_frames)]).astype(np.int64)
 
     @property
@@ -100,7 +100,7 @@ class FrameTable:
         return self.dense_offsets[self.video_of_row] + self.frame - 1
 
     def counts(self) -> dict[str, int]:
-        """Videos, frames and samples of the split, under the names of results.json."""
+        """Counts of videos, frames and valid rows, under the names of results.json."""
         return {
             "videos": len(self.videos),
             "frames": int(self.num_frames.sum()),

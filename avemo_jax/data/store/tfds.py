@@ -1,7 +1,7 @@
 """TensorFlow Datasets without TensorFlow: the one place that imports it.
 
-It imports lazily (0.4 s), so that ``import avemo_jax`` stays quick, and quietly:
-without TensorFlow, TFDS prints a banner that asks for it, though nothing here needs it.
+TFDS is imported lazily (0.4 s), so that ``import avemo_jax`` stays quick, and quietly:
+without TensorFlow it prints a banner that asks for it, though nothing here needs it.
 """
 
 import functools
@@ -28,7 +28,7 @@ def import_tfds() -> types.ModuleType:
 
 
 def _silence(lazy_module: Any) -> None:
-    """Let a lazy module of TFDS fail with its ImportError only."""
+    """Let a lazy module of TFDS fail with its ``ImportError`` and no banner."""
     fields = vars(lazy_module)
     fields["error_callback"] = None
     for child in fields["_submodules"].values():

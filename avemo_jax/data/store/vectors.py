@@ -1,4 +1,4 @@
-"""The vectors of planned rows: from array_record files into one matrix."""
+"""The vectors of joined rows: array_record files -> one matrix."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from avemo_jax.data.store import memmap, tfds
 from avemo_jax.data.store.join import Join, JoinedVideo, rows_digest
 
-_ALIGNMENT = 64  # bytes; of XLA's buffers
+_ALIGNMENT = 64  # bytes; what XLA aligns its buffers to
 _NUM_THREADS = 4
 
 
@@ -23,10 +23,10 @@ class Packed:
     """One feature set on disk.
 
     Attributes:
-        folder: Of the built config.
-        content: Digest of what it holds.
-        frames: By video, in the order of the examples: numbers of the frames that
-            have a vector.
+        folder: Folder of the built config.
+        content: Digest of what the config holds.
+        frames: Numbers of the frames that have a vector, by video, in the order of the
+            examples.
     """
 
     folder: pathlib.Path
@@ -44,10 +44,11 @@ def load_vectors(
     """Features and the extractors' outputs of the join's rows, in memory or mapped.
 
     Args:
-        joined: Which rows.
-        packed: The join's feature sets, by name.
-        memmap_path: File of the features; the outputs lie beside it. None: in memory.
-        show_progress: A bar on stderr, if it takes over two seconds.
+        joined: Which rows of which videos.
+        packed: The join's feature sets on disk, by name.
+        memmap_path: File for the features, with the outputs beside it; None: both are
+            loaded into memory.
+        show_progress: Draw a bar on stderr, if loading takes over two seconds.
 
     Raises:
         ValueError: If the store is damaged.
@@ -84,7 +85,7 @@ def _fill(
     features: np.ndarray,
     outputs: np.ndarray | None = None,
 ) -> None:
-    """Write the vectors of the join's rows into zeros, video by video."""
+    """Write the vectors of the join's rows into matrices of zeros, set by set."""
     bar = tqdm(
         total=len(joined.videos) * len(joined.feature_sets),
         desc=f"loading {joined.task.name} {joined.split}",
@@ -136,7 +137,7 @@ def _fill_set(
 
 
 def _check_example(packed: Packed, video: str, example: dict[str, Any]) -> None:
-    """Raise ValueError if an example is not what the metadata say."""
+    """Raise ``ValueError`` if an example is not the one that the metadata tell of."""
     found = example["video"].decode()
     if found != video or not np.array_equal(example["frame"], packed.frames[video]):
         raise ValueError(
@@ -151,7 +152,7 @@ def _matching(
 ) -> tuple[slice | np.ndarray, slice | np.ndarray]:
     """Indices into ``there`` and into ``wanted`` of the numbers that both have.
 
-    Slices where they are consecutive, which need no copy.
+    Consecutive indices are given as slices, which need no copy.
     """
     _, take, put = np.intersect1d(
         there, wanted, assume_unique=True, return_indices=True
