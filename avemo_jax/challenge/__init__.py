@@ -1,1 +1,1 @@
-"""The ABAW challenge: predictions scored, and its submission files."""
+"""The ABAW challenge: scores of predictions, and submission files."""

@@ -1,4 +1,4 @@
-"""Thresholds of the action units, as a flag gives them."""
+"""Thresholds of the action units from the value of a flag."""
 
 import json
 import pathlib
@@ -13,13 +13,14 @@ _NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
 
 
 def thresholds_of_flag(text: str | None) -> Float[np.ndarray, " units"] | None:
-    """Of the action units: one for all, or those of the best seed of a head.
+    """The threshold of each action unit that a flag names.
 
     Args:
-        text: A number from 0 to 1, or the path of a ``head.json``.
+        text: A number from 0 to 1, for all units, or the path of a ``head.json``, whose
+            best seed's are taken; None: the flag is not given, and the result is None.
 
     Raises:
-        ValueError: If it is neither, or the head has no thresholds.
+        ValueError: If ``text`` is neither, or the head has no thresholds.
     """
     if text is None:
         return None

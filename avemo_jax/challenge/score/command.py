@@ -30,7 +30,7 @@ SCORE_SCHEMA_VERSION = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score; 0, or 1 after an error, which stderr then tells."""
+    """Print the scores; returns 0, or 1 after an error, told on stderr."""
     args = _parser().parse_args(argv)
     return guarded(lambda: _run(args))
 
@@ -61,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold",
         metavar="0.5|FILE",
-        help="AU: one for all units, or the head.json that has them; default: the "
-        "file's own decisions, or 0.5",
+        help="AU: one threshold for all units, or the head.json that has theirs; "
+        "default: the file's own decisions, or 0.5",
     )
     parser.add_argument(
         "--ci", action="store_true", help="95 %% intervals, from drawing videos again"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument(
         "--resamples", type=int, default=NUM_RESAMPLES, help="draws (%(default)s)"
     )
@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what each value of a frame is, for files that do not name them; a name "
         "that is no output of the task drops the value",
     )
-    parser.add_argument("--per-video", action="store_true", help="print each video's")
+    parser.add_argument(
+        "--per-video", action="store_true", help="print each video's scores"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV")
     return parser
@@ -149,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
 def _report(
     args: argparse.Namespace, truth: Truth, blocks: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What is written."""
+    """The content of ``--json``."""
     return {
         "schema_version": SCORE_SCHEMA_VERSION,
         "version": __version__,

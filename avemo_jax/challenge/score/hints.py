@@ -1,4 +1,4 @@
-"""Likely mistakes that a score shows: the outputs in another order."""
+"""A likely mistake that scores show: the outputs are in another order."""
 
 import dataclasses
 
@@ -11,31 +11,43 @@ from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.metrics.numpy_sums import scores_of_sums, sums_by_video
 from avemo_jax.tasks import EXPR, VA
 
-# Orders in which others have the eight classes; contempt is in the place of "Other".
+# Orders of the eight classes in other programs; "Other" stands for their contempt.
 ORDERS = {
     "AffectNet's by alphabet": (
-        *("Anger", "Other", "Disgust", "Fear"),
-        *("Happiness", "Neutral", "Sadness", "Surprise"),
+        "Anger",
+        "Other",
+        "Disgust",
+        "Fear",
+        "Happiness",
+        "Neutral",
+        "Sadness",
+        "Surprise",
     ),
     "AffectNet's by number": (
-        *("Neutral", "Happiness", "Sadness", "Surprise"),
-        *("Fear", "Disgust", "Anger", "Other"),
+        "Neutral",
+        "Happiness",
+        "Sadness",
+        "Surprise",
+        "Fear",
+        "Disgust",
+        "Anger",
+        "Other",
     ),
     "the alphabet's": tuple(sorted(EXPR.columns)),
 }
-# A score in another order counts as a sign where it is so much larger.
+# By so much a score in another order must be larger to count as a sign.
 _MORE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
+class OutputOrder:
     """An order of the outputs in which a file scores far better.
 
     Attributes:
-        name: What it is called.
+        name: Name of the order, for people.
         columns: The outputs in this order, for ``--columns``.
-        score: By it.
-        as_is: As the file was read.
+        score: The file's score in this order.
+        as_is: The file's score in the order in which it was read.
     """
 
     name: str
@@ -56,23 +68,23 @@ def better_order(
     found: FramePredictions,
     matched: Matched,
     mask: Bool[np.ndarray, " frames"],
-) -> Order | None:
-    """The order in which an unnamed file scores far better, or None.
+) -> OutputOrder | None:
+    """The order in which a file that names no outputs scores far better, or None.
 
     Args:
         truth: The annotations.
         found: The predictions.
-        matched: Both side by side.
-        mask: Frames that count.
+        matched: The predictions side by side with the annotations.
+        mask: Which frames count.
     """
     if found.named or not mask.any():
         return None
-    candidates: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    tried: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     if truth.task is VA:
         swapped = matched.predicted[:, ::-1]
-        candidates["the other"] = (("arousal", "valence"), swapped)
+        tried["the other"] = (("arousal", "valence"), swapped)
     elif truth.task is EXPR:
-        candidates = {
+        tried = {
             name: (
                 order,
                 np.array([EXPR.columns.index(c) for c in order])[matched.predicted],
@@ -88,6 +100,6 @@ def better_order(
         return float(scores_of_sums(sums)[truth.task.criterion])
 
     as_is = score(matched.predicted)
-    orders = [Order(n, c, score(p), as_is) for n, (c, p) in candidates.items()]
+    orders = [OutputOrder(n, c, score(p), as_is) for n, (c, p) in tried.items()]
     best = max(orders, key=lambda order: order.score)
     return best if best.score > as_is + _MORE else None

@@ -1,4 +1,4 @@
-"""Predictions laid beside annotations, frame by frame, and what does not fit."""
+"""Predictions side by side with annotations, frame by frame, and what does not fit."""
 
 import dataclasses
 from typing import Any
@@ -19,8 +19,9 @@ class Matched:
     Attributes:
         predicted: EXPR: classes (frames,); AU: 0 or 1 (frames, 12); VA: values
             (frames, 2).
-        own: Frames with a prediction of their own; the others are filled as the gap
-            rule has it: between two by frame number, held at the ends.
+        own: Which frames have a prediction of their own; the others are filled: between
+            two predictions by frame number, before the first and after the last with
+            these.
         coverage: Counts and names of what is missing or surplus.
     """
 
@@ -34,15 +35,16 @@ def match(
     found: FramePredictions,
     thresholds: Float[np.ndarray, " units"] | None = None,
 ) -> Matched:
-    """``found`` laid beside ``truth``.
+    """Predictions of every annotated frame, in the order of the annotations.
 
-    A file without probabilities has its gaps filled by the nearest decision; a video
+    Where a file has no probabilities, gaps are filled by the nearest decision; a video
     without any prediction is class 0, no unit active, or 0.
 
     Args:
         truth: The annotations.
         found: The predictions.
-        thresholds: AU: for probabilities; None takes the file's own decisions, or 0.5.
+        thresholds: AU: the threshold of each unit's probability; None: the file's own
+            decisions are taken, or those at 0.5 where it has none.
 
     Raises:
         ValueError: If no annotated video is predicted.
@@ -76,7 +78,14 @@ def _decisions(
     fill_map: FillMap,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Shaped[np.ndarray, "frames ..."]:
-    """What is decided in every frame of the fill_map."""
+    """The decision (VA: the value) in every frame of the fill map.
+
+    Args:
+        found: The predictions.
+        rows: Those of the predictions that the fill map was made for.
+        fill_map: How frames without a prediction are filled.
+        thresholds: AU: the threshold of each unit; None: the file's decisions, or 0.5.
+    """
     scores = None if found.scores is None else found.scores[rows]
     decided = None if found.decided is None else found.decided[rows]
     width = (scores if scores is not None else decided).shape[1]  # type: ignore[union-attr]
@@ -106,7 +115,7 @@ def _decisions(
 
 
 def _nothing_in_common(truth: Truth, found: FramePredictions) -> None:
-    """Raise ValueError, with what may be the matter."""
+    """Raise ``ValueError``: no annotated video is predicted; say what may be wrong."""
     instead = "correct the names, or give the annotations of these videos"
     if set(found.videos) & truth.others:
         instead = "they are of another set: pass --split all, or another --split-list"
@@ -129,7 +138,7 @@ def _coverage(
     frame: np.ndarray,
     own: np.ndarray,
 ) -> dict[str, Any]:
-    """What fits, what is missing, what is surplus, and lengths that differ by one."""
+    """Counts and names of what fits, is missing or surplus, and differs in length."""
     labelled = np.diff(truth.offsets)
     last = np.zeros(len(labelled), np.int64)
     np.maximum.at(last, video, frame)

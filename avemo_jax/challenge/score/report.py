@@ -1,4 +1,4 @@
-"""Scores for people to read, and as CSV."""
+"""Scores as text for people to read, and as CSV."""
 
 import csv
 import pathlib
@@ -10,14 +10,21 @@ from avemo_jax.runtime.atomic_files import whole_file
 
 TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
 _FIELDS = (
-    *("predictions", "frames", "video", "score", "part", "value"),
-    *("ci95_low", "ci95_high", "num_frames"),
+    "predictions",
+    "frames",
+    "video",
+    "score",
+    "part",
+    "value",
+    "ci95_low",
+    "ci95_high",
+    "num_frames",
 )
 _NAMED = 5  # videos in a line
 
 
 def text(block: dict[str, Any], *, per_video: bool) -> str:
-    """The scores of one file."""
+    """The scores of one file as text; ``per_video`` adds those of each video."""
     lines = [f"{block['predictions']}: {block['form']}"]
     if "threshold" in block:
         lines.append(f"  threshold: {_threshold(block['threshold'])}")
@@ -29,13 +36,13 @@ def text(block: dict[str, Any], *, per_video: bool) -> str:
 
 
 def difference_text(names: Sequence[str], block: dict[str, Any]) -> str:
-    """The difference of two files' scores."""
+    """The difference of two files' scores as text."""
     lines = [f"difference: {names[0]} less {names[1]}, on the same frames"]
     return "\n".join(lines + _table(block))
 
 
 def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
-    """A row for each score of each set of frames: over all videos, and by video."""
+    """Write a line for each score of each set of frames, overall and by video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
@@ -54,7 +61,7 @@ def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
 
 
 def _scores(block: dict[str, Any]) -> Iterator[tuple[str, str, float, Any]]:
-    """Name, output (or ""), value, and interval or None of each score."""
+    """Name, output (or ""), value and interval (or None) of each score."""
     for name, value in block.items():
         if name == "num_frames" or name.endswith(("_ci95", "_share_above")):
             continue
@@ -78,7 +85,7 @@ def _rows(
 
 
 def _table(scores: dict[str, Any]) -> list[str]:
-    """Scores of both sets side by side."""
+    """Lines with the scores of both sets of frames side by side."""
     wide = any(name.endswith("_ci95") for one in scores.values() for name in one)
     column = 26 if wide else 18
     head = "".join(f"{TITLES[name]:>{column}}" for name in SCORED_FRAMES)
@@ -108,7 +115,7 @@ def _threshold(value: Any) -> str:
 
 
 def _coverage(found: dict[str, Any]) -> list[str]:
-    """What fits, and what does not."""
+    """Lines on what fits the annotations, and what does not."""
     labelled, predicted = found["labelled_frames"], found["labelled_frames_predicted"]
     share = 100 * predicted / labelled if labelled else 0.0
     lines = [
@@ -139,7 +146,7 @@ def _coverage(found: dict[str, Any]) -> list[str]:
 
 
 def _videos(rows: list[dict[str, Any]]) -> list[str]:
-    """Over all labelled frames, a line for each video."""
+    """A line for each video, with its scores over all labelled frames."""
     lines = []
     for row in rows:
         block = row["all_labelled"]

@@ -1,4 +1,4 @@
-"""The scores of one file, or of two and their difference, as they are written."""
+"""The scores of a file, and the difference of two files, ready for JSON."""
 
 import dataclasses
 import os
@@ -29,11 +29,11 @@ SCORED_FRAMES = ("with_prediction", "all_labelled")
 
 @dataclasses.dataclass(frozen=True)
 class Resamples:
-    """How intervals are made.
+    """How confidence intervals are made: by drawing videos again.
 
     Attributes:
-        count: Sets of videos that are drawn; 0: no intervals.
-        seed: Of the draws.
+        count: How many sets of videos are drawn; 0: no intervals.
+        seed: Seed of the draws.
     """
 
     count: int = 0
@@ -46,9 +46,10 @@ class FileScore:
 
     Attributes:
         found: The predictions.
-        matched: They, laid beside the annotations.
-        sums: By set of frames.
-        block: What is written: scores by set, by video, coverage, notes.
+        matched: The predictions side by side with the annotations.
+        sums: Sums over the frames of each video, by set of frames (``SCORED_FRAMES``).
+        block: The part of the report: scores by set of frames and by video, coverage,
+            notes.
     """
 
     found: FramePredictions
@@ -104,8 +105,9 @@ def score_file(
     Args:
         truth: The annotations.
         found: The predictions.
-        thresholds: AU: see ``match``.
-        resamples: Of the intervals.
+        thresholds: AU: the threshold of each unit's probability; None: the file's own
+            decisions are taken, or those at 0.5 where it has none.
+        resamples: How intervals are made.
 
     Raises:
         ValueError: If no annotated video is predicted.
@@ -137,13 +139,13 @@ def score_file(
 def compare_predictions(
     truth: Truth, first: FileScore, second: FileScore, resamples: Resamples
 ) -> dict[str, Any]:
-    """By set of frames: ``first`` less ``second``, on the same frames and videos.
+    """Scores of ``first`` less those of ``second``, by set of frames that both share.
 
     Args:
         truth: The annotations.
         first: One file's scores.
-        second: The other's.
-        resamples: Of the intervals; both see the same draws.
+        second: The other file's scores.
+        resamples: How intervals are made; both files are scored on the same draws.
     """
     both = truth.valid & first.matched.own & second.matched.own
     found: dict[str, Any] = {}
@@ -186,23 +188,23 @@ def _block(task: Task, sums: Sums, resamples: Resamples) -> dict[str, Any]:
 
 
 def _enough(sums: Sums) -> bool:
-    """Whether there are videos to draw from."""
+    """Whether there are videos to draw from: at least two with counted frames."""
     return int((sums.num_frames > 0).sum()) > 1
 
 
 def _ends(task: Task, samples: NumpyScores) -> dict[str, Any]:
-    """Intervals by ``NAME_ci95``."""
+    """95 % intervals of scores, by ``NAME_ci95``."""
     named = _named(task, interval(samples), inner=1)
     return {f"{name}_ci95": ends for name, ends in named.items()}
 
 
 def _named(task: Task, scores: NumpyScores, *, inner: int = 0) -> dict[str, Any]:
-    """Scores as JSON has them, by the outputs' names where there are several.
+    """Scores as values for JSON, by output where a score has one for each.
 
     Args:
-        task: Whose scores.
-        scores: By name.
-        inner: Axes at the end that belong to one score.
+        task: The task that is scored.
+        scores: Arrays by the score's name.
+        inner: How many axes at the end belong to one number (1 for an interval).
     """
     return {
         name: dict(zip(task.columns, values.tolist(), strict=True))
@@ -213,7 +215,7 @@ def _named(task: Task, scores: NumpyScores, *, inner: int = 0) -> dict[str, Any]
 
 
 def _per_video(truth: Truth, sums: dict[str, Sums]) -> list[dict[str, Any]]:
-    """A row for each annotated video."""
+    """The scores of each annotated video, by set of frames."""
     rows: list[dict[str, Any]] = [{"video": video} for video in truth.videos]
     for name, each in sums.items():
         scores = scores_by_video(each)
@@ -228,7 +230,7 @@ def _per_video(truth: Truth, sums: dict[str, Sums]) -> list[dict[str, Any]]:
 def _threshold(
     found: FramePredictions, thresholds: Float[np.ndarray, " units"] | None
 ) -> Any:
-    """What decided the action units."""
+    """The thresholds of the action units for the report, or that the file decided."""
     if found.scores is None or (thresholds is None and found.decided is not None):
         return "as decided in the file"
     if thresholds is None:

@@ -21,12 +21,12 @@ class Truth:
     """The labels of videos, one video after the other, sorted by name.
 
     Attributes:
-        task: Whose labels.
-        split: Which of the official sets.
+        task: The task that the labels are of.
+        split: Which of the official sets; "all" where the user lists the videos.
         videos: Names of the subject-videos.
         offsets: Video i has the frames ``offsets[i] : offsets[i + 1]``.
-        labels: As the task has them.
-        valid: Frames whose label counts.
+        labels: Labels of the frames, in the task's shape and type.
+        valid: Which frames have a label that counts.
         others: Annotated videos that are not scored.
     """
 
@@ -51,13 +51,15 @@ def read_truth(
     split: Split = "validation",
     split_list: str | os.PathLike[str] | None = None,
 ) -> Truth:
-    """The labels of one task's videos of one set, or of those of a list.
+    """The labels of one task for the videos of one set, or of a list.
 
     Args:
-        root: See ``find_label_files``.
-        task: Whose labels.
-        split: Which videos.
-        split_list: A file with one video name a line: these videos of either set.
+        root: The folder above the tasks' folders, or the task's own folder, or one with
+            the files themselves.
+        task: The task whose labels are wanted.
+        split: Which of the official sets.
+        split_list: A file with one video name a line: these videos, of either set, are
+            taken in place of ``split``.
 
     Raises:
         ValueError: If there are no annotations, a file is wrong, the set has no video,
@@ -65,25 +67,25 @@ def read_truth(
     """
     files = {nfc(path.stem): (own, path) for own, path in find_label_files(root, task)}
     if split_list is None:
-        chosen = [video for video, (own, _) in files.items() if split in (own, "all")]
-        if not chosen:
+        videos = [video for video, (own, _) in files.items() if split in (own, "all")]
+        if not videos:
             raise ValueError(
                 f"{root} has {task.name} annotations of no {split} video; expected "
                 "some: pass --split all, or another folder"
             )
     else:
-        chosen = _listed(split_list, files, pathlib.Path(root), task)
-    chosen.sort()
-    labels = [read_label_file(files[video][1], task) for video in chosen]
+        videos = _listed(split_list, files, pathlib.Path(root), task)
+    videos.sort()
+    labels = [read_label_file(files[video][1], task) for video in videos]
     joined = np.concatenate(labels)
     return Truth(
         task=task,
         split="all" if split_list else split,
-        videos=tuple(chosen),
+        videos=tuple(videos),
         offsets=np.cumsum([0, *map(len, labels)]),
         labels=joined,
         valid=task.valid(joined),
-        others=frozenset(set(files) - set(chosen)),
+        others=frozenset(set(files) - set(videos)),
     )
 
 
@@ -93,7 +95,11 @@ def _listed(
     root: pathlib.Path,
     task: Task,
 ) -> list[str]:
-    """The videos of a list."""
+    """The videos of a list, sorted.
+
+    Raises:
+        ValueError: If the list is empty, or names a video without labels.
+    """
     lines = read_names(split_list)
     for number, video in lines:
         if video not in files:

@@ -1,1 +1,1 @@
-"""predictions.csv -> the official text files of the ABAW challenge, and their check."""
+"""Predictions -> the official text files of the ABAW challenge, and their check."""

@@ -1,7 +1,7 @@
-"""Reads a submission file back and tells what is wrong with it.
+"""Reads a submission file and tells what is wrong with it.
 
-It shares nothing with the writer but the names of the task's columns, takes any file,
-and reads line by line, so that a line is named whatever is wrong with it.
+The check shares nothing with the writer but the names of the task's columns. It takes
+any file and reads line by line, so that every fault is told with its line.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from avemo_jax.tasks import TASKS, Task
 
-_MOST = 5  # of one kind, that are shown
+_MOST = 5  # faults of one kind that are shown
 _BOM = b"\xef\xbb\xbf"
 _NAME = rb"([^,/]+)/([0-9]{5}|[1-9][0-9]{5,})\.jpg"
 _VALUE = {
@@ -36,9 +36,9 @@ class Finding:
     """One kind of fault.
 
     Attributes:
-        what: Says what was expected.
-        count: How often it occurs.
-        first: The first five, with their lines.
+        what: What is wrong, and what was expected.
+        count: How often the fault occurs.
+        first: The first five occurrences, with their lines.
     """
 
     what: str
@@ -51,11 +51,11 @@ class FileReport:
     """What is in a file, and what is wrong with it.
 
     Attributes:
-        path: Of the file.
-        task: Its task's name.
-        rows_of: By video, in the file's order: its rows.
-        findings: None where all is well.
-        notes: What could not be checked, or is to be known.
+        path: The file.
+        task: Name of the task.
+        rows_of: How many rows each video has, in the file's order.
+        findings: The kinds of faults; empty where all is well.
+        notes: Remarks, such as on what could not be checked.
     """
 
     path: str
@@ -70,7 +70,7 @@ class FileReport:
         return not self.findings
 
     def __str__(self) -> str:
-        """Several lines for people."""
+        """The report as several lines of text."""
         verdict = "no faults"
         if self.findings:
             verdict = f"FAULTS, {sum(f.count for f in self.findings)} in all"
@@ -85,7 +85,7 @@ class FileReport:
 
 
 class _Findings:
-    """Counts every kind, keeps the first of it."""
+    """Counts the faults of each kind, and keeps the first ones."""
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
@@ -110,18 +110,19 @@ def check_submission(
     frames: Mapping[str, int] | None = None,
     example: str | os.PathLike[str] | None = None,
 ) -> FileReport:
-    """Header, columns, names, order, ranges and counts of a submission file.
+    """A report on a submission file: header, columns, names, order, ranges, counts.
 
-    A byte-order mark and Windows line ends are read, and told. Without an example,
-    each video is to be in one piece with the frames 1, 2, ...; with one, the rows are
-    to be exactly its rows.
+    A byte-order mark and Windows line ends are faults, but the rest is read. Without an
+    example, each video must be in one piece with the frames 1, 2, ...; with one, the
+    rows must be exactly the example's.
 
     Args:
         path: The file.
-        task: What it is to be a submission of.
-        videos: Which it is to have, in this order.
-        frames: How many frames each video is to have; may know more videos.
-        example: An official file with the same rows; its values are not read.
+        task: The task that the file is to be a submission of.
+        videos: The videos that the file must have, in this order; None: any.
+        frames: How many frames each video must have; may know more videos. None: any.
+        example: An official file with the same rows; its values are not read. None:
+            there is none.
 
     Raises:
         ValueError: If the file or the example is missing, or the example is of
@@ -157,7 +158,7 @@ def check_submission(
 
 
 def _check_header(line: bytes, task: Task, findings: _Findings) -> None:
-    """The first line, a byte-order mark before it and what ends it included."""
+    """Check the first line, with the byte-order mark before it and its line end."""
     if line.startswith(_BOM):
         findings.add("a byte-order mark; expected plain UTF-8", "line 1")
         line = line.removeprefix(_BOM)
@@ -175,7 +176,7 @@ def _check_header(line: bytes, task: Task, findings: _Findings) -> None:
 def _check_rows(
     lines: Iterable[bytes], task: Task, findings: _Findings, *, in_order: bool
 ) -> dict[str, int]:
-    """Every line after the header; the rows of each video."""
+    """Check every line after the header; returns how many rows each video has."""
     columns = 1 if task.name == "EXPR" else task.num_outputs
     whole = re.compile(_NAME + (rb"," + _VALUE[task.name]) * columns)
     name = re.compile(_NAME)
@@ -218,7 +219,7 @@ def _check_rows(
 def _explain(
     row: bytes, number: int, task: Task, columns: int, findings: _Findings
 ) -> None:
-    """What is wrong with a row that is not as it should be."""
+    """Add to ``findings`` what is wrong with a row that does not fit the format."""
     where = f"line {number}: {_text(row)}"
     if not row:
         findings.add("a blank line; expected none", f"line {number}")
@@ -248,7 +249,7 @@ def _check_videos(
     *,
     in_order: bool,
 ) -> None:
-    """Which videos there are, in which order, and how long they are."""
+    """Check which videos there are, in which order, and how long they are."""
     if videos is not None:
         listed = frozenset(videos)
         for video in videos:
@@ -282,7 +283,7 @@ def _names(path: pathlib.Path) -> Iterator[bytes]:
 def _compare(
     path: pathlib.Path, example: pathlib.Path, task: Task, findings: _Findings
 ) -> None:
-    """The names of the rows against the example's, one by one."""
+    """Check that the names of the rows are the example's, one by one."""
     _check_example(example, task)
     if all(
         ours == theirs for ours, theirs in zip_longest(_names(path), _names(example))
@@ -311,7 +312,7 @@ def _compare(
 
 
 def _check_example(example: pathlib.Path, task: Task) -> None:
-    """Nothing, if its header is the task's, but for spaces.
+    """Check that the example's header is the task's, spaces aside.
 
     Raises:
         ValueError: If it is not, or there is no such file.
@@ -330,7 +331,7 @@ def _check_example(example: pathlib.Path, task: Task) -> None:
 
 
 def _lines_of(names: Iterable[bytes], findings: _Findings) -> dict[bytes, int]:
-    """The line of each name where it occurs first."""
+    """The line on which each name first occurs; repeated names go into ``findings``."""
     lines: dict[bytes, int] = {}
     for number, name in enumerate(names, start=2):
         if name in lines:

@@ -46,11 +46,11 @@ from avemo_jax.tasks import AU, TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write and check, or check only.
+    """Write and check files, or check one only.
 
     Returns:
-        0: the files are there and have no faults. 1: a file has faults, which stdout
-        tells, or there was an error, which stderr tells.
+        0 if the files are there and have no faults; 1 if a file has faults, told on
+        stdout, or after an error, told on stderr.
     """
     args = submission_parser(__doc__ or "").parse_args(argv)
     return guarded(lambda: _check(args) if args.check else _write(args))
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """One file to be written, and of what."""
+    """One file to be written, with its predictions and what tells its rows."""
 
     predictions: Predictions
     path: pathlib.Path
@@ -71,7 +71,7 @@ class _Input:
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """One file to be written, decided."""
+    """One file to be written, with the decided values of its rows."""
 
     source: _Input
     rows: SubmissionRows
@@ -82,7 +82,7 @@ class _Output:
 def _inputs(
     args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
 ) -> list[_Input]:
-    """What is to be written of what, in the order of the tasks; nothing is written.
+    """The files to be written, in the order of the tasks; nothing is written here.
 
     Raises:
         ValueError: If flags do not fit each other, or predictions are unreadable.
@@ -127,7 +127,7 @@ def _inputs(
 
 
 def _predictions(args: argparse.Namespace) -> list[tuple[str, Predictions]]:
-    """Of ``--predictions``, each a task's; they lie in ``--out`` itself."""
+    """The predictions of ``--predictions``, one for a task, for files in ``--out``."""
     loaded: dict[str, Predictions] = {}
     for path in args.predictions:
         one = load_predictions(path)
@@ -144,7 +144,7 @@ def _predictions(args: argparse.Namespace) -> list[tuple[str, Predictions]]:
 def _submissions(
     args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
 ) -> list[tuple[str, Predictions]]:
-    """Of ``--submission``, with the folder of each."""
+    """The predictions of ``--submission``, each with its folder in ``--out``."""
     task = TASKS.get(str(args.task).upper())
     if args.task and task is None:
         raise ValueError(
@@ -171,7 +171,7 @@ def _submissions(
 
 
 def _write(args: argparse.Namespace) -> int:
-    """All files, where all of them can be written."""
+    """Write and check all files, or none if one of them cannot be written."""
     thresholds = thresholds_of_flag(args.thresholds)
     inputs = _inputs(args, thresholds)
     if thresholds is not None and all(i.predictions.task is not AU for i in inputs):
@@ -210,7 +210,7 @@ def _write(args: argparse.Namespace) -> int:
 
 
 def _check_same_rows(outputs: Sequence[_Output]) -> None:
-    """Nothing, if all submissions of a task have equally many frames of each video."""
+    """Check that all submissions of a task have equally many frames of each video."""
     first: dict[str, _Output] = {}
     for one in outputs:
         other = first.setdefault(one.source.predictions.task.name, one)
@@ -225,7 +225,7 @@ def _check_same_rows(outputs: Sequence[_Output]) -> None:
 
 
 def _tell_same(outputs: Sequence[_Output]) -> None:
-    """Which files say the very same, which would waste a submission."""
+    """Print which files are the same, since a second one would waste a submission."""
     first: dict[str, pathlib.Path] = {}
     for one in outputs:
         path = one.source.path
@@ -237,7 +237,7 @@ def _tell_same(outputs: Sequence[_Output]) -> None:
 
 
 def _refuse_replacing(args: argparse.Namespace, inputs: Sequence[_Input]) -> None:
-    """Nothing, if every file to be written is another one, and none is read."""
+    """Check that the files to be written differ, and that none of them is read."""
     read = [args.frames, *(i.predictions.path for i in inputs)]
     read += [path for i in inputs for path in (i.test_list, i.example)]
     taken = {pathlib.Path(path).resolve() for path in read if path}
@@ -251,7 +251,7 @@ def _refuse_replacing(args: argparse.Namespace, inputs: Sequence[_Input]) -> Non
 
 
 def _rows(one: _Input, frames: str | None) -> tuple[SubmissionRows, str]:
-    """The rows of a file, and where the numbers of frames are from."""
+    """The rows of a file, and, in words, where the numbers of frames come from."""
     task = one.predictions.task
     videos = read_list(one.test_list) if one.test_list else ()
     if one.example:
@@ -283,7 +283,7 @@ def _counts(rows: SubmissionRows) -> Int[np.ndarray, " videos"]:
 
 
 def _tell(each: _Output, report: FileReport) -> None:
-    """What was written, what had to be done for it, and the report."""
+    """Print what was written, what had to be filled or clipped, and the report."""
     found, rows = each.decisions, each.rows
     task = each.source.predictions.task
     print(f"{each.source.path}: {task.name}, {len(rows.video) + 1} lines with header")
@@ -314,7 +314,7 @@ def _tell(each: _Output, report: FileReport) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    """The report on one file."""
+    """Print the report on one file; returns 1 if it has faults, else 0."""
     writing = (
         "predictions",
         "submission",

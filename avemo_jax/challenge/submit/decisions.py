@@ -1,12 +1,12 @@
 """The value of every row of a submission; frames without a prediction are filled.
 
-Scores are filled by the gap rule: held before a video's first prediction and after its
-last one, interpolated by frame number between two. Then they are decided: EXPR by the
-highest of the interpolated probabilities, AU by the interpolated probability against
-the unit's threshold, or as the nearer prediction where no threshold is known. A frame
-whose two neighbours are one prediction (its own, or a held one) has that prediction's
-decision; so has an action unit on whose decision both neighbours agree, as what lies
-between two scores is on the same side of the threshold.
+Scores are filled by the gap rule: before a video's first prediction and after its last
+one they are theirs, between two predictions they are interpolated by frame number. Then
+they are decided: EXPR by the highest of the interpolated probabilities, AU by the
+interpolated probability and the unit's threshold, or, where no threshold is known, by
+the nearer prediction. A frame that takes its score from one prediction alone takes its
+decision too. If two neighbouring predictions agree on an action unit, so do the frames
+between them, since their scores are on the same side of the threshold.
 """
 
 import dataclasses
@@ -20,26 +20,29 @@ from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
 from avemo_jax.tasks import AU, EXPR, VA
 
-# As many as predictions.csv has, so that writing loses nothing.
+# Equal to those of predictions.csv, so that writing loses nothing.
 DECIMALS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """The values of a submission's rows, and what had to be done for them.
+    """The values of a submission's rows, and what had to be filled or clipped.
 
     Attributes:
         values: EXPR: int8 classes 0-7, (rows, 1); AU: int8 0 or 1, (rows, 12); VA:
             float64 in [-1, 1] rounded to ``DECIMALS``, (rows, 2).
-        filled: Rows that have no prediction of their own.
+        filled: Which rows have no prediction of their own.
         without: Listed videos without any prediction; their rows are neutral.
-        unseen: Listed videos all of whose predictions are filled ones, as they are
-            where a video has no features.
-        surplus_videos: Videos with predictions that are not listed.
-        surplus_frames: Predictions of listed videos for frames that have no row.
-        clipped: Values of VA outside of [-1, 1].
-        crossing: Values of AU between two predictions that are decided differently.
-        thresholds: AU: by which those were decided; None: as the nearer prediction.
+        unseen: Listed videos whose predictions are all filled, as in a video without
+            features.
+        surplus_videos: Videos that have predictions and are not listed.
+        surplus_frames: How many predictions of listed videos are for frames that have
+            no row.
+        clipped: How many values of VA were outside of [-1, 1].
+        crossing: How many values of AU are between two predictions that are decided
+            differently.
+        thresholds: AU: the thresholds that these values were decided by; None: they
+            were decided like the nearer prediction.
     """
 
     values: Shaped[np.ndarray, "rows columns"]
@@ -64,8 +67,8 @@ def decide_rows(
 
     Args:
         predictions: Scores and decisions, in any order.
-        rows: What the submission has.
-        thresholds: AU only; None takes the predictions' own.
+        rows: The rows of the submission.
+        thresholds: AU: the threshold of each unit; None: the predictions' own.
         fill_missing_videos: Rows of a video without any prediction get the neutral
             value (class 0, inactive, 0.0) instead of an error.
 
@@ -112,10 +115,13 @@ def decide_rows(
 def _of_listed(
     predictions: Predictions, rows: SubmissionRows
 ) -> tuple[Int[np.ndarray, " taken"], Int[np.ndarray, " taken"]]:
-    """Predictions of listed videos by video and frame; the index of each one's video.
+    """Predictions of listed videos, sorted by video and frame.
+
+    Returns:
+        Indices into the predictions, and the place of each one's video in ``rows``.
 
     Raises:
-        ValueError: If a frame has two.
+        ValueError: If a frame has two predictions.
     """
     places = {video: i for i, video in enumerate(rows.videos)}
     place = np.array([places.get(v, -1) for v in predictions.videos], np.int64)
@@ -142,10 +148,18 @@ def _with_values(
     wanted: Int[np.ndarray, " rows"],
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> Decisions:
-    """``found`` with the values of the wanted rows.
+    """``found`` with the values of the submission's rows.
+
+    Args:
+        found: The decisions without their values.
+        predictions: Scores and decisions.
+        taken: Indices of the predictions that the fill map was made for.
+        fill_map: How frames without a prediction are filled.
+        wanted: The place of each row among the frames of the fill map.
+        thresholds: AU: the threshold of each unit; None: the predictions' own.
 
     Raises:
-        ValueError: If given thresholds are not those of the decisions.
+        ValueError: If the thresholds given are not those of the decisions.
     """
     task = predictions.task
     scores, decided = predictions.scores[taken], predictions.decided[taken]

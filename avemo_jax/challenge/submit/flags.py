@@ -1,4 +1,4 @@
-"""The command line of submissions: its flags, and what their values mean."""
+"""The flags of ``avemo submit``, and what their values mean."""
 
 import argparse
 import pathlib
@@ -8,7 +8,7 @@ from avemo_jax.tasks import TASKS, Task
 
 
 def submission_parser(description: str) -> argparse.ArgumentParser:
-    """All flags."""
+    """The parser of all flags; ``description`` is shown by ``--help``."""
     parser = argparse.ArgumentParser(
         prog="avemo submit",
         description=description,
@@ -57,13 +57,13 @@ def submission_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--check", metavar="FILE", help="check this file, write none")
     parser.add_argument(
-        "--task", help="of --check, and of files that do not tell theirs"
+        "--task", help="task of --check, and of files that do not tell theirs"
     )
     return parser
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
-    """Those that say what is submitted."""
+    """Add the flags that say what is submitted."""
     parser.add_argument(
         "--predictions",
         action="append",
@@ -87,17 +87,18 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ensemble",
         choices=("seeds", "folds"),
-        help="of models: the mean of a checkpoint's seeds, or of a run's folds",
+        help="for models: the mean of a checkpoint's seeds, or of a run's folds",
     )
 
 
 def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str]:
-    """Values by task.
+    """The values of a flag by task.
 
     Args:
-        texts: ``TASK=VALUE``, in any case; of one task alone, ``VALUE`` will do.
-        flag: Its name.
-        only: The one task that there is, or None.
+        texts: Texts ``TASK=VALUE``, the task in any case; where there is only one task,
+            also ``VALUE``.
+        flag: Name of the flag, for errors.
+        only: The only task that there is; None: there are several.
 
     Raises:
         ValueError: If a task is unknown or there twice, or a value is empty.
@@ -123,10 +124,10 @@ def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str
 
 
 def target(out: str, folder: str, name: str) -> pathlib.Path:
-    """The file ``name`` in ``out``, or in a folder there.
+    """The file ``OUT/FOLDER/NAME``, or ``OUT/NAME`` where ``folder`` is empty.
 
     Raises:
-        ValueError: If the name is a path.
+        ValueError: If ``name`` is a path.
     """
     if pathlib.Path(name).name != name:
         raise ValueError(

@@ -14,7 +14,7 @@ from avemo_jax.tasks import AU, EXPR
 
 @dataclasses.dataclass(frozen=True)
 class MeanPart:
-    """Predictions and their weight."""
+    """Predictions and their weight in a mean."""
 
     predictions: Predictions
     weight: float
@@ -27,17 +27,17 @@ def mean_of(
 ) -> Predictions:
     """The weighted mean of probabilities (or values) of one task's predictions.
 
-    A frame that some parts have no row of is the mean of the others. EXPR is decided
-    by the highest mean; AU by the mean of the thresholds that the parts were decided
-    by, where one that tells none counts as 0.5, which the note says.
+    A frame that some predictions lack is the mean of the others. EXPR is decided by the
+    highest mean; AU by the mean of the thresholds that the parts were decided by, where
+    unknown thresholds count as 0.5, which the note says.
 
     Args:
-        name: Of the submission, for errors.
-        parts: Of one task; one alone stays as it is.
-        thresholds: By action unit, in place of that mean.
+        name: Name of the submission, for errors.
+        parts: Predictions of one task; a single part is returned unchanged.
+        thresholds: Threshold of each action unit, in place of that mean; None: it.
 
     Raises:
-        ValueError: If one of several has decisions only.
+        ValueError: If one of several parts has decisions only.
     """
     if len(parts) == 1:
         return parts[0].predictions
@@ -73,15 +73,20 @@ def mean_of(
         decided = (scores >= limits).astype(np.int8)
     return Predictions(
         pathlib.Path(f"the mean {name}"),
-        *(task, videos, video.astype(np.int32), frame.astype(np.int32)),
-        *(own, scores, decided),
+        task,
+        videos,
+        video.astype(np.int32),
+        frame.astype(np.int32),
+        own,
+        scores,
+        decided,
         thresholds=limits,
         note=note,
     )
 
 
 def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
-    """A number for each row, in the order of videos and frames."""
+    """A number for each row that sorts rows by video, then by frame."""
     place = np.searchsorted(np.array(videos), np.array(one.videos))
     return place[one.video].astype(np.int64) * (MAX_FRAME + 1) + one.frame
 
@@ -89,7 +94,7 @@ def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
 def _thresholds(
     parts: Sequence[MeanPart],
 ) -> tuple[Float[np.ndarray, " units"], str]:
-    """The mean of the parts' thresholds, and which of them tell none."""
+    """The mean of the parts' thresholds, and a note on those with unknown ones."""
     half = np.full(AU.num_outputs, 0.5)
     all_ = [part.predictions for part in parts]
     told = [half if one.thresholds is None else one.thresholds for one in all_]

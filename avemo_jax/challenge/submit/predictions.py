@@ -1,4 +1,4 @@
-"""What a submission takes from a predictions file: scores and decisions, checked."""
+"""The scores and decisions of a predictions file, checked, for a submission."""
 
 import dataclasses
 import os
@@ -25,18 +25,18 @@ class Predictions:
     """The rows of one predictions file, in its order.
 
     Attributes:
-        path: Of the file.
-        task: Whose scores it holds.
-        videos: Names of its videos.
+        path: The file, for messages.
+        task: The task that the predictions are of.
+        videos: Names of the videos.
         video: Index of each row's video.
-        frame: 1-based frame numbers.
-        own: Rows with a score of their own, not filled from other frames.
+        frame: 1-based frame number of each row.
+        own: Which rows have a score of their own, not filled from other frames.
         scores: Probabilities (EXPR, AU), or valence and arousal.
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); VA:
             (rows, 0).
-        has_scores: False where the file holds decisions only; scores are then those.
-        thresholds: AU: by which it was decided; None where nothing tells.
-        note: What is to be said of how it was decided; empty where all is told.
+        has_scores: Whether the file holds scores; if not, ``scores`` are the decisions.
+        thresholds: AU: the thresholds of the decisions; None: they are unknown.
+        note: Remark on how rows were decided, for people; empty: there is none.
     """
 
     path: pathlib.Path
@@ -53,13 +53,13 @@ class Predictions:
 
 
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
-    """A predictions file of whichever task.
+    """The predictions in a file of any official task.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no predictions file, has no rows, or only filled ones, a
             value is missing, not finite, or out of its range, or the thresholds beside
-            it are damaged or not its own.
+            it are damaged or do not fit the decisions.
     """
     path = pathlib.Path(path)
     table = read_predictions(path)
@@ -103,12 +103,13 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
 
 
 def with_thresholds(predictions: Predictions) -> Predictions:
-    """``predictions`` with the thresholds that lie beside their file.
+    """``predictions`` with the thresholds in the file beside theirs.
 
-    Without such a file the decisions that they hold stand, and the note says so.
+    Without such a file the predictions keep their decisions, and a note says so. Tasks
+    other than AU, and files of decisions only, have no thresholds.
 
     Raises:
-        ValueError: If the thresholds are damaged, or the decisions are by other ones.
+        ValueError: If the thresholds are damaged or do not fit the decisions.
     """
     if predictions.task is not AU or not predictions.has_scores:
         return predictions
@@ -125,7 +126,7 @@ def with_thresholds(predictions: Predictions) -> Predictions:
 
 
 def task_of(path: pathlib.Path) -> Task | None:
-    """The task that the columns of a file tell, None where there are none.
+    """The task that a file's column names tell; None where they tell none.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -150,7 +151,7 @@ def task_of(path: pathlib.Path) -> Task | None:
 def _decided(
     path: pathlib.Path, table: pa.Table, task: Task
 ) -> Int8[np.ndarray, "rows decisions"]:
-    """What was decided from the scores when the file was written."""
+    """The decisions that the file holds; no columns for VA."""
     if task is EXPR:
         found = pc.index_in(table["expression"], value_set=pa.array(task.columns))
         if found.null_count:
@@ -173,7 +174,7 @@ def _decided(
 def _check(
     path: pathlib.Path, name: str, values: np.ndarray, wrong: np.ndarray, expected: str
 ) -> None:
-    """Raise ValueError of the first row that is wrong."""
+    """Raise ``ValueError`` on the first row whose value is wrong."""
     if wrong.any():
         row = int(np.argmax(wrong))
         raise _wrong(_line(path, row), f"{name} is {values[row]}", expected)
@@ -192,17 +193,17 @@ def _wrong(where: object, found: str, expected: str) -> ValueError:
     )
 
 
-# A score was rounded to six decimals after it was compared with the threshold.
+# Scores were rounded to six decimals after they were compared with the thresholds.
 _ROUNDING = 1e-6
 
 
 def check_thresholds(
     predictions: Predictions, thresholds: Float[np.ndarray, " units"]
 ) -> None:
-    """Nothing, if a file of action units was decided by these thresholds.
+    """Check that a file of action units was decided by these thresholds.
 
     Raises:
-        ValueError: If a unit was decided otherwise.
+        ValueError: If a unit was decided by another one.
     """
     active = predictions.decided == 1
     # The highest inactive and the lowest active score of each unit.

@@ -1,4 +1,4 @@
-"""Which rows a submission has: every frame of every listed video, in order."""
+"""The rows of a submission: every frame of every listed video, in order."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ from avemo_jax.tasks import TASKS, Task
 
 IMAGE_COLUMN = "image_location"
 _FRAMES_HEADER = "video,frames"
-# What the rows "VIDEO/00001.jpg,..." cannot hold in a video's name.
+# Characters that a video's name may not have in rows "VIDEO/00001.jpg,...".
 _FORBIDDEN = frozenset('/\\,"')
 _IMAGE = r"^(?P<video>[^/]+)/(?P<frame>\d{5}|[1-9]\d{5,7})\.jpg$"
 _VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -28,7 +28,7 @@ class SubmissionRows:
     """The rows of one submission file, in order.
 
     Attributes:
-        videos: The listed videos, in their order.
+        videos: Names of the videos, in the order of the list or the example.
         video: Index of each row's video.
         frame: Official 1-based frame number of each row.
     """
@@ -41,7 +41,7 @@ class SubmissionRows:
 def every_frame(
     videos: Sequence[str], num_frames: Int[np.ndarray, " videos"]
 ) -> SubmissionRows:
-    """The frames 1 .. ``num_frames`` of each video, one video after the other."""
+    """Rows of the frames 1 to ``num_frames`` of each video, video after video."""
     total = int(num_frames.sum(dtype=np.int64))
     begin = np.repeat(np.cumsum(num_frames, dtype=np.int64) - num_frames, num_frames)
     return SubmissionRows(
@@ -55,8 +55,8 @@ def read_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The video names of a list with one a line, in its order.
 
     Raises:
-        ValueError: If it is missing or empty, names a video twice, or has a name with
-            the ending of a video file or with a character that the format cannot hold.
+        ValueError: If the list is missing or empty, names a video twice, or has a name
+            with the ending of a video file or a character that the format forbids.
     """
     first: dict[str, int] = {}
     for number, video in read_names(path):
@@ -88,8 +88,8 @@ def read_frame_counts(path: str | os.PathLike[str]) -> dict[str, int]:
     """How many frames each video has, from lines ``VIDEO,NUMBER`` under a header.
 
     Raises:
-        ValueError: If it is missing, has another header, a line that is no such pair,
-            or a video twice.
+        ValueError: If the file is missing, or has another header, a line that is no
+            such pair, or a video twice.
     """
     (_, header), *lines = read_names(path) or [(1, "")]
     if header != _FRAMES_HEADER:
@@ -120,8 +120,13 @@ def lengths_of(
 ) -> Int[np.ndarray, " videos"]:
     """The number of frames of each of ``videos``.
 
+    Args:
+        videos: Names of the videos.
+        frames: The known numbers of frames, by video.
+        where: The file of these numbers, for errors.
+
     Raises:
-        ValueError: If one is not known.
+        ValueError: If a number is not known.
     """
     if missing := [video for video in videos if video not in frames]:
         raise ValueError(
@@ -135,8 +140,8 @@ def read_example(path: str | os.PathLike[str], task: Task) -> SubmissionRows:
     """The rows of an official example, exactly and in its order; values are not read.
 
     Raises:
-        ValueError: If it is missing, of another task, has no rows, a row whose first
-            column is no ``VIDEO/00001.jpg``, or a row twice.
+        ValueError: If the example is missing or of another task, or has no rows, a row
+            whose first column is no ``VIDEO/00001.jpg``, or a row twice.
     """
     path = pathlib.Path(path)
     _check_header(path, task)
@@ -173,7 +178,11 @@ def read_example(path: str | os.PathLike[str], task: Task) -> SubmissionRows:
 
 
 def _check_header(path: pathlib.Path, task: Task) -> None:
-    """Nothing, if the first line is the task's, but for spaces."""
+    """Check that the first line is the task's header, spaces aside.
+
+    Raises:
+        ValueError: If it is not, or there is no such file.
+    """
     if not path.is_file():
         raise ValueError(
             f"no file {str(path)!r}; expected the official example of {task.name}: "
@@ -193,7 +202,11 @@ def _check_header(path: pathlib.Path, task: Task) -> None:
 
 
 def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> SubmissionRows:
-    """The rows of the names' two parts, each of which may occur once only."""
+    """Rows from the two parts, video and frame, of their names.
+
+    Raises:
+        ValueError: If a frame is there twice or out of range.
+    """
     encoded = parts.field(0).dictionary_encode()
     video = encoded.indices.to_numpy().astype(np.int32)
     frame = pc.cast(parts.field(1), pa.int32()).to_numpy()
@@ -215,10 +228,10 @@ def _rows_of(path: pathlib.Path, parts: pa.StructArray) -> SubmissionRows:
 def check_same_videos(
     listed_videos: Sequence[str], rows: SubmissionRows, *, example: str, test_list: str
 ) -> None:
-    """Nothing, if an example has the videos of the list, in whichever order.
+    """Check that an example has the videos of the list, in any order.
 
     Raises:
-        ValueError: If one of them has a video that the other has not.
+        ValueError: If one of them has a video that the other lacks.
     """
     lacking = sorted(set(listed_videos) - set(rows.videos))
     surplus = sorted(set(rows.videos) - set(listed_videos))
@@ -232,7 +245,7 @@ def check_same_videos(
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names and how many there are: "3 videos (a, b, c)"."""
+    """How many names there are, with the first ``most``: "3 videos (a, b, c)"."""
     if not names:
         return "none"
     shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""What several submissions are made of: files of predictions, and trained models."""
+"""The sources of submissions: files of predictions, and trained models."""
 
 import dataclasses
 import pathlib
@@ -35,18 +35,18 @@ class SubmissionSource:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """One submission: what it is called, and the sources that are averaged."""
+    """One submission that is asked for: its name, and the sources to be averaged."""
 
     name: str
     sources: tuple[SubmissionSource, ...]
 
 
 def parse_submissions(texts: Sequence[str]) -> tuple[Wanted, ...]:
-    """Submissions of ``NAME=SOURCE[*WEIGHT][,SOURCE[*WEIGHT]...]``.
+    """The submissions that texts ``NAME=SOURCE[*WEIGHT][,SOURCE[*WEIGHT]...]`` ask for.
 
     Raises:
-        ValueError: If one has no name or source, a name is there twice or no name of a
-            folder, or a weight is 0.
+        ValueError: If a text has no name or source, a name is there twice or cannot be
+            a folder's, or a weight is 0.
     """
     found: dict[str, Wanted] = {}
     for text in texts:
@@ -82,15 +82,16 @@ def load_submission(
     ensemble: EnsembleOver | None,
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> tuple[Predictions, ...]:
-    """The predictions of one submission, a mean of the sources of each task.
+    """The predictions of one submission, for each task the mean of its sources.
 
     Args:
-        wanted: What it is made of.
-        out: Gets what models predict, a folder each.
-        task: Of files that do not tell theirs; None: all do.
-        data_dir: Store with the test videos, for models.
-        ensemble: Of models: their mean over "seeds", or over the "folds" of a run.
-        thresholds: By action unit; None takes those beside the files.
+        wanted: The submission's name and sources.
+        out: Folder for what models predict, in a folder for each.
+        task: The task of files that do not tell theirs; None: every file tells it.
+        data_dir: Store with the test videos, for models; None: no source is a model.
+        ensemble: Whether a model predicts the mean over its "seeds", or a run the mean
+            over its "folds"; None: neither.
+        thresholds: Threshold of each action unit; None: those beside the files.
 
     Raises:
         ValueError: If a source is wrong, or does not tell its task.
@@ -111,10 +112,14 @@ def load_submission(
 
 
 def _is_model(path: pathlib.Path, ensemble: EnsembleOver | None) -> bool:
-    """Whether it is a checkpoint (a head, a blend, tasks together), or a run of folds.
+    """Whether ``path`` is a checkpoint (of a head, a blend, joint tasks) or such folds.
+
+    Args:
+        path: The source.
+        ensemble: With "folds", the folder of a run with folds is a model too.
 
     Raises:
-        ValueError: If it is a run, and not its checkpoint.
+        ValueError: If ``path`` is the folder of a run where its checkpoint is needed.
     """
     if ensemble == "folds" and (path / "fold_0").is_dir():
         return True
@@ -134,10 +139,10 @@ def _files_of(
     data_dir: str | None,
     ensemble: EnsembleOver | None,
 ) -> list[pathlib.Path]:
-    """The file itself, or what a model predicts of the test videos of the store."""
+    """The source itself, or the files of what a model predicts for the test videos."""
     if not _is_model(path, ensemble):
         return [path]
-    from avemo_jax.experiment import evaluate_checkpoint  # JAX, where a model is named
+    from avemo_jax.experiment import evaluate_checkpoint  # needs JAX, only for models
 
     evaluate_checkpoint(
         path, data_dir=data_dir, split="test", workdir=out, ensemble=ensemble
@@ -149,7 +154,7 @@ def _files_of(
 def _as_predictions(
     path: pathlib.Path, task: Task, thresholds: Float[np.ndarray, " units"] | None
 ) -> Predictions:
-    """Predictions of any form, as those that we write."""
+    """The predictions in a file of any form, with decisions and thresholds."""
     found = read_frame_predictions(path, task)
     made = Predictions(
         path,
@@ -174,7 +179,7 @@ def _as_predictions(
 
 
 def _scores(found: FramePredictions, task: Task) -> Float[np.ndarray, "rows outputs"]:
-    """Its scores; decisions as 0 and 1 where it holds nothing else."""
+    """The file's scores; where it holds decisions only, these as 0 and 1."""
     if found.scores is not None:
         return found.scores
     assert found.decided is not None
@@ -186,7 +191,7 @@ def _scores(found: FramePredictions, task: Task) -> Float[np.ndarray, "rows outp
 def _decided(
     found: FramePredictions, task: Task, thresholds: Float[np.ndarray, " units"] | None
 ) -> np.ndarray:
-    """Its decisions; those of its scores where it holds none."""
+    """The file's decisions; where it holds none, those made from its scores."""
     if task not in (EXPR, AU):
         return np.zeros((len(found.frame), 0), np.int8)
     if found.decided is not None:

@@ -1,4 +1,4 @@
-"""Rows and their values -> one official text file."""
+"""Rows of a submission and their values -> one official text file."""
 
 import os
 import pathlib
@@ -28,14 +28,14 @@ def write_submission(
     The file appears whole or not at all, in UTF-8 with Unix line ends.
 
     Args:
-        path: Where to, usually ``OUT/EXPR.txt``.
-        task: Whose values these are.
-        rows: Names of the rows; from frame 100,000 they have six digits.
-        values: As ``Decisions.values``. VA is written with six decimals, as many as
-            predictions.csv has, never with an exponent.
+        path: The file, usually ``OUT/EXPR.txt``.
+        task: The task of the values.
+        rows: Videos and frames of the rows; numbers from 100,000 have six digits.
+        values: Values of the rows, from ``Decisions.values``. VA is written with six
+            decimals, like predictions.csv, and never with an exponent.
 
     Raises:
-        ValueError: If the values do not have a row per row and the task's columns.
+        ValueError: If ``values`` has not the shape (rows, columns of the task).
     """
     path = pathlib.Path(path)
     expected = (len(rows.video), 1 if task.name == "EXPR" else task.num_outputs)
@@ -72,7 +72,7 @@ def write_submission(
 
 
 def _plain(values: Float[np.ndarray, " rows"]) -> pa.StringArray:
-    """Numbers as ``-0.012345``: no exponent, no ``-0.000000``."""
+    """Numbers as texts such as ``-0.012345``: no exponent, no ``-0.000000``."""
     units = np.round(values * 10**DECIMALS).astype(np.int64)
     sign = np.where(units < 0, "-", "")
     whole, rest = np.divmod(np.abs(units), 10**DECIMALS)

@@ -193,7 +193,7 @@ def _mtl_labels(
     """File, split, task, video and labels of the multi-task files below ``root``."""
     folder = root / MTL_FOLDER if (root / MTL_FOLDER).is_dir() else root
     files = [p for p in entries(folder) if p.suffix == ".txt" and p.is_file()]
-    chosen = []
+    found = []
     for prefix, split in (("train", "train"), ("val", "validation")):
         fitting = [p for p in files if p.name.lower().startswith(prefix)]
         if len(fitting) > 1:
@@ -201,15 +201,15 @@ def _mtl_labels(
                 f"{folder} has {', '.join(p.name for p in fitting)}; expected one "
                 f"file that begins with {prefix!r}: keep one"
             )
-        chosen += [(path, split) for path in fitting]
-    if not chosen:
+        found += [(path, split) for path in fitting]
+    if not found:
         if folder != root:
             raise ValueError(
                 f"{folder} has no train*.txt and no val*.txt; expected one file per "
                 "set: unpack the annotations again"
             )
         _no_annotations(root)
-    for path, split in chosen:
+    for path, split in found:
         for video, by_task in read_mtl_file(path).items():
             for name, labels in by_task.items():
                 yield path, split, TASKS[name], nfc(video), labels

@@ -119,12 +119,12 @@ def resolve_name(name: str, present: Iterable[str]) -> str:
     if variant is None:
         several = len(of_extractor) > 1
         if extractor in EXTRACTORS or (several and extractor in plugins.plugin_names()):
-            candidates = [p for p in of_extractor if p == full_name(extractor)]
+            meant = [p for p in of_extractor if p == full_name(extractor)]
         else:
-            candidates = of_extractor
-        if len(candidates) == 1:
-            _say_once(name, candidates[0])
-            return candidates[0]
+            meant = of_extractor
+        if len(meant) == 1:
+            _say_once(name, meant[0])
+            return meant[0]
     if of_extractor:
         raise ValueError(
             f"feature set {name!r} is not one set of the store; of this extractor it "

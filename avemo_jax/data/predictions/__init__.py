@@ -1,1 +1,1 @@
-"""Predictions of frames in files, ours and those of other programs."""
+"""Files of predictions for frames, our own and those of other programs."""

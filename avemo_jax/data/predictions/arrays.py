@@ -1,4 +1,4 @@
-"""Prediction files that are arrays: .npz, .npy, pickled dicts, folders by video."""
+"""Files of predictions that are arrays: .npz, .npy, pickled dicts, folders by video."""
 
 import dataclasses
 import pathlib
@@ -20,10 +20,13 @@ _KEY = re.compile(IMAGE)
 
 
 def read_npz(path: pathlib.Path, task: Task) -> RawFrames:
-    """Arrays ``video``, ``frame``, ``scores``; or one of (frames, outputs) a video.
+    """Predictions in a ``.npz``, whose arrays may have one of two forms.
+
+    These are ``video``, ``frame`` and ``scores``, or an array (frames, outputs) for
+    each video.
 
     Raises:
-        ValueError: If it is damaged, or holds other arrays.
+        ValueError: If the file is damaged, or holds other arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -39,10 +42,10 @@ def read_npz(path: pathlib.Path, task: Task) -> RawFrames:
 
 
 def read_npy(path: pathlib.Path, task: Task) -> RawFrames:
-    """A dict that ``np.save`` pickled; or (frames, outputs) of the video of its name.
+    """Predictions in a ``.npy``: a pickled dict, or the array of the video it names.
 
     Raises:
-        ValueError: If it is damaged, or holds something else.
+        ValueError: If the file is damaged, or holds something else.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -56,11 +59,13 @@ def read_npy(path: pathlib.Path, task: Task) -> RawFrames:
 
 
 def read_pickle(path: pathlib.Path, task: Task) -> RawFrames:
-    """A pickled dict by image (``VIDEO/00001.jpg``) or by video; nothing of it is run.
+    """Predictions in a pickled dict by image (``VIDEO/00001.jpg``) or by video.
+
+    Nothing of the pickle is run.
 
     Raises:
-        ValueError: If it holds something else, or asks for anything but numpy arrays
-            and plain containers.
+        ValueError: If the file holds something else, or asks for anything but numpy
+            arrays and plain containers.
     """
     found = read_pickled_dict(path)
     if not found:
@@ -110,10 +115,12 @@ def _vector(path: pathlib.Path, key: str, value: Any) -> np.ndarray:
 
 
 def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
-    """One file a video: ``VIDEO.txt`` in the form of the annotations, or ``.npy``.
+    """Predictions in one file for each video: ``VIDEO.npy``, or ``VIDEO.txt``.
+
+    The texts have the form of the annotations.
 
     Raises:
-        ValueError: If there are none, or of both kinds, or a file is wrong.
+        ValueError: If there are no such files, or both kinds, or a file is wrong.
     """
     files = [file for file in entries(path) if file.is_file()]
     kinds = {file.suffix for file in files} & {".txt", ".npy"}
@@ -123,9 +130,8 @@ def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
             "expected VIDEO.txt or VIDEO.npy for every video: give the folder of these"
         )
     kind = kinds.pop()
-    chosen = [file for file in files if file.suffix == kind]
     read = _text_values if kind == ".txt" else _array
-    arrays = {file.stem: read(file, task) for file in chosen}
+    arrays = {file.stem: read(file, task) for file in files if file.suffix == kind}
     found = of_videos(path, task, arrays, f"one {kind} file a video")
     if ignored := [file.name for file in files if file.suffix != kind]:
         note = f"ignored in {path}: {', '.join(ignored[:5])}"
@@ -134,17 +140,17 @@ def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
 
 
 def read_one_text(path: pathlib.Path, task: Task) -> RawFrames:
-    """The file of one video, in the form of the annotations.
+    """Predictions in the text of one video, in the form of the annotations.
 
     Raises:
-        ValueError: If it is wrong.
+        ValueError: If the file is wrong.
     """
     values = _text_values(path, task)
     return of_videos(path, task, {path.stem: values}, "text of one video")
 
 
 def _array(path: pathlib.Path, task: Task) -> np.ndarray:
-    """The array of one video's file."""
+    """The array in one video's file; ``task`` is not needed."""
     del task
     try:
         return np.load(path, allow_pickle=False)
@@ -156,7 +162,7 @@ def _array(path: pathlib.Path, task: Task) -> np.ndarray:
 
 
 def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
-    """The lines of one video's file, below the header."""
+    """The numbers in one video's text, a row for each line below the header."""
     first, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
     header = ",".join(name.strip() for name in first.split(","))
     if header != task.header:
@@ -187,10 +193,16 @@ def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
 def of_videos(
     path: pathlib.Path, task: Task, arrays: Mapping[str, np.ndarray], form: str
 ) -> RawFrames:
-    """Row i of a video's array is its frame i + 1.
+    """Predictions from one array for each video, whose row i is frame i + 1.
+
+    Args:
+        path: The file, for errors.
+        task: The task of the predictions.
+        arrays: Arrays (frames, outputs) by video.
+        form: What kind of file they come from, in words.
 
     Raises:
-        ValueError: If an array is none of (frames, outputs), or not like the others.
+        ValueError: If an array has another shape, or its width is not the others'.
     """
     parts: list[np.ndarray] = []
     frames: list[np.ndarray] = []
@@ -220,7 +232,7 @@ def of_videos(
 
 
 def _columnar(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> RawFrames:
-    """A row per frame, in three arrays."""
+    """Predictions from the arrays ``video``, ``frame`` and ``scores``, row by row."""
     video, frame, scores = (arrays[name] for name in ("video", "frame", "scores"))
     scores = scores[:, None] if scores.ndim == 1 else scores
     good = video.ndim == frame.ndim == 1 and scores.ndim == 2

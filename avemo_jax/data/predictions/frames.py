@@ -1,4 +1,4 @@
-"""Predictions of frames, checked, whatever file they came from."""
+"""Predictions for frames, checked, whatever file they come from."""
 
 import dataclasses
 import pathlib
@@ -12,21 +12,21 @@ from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 @dataclasses.dataclass(frozen=True)
 class RawFrames:
-    """What a reader found in a file, in its order.
+    """What a reader found in a file, in the file's order.
 
     Attributes:
-        form: What kind of file it is.
-        videos: Names of its videos, each once.
+        form: What kind of file it is, in words.
+        videos: Names of the videos, each once.
         video: Index of each row's video.
         frame: Number of each row's frame, as the file counts.
-        values: A column per value of a frame; of EXPR one class, or probabilities.
-        own: Rows with a prediction of their own; None: all. The others were filled.
+        values: The values of each frame; for EXPR one class, or probabilities.
+        own: Which rows have a prediction of their own and are not filled; None: all.
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); None
             where the file holds no decisions beside its values.
         named: Whether names in the file tell which column is which.
-        numbered: Whether the file tells the frames' numbers; else row i of a video is
-            its frame i + 1.
-        notes: What is to be known of the reading.
+        numbered: Whether the file tells the frames' numbers; if not, row i of a video
+            is frame i + 1.
+        notes: Remarks for people, such as which files were ignored.
     """
 
     form: str
@@ -43,21 +43,21 @@ class RawFrames:
 
 @dataclasses.dataclass(frozen=True)
 class FramePredictions:
-    """Checked predictions, by video and frame; every frame at most once.
+    """Checked predictions, sorted by video and frame; every frame at most once.
 
     Attributes:
-        path: Of the file or folder.
-        form: What kind of file it is.
-        videos: Names of its videos, sorted.
+        path: The file or folder.
+        form: What kind of file it is, in words.
+        videos: Names of the videos, sorted.
         video: Index of each row's video, ascending.
         frame: Official 1-based frame numbers, ascending within a video.
-        own: Rows with a prediction of their own, not filled from other frames.
+        own: Which rows have a prediction of their own, not filled from other frames.
         scores: Probabilities (EXPR, AU), or valence and arousal; None where the file
             holds decisions only.
         decided: EXPR: classes, (rows, 1); AU: 0 or 1, (rows, 12); None where the file
             holds scores only.
-        named: Whether names in the file tell which column is which.
-        notes: What is to be known of the reading.
+        named: Whether it is known by name which column is which.
+        notes: Remarks for people.
     """
 
     path: pathlib.Path
@@ -80,15 +80,16 @@ def checked_frames(
     first_frame: int = 1,
     columns: tuple[str, ...] | None = None,
 ) -> FramePredictions:
-    """The rows of ``raw`` in order, their values checked.
+    """The rows of ``raw`` sorted by video and frame, their values checked.
 
     Args:
-        path: Named in errors.
-        task: Of the predictions.
-        raw: As read.
+        path: The file or folder, for errors.
+        task: The task of the predictions.
+        raw: What was read from the file.
         first_frame: Number that the file gives to the first frame of a video.
-        columns: Names of the value columns, where the file does not tell them; those
-            that are no output of the task are dropped.
+        columns: Names of the values of a frame, for a file that does not tell them;
+            values that are no output of the task are dropped. None: they are in the
+            task's order.
 
     Raises:
         ValueError: If there are no rows, a frame is there twice or out of range, or
@@ -128,7 +129,7 @@ def checked_frames(
 
 
 def place(found: FramePredictions, row: int) -> str:
-    """Where a row is: "PATH: frame 7 of 'video3'"."""
+    """The place of a row, for errors: "PATH: frame 7 of 'video3'"."""
     video = found.videos[found.video[row]]
     return f"{found.path}: frame {found.frame[row]} of {video!r}"
 
@@ -136,7 +137,7 @@ def place(found: FramePredictions, row: int) -> str:
 def _picked(
     path: pathlib.Path, task: Task, raw: RawFrames, columns: tuple[str, ...]
 ) -> Float[np.ndarray, "rows outputs"]:
-    """The values by the order that the user tells."""
+    """The task's outputs among the values, whose names the user gave in order."""
     if raw.named:
         raise ValueError(
             f"{path}: --columns {','.join(columns)}, but its columns have names; "
@@ -154,7 +155,7 @@ def _picked(
 
 
 def _check_frames(found: FramePredictions, first_frame: int) -> None:
-    """Raise ValueError of a frame that is out of range, or there twice."""
+    """Raise ``ValueError`` if a frame is out of range or there twice."""
     low, high = found.frame.min(), found.frame.max()
     if low < 1 or high > MAX_FRAME:
         row = int(np.argmin(found.frame) if low < 1 else np.argmax(found.frame))
@@ -176,7 +177,7 @@ def _check_frames(found: FramePredictions, first_frame: int) -> None:
 def _expressions(
     found: FramePredictions, values: Float[np.ndarray, "rows columns"]
 ) -> FramePredictions:
-    """One class a frame, or eight probabilities."""
+    """``found`` with one class a frame, or eight probabilities, checked."""
     _check_finite(found, values)
     if values.shape[1] == 1:
         classes = values[:, 0]
@@ -200,7 +201,7 @@ def _expressions(
 def _units(
     found: FramePredictions, values: Float[np.ndarray, "rows columns"]
 ) -> FramePredictions:
-    """12 decisions a frame, or 12 probabilities."""
+    """``found`` with 12 decisions a frame, or 12 probabilities, checked."""
     _check_finite(found, values)
     _check_width(found, AU, values, "12 probabilities or decisions")
     wrong = ((values < 0) | (values > 1)).any(axis=1)
@@ -220,7 +221,7 @@ def _units(
 def _affects(
     found: FramePredictions, values: Float[np.ndarray, "rows columns"]
 ) -> FramePredictions:
-    """Valence and arousal."""
+    """``found`` with valence and arousal, checked."""
     _check_finite(found, values)
     _check_width(found, VA, values, "valence and arousal")
     outside = (np.abs(values) > 1).any(axis=1)
@@ -241,7 +242,7 @@ def _affects(
 def _check_finite(
     found: FramePredictions, values: Float[np.ndarray, "rows columns"]
 ) -> None:
-    """Raise ValueError of the first row that is not finite."""
+    """Raise ``ValueError`` on the first row with a value that is not finite."""
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
@@ -257,7 +258,7 @@ def _check_width(
     values: Float[np.ndarray, "rows columns"],
     expected: str,
 ) -> None:
-    """Raise ValueError unless there is a column for every output."""
+    """Raise ``ValueError`` unless there is one value for every output."""
     width = values.shape[1]
     if width == task.num_outputs:
         return

@@ -1,7 +1,7 @@
-"""predictions.csv: the scores of every frame of every video, and its reader.
+"""predictions.csv, the scores of every frame of every video: its writer and reader.
 
-Beside it lies ``predictions.json`` with the thresholds of the action units: a CSV has
-no place for them but more columns, and what is decided between two frames needs them.
+Thresholds of action units are in ``predictions.json`` beside the file: a CSV has no
+place for them, and they are needed to decide frames that are filled later.
 """
 
 import json
@@ -31,8 +31,8 @@ def column_types(task: Task, *, labels: bool) -> dict[str, pa.DataType]:
     """The file's columns for one task, in order, with their types.
 
     Args:
-        task: Whose scores the file holds.
-        labels: Whether it holds the labels too.
+        task: The task whose scores the file holds.
+        labels: Whether the file holds the labels too.
     """
     types: dict[str, pa.DataType] = {
         "video": pa.string(),
@@ -63,20 +63,19 @@ def write_predictions(
     thresholds: Float[np.ndarray, " outputs"] | None = None,
     labels: bool = True,
 ) -> None:
-    """Write one row per frame of every video, in the order of the fill_map.
+    """Write one line per frame of every video, in the order of the fill map.
 
     The file appears whole or not at all, and its bytes depend on the arguments alone.
-    Scores have six decimals. Over ``PARQUET_ROWS`` rows a ``.parquet`` file with the
-    same columns appears beside it; for action units always a ``.json`` file with their
-    thresholds, for both.
+    Scores have six decimals. Over ``PARQUET_ROWS`` lines a ``.parquet`` file with the
+    same columns is written beside it; for units a ``.json`` file with the thresholds.
 
     Args:
-        path: Where to, usually ``WORKDIR/predictions.csv``.
-        task: Whose scores these are.
+        path: The file, usually ``WORKDIR/predictions.csv``.
+        task: The task of the scores.
         table: Videos, frame numbers and labels.
-        fill_map: By which the gaps were filled; rows it did not use count as filled.
-        scores: After filling and smoothing.
-        thresholds: Of the action units; 0.5 where None. Unused for other tasks.
+        fill_map: How frames without a score of their own were filled; tells which.
+        scores: Scores of all frames, filled and smoothed.
+        thresholds: Threshold of each unit; None: 0.5. Unused for tasks without units.
         labels: Whether to write the labels; False where there are none.
 
     Raises:
@@ -124,7 +123,7 @@ def write_predictions(
 
 
 def thresholds_file(path: pathlib.Path) -> pathlib.Path:
-    """Where the thresholds of a predictions file are, if they are known."""
+    """The file of the thresholds that belong to a predictions file."""
     return path.with_suffix(".json")
 
 
@@ -135,10 +134,10 @@ def read_thresholds(
 
     Args:
         path: The predictions, a ``.csv`` or ``.parquet`` file.
-        task: Theirs.
+        task: The task of the predictions.
 
     Returns:
-        A threshold of each unit; None where no file of thresholds lies there.
+        The threshold of each unit; None where there is no file of thresholds.
 
     Raises:
         ValueError: If that file is damaged, or of another task.
@@ -149,7 +148,7 @@ def read_thresholds(
     try:
         stored = json.loads(beside.read_text(encoding="utf-8"))
         if not isinstance(stored, dict) or "thresholds" not in stored:
-            return None  # a file of somebody else's
+            return None  # a file of another program
         by_unit = stored["thresholds"]
         limits = np.array([by_unit[name] for name in task.columns], np.float64)
         if set(by_unit) != set(task.columns) or not np.isfinite(limits).all():
@@ -164,7 +163,7 @@ def read_thresholds(
 
 
 def read_predictions(path: str | pathlib.Path) -> pa.Table:
-    """What ``write_predictions`` wrote, its columns checked and typed.
+    """The table in a file of ``write_predictions``, its columns checked and typed.
 
     Args:
         path: A ``.csv`` or ``.parquet`` file.
@@ -201,7 +200,7 @@ def _chunks(
     scores: Float[np.ndarray, "frames outputs"],
     limits: Float[np.ndarray, " outputs"],
 ) -> Iterator[pa.RecordBatch]:
-    """The rows, some at a time; with labels where the schema has them."""
+    """The file's lines, some at a time, with labels where the schema has them."""
     num_frames = len(scores)
     has_crop = np.zeros(num_frames, bool)
     has_crop[table.dense_index] = True
@@ -226,7 +225,7 @@ def _chunks(
 
 
 def _types_of(path: pathlib.Path, found: list[str]) -> dict[str, pa.DataType]:
-    """Types of the columns found, which must be those of one task."""
+    """Types of the columns ``found``; ``ValueError`` unless they are one task's."""
     for task in known_tasks().values():
         for labels in (True, False):
             types = column_types(task, labels=labels)
@@ -250,7 +249,7 @@ def _score_columns(
     scores: Float[np.ndarray, "frames outputs"],
     limits: Float[np.ndarray, " outputs"],
 ) -> list[pa.Array]:
-    """The scores, and what is decided from them."""
+    """Columns of the scores and of what is decided from them."""
     values = np.round(_in_units(task, scores), _DECIMALS) + 0.0  # no -0
     columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
     if task.kind == "multiclass":
@@ -263,13 +262,13 @@ def _score_columns(
 
 
 def _in_units(task: Task, values: np.ndarray) -> np.ndarray:
-    """In float64; values of a task of one's own in the user's units."""
+    """``values`` in float64, and for regression in the user's unit."""
     wide = values.astype(np.float64)
     return task.in_units(wide) if task.kind == "regression" else wide
 
 
 def _label_columns(task: Task, labels: np.ndarray) -> list[pa.Array]:
-    """The labels, empty where invalid."""
+    """Columns of the labels, empty where invalid."""
     if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
         index = pa.array(np.maximum(labels, 0), mask=labels < 0)

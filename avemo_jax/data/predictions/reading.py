@@ -1,4 +1,4 @@
-"""Any file of predictions, by its form."""
+"""Reading a file of predictions of any form."""
 
 import os
 import pathlib
@@ -26,25 +26,26 @@ def read_frame_predictions(
     first_frame: int = 1,
     columns: tuple[str, ...] | None = None,
 ) -> FramePredictions:
-    """The predictions of a file or a folder, of whichever form.
+    """The predictions in a file or a folder of any form.
 
     A ``.csv``, ``.txt`` or ``.parquet`` has a row per frame: ``video`` and ``frame``,
     or ``image_location`` (``VIDEO/00001.jpg``), and the outputs by name; so do our
     ``predictions.csv`` and a submission. A ``.npz`` holds ``video``, ``frame``,
     ``scores``, or one array (frames, outputs) a video; a ``.npy`` one video's array or
     a pickled dict; a ``.pkl`` a dict by image or by video. A folder has ``VIDEO.txt``
-    (as annotations) or ``VIDEO.npy``. Row i of an array is frame i + 1.
+    (in the form of annotations) or ``VIDEO.npy``. Row i of an array is frame i + 1.
 
     Args:
-        path: Of the file or the folder.
-        task: Whose predictions these are.
+        path: The file or folder.
+        task: The task of the predictions; a user's own is refused.
         first_frame: Number of the first frame where the file tells numbers: 1, or 0.
-        columns: Names of the values, where the file does not tell them.
+        columns: Names of the values of a frame, for a file that does not tell them;
+            None: they are in the task's order.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If it is wrong; the file is named, with the line or the frame. If
-            the task is one of a user's own.
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the file is wrong (it is named, with the line or the frame), or
+            the task is a user's own.
     """
     path = pathlib.Path(path)
     if task.name not in TASKS:

@@ -1,4 +1,4 @@
-"""Prediction files that are tables: submissions, CSV, Parquet."""
+"""Files of predictions that are tables: submissions, CSV, Parquet."""
 
 import csv
 import pathlib
@@ -19,11 +19,11 @@ _IMAGE_COLUMNS = ("image_location", "image", "filename", "path")
 
 
 def read_text(path: pathlib.Path, task: Task) -> RawFrames:
-    """A submission, ``predictions.csv``, or a table with the outputs by name.
+    """Predictions in a submission, ``predictions.csv``, or a CSV table.
 
     Raises:
-        ValueError: If the header names neither frames nor the task's outputs, or a
-            line is not as the header says.
+        ValueError: If the header does not name the frames and the task's outputs, or a
+            line does not fit the header.
     """
     with path.open("rb") as file:
         lines = [file.readline().decode("utf-8-sig", "replace") for _ in range(2)]
@@ -31,7 +31,7 @@ def read_text(path: pathlib.Path, task: Task) -> RawFrames:
     width = len(lines[1].split(",")) if lines[1].strip() else len(names)
     if len(names) > 2 and width == 2 and names[0] in _IMAGE_COLUMNS:
         _refuse_other(path, task, names)
-        names = [names[0], "expression"]  # the official form: a class under 8 names
+        names = [names[0], "expression"]  # official: 8 names in the header, one value
     options = pyarrow.csv.ReadOptions(column_names=names, skip_rows=1)
     texts = (*_IMAGE_COLUMNS, "video", "expression", "label_expression")
     kinds = {name: pa.string() for name in names if name in texts}
@@ -49,10 +49,11 @@ def read_text(path: pathlib.Path, task: Task) -> RawFrames:
 
 
 def read_parquet(path: pathlib.Path, task: Task) -> RawFrames:
-    """The same columns in a Parquet file.
+    """Predictions in a Parquet file, with the columns of ``predictions.csv`` or others.
 
     Raises:
-        ValueError: As ``read_text``; or if it is no Parquet file.
+        ValueError: If it is no Parquet file, the columns do not name the frames and the
+            task's outputs, or a value is wrong.
     """
     try:
         table = pyarrow.parquet.read_table(path)
@@ -64,7 +65,7 @@ def read_parquet(path: pathlib.Path, task: Task) -> RawFrames:
 
 
 def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
-    """The rows of a table, by its columns' names."""
+    """Predictions from a table, whose columns are found by their names."""
     names = table.column_names
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -107,7 +108,7 @@ def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
 def _keys(
     path: pathlib.Path, table: pa.Table
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Names of videos, and the index of the video and the frame of each row."""
+    """Names of the videos, and each row's index of a video and frame number."""
     image = next((n for n in _IMAGE_COLUMNS if n in table.column_names), None)
     if {"video", "frame"} <= set(table.column_names):
         names = table["video"]
@@ -145,7 +146,13 @@ def _keys(
 def joined_names(
     names: list[str], video: np.ndarray, frame: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """The same with each name once, in Unicode's form NFC, without folders."""
+    """Names, videos and frames with each name once, in NFC and without folders.
+
+    Args:
+        names: Names of videos, perhaps with folders.
+        video: Index of each row's video among ``names``.
+        frame: Frame number of each row.
+    """
     plain = [nfc(name.replace("\\", "/").rpartition("/")[2]) for name in names]
     unique = sorted(set(plain))
     index = {name: i for i, name in enumerate(unique)}
@@ -154,7 +161,7 @@ def joined_names(
 
 
 def _plain(name: str) -> str:
-    """A column's name as it is compared: "AU1" is "AU01"."""
+    """A column's name in the form that is compared, in which "AU1" is "AU01"."""
     name = name.strip().lower()
     digits = name.removeprefix("au").removesuffix("_c")
     if name.startswith("au") and digits.isdigit():
@@ -165,7 +172,7 @@ def _plain(name: str) -> str:
 def _numbers(
     path: pathlib.Path, table: pa.Table, names: list[str]
 ) -> Float[np.ndarray, "rows columns"]:
-    """Columns as numbers, none missing."""
+    """Columns as numbers; ``ValueError`` if one is missing or no number."""
     _check_there(path, table, names)
     found = np.empty((table.num_rows, len(names)))
     for i, name in enumerate(names):
@@ -180,7 +187,7 @@ def _numbers(
 
 
 def _check_there(path: pathlib.Path, table: pa.Table, names: list[str]) -> None:
-    """Raise ValueError of the first line that lacks a value."""
+    """Raise ``ValueError`` on the first line that lacks a value."""
     for name in names:
         if table[name].null_count:
             row = int(np.argmax(table[name].is_null().to_numpy()))
@@ -191,7 +198,7 @@ def _check_there(path: pathlib.Path, table: pa.Table, names: list[str]) -> None:
 
 
 def _classes(path: pathlib.Path, column: pa.ChunkedArray) -> Int8[np.ndarray, "rows 1"]:
-    """Classes from their names or numbers."""
+    """Classes, from their names or their numbers from 0."""
     numbers = pa.array([str(i) for i in range(EXPR.num_outputs)])
     by_name = pc.index_in(column, value_set=pa.array(EXPR.columns))
     found = pc.coalesce(by_name, pc.index_in(column, value_set=numbers))
@@ -205,7 +212,7 @@ def _classes(path: pathlib.Path, column: pa.ChunkedArray) -> Int8[np.ndarray, "r
 
 
 def _refuse_other(path: pathlib.Path, task: Task, names: list[str]) -> None:
-    """Raise ValueError if the columns are those of another task."""
+    """Raise ``ValueError`` if the columns are those of another task."""
     there = {_plain(name) for name in names}
     if {_plain(name) for name in task.columns} <= there:
         return
