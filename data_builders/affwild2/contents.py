@@ -145,7 +145,7 @@ class FeatureContents(Contents):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def make(self, video: str) -> tuple[Example, Fact]:
-        """The video's frame numbers, float16 vectors and outputs, and its fact."""
+        """The video's frames, vectors (float16) and outputs; and what was mended."""
         features = self.source.read(video)
         check_features(features, self.source, video)
         example = {

@@ -109,7 +109,7 @@ def assemble(
 
 
 def _unannotated(video: str) -> AnnotatedVideo:
-    """What stands for the annotations of a video without: what its name tells."""
+    """The annotations of a video that has none: only what its name tells."""
     return AnnotatedVideo(0, nominal_fps(video), source_video(video), {}, {})
 
 

@@ -1,4 +1,4 @@
-"""What happens in a video of the demo corpus: its labels, and what could be seen of it.
+"""Labels of a video of the demo corpus, and what a camera and a microphone pick up.
 
 Expressions are drawn at random; valence and arousal follow from them, with a random
 drift; action units follow from both. From these come the channels that a camera and a
