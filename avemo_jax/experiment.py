@@ -29,7 +29,7 @@ from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, w
 from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, check_trust, write_blend
-from avemo_jax.models.ensembles import EnsembleOver, load
+from avemo_jax.models.ensembles import EnsembleOver, load_model
 from avemo_jax.models.joint import is_joint, read_joint
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
@@ -175,7 +175,7 @@ def _load(
     """The model in ``directory``, of one task or of several trained together."""
     if is_joint(directory):
         return load_joint(directory, ensemble)
-    return load(directory, ensemble)
+    return load_model(directory, ensemble)
 
 
 def _scored(

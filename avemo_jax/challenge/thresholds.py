@@ -12,10 +12,13 @@ from avemo_jax.tasks import AU
 _NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
 
 
-def thresholds_of_flag(text: str | None) -> Float[np.ndarray, " units"] | None:
+def thresholds_of_flag(
+    flag: str, text: str | None
+) -> Float[np.ndarray, " units"] | None:
     """The threshold of each action unit that a flag names.
 
     Args:
+        flag: The name of the flag, for errors.
         text: A number from 0 to 1, for all units, or the path of a ``head.json``, whose
             best seed's are taken; None: the flag is not given, and the result is None.
 
@@ -34,7 +37,7 @@ def thresholds_of_flag(text: str | None) -> Float[np.ndarray, " units"] | None:
         )
     except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
         raise ValueError(
-            f"--thresholds {text}: {type(error).__name__}: {error}; expected a number "
+            f"{flag} {text}: {type(error).__name__}: {error}; expected a number "
             "from 0 to 1, or the head.json of an evaluated AU head "
             "(RUN/best_model/head.json): "
             "correct the flag, or leave it out"

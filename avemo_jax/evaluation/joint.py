@@ -13,7 +13,7 @@ from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.report import rate_words, scores_table
 from avemo_jax.models.blend import Model
-from avemo_jax.models.ensembles import EnsembleOver, load
+from avemo_jax.models.ensembles import EnsembleOver, load_model
 from avemo_jax.models.joint import read_joint
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
@@ -59,7 +59,7 @@ def load_joint(
     """
     card = read_joint(directory)
     names = card["task"].split("+")
-    return JointModel(card, {n: load(directory / n, ensemble) for n in names})
+    return JointModel(card, {n: load_model(directory / n, ensemble) for n in names})
 
 
 def evaluate_joint(

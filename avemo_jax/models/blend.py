@@ -150,7 +150,7 @@ def write_blend(
     write_json(path, stored)
 
 
-def load_model(directory: pathlib.Path) -> Model:
+def load_heads(directory: pathlib.Path) -> Model:
     """The head checkpoint or the blend in ``directory``.
 
     Raises:

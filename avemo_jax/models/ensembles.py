@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from avemo_jax.batches.tables import Data
 from avemo_jax.models import blend
-from avemo_jax.models.blend import Model, load_model
+from avemo_jax.models.blend import Model, load_heads
 from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.models.frame_scores import SplitScores
 from avemo_jax.models.head import TrainedHead
@@ -40,7 +40,7 @@ class Ensemble(Model):
         return self.num_folds > 1
 
 
-def load(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
+def load_model(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
     """The model in ``directory``: the head checkpoint or blend, or means over heads.
 
     Args:
@@ -50,7 +50,7 @@ def load(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
     Raises:
         CheckpointError: If there is no model, it is damaged, or has nothing to average.
     """
-    return load_ensemble(directory, kind) if kind else load_model(directory)
+    return load_ensemble(directory, kind) if kind else load_heads(directory)
 
 
 def load_ensemble(directory: pathlib.Path, kind: EnsembleOver) -> Ensemble:
@@ -69,7 +69,7 @@ def load_ensemble(directory: pathlib.Path, kind: EnsembleOver) -> Ensemble:
 
 
 def _of_seeds(directory: pathlib.Path) -> Ensemble:
-    model = load_model(directory)
+    model = load_heads(directory)
     seeds = model.card["seeds"]
     if len(seeds) < 2:
         raise CheckpointError(
@@ -141,7 +141,7 @@ def _load_fold(directory: pathlib.Path) -> Model:
             f"there is no {directory}; expected every fold to be trained: the command "
             "that began the run goes on"
         )
-    return load_model(directory)
+    return load_heads(directory)
 
 
 def _fresh(card: dict[str, Any]) -> dict[str, Any]:

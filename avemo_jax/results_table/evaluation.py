@@ -15,7 +15,7 @@ from avemo_jax.batches.tables import memory_budget
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.evaluate import Finished, finish, scored
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.models.blend import Model, load_model, scores_by_head
+from avemo_jax.models.blend import Model, load_heads, scores_by_head
 from avemo_jax.models.frame_scores import (
     SplitScores,
     corrected_rows,
@@ -55,7 +55,7 @@ class EvaluatedModel:
 
 def evaluate_model(table_run: TableRun, directory: pathlib.Path) -> EvaluatedModel:
     """Scores of dev and the reported split by the model in ``directory``."""
-    model = load_model(directory)
+    model = load_heads(directory)
     budget = memory_budget(table_run.device_budget_gb)
     dev = scores_by_head(model, table_run.data, "dev", budget)
     began = time.perf_counter()

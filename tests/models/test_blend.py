@@ -19,7 +19,7 @@ from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.models.blend import check_trust, load_model, scores_by_head, write_blend
+from avemo_jax.models.blend import check_trust, load_heads, scores_by_head, write_blend
 from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.models.head import row_scores
 from avemo_jax.tasks import AU, EXPR
@@ -98,7 +98,7 @@ def copied(head: pathlib.Path, to: pathlib.Path, **changes) -> pathlib.Path:
 
 def evaluated(directory, data, workdir, **how):
     workdir.mkdir()
-    return evaluate(load_model(directory), data, workdir, **how)
+    return evaluate(load_heads(directory), data, workdir, **how)
 
 
 # --- A run of a blend -----------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
     plain, data, tmp_path
 ):
     write_blend(tmp_path / "blend", plain)
-    model = load_model(tmp_path / "blend")
+    model = load_heads(tmp_path / "blend")
     found = scores_by_head(model, data, "validation", BUDGET)
     table = found.table
     _, face = row_scores(model.heads[0], data, "validation", BUDGET)
@@ -283,11 +283,11 @@ def test_folders_that_are_no_blend(plain, run, tmp_path):
     path = tmp_path / "blend" / "blend.json"
     path.write_text('{"schema": 1,\n "head_paths": [')
     with pytest.raises(CheckpointError, match=r"blend\.json:2: .*; blend anew"):
-        load_model(path.parent)
+        load_heads(path.parent)
     for text in ('{"schema": 9}', "[1]"):
         path.write_text(text)
         with pytest.raises(CheckpointError, match=r"blend\.json: schema .* reads 1"):
-            load_model(path.parent)
+            load_heads(path.parent)
     with pytest.raises(ValueError, match="1 checkpoint to blend; expected two or more"):
         experiment.blend_checkpoints(
             plain[:1], data_dir=None, split="dev", workdir=tmp_path / "w"
@@ -359,11 +359,11 @@ def test_a_card_that_lacks_a_field_is_refused(plain, tmp_path):
     del config["postprocess"]["gaussian"]
     short = copied(plain[0], tmp_path / "short", config=config)
     with pytest.raises(ValueError, match=r"lacks a field: .*gaussian.*; expected"):
-        load_model(short)
+        load_heads(short)
 
 
 def model_priors(directory):
-    return load_model(directory).priors
+    return load_heads(directory).priors
 
 
 def test_priors_are_those_of_training_with_one_more_of_each(plain):

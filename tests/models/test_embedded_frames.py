@@ -24,7 +24,7 @@ from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.evaluate import select
 from avemo_jax.evaluation.joint import evaluate_joint
 from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.models.blend import load_model, scores_by_head
+from avemo_jax.models.blend import load_heads, scores_by_head
 from avemo_jax.models.embedded_frames import dense_split, fixed_rates, ruled_scores
 from avemo_jax.models.frame_scores import SplitScores, corrected_rows, table_fill_map
 from avemo_jax.models.selection import Options, Selection, fixed_selection
@@ -370,7 +370,7 @@ def test_run_reports_the_frames_embedded(run):
 
 def test_score_is_that_of_a_direct_call(run, tmp_path):
     """The rule of the card, applied to the library's own scores of the split."""
-    model = load_model(run / "best_model")
+    model = load_heads(run / "best_model")
     scores = scores_by_head(model, opened("EXPR"), "validation", 10**9)
     card = read_json(run / "best_model" / "head.json")
     chosen = Selection.from_dict(card["selection"])
@@ -445,7 +445,7 @@ def test_split_without_labels_has_a_share(run, tmp_path):
 
 def test_without_dev_only_a_fixed_stride_is_used(run):
     """A model whose training videos are unknown: nothing may be chosen."""
-    model, data = load_model(run / "best_model"), opened("EXPR")
+    model, data = load_heads(run / "best_model"), opened("EXPR")
     kept = Selection.from_dict(model.card["selection"])
     unknown = model.card | {"training_videos": "unknown"}
 

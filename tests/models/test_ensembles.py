@@ -12,7 +12,7 @@ from avemo_jax import experiment
 from avemo_jax.batches.tables import open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.models import blend, ensembles
-from avemo_jax.models.blend import load_model
+from avemo_jax.models.blend import load_heads
 from avemo_jax.models.checkpoints import CheckpointError
 from avemo_jax.packing.build import build_store
 
@@ -59,7 +59,7 @@ def read(path: pathlib.Path) -> dict:
 
 def of_fold(folds_run, store, number: int, split: str):
     """Scores of one fold's seeds, as they are alone: (seeds, rows, outputs)."""
-    model = load_model(folds_run / f"fold_{number}" / "best_model")
+    model = load_heads(folds_run / f"fold_{number}" / "best_model")
     predicted = blend.scores_by_head(model, open_data(str(store)), split, BUDGET)
     return predicted.table, predicted.scores[0]
 

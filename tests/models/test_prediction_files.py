@@ -16,7 +16,7 @@ from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.models.blend import load_model, write_blend
+from avemo_jax.models.blend import load_heads, write_blend
 from avemo_jax.models.checkpoints import CheckpointError
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def perfect(data, tmp_path):
 def blended(folder, heads, data, **how):
     write_blend(folder / "blend", heads, **how)
     (folder / "out").mkdir()
-    return evaluate(load_model(folder / "blend"), data, folder / "out")
+    return evaluate(load_heads(folder / "blend"), data, folder / "out")
 
 
 def test_a_better_member_gets_the_weight(head, perfect, data, tmp_path):
@@ -142,7 +142,7 @@ def test_a_changed_file_and_a_wrong_order(head, perfect, tmp_path):
     write_blend(tmp_path / "blend", [head, perfect])
     np.savez(perfect, **{VALIDATION[0]: np.full((FRAMES, 8), 1 / 8)})
     with pytest.raises(CheckpointError, match="changed after"):
-        load_model(tmp_path / "blend")
+        load_heads(tmp_path / "blend")
 
 
 def test_from_the_command_line(head, perfect, store, tmp_path):

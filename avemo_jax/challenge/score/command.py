@@ -103,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
             f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
             "one file or two, and 1 resample or more: correct the command"
         )
-    thresholds = thresholds_of_flag(args.threshold)
+    thresholds = thresholds_of_flag("--threshold", args.threshold)
     if thresholds is not None and task is not AU:
         raise ValueError(
             f"--threshold with --task {args.task}; expected it with au alone: "

@@ -172,7 +172,7 @@ def _submissions(
 
 def _write(args: argparse.Namespace) -> int:
     """Write and check all files, or none if one of them cannot be written."""
-    thresholds = thresholds_of_flag(args.thresholds)
+    thresholds = thresholds_of_flag("--thresholds", args.thresholds)
     inputs = _inputs(args, thresholds)
     if thresholds is not None and all(i.predictions.task is not AU for i in inputs):
         raise ValueError(

@@ -64,7 +64,10 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     path = pathlib.Path(path)
     table = read_predictions(path)
     names = set(table.schema.names)
-    task = next(task for task in TASKS.values() if set(task.columns) <= names)
+    tasks = [task for task in TASKS.values() if set(task.columns) <= names]
+    if not tasks:
+        raise _wrong(path, f"no columns of {', '.join(TASKS)}", "those of one of them")
+    task = tasks[0]
     types = column_types(task, labels=False)
     try:
         table = table.select(list(types)).cast(pa.schema(list(types.items())))

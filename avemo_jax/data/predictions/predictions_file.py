@@ -99,7 +99,8 @@ def write_predictions(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = thresholds_file(path)
-    beside.unlink(missing_ok=True)  # never those of other predictions
+    for other in (beside, path.with_suffix(".parquet")):
+        other.unlink(missing_ok=True)  # never those of other predictions
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write((",".join(schema.names) + "\n").encode())
