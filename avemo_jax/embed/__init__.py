@@ -1,4 +1,4 @@
-"""Extractors: a network, its weights, and the way from pixels or sound to its input."""
+"""Extractors ready to run: a network, its weights, and how its input is made."""
 
 import inspect
 import os
@@ -31,7 +31,7 @@ __all__ = [
 
 AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor | PluginSound
 DTYPES = ("float32", "bfloat16")
-# Of every class, and not the caller's to choose as options.
+# Parameters of every class that are not options for the caller to choose.
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
     "efficientnet_b0": ImageExtractor,
@@ -51,16 +51,16 @@ def load_extractor(
     """The extractor called ``name``, ready to run on all local devices.
 
     Args:
-        name: Of the table in :mod:`avemo_jax.extractors`, or of a plug-in.
-        weights: A ``.safetensors`` that ``avemo convert`` wrote. None: the one that
-            ``avemo fetch`` keeps in the cache directory. Of a plug-in that brings its
-            own no file is there, and none is read.
-        dtype: Of the arithmetic: "float32" or "bfloat16" (norms, softmax and what comes
-            out stay float32).
-        **options: Of the extractor's class: ``size_px``, ``batch_size`` for faces;
-            ``batch_size`` for a plug-in of sound; ``output``, ``hop_s``,
-            ``batch_size`` for VGGish; ``layers``, ``stereo``, ``chunking`` and the
-            windows for wav2vec 2.0.
+        name: Name of an extractor in :mod:`avemo_jax.extractors`, or of a plug-in.
+        weights: A ``.safetensors`` that ``avemo convert`` wrote; None: the one that
+            ``avemo fetch`` keeps in the cache directory. No file is read for a plug-in
+            that brings its own weights.
+        dtype: Precision of the arithmetic: "float32" or "bfloat16" (norms, softmax and
+            the results stay float32).
+        **options: Options of the extractor's class: ``size_px``, ``batch_size`` for
+            faces; ``batch_size`` for a plug-in of sound; ``output``, ``hop_s``,
+            ``batch_size`` for VGGish; ``layers``, ``stereo``, ``chunking``,
+            ``window_s`` and ``overlap_s`` for wav2vec 2.0.
 
     Raises:
         ValueError: If the name, the dtype or an option is unknown or out of range.
@@ -78,7 +78,7 @@ def load_extractor(
         made = class_of(extractor)
     else:
         made = _CLASSES[extractor.network]
-    known = [key for key in inspect.signature(made).parameters if key not in _OWN]
+    known = [name for name in inspect.signature(made).parameters if name not in _OWN]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(
             f"unknown options {unknown} of {name}; expected any of {', '.join(known)}"
@@ -94,7 +94,7 @@ def load_extractor(
 def _tensors_of(
     extractor: Extractor, weights: str | os.PathLike[str] | None
 ) -> tuple[Mapping[str, np.ndarray], str]:
-    """The tensors of the extractor's weights and their digest; see load_extractor."""
+    """The tensors of an extractor's file of weights, and their digest."""
     name = extractor.name
     path = default_weights_path(name) if weights is None else pathlib.Path(weights)
     if not path.is_file():

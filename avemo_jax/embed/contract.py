@@ -1,4 +1,4 @@
-"""What every extractor gives, and what it takes, checked."""
+"""The results of every extractor, and checks of its input and options."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -12,14 +12,14 @@ from avemo_jax.extractors import Extractor
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-    """What an extractor gives for a batch of images, or for one sound track.
+    """The result of an extractor for a batch of images, or for a piece of sound.
 
     Attributes:
         features: One vector per image or hop, float32.
-        outputs: The network's own outputs where it has any, float32; columns as
-            ``Extractor.outputs`` names them.
-        times_s: Sound only: the middle of what each vector comes from, in seconds from
-            the track's start.
+        outputs: The network's own outputs, float32, with the columns that
+            ``Extractor.outputs`` names; None: it has none.
+        times_s: Middle of the sound that each vector comes from, in seconds from the
+            track's start; None for images.
     """
 
     features: Float[np.ndarray, "rows dim"]
@@ -31,9 +31,9 @@ def joined(extractor: Extractor, pieces: Iterable[Embeddings]) -> Embeddings:
     """The rows of all pieces, in order.
 
     Args:
-        extractor: Whose. It says what there is where there is no piece: (0, dim), with
-            its outputs (0, output_dim) and no times of faces, or times of sound.
-        pieces: As its ``stream`` gives them.
+        extractor: The extractor that made the pieces. Without any piece its widths give
+            the empty result: features (0, dim), and outputs (0, output_dim) or times.
+        pieces: The results of its ``stream``.
     """
     faces = extractor.kind == "visual"
     nothing = Embeddings(
@@ -59,7 +59,7 @@ class SoundSource(Protocol):
 
     @property
     def num_channels(self) -> int:
-        """Channels; 1 for mono."""
+        """Number of channels; 1 for mono."""
         ...
 
     def blocks(self, sample_rate_hz: int) -> Iterator[Float[np.ndarray, "n channels"]]:
@@ -70,11 +70,11 @@ class SoundSource(Protocol):
 def checked_blocks(
     sound: Any, sample_rate_hz: int
 ) -> Iterator[Float[np.ndarray, "n channels"]]:
-    """The blocks of a :class:`SoundSource`, each as its contract says.
+    """The blocks of a :class:`SoundSource`, each checked.
 
     Raises:
         ValueError: If ``sound`` is no such source, or a block is not of floating point,
-            not finite, or of other channels.
+            not finite, or has another number of channels.
     """
     if not isinstance(sound, SoundSource):
         raise ValueError(
@@ -103,7 +103,11 @@ def checked_blocks(
 
 
 def check_count(extractor: Extractor, option: str, value: Any, least: int) -> None:
-    """Raises ValueError unless the option is a whole number of at least ``least``."""
+    """Check that an option is a whole number of at least ``least``.
+
+    Raises:
+        ValueError: If it is not.
+    """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:
         raise ValueError(

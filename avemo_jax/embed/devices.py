@@ -22,8 +22,8 @@ def on_all_devices(function: Callable[..., Any]) -> Callable[..., Any]:
     loop over rows.
 
     Args:
-        function: From params (whole on every device) and a tree of arrays with the
-            batch on axis 0, to a tree of arrays with the batch on axis 0.
+        function: Takes params (whole on every device) and a tree of arrays with the
+            batch on axis 0; returns a tree of arrays with the batch on axis 0.
     """
     divided = jax.shard_map(
         function,
@@ -41,13 +41,13 @@ def to_all_devices(tree: Any) -> Any:
 
 
 def in_flight(begun: Iterable[_Begun]) -> Iterator[_Begun]:
-    """The same in order, each when two more have begun, or when there are no more.
+    """The batches in order, each given once two more have begun, or none are left.
 
-    So the host makes the next batches ready while the devices work.
+    So the host prepares the next batches while the devices work.
 
     Args:
-        begun: One batch each; taking it begins the devices' work on it. Read lazily:
-            three are taken before the first is given, then one for each.
+        begun: The batches, read lazily; reading one begins the devices' work on it.
+            Three are read before the first is given, then one for each.
     """
     flying: collections.deque[_Begun] = collections.deque()
     for batch in begun:

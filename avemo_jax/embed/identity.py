@@ -1,4 +1,4 @@
-"""What decides an extractor's numbers, and its fingerprint."""
+"""The fingerprint of all that decides an extractor's numbers; checks of tensors."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from avemo_jax.runtime.versions import VERSION
 def fingerprint(
     extractor: Extractor, tensors_sha256: str, settings: Mapping[str, Any]
 ) -> str:
-    """Sha256 (hex) of all that decides the features but the files themselves.
+    """Sha256 (hex) of all that decides the features but the input files themselves.
 
     Args:
-        extractor: Which.
+        extractor: The extractor's entry in the table, or a plug-in.
         tensors_sha256: Digest of its weights.
-        settings: Of the input and the arithmetic, as JSON can hold them; a caller adds
-            the crops or the alignment rule.
+        settings: Settings of the input and the arithmetic, as JSON can hold them. The
+            kind of crops and the alignment rule are not among them.
     """
     whole = {
         "extractor": extractor.name,
@@ -40,16 +40,16 @@ def check_tensors(
     shapes: Shapes,
     optional: Shapes | None = None,
 ) -> None:
-    """Nothing, if the tensors are those that the network has.
+    """Check that the tensors are those of the extractor's network.
 
     Args:
-        extractor: Whose.
-        tensors: As the file has them.
-        shapes: By name, all of which are needed.
-        optional: By name, which may be there.
+        extractor: The extractor, for the message.
+        tensors: Tensors by name, as the file has them.
+        shapes: Shapes of the tensors that are needed, by name.
+        optional: Shapes of tensors that may be there, by name; None: there are none.
 
     Raises:
-        WeightsError: With every tensor that is missing, surplus or of another shape.
+        WeightsError: If a tensor is missing, surplus or of another shape.
     """
     if found := misfits(tensors, shapes, optional):
         raise WeightsError(

@@ -19,9 +19,9 @@ class ImageExtractor:
     """An EfficientNet on face crops of any size.
 
     Attributes:
-        extractor: Which, of the table.
+        extractor: The extractor's entry in the table.
         settings: All that decides its numbers beside the weights.
-        fingerprint: Of weights, settings and version.
+        fingerprint: Digest of weights, settings and version.
         weights_sha256: Digest of the weights' tensors, as feature files record it.
     """
 
@@ -38,14 +38,14 @@ class ImageExtractor:
         """Puts the network on the devices; it compiles with the first batch.
 
         Args:
-            extractor: Which, of the table.
-            tensors: By timm's names.
-            dtype: Of the arithmetic: "float32" or "bfloat16".
+            extractor: The extractor's entry in the table.
+            tensors: Weights by the names that timm gives them.
+            dtype: Precision of the arithmetic: "float32" or "bfloat16".
             size_px: Side that crops are resized to, at least 32. None: the default of
                 the table.
             batch_size: Images that run at once, rounded up to a multiple of the number
                 of devices; a shorter batch is padded. 1 suits single live images.
-            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
+            tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
             ValueError: If a size is out of range.
@@ -73,7 +73,7 @@ class ImageExtractor:
         batch_size: int,
         weights_sha256: str,
     ) -> None:
-        """All but the network: what any extractor of images has and does alike."""
+        """Sets up all but the network, alike for every extractor of images."""
         takes, size, dtype = extractor.image, settings["size_px"], settings["dtype"]
         self.extractor = extractor
         self.weights_sha256 = weights_sha256
@@ -87,7 +87,7 @@ class ImageExtractor:
                 *batch, size_px=size, mean=takes.mean, std=takes.std, dtype=dtype
             )
 
-        # Apart from the network: a new canvas size compiles this again, which is small.
+        # Apart from the network, since each canvas size compiles this small part again.
         self._resize = on_all_devices(resized)
 
     def extract(self, batch: Images) -> Embeddings:
@@ -103,15 +103,15 @@ class ImageExtractor:
         return joined(self.extractor, self.stream(iter(batch)))
 
     def stream(self, images: Iterator[np.ndarray]) -> Iterator[Embeddings]:
-        """As :meth:`extract`, batch by batch, while the next batch is read.
+        """The embeddings of :meth:`extract`, batch by batch, while images are read.
 
-        One row for each image, in the order of the images, across batches too: the n-th
-        row is the n-th image's. Every batch but the last has ``batch_size`` rows. The
-        host fills the next batches while the devices work: a batch comes out once two
-        more are full, or the images have ended.
+        The n-th row, counted across batches, belongs to the n-th image. Every batch but
+        the last has ``batch_size`` rows. The host fills the next batches while the
+        devices work: a batch comes out once two more are full, or the images have
+        ended.
 
         Args:
-            images: Read one by one, as they are needed.
+            images: The images, read one by one as they are needed.
 
         Raises:
             ValueError: If an image is not RGB, uint8, (height, width, 3).
@@ -121,7 +121,7 @@ class ImageExtractor:
             yield Embeddings(features, outputs if self.extractor.outputs else None)
 
     def _begun(self, images: Iterator[np.ndarray]) -> Iterator[tuple[int, Any]]:
-        """Rows and the devices' work of each batch."""
+        """Number of rows and running work of each batch."""
         batch: list[np.ndarray] = []
         for image in images:
             batch.append(_checked(image))
@@ -133,7 +133,7 @@ class ImageExtractor:
             yield len(batch), self._start(batch)
 
     def _start(self, images: list[np.ndarray]) -> Any:
-        """The devices' work on one batch, begun."""
+        """Start the devices' work on one batch."""
         canvas, heights, widths = resizing.pack_images(
             images, rows=self.batch_size, size_px=self.settings["size_px"]
         )

@@ -17,18 +17,18 @@ _PIECE = 1 << 20  # bytes that are hashed at a time
 def read_params(
     extractor: PluginExtractor, weights: str | os.PathLike[str] | None
 ) -> tuple[Any, str]:
-    """What its ``load`` gives, and the digest that its fingerprint takes.
+    """The params that a plug-in's ``load`` returns, and a digest for the fingerprint.
 
-    The digest is that of the arrays of a JAX plug-in. Of others it is that of the file
-    of weights, or else of the package's name and version.
+    The digest is over the arrays of a JAX plug-in. For others it is over the file of
+    weights or, without one, over the package's name and version.
 
     Args:
-        extractor: Whose.
-        weights: Its file; None: where fetched ones lie, in the cache directory.
+        extractor: The plug-in.
+        weights: File of its weights; None: the fetched one in the cache directory.
 
     Raises:
-        WeightsError: If a file is needed and missing, or there and not taken.
-        PluginError: If ``load`` fails, or its params are no arrays.
+        WeightsError: If a file is needed and missing, or given and not needed.
+        PluginError: If ``load`` fails, or a JAX plug-in's params are no arrays.
     """
     path = _weights_path(extractor, weights)
     try:
@@ -49,7 +49,7 @@ def read_params(
 def _weights_path(
     extractor: PluginExtractor, weights: str | os.PathLike[str] | None
 ) -> pathlib.Path | None:
-    """The file that ``load`` is given."""
+    """The file that is passed to ``load``; None: the plug-in brings its own weights."""
     name = extractor.name
     given = None if weights is None else pathlib.Path(weights)
     if not extractor.needs_weights:
@@ -70,7 +70,7 @@ def _weights_path(
 
 
 def _digest_of_arrays(extractor: PluginExtractor, params: Any) -> str:
-    """Sha256 over places, dtypes, shapes and bytes."""
+    """Sha256 over each array's place in the tree, dtype, shape and bytes."""
     digest = hashlib.sha256()
     for place, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         array = np.asarray(leaf)

@@ -1,4 +1,4 @@
-"""Extractors of other packages, run as ours are."""
+"""Extractors of other packages, run like those of this one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,7 +36,10 @@ def _checked_settings(extractor: PluginExtractor, dtype: str) -> dict[str, Any]:
 def _runner(
     extractor: PluginExtractor, params: Any
 ) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """Its params where they are needed, and ``apply``, checked: (features, outputs)."""
+    """Params, on the devices if JAX runs them, and a checked ``apply``.
+
+    It returns features and outputs, the latter with no columns if there are none.
+    """
     if extractor.framework == "jax":
 
         def traced(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -47,7 +50,7 @@ def _runner(
         return to_all_devices(params), on_all_devices(traced)
 
     def called(params: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
-        # A copy, since others than JAX may write to what they are given.
+        # A copy, since frameworks other than JAX may write to their input.
         features, outputs = _applied(extractor, params, np.array(x))
         return features.astype(np.float32), outputs.astype(np.float32)
 
@@ -55,10 +58,10 @@ def _runner(
 
 
 def _applied(extractor: PluginExtractor, params: Any, x: Any) -> tuple[Any, Any]:
-    """Features, and outputs of no columns where it has none.
+    """Features and outputs of a batch; outputs have no columns if there are none.
 
     Raises:
-        PluginError: If ``apply`` fails, or gives anything else.
+        PluginError: If ``apply`` fails, or returns anything else.
     """
     try:
         result = extractor.apply(params, x)
@@ -89,7 +92,7 @@ def _applied(extractor: PluginExtractor, params: Any, x: Any) -> tuple[Any, Any]
 
 
 def _as_numpy(extractor: PluginExtractor, result: Any) -> Any:
-    """The same of NumPy arrays, as of a PyTorch tensor on the CPU."""
+    """The result with its arrays, such as PyTorch tensors on the CPU, made NumPy's."""
     if extractor.outputs and isinstance(result, tuple | list):
         return tuple(np.asarray(part) for part in result)
     return np.asarray(result)
@@ -116,7 +119,11 @@ def _check_array(
 
 
 def _check_trial(extractor: PluginExtractor, kinds: str, given: Embeddings) -> None:
-    """Nothing, if what it made of two inputs is finite."""
+    """Check that the results for a trial input are finite.
+
+    Raises:
+        PluginError: If a value is not finite.
+    """
     for what, rows in (("features", given.features), ("outputs", given.outputs)):
         if rows is not None and not np.isfinite(rows).all():
             count = int((~np.isfinite(rows)).sum())
@@ -128,7 +135,7 @@ def _check_trial(extractor: PluginExtractor, kinds: str, given: Embeddings) -> N
 
 
 class PluginImages(ImageExtractor):
-    """A plug-in on face crops of any size; see :class:`ImageExtractor`."""
+    """A plug-in on face crops of any size, used like an :class:`ImageExtractor`."""
 
     def __init__(
         self,
@@ -143,16 +150,17 @@ class PluginImages(ImageExtractor):
         """Puts the network on the devices, and tries it on two pictures.
 
         Args:
-            extractor: Which.
-            tensors: Its params.
-            dtype: "float32".
+            extractor: The plug-in's entry.
+            tensors: The params that its ``load`` returned.
+            dtype: "float32", the only precision of plug-ins.
             size_px: Side that crops are resized to. None: the extractor's default.
-            batch_size: Images that run at once; see :class:`ImageExtractor`.
-            tensors_sha256: Digest of its params: kept, and in the fingerprint.
+            batch_size: Images that run at once, rounded up to a multiple of the number
+                of devices; a shorter batch is padded.
+            tensors_sha256: Digest of the params, a part of the fingerprint.
 
         Raises:
             ValueError: If an option is out of range.
-            PluginError: If it fails, or gives what it should not.
+            PluginError: If the plug-in fails, or returns what it should not.
         """
         settings = _checked_settings(extractor, dtype)
         size = extractor.image.size_px if size_px is None else size_px
@@ -172,10 +180,10 @@ class PluginSound:
     """A plug-in on sound tracks of any length, in bounded memory.
 
     Attributes:
-        extractor: Which.
+        extractor: The plug-in's entry.
         settings: All that decides its numbers beside the weights.
-        fingerprint: Of weights, settings and version.
-        weights_sha256: Digest of its params.
+        fingerprint: Digest of weights, settings and version.
+        weights_sha256: Digest of the params.
         batch_size: Windows that run at once.
     """
 
@@ -191,16 +199,16 @@ class PluginSound:
         """Puts the network on the devices, and tries it on two windows.
 
         Args:
-            extractor: Which.
-            tensors: Its params.
-            dtype: "float32".
+            extractor: The plug-in's entry.
+            tensors: The params that its ``load`` returned.
+            dtype: "float32", the only precision of plug-ins.
             batch_size: Windows that run at once, rounded up to a multiple of the
                 number of devices; a shorter batch is padded with silence.
-            tensors_sha256: Digest of its params: kept, and in the fingerprint.
+            tensors_sha256: Digest of the params, a part of the fingerprint.
 
         Raises:
             ValueError: If an option is out of range.
-            PluginError: If it fails, or gives what it should not.
+            PluginError: If the plug-in fails, or returns what it should not.
         """
         settings = _checked_settings(extractor, dtype)
         check_count(extractor, "batch_size", batch_size, 1)
@@ -230,28 +238,29 @@ class PluginSound:
     def extract(self, sound: SoundSource) -> Embeddings:
         """The embeddings of a whole track, in time order.
 
-        The sound after the last whole window gets none. A track shorter than a window
-        is followed by silence until it is one. No samples: no rows.
+        Sound after the last whole window gets no vector. A track shorter than a window
+        is filled up with silence. Without samples there are no rows.
 
         Args:
-            sound: Of any number of channels, which are averaged.
+            sound: Sound of any number of channels, which are averaged.
 
         Returns:
             Features (windows, dim), and the middle of each window.
 
         Raises:
-            ValueError: If the sound is not as its source says, or not finite.
-            PluginError: If the plug-in fails, or gives what it should not.
+            ValueError: If a block is not of floating point, not finite, or has another
+                number of channels than its source says.
+            PluginError: If the plug-in fails, or returns what it should not.
         """
         return joined(self.extractor, self.stream(sound))
 
     def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
-        """As :meth:`extract`, batch by batch, in memory for a few batches."""
+        """The embeddings of :meth:`extract` batch by batch; a few are in memory."""
         for first, rows, result in in_flight(self._begun(sound)):
             yield self._landed(first, rows, result)
 
     def _begun(self, sound: SoundSource) -> Iterator[tuple[int, int, Any]]:
-        """First window, windows and the work of each batch."""
+        """First window's index, number of windows and running work of each batch."""
         step = self.batch_size * self._hop
         length = (self.batch_size - 1) * self._hop + self._window
         spans = spans_of(mono(sound, self._rate), step, length)
@@ -264,7 +273,7 @@ class PluginSound:
             yield number * self.batch_size, rows, self._start(span)
 
     def _start(self, span: Float[np.ndarray, " samples"]) -> Any:
-        """The work on one batch of windows, begun."""
+        """Start the work on one batch of windows."""
         batch = np.zeros((self.batch_size, self._window), np.float32)
         for row, start in zip(batch, range(0, len(span), self._hop), strict=False):
             part = span[start : start + self._window]
@@ -278,5 +287,5 @@ class PluginSound:
 
 
 def class_of(extractor: PluginExtractor) -> type[PluginImages] | type[PluginSound]:
-    """What runs it."""
+    """The class that runs a plug-in."""
     return PluginImages if extractor.kind == "visual" else PluginSound

@@ -1,4 +1,4 @@
-"""A sound track in pieces that overlap as much as an extractor's windows ask for."""
+"""A sound track in pieces that overlap as much as an extractor's input does."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,8 @@ def mono(
     """The track's samples in blocks, channels averaged.
 
     Raises:
-        ValueError: If the sound is not as its source says, or not finite.
+        ValueError: If a block is not of floating point, not finite, or has another
+            number of channels than its source says.
     """
     for block in checked_blocks(sound, sample_rate_hz):
         yield block.mean(axis=1)
@@ -23,10 +24,10 @@ def mono(
 def spans_of(
     blocks: Iterator[Float[np.ndarray, " samples"]], step: int, length: int
 ) -> Iterator[Float[np.ndarray, " samples"]]:
-    """``length`` samples from 0, ``step``, 2 * ``step``, ... on; shorter at the end.
+    """Spans of ``length`` samples that start every ``step`` samples.
 
-    The first that ends with the track, or after it, is the last. Blocks are joined once
-    a span, whatever their sizes.
+    The first span that reaches the track's end is the last one, and may be shorter.
+    Blocks are joined once a span, whatever their sizes.
     """
     held: list[np.ndarray] = []
     size, skip = 0, 0  # samples held, and samples to leave out before
@@ -35,7 +36,7 @@ def spans_of(
         skip -= len(block) - len(left)
         held.append(left)
         size += len(left)
-        # One sample more, so that the last span is told from the others.
+        # Only with a sample more than a span is it known not to be the last.
         while size > length:
             joined = held[0] if len(held) == 1 else np.concatenate(held)
             yield joined[:length]

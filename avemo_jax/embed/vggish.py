@@ -22,11 +22,11 @@ class VggishExtractor:
     """VGGish on sound tracks of any length, in bounded memory.
 
     Attributes:
-        extractor: Which, of the table.
+        extractor: The extractor's entry in the table.
         settings: All that decides its numbers beside the weights.
-        fingerprint: Of weights, settings and version.
+        fingerprint: Digest of weights, settings and version.
         weights_sha256: Digest of the weights' tensors, as feature files record it.
-        hop_s: From one example to the next.
+        hop_s: Seconds from one example to the next.
         batch_size: Examples that run at once.
     """
 
@@ -44,17 +44,18 @@ class VggishExtractor:
         """Puts the network on the devices; it compiles with the first batch.
 
         Args:
-            extractor: Which, of the table.
-            tensors: By torchvggish's names; with the PCA unless ``output`` is "raw".
-            dtype: Of the network's arithmetic: "float32" or "bfloat16". The log-mel
-                spectra and the PCA are float32 always.
-            output: "raw": as the last layer gives it, 0 or more. "pca": whitened.
+            extractor: The extractor's entry in the table.
+            tensors: Weights by torchvggish's names, with the PCA unless ``output`` is
+                "raw".
+            dtype: Precision of the network's arithmetic: "float32" or "bfloat16". The
+                log-mel spectra and the PCA are always float32.
+            output: "raw": the last layer's output, 0 or more. "pca": whitened.
                 "quantised": whitened, clipped, rounded to 256 levels in [0, 1].
-            hop_s: From the start of one example to the next, in seconds, a multiple of
+            hop_s: Seconds from the start of one example to the next, a multiple of
                 0.01. None: that of the table, 0.96, at which examples hardly overlap.
             batch_size: Examples that run at once, rounded up to a multiple of the
                 number of devices; a shorter batch is padded.
-            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
+            tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
             ValueError: If an option is out of range, or the PCA is needed and missing.
@@ -78,7 +79,7 @@ class VggishExtractor:
             extractor, tensors_sha256, self.settings
         )
         self._devices = jax.local_device_count()
-        self._rows = -(-batch_size // self._devices)  # examples of a device
+        self._rows = -(-batch_size // self._devices)  # examples on each device
         self.batch_size = self._rows * self._devices
         self._hop_samples = hop * log_mel.HOP_SAMPLES
         self._params = to_all_devices(vggish.prepare(spec, tensors))
@@ -87,7 +88,7 @@ class VggishExtractor:
     def _embedding_of(
         self, spec: VggishSpec, hop: int, dtype: str
     ) -> Callable[[Any, Array], Array]:
-        """From params and the sound of a device, (1, samples), to (1, rows, 128)."""
+        """A function of params and a device's sound (1, samples) that gives its vectors."""
         # An example is the spectrum where it starts and the 95 after it.
         starts = np.arange(self._rows) * hop
         indices = starts[:, None] + np.arange(NUM_SPECTRA)
@@ -103,36 +104,38 @@ class VggishExtractor:
     def extract(self, sound: SoundSource) -> Embeddings:
         """The embeddings of a whole track, in time order.
 
-        As in the original, the sound after the last whole example gets none. A track
-        shorter than one example, 0.975 s, is followed by silence until it is one, so
-        that frames have a vector wherever there is any sound; the original gives none.
-        No samples: no rows.
+        Sound after the last whole example gets no vector, as in the original. A track
+        shorter than one example, 0.975 s, is filled up with silence, so that frames
+        have a vector wherever there is any sound; the original gives none. Without
+        samples there are no rows.
 
         Args:
-            sound: Of any number of channels, which are averaged.
+            sound: Sound of any number of channels, which are averaged.
 
         Returns:
             Features (examples, 128), and the middle of each example's sound.
 
         Raises:
-            ValueError: If the sound is not as its source says, or not finite.
+            ValueError: If a block is not of floating point, not finite, or has another
+                number of channels than its source says.
         """
         return joined(self.extractor, self.stream(sound))
 
     def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
-        """As :meth:`extract`, batch by batch, in memory for a few batches.
+        """The embeddings of :meth:`extract` batch by batch; a few are in memory.
 
-        The host reads on while the devices work. What comes out does not depend on the
+        The host reads on while the devices work. The result does not depend on the
         sizes of the source's blocks.
 
         Raises:
-            ValueError: If the sound is not as its source says, or not finite.
+            ValueError: If a block is not of floating point, not finite, or has another
+                number of channels than its source says.
         """
         for first, rows, result in in_flight(self._begun(sound)):
             yield self._landed(first, rows, result)
 
     def _begun(self, sound: SoundSource) -> Iterator[tuple[int, int, Array]]:
-        """First example, examples and the devices' work of each batch."""
+        """First example's index, number of examples and running work of each batch."""
         step = self.batch_size * self._hop_samples
         length = self._num_samples(self.batch_size)
         spans = spans_of(mono(sound, log_mel.SAMPLE_RATE_HZ), step, length)
@@ -145,16 +148,16 @@ class VggishExtractor:
             yield number * self.batch_size, rows, self._start(span)
 
     def _num_samples(self, examples: int) -> int:
-        """Samples that so many examples come from."""
+        """Number of samples that ``examples`` examples come from."""
         return (examples - 1) * self._hop_samples + log_mel.num_samples(NUM_SPECTRA)
 
     def _num_examples(self, samples: int) -> int:
-        """Whole examples in so many samples, at most a batch."""
+        """Number of whole examples in ``samples`` samples, at most a batch."""
         left = samples - log_mel.num_samples(NUM_SPECTRA)
         return min(self.batch_size, max(0, left // self._hop_samples + 1))
 
     def _start(self, span: Float[np.ndarray, " samples"]) -> Array:
-        """The devices' work on one batch, begun: each has a piece of the sound."""
+        """Start the devices' work on one batch; each has a piece of the sound."""
         step, length = self._rows * self._hop_samples, self._num_samples(self._rows)
         pieces = np.zeros((self._devices, length), np.float32)
         for number, piece in enumerate(pieces):

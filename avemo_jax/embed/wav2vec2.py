@@ -32,27 +32,27 @@ from avemo_jax.extractors import wav2vec2 as network
 from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2LayerIndex, Wav2Vec2Spec
 
 Chunking = Literal["overlap", "original"]
-# Samples of the chunks that the original cut a track into.
+# Samples in a chunk of the original system.
 ORIGINAL_CHUNK = 2_500_000
-# Sound that goes through the convolutions in one call.
+# Seconds of sound that go through the convolutions in one call.
 _CHUNK_S = 5.0
 
 
 class Wav2Vec2Extractor:
     """One vector for every 20 ms of a sound track.
 
-    The convolutional part is that of the whole track, GroupNorm's statistics included:
-    the track is read twice. The Transformer runs on windows, of which the middle is
-    kept, so that a vector sees ``overlap_s`` of sound on either side at least. A track
-    shorter than a receptive field gives one vector, as though silence followed it; one
-    without samples gives none.
+    The convolutional part gives what it gives on the whole track, with GroupNorm's
+    statistics of all of it, for which the track is read twice. The Transformer runs on
+    windows, of which the middle is kept, so that a vector sees at least ``overlap_s``
+    of sound on either side. A track shorter than a receptive field gives one vector, as
+    though silence followed it; one without samples gives none.
 
     Attributes:
-        extractor: Which, of the table.
+        extractor: The extractor's entry in the table.
         settings: All that decides its numbers beside the weights.
-        fingerprint: Of weights, settings and version.
+        fingerprint: Digest of weights, settings and version.
         weights_sha256: Digest of the weights' tensors, as feature files record it.
-        seams: Of the track that was finished last: how far windows disagreed.
+        seams: How far windows disagreed in the track that was finished last.
     """
 
     def __init__(
@@ -69,28 +69,29 @@ class Wav2Vec2Extractor:
         spec: Wav2Vec2Spec = BASE,
         tensors_sha256: str = "",
     ):
-        """Make it ready.
+        """Puts the network on the devices; it compiles with the first track.
 
         Args:
-            extractor: From the table; says the sample rate and whether the waveform is
-                normalised, to mean 0 and variance 1 over the whole track.
-            tensors: Weights by transformers' names.
-            dtype: Of the products: "float32" or "bfloat16".
-            layers: Which hidden layer to give, as ``transformers`` counts them: 0 is
-                the input of the first, 12 the output of base's last. Several: their
-                mean.
+            extractor: The extractor's entry in the table, which states the sample rate
+                and whether the waveform is normalised, to mean 0 and variance 1 over
+                the whole track.
+            tensors: Weights by the names that transformers gives them.
+            dtype: Type of the products' factors: "float32" or "bfloat16".
+            layers: The hidden layer to give, as ``transformers`` counts them: 0 is the
+                input of the first, 12 the output of base's last. Several: their mean.
             stereo: "before": the mean of the channels goes through the network.
                 "after": each channel does, and the outputs are averaged, as the
                 original system did.
-            chunking: "overlap": as above. "original": chunks of 2,500,000 samples one
-                after the other, each as though it were a track of its own.
-            window_s: Length of the windows, their overlaps included.
-            overlap_s: What a window has on either side beyond what is kept.
+            chunking: "overlap": windows that overlap. "original": chunks of 2,500,000
+                samples one after the other, each as though it were a whole track.
+            window_s: Seconds of a window, its overlaps included.
+            overlap_s: Seconds on either side of a window that are not kept.
             spec: The network's sizes.
-            tensors_sha256: Digest of the tensors: kept, and in the fingerprint.
+            tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
-            ValueError: If the layers or the windows do not fit.
+            ValueError: If an option is unknown or out of range, or the spec has another
+                width than the extractor.
             WeightsError: If the tensors are not those of this network.
         """
         self.extractor, self.weights_sha256 = extractor, tensors_sha256
@@ -154,7 +155,7 @@ class Wav2Vec2Extractor:
         identity.check_tensors(extractor, tensors, shapes, optional)
 
     def extract(self, sound: SoundSource) -> Embeddings:
-        """All vectors of a track, as :meth:`stream` gives them."""
+        """All vectors of a track, with their times."""
         return joined(self.extractor, self.stream(sound))
 
     def stream(self, sound: SoundSource) -> Iterator[Embeddings]:
@@ -163,8 +164,9 @@ class Wav2Vec2Extractor:
         Neither the sound nor the vectors are ever in memory as a whole.
 
         Raises:
-            ValueError: If the sound is not as its source says, or not finite.
-            RuntimeError: If a second reading gives less of it than the first.
+            ValueError: If a block is not of floating point, not finite, or has another
+                number of channels than its source says.
+            RuntimeError: If a second reading gives less sound than the first.
         """
         rate = self.extractor.sound.sample_rate_hz
         track = Track(sound, rate, self._stereo, self._spec.receptive_field)
@@ -197,7 +199,7 @@ class Wav2Vec2Extractor:
             )
 
     def _in_chunks(self, track: Track, normalise: Normaliser) -> Iterator[Embeddings]:
-        """The original's way; the rest of a track under a receptive field is left."""
+        """Chunks as in the original; a last one too short for a vector is left out."""
         spec = self._spec
         hops = self._chunk * spec.hop
         overlap = max(spec.samples_for(self._chunk) - hops, 0)
@@ -223,7 +225,7 @@ class Wav2Vec2Extractor:
         normalise: Normaliser,
         statistics: Arrays,
     ) -> Iterator[Float[np.ndarray, "voices frames channels"]]:
-        """The local vectors, chunk by chunk, each of as many frames as it has."""
+        """The vectors of the convolutional part, piece by piece."""
         size = self._spec.samples_for(self._chunk)
         group: list[np.ndarray] = []
         lengths: list[int] = []
@@ -255,7 +257,7 @@ class Wav2Vec2Extractor:
         all_windows: list[Window],
         meter: SeamMeter,
     ) -> Iterator[tuple[int, Float[np.ndarray, "frames dim"]]]:
-        """First frame and vectors of what is kept, averaged over the voices."""
+        """Each window's first kept frame and kept vectors, averaged over the voices."""
         buffer = next(features, None)
         first = 0
         group: list[np.ndarray] = []
@@ -294,7 +296,7 @@ class Wav2Vec2Extractor:
         return list(outputs.reshape(-1, voices, *outputs.shape[1:]).mean(axis=1))
 
     def _embeddings(self, rows: np.ndarray, first_sample: int) -> Embeddings:
-        """Vectors with the times of the middles of their receptive fields."""
+        """Vectors with the times of their receptive fields' middles."""
         spec = self._spec
         starts = first_sample + np.arange(len(rows)) * spec.hop
         times = (

@@ -17,9 +17,9 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class RowNetwork:
-    """The two parts of the network, from arrays of the host to such arrays.
+    """The two parts of the network as functions of arrays on the host.
 
-    One row is on each device at a time; a last batch that is shorter is filled up.
+    Each device runs one row at a time; a shorter last batch is filled up.
 
     Attributes:
         devices: Rows that run at once.
@@ -39,9 +39,9 @@ class RowNetwork:
 
         Args:
             spec: The network's sizes.
-            tensors: Weights by transformers' names.
-            layers: Whose mean the Transformer gives.
-            dtype: Of the products.
+            tensors: Weights by the names that transformers gives them.
+            layers: The layers whose mean the Transformer gives.
+            dtype: Type of the products' factors.
         """
         params = network.prepare(spec, tensors)
         first = params["convolutions"]["layers"]["0"]
@@ -61,10 +61,10 @@ class RowNetwork:
         mean: Float[np.ndarray, "voices taps"],
         covariance: Float[np.ndarray, "voices taps taps"],
     ) -> Arrays:
-        """GroupNorm's, from the moments of what the first convolution multiplies.
+        """GroupNorm's statistics from moments of the first convolution's patches.
 
-        Mean and variance, (voices, channels) each; nothing where the network has no
-        GroupNorm.
+        They are mean and variance, (voices, channels) each, or an empty tuple where
+        the network has no GroupNorm.
         """
         if not self._by_group:
             return ()
@@ -74,7 +74,7 @@ class RowNetwork:
     def convolve(
         self, waveform: Float[np.ndarray, "rows samples"], statistics: Arrays
     ) -> Float[np.ndarray, "rows frames channels"]:
-        """The local vectors, given :meth:`statistics` for each row."""
+        """The vectors of the convolutional part, given each row's statistics."""
         return self._run(self.convolve_program, (waveform, *statistics))
 
     def transform(
@@ -82,7 +82,7 @@ class RowNetwork:
         features: Float[np.ndarray, "rows frames channels"],
         frames: Int[np.ndarray, " rows"],
     ) -> Float[np.ndarray, "rows frames dim"]:
-        """The mean of the layers; of each row, the first ``frames`` have a meaning."""
+        """The mean of the layers; only the first ``frames`` of each row are valid."""
         return self._run(self.transform_program, (features, frames))
 
     def _run(self, program: Any, batch: Arrays) -> np.ndarray:
@@ -99,7 +99,7 @@ class RowNetwork:
 
 
 def _narrowed(params: Any, dtype: str) -> Any:
-    """Factors of products in ``dtype``; norms and biases as they are."""
+    """The params with factors of products in ``dtype``; norms and biases stay."""
     kept = jnp.dtype(dtype)
     return jax.tree.map(lambda x: x.astype(kept) if x.ndim > 1 else x, params)
 

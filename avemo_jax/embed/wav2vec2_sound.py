@@ -1,4 +1,4 @@
-"""A sound track in equal pieces, and the statistics of all of it."""
+"""A sound track in equal pieces, and statistics of the whole track."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from avemo_jax.embed.contract import SoundSource, checked_blocks
 from avemo_jax.extractors.wav2vec2 import Wav2Vec2Spec
 
 Stereo = Literal["before", "after"]
-# Added to the variance that a waveform is normalised by, as transformers' does.
+# Added to the variance that a waveform is normalised by, as in transformers.
 NORMALISE_EPSILON = 1e-7
 # Patches of the first convolution whose moments are taken at a time.
 _PATCHES = 65_536
-# Vectors that are multiplied with themselves in one product.
+# Vectors in one product of vectors with themselves.
 _PART = 2_048
 
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One reading after another of a sound track, as the network's voices.
+    """A sound track as the network's voices, to be read any number of times.
 
     Attributes:
-        sound: Where it comes from.
-        sample_rate_hz: To read it at.
-        stereo: "before": the mean of its channels is the only voice. "after": each
-            channel is one.
-        at_least: Samples that a shorter track is filled up to with silence at its end;
+        sound: The source of the sound.
+        sample_rate_hz: Rate that the sound is read at.
+        stereo: "before": the mean of the channels is the only voice. "after": each
+            channel is a voice.
+        at_least: Number of samples that a shorter track is filled up to with silence;
             one without any sample stays empty.
     """
 
@@ -39,7 +39,7 @@ class Track:
 
     @property
     def voices(self) -> int:
-        """Waveforms that go through the network."""
+        """Number of waveforms that go through the network."""
         return self.sound.num_channels if self.stereo == "after" else 1
 
     def pieces(
@@ -47,12 +47,12 @@ class Track:
     ) -> Iterator[Float[np.ndarray, "voices samples"]]:
         """The track from its start, cut every ``size`` samples.
 
-        Each piece has the first ``overlap`` samples of the next one at its end, and
-        what is left at the track's end may be shorter. How the source cuts its blocks
-        makes no difference.
+        Each piece ends with the first ``overlap`` samples of the next one; those at the
+        track's end may be shorter. The sizes of the source's blocks do not matter.
 
         Raises:
-            ValueError: If a block is not as the source's contract says.
+            ValueError: If a block is not of floating point, not finite, or has another
+                number of channels than its source says.
         """
         parts: list[np.ndarray] = []
         held = 0
@@ -93,7 +93,7 @@ class Moments:
         self._squares = np.zeros((voices, dim, dim))
 
     def add(self, vectors: Float[np.ndarray, "voices vectors dim"]) -> None:
-        """Counts these too."""
+        """Include these vectors in the moments."""
         new = vectors.shape[1]
         if not new:
             return
@@ -109,7 +109,7 @@ class Moments:
 
     @property
     def covariance(self) -> Float[np.ndarray, "voices dim dim"]:
-        """The biased one."""
+        """The biased covariance."""
         return self._squares / max(self.count, 1)
 
 
@@ -128,12 +128,12 @@ def _products(vectors: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What one reading of a track finds.
+    """The statistics of a whole track.
 
     Attributes:
-        samples: Of each voice.
+        samples: Number of samples of each voice.
         wave: Moments of the samples.
-        patches: Moments of what the first convolution multiplies.
+        patches: Moments of the patches that the first convolution multiplies.
     """
 
     samples: int
@@ -142,7 +142,7 @@ class Survey:
 
 
 def survey(track: Track, spec: Wav2Vec2Spec) -> Survey:
-    """Reads the track once, in bounded memory."""
+    """The statistics of a track, which is read once, in bounded memory."""
     stride, taps = spec.conv_strides[0], spec.conv_kernels[0]
     size = _PATCHES * stride
     wave, patches = Moments(track.voices, 1), Moments(track.voices, taps)
@@ -158,7 +158,7 @@ def survey(track: Track, spec: Wav2Vec2Spec) -> Survey:
 def patches_of(
     waveform: Float[np.ndarray, "voices samples"], spec: Wav2Vec2Spec
 ) -> Float[np.ndarray, "voices patches taps"]:
-    """Views of what the first convolution multiplies."""
+    """The patches that the first convolution multiplies, as views."""
     taps = spec.conv_kernels[0]
     if waveform.shape[1] < taps:
         return np.zeros((len(waveform), 0, taps), np.float32)
@@ -168,11 +168,11 @@ def patches_of(
 
 @dataclasses.dataclass(frozen=True)
 class Normaliser:
-    """Takes each voice to mean 0 and variance 1, or leaves it.
+    """Scales each voice to mean 0 and variance 1, or leaves it as it is.
 
     Attributes:
-        mean: Of each voice; 0 to leave it.
-        scale: That each is divided by; 1 to leave it.
+        mean: Mean of each voice, subtracted; 0 leaves it.
+        scale: Divisor of each voice; 1 leaves it.
     """
 
     mean: Float[np.ndarray, " voices"]
@@ -180,7 +180,7 @@ class Normaliser:
 
     @classmethod
     def of(cls, wave: Moments, *, normalise: bool) -> "Normaliser":
-        """By the moments of the whole track, or none."""
+        """The normaliser by the moments of a whole track; without, it leaves all."""
         mean = wave.mean[:, 0]
         if not normalise:
             return cls(np.zeros_like(mean), np.ones_like(mean))
@@ -197,7 +197,7 @@ class Normaliser:
     def moments(
         self, moments: Moments
     ) -> tuple[Float[np.ndarray, "voices dim"], Float[np.ndarray, "voices dim dim"]]:
-        """Mean and covariance that vectors of samples have after it."""
+        """Mean and covariance of vectors of samples after normalisation."""
         scale = self.scale[:, None]
         mean = (moments.mean - self.mean[:, None]) / scale
         return mean, moments.covariance / (scale * scale)[..., None]

@@ -1,4 +1,4 @@
-"""Which windows of a track a Transformer runs on, and what is kept of each."""
+"""The windows of a track that a Transformer runs on, and the kept part of each."""
 
 import dataclasses
 
@@ -12,9 +12,9 @@ class Window:
 
     Attributes:
         start: First frame.
-        stop: The one after the last.
+        stop: Frame after the last.
         keep_from: First frame whose output is kept.
-        keep_to: The one after the last of these.
+        keep_to: Frame after the last whose output is kept.
     """
 
     start: int
@@ -26,9 +26,9 @@ class Window:
 def windows_of(frames: int, *, window: int, overlap: int) -> list[Window]:
     """Windows whose kept parts make up the track.
 
-    All are ``window`` long, but where the track is shorter; the last one reaches back
-    as far as that takes. A kept frame has at least ``overlap`` frames of its window on
-    either side, or all that the track has.
+    All are ``window`` frames long unless the track is shorter; the last one starts
+    early enough for that. A kept frame has at least ``overlap`` frames of its window
+    on either side, or all that the track has.
     """
     if frames <= window:
         return [Window(0, frames, 0, frames)] if frames else []
@@ -45,8 +45,8 @@ def windows_of(frames: int, *, window: int, overlap: int) -> list[Window]:
 def sizes_of(window: int, longest: int) -> list[int]:
     """Lengths that windows are padded to, so that few programs are compiled.
 
-    Sixths of a window; halves, quarters and eighths of a sixth; over a window
-    doublings, up to ``longest``.
+    They are sixths of a window; halves, quarters and eighths of a sixth; and beyond a
+    window its doublings, up to ``longest``.
     """
     sixth = -(-window // 6)
     sizes = {-(-sixth // part) for part in (8, 4, 2)}
@@ -65,14 +65,15 @@ def padded_size(frames: int, sizes: list[int]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Seams:
-    """How far neighbouring windows disagree where one hands over to the other.
+    """How far neighbouring windows disagree at the seams between their kept parts.
 
-    Compared are the frames up to half an overlap before and after the seam.
+    The frames up to half an overlap before and after a seam are compared.
 
     Attributes:
-        count: Seams in the track.
-        rms: Root mean square of the differences, over the values' deviation.
-        worst: Largest difference, over the same.
+        count: Number of seams in the track.
+        rms: Root mean square of the differences, divided by the values' standard
+            deviation.
+        worst: Largest difference, divided by the same.
     """
 
     count: int = 0
@@ -91,7 +92,7 @@ class SeamMeter:
         self._sum = self._squares = self._differences = self._worst = 0.0
 
     def add(self, window: Window, output: Float[np.ndarray, "frames dim"]) -> None:
-        """The next window's output for all of its frames."""
+        """Add the next window's output for all of its frames."""
         if self._before is not None:
             before, tail = self._before
             self._seams += 1
@@ -112,7 +113,7 @@ class SeamMeter:
         self._kept += wide.size
 
     def result(self) -> Seams:
-        """Of all windows so far."""
+        """The seams of all windows so far."""
         if not self._values:
             return Seams(self._seams)
         mean = self._sum / self._kept

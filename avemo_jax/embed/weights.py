@@ -1,7 +1,7 @@
 """Weights in ``.safetensors``: tensors by the reference network's names, and metadata.
 
-The file keeps what the reference network keeps, under its names and in its layout;
-what an accelerator computes with is derived from that on loading.
+The file holds the tensors of the reference network in its layout; the parameters that a
+device computes with are derived from them on loading.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.cache import cache_dir
 
 WEIGHTS_SCHEMA = 1
-# Of tensors, and what .safetensors calls them.
+# The types that tensors may have, and their names in .safetensors.
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
 
 
@@ -29,12 +29,12 @@ class WeightsError(ValueError):
 
 
 def weights_dir() -> pathlib.Path:
-    """Folder of the weights that were fetched, in the user's cache directory."""
+    """Folder of fetched weights, in the user's cache directory."""
     return cache_dir() / "weights"
 
 
 def default_weights_path(name: str) -> pathlib.Path:
-    """Where the weights of the extractor ``name`` lie once they are fetched."""
+    """File of the fetched weights of the extractor ``name``."""
     return weights_dir() / f"{name}.safetensors"
 
 
@@ -53,12 +53,12 @@ def write_weights(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> None:
-    """``path``, whole or not at all: written beside it, synced, then renamed.
+    """Write a file of weights, whole or not at all.
 
     Args:
-        path: Ends in ``.safetensors``.
-        tensors: By name; float16, float32 or float64.
-        metadata: What JSON can hold; ``extractor`` at least. ``schema`` and
+        path: Name of the file, which ends in ``.safetensors``.
+        tensors: Tensors by name; float16, float32 or float64.
+        metadata: Facts that JSON can hold, at least ``extractor``. ``schema`` and
             ``tensors_sha256`` are added.
 
     Raises:
@@ -79,7 +79,7 @@ def write_weights(
         "schema": WEIGHTS_SCHEMA,
         "tensors_sha256": tensors_digest(tensors),
     }
-    texts = {key: json.dumps(value) for key, value in whole.items()}
+    texts = {name: json.dumps(value) for name, value in whole.items()}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
@@ -94,12 +94,12 @@ def read_weights(
     """Tensors by name, and the metadata.
 
     Args:
-        path: As :func:`write_weights` wrote it.
-        extractor: Name of the one whose weights they have to be. None: any one's.
+        path: A file that :func:`write_weights` wrote.
+        extractor: Name of the extractor that the weights must belong to; None: any.
 
     Raises:
-        WeightsError: If the file is not there, is not one that this program wrote, its
-            tensors are not those that were written, or are another extractor's.
+        WeightsError: If the file is missing, was not written by this program, holds
+            other tensors than were written, or those of another extractor.
     """
     path = pathlib.Path(path)
     try:
@@ -135,7 +135,7 @@ def read_weights(
 def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
     """The metadata of a file that this program wrote."""
     try:
-        metadata = {key: json.loads(text) for key, text in texts.items()}
+        metadata = {name: json.loads(text) for name, text in texts.items()}
     except (ValueError, RecursionError) as error:
         if "schema" in texts:
             raise WeightsError(

@@ -24,11 +24,11 @@ from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Extract.
+    """Run ``avemo extract``.
 
     Returns:
-        0: all is there. 3: the run is complete, but videos or frames failed, which
-        ``failures.jsonl`` lists. 1 after an error, which stderr tells. 130: stopped.
+        0: all features are there. 3: the run is complete, but videos or frames failed,
+        which ``failures.jsonl`` lists. 1: an error, told on stderr. 130: stopped.
     """
     return guarded(lambda: _run(_parser().parse_args(argv)))
 
@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _material(args: argparse.Namespace) -> Material:
-    """What lies in the folders that the flags name."""
+    """The files in the folders that the flags name."""
     follow = args.follow_links
     crops: Mapping[str, CropFolder] = {}
     if args.crops:
@@ -128,7 +128,7 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
             names = ", ".join(one.others[:5]) + (", ..." if one.others[5:] else "")
             print(f"    {len(one.others)} more lie there from other runs: {names}")
     if outcomes.failures:
-        # A fault is met once in each set, and is one.
+        # A faulty file fails once in each set, and is counted once.
         failed = [one for one in outcomes.all if one.failures]
         whole = {one.video for one in failed if one.error or one.losses}
         frames = {(one.video, frame) for one in failed for frame, _ in one.failed}
@@ -136,7 +136,7 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
 
 
 def _by_note(notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Videos by what was noted of them."""
+    """The videos that have each note, by its text."""
     found: dict[str, list[str]] = {}
     for video, texts in sorted(notes.items()):
         for text in texts:

@@ -14,7 +14,7 @@ from avemo_jax.extractors import Modality, get_extractor
 from avemo_jax.media.alignment import AlignmentRule
 
 SoundWay = Literal["ours", "original"]
-# The ways of the original system that ours departs from by default.
+# Options that do as the original system did, where the defaults here differ.
 _ORIGINAL_SOUND = {
     "wav2vec2": {"stereo": "after", "chunking": "original"},
     "vggish": {},
@@ -26,12 +26,12 @@ class ExtractorChoice:
     """An extractor and its settings; small enough to be sent to workers.
 
     Attributes:
-        name: Of the extractor.
-        weights: Its file; None: the one in the cache directory.
-        input_name: What it sees or hears: the second part of the set's name.
-        dtype: Of the arithmetic.
-        options: Of its class, as pairs.
-        alignment: Of sound to frames; None for pictures.
+        name: Name of the extractor.
+        weights: File of its weights; None: the one in the cache directory.
+        input_name: Name of its input, the second part of the feature set's name.
+        dtype: Precision of the network's arithmetic.
+        options: Options of the extractor's class, as pairs of name and value.
+        alignment: Rule that gives each frame a hop of sound; None for pictures.
     """
 
     name: str
@@ -43,11 +43,11 @@ class ExtractorChoice:
 
     @property
     def kind(self) -> Modality:
-        """Whether it looks or listens."""
+        """Whether its input is pictures ("visual") or sound ("audio")."""
         return get_extractor(self.name).kind
 
     def load(self) -> AnyExtractor:
-        """The extractor, ready to run; see :func:`avemo_jax.embed.load_extractor`."""
+        """The extractor, ready to run."""
         return load_extractor(
             self.name, weights=self.weights, dtype=self.dtype, **dict(self.options)
         )
@@ -55,7 +55,7 @@ class ExtractorChoice:
     def feature_set(
         self, extractor: AnyExtractor, features: pathlib.Path
     ) -> ExtractedSet:
-        """The set that it gives, in the folder of all sets."""
+        """The feature set that ``extractor`` gives, within the folder of all sets."""
         return ExtractedSet.of(
             extractor,
             features,
@@ -73,18 +73,18 @@ def choose_visual(
     batch_size: int | None = None,
     dtype: str = "float32",
 ) -> list[ExtractorChoice]:
-    """Choices of extractors of pictures.
+    """The extractors of pictures that are named, with their weights and options.
 
     Args:
-        names: Of the table, or of plug-ins.
-        weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
-        source: What the pictures are: "cropped_aligned", "cropped", "full_frame".
-        size_px: Side that they are resized to; None: the extractor's default.
-        batch_size: Pictures at once; None: 32 on a CPU, 256 on others.
-        dtype: Of the arithmetic.
+        names: Names of extractors, of this package or of plug-ins.
+        weights_dir: Folder of ``NAME.safetensors``; None: the cache directory.
+        source: Kind of the pictures: "cropped_aligned", "cropped" or "full_frame".
+        size_px: Side that pictures are resized to; None: the extractor's default.
+        batch_size: Pictures that run at once; None: 32 on a CPU, else 256.
+        dtype: Precision of the network's arithmetic.
 
     Raises:
-        ValueError: If a name is unknown, of another kind, or there twice.
+        ValueError: If a name is unknown, of another kind, or given twice.
     """
     _check(names, "visual")
     rows = batch_size or (32 if jax.default_backend() == "cpu" else 256)
@@ -104,17 +104,18 @@ def choose_audio(
     sound: SoundWay = "ours",
     dtype: str = "float32",
 ) -> list[ExtractorChoice]:
-    """Choices of extractors of sound.
+    """The extractors of sound that are named, with their weights and options.
 
     Args:
-        names: Of the table, or of plug-ins.
-        weights_dir: Holds ``NAME.safetensors``; None: the cache directory.
+        names: Names of extractors, of this package or of plug-ins.
+        weights_dir: Folder of ``NAME.safetensors``; None: the cache directory.
         sound: "ours", aligned by time. "original": channels, chunks and alignment as
             in the original system; the sets' names end in ``-original``.
-        dtype: Of the arithmetic.
+        dtype: Precision of the network's arithmetic.
 
     Raises:
-        ValueError: If a name is unknown, of another kind, or there twice.
+        ValueError: If a name is unknown, of another kind, or given twice, or ``sound``
+            is "original" for an extractor that the original system lacks.
     """
     _check(names, "audio")
     found = []

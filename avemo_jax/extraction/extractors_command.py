@@ -1,4 +1,4 @@
-"""The command that lists all extractors, ours and those of plug-ins."""
+"""The command that lists all extractors, of this package and of plug-ins."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List.
+    """Run ``avemo extractors``.
 
     Returns:
-        0. 3: some plug-ins are faulty; what is wrong with them is listed.
+        0: all are usable. 3: some plug-ins are faulty, and their errors are listed.
     """
     parser = argparse.ArgumentParser(prog="avemo extractors", description=__doc__)
     parser.parse_args(argv)

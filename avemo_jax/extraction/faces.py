@@ -26,9 +26,11 @@ class FaceJob:
 
     Attributes:
         video: Name of the subject-video.
-        source: What its file will say that it was made from; with ``digest``.
-        crops: Its folder of pictures; None: all pictures of ``file``.
-        file: A video that shows faces alone.
+        source: What the features are made from, for the feature file: names, sizes and
+            their ``digest``.
+        crops: Folder of the video's face crops; None: all pictures of ``file`` are
+            used.
+        file: Video file whose whole pictures are used; None where there are crops.
     """
 
     video: str
@@ -39,7 +41,7 @@ class FaceJob:
 
 @dataclasses.dataclass(frozen=True)
 class _Item:
-    """What comes of reading a job: a picture, a fault, or its end."""
+    """What is read from a job: a picture, a frame's fault, or the end of the video."""
 
     job: FaceJob
     frame: int = 0
@@ -57,17 +59,17 @@ def embed_faces(
     *,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Iterator[VideoOutcome]:
-    """The outcome of each job, in order, as soon as its file is there.
+    """The outcome of each job, in order, as soon as its file is written.
 
-    Batches are filled across videos. In memory are a few batches, whatever the length
-    of a video: vectors go to disk as they come.
+    A batch may hold pictures of several videos. Only a few batches are in memory,
+    however long a video is: vectors go to disk as they come.
 
     Args:
-        extractor: Of the set.
-        feature_set: Whose files are written.
-        jobs: Read one after another.
-        decoders: Of the pictures.
-        progress: Called with numbers of frames that are done.
+        extractor: The network that embeds the pictures.
+        feature_set: The feature set whose files are written.
+        jobs: The videos to extract, read one after another.
+        decoders: The workers that decode the files of crops.
+        progress: Called with the number of frames that were done since the last call.
 
     Raises:
         OSError: If a feature file cannot be written.
@@ -110,7 +112,7 @@ def _drained(queue: collections.deque[VideoOutcome]) -> Iterator[VideoOutcome]:
 def _by_video(
     pending: "collections.deque[tuple[_Video, int]]", batch: Embeddings
 ) -> "Iterator[tuple[_Video, np.ndarray, Embeddings]]":
-    """The rows of a batch that are of one video, video after video."""
+    """The batch split by video: the video, its frame numbers and their embeddings."""
     start, count = 0, len(batch.features)
     while start < count:
         video = pending[0][0]
@@ -128,12 +130,12 @@ def _by_video(
 
 
 class _Video(contextlib.AbstractContextManager["_Video"]):
-    """A video under way.
+    """A video whose features are being written.
 
     Attributes:
-        waiting: Pictures of it that the devices have.
-        failed: Frames without a row, and why.
-        end: Its last item, once that was read.
+        waiting: Number of its pictures that are on the devices.
+        failed: Frames without a row, each with the reason.
+        end: The item that ends the video; None until it was read.
     """
 
     def __init__(self, job: FaceJob, feature_set: ExtractedSet):
@@ -147,7 +149,7 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         self._writer.close()
 
     def take(self, frames: np.ndarray, rows: Embeddings) -> None:
-        """Put these rows into the file; those that it cannot hold have failed."""
+        """Write rows to the file; frames whose rows it cannot hold have failed."""
         self.waiting -= len(frames)
         good = self._writer.storable(rows.features, rows.outputs)
         self.failed += [(int(frame), NOT_STORABLE) for frame in frames[~good]]
@@ -155,12 +157,14 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         self._writer.append(frames[good], rows.features[good], outputs)
 
     def outcome(self) -> list[VideoOutcome]:
-        """What came of it, and its file, if all is there; else nothing."""
+        """The outcome, its file finished, once all rows are there; else nothing."""
         if self.end is None or self.waiting:
             return []
         losses = self.end.losses
         outcome = VideoOutcome(
-            *(self._set.name, self._job.video, len(self._writer)),
+            self._set.name,
+            self._job.video,
+            len(self._writer),
             failed=tuple(sorted(self.failed)),
             notes=losses,
             losses=losses,
@@ -177,7 +181,7 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
 
 
 def _items(jobs: Iterable[FaceJob], decoders: Decoders) -> Iterator[_Item]:
-    """What reading gives, job after job; folders of crops run into each other."""
+    """What is read, job after job; folders of crops in a row are decoded together."""
     for of_crops, group in itertools.groupby(jobs, lambda job: job.crops is not None):
         if of_crops:
             yield from _of_crops(group, decoders)

@@ -19,9 +19,9 @@ class ExtractedSet:
     Attributes:
         name: ``EXTRACTOR@INPUT``.
         folder: ``FEATURES/NAME``.
-        dim: Length of a vector.
+        dim: Length of a feature vector.
         output_dim: Columns of the extractor's own outputs; 0: none.
-        meta: Of every file: ``fingerprint``, ``kind``, ``extractor``,
+        meta: Metadata that every file has: ``fingerprint``, ``kind``, ``extractor``,
             ``weights_sha256``, ``settings``, ``input``, and ``alignment`` for sound.
     """
 
@@ -40,13 +40,13 @@ class ExtractedSet:
         input_name: str,
         alignment: AlignmentRule | None = None,
     ) -> "ExtractedSet":
-        """The set that ``extractor`` gives.
+        """The feature set that ``extractor`` gives.
 
         Args:
-            extractor: Ready to run.
+            extractor: The extractor, ready to run.
             features: The folder of all sets.
-            input_name: What it sees or hears, as ``cropped_aligned-224`` or ``16k``.
-            alignment: Of hops to frames; None for pictures.
+            input_name: Name of its input, such as ``cropped_aligned-224`` or ``16k``.
+            alignment: Rule that gives each frame a hop of sound; None for pictures.
         """
         known = extractor.extractor
         decisive = {"extractor": extractor.fingerprint, "input": input_name}
@@ -67,15 +67,15 @@ class ExtractedSet:
         return cls(name, features / name, known.dim, known.output_dim, meta)
 
     def path_of(self, video: str) -> pathlib.Path:
-        """The file of a video."""
+        """The feature file of a video."""
         return self.folder / f"{video}.npz"
 
     def videos(self) -> set[str]:
-        """Those that have a file."""
+        """The videos that have a feature file."""
         return {path.stem for path in self.folder.glob("*.npz")}
 
     def writer(self, video: str) -> FeatureFileWriter:
-        """Of that file."""
+        """A writer of the feature file of a video."""
         return FeatureFileWriter(
             self.path_of(video), dim=self.dim, output_dim=self.output_dim
         )
@@ -87,22 +87,22 @@ class ExtractedSet:
         notes: list[str],
         **more: Any,
     ) -> dict[str, Any]:
-        """The meta of one file.
+        """The metadata of one feature file.
 
         Args:
-            source: What it was made from; with ``digest``.
-            failed: Frame and reason of each frame that has no row for a fault.
+            source: What the file was made from: names, sizes and their ``digest``.
+            failed: Number and reason of each frame that a fault left without a row.
             notes: What else a user should know.
-            **more: Of this file.
+            **more: Further metadata of this file.
         """
         said = {"source": dict(source), "failed": failed, "notes": notes}
         return {**self.meta, **said, **more}
 
     def check_standing(self) -> None:
-        """Nothing, if the folder has only files of this set.
+        """Check that the folder holds only files of this set.
 
         Raises:
-            ValueError: If one has another fingerprint.
+            ValueError: If a file has another fingerprint.
         """
         for path in sorted(self.folder.glob("*.npz")):
             try:
@@ -119,11 +119,11 @@ class ExtractedSet:
                 )
 
     def standing(self, video: str, digest: str) -> dict[str, Any] | str:
-        """The meta of a video's file if that is whole; else why it must be made.
+        """The metadata of a video's file if that is whole; else why it must be made.
 
         Args:
-            video: Which.
-            digest: Of its source as it is now.
+            video: Name of the video.
+            digest: Digest of the video's source as it is now.
         """
         path = self.path_of(video)
         if not path.exists():
@@ -140,10 +140,12 @@ class ExtractedSet:
 
 
 def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """In what two metas differ, in words."""
-    keys = ("extractor", "weights_sha256", "input", "alignment")
-    pairs = [(key, found.get(key), expected.get(key)) for key in keys]
-    mine, others = found.get("settings") or {}, expected["settings"]
-    pairs += [(key, mine.get(key), others.get(key)) for key in sorted({*mine, *others})]
-    words = [f"{key} {a!r:.18} there, {b!r:.18} now" for key, a, b in pairs if a != b]
+    """How the metadata of two files differ, in words."""
+    names = ("extractor", "weights_sha256", "input", "alignment")
+    pairs = [(name, found.get(name), expected.get(name)) for name in names]
+    before, now = found.get("settings") or {}, expected["settings"]
+    pairs += [
+        (name, before.get(name), now.get(name)) for name in sorted({**before, **now})
+    ]
+    words = [f"{name} {a!r:.18} there, {b!r:.18} now" for name, a, b in pairs if a != b]
     return "; ".join(words) or "another version of avemo_jax"

@@ -1,4 +1,4 @@
-"""The flags that extraction and preparation have in common."""
+"""The flags that ``avemo extract`` and ``avemo prepare`` have in common."""
 
 import argparse
 import pathlib
@@ -17,7 +17,7 @@ ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
 
 
 def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
-    """Which extractors, with what weights and settings."""
+    """Add the flags that name the extractors, their weights and their input."""
     parser.add_argument(
         "--visual",
         default="",
@@ -53,7 +53,7 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """How the work is carried out."""
+    """Add the flags that say how the work is carried out."""
     parser.add_argument("--batch-size", type=int, help="faces that run at once")
     parser.add_argument(
         "--num-shards", type=int, default=1, metavar="N", help="parts of a job array"
@@ -97,7 +97,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_link_flag(parser: argparse.ArgumentParser) -> None:
-    """Whether links are followed."""
+    """Add the flag that says whether symbolic links are followed."""
     parser.add_argument(
         "--follow-links",
         action="store_true",
@@ -109,8 +109,8 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
     """The extractors that the flags name.
 
     Args:
-        args: Parsed.
-        source: What the pictures are: "cropped_aligned", "cropped", "full_frame".
+        args: The parsed flags.
+        source: Kind of the pictures: "cropped_aligned", "cropped" or "full_frame".
 
     Raises:
         ValueError: If none is named, or a name is wrong.
@@ -137,7 +137,7 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """How the flags want it done.
+    """The settings of the extraction that the flags name.
 
     Raises:
         ValueError: If numbers are out of range or do not go together, or the Beam
@@ -178,7 +178,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def _beam_options(runner: str | None, text: str) -> tuple[str, ...]:
-    """The options of a pipeline, which Beam takes."""
+    """The options of the Beam pipeline, split as a shell does and checked."""
     try:
         options = tuple(shlex.split(text))
     except ValueError as error:
@@ -200,7 +200,7 @@ def existing_folder(text: str, flag: str) -> pathlib.Path:
     """The folder that a flag names.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If there is no such folder, or the path is a file.
     """
     path = pathlib.Path(text)
     if not path.is_dir():

@@ -20,24 +20,24 @@ _FORMAT = 2
 
 
 class KeptFrameTimes:
-    """Frame times by video, on disk.
+    """The frame times of videos, kept on disk.
 
-    Decoding a long video takes minutes, and each audio set wants its times. Those of a
+    Decoding a long video takes minutes, and each audio set needs its times. Those of a
     damaged video are not kept: it may be mended without another name or size.
     """
 
     def __init__(self, features: pathlib.Path):
-        """Of the videos whose features lie in ``features``."""
+        """Keeps the times in a hidden folder within ``features``, that of all sets."""
         self._folder = features / FOLDER
         self._begun: dict[str, concurrent.futures.Future[FrameTimes]] = {}
 
     @contextlib.contextmanager
     def ahead(self, videos: Mapping[str, pathlib.Path], workers: int) -> Iterator[None]:
-        """Threads decode these, in order, while the caller asks for one by one.
+        """Decode videos in threads, in order, while the caller asks for their times.
 
         Args:
-            videos: Files by name.
-            workers: Threads, a video each.
+            videos: Video files, by name of the video.
+            workers: Number of threads, each of which decodes one video at a time.
         """
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             self._begun = {
@@ -51,18 +51,18 @@ class KeptFrameTimes:
                 self._begun = {}
 
     def stands(self, video: str, path: pathlib.Path) -> bool:
-        """Whether the times of this very file are known."""
+        """Whether the times of this file, known by its name and size, are kept."""
         return _read(self._folder / f"{video}.npz", _digest(path)) is not None
 
     def of(self, video: str, path: pathlib.Path) -> FrameTimes:
-        """The times of a video, decoded where they are not known of this very file.
+        """The frame times of a video, decoded unless those of this file are kept.
 
         Args:
-            video: Its name.
-            path: Its file.
+            video: Name of the video.
+            path: File of the video.
 
         Raises:
-            VideoError: If it cannot be decoded.
+            VideoError: If the video cannot be decoded.
             OSError: If the times cannot be written.
         """
         if video in self._begun:
@@ -90,7 +90,7 @@ class KeptFrameTimes:
 
 
 def assumed_times(num_frames: int, fps: float) -> FrameTimes:
-    """Of a video that is not there: so many frames at a constant rate."""
+    """Frame times for a video whose file is missing, at a constant rate."""
     return FrameTimes(
         times_s=frame_times(num_frames, fps),
         fps=fps,
@@ -100,7 +100,7 @@ def assumed_times(num_frames: int, fps: float) -> FrameTimes:
 
 
 def with_one_more(times: FrameTimes) -> np.ndarray:
-    """Seconds of each frame and of one after the last.
+    """Seconds at which each frame and one frame more after the last are shown.
 
     The challenge counts one frame more than a decoder gives for many videos.
     """
@@ -109,13 +109,13 @@ def with_one_more(times: FrameTimes) -> np.ndarray:
 
 
 def _digest(path: pathlib.Path) -> str:
-    """Tells whether a file is still the same, by its name and size."""
+    """A digest of a file's name and size, which tells whether it is still the same."""
     text = json.dumps([_FORMAT, path.name, path.stat().st_size])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
-    """What was kept, if it is whole and of the same file."""
+    """The times that a file keeps, if it is whole and of this digest; else None."""
     if not kept.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pictures decoded by threads or processes, ahead of who needs them, in order."""
+"""Picture files decoded by threads or processes, in order and ahead of their use."""
 
 import collections
 import concurrent.futures
@@ -14,7 +14,7 @@ import numpy as np
 from avemo_jax.media.images import ImageError, read_image
 
 WorkerKind = Literal["threads", "processes"]
-Decoded = np.ndarray | str  # a picture, or what is wrong with its file
+Decoded = np.ndarray | str  # a picture, or the error of its file
 _CHUNK = 32  # pictures that a worker decodes at once
 
 Tag = TypeVar("Tag")
@@ -28,11 +28,11 @@ class Decoders(contextlib.AbstractContextManager["Decoders"]):
     """
 
     def __init__(self, workers: int, kind: WorkerKind = "threads"):
-        """Starts none yet.
+        """Prepares the workers; they start when the first picture is decoded.
 
         Args:
-            workers: How many, 1 or more.
-            kind: Threads, or processes of their own.
+            workers: Number of workers, 1 or more.
+            kind: Whether a worker is a thread or a process.
         """
         self._ahead = workers + 1
         self._pool: concurrent.futures.Executor
@@ -48,7 +48,7 @@ class Decoders(contextlib.AbstractContextManager["Decoders"]):
     def decode(
         self, paths: Iterable[tuple[Tag, pathlib.Path]]
     ) -> Iterator[tuple[Tag, Decoded]]:
-        """Tag and picture of each path, in order.
+        """Tag and picture of each path, in order; the error in place of a bad picture.
 
         Paths are read a few hundred ahead at most, whatever their number.
         """
@@ -65,7 +65,7 @@ class Decoders(contextlib.AbstractContextManager["Decoders"]):
 
 
 def decode_all(paths: Sequence[pathlib.Path]) -> list[Decoded]:
-    """The picture of each path, or what is wrong with it."""
+    """The picture of each path, or the error of its file."""
     return [_decoded(path) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""What there is to extract from, as the jobs of one feature set."""
+"""The files to extract from, and the jobs of one feature set that they make."""
 
 import dataclasses
 import hashlib
@@ -20,14 +20,14 @@ Job = TypeVar("Job", FaceJob, SoundJob)
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """Files to extract from.
+    """The files to extract from.
 
     Attributes:
-        crops: Folders of face crops by subject-video.
-        videos: Files by base video.
-        sounds: Files of sound alone by base video; they go before a video's track.
-        num_frames: By base video, frames that are annotated or have a crop: for sound
-            whose video is not there.
+        crops: Folders of face crops, by subject-video.
+        videos: Video files, by base video.
+        sounds: Sound files, by base video; used instead of the video's own track.
+        num_frames: Number of frames known from annotations and crops, by base video;
+            used for sound whose video file is missing.
     """
 
     crops: Mapping[str, CropFolder]
@@ -36,7 +36,7 @@ class Material:
     num_frames: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def face_jobs(self) -> dict[str, tuple[FaceJob, int]]:
-        """By subject-video: the job and its size; of crops, or else of whole videos."""
+        """Job and size by subject-video, from crops or, without any, whole videos."""
         found: dict[str, tuple[FaceJob, int]] = {}
         for video, crops in self.crops.items():
             source: dict[str, Any] = {
@@ -52,7 +52,7 @@ class Material:
         return found
 
     def sound_jobs(self) -> dict[str, tuple[SoundJob, int]]:
-        """By base video: the job and its size."""
+        """Job and size (bytes) by base video."""
         found = {}
         for video in sorted({*self.videos, *self.sounds}):
             file, sound = self.videos.get(video), self.sounds.get(video)
@@ -68,11 +68,11 @@ class Material:
 def known_frames(
     crops: Mapping[str, CropFolder], labelled: Mapping[str, int]
 ) -> dict[str, int]:
-    """Frames of each base video that are labelled or have a crop.
+    """Number of frames of each base video that are labelled or have a crop.
 
     Args:
-        crops: By subject-video.
-        labelled: Length of the labels, by subject-video.
+        crops: Folders of face crops, by subject-video.
+        labelled: Number of labelled frames, by subject-video.
     """
     found: dict[str, int] = {}
     last = {video: int(one.frame[-1]) for video, one in crops.items()}
@@ -83,7 +83,7 @@ def known_frames(
 
 
 def _source(paths: Mapping[str, pathlib.Path], **facts: Any) -> dict[str, Any]:
-    """What a file is made from, by names and sizes."""
+    """What a feature file is made from: names and sizes of the files, and a digest."""
     sizes = {kind: path.stat().st_size for kind, path in paths.items()}
     names = {kind: path.name for kind, path in paths.items()}
     known = {k: v for k, v in facts.items() if v}
@@ -97,9 +97,9 @@ class Work(Generic[Job]):
     """What one part of a run has to do for one set.
 
     Attributes:
-        todo: Jobs whose files are not there, or not whole, or of other sources.
-        standing: Outcomes of those whose files are.
-        again: By video, why a file that is there is made again.
+        todo: Jobs whose files are missing, damaged, or made from other sources.
+        standing: Outcomes of the jobs whose files are already whole.
+        again: Why a file that exists is made again, by video.
     """
 
     todo: tuple[Job, ...]
@@ -115,17 +115,18 @@ def find_work(
     shard_index: int = 0,
     retry_failed: bool = False,
 ) -> Work[Job]:
-    """What is to be done, and what stands.
+    """The jobs of one part whose files are still to be made, and those already made.
 
     Args:
-        feature_set: Whose files.
-        jobs: By video, with sizes.
-        num_shards: Parts of the run.
-        shard_index: Which.
-        retry_failed: Make files with failed frames, or of which a part was lost, again.
+        feature_set: The feature set whose files are looked for.
+        jobs: Job and size, by video.
+        num_shards: Parts that the run is divided into.
+        shard_index: Index of this part, from 0.
+        retry_failed: Make files again that lack failed frames or a lost part.
 
     Raises:
-        ValueError: If a file of the set's folder has another fingerprint.
+        ValueError: If a file of the set's folder has another fingerprint, or
+            ``shard_index`` is not that of a part.
     """
     feature_set.check_standing()
     sizes = {video: size for video, (_, size) in jobs.items()}
@@ -143,7 +144,10 @@ def find_work(
             notes, losses = found.get("notes", ()), found.get("losses", ())
             standing.append(
                 VideoOutcome(
-                    *(feature_set.name, video, 0, failed, tuple(notes)),
+                    feature_set.name,
+                    video,
+                    failed=failed,
+                    notes=tuple(notes),
                     losses=tuple(losses),
                     stood=True,
                 )

@@ -1,4 +1,4 @@
-"""The same extraction on an engine: Apache Beam on Dataflow, Flink, Spark or here.
+"""The jobs of one feature set done by Apache Beam, on Dataflow, Flink, Spark or here.
 
 Every worker opens the tree, the weights and the folder of features by the same paths.
 """
@@ -21,7 +21,7 @@ from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
 from avemo_jax.runtime.beam import checked_options, import_beam
 
-BEAM_PREFIX = ".beam-"  # of folders for what Beam's workers say
+BEAM_PREFIX = ".beam-"  # begins the names of folders that hold workers' outcomes
 # Beam runs a function in several threads of a worker; the devices take one at a time.
 _DEVICES = threading.Lock()
 _QUIET = Settings(show_progress=False)
@@ -35,14 +35,14 @@ def outcomes_on_beam(
     runner: str,
     options: Sequence[str] = (),
 ) -> list[VideoOutcome]:
-    """What came of the jobs of one set, each done by some worker.
+    """The outcomes of the jobs of one set, each done by some worker, sorted by video.
 
     Args:
         choice: The extractor, loaded once by every worker.
-        jobs: A video each; the result does not depend on who does which.
+        jobs: One job for each video; which worker does it changes nothing.
         features: The folder of all sets.
-        runner: Of Beam, as "DirectRunner" or "DataflowRunner".
-        options: Of the pipeline, as ``--direct_num_workers=2``.
+        runner: Name of the Beam runner, such as "DirectRunner" or "DataflowRunner".
+        options: Options of the pipeline, such as ``--direct_num_workers=2``.
 
     Raises:
         ImportError: If apache-beam is not installed.
@@ -71,13 +71,13 @@ def outcomes_on_beam(
 def _loaded(
     choice: ExtractorChoice, features: str
 ) -> tuple[AnyExtractor, ExtractedSet]:
-    """The extractor of this worker."""
+    """The extractor of this worker and its feature set."""
     extractor = choice.load()
     return extractor, choice.feature_set(extractor, pathlib.Path(features))
 
 
 def _lines_of(job: FaceJob | SoundJob, choice: ExtractorChoice, features: str) -> str:
-    """One job's outcome, as a line of JSON."""
+    """Do one job, and return its outcome as a line of JSON."""
     with _DEVICES:
         extractor, feature_set = _loaded(choice, features)
         feature_set.folder.mkdir(parents=True, exist_ok=True)

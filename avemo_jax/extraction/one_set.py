@@ -21,7 +21,7 @@ def outcomes_of(
     features: pathlib.Path,
     settings: Settings,
 ) -> Generator[VideoOutcome, None, None]:
-    """What comes of the jobs of one set, as their files are written."""
+    """The outcome of each job of one set, as soon as its file is written."""
     faces = [job for job in jobs if isinstance(job, FaceJob)]
     total = sum(len(job.crops.frame) for job in faces if job.crops is not None)
     bar = tqdm(

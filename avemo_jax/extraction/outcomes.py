@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from avemo_jax.runtime.atomic_files import whole_file
 
-# Of a frame, in `failed`.
+# Why a frame failed whose vector a feature file cannot hold.
 NOT_STORABLE = "its vector is not finite, or beyond 65504, the range of float16"
 
 
@@ -16,12 +16,12 @@ class VideoOutcome:
     """What came of one video in one feature set.
 
     Attributes:
-        feature_set: Its name.
-        video: Its name.
+        feature_set: Name of the feature set.
+        video: Name of the video.
         rows: Frames that have a vector.
-        failed: Frame and reason of each frame that has none for a fault.
-        notes: What else was seen: no sound, a track that ends early, ...
-        losses: Of the notes, what says that a part of the video is lost.
+        failed: Number and reason of each frame that a fault left without a vector.
+        notes: What else a user should know: no sound, a track that ends early, ...
+        losses: Those of the notes that say that a part of the video is lost.
         error: Why there is no file at all; None where there is one.
         stood: Whether the file was there already.
     """
@@ -37,11 +37,11 @@ class VideoOutcome:
 
     @property
     def failures(self) -> int:
-        """Frames that failed, and what did of the video as a whole."""
+        """Number of failed frames, lost parts and errors of the whole video."""
         return len(self.lines())
 
     def lines(self) -> list[dict[str, object]]:
-        """Of ``failures.jsonl``."""
+        """The video's lines of ``failures.jsonl``, as JSON objects."""
         common = {"feature_set": self.feature_set, "video": self.video}
         whole = [*self.losses, *([] if self.error is None else [self.error])]
         reasons = [*((None, reason) for reason in whole), *self.failed]
@@ -55,20 +55,20 @@ class TooManyFailuresError(RuntimeError):
 
 
 class Outcomes:
-    """All outcomes of a run; failures are on disk as soon as they are known.
+    """All outcomes of a run; failures are written to disk as soon as they are known.
 
     Attributes:
-        path: Of ``failures.jsonl``: a JSON object a line with ``feature_set``,
-            ``video``, ``frame`` (null: the video) and ``reason``.
-        all: In the order in which they came.
+        path: The file ``failures.jsonl``: one JSON object a line with ``feature_set``,
+            ``video``, ``frame`` (null: the whole video) and ``reason``.
+        all: The outcomes in the order in which they came.
     """
 
     def __init__(self, path: pathlib.Path, *, max_failures: int | None = None):
-        """A new list; what an earlier run wrote is replaced.
+        """Starts an empty list; a file that an earlier run wrote is emptied.
 
         Args:
-            path: Where failures are written.
-            max_failures: How many may be; None: any number.
+            path: The file that lists the failures.
+            max_failures: Number of failures that are allowed; None: any number.
         """
         self.path = path
         self.all: list[VideoOutcome] = []
@@ -77,10 +77,10 @@ class Outcomes:
         path.write_text("", encoding="utf-8")
 
     def add(self, outcome: VideoOutcome) -> None:
-        """Keep one.
+        """Keep one outcome, and write its failures to the file.
 
         Raises:
-            TooManyFailuresError: If there are now more failures than may be.
+            TooManyFailuresError: If there are now more failures than allowed.
         """
         self.all.append(outcome)
         self._failures += outcome.failures
@@ -95,17 +95,17 @@ class Outcomes:
             )
 
     def finish(self) -> None:
-        """Write all failures anew in the order of sets and videos."""
+        """Write the file anew, sorted by feature set and video."""
         write_failures(self.path, self.all)
 
     @property
     def failures(self) -> int:
-        """Frames, and videos as a whole, that failed."""
+        """Number of failures so far, of frames and of whole videos."""
         return self._failures
 
 
 def write_failures(path: pathlib.Path, outcomes: Iterable[VideoOutcome]) -> None:
-    """``failures.jsonl``, whole; empty where nothing failed."""
+    """Write ``failures.jsonl``, sorted by set and video; empty where nothing failed."""
     ordered = sorted(outcomes, key=lambda one: (one.feature_set, one.video))
     with whole_file(path) as temporary:
         temporary.write_text(

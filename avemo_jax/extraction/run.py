@@ -1,4 +1,4 @@
-"""The extraction of feature sets: alone or as a part of a job, resumed, counted."""
+"""The extraction of feature sets: resumable, whole or as one part of a job array."""
 
 import contextlib
 import dataclasses
@@ -25,18 +25,18 @@ from avemo_jax.extraction.sounds import SoundJob
 
 @dataclasses.dataclass
 class SetSummary:
-    """What came of one set.
+    """What came of one feature set.
 
     Attributes:
-        name: Of the set.
-        unit: What is counted: "images" or "videos".
-        made: Videos extracted now.
-        stood: Videos whose files were whole.
-        failed_frames: Without a row for a fault.
-        rows: Written now.
-        seconds: That the extraction took, without loading the extractor.
-        notes: By video.
-        others: Videos whose files lie there too, and which this run does not know.
+        name: Name of the feature set.
+        unit: What its progress counts: "images" or "videos".
+        made: Number of videos extracted by this run.
+        stood: Number of videos whose files were there already.
+        failed_frames: Number of frames that a fault left without a row.
+        rows: Number of rows written by this run.
+        seconds: Duration of the extraction, without loading the extractor.
+        notes: What a user should know of a video, by video.
+        others: Videos that have a file in the folder but are not in this run.
     """
 
     name: str
@@ -50,7 +50,7 @@ class SetSummary:
     others: tuple[str, ...] = ()
 
     def count(self, outcome: VideoOutcome) -> None:
-        """Put one video in."""
+        """Add the outcome of one video to the counts."""
         self.failed_frames += len(outcome.failed)
         if outcome.notes:
             self.notes[outcome.video] = outcome.notes
@@ -68,13 +68,14 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
     """Hold the folder of all sets for one run, and remove what killed runs left.
 
     Args:
-        features: The folder; made where it is not there.
-        shared: Let the other parts of a job in; what they write is not removed.
+        features: The folder of all sets; made if missing.
+        shared: Other parts of a job may use the folder at the same time; then nothing
+            is removed.
 
     Raises:
-        ValueError: If it is a file.
-        RuntimeError: If another run holds it.
-        OSError: If it cannot be written.
+        ValueError: If ``features`` is a file.
+        RuntimeError: If another run holds the folder.
+        OSError: If the folder cannot be written.
     """
     if features.exists() and not features.is_dir():
         raise ValueError(
@@ -89,7 +90,7 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
 
 
 def _remove_leftovers(features: pathlib.Path) -> None:
-    """What killed runs left: files half written, and folders of Beam's outcomes."""
+    """Remove what killed runs left: half-written files, folders of Beam's outcomes."""
     left = [*features.glob(".*.tmp"), *features.glob("*/.*.tmp")]
     for path in sorted([*left, *features.glob(f"{BEAM_PREFIX}*")]):
         logging.warning("removing what an earlier run left: %s", path)
@@ -108,23 +109,25 @@ def extract(
     failures: pathlib.Path | None = None,
     load: Callable[[ExtractorChoice], AnyExtractor] = ExtractorChoice.load,
 ) -> tuple[list[SetSummary], Outcomes]:
-    """All sets of all videos, one set after another; the caller holds the folder.
+    """Extract all feature sets of all videos, one set after another.
+
+    The caller holds the folder with :func:`held`.
 
     Args:
         features: The folder of all sets.
-        choices: The extractors.
-        material: To extract from.
-        settings: Of the run.
-        failures: Where failures are listed; None: beside the sets.
-        load: Gives a choice's extractor.
+        choices: The extractors to run.
+        material: The files to extract from.
+        settings: How the extraction is carried out.
+        failures: File that lists the failures; None: one in ``features``.
+        load: Function that loads the extractor of a choice.
 
     Raises:
-        ValueError: If files of a set were extracted otherwise.
+        ValueError: If files of a set were extracted with other weights or settings.
         WeightsError: If weights are missing or of another network.
         TooManyFailuresError: If more failed than the settings allow.
         OSError: If a file cannot be written.
     """
-    # All before the first begins, so that a mistake is told at once.
+    # All are loaded before the first runs, so that a mistake shows at once.
     loaded = [(choice, load(choice)) for choice in choices]
     sets = [choice.feature_set(extractor, features) for choice, extractor in loaded]
     for feature_set in sets:
@@ -143,7 +146,7 @@ def extract(
 
 
 def _tidy(failures: pathlib.Path, sets: Sequence[ExtractedSet]) -> None:
-    """Remove the lists of parts, which are in the one list, and folders of nothing."""
+    """Remove lists of the failures of single parts, and folders without a file."""
     for path in failures.parent.glob(PART_FAILURES.format("*", "*")):
         path.unlink()
     for feature_set in sets:
@@ -184,7 +187,7 @@ def _extract_set(
     with contextlib.closing(made):
         for outcome in made:
             if outcome.error is not None:
-                # What stands there is damaged, or of a file that is no more.
+                # A file that is there is damaged, or made from a source that is gone.
                 feature_set.path_of(outcome.video).unlink(missing_ok=True)
             summary.count(outcome)
             outcomes.add(outcome)

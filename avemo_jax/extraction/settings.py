@@ -7,26 +7,28 @@ import jax
 
 from avemo_jax.extraction.image_decoding import Decoders, WorkerKind
 
-PART_FAILURES = "failures-{}-of-{}.jsonl"  # of a part: its index, and how many
+PART_FAILURES = "failures-{}-of-{}.jsonl"  # index of the part, number of parts
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a run is carried out; none of it changes a feature.
+    """How an extraction is carried out; none of this changes a feature.
 
     Attributes:
-        num_shards: Parts of the job, each a run of its own on the same output.
-        shard_index: Which part this is, from 0.
+        num_shards: Parts of the job, each a run of its own, which write to one folder.
+        shard_index: Index of the part that this run does, from 0.
         decode_workers: Threads or processes that decode pictures; None: half the CPUs
             where the network runs on them too, else all up to 32.
-        decode_in: Threads or processes; None: threads on a CPU.
-        max_failures: Videos and frames that may fail; None: any number. On Beam they
-            are known when a set is done.
+        decode_in: Whether threads or processes decode pictures; None: threads where the
+            network runs on a CPU, else processes.
+        max_failures: Videos and frames that may fail before the run stops; None: any
+            number. On Beam they are known only when a set is done.
         retry_failed: Extract videos again that had failed frames or had lost a part.
         show_progress: Draw bars on stderr.
-        beam_runner: Of Apache Beam, to share the videos out among its workers; None:
-            this process does all.
-        beam_options: Of the pipeline, as ``--direct_num_workers=2``.
+        beam_runner: Name of the Apache Beam runner whose workers share the videos;
+            None: this process does all.
+        beam_options: Options of the Beam pipeline, such as
+            ``--direct_num_workers=2``.
     """
 
     num_shards: int = 1
@@ -41,14 +43,14 @@ class Settings:
 
     @property
     def failures_name(self) -> str:
-        """Of the file beside the features."""
+        """Name of the file that lists this part's failures."""
         if self.num_shards == 1:
             return "failures.jsonl"
         return PART_FAILURES.format(f"{self.shard_index:05d}", f"{self.num_shards:05d}")
 
     @property
     def workers(self) -> int:
-        """How many decode."""
+        """Number of threads or processes that decode pictures."""
         cpus = len(os.sched_getaffinity(0))
         on_cpu = jax.default_backend() == "cpu"
         own = max(1, cpus // 2) if on_cpu else min(32, cpus)

@@ -9,17 +9,17 @@ def shard_of(
 ) -> list[str]:
     """The names of one part, sorted; parts are disjoint, and all names are in one.
 
-    The largest first, each to the part that has least so far: the same on every
-    machine, and no part has more than 4/3 of the least possible largest share
-    (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969).
+    The largest goes first, each to the part that has least so far. Every machine
+    finds the same parts, and no part has more than 4/3 of the least possible largest
+    share (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969).
 
     Args:
-        sizes: By name: work in any unit, 0 or more.
-        num_shards: Parts.
-        shard_index: Which, from 0.
+        sizes: Amount of work by name, in any unit, 0 or more.
+        num_shards: Number of parts.
+        shard_index: Index of the part, from 0.
 
     Raises:
-        ValueError: If the index is not of a part.
+        ValueError: If there is no part of that index.
     """
     if num_shards < 1 or not 0 <= shard_index < num_shards:
         raise ValueError(

@@ -37,11 +37,12 @@ class SoundJob:
 
     Attributes:
         video: Name of the base video.
-        source: What its file will say that it was made from; with ``digest``.
-        file: The video; None where there is none.
-        sound: A file with its sound alone; None: the video's first track.
-        num_frames: Frames where there is no video: annotated, or with a crop.
-        fps: Frames per second where there is no video; NaN if unknown.
+        source: What the features are made from, for the feature file: names, sizes and
+            their ``digest``.
+        file: The video file; None where there is none.
+        sound: A sound file to use instead; None: the video's first track.
+        num_frames: Number of frames, from labels and crops, if there is no video file.
+        fps: Frames per second to assume if there is no video file; NaN if unknown.
     """
 
     video: str
@@ -58,16 +59,17 @@ def embed_sound(
     job: SoundJob,
     kept: KeptFrameTimes,
 ) -> VideoOutcome:
-    """Write one video's file, and say what came of it.
+    """Write one video's feature file, and return what came of the video.
 
-    A video without sound gets a file without rows. The rows are those of the frames
-    1 .. n + 1, n as decoded. In memory are some seconds of sound.
+    A video without sound gets a file without rows. Otherwise the rows are those of
+    frames 1 .. n + 1, where n frames were decoded. Only some seconds of sound are in
+    memory.
 
     Args:
-        extractor: Of the set.
-        feature_set: Whose file is written.
-        job: Which video.
-        kept: Frame times of the videos.
+        extractor: The network that embeds the sound.
+        feature_set: The feature set whose file is written.
+        job: The video to extract.
+        kept: Frame times of the videos, kept on disk.
 
     Raises:
         OSError: If the feature file cannot be written.
@@ -115,16 +117,21 @@ def _embedded(
         )
         writer.finish(meta)
     return VideoOutcome(
-        *(feature_set.name, job.video, count, tuple(failed), tuple(notes)),
+        feature_set.name,
+        job.video,
+        rows=count,
+        failed=tuple(failed),
+        notes=tuple(notes),
         losses=losses,
     )
 
 
 def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes:
-    """When the frames are shown.
+    """When each frame is shown, from the video file or else from an assumed rate.
 
     Raises:
-        VideoError: If neither the video nor a frame rate is there.
+        VideoError: If the video cannot be decoded, or there is none and the number of
+            frames or their rate is unknown.
     """
     if job.file is not None:
         return kept.of(job.video, job.file)
@@ -139,10 +146,11 @@ def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes:
 
 
 def _sound(job: SoundJob) -> SoundFile | None:
-    """The sound; None where a video has none.
+    """The sound of a job; None where a video has no track.
 
     Raises:
-        SoundError: If there is a track and it cannot be decoded.
+        SoundError: If there is a track that cannot be opened.
+        VideoError: If the video cannot be opened.
     """
     if job.sound is not None:
         return open_sound(job.sound)
@@ -159,7 +167,7 @@ def _rows(
     times: FrameTimes,
     notes: list[str],
 ) -> Iterator[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "rows dim"]]]:
-    """Frame numbers and vectors, some thousands at a time; none without hops."""
+    """Frame numbers and vectors, some thousands at a time; none without any hop."""
     assert not isinstance(extractor, ImageExtractor)
     with contextlib.closing(
         RowSpool(feature_set.folder, feature_set.dim, np.float32)
@@ -188,7 +196,7 @@ def _hops_of_frames(
     feature_set: ExtractedSet,
     notes: list[str],
 ) -> Int[np.ndarray, " rows"]:
-    """The hop of each frame and of one after the last, by the rule of the set."""
+    """The index of the hop of each frame and of one frame more, by the set's rule."""
     seconds = with_one_more(times)
     rule: AlignmentRule = feature_set.meta["alignment"]
     if rule == "original":
@@ -203,7 +211,7 @@ def _hops_of_frames(
 
 
 def _seams(extractor: AnyExtractor) -> list[str]:
-    """How well the windows of the track agreed, where it had several."""
+    """A note on how far the Transformer's windows disagreed, if it ran on several."""
     if not isinstance(extractor, Wav2Vec2Extractor) or not extractor.seams.count:
         return []
     seams = extractor.seams
@@ -214,7 +222,7 @@ def _seams(extractor: AnyExtractor) -> list[str]:
 
 
 def _lengths(sound: SoundFile, times: FrameTimes) -> list[str]:
-    """A note where sound and pictures are of different length."""
+    """A note if sound and pictures differ in length."""
     pictures_s = float(with_one_more(times)[-1])
     sound_s = sound.duration_s
     if sound_s is None or abs(sound_s - pictures_s) <= _UNEQUAL_S:

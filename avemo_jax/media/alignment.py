@@ -1,15 +1,15 @@
-"""Which hop of sound a video frame takes: by time, or as the original system had it.
+"""Which hop of sound a video frame takes: by time, or as in the original system.
 
 "time" (the default): frame f at (f - 1) / fps takes the hop whose middle is nearest,
-that is at most half a hop away. Of hops shorter than a frame some are no frame's.
+that is at most half a hop away. If hops are shorter than frames, some are not taken.
 
 "original": frame f of F takes hop floor((f - 1) * hops / F), as if the hops filled the
-pictures' duration evenly and each stood for what follows its start. It knows no times,
-so its hop is off by more than half a hop wherever that fails. By how much, for frame
-time t, pictures of T seconds and hops of h seconds: t * (1 - hops * h / T), which grows
-to T - hops * h at the end. Where sound and pictures are equally long this is what the
-last incomplete hop leaves over, under one hop (up to 0.96 s with VGGish, 0.02 s with
-wav2vec 2.0); where one is longer, their whole difference.
+pictures' duration evenly and each stood for what follows its start. This rule knows no
+times, so its hop is off by more than half a hop wherever that assumption fails. By how
+much, for frame time t, pictures of T seconds and hops of h seconds:
+t * (1 - hops * h / T), which grows to T - hops * h at the end. Where sound and pictures
+are equally long this is the rest after the last whole hop, under one hop (up to 0.96 s
+with VGGish, 0.02 s with wav2vec 2.0); where one is longer, their whole difference.
 """
 
 from fractions import Fraction
@@ -26,9 +26,9 @@ def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_fr
     """The hop of each frame: frame f (from 1) takes floor((f - 1) * num_hops / F).
 
     Args:
-        num_hops: At least 1.
-        num_frames: F. The original counted one more than it decoded: for its very rows
-            pass that and leave out the last.
+        num_hops: Number of hops, at least 1.
+        num_frames: Number of frames, F. The original counted one more than it decoded:
+            for exactly its rows pass one more and leave out the last.
 
     Raises:
         ValueError: If there are no hops or a negative number of frames.
@@ -41,15 +41,15 @@ def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_fr
 def align_by_time(
     hop_times_s: Float[np.ndarray, " hops"], frame_times_s: Float[np.ndarray, " frames"]
 ) -> Int32[np.ndarray, " frames"]:
-    """The hop of each frame: the one whose middle is nearest, of two the earlier.
+    """The hop of each frame: the one whose middle is nearest, or the earlier of two.
 
-    Frames before the first middle take the first hop, those after the last the last;
-    :func:`count_beyond` says how many are far from both.
+    Frames before the first middle take the first hop, those after the last middle the
+    last hop; :func:`count_beyond` counts the frames that are far from both.
 
     Args:
         hop_times_s: Middles of the receptive fields, ascending, from the same time 0
             as the frames.
-        frame_times_s: As :func:`frame_times` gives them.
+        frame_times_s: Seconds at which the frames are shown, ascending.
 
     Raises:
         ValueError: If there are no hops, or times are not finite or do not ascend.
@@ -61,7 +61,7 @@ def align_by_time(
                 f"{name} times that are not finite or do not ascend; expected seconds, "
                 "each later than the one before; correct them"
             )
-    # In float64: half-way between two float32 is seldom a float32.
+    # In float64, since half-way between two float32 is seldom a float32.
     hops = hop_times_s.astype(np.float64)
     half_way = (hops[:-1] + hops[1:]) / 2
     return np.searchsorted(half_way, frame_times_s, side="left").astype(np.int32)
@@ -73,12 +73,12 @@ def count_beyond(
     *,
     hop_s: float,
 ) -> int:
-    """How many frames lie more than a hop before the first middle or after the last.
+    """Number of frames over a hop before the first hop's middle or after the last's.
 
     Args:
-        hop_times_s: As for :func:`align_by_time`.
-        frame_times_s: Likewise.
-        hop_s: From one hop to the next.
+        hop_times_s: Middles of the receptive fields in seconds, ascending.
+        frame_times_s: Seconds at which the frames are shown.
+        hop_s: Seconds from one hop to the next.
 
     Raises:
         ValueError: If there are no hops.
@@ -95,7 +95,7 @@ def frame_times(
     """When each frame is shown, in seconds: (f - 1) / fps for f from 1.
 
     Args:
-        num_frames: 0 or more.
+        num_frames: Number of frames, 0 or more.
         fps: Frames per second; a ratio such as 30000/1001 is kept exact.
 
     Raises:

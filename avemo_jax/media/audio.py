@@ -29,31 +29,31 @@ from avemo_jax.media.audio_decoding import (
 )
 from avemo_jax.media.containers import open_container
 
-QUALITY = "HQ"  # of soxr; librosa's default
-MIN_RATE_HZ = 1000  # of a file: resampling lower ones would make far too much
+QUALITY = "HQ"  # soxr's quality, librosa's default
+MIN_RATE_HZ = 1000  # a file's least rate: lower ones would resample to far too much
 _BLOCK = 2**16  # samples that are resampled at once
 _SHORT_S = 0.1  # less sound than declared, by so much, is reported
 
 
 class Sound:
-    """Samples that are in memory, to be read like a file.
+    """Samples in memory, to be read like a file.
 
     Attributes:
-        samples: float32, (n, channels), as given; the range is [-1, 1].
-        sample_rate_hz: Of ``samples``.
+        samples: float32, (n, channels), in [-1, 1].
+        sample_rate_hz: Sample rate of ``samples``.
     """
 
     def __init__(self, samples: np.ndarray, sample_rate_hz: int):
-        """Checks and converts.
+        """Checks the samples and converts them to float32.
 
         Args:
             samples: (n,) or (n, channels). Floats in [-1, 1] (up to 2 is taken for
                 overshoot and kept), int16 or int32 over their whole range.
-            sample_rate_hz: Of ``samples``.
+            sample_rate_hz: Sample rate of ``samples``.
 
         Raises:
-            SoundError: If shape, dtype, range or rate is another, or a value is not
-                finite.
+            SoundError: If shape, dtype, range or rate is none of these, or a value is
+                not finite.
         """
         _check_rate(sample_rate_hz)
         array = samples[:, None] if samples.ndim == 1 else samples
@@ -81,7 +81,7 @@ class Sound:
 
     @property
     def num_channels(self) -> int:
-        """Channels; 1 for mono."""
+        """Number of channels; 1 for mono."""
         return int(self.samples.shape[1])
 
     @property
@@ -104,20 +104,20 @@ class SoundFile:
     """A sound track of a file, decoded anew each time that it is read.
 
     Attributes:
-        path: Of the file.
-        stream: Number of the sound track among the file's, from 0.
-        num_streams: Sound tracks in the file.
-        num_channels: Channels; 1 for mono.
-        sample_rate_hz: As stored.
+        path: Path of the file.
+        stream: Index of the sound track among those of the file, from 0.
+        num_streams: Number of sound tracks in the file.
+        num_channels: Number of channels; 1 for mono.
+        sample_rate_hz: Sample rate that the track is stored at.
         declared_s: Seconds from time 0 to the end, as the container states or
             estimates them; None: it does not.
-        notes: What a user should know of the sound once it was read to its end, in
-            words without the file's name.
-        losses: Of these, what says that sound is missing.
+        notes: What a user should know of the sound, in words without the file's name;
+            complete once the track was read to its end.
+        losses: Those of the notes that say that sound is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, stream: int = 0):
-        """Reads the head and the first samples; see :func:`open_sound`."""
+        """Reads the header and the first samples; use :func:`open_sound`."""
         self.path = pathlib.Path(path)
         self.stream = stream
         self.notes: tuple[str, ...] = ()
@@ -153,15 +153,15 @@ class SoundFile:
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds: as decoded once the file was read to its end, before as declared."""
+        """Length in seconds: declared, and exact once the file was read to its end."""
         return self.declared_s if self._decoded_s is None else self._decoded_s
 
     def blocks(self, sample_rate_hz: int) -> Iterator[Samples]:
         """The samples from time 0 at ``sample_rate_hz``, in pieces, in bounded memory.
 
-        Nominally in [-1, 1]; a lossy codec or the resampling may pass 1 by a little.
-        What could not be decoded, or only to values over 8, is silence, and noted and
-        logged as a warning at the end.
+        Values are nominally in [-1, 1]; lossy codecs and resampling may pass 1 a bit.
+        Sound that cannot be decoded, or decodes to values over 8, becomes silence; at
+        the end this is noted and logged as a warning.
 
         Raises:
             SoundError: If the rate is not positive; on the way, if the file is gone, if
@@ -174,7 +174,7 @@ class SoundFile:
         )
 
     def _pieces(self) -> Iterator[Samples]:
-        """As stored, from time 0."""
+        """The samples from time 0 at the stored rate, in pieces."""
         count = 0
         with self._opened() as container:
             reading = Reading(container, self.stream)
@@ -248,8 +248,8 @@ def open_sound(path: str | os.PathLike[str], *, stream: int = 0) -> SoundFile:
     """The sound track of a file that libav reads: wav, flac, mp3, any video, ...
 
     Args:
-        path: Of the file.
-        stream: Which sound track, from 0, where there are several.
+        path: Path of the file.
+        stream: Index of the sound track, from 0, where there are several.
 
     Raises:
         SoundError: If the file is missing, cannot be read, or has no such sound track.
@@ -260,7 +260,7 @@ def open_sound(path: str | os.PathLike[str], *, stream: int = 0) -> SoundFile:
 def _resampled(
     pieces: Iterator[Samples], from_hz: int, to_hz: int, channels: int
 ) -> Iterator[Samples]:
-    """As ``soxr.resample`` of the whole; blocks of one size, whatever the pieces."""
+    """The result of ``soxr.resample`` on the whole, whatever the sizes of pieces."""
     if from_hz == to_hz:
         yield from (piece for piece in _blocks(pieces) if len(piece))
         return
@@ -274,7 +274,7 @@ def _resampled(
 
 
 def _blocks(pieces: Iterator[Samples]) -> Iterator[Samples]:
-    """The pieces cut and joined to ``_BLOCK`` samples; the last is shorter."""
+    """The pieces cut and joined to ``_BLOCK`` samples each; the last is shorter."""
     held: list[Samples] = []
     count = 0
     for piece in pieces:

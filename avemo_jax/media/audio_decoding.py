@@ -11,14 +11,14 @@ from jaxtyping import Float32
 from avemo_jax.media.containers import picture_tracks, start_s, tagged_end_s
 
 MAX_CHANNELS = 32
-HOLE_S = 0.1  # time stamps jitter by less
-_HOLE_AFTER_LOSS_S = 0.01  # after a packet that could not be decoded
-_LONGEST_SILENCE_S = 3600.0  # of all holes
-_ROUNDING_S = 1e-3  # of a length in libav
+HOLE_S = 0.1  # shorter gaps of the time stamps are jitter
+_HOLE_AFTER_LOSS_S = 0.01  # the same after a packet that could not be decoded
+_LONGEST_SILENCE_S = 3600.0  # most silence that may fill the holes of a track
+_ROUNDING_S = 1e-3  # libav rounds lengths by less
 _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
-MAX_OVERSHOOT = 2.0  # of floats: a decoder, resampler or writer may pass 1 by some
-_NO_SOUND = 8.0  # 18 dB over full scale: what lossy decoders make of damage
-_SILENCE = 2**16  # samples of it at once
+MAX_OVERSHOOT = 2.0  # floats of a decoder, resampler or writer may pass 1 by some
+_NO_SOUND = 8.0  # 18 dB over full scale: lossy decoders give such values for damage
+_SILENCE = 2**16  # samples of silence in one piece
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
 
 Samples = Float32[np.ndarray, "n channels"]
@@ -32,12 +32,13 @@ class Reading:
     """One pass over a sound track.
 
     Attributes:
-        track: Of libav.
-        declared_s: See :class:`SoundFile`.
-        faults: What libav said of each packet that it could not decode, and the peaks
-            of those that it decoded to what is no sound.
-        before_s: Sound before the first picture, which is left out.
-        ahead_s: By how much the samples ran ahead of their time stamps at most.
+        track: The sound track, as libav has it.
+        declared_s: Seconds from time 0 to the end, as the container states or
+            estimates them; None: it does not.
+        faults: Libav's error for each packet that could not be decoded, and the peak
+            of each frame whose values are too high for sound.
+        before_s: Seconds of sound before the first picture, which are left out.
+        ahead_s: Most seconds by which samples ran ahead of their time stamps.
     """
 
     def __init__(self, container: InputContainer, stream: int):
@@ -53,7 +54,7 @@ class Reading:
         self.declared_s = self._declared_s(bool(pictures))
 
     def frames(self) -> Iterator[av.AudioFrame]:
-        """What can be decoded, in order."""
+        """The frames of sound that can be decoded, in order."""
         packets = self._container.demux(self.track)
         while True:
             try:
@@ -71,10 +72,10 @@ class Reading:
 
     @property
     def is_estimate(self) -> bool:
-        """Whether ``declared_s`` is but the file's size over the first bit rate.
+        """Whether ``declared_s`` is only the file's size over the first bit rate.
 
-        So it is where a file states no length, as MP3 and AAC of a changing rate may
-        do: known once :meth:`frames` has begun.
+        This is so for files that state no length, such as some MP3 and AAC of a
+        changing rate, and is known once :meth:`frames` has begun.
         """
         if self.declared_s is None or not self._bit_rate:
             return False
@@ -82,10 +83,12 @@ class Reading:
         return abs(self.declared_s - estimate_s) < _ROUNDING_S
 
     def samples(self, rate_hz: int, channels: int) -> Iterator[Samples]:
-        """From time 0 to the track's end.
+        """The samples from time 0 to the track's end, in pieces.
 
         Raises:
-            SoundError: See :meth:`SoundFile.blocks`; without the file's name.
+            SoundError: If the sound changes its rate or channels, is PCM with values
+                that are not finite or over 2, has samples of an unknown form, or its
+                time stamps leap. The message lacks the file's name.
         """
         pieces = self._placed(rate_hz, channels)
         if self.declared_s is None or "mp4" not in self._container.format.name:
@@ -100,13 +103,13 @@ class Reading:
                 yield piece[:kept]
                 held.append(piece[kept:])
             else:
-                # Before the end, or so far after it that it was stated wrong.
+                # Before the end, or so far after it that the stated end is wrong.
                 yield from held
                 held = []
                 yield piece
 
     def _placed(self, rate_hz: int, channels: int) -> Iterator[Samples]:
-        """From time 0, holes filled, with what an encoder added at the end."""
+        """The samples from time 0, holes filled, an encoder's padding included."""
         position: int | None = None  # of the next sample; below 0: before time 0
         faults = filled = 0
         for frame in self.frames():
@@ -158,7 +161,7 @@ class Reading:
         return np.zeros_like(samples)
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
-        """Of the frame's first sample from time 0; None: it has no time stamp."""
+        """Samples from time 0 to the frame's first; None: it has no time stamp."""
         if frame.pts is None or frame.time_base is None:
             return None
         time_s = frame.pts * frame.time_base
@@ -179,13 +182,13 @@ class Reading:
         else:
             return None
         if container.format.name == "wav" and track.bit_rate:
-            # libav states what is there, not what there should be.
+            # libav states the length that is there, not the one in the header.
             length_s += 8 * _missing_bytes(container.name) / track.bit_rate
         return length_s
 
 
 def _missing_bytes(path: str) -> int:
-    """Of a RIFF file: how many fewer it has than its head says."""
+    """How many bytes fewer a RIFF file has than its header says; 0 for other files."""
     with open(path, "rb") as file:
         head = file.read(8)
         stated = int.from_bytes(head[4:], "little") + 8
@@ -200,7 +203,7 @@ def _silence(count: int, channels: int) -> Iterator[Samples]:
 
 
 def _float32(frame: av.AudioFrame) -> Samples:
-    """The samples of a frame, [-1, 1]."""
+    """The samples of a frame as float32; integers are scaled to [-1, 1]."""
     kind = frame.format.name.removesuffix("p")
     if kind not in ("u8", "s16", "s32", "flt", "dbl"):
         raise SoundError(

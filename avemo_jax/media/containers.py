@@ -1,9 +1,9 @@
-"""Files opened with libav: real containers only, and what their heads state.
+"""Files opened with libav: real containers only, and what their headers state.
 
 libav also knows formats that are lists of other files or addresses (concat, HLS, DASH,
-SDP, sequences of images, ...), and takes them for what they are under any name. Such a
-"video" would read other files of this machine, so that only formats are opened that
-hold what they show, and of protocols only files.
+SDP, sequences of images, ...), and recognises them under any name. Such a "video" would
+read other files of this machine, so only formats that hold their own pictures or sound
+are opened, and only from files.
 """
 
 import os
@@ -16,58 +16,55 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-# libav's names; of one with several any is enough.
-_SOUND_FORMATS = (
-    *("aac", "ac3", "ac4", "aiff", "amr", "amrnb", "amrwb", "ape", "au", "caf", "dsf"),
-    *("dts", "dtshd", "eac3", "flac", "gsm", "ircam", "loas", "mlp", "mp3", "mpc"),
-    *("mpc8", "nistsphere", "ogg", "oma", "qcp", "rf64", "rso", "sox", "spdif", "tak"),
-    *("truehd", "tta", "voc", "w64", "wav", "wv"),
-)
-_VIDEO_FORMATS = (
-    *("apng", "asf", "av1", "avi", "avs2", "avs3", "cavsvideo", "dhav", "dirac"),
-    *("dnxhd", "dv", "evc", "flv", "gif", "gxf", "h261", "h263", "h264", "hevc"),
-    *("ivf", "kux", "live_flv", "lxf", "m4v", "matroska", "mjpeg", "mjpeg_2000", "mov"),
-    *("mpeg", "mpegts", "mpegtsraw", "mpegvideo", "mxf", "nsv", "nut", "nuv", "obu"),
-    *("pva", "rm", "vc1", "vc1test", "vvc", "wtv", "yuv4mpegpipe"),
-)
+# The names that libav gives formats; one of several names of a format is enough.
+_SOUND_FORMATS = """
+    aac ac3 ac4 aiff amr amrnb amrwb ape au caf dsf dts dtshd eac3 flac gsm ircam loas
+    mlp mp3 mpc mpc8 nistsphere ogg oma qcp rf64 rso sox spdif tak truehd tta voc w64
+    wav wv
+"""
+_VIDEO_FORMATS = """
+    apng asf av1 avi avs2 avs3 cavsvideo dhav dirac dnxhd dv evc flv gif gxf h261 h263
+    h264 hevc ivf kux live_flv lxf m4v matroska mjpeg mjpeg_2000 mov mpeg mpegts
+    mpegtsraw mpegvideo mxf nsv nut nuv obu pva rm vc1 vc1test vvc wtv yuv4mpegpipe
+"""
 _OPTIONS = {
-    "format_whitelist": ",".join(_SOUND_FORMATS + _VIDEO_FORMATS),
+    "format_whitelist": ",".join([*_SOUND_FORMATS.split(), *_VIDEO_FORMATS.split()]),
     "protocol_whitelist": "file",
 }
 _CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 
 
 def open_container(path: pathlib.Path) -> InputContainer:
-    """The file, its head read.
+    """The open container of a file, its header read.
 
     Args:
-        path: Of a file that is there.
+        path: Path of an existing file.
 
     Raises:
-        av.error.FFmpegError: If it cannot be opened. ``ArgumentError`` where its format
-            is none of those that are allowed.
+        av.error.FFmpegError: If it cannot be opened; ``ArgumentError`` if its format is
+            not allowed.
     """
-    # An absolute path, since libav takes "name:" for a protocol.
-    # Tags are in any encoding; none that is used has other than ASCII.
+    # An absolute path, since libav takes "name:" for a protocol. Tags may be in any
+    # encoding, but those used here are ASCII.
     absolute = os.fspath(path.resolve())
     return av.open(absolute, metadata_errors="replace", options=dict(_OPTIONS))
 
 
 def picture_tracks(container: InputContainer) -> list[VideoStream]:
-    """The tracks of pictures, less those that are a sound file's cover."""
+    """The tracks of pictures, without cover pictures of sound files."""
     cover = av.stream.Disposition.attached_pic
     return [v for v in container.streams.video if not v.disposition & cover]
 
 
 def start_s(stream: Stream) -> Fraction | None:
-    """When the track starts, by its own time stamps; None: not stated."""
+    """Seconds at which the track starts, by its time stamps; None: not stated."""
     if stream.start_time is None or stream.time_base is None:
         return None
     return stream.start_time * stream.time_base
 
 
 def tagged_end_s(stream: Stream) -> float | None:
-    """When the track ends, by Matroska's tag; None: there is none that is a time."""
+    """Seconds at which the track ends, by Matroska's tag; None: no tag with a time."""
     tag = re.fullmatch(_CLOCK, stream.metadata.get("DURATION", ""))
     if tag is None:
         return None
@@ -76,7 +73,7 @@ def tagged_end_s(stream: Stream) -> float | None:
 
 
 def duration_s(container: InputContainer, stream: Stream) -> float | None:
-    """A track's declared length, else that of the whole; None: neither is declared."""
+    """Declared seconds of a track, else of the container; None: neither is declared."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if (end_s := tagged_end_s(stream)) is not None:

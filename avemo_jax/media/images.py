@@ -32,15 +32,15 @@ def read_image(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in ``source``, whole and upright.
 
-    Of a file: turned as its EXIF tag says. Grey becomes three equal channels. Alpha is
-    dropped and the colours under it kept, as ``PIL.Image.convert("RGB")`` and
-    ``cv2.imread`` do. Of 16 bits the upper 8 are kept, as libpng does. CMYK is taken
-    as Adobe writes it in JPEG files (inverted) and turned by Pillow's plain formula,
-    without colour profiles. Of an animation the first picture is taken.
+    A file's picture is turned as its EXIF tag says. Grey becomes three equal channels.
+    Alpha is dropped and the colours under it kept, as ``PIL.Image.convert("RGB")`` and
+    ``cv2.imread`` do. Only the upper 8 of 16 bits are kept, as libpng does. CMYK is
+    read as Adobe writes it in JPEG files (inverted) and converted by Pillow's plain
+    formula, without colour profiles. An animation gives its first picture.
 
     Args:
         source: A path, a file's bytes, or an array as :func:`image_of_array` takes it.
-        channels: Order in an array; a file states its own.
+        channels: Order of the colours in an array; a file states its own.
 
     Raises:
         ImageError: If there is no such file, if it is empty, cut short, damaged, over
@@ -121,7 +121,7 @@ def _decoded(name: str, data: bytes) -> UInt8[np.ndarray, "height width 3"]:
             f"{name}: no picture, it starts with {reprlib.repr(data[:16])}; expected "
             f"one of {', '.join(FORMATS)}; convert it or leave it out"
         ) from error
-    # What Pillow raises on damaged files is no closed list.
+    # Pillow raises exceptions of many types on damaged files.
     except Exception as error:
         raise ImageError(
             f"{name}: damaged or cut short ({error}); expected a whole picture; get "
@@ -134,7 +134,7 @@ def _bytes_of(path: pathlib.Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    # A ValueError: the path has a NUL.
+    # ValueError is raised for a path with a NUL.
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or error
         raise ImageError(
@@ -162,13 +162,13 @@ def _too_large(name: str, found: str) -> str:
 
 
 def _rgb(name: str, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of an opened file; Pillow raises where they are not all there."""
+    """The pixels of an opened file; Pillow raises if some are missing."""
     image.load()
-    # Of the file; what is turned has neither.
+    # Taken from the file, since the turned picture has neither.
     kind, tags = image.format, getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
     mode = image.mode
-    # Pillow scales to 16 bits what PGM files have, and nothing else.
+    # Pillow scales the values of PGM files to 16 bits, but those of no other format.
     if mode == "F" or (mode == "I" and kind not in ("PNG", "PPM")):
         raise ImageError(
             f"{name}: 32 bits a channel or signed ones, whose range the file does not "
@@ -187,7 +187,7 @@ def _rgb(name: str, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     if mode in ("RGBa", "La"):
         image = image.convert(mode.upper())
     if mode in ("P", "PA"):
-        # By way of alpha, where Pillow would warn of a palette's transparency.
+        # Converted via alpha, since Pillow would warn of a palette's transparency.
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
 
@@ -197,12 +197,12 @@ def _ends_early(
 ) -> bool:
     """Whether a JPEG has its end marker but not all data before it.
 
-    libjpeg then leaves the last block of each channel flat and goes on. Where the
-    picture ends flat, or where that is not to be seen, it is decoded again with some
-    bits put in before the marker: they change a picture that lacks data, and no other.
-    Not seen is what ends at a border inside the file: between two scans of a
-    progressive one, at a restart marker, in the very last block; nor what arithmetic
-    coding lacks, whose decoder goes on past the end of whole pictures too.
+    libjpeg then leaves the last block of each channel flat and goes on. If the picture
+    ends flat, or its last block cannot be seen, it is decoded again with some bits put
+    in before the marker: these change a picture that lacks data, and no other. Not
+    detected are data that end at a border inside the file (between two scans of a
+    progressive one, at a restart marker, in the very last block), nor data missing from
+    arithmetic coding, whose decoder reads past the end of whole pictures too.
     """
     if re.search(_ARITHMETIC, data):
         return False

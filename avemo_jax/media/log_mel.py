@@ -24,18 +24,18 @@ _PIECE = 3072
 
 
 def num_spectra(num_samples: int) -> int:
-    """Windows that lie wholly within ``num_samples`` samples."""
+    """Number of spectra, one for each window that lies wholly within the samples."""
     return max(0, 1 + (num_samples - WINDOW_SAMPLES) // HOP_SAMPLES)
 
 
 def num_samples(spectra: int) -> int:
-    """Samples that ``spectra`` spectra come from; 1 or more."""
+    """Number of samples that ``spectra`` spectra (1 or more) come from."""
     return (spectra - 1) * HOP_SAMPLES + WINDOW_SAMPLES
 
 
 @functools.cache
 def mel_matrix() -> Float[np.ndarray, "bins bands"]:
-    """What each of the 257 bins adds to each band, float64.
+    """The weight of each of the 257 frequency bins in each band, float64.
 
     The bands' edges lie evenly on HTK's mel scale, 1127 ln(1 + f / 700); a band rises
     from its lower edge to its middle and falls to its upper edge linearly in mel.
@@ -59,7 +59,7 @@ def spectra_of(
         waveform: One channel at 16 kHz in [-1, 1], at least one window of 400 samples.
 
     Raises:
-        ValueError: If it is shorter than a window.
+        ValueError: If the waveform is shorter than a window.
     """
     count = num_spectra(waveform.shape[-1])
     if count < 1:
@@ -68,9 +68,9 @@ def spectra_of(
             f"{WINDOW_SAMPLES}, one window; pad it with zeros"
         )
     dtype = waveform.dtype
-    # Windows of the transform's length; the taper is zero where they end too late.
-    # A slice for each start is a gather of rows, on CPU four times faster than blocks
-    # that are concatenated.
+    # Slices have the transform's length; the taper is zero beyond the window. Slicing
+    # at each start is a gather of rows, on a CPU four times faster than concatenating
+    # blocks.
     missing = max(0, (count - 1) * HOP_SAMPLES + _FFT_SAMPLES - waveform.shape[-1])
     padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, missing)])
     starts = np.arange(count, dtype=np.int32) * HOP_SAMPLES
@@ -87,14 +87,14 @@ def log_mel(
 ) -> Float[np.ndarray, "spectra bands"]:
     """The log-mel spectra of a whole waveform, on the default device, as float32.
 
-    Whatever its length, one program of one shape does the work, piece by piece.
+    Pieces of one shape are computed one by one, so that only one program is compiled.
 
     Args:
-        waveform: One channel at 16 kHz in [-1, 1]. Shorter than a window of 400
-            samples: no spectra.
+        waveform: One channel at 16 kHz in [-1, 1]. If it is shorter than a window of
+            400 samples, there are no spectra.
 
     Raises:
-        ValueError: If it has several channels, or whole numbers.
+        ValueError: If the waveform has several channels, or whole numbers.
     """
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(
@@ -120,7 +120,7 @@ _piece = jax.jit(spectra_of)
 
 
 def _bands(transformed: Array) -> Array:
-    """The magnitudes' sums in the mel bands, without the bins that no band has."""
+    """Weighted sums of the magnitudes in each mel band, without bins of no band."""
     # jnp.abs of complex numbers guards against overflow, which takes longer.
     real, imaginary = transformed.real, transformed.imag
     magnitude = jnp.sqrt(real * real + imaginary * imaginary)

@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float64, Int64
 ASSUMED_FPS = 25.0  # where neither time stamps nor the file say anything
 _TICK_S = 1e-6  # time stamps that rise by less a picture are taken for repeated
 _LONGEST_HOLE_S = 3600.0
-_LONGEST_S = 1e7  # of all, four months; a time stamp beyond is none
-_FEW = 8  # wrong time stamps in a row; more are a clock that was set anew
-_NEAR_S = 1.0  # wrong by less: it is no new clock, however many there are
+_LONGEST_S = 1e7  # four months; a time stamp beyond counts as missing
+_FEW = 8  # more wrong time stamps than this in a row mean that the clock was reset
+_NEAR_S = 1.0  # time stamps wrong by less than this never mean a reset clock
 # Steps that differ by less are the same: containers round to milliseconds.
 _JITTER_S, _JITTER = 2e-3, 0.05
 
 Times = Float64[np.ndarray, " frames"]
-# Of those pictures only that have a time stamp: these, and the pictures' numbers.
+# The time stamps of those pictures that have one, and the pictures' numbers.
 Known = Float64[np.ndarray, " known"]
 Numbers = Int64[np.ndarray, " known"]
 Kept = Bool[np.ndarray, " known"]
@@ -38,9 +38,9 @@ class Rate(NamedTuple):
     """How fast pictures follow each other.
 
     Attributes:
-        fps: Pictures a second: of the steps that are like the median one, their mean's
-            inverse.
-        is_constant: Whether all steps are, within 5 % or 2 ms.
+        fps: Pictures a second: the inverse of the mean of all steps that are like the
+            median step.
+        is_constant: Whether all steps are like the median one, within 5 % or 2 ms.
     """
 
     fps: float
@@ -48,18 +48,18 @@ class Rate(NamedTuple):
 
 
 def mend(stamps_s: Times, fps: float | None) -> Mended:
-    """Strictly ascending times, the stamps themselves wherever they can be kept.
+    """Strictly ascending times, equal to the time stamps wherever these can be kept.
 
-    Those that repeat, and of the others as few as must go so that the rest ascends, are
-    taken for wrong; so are a few that are over an hour from many others. Those missing
-    and wrong are placed evenly between their neighbours; at the ends at the rate. If
-    many in a row are wrong, or a hole is longer than an hour, the clock was set anew on
-    the way: then each leap becomes one step of the rate, and what follows is shifted
-    with it. A shorter hole stays one.
+    Wrong stamps are those that repeat, the fewest of the others without which the rest
+    ascends, and a few that lie over an hour from many others. Missing and wrong ones
+    are placed evenly between their neighbours, and at both ends at the frame rate. If
+    many in a row are wrong, or a hole is longer than an hour, the clock was reset on
+    the way: then each leap becomes one step of the rate, and all later stamps shift
+    with it. A shorter hole stays.
 
     Args:
-        stamps_s: Seconds, in the order of the pictures; NaN: has none.
-        fps: Pictures a second, for where no two time stamps tell. None: not known.
+        stamps_s: Seconds, in the order of the pictures; NaN: the picture has none.
+        fps: Stated pictures a second, used if the stamps show no step; None: unknown.
     """
     count = len(stamps_s)
     usable = np.isfinite(stamps_s) & (np.abs(stamps_s) < _LONGEST_S)
@@ -103,9 +103,9 @@ def rate_of(times_s: Times, fps: float | None) -> Rate:
     """The rate of pictures with these times.
 
     Args:
-        times_s: Strictly ascending.
-        fps: As stated. Taken where the times agree with it throughout, since they are
-            rounded; and where there is but one picture. None: not stated.
+        times_s: Seconds, strictly ascending.
+        fps: Stated pictures a second, taken if all times agree with it (they are
+            rounded) or there is only one picture; None: not stated.
     """
     steps = np.diff(times_s)
     if not len(steps):
@@ -117,7 +117,7 @@ def rate_of(times_s: Times, fps: float | None) -> Rate:
         stated_s = np.arange(len(times_s)) / fps
         if np.abs(times_s - times_s[0] - stated_s).max() <= _JITTER_S:
             return Rate(fps, True)
-    # Of an even number that differ much, the median may be like none of them.
+    # The median of an even number of very different steps may be like none of them.
     mean = steps[like].mean() if like.any() else median
     return Rate(float(1 / mean), is_constant)
 
@@ -128,7 +128,7 @@ def _order(known_s: Known, known: Numbers) -> Known:
 
 
 def _step_s(known_s: Known, known: Numbers) -> float | None:
-    """The median time from a picture to the next."""
+    """The median seconds from a picture to the next; None: no two stamps tell."""
     rises = np.diff(known_s)
     is_step = (np.diff(_order(known_s, known)) >= 0) & (rises <= _LONGEST_HOLE_S)
     if not is_step.any():
@@ -141,7 +141,8 @@ def _longest_ascent(values: Known) -> Kept:
     """Which of the values to keep, so that as many as can be do not fall."""
     if (np.diff(values) >= 0).all():
         return np.ones(len(values), bool)
-    # Of all ascents of some length, the one that ends lowest; and each one's previous.
+    # The lowest end of all ascents of each length, its index, and each index's
+    # predecessor.
     ends: list[float] = []
     of_ends: list[int] = []
     previous = np.full(len(values), -1)
@@ -159,14 +160,14 @@ def _longest_ascent(values: Known) -> Kept:
 
 
 def _not_few_far_ones(known_s: Known, known: Numbers) -> Kept:
-    """Which ascending stamps to keep: not few that are over an hour from far more."""
+    """Which ascending stamps to keep: all but a few that lie over an hour from many."""
     lengths = np.diff([0, *np.flatnonzero(_is_endless(known_s, known)) + 1, len(known)])
     is_few = (lengths <= _FEW) & (2 * lengths <= lengths.max())
     return np.repeat(~is_few, lengths)
 
 
 def _is_endless(known_s: Known, known: Numbers) -> Bool[np.ndarray, " steps"]:
-    """Whether from one stamp to the next is over an hour for each picture."""
+    """Whether a step lasts over an hour for each picture between two stamps."""
     return np.diff(known_s) > _LONGEST_HOLE_S * np.diff(known)
 
 
@@ -175,7 +176,7 @@ def _is_one_clock(
     known: Numbers,
     kept: Kept,
 ) -> bool:
-    """Whether what is kept has no endless hole, and what is not is little or near."""
+    """Whether the kept stamps have no endless hole, and the others are few or near."""
     at = np.flatnonzero(kept)
     if _is_endless(known_s[at], known[at]).any():
         return False
@@ -193,7 +194,7 @@ def _is_one_clock(
 
 
 def _on_one_clock(known_s: Known, known: Numbers, step_s: float) -> tuple[Known, int]:
-    """Stamps of which no step falls, repeats or lasts over an hour; how many had."""
+    """Stamps with each leap replaced by steps of the rate; the number of leaps."""
     rises, distance = np.diff(known_s), np.diff(known)
     is_leap = np.diff(_order(known_s, known)) < 0
     is_leap |= _is_endless(known_s, known)

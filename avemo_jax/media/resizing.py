@@ -1,10 +1,10 @@
-"""Pictures of any sizes, as uint8, to one size and normalised, on the device.
+"""Pictures of any sizes, as uint8, resized to one size and normalised on the device.
 
-The arithmetic is that of Pillow's bilinear resizing with antialiasing, and so are the
-results, to the bit: a triangle filter that widens on reduction, columns first, then
-rows, weights of 22 bits, rounded to 8 bits after each pass. Pillow up to 12 always has
-this order. Pillow 13 takes rows first where the height is reduced more than the width
-(its pull request 9549), which changes values by at most 1; ours do not depend on it.
+The results equal those of Pillow's bilinear resizing with antialiasing to the bit: a
+triangle filter that widens on reduction, columns first, then rows, weights of 22 bits,
+rounded to 8 bits after each pass. Pillow up to 12 always has this order. Pillow 13
+resizes rows first where the height is reduced more than the width (its pull request
+9549), which changes values by at most 1; the order here is always the same.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from jaxtyping import Array, Float, Int32, UInt8
 from PIL import Image
 
 SMALLEST_CANVAS_PX = 112
-# A larger picture would make the whole batch's canvas large.
+# Larger pictures are reduced on the host, lest the whole batch's canvas be large.
 LARGEST_CANVAS_PX = 896
-_WEIGHT_BITS = 22  # Pillow's, of a sum of weights
+_WEIGHT_BITS = 22  # weights sum to 2**22, as in Pillow
 
 
 def canvas_size(height: int, width: int) -> int:
     """Side of the square canvas that a picture is put on: 112, 224, 448, 896, ...
 
-    Few sizes, since each is compiled for.
+    There are few sizes, since a program is compiled for each.
     """
     side = SMALLEST_CANVAS_PX
     while side < max(height, width):
@@ -45,15 +45,15 @@ def pack_images(
 ]:
     """One batch of pictures on canvases, their heights and their widths.
 
-    Each lies in the upper left of its canvas; the rest is zero.
+    Each picture lies in the upper left of its canvas; the rest is zero.
 
     Args:
-        images: At least one, none empty.
-        rows: Of the batch; those that ``images`` leaves are black, 1 x 1. None: as
-            many as images.
-        size_px: What they will be resized to. If given, pictures with a side over
-            ``LARGEST_CANVAS_PX`` are resized here, by Pillow, so that one of them does
-            not make the batch large.
+        images: The pictures, at least one, none empty.
+        rows: Number of canvases; those beyond ``images`` get a black picture of 1 x 1.
+            None: as many as images.
+        size_px: Side that the pictures will be resized to. If given, those with a side
+            over ``LARGEST_CANVAS_PX`` are resized here, by Pillow, so that one of them
+            does not make the whole batch large.
 
     Raises:
         ValueError: If there are no images, more than ``rows``, or one that is empty or
@@ -105,13 +105,14 @@ def resize(
 ) -> UInt8[Array, "n size size 3"]:
     """The pictures as squares of ``size_px``.
 
-    As ``PIL.Image.resize((size_px, size_px), BILINEAR)``; see the module's docstring.
-    Compiles for a canvas and a number of pictures, whatever their sizes.
+    The same as ``PIL.Image.resize((size_px, size_px), BILINEAR)``; the module's
+    docstring says to what bit. A program is compiled for each shape of ``images``,
+    whatever the sizes of the pictures on their canvases.
 
     Args:
         images: Each in the upper left of its canvas, as :func:`pack_images` gives them.
-        heights: Of the pictures on their canvases, 1 to hmax.
-        widths: Likewise.
+        heights: Heights of the pictures on their canvases, 1 to hmax.
+        widths: Widths of the pictures on their canvases, 1 to wmax.
         size_px: Side of the squares.
 
     Raises:
@@ -121,7 +122,8 @@ def resize(
     if 2 * max(canvas_height, canvas_width, size_px) ** 2 // size_px >= 2**20:
         raise ValueError(
             f"a canvas of {canvas_height} x {canvas_width} to {size_px} px; expected "
-            f"a side under {int((2**19 * size_px) ** 0.5)}; pass size_px to pack()"
+            f"a side under {int((2**19 * size_px) ** 0.5)}; pass size_px to "
+            "pack_images()"
         )
 
     def resized() -> UInt8[Array, "n size size 3"]:
@@ -151,13 +153,13 @@ def resize_and_normalise(
     """The pictures as squares of ``size_px``, ``(x / 255 - mean) / std``.
 
     Args:
-        images: As for :func:`resize`.
-        heights: Likewise.
-        widths: Likewise.
+        images: Each in the upper left of its canvas, as :func:`pack_images` gives them.
+        heights: Heights of the pictures on their canvases, 1 to hmax.
+        widths: Widths of the pictures on their canvases, 1 to wmax.
         size_px: Side of the squares.
-        mean: Of each channel, for values in [0, 1].
-        std: Of each channel, likewise.
-        dtype: Of what comes out.
+        mean: Mean of each channel, for values in [0, 1].
+        std: Standard deviation of each channel, for values in [0, 1].
+        dtype: Type of the result.
     """
     scale = np.asarray([1 / (255 * s) for s in std], np.float32)
     shift = np.asarray([m / s for m, s in zip(mean, std, strict=True)], np.float32)
@@ -168,7 +170,7 @@ def resize_and_normalise(
 def _filtered(
     x: UInt8[Array, "n from rest"], lengths: Int32[Array | np.ndarray, " n"], to: int
 ) -> UInt8[Array, "n to rest"]:
-    """Axis 1 brought from ``lengths`` to ``to``: few rows of it, weighted and added."""
+    """Axis 1 resized from ``lengths`` to ``to``: weighted sums of a few rows each."""
     taps = -(-2 * max(x.shape[1], to) // to)
     source, weights = _taps(jnp.asarray(lengths)[:, None], to, taps)
     rows_of = jax.vmap(lambda one, rows: jnp.take(one, rows, axis=0, mode="clip"))
@@ -182,7 +184,7 @@ def _filtered(
 def _taps(
     length: Int32[Array, "n 1"], to: int, taps: int
 ) -> tuple[Int32[Array, "n to taps"], Int32[Array, "n to taps"]]:
-    """Which elements each of ``to`` is made of, and their weights times 2^22.
+    """The elements that each of ``to`` results is made of; their weights times 2^22.
 
     Element s of ``length`` and t of ``to`` have their middles at s + 1/2 and (t + 1/2)
     * length / to; the weight falls linearly with their distance, to 0 at one step of

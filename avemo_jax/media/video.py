@@ -1,8 +1,8 @@
 """Videos: when their pictures are shown, and the pictures themselves.
 
-Time 0 is the start of the track of pictures, as for its sound (see ``audio``). It is
-the first picture, unless that cannot be decoded. Pictures are counted as a decoder
-gives them, one each, in the order in which they are shown.
+Time 0 is the start of the track of pictures, as for its sound (see ``audio.py``). The
+first picture is shown then, unless it cannot be decoded. Pictures are counted as a
+decoder gives them, in the order in which they are shown.
 """
 
 import dataclasses
@@ -31,9 +31,10 @@ from avemo_jax.media.video_decoding import (
 
 __all__ = ["FrameTimes", "VideoError", "VideoFile", "open_video"]
 
-MAX_FPS = 1000  # stated rates beyond are nonsense
-_LACKING = 0.005  # of the declared pictures or length: more is reported
-_LACKING_S = 0.5  # of a declared length, likewise
+MAX_FPS = 1000  # a stated rate beyond this is ignored
+# More missing than this part of the declared pictures or length is reported, ...
+_LACKING = 0.005
+_LACKING_S = 0.5  # ... for a length only if it is also more than this many seconds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,11 +43,11 @@ class FrameTimes:
 
     Attributes:
         times_s: float64, strictly ascending, one for each decoded picture.
-        fps: Pictures a second: measured by the time stamps where there are any, without
-            holes; else as stated, or 25 (then a note says so).
+        fps: Pictures a second, measured by the time stamps without their holes; without
+            stamps the stated rate, or 25 (then a note says so).
         constant_rate: Whether all steps are alike, within 5 % or 2 ms.
         notes: What a user should know, in words without the file's name.
-        losses: Of these, what says that pictures are missing.
+        losses: Those of the notes that say that pictures are missing.
     """
 
     times_s: Float64[np.ndarray, " frames"]
@@ -57,7 +58,7 @@ class FrameTimes:
 
     @property
     def num_frames(self) -> int:
-        """How many pictures were decoded."""
+        """Number of pictures that were decoded."""
         return len(self.times_s)
 
 
@@ -65,22 +66,22 @@ class VideoFile:
     """A file with pictures, decoded anew each time that it is read.
 
     Attributes:
-        path: Of the file.
-        declared_frames: Pictures, as the container counts them, else its length by its
-            rate. None: it states neither.
-        declared_s: Length of the pictures in seconds, as stated. None: not stated.
-        fps: Average rate, as stated. None: not stated, or nonsense.
-        width: Of the pictures as :meth:`pictures` gives them, in pixels.
-        height: Likewise.
-        num_sound_tracks: How many.
-        sound_s: Length of the first sound track in seconds, as stated. None: there is
-            none, or it is not stated.
-        notes: What could not be decoded when the file was last read to its end, and,
+        path: Path of the file.
+        declared_frames: Number of pictures that the container states, else its length
+            times its rate; None: it states neither.
+        declared_s: Stated length of the pictures in seconds; None: not stated.
+        fps: Stated average rate; None: not stated, or over 1000.
+        width: Width in pixels of the pictures that :meth:`pictures` gives.
+        height: Height in pixels of the pictures that :meth:`pictures` gives.
+        num_sound_tracks: Number of sound tracks.
+        sound_s: Stated length of the first sound track in seconds; None: there is no
+            track, or it is not stated.
+        notes: What could not be decoded when the file was last read to its end and,
             after :meth:`pictures`, what is missing, in words.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 0):
-        """Reads the head and the first picture; see :func:`open_video`."""
+        """Reads the header and the first picture; use :func:`open_video`."""
         self.path = pathlib.Path(path)
         self.notes: tuple[str, ...] = ()
         self._num_threads = num_threads
@@ -105,7 +106,7 @@ class VideoFile:
         self.width, self.height = self._size[::-1] if turned else self._size
 
     def frame_times(self) -> FrameTimes:
-        """When each picture is shown: decodes the whole video, and keeps the times.
+        """When each picture is shown; the whole video is decoded, only times are kept.
 
         Raises:
             VideoError: If the file is gone, or nothing can be decoded any more.
@@ -123,10 +124,10 @@ class VideoFile:
         return FrameTimes(times_s, fps, is_constant, losses + mended, losses)
 
     def decoding_rate(self, at_most: int = 200) -> float:
-        """Pictures a second that :meth:`frame_times` decodes here, by a trial.
+        """Pictures a second that :meth:`frame_times` decodes here, found by a trial.
 
         Args:
-            at_most: Pictures to be decoded, from the start.
+            at_most: Number of pictures to decode, from the start.
 
         Raises:
             VideoError: If the file is gone, or nothing of it can be decoded.
@@ -141,33 +142,32 @@ class VideoFile:
     def pictures(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """The pictures, RGB, upright, as many as :meth:`frame_times` has times.
 
-        One after the other is decoded, as they are asked for. What could not be
-        decoded or is missing is in ``notes`` at the end. Pictures of another size than
-        the first are brought to it.
+        Pictures are decoded one by one, as they are asked for, and scaled to the size
+        of the first. At the end ``notes`` says what could not be decoded or is missing.
 
         Raises:
             VideoError: If the file is gone.
         """
         count, base = 0, None
-        stamps: list[int] = []  # the first and the last
+        stamps: list[int] = []  # the lowest and the highest
         for frame in self._frames():
             count += 1
-            base = base or frame.time_base  # of the last pictures it is not said
+            base = base or frame.time_base  # the last pictures lack it
             stamp = frame.dts if frame.pts is None else frame.pts
             if stamp is not None:
                 stamps = [min([*stamps, stamp]), max([*stamps, stamp])]
             yield rgb(frame, self._size)
         seconds = None
         if stamps and base and self.fps:
-            # The last is over when the next would be shown.
+            # The last picture ends when a next one would be shown.
             seconds = float((stamps[-1] - stamps[0]) * base + 1 / self.fps)
         self.notes += self._missing(count, seconds)
 
     def _frames(self, *, times_only: bool = False) -> Iterator[VideoFrame]:
-        """All that can be decoded.
+        """All pictures that can be decoded.
 
-        With several threads libav may lose whole pictures that it has in work when it
-        meets damage. So at its first sign one thread starts anew.
+        With several threads libav may lose whole pictures that it is working on when
+        it meets damage, so at the first sign of damage one thread starts again.
         """
         given = 0
         if self._num_threads != 1:
@@ -235,16 +235,16 @@ class VideoFile:
         )
 
     def _missing(self, count: int, seconds: float | None) -> tuple[str, ...]:
-        """The note on pictures that are declared and not there, if any.
+        """A note on pictures that are declared and missing, if there are any.
 
         Args:
-            count: Pictures that are there.
-            seconds: When the last of them is over; None: not known.
+            count: Number of pictures that were decoded.
+            seconds: Time at which the last of them ends; None: not known.
         """
         declared = self.declared_frames
         if self._is_counted and declared is not None:
             lacking = declared - count
-            # AVI counts places, and leaves some empty where the last picture stays.
+            # AVI counts places, some of which are empty while a picture stays.
             if self._is_avi and seconds is not None and self.fps is not None:
                 lacking = declared - max(count, round(seconds * self.fps))
             if lacking > max(1, _LACKING * declared):
@@ -263,12 +263,12 @@ class VideoFile:
 
 
 def open_video(path: str | os.PathLike[str], *, num_threads: int = 0) -> VideoFile:
-    """A video file, its head and first picture read.
+    """A video file, its header and first picture read.
 
     Args:
-        path: Of a file of a common format: mp4, avi, mkv, webm, ... Lists of other
-            files are refused, whatever their name.
-        num_threads: That decode; 0: as many as there are cores, at most 16.
+        path: File of a common format: mp4, avi, mkv, webm, ... Lists of other files are
+            refused, whatever their name.
+        num_threads: Threads that decode; 0: as many as there are cores, at most 16.
 
     Raises:
         VideoError: If there is no such file, if it is empty or no video, if it has no

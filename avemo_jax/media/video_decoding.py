@@ -9,7 +9,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
-# Leaves out what changes values only, not how many pictures there are.
+# Skips work that changes pixels only, not the number of pictures.
 _TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
 
 
@@ -21,10 +21,10 @@ class Pass:
     """One pass over the pictures of an open file.
 
     Attributes:
-        faults: What libav said of each packet that it could not read or decode.
-        num_packets: Those read whose pictures are to be shown.
-        num_pictures: Those decoded.
-        num_damaged: Those of the pictures that libav marks as damaged.
+        faults: Libav's error for each packet that could not be read or decoded.
+        num_packets: Number of packets read whose pictures are to be shown.
+        num_pictures: Number of pictures decoded.
+        num_damaged: Number of pictures that libav marks as damaged.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Pass:
         """Sets the decoder up.
 
         Args:
-            container: Open, nothing read.
-            track: Of the container's.
-            num_threads: Of the decoder; 0: as many as there are cores (at most 16).
-            times_only: Whether the pictures themselves may be wrong.
+            container: The open file, of which nothing was read yet.
+            track: The container's track of pictures.
+            num_threads: Threads of the decoder; 0: as many as cores, at most 16.
+            times_only: Decode faster; the time stamps hold, pixels may be wrong.
         """
         self.faults: list[str] = []
         self.num_packets = self.num_pictures = self.num_damaged = 0
@@ -58,7 +58,7 @@ class Pass:
         return not (self.faults or self.num_damaged)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """What can be decoded, in the order in which it is shown."""
+        """The pictures that can be decoded, in the order in which they are shown."""
         for packet in self._packets():
             try:
                 decoded = self._track.codec_context.decode(packet)
@@ -72,7 +72,7 @@ class Pass:
                 yield frame
 
     def _packets(self) -> Iterator[Packet | None]:
-        """All of the track, then None, at which the decoder gives what it still has."""
+        """All packets of the track, then None, which empties the decoder."""
         packets = self._container.demux(self._track)
         while True:
             try:
@@ -82,25 +82,25 @@ class Pass:
                 # After its own error the container has no more.
                 self.faults.append(str(error.strerror))
                 break
-            # One without bytes would end the decoding: libav's own last, or a picture
-            # left out by the writer.
+            # A packet without bytes would end the decoding: it is libav's own last, or
+            # stands for a picture that the writer left out.
             if packet.size:
                 self.num_packets += not packet.is_discard
                 yield packet
         yield None
 
 
-_NONE = np.iinfo(np.int64).min  # libav's own sign of no time stamp
+_NONE = np.iinfo(np.int64).min  # libav's value for no time stamp
 
 
 def stamps_of(
     frames: Iterator[VideoFrame], track: av.VideoStream, *, is_avi: bool
 ) -> Float64[np.ndarray, " frames"]:
-    """The pictures' time stamps in seconds from the track's start; NaN: has none.
+    """Each picture's time stamp in seconds from the track's start; NaN: it has none.
 
-    AVI has none for showing, only the places of packets, in the order of decoding.
-    What libav makes of them does not ascend where that order is another; sorted they
-    are the pictures' times but for a constant delay, which is taken off.
+    AVI keeps no times of showing, only the places of packets, in the order of decoding.
+    Libav's stamps do not ascend where pictures are shown in another order; sorted, they
+    are the pictures' times plus a constant delay, which is taken off.
     """
     given = (
         frame.dts if frame.pts is None and is_avi else frame.pts for frame in frames
@@ -124,11 +124,11 @@ def stamps_of(
 def rgb(
     frame: VideoFrame, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture upright.
+    """The picture as RGB, turned upright.
 
     Args:
-        frame: As decoded.
-        size: Width and height before it is turned. None: its own.
+        frame: The decoded picture.
+        size: Width and height to scale it to before it is turned; None: its own.
     """
     width, height = size or (None, None)
     image = frame.to_ndarray(format="rgb24", width=width, height=height)
@@ -151,7 +151,7 @@ def is_turned(frame: VideoFrame) -> bool:
 
 
 def _matrix(frame: VideoFrame) -> Float64[np.ndarray, "3 3"] | None:
-    """How the picture is to be shown; None: as it is."""
+    """The picture's display matrix; None: it is shown as it is stored."""
     try:
         side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
     except KeyError:

@@ -1,1 +1,1 @@
-"""From the official tree to a store: what is there, what it will take, what came."""
+"""From the official tree to a store: inventory, estimate, extraction, packing."""

@@ -51,11 +51,11 @@ FEATURES = "features"  # the folder of all sets in the folder of the store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare.
+    """Run ``avemo prepare``.
 
     Returns:
-        0: the store is there. 3: it is there, but videos or frames failed, which
-        ``failures.jsonl`` lists. 1 after an error, which stderr tells. 130: stopped.
+        0: the store is built. 3: it is built, but videos or frames failed, which
+        ``failures.jsonl`` lists. 1: an error, told on stderr. 130: stopped.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "prepare", *arguments])
@@ -121,7 +121,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops)
     features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES
-    records, inventory, material = _looked(args)
+    records, inventory, material = _find_material(args)
     _print_inventory(args.root, inventory, records)
     _check_material(args, material)
     check_split_flags(records, material, args)
@@ -154,17 +154,22 @@ def _run(args: argparse.Namespace, command: str) -> int:
             )
         else:
             report = pack_store(
-                *(features.parent, features, records, material, args, outcomes),
+                features.parent,
+                features,
+                records,
+                material,
+                args,
+                outcomes,
                 command=command,
             )
             print_report(args.out, report)
     return SOME_FAILED if outcomes.failures else 0
 
 
-def _looked(
+def _find_material(
     args: argparse.Namespace,
 ) -> tuple[dict[str, VideoAnnotations], Inventory, Material]:
-    """The annotations by video, what there is, and what of it is to be extracted."""
+    """The annotations by video, the inventory of the tree, and the files to extract."""
     corpus = find_corpus(
         existing_folder(args.root, "--root"),
         crops=args.crops,
@@ -195,7 +200,7 @@ def _looked(
 
 
 def _check_material(args: argparse.Namespace, material: Material) -> None:
-    """Nothing, if there is something to extract from for each kind of extractor."""
+    """Check that there are files to extract from for each kind of extractor."""
     if args.visual and not material.crops:
         raise ValueError(
             f"--visual {args.visual} and no face crops in {args.root}; expected "
@@ -210,7 +215,7 @@ def _check_material(args: argparse.Namespace, material: Material) -> None:
 
 
 def _records(args: argparse.Namespace, corpus: Corpus) -> dict[str, VideoAnnotations]:
-    """The annotations by video, with what flags say of test videos."""
+    """The annotations by video, test videos that flags list included."""
     records: dict[str, VideoAnnotations] = {}
     if corpus.annotations is not None:
         read = annotations.read_annotations(corpus.annotations, mtl=args.mtl)
@@ -241,11 +246,11 @@ def _print_estimates(
     settings: Settings,
     inventory: Inventory,
 ) -> bool:
-    """Try each extractor; whether the disk has room enough."""
+    """Try each extractor and print what it will take; whether the disk has room."""
     print("to be done")
     found = []
     alone = settings.num_shards == 1
-    # Packing wants the frame times of all videos, a part those of its own sound.
+    # Packing needs the frame times of all videos; one part needs those of its sound.
     timed = dict(material.videos) if alone else {}
     for choice in choices:
         extractor = load(choice)
@@ -262,7 +267,12 @@ def _print_estimates(
         )
         found.append(
             estimate(
-                *(extractor, feature_set, material, work, inventory.facts), packs=alone
+                extractor,
+                feature_set,
+                material,
+                work,
+                inventory.facts,
+                packs=alone,
             )
         )
         print(f"  {found[-1].line()}", flush=True)

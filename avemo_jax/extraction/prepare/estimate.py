@@ -20,25 +20,25 @@ from avemo_jax.extraction.prepare.inventory import VideoFacts, hours
 from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
 from avemo_jax.media.video import open_video
 
-_BATCHES = 3  # of pictures, timed after one more
-_SOUND_S = 20.0
+_BATCHES = 3  # batches of pictures that are timed, after one that compiles
+_SOUND_S = 20.0  # length of the sound that is tried
 Facts = Mapping[str, VideoFacts]
-_META_BYTES = 4_000  # of a feature file beside its rows
+_META_BYTES = 4_000  # a feature file's size without its rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What one set will take.
+    """What one feature set, or the frame times, will take.
 
     Attributes:
-        name: Of the set.
-        videos: To be extracted.
-        stand: Whose files are there.
-        amount: Of pictures, or seconds of sound, to be extracted.
-        unit: "images" or "s of sound".
-        per_s: Done in a second, in the trial; None: there was nothing to try.
-        num_bytes: Of the feature files to come.
-        packed_bytes: Of the set in the store, where it is to be packed.
+        name: Name of the feature set, or "frame times".
+        videos: Number of videos to be done.
+        stand: Number of videos whose files are there already.
+        amount: Number of pictures, seconds of sound, or frames to be done.
+        unit: Unit of ``amount``: "images", "s of sound" or "frames".
+        per_s: Amount done in a second in the trial; None: there was nothing to try.
+        num_bytes: Size of the files to be written.
+        packed_bytes: Size of the set in the store; 0 if it is not packed.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """That it will take; 0 if unknown."""
+        """Seconds that the work will take; 0 if unknown."""
         return self.amount / self.per_s if self.per_s else 0.0
 
     def line(self) -> str:
-        """For people to read."""
+        """The estimate as a line of text."""
         text = f"{self.name}: {self.videos} videos to extract, {self.stand} stand"
         if not self.videos:
             return text
@@ -77,15 +77,15 @@ def estimate(
     *,
     packs: bool,
 ) -> Estimate:
-    """Runs the extractor on the first pictures, or seconds of sound, to be done.
+    """What one feature set will take, from a trial on the first pictures or sound.
 
     Args:
-        extractor: Of the set; stays compiled.
-        feature_set: Whose files are to come.
-        material: To extract from.
-        work: What of it is to be done.
-        facts: Of the videos.
-        packs: Whether the set is packed afterwards; no part of a job does.
+        extractor: The set's extractor; it stays compiled for the extraction.
+        feature_set: The feature set whose files are to be written.
+        material: The files to extract from.
+        work: The jobs to be done, and those already done.
+        facts: Declared frames, seconds and sound, by base video.
+        packs: Whether the set is packed into the store afterwards.
     """
     videos = [job.video for job in work.todo]
     row = 4 + 2 * feature_set.dim + 4 * feature_set.output_dim
@@ -105,19 +105,24 @@ def estimate(
     size = rows * row + len(videos) * _META_BYTES
     packed = packed_bytes(feature_set, work, size) if packs else 0
     return Estimate(
-        *(feature_set.name, len(videos), len(work.standing), amount, unit, per_s),
+        name=feature_set.name,
+        videos=len(videos),
+        stand=len(work.standing),
+        amount=amount,
+        unit=unit,
+        per_s=per_s,
         num_bytes=size,
         packed_bytes=packed,
     )
 
 
 def packed_bytes(feature_set: ExtractedSet, work: Work, num_bytes: int) -> int:
-    """Of the whole set in the store; 0 if it stands there as it is.
+    """Size of the whole set in the store; 0 if it is packed already and complete.
 
     Args:
-        feature_set: Which.
-        work: What of it is to be done.
-        num_bytes: Of what is to be done.
+        feature_set: The feature set to be packed.
+        work: Its jobs to be done, and those already done.
+        num_bytes: Size of the feature files to be written.
     """
     store = feature_set.folder.parent.parent
     if not work.todo and config_folder(store, feature_set.name).is_dir():
@@ -132,9 +137,9 @@ def estimate_frame_times(
     """What decoding the videos for their frame times will take.
 
     Args:
-        kept: Times that are known already.
-        videos: Files by name.
-        facts: Of the videos.
+        kept: The times that are on disk already.
+        videos: Video files, by base video.
+        facts: Declared frames and size of a picture, by base video.
     """
     new = [video for video, path in videos.items() if not kept.stands(video, path)]
     todo = [video for video in new if facts[video].pixels]
@@ -142,7 +147,7 @@ def estimate_frame_times(
     frames = sum(facts[video].frames for video in todo)
     pixels = sum(facts[video].frames * facts[video].pixels for video in todo)
     if todo:
-        # A middling one, and the others by their pixels.
+        # One video of middling size is timed; the others take time by their pixels.
         tried = sorted(todo, key=lambda video: facts[video].pixels)[len(todo) // 2]
         rate = open_video(videos[tried]).decoding_rate()
         pixels_per_s = rate * facts[tried].pixels
@@ -150,14 +155,20 @@ def estimate_frame_times(
     stand = len(videos) - len(new)
     size = len(todo) * _META_BYTES + 8 * frames
     return Estimate(
-        *("frame times", len(todo), stand, float(frames), "frames", per_s, size)
+        name="frame times",
+        videos=len(todo),
+        stand=stand,
+        amount=float(frames),
+        unit="frames",
+        per_s=per_s,
+        num_bytes=size,
     )
 
 
 def _images_per_s(
     extractor: ImageExtractor, folders: Sequence[CropFolder]
 ) -> float | None:
-    """Decoded and embedded, without what compiling takes."""
+    """Pictures decoded and embedded in a second, without what compiling takes."""
     every = (path for one in folders for _, path in one.paths())
     size = extractor.batch_size
 
@@ -185,7 +196,7 @@ def _images_per_s(
 def _sound_per_s(
     extractor: AnyExtractor, material: Material, videos: Sequence[str]
 ) -> float | None:
-    """Seconds of sound in a second, without what compiling takes."""
+    """Seconds of sound embedded in a second, without what compiling takes."""
     assert not isinstance(extractor, ImageExtractor)
     rate = extractor.extractor.sound.sample_rate_hz
     for video in videos:
@@ -217,9 +228,9 @@ def _beginning(sound: SoundFile, rate: int) -> Sound:
 
 
 def disk_line(estimates: Sequence[Estimate], out: pathlib.Path) -> tuple[str, bool]:
-    """Room needed against room free, and whether it is enough.
+    """A line on the disk space needed and free, and whether it is enough.
 
-    The features are there twice: as files, and packed.
+    The features take space twice: as files, and packed in the store.
     """
     needed = sum(one.num_bytes + one.packed_bytes for one in estimates)
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
@@ -229,7 +240,7 @@ def disk_line(estimates: Sequence[Estimate], out: pathlib.Path) -> tuple[str, bo
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A duration as text, in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6000:

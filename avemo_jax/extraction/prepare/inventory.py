@@ -1,4 +1,4 @@
-"""What a tree holds, as far as the heads of its files tell."""
+"""What a tree of files holds, as far as the headers of the files tell."""
 
 import collections
 import dataclasses
@@ -15,14 +15,14 @@ from avemo_jax.tasks import TASKS
 
 @dataclasses.dataclass(frozen=True)
 class VideoFacts:
-    """What one video's head, or its sound file, says.
+    """What the headers of one video and of its sound file declare.
 
     Attributes:
-        frames: Declared; 0 if unknown.
+        frames: Declared number of frames; 0 if unknown.
         seconds: Declared length of the pictures; 0 if unknown.
-        pixels: Of a picture; 0: there is no video that can be opened.
-        sound_s: Declared length of the sound that will be used; 0 for none.
-        error: Why the video, or the sound file, cannot be opened.
+        pixels: Pixels of a picture; 0: there is no video that can be opened.
+        sound_s: Declared seconds of the sound that will be used; 0 for none.
+        error: Why the video or the sound file cannot be opened; None if they can.
     """
 
     frames: int = 0
@@ -37,8 +37,8 @@ class Inventory:
     """What there is to extract from.
 
     Attributes:
-        corpus: The files.
-        facts: Of each base video that has a file or a sound file.
+        corpus: The files that were found.
+        facts: What is declared, by base video that has a video or sound file.
     """
 
     corpus: Corpus
@@ -46,7 +46,7 @@ class Inventory:
 
     @property
     def frames(self) -> int:
-        """Declared, of all videos."""
+        """Declared number of frames of all videos."""
         return sum(one.frames for one in self.facts.values())
 
     def sound_of(self, videos: Iterable[str]) -> float:
@@ -54,7 +54,7 @@ class Inventory:
         return sum((self.facts[video].sound_s for video in videos), 0.0)
 
     def lines(self) -> list[str]:
-        """For people to read, before anything is extracted."""
+        """The inventory as lines of text, to be read before anything is extracted."""
         found = [*self._video_lines(), *self._crop_lines()]
         where = self.corpus.annotations
         found.append(f"annotations: {where or 'none found'}")
@@ -115,11 +115,11 @@ class Inventory:
 def take_inventory(
     corpus: Corpus, sounds: Mapping[str, pathlib.Path] | None = None
 ) -> Inventory:
-    """Opens every video, and decodes none.
+    """The inventory of a tree; every video is opened, and none is decoded.
 
     Args:
-        corpus: As found.
-        sounds: Files of sound alone, which go before the videos' own.
+        corpus: The files that were found in the tree.
+        sounds: Sound files by base video, used instead of the videos' own tracks.
     """
     sounds = sounds or {}
     facts = {
@@ -151,12 +151,12 @@ def _facts(path: pathlib.Path | None, sound: pathlib.Path | None) -> VideoFacts:
 
 
 def hours(seconds: float) -> str:
-    """Hours, with as many digits as tell something."""
+    """Seconds as text in hours, to 3 digits below 10 hours and to 1 above."""
     value = seconds / 3600
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def some(names: list[str], most: int = 5) -> str:
-    """The first names, and how many there are."""
+    """The first names, and how many there are if there are more, as text."""
     text = ", ".join(names[:most])
     return text if len(names) <= most else f"{text}, ... ({len(names)} in all)"

@@ -1,4 +1,4 @@
-"""Feature files and annotations of a tree -> the store, and how it came about."""
+"""Feature files and annotations of a tree -> the store, and a record of the run."""
 
 import argparse
 import dataclasses
@@ -34,15 +34,15 @@ def check_split_flags(
     material: Material,
     args: argparse.Namespace,
 ) -> None:
-    """Nothing, if splits can be made of these videos: told before hours of work.
+    """Check that splits can be made of these videos, before hours of work.
 
     Args:
         records: Annotations by video.
-        material: That the features are made from.
+        material: The files that the features are made from.
         args: Parsed flags of the store.
 
     Raises:
-        ValueError: If the user's lists are wrong, or there is too little to draw from.
+        ValueError: If the user's lists are wrong, or too few videos can be drawn from.
     """
     known = dict.fromkeys([*material.crops, *material.videos, *material.sounds])
     unlabelled = {video: VideoAnnotations(video, {}, {}) for video in known}
@@ -64,25 +64,24 @@ def pack_store(
     outcomes: Outcomes,
     *,
     command: str,
-) -> dict[str, build.BuildReport]:
-    """The store of what was extracted; its report.
+) -> dict[str, build.Report]:
+    """Build the store of what was extracted, and return its report.
 
-    What an earlier run that did not end well had packed is replaced: it lacks what
-    failed. What a complete run packed is replaced with ``--overwrite`` only, however
-    often that is refused.
+    A store that a run with failures, or a run cut short, has packed is replaced: it
+    lacks what failed. A store of a complete run is replaced only with ``--overwrite``.
 
     Args:
         out: Folder of the store.
-        features: Folder of all sets.
+        features: Folder of all feature sets.
         records: Annotations by video.
-        material: That the features were made from.
+        material: The files that the features were made from.
         args: Parsed flags of the store.
-        outcomes: Of the extraction.
-        command: That the card quotes.
+        outcomes: The outcomes of the extraction.
+        command: Command line for the store's card.
 
     Raises:
-        ValueError: If the store stands with other content.
-        OSError: If it cannot be written.
+        ValueError: If a complete store with other content is there.
+        OSError: If the store cannot be written.
     """
     complete = _was_complete(out)
     if args.overwrite or not (complete and (out / layout.DATASET).is_dir()):
@@ -120,7 +119,7 @@ def _measured(
     workers: int,
     quiet: bool,
 ) -> dict[str, VideoAnnotations]:
-    """The records with decoded lengths and rates; unlabelled videos are test videos."""
+    """The annotations with decoded lengths and rates; unlabelled videos are test."""
     kept = KeptFrameTimes(features)
     times = {}
     wanted = {base_video(video) for video in {*records, *material.crops}}
@@ -144,7 +143,7 @@ def _measured(
 
 
 def _was_complete(out: pathlib.Path) -> bool:
-    """Whether what stands is whole: False after a run that was cut off or failed."""
+    """Whether the last run ended without failures, or there was none."""
     path = out / STATE
     if not path.is_file():
         return True
