@@ -1,4 +1,4 @@
-"""Checksums that tell a published file from another."""
+"""Checksums of files."""
 
 import hashlib
 import os
@@ -8,10 +8,10 @@ _BLOCK = 2**20
 
 
 def digests(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Sha256 of the file, and the sha1 that git knows its content by, as hex digits.
+    """Sha256 of a file, and the sha1 of git for its content, as hex digits.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     sha256 = hashlib.sha256()
     with pathlib.Path(path).open("rb") as file:

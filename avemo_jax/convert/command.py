@@ -9,7 +9,7 @@ from avemo_jax.extractors import EXTRACTORS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert weights; 0, or 1 after an error, which stderr then tells."""
+    """Run ``avemo convert``: 0, or 1 after an error, which is told on stderr."""
     args = _parser().parse_args(argv)
     features = None
     if args.features is not None:

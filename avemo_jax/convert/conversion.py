@@ -32,15 +32,15 @@ HEAD = "head"
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a conversion wrote.
+    """The result of a conversion.
 
     Attributes:
-        name: Of the extractor, or "head".
-        out: The file; a head's folder.
-        num_tensors: In it.
-        num_parameters: Values of all tensors, running statistics among them.
+        name: Name of the extractor, or "head".
+        out: File of weights that was written; folder of a head checkpoint.
+        num_tensors: Number of tensors in it.
+        num_parameters: Number of values of all tensors, running statistics included.
         what: Network and outputs, or task and features, in words.
-        notes: What was left out or filled in, and why.
+        notes: Words that say what was left out or filled in, and why.
     """
 
     name: str
@@ -61,23 +61,23 @@ def convert(
     faithful: bool = False,
     overwrite: bool = False,
 ) -> Converted:
-    """Writes ``source`` as weights of ours, or as a head checkpoint.
+    """Convert a file of weights to ``.safetensors``, or to a head checkpoint.
 
     Args:
-        name: An extractor of the table, or "head" for one of the original system's.
+        name: An extractor of the table, or "head" for a head of the original system.
         source: ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.safetensors`` or ``.onnx``.
-        out: Ends in ``.safetensors``; for a head a folder.
-        pca: For VGGish: the published ``vggish_pca_params.npz``.
-        features: For a head: its feature sets, where they cannot be inferred.
-        faithful: For a head: evaluated as the original did (gaps, smoothing of
-            decisions), not as ours are.
-        overwrite: Whether what stands at ``out`` may be replaced.
+        out: File to write, which ends in ``.safetensors``; for a head, a folder.
+        pca: For VGGish: the published ``vggish_pca_params.npz``; None: no PCA is added.
+        features: For a head: its feature sets; None: they are inferred.
+        faithful: For a head: evaluate it with the gaps and the smoothing of decisions
+            of the original system.
+        overwrite: Whether an existing ``out`` may be replaced.
 
     Raises:
-        ConversionError: If the source is another's, or does not fit, or an argument
-            does not belong to ``name``; nothing is written then.
+        ConversionError: If ``name`` is unknown, the source belongs to another name or
+            does not fit, an argument does not belong to ``name``, or ``out`` has
+            another ending or may not be replaced; nothing is written then.
         TorchFileError: If the file is damaged or would run code.
-        ValueError: If ``name`` is unknown, or ``out`` has another ending.
     """
     target = pathlib.Path(out)
     if name != HEAD and name not in EXTRACTORS:
@@ -136,8 +136,8 @@ def _convert_extractor(
         pca_tensors = vggish.read_pca(pca)
         pca_file = source_file.open_source(pca)
         _warn_if_other(pca_file, companions)
-        for key, value in pca_file.provenance(companions).items():
-            metadata[f"pca_{key}"] = value
+        for fact, value in pca_file.provenance(companions).items():
+            metadata[f"pca_{fact}"] = value
     found = _read(extractor, opened, pca_tensors, metadata)
     notes = [
         f"left out {len(names)}: {reason}" for reason, names in found.ignored.items()
@@ -170,7 +170,7 @@ def _read(
     pca: dict[str, np.ndarray] | None,
     metadata: dict[str, Any],
 ) -> Renamed:
-    """The tensors of the file form; says in ``metadata`` how they came about."""
+    """The renamed tensors of a file; ``metadata`` gets facts about its contents."""
     names: Any = {"file": opened.path.name, "wanted": extractor.name}
     if opened.path.suffix.lower() == source_file.ONNX:
         if not extractor.network.startswith("efficientnet"):
@@ -247,10 +247,10 @@ def _metadata(extractor: Extractor, opened: SourceFile) -> dict[str, Any]:
 
 
 def _check_published(extractor: Extractor, opened: SourceFile) -> None:
-    """Refuses another extractor's published file; warns of a changed one.
+    """Refuse another extractor's published file; warn of a changed one.
 
     Raises:
-        ConversionError: If the content is published as another extractor's only.
+        ConversionError: If the content is published for another extractor only.
     """
     if any(opened.is_published(source) for source in extractor.sources):
         return
@@ -264,7 +264,7 @@ def _check_published(extractor: Extractor, opened: SourceFile) -> None:
 
 
 def _warn_if_other(opened: SourceFile, known: Sequence[PublishedFile]) -> None:
-    """Warns of a file that is called as a published one and has another content."""
+    """Warn of a file that has the name of a published one, but other content."""
     source = opened.named(known)
     if source is not None and not opened.is_published(source):
         expected = (

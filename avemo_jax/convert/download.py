@@ -1,4 +1,4 @@
-"""Published files: downloaded, checked, and only then called by their name."""
+"""Published files: downloaded, checked, and only then given their name."""
 
 import contextlib
 import dataclasses
@@ -32,12 +32,12 @@ class ChecksumError(DownloadError):
 
 
 def verify(path: str | os.PathLike[str], source: PublishedFile) -> str:
-    """Sha256 of the file, which is the published one as far as that can be told.
+    """Check a file against the published checksums; its sha256.
 
-    Nothing published to check it by is a warning, with the sha256 in it.
+    If none is published, a warning says so, with the sha256.
 
     Raises:
-        ChecksumError: If it is another file.
+        ChecksumError: If it is not the published file.
         DownloadError: If it cannot be read.
     """
     path = pathlib.Path(path)
@@ -73,23 +73,23 @@ def download(
     patience: Patience | None = None,
     allow_loopback: bool = False,
 ) -> pathlib.Path:
-    """Path of the published file in ``directory``: checked, downloaded where missing.
+    """Path of the published file in ``directory``: checked, downloaded if missing.
 
-    It grows in ``NAME.part``, which one process at a time holds and the next one, or
-    the next call, goes on with. Where no checksum is published, the sha256 is kept in
-    ``NAME.sha256`` and the file is held to it from then on. Companions are not
-    downloaded.
+    The download grows in ``NAME.part``, which one process at a time holds, and which
+    the next process or call continues. If no checksum is published, the sha256 is kept
+    in ``NAME.sha256`` and the file is checked against it from then on. Companions are
+    not downloaded.
 
     Args:
-        source: What to get.
-        directory: Made if it is not there.
-        show_progress: Whether a bar is drawn, on a terminal.
-        patience: With the server.
-        allow_loopback: Whether http is allowed for this very machine, for tests.
+        source: The published file.
+        directory: Folder of the file; made if missing.
+        show_progress: Whether a progress bar is drawn, if on a terminal.
+        patience: How long to wait for the server; None: the default.
+        allow_loopback: Whether http is allowed for this machine itself, for tests.
 
     Raises:
-        ChecksumError: If what came, or what was there, is another file.
-        DownloadError: If it cannot be had or kept.
+        ChecksumError: If the file that came, or was there, is another one.
+        DownloadError: If the file cannot be downloaded or written.
         ValueError: If ``source.file`` is not a plain name.
     """
     if source.file in ("", "..") or "/" in source.file:
@@ -114,7 +114,7 @@ def download(
 
 
 def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
-    """``target``, which is there already, checked."""
+    """The path of a file that is there already, checked."""
     record = _record(target)
     known = source
     if not source.checkable and record.exists():
@@ -140,9 +140,10 @@ def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _held(path: pathlib.Path) -> Iterator[PartialFile]:
-    """The file ``path``, locked; the lock falls when the process ends, killed or not.
+    """The file at ``path``, locked until the process ends, killed or not.
 
-    Whoever finishes takes the name away, so after waiting the name is looked at again.
+    The process that finishes renames the file, so after waiting for the lock the name
+    is looked at again.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     while True:
@@ -188,7 +189,7 @@ def _fill(
     patience: Patience | None,
     allow_loopback: bool,
 ) -> None:
-    """All bytes of ``source`` in ``part``, on the disk."""
+    """Download all bytes of ``source`` into ``part``, and sync them to the disk."""
     # None draws the bar on a terminal only.
     hidden = None if show_progress else True
     with tqdm(
@@ -229,7 +230,7 @@ def _fill(
 
 
 def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> None:
-    """The name for the bytes, if they are right."""
+    """Check the bytes, and give the file its name."""
     try:
         sha256 = verify(part.path, source)
     except ChecksumError as error:
@@ -247,7 +248,7 @@ def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> N
 
 
 def _remove(part: PartialFile) -> None:
-    """Its name; who waits for it sees that and makes a new one."""
+    """Remove the file's name; a process that waits for it then makes a new one."""
     part.state_path.unlink(missing_ok=True)
     part.path.unlink()
 
@@ -257,7 +258,7 @@ def _record(target: pathlib.Path) -> pathlib.Path:
 
 
 def _write_record(target: pathlib.Path, sha256: str) -> None:
-    """In the form that ``sha256sum --check`` reads."""
+    """Write the sha256 in the form that ``sha256sum --check`` reads."""
     record = _record(target)
     beside = record.with_name(f"{record.name}.{os.getpid()}.tmp")
     beside.write_text(f"{sha256}  {target.name}\n")

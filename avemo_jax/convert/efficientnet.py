@@ -1,4 +1,4 @@
-"""EfficientNet: timm's names, and layers of ``.onnx`` files by their order."""
+"""EfficientNet: tensors by timm's names, or layers of ``.onnx`` files by order."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,16 +38,16 @@ def from_state(
     file: str,
     wanted: str,
 ) -> Renamed:
-    """The file form of a state dict of timm's.
+    """The tensors of a state dict with timm's names, checked.
 
     Args:
-        state: By timm's names.
-        spec: Of the network.
+        state: Tensors by timm's names.
+        spec: Sizes of the network.
         file: Name of the source, for errors.
-        wanted: The extractor, for errors.
+        wanted: Name of the extractor, for errors.
 
     Raises:
-        ConversionError: With all faults.
+        ConversionError: If the tensors do not fit; all faults are named.
     """
     shapes = state_shapes(spec)
     return rename(state, shapes, _RULES, file=file, wanted=wanted, ignored=_IGNORED)
@@ -60,19 +60,19 @@ def from_layers(
     file: str,
     wanted: str,
 ) -> Renamed:
-    """The file form of an ``.onnx`` file's layers, matched by order and shape.
+    """The tensors of an ``.onnx`` file's layers, matched by order and shape.
 
-    A BatchNorm that the exporter folded into its convolution becomes one that changes
-    nothing but adds the folded bias.
+    In place of a BatchNorm that the exporter folded into its convolution there is one
+    that only adds the folded bias.
 
     Args:
-        layers: In the graph's order.
-        spec: Of the network.
+        layers: The layers, in the graph's order.
+        spec: Sizes of the network.
         file: Name of the source, for errors.
-        wanted: The extractor, for errors.
+        wanted: Name of the extractor, for errors.
 
     Raises:
-        ConversionError: With all faults.
+        ConversionError: If the layers do not fit; all faults are named.
     """
     shapes, places = state_shapes(spec), list(layers_of(spec))
     faults = []
@@ -98,7 +98,7 @@ def folded(layers: Sequence[OnnxLayer]) -> bool:
 def _place(
     state: dict[str, np.ndarray], layer: OnnxLayer, name: str, norm: str | None
 ) -> str:
-    """Puts a layer's tensors into ``state``; says what is wrong, or nothing."""
+    """Put a layer's tensors into ``state``; the fault in words, or ""."""
     if layer.bias is not None and layer.bias.shape != layer.weight.shape[:1]:
         return f"{name} has a bias of shape {layer.bias.shape}"
     state[f"{name}.weight"] = layer.weight

@@ -1,4 +1,4 @@
-"""The command that gets published weights: downloaded, checked and converted."""
+"""The command that downloads, checks and converts published weights."""
 
 import argparse
 import os
@@ -26,12 +26,12 @@ _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError
 
 
 def sources_dir() -> pathlib.Path:
-    """Folder of the published files as they came."""
+    """Folder of the published files as they were downloaded."""
     return weights_dir() / "sources"
 
 
 def head_path(head: ThesisHead) -> pathlib.Path:
-    """Where the head checkpoint of one of the original's heads lies."""
+    """Folder of the head checkpoint of a head of the original system."""
     return weights_dir() / THESIS / head.name
 
 
@@ -43,21 +43,21 @@ def fetch_extractor(
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> Converted | None:
-    """What was converted to the extractor's place; None where it was there already.
+    """Fetch and convert an extractor's weights; None if they were there already.
 
     Args:
-        extractor: Whose weights.
-        given: The published file, or a folder that it is in; None downloads it.
-        source_file: Name of the source to take; None is the one that ``given`` is
-            called as, else the preferred one. No other one is tried.
-        overwrite: Whether weights that are there are converted again.
-        show_progress: Whether a bar is drawn.
+        extractor: The extractor whose weights are fetched.
+        given: The published file, or a folder that has it; None: it is downloaded.
+        source_file: Name of the published file to take; None: the one with the name of
+            ``given``, else the preferred one. No other one is tried.
+        overwrite: Whether existing weights are converted again.
+        show_progress: Whether a progress bar is drawn.
 
     Raises:
-        DownloadError: If the file cannot be had or is not the published one.
+        DownloadError: If the file cannot be downloaded or is not the published one.
         ConversionError: If it cannot be converted.
         TorchFileError: If it is no file of PyTorch, or would run code.
-        WeightsError: If weights are there and are not this extractor's.
+        WeightsError: If existing weights are not this extractor's.
     """
     out = default_weights_path(extractor.name)
     if out.exists() and not overwrite:
@@ -65,7 +65,7 @@ def fetch_extractor(
         return None
     source = _chosen(extractor, given, source_file)
     path = _file(source, given, show_progress=show_progress)
-    # Companions lie beside a file that is given.
+    # Companions are looked for beside a file that is given.
     beside = given if given is None or given.is_dir() else given.parent
     companions = [
         _file(companion, beside, show_progress=show_progress)
@@ -85,17 +85,17 @@ def fetch_head(
     show_progress: bool = True,
     patience: Patience | None = None,
 ) -> Converted | None:
-    """What was converted to the head's place; None where it was there already.
+    """Fetch and convert a head of the original; None if it was there already.
 
     Args:
-        head: Of the original system.
-        given: The published file, or a folder that it is in; None downloads it.
-        overwrite: Whether a checkpoint that is there is replaced.
-        show_progress: Whether a bar is drawn.
-        patience: With the server.
+        head: The head of the original system.
+        given: The published file, or a folder that has it; None: it is downloaded.
+        overwrite: Whether an existing checkpoint is replaced.
+        show_progress: Whether a progress bar is drawn.
+        patience: How long to wait for the server; None: the default.
 
     Raises:
-        DownloadError: If the file cannot be had or is not the published one.
+        DownloadError: If the file cannot be downloaded or is not the published one.
         ConversionError: If it cannot be converted.
         TorchFileError: If it is no file of PyTorch, or would run code.
     """
@@ -137,7 +137,7 @@ def _file(
     show_progress: bool,
     patience: Patience | None = None,
 ) -> pathlib.Path:
-    """The published file, checked: downloaded, or from where the user has it."""
+    """The published file, downloaded or the user's own copy, and checked."""
     if given is None:
         return download(
             source, sources_dir(), show_progress=show_progress, patience=patience
@@ -159,7 +159,7 @@ def _file(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch what is named; 0, or 1 after an error, which stderr then tells."""
+    """Run ``avemo fetch``: 0, 1 after an error told on stderr, 130 if stopped."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.list:
@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
-    """Number of failures."""
+    """Fetch one extractor's weights; the number of failures, 0 or 1."""
     try:
         done = fetch_extractor(
             extractor,
@@ -219,7 +219,7 @@ def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
 
 
 def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
-    """Number of failures."""
+    """Fetch heads of the original system; the number of failures."""
     print(f"licence: {LICENCE}; the files are for use here, not to be passed on")
     failed, patience = 0, Patience()
     for head in heads:
@@ -235,7 +235,7 @@ def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
             failed += 1
             print(f"{head.name}: failed", flush=True)
             print(f"error: {head.name}: {error}", file=sys.stderr)
-            # Where one cannot be had, the others are asked for once.
+            # If one cannot be downloaded, each of the others is tried only once.
             if isinstance(error, DownloadError) and not isinstance(
                 error, ChecksumError
             ):
@@ -249,18 +249,18 @@ def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
 
 
 def _print_list() -> None:
-    """Prints it; quietly ended by a reader that has seen enough, such as ``head``."""
+    """Print the list; end quietly if its reader stops, such as ``head``."""
     try:
         for line in _listed():
             print(line)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still held goes nowhere, else the interpreter's last flush complains.
+        # Text still buffered is discarded, else the interpreter's last flush fails.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _listed() -> Iterator[str]:
-    """All names: what is there, licences, addresses."""
+    """Lines that list all names with their files, licences and addresses."""
     for extractor in EXTRACTORS.values():
         out = default_weights_path(extractor.name)
         yield f"{extractor.name}: {out if out.exists() else 'not fetched'}"

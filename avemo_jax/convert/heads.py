@@ -1,4 +1,4 @@
-"""The original's heads: from their state dicts to head checkpoints."""
+"""Heads of the original system: from their state dicts to head checkpoints."""
 
 import dataclasses
 import pathlib
@@ -27,7 +27,7 @@ from avemo_jax.runtime.versions import VERSION
 
 UNKNOWN = "unknown"
 LICENCE = "none stated by the repository of the original system"
-_NUM_HEADS = 4  # of attention; the tensors do not tell
+_NUM_HEADS = 4  # heads of attention, which the tensors do not tell
 # Frames that the original scored at once; its Transformer attends among them.
 _ORIGINAL_BATCH = 32
 _EVALUATION_BATCH = 8192
@@ -39,7 +39,7 @@ _COMBINATIONS = (
     ("enet_b2_8_best", "wav2vec2_base"),
     ("enet_b0_8_va_mtl", "vggish"),
 )
-# Tensors whose outputs are a size of the head.
+# The tensors whose number of outputs is a size of the head, by the size.
 _MLP_SIZES = {
     "mlp_dim": ("fc1.weight", "ahead.0.weight"),
     "feat_dim": ("feat_fc.weight",),
@@ -62,7 +62,7 @@ class FeatureInput:
 
     Attributes:
         name: ``EXTRACTOR@INPUT``.
-        extractor: What is known of it.
+        extractor: The extractor that gives it.
     """
 
     name: str
@@ -72,15 +72,15 @@ class FeatureInput:
 def infer_spec(
     state: Mapping[str, np.ndarray], dims: tuple[int, ...], *, file: str
 ) -> HeadSpec:
-    """What head the tensors are, with the original's attention among a batch.
+    """The head that tensors belong to, with the original's attention among a batch.
 
     Args:
-        state: By the original's names.
-        dims: Lengths of its feature sets, in order.
+        state: Tensors by the original's names.
+        dims: Lengths of the head's feature sets, in order.
         file: Name of the source, for errors.
 
     Raises:
-        ConversionError: If they are none of the original's heads.
+        ConversionError: If they belong to none of the original's heads.
     """
     shapes = {name: array.shape for name, array in state.items()}
     task = _task(shapes, file)
@@ -98,7 +98,7 @@ def infer_spec(
         kind, sizes = "mlp", _MLP_SIZES
         if task == "VA" and "feat_fc.weight" in shapes:
             options["va_form"] = "shared"
-    # A size that no tensor tells stays the original's; renaming finds what is missing.
+    # A size that no tensor tells keeps its default; renaming finds missing tensors.
     for size, names in sizes.items():
         found = [shapes[name][0] for name in names if len(shapes.get(name, ())) > 1]
         if found:
@@ -110,7 +110,7 @@ def input_dim(state: Mapping[str, np.ndarray], *, file: str) -> int:
     """Length of the features that a head takes.
 
     Raises:
-        ConversionError: If its tensors are none of the original's heads.
+        ConversionError: If the tensors belong to none of the original's heads.
     """
     for name in ("feat_fc.weight", "fc1.weight", "ahead.0.weight"):
         if name in state and state[name].ndim >= 2:
@@ -119,7 +119,7 @@ def input_dim(state: Mapping[str, np.ndarray], *, file: str) -> int:
 
 
 def published_head(source: SourceFile) -> ThesisHead | None:
-    """Which of the original's released heads the file is, or is called as."""
+    """The released head that a file is, by content or else by name; None: none."""
     for head in THESIS_HEADS:
         if source.is_published(head.source):
             return head
@@ -137,16 +137,16 @@ def choose_features(
     """The feature sets of a head.
 
     Args:
-        dim: Length of the features that it takes.
-        given: Names of extractors or feature sets, in the order of the input; None
-            takes those of ``published``, or infers them from ``dim`` where only one
-            combination of the original's has it.
-        published: What the file is known as.
+        dim: Length of the features that the head takes.
+        given: Names of extractors or feature sets, in the order of the input; None:
+            those of ``published``, or the only combination of the original system that
+            has the length ``dim``.
+        published: The released head that the file is; None: it is none.
         file: Name of the source, for errors.
 
     Raises:
-        ConversionError: If the names are unknown, of another length, or cannot be
-            inferred.
+        ConversionError: If names are unknown, of another length or in another order,
+            or cannot be inferred.
     """
     if given is None and published is not None:
         given = published.features
@@ -184,10 +184,10 @@ def choose_features(
 
 
 def check_published(spec: HeadSpec, published: ThesisHead, *, file: str) -> None:
-    """Nothing, if a head is of the task and kind that its file is known for.
+    """Check that a head has the task and kind of the released head of its name.
 
     Raises:
-        ConversionError: If it is another.
+        ConversionError: If it has another.
     """
     expected = (published.task, published.head)
     if (spec.task, spec.kind) != expected:
@@ -200,10 +200,10 @@ def check_published(spec: HeadSpec, published: ThesisHead, *, file: str) -> None
 def variables_of(
     state: Mapping[str, np.ndarray], spec: HeadSpec, *, file: str
 ) -> dict[str, Any]:
-    """Parameters and statistics as a head checkpoint keeps them, one seed.
+    """Parameters and statistics for a head checkpoint, with one seed.
 
     Raises:
-        ConversionError: With all faults.
+        ConversionError: If the tensors do not fit; all faults are named.
     """
     trees = jax.eval_shape(build_head(spec).init, jax.random.key(0))
     places = [flatten_dict(tree, sep=".") for tree in trees]
@@ -226,14 +226,14 @@ def card_of(
     *,
     faithful: bool,
 ) -> dict[str, Any]:
-    """What ``head.json`` says of a converted head.
+    """The content of ``head.json`` for a converted head.
 
     Args:
-        spec: The head.
-        features: In the order of the input.
-        source: Where it comes from.
-        faithful: Whether it is evaluated as the original did, with its interpolation
-            and its smoothing of decisions.
+        spec: Kind and sizes of the head.
+        features: Its feature sets, in the order of the input.
+        source: The file that it was converted from.
+        faithful: Whether it is evaluated as by the original system, with its filling
+            of gaps and its smoothing of decisions.
     """
     known = [head.source for head in THESIS_HEADS]
     return {
@@ -250,7 +250,7 @@ def card_of(
         ],
         "data": {"name": "unknown data", "synthetic": False, "fingerprint": UNKNOWN},
         "protocol": "original" if faithful else "ours",
-        # It was trained on frames with sound only.
+        # The original trained on frames with sound only.
         "missing_audio": "drop",
         "inputs": "features",
         "windows": "average",
@@ -275,7 +275,7 @@ def card_of(
 
 
 def _config(spec: HeadSpec, *, faithful: bool) -> dict[str, Any]:
-    """What the original's recipe says of evaluation; of training nothing is known."""
+    """The evaluation's part of the original's recipe; training is not known."""
     config = original_config(spec.task, spec.kind)
     config.postprocess.faithful_gaps = faithful
     plain = to_plain(config)
@@ -283,7 +283,7 @@ def _config(spec: HeadSpec, *, faithful: bool) -> dict[str, Any]:
 
 
 def is_head_checkpoint(directory: pathlib.Path) -> bool:
-    """Whether ``directory`` is one that may be replaced by another."""
+    """Whether ``directory`` holds a head checkpoint, which another may replace."""
     return (directory / "head.json").is_file() and (directory / "params").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Which network a file holds."""
+"""Recognition of the network that a file holds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from avemo_jax.convert.rules import ConversionError
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 
-# Width of the last convolution and number of blocks, by network.
+# The network by width of the last convolution and number of blocks.
 _EFFICIENTNETS = {(1280, 16): "efficientnet_b0", (1408, 23): "efficientnet_b2"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """What a file seems to hold.
+    """The network that a file seems to hold.
 
     Attributes:
-        network: As ``Extractor.network`` has it, or words for another.
-        num_outputs: Of its classifier; None where it has none.
+        network: Name of the network in ``Extractor.network``, or words for another.
+        num_outputs: Outputs of its classifier; None: it has none, or that is not known.
     """
 
     network: str
@@ -33,13 +33,13 @@ class Recognised:
 
 
 def efficientnet_spec(extractor: Extractor) -> EfficientNetSpec:
-    """Of a visual extractor's network."""
+    """The variant of EfficientNet of a visual extractor."""
     variant = extractor.network.removeprefix("efficientnet_")
     return EfficientNetSpec(variant, extractor.output_dim)
 
 
 def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
-    """What the names of a state dict tell; None where they tell nothing."""
+    """The network that the names of a state dict tell; None: they tell nothing."""
     shapes = {name: array.shape for name, array in state.items()}
     if "conv_head.weight" in shapes and "conv_stem.weight" in shapes:
         blocks = sum(name.endswith(".conv_dw.weight") for name in shapes)
@@ -60,7 +60,7 @@ def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
 
 
 def of_layers(layers: Sequence[OnnxLayer]) -> Recognised | None:
-    """What the layers of an ``.onnx`` file tell; None where they tell nothing."""
+    """The network that layers of an ``.onnx`` file tell; None: they tell nothing."""
     convolutions = [layer for layer in layers if layer.kind == "Conv"]
     depthwise = [c for c in convolutions if c.weight.shape[1:2] == (1,)]
     if not depthwise or layers[-1].weight.ndim != 2:
@@ -78,10 +78,11 @@ def _efficientnet(
 
 
 def check_network(found: Recognised | None, extractor: Extractor, file: str) -> None:
-    """Nothing, if ``found`` may be the extractor's network.
+    """Check that ``found`` may be the extractor's network.
 
     Raises:
-        ConversionError: Says which extractors the file may be instead.
+        ConversionError: If it is another; the message names the extractors that the
+            file may belong to.
     """
     expected = Recognised(extractor.network, extractor.output_dim or None)
     if found is None or found == expected:

@@ -1,7 +1,7 @@
 """The layers of an ``.onnx`` file that have weights, in the order of its graph.
 
 Exporters rename weights, fold BatchNorm into the convolutions and move weights into
-Constant nodes; what stays is the order of the layers.
+Constant nodes; only the order of the layers stays.
 """
 
 import collections
@@ -24,12 +24,12 @@ class Norm:
     """A BatchNormalization behind a convolution.
 
     Attributes:
-        names: Of weight, bias, mean and variance in the file.
-        weight: (channels,)
-        bias: (channels,)
-        mean: (channels,)
-        variance: (channels,)
-        epsilon: Added to the variance.
+        names: Names of weight, bias, mean and variance in the file.
+        weight: Factor of each channel, (channels,).
+        bias: Summand of each channel, (channels,).
+        mean: Running mean of each channel, (channels,).
+        variance: Running variance of each channel, (channels,).
+        epsilon: Number that is added to the variance.
     """
 
     names: tuple[str, ...]
@@ -46,10 +46,10 @@ class OnnxLayer:
 
     Attributes:
         kind: "Conv", "Gemm" or "MatMul".
-        name: Of its weight in the file.
-        weight: (outputs, inputs, ...), as torch has it.
-        bias: (outputs,), where it has one.
-        norm: What normalises its outputs, where there is one.
+        name: Name of its weight in the file.
+        weight: Weight in torch's layout, (outputs, inputs, ...).
+        bias: Bias, (outputs,); None: it has none.
+        norm: BatchNormalization of its outputs; None: there is none.
     """
 
     kind: str
@@ -93,7 +93,7 @@ def _load(path: pathlib.Path) -> Any:
             f"reading .onnx files; install it with: {_INSTALL}"
         ) from error
     try:
-        # Weights in a file beside it are read when they are looked up.
+        # Weights in another file beside this one are read when they are looked up.
         return onnx.load(str(path), load_external_data=False)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         raise ConversionError(
@@ -103,13 +103,17 @@ def _load(path: pathlib.Path) -> Any:
 
 
 def _check_names(path: pathlib.Path, graph: Any) -> None:
-    """Nothing, if all names are text, and every node gives something of its own."""
+    """Check that all names are text, and each output has a name of its own.
+
+    Raises:
+        ConversionError: If a name is no text or given twice, or a node has no output.
+    """
     names = [tensor.name for tensor in graph.initializer]
     given = [*names, *(name for node in graph.node for name in node.output if name)]
     for node in graph.node:
         names += [node.op_type, *node.input, *node.output]
         names += [attribute.name for attribute in node.attribute]
-    # protobuf gives what is no UTF-8 as bytes.
+    # protobuf gives names that are no UTF-8 as bytes.
     if any(not isinstance(n, str) for n in names) or not all(
         node.output for node in graph.node
     ):
@@ -133,17 +137,17 @@ def _floating() -> tuple[int, ...]:
 
 
 def _is_parameter(tensor: Any) -> bool:
-    """Whether it is no scalar, as of an activation, and no shape or axis."""
+    """Whether a tensor may be a weight: floating point, and more than one value."""
     return tensor.data_type in _floating() and math.prod(tensor.dims) > 1
 
 
 class _Walk:
-    """Looks up what the nodes of a graph are given.
+    """Looks up the inputs of the nodes of a graph.
 
     Attributes:
-        constants: Initialisers and Constant nodes, by name.
-        used: Names of those that belong to a layer.
-        faults: What was found wrong.
+        constants: Initialisers and values of Constant nodes, by name.
+        used: Names of the constants that belong to a layer.
+        faults: Faults that were found, in words.
     """
 
     def __init__(self, graph: Any, folder: pathlib.Path):
@@ -158,7 +162,7 @@ class _Walk:
         self._users: dict[str, list[Any]] = {}
         for node in graph.node:
             if node.op_type == "Identity" and node.input:
-                # Nodes stand in the order of computing: no chains have to be followed.
+                # Nodes are in the order of computing, so no chains have to be followed.
                 self._same[node.output[0]] = self._name(node.input[0])
             elif node.op_type == "Constant":
                 for attribute in node.attribute:
@@ -168,7 +172,7 @@ class _Walk:
                 self._users.setdefault(name, []).append(node)
 
     def layers_at(self, node: Any) -> Iterable[OnnxLayer]:
-        """The layer that ``node`` is, or nothing."""
+        """The layer that ``node`` is, as a list of one; empty if it is none."""
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
             return []
         weight = self._array(node.input[1])
@@ -206,11 +210,11 @@ class _Walk:
         return Norm(names, weight, bias, mean, variance, epsilon)
 
     def _name(self, name: str) -> str:
-        """The constant that ``name`` is, behind any Identity nodes."""
+        """The name of the value that ``name`` is equal to by Identity nodes."""
         return self._same.get(name, name)
 
     def _array(self, name: str) -> np.ndarray | None:
-        """The constant's values, or None where ``name`` is computed."""
+        """The values of the constant ``name``; None if it is computed."""
         from onnx import checker, numpy_helper
 
         name = self._name(name)
@@ -237,10 +241,10 @@ class _Walk:
         return array
 
     def _count_outside(self, tensor: Any, array: np.ndarray) -> None:
-        """That not more is read of files beside this one than they have.
+        """Check that no more is read from files beside this one than they hold.
 
         Raises:
-            ValueError: If tensors lie over one another.
+            ValueError: If tensors overlap.
         """
         for entry in tensor.external_data:
             if entry.key == "location":
@@ -252,7 +256,7 @@ class _Walk:
 
 
 def _number(node: Any, name: str, default: float) -> float:
-    """The attribute of a node, which may be stored as float or as integer."""
+    """A number that is an attribute of a node, stored as float or as integer."""
     for attribute in node.attribute:
         if attribute.name == name:
             return float(attribute.f if attribute.HasField("f") else attribute.i)

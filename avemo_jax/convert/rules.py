@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# What weights may be stored in; all are brought to float32.
+# Types that weights may be stored in; all are converted to float32.
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 class ConversionError(ValueError):
-    """A source that does not become what was asked for.
+    """A source that cannot be converted as asked.
 
     Attributes:
-        faults: All that was found, sorted; empty where there is one reason only.
+        faults: All faults of the tensors, sorted; empty if the reason is another.
     """
 
     def __init__(self, message: str, faults: Sequence[str] = ()):
@@ -24,13 +24,13 @@ class ConversionError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Renaming:
-    r"""Where tensors whose names match go.
+    r"""A rule that gives tensors whose names match a new name.
 
     Attributes:
         pattern: Regular expression that the whole name has to match.
         target: Name of the destination, with groups as ``\1``.
-        squeeze: Trailing axes of length 1 that are dropped where the source has them
-            and the destination has not, as of a 1x1 convolution; 0 allows none.
+        squeeze: Most trailing axes of length 1 that are dropped if the destination
+            lacks them, as for a 1x1 convolution.
     """
 
     pattern: str
@@ -40,11 +40,11 @@ class Renaming:
 
 @dataclasses.dataclass(frozen=True)
 class Ignored:
-    """Tensors that are left out, and why.
+    """A rule that leaves out tensors whose names match.
 
     Attributes:
         pattern: Regular expression that the whole name has to match.
-        reason: For users.
+        reason: Why they are left out, for users.
     """
 
     pattern: str
@@ -53,10 +53,10 @@ class Ignored:
 
 @dataclasses.dataclass(frozen=True)
 class Renamed:
-    """What came out of renaming.
+    """The result of renaming.
 
     Attributes:
-        tensors: By destination, float32, in the order of the destinations.
+        tensors: Tensors by destination, float32, in the order of the destinations.
         ignored: Names in the source that were left out, by reason.
     """
 
@@ -79,21 +79,22 @@ def rename(
 ) -> Renamed:
     """The tensors of ``source`` under the names of ``shapes``.
 
-    A tensor goes where the first matching rule says, unless it is ignored.
+    The first rule that matches a tensor's name renames it, unless it is ignored.
 
     Args:
-        source: By name.
-        shapes: Of every destination; all have to be written.
-        rules: In order.
+        source: Tensors by name.
+        shapes: Shape of every destination; all have to be written.
+        rules: Rules, of which the first that matches counts.
         file: Name of the source, for the error.
-        wanted: What it is to become, for the error.
-        ignored: Looked at before the rules.
-        optional: Further destinations, which may stay without a tensor.
+        wanted: What the source is to become, for the error.
+        ignored: Rules for tensors to leave out, which go before ``rules``.
+        optional: Shapes of further destinations, which may stay without a tensor;
+            None: there are none.
 
     Raises:
-        ConversionError: With all faults of both sides: a tensor that no rule names, or
-            that has no place; a place with no tensor, two, or one of another shape;
-            values that are not floating point, or not finite.
+        ConversionError: If a tensor has no rule or no destination, or is not floating
+            point or not finite, or if a destination has no tensor, several, or one of
+            another shape. All faults are named.
     """
     places = {**shapes, **(optional or {})}
     writers, left_out, faults = _assigned(source, places, rules, ignored)
@@ -167,7 +168,7 @@ def _target(name: str, rules: Sequence[Renaming]) -> tuple[str, Renaming | None]
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], rule: Renaming) -> np.ndarray:
-    """``array`` without those trailing axes of length 1 that the rule lets go."""
+    """``array`` without those trailing axes of length 1 that the rule drops."""
     surplus = array.ndim - len(shape)
     if 0 < surplus <= rule.squeeze and array.shape[len(shape) :] == (1,) * surplus:
         return array.reshape(array.shape[: len(shape)])

@@ -1,4 +1,4 @@
-"""A file that weights come from: what it is, and the tensors in it."""
+"""A file that weights come from: its checksums, and the tensors in it."""
 
 import dataclasses
 import os
@@ -19,9 +19,9 @@ from avemo_jax.extractors.published import PublishedFile
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 ONNX = ".onnx"
 SAFETENSORS = ".safetensors"
-# What torch's wrappers of modules put before every name.
+# Prefixes that torch's wrappers of modules put before every name.
 _OUTER = ("module.", "_orig_mod.")
-_MAX_WRAPPERS = 8  # within one another
+_MAX_WRAPPERS = 8  # wrappers within one another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,9 @@ class SourceFile:
     """A file and its checksums.
 
     Attributes:
-        path: Where it lies.
-        sha256: Hex digits.
-        git_blob: Sha1 that git knows its content by, hex digits.
+        path: Path of the file.
+        sha256: Sha256 of the content, hex digits.
+        git_blob: Sha1 of git for the content, hex digits.
     """
 
     path: pathlib.Path
@@ -39,21 +39,21 @@ class SourceFile:
     git_blob: str
 
     def is_published(self, source: PublishedFile) -> bool:
-        """Whether this is that file, by its checksum; False where none is known."""
+        """Whether this is that file, by its checksum; False if none is known."""
         return source.checkable and (
             self.git_blob.startswith(source.git_blob)
             and self.sha256.startswith(source.sha256)
         )
 
     def named(self, sources: Sequence[PublishedFile]) -> PublishedFile | None:
-        """The published file that this one is called as, where a checksum is known."""
+        """The published file of the same name whose checksum is known; None: none."""
         for source in sources:
             if source.checkable and source.file == self.path.name:
                 return source
         return None
 
     def provenance(self, known: Sequence[PublishedFile]) -> dict[str, Any]:
-        """For metadata and cards."""
+        """Where the weights come from, for metadata and cards."""
         published = [s for s in known if self.is_published(s)]
         return {
             "source": self.path.name,
@@ -68,7 +68,7 @@ def open_source(path: str | os.PathLike[str]) -> SourceFile:
     """The file at ``path`` with its checksums.
 
     Raises:
-        ConversionError: If it cannot be read.
+        ConversionError: If the file cannot be read.
     """
     path = pathlib.Path(path)
     try:
@@ -81,14 +81,14 @@ def open_source(path: str | os.PathLike[str]) -> SourceFile:
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Tensors by name of a PyTorch or ``.safetensors`` file.
+    """The tensors of a PyTorch or ``.safetensors`` file, by name.
 
     Prefixes that wrappers of modules put before every name are taken off, and a state
     dict is found among other things that were saved with it.
 
     Raises:
-        ConversionError: If the file's ending is another one, or it is no such file.
-        TorchFileError: If it is damaged or would run code.
+        ConversionError: If the file has another ending, or is no such file.
+        TorchFileError: If a PyTorch file is damaged or would run code.
     """
     path = pathlib.Path(path)
     ending = path.suffix.lower()
@@ -103,7 +103,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _unwrapped(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """``state`` without what wrappers put before every name."""
+    """``state`` without the prefixes that wrappers put before every name."""
     state = dict(state)
     for _ in range(_MAX_WRAPPERS):
         found = [p for p in _OUTER if all(name.startswith(p) for name in state)]
@@ -128,7 +128,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         OSError,
         struct.error,
         TypeError,
-        AttributeError,  # of a type that numpy has not, such as float8
+        AttributeError,  # raised for a type that numpy lacks, such as float8
     ) as error:
         raise ConversionError(
             f"{path}: not readable as .safetensors ({error}); expected a whole file "

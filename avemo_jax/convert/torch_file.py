@@ -1,12 +1,12 @@
 """Files of PyTorch, read without PyTorch and without running their pickles.
 
-``torch.save`` writes a zip archive since PyTorch 1.6: ``NAME/data.pkl`` is a pickle in
-which tensors refer to storages, ``NAME/data/KEY`` the bytes of each, uncompressed.
-Before, it wrote five pickles after one another (magic number, version, machine, the
-object, keys of storages), then the storages.
+Since PyTorch 1.6, ``torch.save`` writes a zip archive: ``NAME/data.pkl`` is a pickle in
+which tensors refer to storages, and ``NAME/data/KEY`` has the bytes of each storage,
+uncompressed. Before, it wrote five pickles one after another (magic number, version,
+machine, the object, keys of storages), then the storages.
 
-Memory is bounded by the file's size: see ``torch_tensors.Allowance`` and
-``MAX_PICKLE_BYTES``. What the pickles may do: ``torch_pickle``.
+Memory is bounded by the file's size (``torch_tensors.Allowance``) and by
+``MAX_PICKLE_BYTES``. ``torch_pickle.py`` decides what the pickles may do.
 """
 
 import os
@@ -27,14 +27,14 @@ from avemo_jax.runtime import safe_pickle
 
 __all__ = ["Record", "TorchFileError", "read_torch", "state_dict_of"]
 
-# Of the pickles alone, without storages; a large network's has under one million.
+# Size of pickles without storages; that of a large network is under one million.
 MAX_PICKLE_BYTES = 1 << 24
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 
 
 def read_torch(path: str | os.PathLike[str]) -> Any:
-    """What ``torch.save`` stored, with nothing imported, called or run.
+    """The value that ``torch.save`` stored, with nothing imported, called or run.
 
     Tensors and parameters come out as contiguous numpy arrays that own their memory,
     bfloat16 widened to float32 (exactly); OrderedDict as dict, torch.Size as tuple.
@@ -43,9 +43,9 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     the file was saved from a GPU makes no difference.
 
     Raises:
-        TorchFileError: If the file is not there, is no such file or damaged, asks for
-            a call of anything but what networks are made of, or for more memory than
-            a few times its size.
+        TorchFileError: If the file is missing, damaged or no such file, asks for a call
+            of anything that networks are not made of, or for more memory than a few
+            times its size.
     """
     path = pathlib.Path(path)
     try:
@@ -81,7 +81,7 @@ def _wrong(path: pathlib.Path, what: str) -> TorchFileError:
 
 
 class _Archive:
-    """The zip form."""
+    """A file that is a zip archive."""
 
     def __init__(self, path: pathlib.Path, file: IO[bytes], data: np.ndarray) -> None:
         self.path = path
@@ -105,13 +105,13 @@ class _Archive:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise _wrong(path, f"{entry.filename!r:.80} is compressed or encrypted")
             self.entries[entry.filename] = entry
-        # Entries over one another would be read many times.
+        # Entries that overlap would be read many times.
         total = sum(entry.file_size for entry in entries)
         if total > len(data):
             raise _wrong(path, f"entries of {total} bytes in {len(data)}")
 
     def value(self) -> Any:
-        """What the archive keeps."""
+        """The value that the archive keeps."""
         mains = [n for n in self.entries if n.rpartition("/")[2] == "data.pkl"]
         if len(mains) != 1:
             raise _wrong(self.path, f"a zip archive with {len(mains)} data.pkl")
@@ -137,7 +137,7 @@ class _Archive:
         """The bytes of an entry, as they are in the file.
 
         Raises:
-            TorchFileError: If they are not there as the archive says.
+            TorchFileError: If they are not where, or not those that, the archive says.
         """
         entry = self.entries[name]
         start, size = entry.header_offset, entry.file_size
@@ -148,7 +148,7 @@ class _Archive:
         content = self.data[start : start + size]
         if len(content) != size or entry.compress_size != size:
             raise _wrong(self.path, f"{name!r:.80} has not the {size} bytes it says")
-        # torch can be told to write no checksums: zeros.
+        # torch can be told to write no checksums; then they are 0.
         if entry.CRC and zlib.crc32(content.data) != entry.CRC:
             raise _wrong(self.path, f"{name!r:.80} has another checksum")
         return content
@@ -166,10 +166,10 @@ class _Archive:
 
 
 def _legacy(path: pathlib.Path, data: np.ndarray) -> Any:
-    """The form before 1.6.
+    """The value of a file in the form before PyTorch 1.6.
 
-    The object comes before its storages. So it is carried out twice: for the keys and
-    types of storages, with empty tensors, then with the bytes.
+    The object comes before its storages, so its pickle is carried out twice: first with
+    empty tensors, for the keys and types of storages, then with the bytes.
     """
     head = data[:MAX_PICKLE_BYTES].tobytes()
     types: dict[str, Storage] = {}
@@ -186,7 +186,7 @@ def _legacy(path: pathlib.Path, data: np.ndarray) -> Any:
         return machine.run(), machine.position
 
     magic, position = plain(0)
-    # Types first: a tensor is neither equal nor unequal to a number.
+    # The type is compared first, since a tensor does not compare with a number.
     right = type(magic) is int and magic == _MAGIC_NUMBER
     version, position = plain(position) if right else (None, 0)
     if type(version) is not int or version != _LEGACY_VERSION:
@@ -216,7 +216,7 @@ def _legacy_storages(
     keys: Any,
     types: dict[str, Storage],
 ) -> dict[str, Storage]:
-    """The storages behind the pickles: the number of elements, then these, of each."""
+    """The storages after the pickles, each a number of elements, then the elements."""
     found: dict[str, Storage] = {}
     if type(keys) is not list:
         raise _wrong(path, f"a {type(keys).__name__} instead of keys of storages")

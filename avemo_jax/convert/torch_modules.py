@@ -1,4 +1,4 @@
-"""State dicts of whole pickled PyTorch modules, and out of training checkpoints."""
+"""State dicts of whole pickled PyTorch modules and of training checkpoints."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from avemo_jax.convert.torch_records import Record, TorchFileError
 
-# Where training checkpoints keep the network.
+# Names under which training checkpoints keep the network.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 _PARTS = ("_parameters", "_buffers", "_modules")
 _MAX_LEVELS = 100  # modules within one another
 # Letters that the names of all modules may have together. A file can name one module
-# again and again, as torch does for shared ones; each time counts.
+# many times, as torch does for shared ones; each time counts.
 _MAX_LETTERS = 1 << 22
 
 
@@ -19,8 +19,8 @@ def state_dict_of(value: Any) -> dict[str, np.ndarray]:
     """Tensors by dotted name, as ``Module.state_dict()`` names and orders them.
 
     Args:
-        value: What ``read_torch`` gave: a state dict; a module, of which parameters and
-            persistent buffers count; or a dict with one of these under one of
+        value: Result of ``read_torch``: a state dict; a module, whose parameters and
+            persistent buffers are taken; or a dict with one of these under one of
             ``WRAPPERS``.
 
     Raises:
@@ -70,8 +70,8 @@ def _is_named(value: Any) -> bool:
 
 
 def _networks(value: dict[Any, Any]) -> list[Any]:
-    """Keys of entries that are a network of their own."""
-    # One dict or module may be many entries; it is gone through once.
+    """Keys of the entries that are networks of their own."""
+    # One dict or module may be the value of many entries; it is looked at once.
     different = {id(item): item for item in value.values()}
     weights = {identity for identity, item in different.items() if _holds_weights(item)}
     return [
@@ -100,7 +100,7 @@ def _only_one(value: dict[Any, Any], inside: list[Any]) -> Any:
 
 
 def _of_module(module: Record) -> dict[str, Any]:
-    """Parameters, buffers, then children, each in order; what is None is left out."""
+    """Parameters, buffers, then those of children, in order, without any None."""
     found: dict[str, Any] = {}
     letters_left = _MAX_LETTERS
     waiting: list[tuple[str, int, Any]] = [("", 0, module)]

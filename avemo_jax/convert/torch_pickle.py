@@ -1,13 +1,13 @@
-"""What names in PyTorch's pickles stand for: tensors, plain containers, inert records.
+"""The meaning of names in PyTorch's pickles: tensors, plain containers, inert records.
 
 A pickled module is a class, called or made by its name, and a state. Neither the class
 nor any function is looked up: a name becomes a ``Record`` that can only be looked at.
 A few names are known and stand for plain values (``OrderedDict``, tensors). Calls are
-taken down only for names of the libraries that networks are made of; a call of anything
+recorded only for names of the libraries that networks are made of; a call of anything
 else (``os.system``, ``eval``) means that the file does not keep a network, and is
 refused, though nothing would have been run.
 
-What may be called when a tensor is pickled: torch/_utils.py, torch/_tensor.py.
+The functions that pickles of tensors call are in torch/_utils.py and torch/_tensor.py.
 """
 
 import reprlib
@@ -21,39 +21,39 @@ from avemo_jax.convert.torch_records import Record, check_depth
 from avemo_jax.convert.torch_tensors import Storage
 from avemo_jax.runtime import safe_pickle
 
-# Names below these packages may be called, and come out as records.
+# Names below these packages may be called; the result is a record.
 _PACKAGES = frozenset(
     "torch torchvision torchaudio timm geffnet efficientnet_pytorch transformers "
     "fairseq omegaconf numpy __main__".split()
 )
-# And these, of packages where other names could do harm.
+# Further names that may be called, of packages where other names could do harm.
 _NAMES = frozenset(
     "argparse.Namespace collections.Counter collections.defaultdict collections.deque "
     "datetime.date datetime.datetime datetime.timedelta functools.partial "
     "pathlib.PosixPath pathlib.PurePosixPath pathlib.Path pathlib.WindowsPath "
     "builtins.object builtins.range builtins.slice types.SimpleNamespace".split()
 )
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # names of Python 2
 _TENSOR_CLASSES = frozenset(
     "torch.Tensor torch.nn.parameter.Parameter torch.nn.parameter.Buffer".split()
 )
 _MAX_NAME = 256  # characters
-_ENTRY_BYTES = 64  # of a dict or set, about
-_MAX_ARGUMENTS = 8  # of a function that makes a tensor
-# The hash of a number can be chosen, and with it how long a look-up takes. So other
-# keys than small integers are few; old optimisers have one by address for each tensor.
+_ENTRY_BYTES = 64  # size of an entry of a dict or set, about
+_MAX_ARGUMENTS = 8  # arguments of a function that makes a tensor
+# A file can choose the hashes of its numbers, and with them how long a look-up takes.
+# So few numbers but small integers may be keys; old optimisers have one per tensor.
 _SMALL_KEYS = range(1 << 16)
 _MAX_NUMBER = 1 << 60
 _MAX_NUMBERS = 10_000
 _MAX_TUPLE = 8  # texts in a key
 
 
-# Gives (class, key, device, elements, view or None) of a storage its bytes.
+# Opens a storage by its class, key, number of elements, and view or None.
 OpenStorage = Callable[[str, str, int, tuple[Any, ...] | None], Storage]
 
 
 class TorchPolicy(safe_pickle.Policy):
-    """Tensors of known storages, plain containers, and records."""
+    """A policy that builds tensors of known storages, plain containers and records."""
 
     allowed = "tensors, plain containers and modules of PyTorch's libraries"
     expected = "a file of torch.save"
@@ -73,11 +73,11 @@ class TorchPolicy(safe_pickle.Policy):
 
     @property
     def instructions(self) -> Mapping[int, safe_pickle.Action]:
-        """All that protocols 2 to 5 write."""
+        """All instructions that protocols 2 to 5 write."""
         return safe_pickle.WITH_OBJECTS
 
     def find(self, module: str, name: str) -> Record:
-        """A record of the name; the same one every time."""
+        """A record of the name; the same record every time."""
         module = _RENAMED.get(module, module)
         known = self._names.get((module, name))
         if known is not None:
@@ -90,11 +90,11 @@ class TorchPolicy(safe_pickle.Policy):
         return made
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """A plain value or tensor where the name is known, else a record."""
+        """A plain value or tensor if the name is known, else a record."""
         return self.create(function, arguments, {})
 
     def create(self, kind: Any, arguments: Any, named: Any) -> Any:
-        """A plain value or tensor where the name is known, else a record."""
+        """A plain value or tensor if the name is known, else a record."""
         if type(kind) is not Record or kind.args is not None:
             raise safe_pickle.Refusal(f"a call of {_what(kind)}")
         if type(arguments) is not tuple or type(named) is not dict:
@@ -108,7 +108,7 @@ class TorchPolicy(safe_pickle.Policy):
         return Record(kind.name, arguments)
 
     def set_state(self, target: Any, state: Any) -> None:
-        """Take down an object's state; attributes of an OrderedDict are left out."""
+        """Record an object's state; attributes of an OrderedDict are left out."""
         if type(target) is dict:
             return
         if type(target) is not Record or target.args is None:
@@ -141,7 +141,7 @@ class TorchPolicy(safe_pickle.Policy):
         target.update(self.key(item) for item in items)
 
     def persistent(self, identity: Any) -> Any:
-        """A storage, or a module's class that comes with its source text."""
+        """A storage, or a module's class that is stored with its source text."""
         match identity:
             case ("module", Record(args=None) as kind, _, _):
                 return kind
@@ -163,12 +163,12 @@ class TorchPolicy(safe_pickle.Policy):
         return record
 
     def finished(self, value: Any) -> Any:
-        """``value``, if it contains nothing that contains itself, nor too deeply."""
+        """``value``, if no container in it contains itself or is nested too deeply."""
         check_depth(value)
         return value
 
     def key(self, key: Any) -> Any:
-        """``key``, if it may be one: it takes little time to hash and to look up."""
+        """``key``, if it may be one: hashing it and looking it up take little time."""
         match key:
             case str() | bytes() | bool() | None | Record():
                 return key
@@ -184,7 +184,11 @@ class TorchPolicy(safe_pickle.Policy):
         raise ValueError(f"a {type(key).__name__} as a key: {reprlib.repr(key)}")
 
     def copied(self, items: Any, item_bytes: int) -> Any:
-        """``items``, when so many more may be made; a pickle can name them again."""
+        """``items``, counted as copied, since a pickle can name them many times.
+
+        Raises:
+            ValueError: If too many bytes are copied.
+        """
         self._allowance.spend(item_bytes * len(items))
         return items
 
@@ -193,10 +197,10 @@ class TorchPolicy(safe_pickle.Policy):
         if len(arguments) > _MAX_ARGUMENTS:
             raise ValueError(f"a tensor of {len(arguments)} arguments")
         storage, offset, size, stride, *rest = arguments
-        # Looking up another value could take for ever: tuples of tuples, hashed.
+        # Looking up another value could take for ever, since nested tuples are hashed.
         if type(storage) is not Record:
             raise ValueError(f"a tensor of a {type(storage).__name__}")
-        rest = rest[2:]  # without gradient and hooks
+        rest = rest[2:]  # gradient and hooks do not matter
         known = self._storages[storage]
         element: torch_tensors.Element | None = known.element
         if kind.name.endswith("_v3"):
@@ -211,12 +215,12 @@ class TorchPolicy(safe_pickle.Policy):
 
 
 def _what(value: Any) -> str:
-    """The name of a record, or the type."""
+    """The name of a record, or the type of another value."""
     return value.name if type(value) is Record else f"a {type(value).__name__}"
 
 
 def _is_short(text: Any) -> bool:
-    """Whether ``text`` is one that may be part of a key: printing it takes no time."""
+    """Whether ``text`` is a short text, which may be part of a key."""
     return type(text) is str and len(text) <= _MAX_NAME
 
 
@@ -240,7 +244,7 @@ def _ordered_dict(
     return made
 
 
-def _members(policy: TorchPolicy, arguments: tuple[Any, ...]) -> set[Any]:
+def _set(policy: TorchPolicy, arguments: tuple[Any, ...]) -> set[Any]:
     (items,) = arguments or ((),)
     if type(items) not in (list, tuple):
         raise ValueError(f"a set of a {type(items).__name__}")
@@ -248,7 +252,7 @@ def _members(policy: TorchPolicy, arguments: tuple[Any, ...]) -> set[Any]:
 
 
 def _bytes(policy: TorchPolicy, _: Record, arguments: tuple[Any, ...]) -> bytes:
-    """Of ``bytes()``, ``bytearray(b"")``, ``bytearray("", "latin-1")``, ``encode``."""
+    """The bytes of ``bytes()``, ``bytearray(b"")``, ``bytearray("", "latin-1")``."""
     match arguments:
         case ():
             return b""
@@ -272,14 +276,14 @@ def _size(_: TorchPolicy, __: Record, arguments: tuple[Any, ...]) -> tuple[Any, 
 
 
 def _parameter(_: TorchPolicy, kind: Record, arguments: tuple[Any, ...]) -> Any:
-    """The tensor that is the parameter."""
+    """The tensor of a parameter."""
     if arguments and isinstance(arguments[0], np.ndarray | Record):
         return arguments[0]
     return Record(kind.name, arguments)
 
 
 def _from_type(policy: TorchPolicy, kind: Record, arguments: tuple[Any, ...]) -> Any:
-    """A tensor with attributes, which are left out; other classes stay records."""
+    """A tensor without its attributes; a record for other classes."""
     match arguments:
         case (Record(args=None) as function, Record() as of, tuple() as inner, _):
             if of.name in _TENSOR_CLASSES and function.name in _TENSORS:
@@ -299,8 +303,8 @@ _KNOWN: dict[str, Callable[[TorchPolicy, Record, tuple[Any, ...]], Any]] = {
     "torch.nn.parameter.Parameter": _parameter,
     "torch.Size": _size,
     "collections.OrderedDict": _ordered_dict,
-    "builtins.set": lambda policy, _, given: _members(policy, given),
-    "builtins.frozenset": lambda policy, _, given: frozenset(_members(policy, given)),
+    "builtins.set": lambda policy, _, given: _set(policy, given),
+    "builtins.frozenset": lambda policy, _, given: frozenset(_set(policy, given)),
     "builtins.bytearray": _bytes,
     "builtins.bytes": _bytes,
     "builtins.complex": _complex,

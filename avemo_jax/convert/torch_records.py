@@ -1,4 +1,4 @@
-"""What a PyTorch file names and nobody makes: inert records."""
+"""Inert records of the objects that a PyTorch file names, which are never made."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,14 @@ class TorchFileError(ValueError):
 
 @dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Record:
-    """Something that a file names, taken down and never made.
+    """A record of something that a file names, which is never made.
 
     Attributes:
         name: Module and name, such as ``timm.models.efficientnet.EfficientNet``.
-        args: What it was called with, named arguments as a dict at the end; None: it
-            was only named (a class, a function, ``torch.float32``).
-        state: What the object was to be filled with, mostly its attributes by name.
-        items: What was put in: values, or (key, value).
+        args: Arguments of the call, named ones as a dict at the end; None: it was only
+            named (a class, a function, ``torch.float32``).
+        state: State that the object was to get, mostly its attributes by name.
+        items: Items that were put into the object: values, or (key, value).
     """
 
     name: str
@@ -32,17 +32,17 @@ class Record:
 
 
 def check_depth(value: Any) -> None:
-    """That ``value`` is not too deep, and no plain container contains itself.
+    """Check that ``value`` is not too deep, and no plain container contains itself.
 
-    An object may: its attributes often name what it belongs to.
+    An object may contain itself: its attributes often name its parent.
 
     Raises:
-        ValueError: If it is or does.
+        ValueError: If it is too deep, or a plain container contains itself.
     """
     depths: dict[int, int] = {}
-    # Parts that are being looked at: where they are in ``way``.
+    # The index in ``way`` of each part that is being looked at.
     open_at: dict[int, int] = {}
-    # Of each: itself, those of its parts not looked at yet, the deepest of the others.
+    # Each value on the way, its parts not looked at yet, the greatest depth of others.
     way: list[tuple[Any, list[Any], list[int]]] = [(None, [value], [0])]
     while way:
         of, parts, deepest = way[-1]
@@ -56,10 +56,10 @@ def check_depth(value: Any) -> None:
         part = parts.pop()
         if id(part) in open_at:
             round_trip = way[open_at[id(part)] :]
-            if not any(type(member[0]) is Record for member in round_trip):
+            if not any(type(one[0]) is Record for one in round_trip):
                 raise ValueError(f"a {type(part).__name__} that contains itself")
             continue
-        # Before its parts are listed: a long list may be named again and again.
+        # Checked before its parts are listed, since a list may be named many times.
         known = depths.get(id(part), 0)
         if len(way) + known > _MAX_DEPTH:
             raise ValueError(f"over {_MAX_DEPTH} values within one another")
@@ -71,7 +71,7 @@ def check_depth(value: Any) -> None:
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """What ``value`` contains; None: it is no container, or empty."""
+    """The parts that ``value`` contains; None: it is no container, or empty."""
     match value:
         case dict():
             parts = [*value, *value.values()]

@@ -1,7 +1,7 @@
-"""PyTorch's storages and tensors as numpy arrays, within the bytes that a file has.
+"""PyTorch's storages and tensors as numpy arrays, in memory bounded by the file's size.
 
 A storage is a run of bytes; a tensor is a view of one, by offset, size and stride. A
-stride of 0 makes a huge tensor of few bytes, so what is copied out is counted.
+stride of 0 makes a huge tensor of few bytes, so copied bytes are counted.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-# A file's tensors together may have this many times its bytes, and this much beside:
-# views of one storage are copied each, bfloat16 grows to float32.
+# A file's tensors together may have this many times its bytes, plus this many: each
+# view of a storage is copied, and bfloat16 grows to float32.
 MAX_GROWTH = 8
 SPARE_BYTES = 1 << 20
 _MAX_AXES = 32  # torch allows 64, numpy 64; networks have 6 at most
@@ -20,12 +20,12 @@ _MAX_AXES = 32  # torch allows 64, numpy 64; networks have 6 at most
 
 @dataclasses.dataclass(frozen=True)
 class Element:
-    """What a storage is made of.
+    """The type of a storage's elements.
 
     Attributes:
-        size: In bytes.
-        dtype: numpy's; None: numpy has none (quantised, float8), bytes are skipped.
-        widened: Whether it is bfloat16, kept as the upper half of a float32.
+        size: Size in bytes.
+        dtype: Type of numpy; None: it has none (quantised, float8), bytes are skipped.
+        widened: Whether it is bfloat16, the upper half of a float32.
     """
 
     size: int
@@ -77,7 +77,7 @@ _WITHOUT_DTYPE = {
     "QUInt4x2Storage": 1,
     "QUInt2x4Storage": 1,
 }
-# What a storage is made of, by the name of its class, and a tensor by its dtype's.
+# Types of elements by the name of a storage's class, and by that of a tensor's dtype.
 STORAGES = {
     f"{package}.{name}": element
     for package in ("torch", "torch.cuda")
@@ -96,9 +96,9 @@ class Storage:
     """Bytes of a file.
 
     Attributes:
-        data: One axis of uint8, a view of the file; None: not looked at yet, every
-            tensor is empty.
-        element: What it is made of.
+        data: One axis of uint8, a view of the file; None: the bytes are not looked at
+            yet, and every tensor is empty.
+        element: Type of its elements.
         big_endian: The order of bytes within an element.
     """
 
@@ -110,7 +110,7 @@ class Storage:
         """A view of ``count`` elements from ``offset`` on.
 
         Raises:
-            ValueError: If it has fewer.
+            ValueError: If the storage has fewer, or these are no numbers.
         """
         if not _are_counts((offset, count)):
             raise ValueError(
@@ -129,7 +129,7 @@ class Storage:
 
 
 class Allowance:
-    """How many bytes may still be made of a file."""
+    """Counts how many bytes may still be made of a file."""
 
     def __init__(self, file_bytes: int) -> None:
         self.left = MAX_GROWTH * file_bytes + SPARE_BYTES
@@ -138,7 +138,7 @@ class Allowance:
         """Count ``count`` bytes.
 
         Raises:
-            ValueError: If the file has made too many.
+            ValueError: If too many bytes were made of the file.
         """
         self.left -= count
         if self.left < 0:
@@ -153,13 +153,13 @@ def tensor_array(
     view: tuple[Any, Any, Any],
     allowance: Allowance,
 ) -> np.ndarray:
-    """The tensor that a view of ``storage`` shows: contiguous, native, a copy.
+    """The tensor that is a view of ``storage``: a contiguous copy in native byte order.
 
     Args:
-        storage: Where its bytes are.
-        element: Its own; ``storage`` may be of plain bytes.
+        storage: Storage of its bytes.
+        element: Type of the tensor's elements; ``storage`` may be of plain bytes.
         view: Offset, size and stride, in elements, as the file says.
-        allowance: Is told how many bytes are made.
+        allowance: Counter of the bytes that are made.
 
     Raises:
         ValueError: If the view is not within the storage, or is too large.
@@ -202,5 +202,5 @@ def tensor_array(
 
 
 def _are_counts(values: tuple[Any, ...]) -> bool:
-    """Whether all are integers from 0 to what a file can have."""
+    """Whether all are integers from 0 to the most that a file can have."""
     return all(type(value) is int and 0 <= value < 1 << 62 for value in values)

@@ -1,4 +1,4 @@
-"""Bytes of an address into an open file: over https, resumed, tried again."""
+"""Download of an address into an open file: over https, resumed, tried again."""
 
 import dataclasses
 import errno
@@ -17,13 +17,13 @@ from tqdm import tqdm
 _MIB = 2**20
 _CHUNK = 64 * 2**10
 _REDIRECTS = (301, 302, 303, 307, 308)
-_FOR_NOW = (408, 425, 429)  # and every 5xx: another time it may go well
+_FOR_NOW = (408, 425, 429)  # these and every 5xx may succeed another time
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class DownloadError(RuntimeError):
-    """A file that cannot be had, or is not the one that was published."""
+    """A file that cannot be downloaded, or is not the one that was published."""
 
 
 class NoRoomError(DownloadError):
@@ -32,17 +32,17 @@ class NoRoomError(DownloadError):
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for, and how often asked.
+    """How long to wait for a server, and how often to ask.
 
     Attributes:
-        attempts: Without progress one after another, before it is given up.
-        progress_bytes: Beyond the most that has come so far, to count as progress.
+        attempts: Attempts in a row without progress after which it is given up.
+        progress_bytes: New bytes that count as progress.
         backoff_s: Pause after the first failure; doubled after each, up to ``pause_s``.
-        pause_s: The longest pause, the server's own wish (Retry-After) included.
-        connect_s: For a connection.
-        read_s: Without a byte.
-        redirects: Followed at most.
-        max_bytes: Of a file; a server that sends more is cut off.
+        pause_s: Longest pause, even if the server asks for more (Retry-After).
+        connect_s: Longest wait for a connection.
+        read_s: Longest wait for the next byte.
+        redirects: Most redirects that are followed.
+        max_bytes: Most bytes of a file; a server that sends more is cut off.
     """
 
     attempts: int = 5
@@ -60,8 +60,8 @@ class PartialFile:
     """A file that grows, held by this process alone.
 
     Attributes:
-        descriptor: Open for reading and writing.
-        path: Its name.
+        descriptor: Descriptor of the file, open for reading and writing.
+        path: Path of the file.
     """
 
     descriptor: int
@@ -69,30 +69,30 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Number of bytes so far."""
         return os.fstat(self.descriptor).st_size
 
     @property
     def state_path(self) -> pathlib.Path:
-        """Where is kept which file of which server the bytes are of."""
+        """File that keeps which file of which server the bytes belong to."""
         return self.path.with_name(f"{self.path.name}.json")
 
     def begin(self, state: "_State") -> None:
-        """Anew, with no byte."""
+        """Starts anew, without a byte, and writes the state to its file."""
         os.ftruncate(self.descriptor, 0)
         beside = self.state_path.with_name(f"{self.state_path.name}.tmp")
         beside.write_text(json.dumps(dataclasses.asdict(state)))
         os.replace(beside, self.state_path)
 
     def append(self, data: bytes) -> None:
-        """Add ``data`` at the end."""
+        """Appends ``data``."""
         os.lseek(self.descriptor, 0, os.SEEK_END)
         view = memoryview(data)
         while view:
             view = view[os.write(self.descriptor, view) :]
 
     def state(self, url: str) -> "_State | None":
-        """What the bytes are of, if they can be added to."""
+        """The state of the bytes, if they are of ``url`` and can be resumed."""
         if not self.size:
             return None
         try:
@@ -105,7 +105,7 @@ class PartialFile:
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """Which file of which server: its address, validators and length."""
+    """The file of a server that bytes belong to: address, validators, length."""
 
     url: str
     etag: str = ""
@@ -114,7 +114,7 @@ class _State:
 
     @property
     def validator(self) -> str:
-        """For If-Range, which takes no weak ETag."""
+        """The value for If-Range, which takes no weak ETag; "" if there is none."""
         strong = "" if self.etag.startswith("W/") else self.etag
         return strong or self.modified
 
@@ -125,7 +125,7 @@ class _State:
 
 
 class _Again(Exception):
-    """It may go well another time: why, and how long the server wants to rest."""
+    """A failure that may not come again; ``rest_s`` is the pause a server asks for."""
 
     def __init__(self, reason: str, rest_s: float = 0.0):
         super().__init__(reason)
@@ -140,21 +140,22 @@ def transfer(
     bar: "tqdm[Any]",
     allow_loopback: bool = False,
 ) -> bool:
-    """Fills ``part`` with what lies at ``url``, after what it has already.
+    """Download the file at ``url`` into ``part``, after the bytes it has already.
 
     Args:
-        url: Over https.
-        part: Its bytes are kept if the server says that they are of the same file.
-        patience: With the server.
-        bar: Shows bytes.
-        allow_loopback: Whether http is allowed for this very machine, for tests.
+        url: Address over https.
+        part: File to fill; its bytes are kept if the server says that they are of the
+            same file.
+        patience: How long to wait for the server, and how often to ask.
+        bar: Progress bar that shows the bytes.
+        allow_loopback: Whether http is allowed for this machine itself, for tests.
 
     Returns:
-        Whether the end was told by the server, by length or chunks: if not, a cut
+        Whether the server told the end, by length or chunks. If it did not, a cut
         connection looks like the end.
 
     Raises:
-        DownloadError: If it cannot be had.
+        DownloadError: If the file cannot be downloaded.
         NoRoomError: If the disk is full.
     """
     failures, farthest = 0, part.size
@@ -236,7 +237,7 @@ def _get(
     patience: Patience,
     allow_loopback: bool,
 ) -> requests.Response:
-    """The answer at the end of the redirects, none of which leaves https."""
+    """The answer at the end of the redirects, which may not leave https."""
     here = url
     for _ in range(patience.redirects + 1):
         parts = urllib.parse.urlsplit(here)
@@ -287,7 +288,11 @@ def _check_status(response: requests.Response, part: PartialFile) -> None:
 def _check_continues(
     response: requests.Response, part: PartialFile, state: _State | None
 ) -> int | None:
-    """Total length, if the answer is the rest of what is there."""
+    """The total length, if the answer continues the bytes that are there.
+
+    Raises:
+        _Again: If it does not; the bytes are dropped.
+    """
     text = response.headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text)
     etag = response.headers.get("ETag", "")
@@ -340,7 +345,7 @@ def _copy(
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason that a library gives, without its wrapping."""
+    """The innermost cause of a library's error, in words."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return f"{type(error).__name__}: {error}"

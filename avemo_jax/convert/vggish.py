@@ -1,4 +1,4 @@
-"""VGGish: torchvggish's names, and the published PCA."""
+"""VGGish: tensors by torchvggish's names, and the published PCA."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from avemo_jax.convert.rules import (
 from avemo_jax.extractors.vggish import PCA_SHAPES, state_shapes
 
 _PCA_ARRAYS = {"pca_eigen_vectors": "pca.eigen_vectors", "pca_means": "pca.means"}
-_PCA_BYTES = 2**20  # of an array; the published ones have 64 KiB and less
+_PCA_BYTES = 2**20  # most bytes of an array; the published ones have 64 KiB or less
 _RULES = (
     Renaming(r"pproc\.pca_eigen_vectors", "pca.eigen_vectors"),
     # The means are published as one column.
@@ -36,17 +36,17 @@ def from_state(
     wanted: str,
     pca: Mapping[str, np.ndarray] | None = None,
 ) -> Renamed:
-    """The file form of torchvggish's state dict, with the PCA where there is one.
+    """The tensors of torchvggish's state dict, with the PCA if there is one.
 
     Args:
-        state: By torchvggish's names, with or without its ``pproc``.
+        state: Tensors by torchvggish's names, with or without its ``pproc``.
         file: Name of the source, for errors.
-        wanted: The extractor, for errors.
-        pca: As ``read_pca`` gives it.
+        wanted: Name of the extractor, for errors.
+        pca: Tensors from :func:`read_pca`; None: there is no file of the PCA.
 
     Raises:
-        ConversionError: With all faults; if the state dict has another PCA than
-            ``pca``, or half of one.
+        ConversionError: If the tensors do not fit (all faults are named), or the state
+            dict has another PCA than ``pca``, or half of one.
     """
     found = rename(
         state, state_shapes(), _RULES, file=file, wanted=wanted, optional=PCA_SHAPES
@@ -62,24 +62,24 @@ def from_state(
                 f"{file} has a PCA of its own, and {', '.join(differ)} differ from "
                 "those of --pca; expected one PCA; leave --pca out to keep the file's"
             )
-    return Renamed({**found.tensors, **(pca or {})}, found.ignored)
+    return Renamed(found.tensors | dict(pca or {}), found.ignored)
 
 
 def read_pca(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The published PCA, float32, under the names of the file form.
+    """The tensors of the published PCA, float32.
 
     Nothing in the file is executed, and no more is read than a PCA has.
 
     Raises:
-        ConversionError: If it is not such a file.
+        ConversionError: If the file is not readable, or holds no such PCA.
     """
     path = pathlib.Path(path)
     state = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for name in _PCA_ARRAYS:
-                with archive.open(f"{name}.npy") as member:
-                    state[name] = _read_array(member.read(_PCA_BYTES))
+                with archive.open(f"{name}.npy") as file:
+                    state[name] = _read_array(file.read(_PCA_BYTES))
     except KeyError as error:
         raise _no_pca(path, f"it has no {error.args[0]!r}") from error
     # zipfile raises RuntimeError for encryption and NotImplementedError for methods.
@@ -97,7 +97,7 @@ def read_pca(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _read_array(content: bytes) -> np.ndarray:
-    """An array of a ``.npy`` file, whose header may claim no more than is there."""
+    """The array of a ``.npy`` file, whose header must agree with its size."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     readers = {

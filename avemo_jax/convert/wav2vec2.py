@@ -1,4 +1,4 @@
-"""wav2vec 2.0: the names of Hugging Face, torchaudio and fairseq."""
+"""wav2vec 2.0: tensors by the names of Hugging Face, torchaudio or fairseq."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _TRAINING = "for training by contrast: not part of the network"
 _OUTPUT = "output layer of a recogniser: not part of the network"
 _BOTH = r"(weight|bias)"
 
-# Weight norm is stored in two ways by versions of torch.
+# Versions of torch store weight norm in two ways.
 _NORMED = tuple(
     Renaming(rf"PREFIX\.{stored}", rf"encoder.pos_conv_embed.conv.{kept}")
     for stored, kept in (
@@ -28,7 +28,7 @@ _NORMED = tuple(
 
 
 def _positions(prefix: str) -> tuple[Renaming, ...]:
-    """Rules of the positional convolution, called ``prefix`` in the source."""
+    """Rules for the positional convolution, called ``prefix`` in the source."""
     escaped = re.escape(prefix)
     return tuple(
         Renaming(rule.pattern.replace("PREFIX", escaped), rule.target)
@@ -101,7 +101,7 @@ _IGNORED: dict[str, tuple[Ignored, ...]] = {
 
 
 def naming(state: Mapping[str, np.ndarray]) -> str:
-    """Whose names these are: "huggingface", "torchaudio" or "fairseq"."""
+    """The naming of the tensors: "huggingface", "torchaudio" or "fairseq"."""
     if any(re.search(r"(^|\.)post_extract_proj\.", name) for name in state):
         return "fairseq"
     if any(re.search(r"(^|\.)encoder\.transformer\.", name) for name in state):
@@ -110,12 +110,12 @@ def naming(state: Mapping[str, np.ndarray]) -> str:
 
 
 def has_mask(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether the embedding of masked steps is there, under any name."""
+    """Whether the tensors include the embedding of masked steps, under any name."""
     return any(re.fullmatch(rf"(.+\.)?({MASK}|mask_emb)", name) for name in state)
 
 
 def is_recogniser(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether it was fine-tuned to recognise speech: it has an output layer."""
+    """Whether the network has the output layer of a fine-tuned speech recogniser."""
     return any(re.match(r"(lm_head|aux|(w2v_encoder\.)?proj)\.", n) for n in state)
 
 
@@ -126,18 +126,19 @@ def from_state(
     file: str,
     wanted: str,
 ) -> Renamed:
-    """The file form of a state dict of any of the three.
+    """The tensors of a state dict with any of the three namings, renamed.
 
-    A source without the embedding of masked steps gets zeros.
+    If the source lacks the embedding of masked steps, zeros take its place.
 
     Args:
-        state: Of the network alone, or of one with an output layer or for training.
-        spec: Of the network.
+        state: Tensors of the network alone, or of one with an output layer or with
+            layers for training, which are left out.
+        spec: Sizes of the network.
         file: Name of the source, for errors.
-        wanted: The extractor, for errors.
+        wanted: Name of the extractor, for errors.
 
     Raises:
-        ConversionError: With all faults.
+        ConversionError: If the tensors do not fit; all faults are named.
     """
     shapes, whose = state_shapes(spec), naming(state)
     rules = tuple(

@@ -88,7 +88,7 @@ class VggishExtractor:
     def _embedding_of(
         self, spec: VggishSpec, hop: int, dtype: str
     ) -> Callable[[Any, Array], Array]:
-        """A function of params and a device's sound (1, samples) that gives its vectors."""
+        """A function of params and a device's sound (1, samples) that embeds it."""
         # An example is the spectrum where it starts and the 95 after it.
         starts = np.arange(self._rows) * hop
         indices = starts[:, None] + np.arange(NUM_SPECTRA)

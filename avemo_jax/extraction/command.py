@@ -112,7 +112,7 @@ def _material(args: argparse.Namespace) -> Material:
 
 
 def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None:
-    """What came of the run, on stdout: a line for each set, notes, failures."""
+    """Print the results of a run: a line for each set, its notes, and failures."""
     for one in summaries:
         line = f"{one.name}: {one.made} videos extracted, {one.stood} stood already"
         if one.made and one.seconds > 0:

@@ -1,4 +1,4 @@
-"""Which extractors are to run, with what weights and settings."""
+"""The choice of extractors to run, with their weights and options."""
 
 import dataclasses
 import os

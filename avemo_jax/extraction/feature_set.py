@@ -14,7 +14,7 @@ from avemo_jax.media.alignment import AlignmentRule
 
 @dataclasses.dataclass(frozen=True)
 class ExtractedSet:
-    """What all files of a set have in common.
+    """A feature set with the facts that all of its files have in common.
 
     Attributes:
         name: ``EXTRACTOR@INPUT``.

@@ -94,7 +94,7 @@ def _source(paths: Mapping[str, pathlib.Path], **facts: Any) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Work(Generic[Job]):
-    """What one part of a run has to do for one set.
+    """The work of one part of a run for one feature set.
 
     Attributes:
         todo: Jobs whose files are missing, damaged, or made from other sources.

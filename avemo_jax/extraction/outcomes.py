@@ -1,4 +1,4 @@
-"""What came of each video, and ``failures.jsonl``."""
+"""The outcome of each video's extraction, and ``failures.jsonl``."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ NOT_STORABLE = "its vector is not finite, or beyond 65504, the range of float16"
 
 @dataclasses.dataclass(frozen=True)
 class VideoOutcome:
-    """What came of one video in one feature set.
+    """The outcome of one video's extraction in one feature set.
 
     Attributes:
         feature_set: Name of the feature set.

@@ -25,7 +25,7 @@ from avemo_jax.extraction.sounds import SoundJob
 
 @dataclasses.dataclass
 class SetSummary:
-    """What came of one feature set.
+    """The result of a run for one feature set.
 
     Attributes:
         name: Name of the feature set.

@@ -1,7 +1,7 @@
-"""The frozen networks by name: what each takes, gives, and comes from.
+"""The table of frozen networks: the input, outputs and origin of each, by name.
 
-Facts only; no network is loaded here. ``avemo_jax.embed`` makes extractors of them.
-Other packages add theirs: :mod:`avemo_jax.extractors.plugins`.
+No network is loaded here; ``avemo_jax.embed`` does that. Other packages add extractors
+by :mod:`avemo_jax.extractors.plugins`.
 """
 
 from avemo_jax.extractors import plugins
@@ -143,11 +143,11 @@ EXTRACTORS: dict[str, Extractor] = {extractor.name: extractor for extractor in _
 
 
 def get_extractor(name: str) -> Extractor:
-    """The extractor called ``name``: ours, or else a plug-in, which is imported.
+    """The extractor called ``name``, of the table or a plug-in, which is imported.
 
     Raises:
-        ValueError: If there is none.
-        PluginError: If its plug-in is faulty, or several are called so.
+        ValueError: If there is no extractor of that name.
+        PluginError: If the plug-in of that name is faulty, or there are several.
     """
     found = plugins.load_plugin(name, ours=EXTRACTORS)
     if found is not None:

@@ -1,4 +1,4 @@
-"""What is said of an extractor: its name, what it takes and what it gives."""
+"""The facts about an extractor: its name, its input and its outputs."""
 
 import dataclasses
 from typing import Literal
@@ -10,14 +10,14 @@ Modality = Literal["visual", "audio"]
 
 @dataclasses.dataclass(frozen=True)
 class ImageInput:
-    """What a visual extractor takes.
+    """The input of a visual extractor.
 
     Attributes:
         size_px: Side of the square that a face crop is resized to, by default.
-        sizes_px: Sides in use elsewhere, the default among them.
-        mean: Of each channel, for values in [0, 1]; subtracted.
-        std: Of each channel; divided by.
-        channels: Their order.
+        sizes_px: Sides that are in use, the default among them.
+        mean: Mean that is subtracted from each channel, for values in [0, 1].
+        std: Standard deviation that each channel is divided by.
+        channels: Order of the channels.
     """
 
     size_px: int = 224
@@ -29,14 +29,14 @@ class ImageInput:
 
 @dataclasses.dataclass(frozen=True)
 class SoundInput:
-    """What an audio extractor takes, and how its vectors lie in time.
+    """The input of an audio extractor, and the times of its vectors.
 
     Attributes:
-        sample_rate_hz: Of the waveform, one channel.
-        hop_s: From one vector to the next, by default.
-        receptive_field_s: Sound that a vector comes from by the network's local part;
-            its middle is the vector's time.
-        normalise: Whether the waveform is brought to mean 0 and variance 1 first.
+        sample_rate_hz: Sample rate of the waveform, which has one channel.
+        hop_s: Seconds from one vector to the next, by default.
+        receptive_field_s: Seconds of sound that the network's convolutional part makes
+            a vector from; their middle is the vector's time.
+        normalise: Whether the waveform is first brought to mean 0 and variance 1.
     """
 
     sample_rate_hz: int
@@ -52,16 +52,16 @@ class SoundInput:
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """What is known of an extractor without its network.
+    """An extractor without its network: an entry of the table.
 
     Attributes:
-        name: In the table, in feature sets, in files of weights.
+        name: Name in the table, in feature sets and in files of weights.
         network: "efficientnet_b0", "efficientnet_b2", "vggish" or "wav2vec2".
         dim: Length of its vector.
-        default_input: What its bare name is short for, as a feature set's input.
-        takes: Pixels or waveform, in numbers; decides the kind.
+        default_input: Input that is meant where a feature set's name states none.
+        takes: Its input, pixels or waveform, which decides its kind.
         outputs: Names of its own outputs: logits of expressions, valence, arousal.
-        licence: Of the weights, as their publishers state it.
+        licence: Licence of the weights, as their publishers state it.
         sources: Files that its weights may be converted from, preferred first.
     """
 
@@ -76,20 +76,20 @@ class Extractor:
 
     @property
     def kind(self) -> Modality:
-        """Whether it looks or listens."""
+        """Kind of its input: "visual" or "audio"."""
         return "visual" if isinstance(self.takes, ImageInput) else "audio"
 
     @property
     def output_dim(self) -> int:
-        """Columns of its own outputs; 0 for none."""
+        """Number of its own outputs; 0 for none."""
         return len(self.outputs)
 
     @property
     def image(self) -> ImageInput:
-        """What a visual extractor takes.
+        """The input of a visual extractor.
 
         Raises:
-            TypeError: If it is an audio extractor.
+            TypeError: If this is an audio extractor.
         """
         if not isinstance(self.takes, ImageInput):
             raise TypeError(f"{self.name} is an audio extractor; use .sound")
@@ -97,10 +97,10 @@ class Extractor:
 
     @property
     def sound(self) -> SoundInput:
-        """What an audio extractor takes.
+        """The input of an audio extractor.
 
         Raises:
-            TypeError: If it is a visual extractor.
+            TypeError: If this is a visual extractor.
         """
         if not isinstance(self.takes, SoundInput):
             raise TypeError(f"{self.name} is a visual extractor; use .image")

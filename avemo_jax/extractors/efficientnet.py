@@ -40,14 +40,14 @@ MIN_SIZE_PX = 32
 
 # On a CPU few images at a time go through the first stages, whose large activations
 # then stay in its cache, and more through the others, whose large weights are then read
-# once for more images. In pixels for the first stages, images for the others.
+# once for more images. The limit is in pixels for the first stages, else in images.
 _FIRST_STAGES = 3
 _FIRST_PIXELS = 2 * 224 * 224
 _MICRO_BATCH = 8
 
 
 class EfficientNet(nnx.Module):
-    """The whole network; called in parts, since parts differ in batch size."""
+    """The whole network; its parts are called with batches of different sizes."""
 
     def __init__(self, spec: EfficientNetSpec):
         self.stem = Stem(3, spec.stem)
@@ -75,7 +75,7 @@ class EfficientNet(nnx.Module):
     def classify(
         self, features: Float[Array, "batch dim"]
     ) -> Float[Array, "batch outputs"]:
-        """The classifier's outputs, of no columns where there is none."""
+        """The classifier's outputs; without a classifier they have no columns."""
         if not self.spec.num_outputs:
             return jnp.zeros((features.shape[0], 0), features.dtype)
         return self.classifier(features)
@@ -92,12 +92,12 @@ def prepare(
     *,
     dtype: str = "float32",
 ) -> dict[str, Any]:
-    """What :func:`apply` computes with: BatchNorm folded into the layer before it.
+    """Parameters for :func:`apply`: BatchNorm is folded into the layer before it.
 
     Args:
-        spec: Of the network.
+        spec: Sizes of the network.
         state: Tensors by the reference network's names, in its layout.
-        dtype: Of the result; folding is in float64. "float64" is for checks.
+        dtype: Type of the result; folding is in float64. "float64" is for checks.
 
     Returns:
         Nested dicts of arrays; kernels have their outputs on the last axis.
@@ -121,8 +121,8 @@ def prepare(
             weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
             bias = shift - mean * gain
         node = params
-        for key in layer.place:
-            node = node.setdefault(key, {})
+        for name in layer.place:
+            node = node.setdefault(name, {})
         node["kernel"] = np.ascontiguousarray(layer.ours(weight).astype(dtype))
         node["bias"] = bias.astype(dtype)
     return params
@@ -137,16 +137,16 @@ def apply(
 ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch outputs"]]:
     """Embedding and outputs of each image, in float32 unless ``dtype`` is wider.
 
-    Pure, to be jitted by the caller. A CPU takes the batch in small parts, one after
-    another; an accelerator takes it whole. Which it is, is decided when the program is
-    lowered for a platform.
+    The function is pure, to be jitted by the caller. A CPU takes the batch in small
+    parts, one after another; an accelerator takes it whole. The choice is made when the
+    program is lowered for a platform.
 
     Args:
-        spec: Of the network.
-        params: As :func:`prepare` gives them.
+        spec: Sizes of the network.
+        params: Parameters from :func:`prepare`.
         images: RGB, normalised, sides of at least 32 pixels.
-        dtype: Of the activations and of the products' operands. "bfloat16" keeps means,
-            activation functions and the classifier in float32.
+        dtype: Type of the activations and of the products' operands. "bfloat16" keeps
+            means, activation functions and the classifier in float32.
 
     Raises:
         ValueError: If the images have other axes or channels, or are too small.
@@ -189,9 +189,9 @@ def _in_parts(spec: EfficientNetSpec, params: dict[str, Any], images: Array) -> 
 
 
 def _parts(num: int, pixels: int) -> tuple[int, int, int]:
-    """Images of a small batch, small batches of a large one, large ones.
+    """Images in a small batch, small batches in a large one, number of large ones.
 
-    Their product is at least ``num``, and little more.
+    Their product is ``num`` or a little more.
     """
     small = min(max(num, 1), math.ceil(_FIRST_PIXELS / pixels), _MICRO_BATCH)
     needed = math.ceil(max(num, 1) / small)
@@ -200,7 +200,7 @@ def _parts(num: int, pixels: int) -> tuple[int, int, int]:
 
 
 def _mapped(function: Callable[[Array], Array], x: Array) -> Array:
-    """``lax.map`` without a loop where there is but one."""
+    """``lax.map``, without a loop for a single element."""
     return function(x[0])[None] if x.shape[0] == 1 else jax.lax.map(function, x)
 
 

@@ -21,7 +21,7 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels before and after, as TensorFlow's "SAME": the odd one comes after."""
+    """Padding before and after as in TensorFlow's "SAME": the odd pixel comes after."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -29,8 +29,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def silu(x: Float[Array, "*shape"], form: Form) -> Float[Array, "*shape"]:
     """``x * sigmoid(x)``, in float32 or better.
 
-    By the hyperbolic tangent on a CPU: XLA has a shorter polynomial for it there than
-    for the exponential function. They differ in the last bits.
+    A CPU computes it by the hyperbolic tangent, for which XLA has a shorter polynomial
+    there than for the exponential function. The two differ in the last bits.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if form == "whole":
@@ -102,7 +102,7 @@ class Depthwise(nnx.Module):
 
 
 class SqueezeExcite(nnx.Module):
-    """Each channel of an image times a weight between 0 and 1 from all its means."""
+    """Channels times weights in (0, 1) that depend on the means of all channels."""
 
     def __init__(self, channels: int, squeezed: int):
         self.reduce = Pointwise(channels, squeezed)
@@ -148,7 +148,7 @@ def pooled(
 
 
 def _product(x: Array, kernel: Array) -> Array:
-    """As a product of two matrices, whatever the leading axes."""
+    """``x @ kernel`` as a product of two matrices, whatever the leading axes."""
     rows = math.prod(x.shape[:-1])
     y = jnp.matmul(x.reshape(rows, x.shape[-1]), kernel, precision=HIGHEST)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -173,7 +173,7 @@ def _convolved(x: Array, kernel: Array, stride: int, *, groups: int) -> Array:
 
 
 def _taps(x: Array, kernel: int, stride: int) -> list[Array]:
-    """What each place of a kernel sees, in row-major order of the places."""
+    """The pixels under each place of a kernel, in row-major order of the places."""
     padding = [same_padding(size, kernel, stride) for size in x.shape[1:3]]
     rows, columns = (math.ceil(size / stride) for size in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))

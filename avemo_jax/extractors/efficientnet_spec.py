@@ -12,7 +12,7 @@ _SCALES: dict[str, tuple[float, float]] = {
     "b2": (1.1, 1.2),
     "tiny": (0.1, 0.5),
 }
-# Of B0, table 1 of the paper: blocks, kernel, stride, expansion, channels.
+# B0 by table 1 of the paper: blocks, kernel, stride, expansion, channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -24,7 +24,7 @@ _STAGES = (
 )
 NUM_STAGES = len(_STAGES)
 _STEM, _HEAD = 32, 1280
-_SQUEEZE = 4  # of the block's input channels, one in so many
+_SQUEEZE = 4  # a block's input channels per channel of squeeze and excite
 NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -35,10 +35,11 @@ class BlockSpec:
     Attributes:
         kernel: Side of the depthwise kernel in pixels.
         stride: 1 or 2.
-        inputs: Channels that come in.
-        expanded: Channels between; as many as come in: the block does not expand.
+        inputs: Channels of the input.
+        expanded: Channels of the depthwise layer; if equal to ``inputs``, the block has
+            no expanding layer.
         squeezed: Channels of squeeze and excite.
-        outputs: Channels that go out.
+        outputs: Channels of the output.
     """
 
     kernel: int
@@ -61,11 +62,11 @@ class BlockSpec:
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetSpec:
-    """Which network it is.
+    """The variant of the network, and the number of its outputs.
 
     Attributes:
         variant: "b0", "b2" or "tiny": its widths and depths.
-        num_outputs: Of the classifier; 0 for a network without one.
+        num_outputs: Outputs of the classifier; 0 for a network without one.
 
     Raises:
         ValueError: If the variant is unknown or the number negative.
@@ -119,7 +120,7 @@ class EfficientNetSpec:
         return tuple(stages)
 
     def _channels(self, channels: int) -> int:
-        """Scaled, to the nearest multiple of 8, but not to less than nine tenths."""
+        """Channels scaled to a multiple of 8, the nearest not under nine tenths."""
         scaled = channels * _SCALES[self.variant][0]
         rounded = max(8, int(scaled + 4) // 8 * 8)
         return rounded + 8 if rounded < 0.9 * scaled else rounded
@@ -128,7 +129,7 @@ class EfficientNetSpec:
 def places(
     spec: EfficientNetSpec, stages: range = range(NUM_STAGES)
 ) -> Iterator[tuple[str, BlockSpec]]:
-    """Name of each block in our tree, and the block."""
+    """Name of each block in the tree of parameters, and its sizes."""
     for stage in stages:
         for number, block in enumerate(spec.stages[stage]):
             yield f"block_{stage}_{number}", block
@@ -139,10 +140,10 @@ class ReferenceConv:
     """A convolution of the reference network and its place here.
 
     Attributes:
-        name: In the reference's state.
-        shape: Of the reference's weight.
-        norm: Name of the BatchNorm that follows; None: it has a bias.
-        place: Keys of our tree.
+        name: Name in the reference network's state.
+        shape: Shape of its weight in the reference network.
+        norm: Name of the BatchNorm that follows; None: it has a bias instead.
+        place: Names that lead to it in the tree of parameters.
     """
 
     name: str
@@ -151,7 +152,7 @@ class ReferenceConv:
     place: tuple[str, ...]
 
     def ours(self, weight: np.ndarray) -> np.ndarray:
-        """The weight in our layout: outputs last."""
+        """The weight in the layout that is computed with: outputs last."""
         if self.place[-1] == "stem":
             return weight.transpose(2, 3, 1, 0)
         if self.place[-1] == "depthwise":
@@ -211,6 +212,6 @@ def state_shapes(spec: EfficientNetSpec) -> dict[str, tuple[int, ...]]:
 
 
 def num_params(spec: EfficientNetSpec) -> int:
-    """Trainable values; running statistics do not count."""
+    """Number of trainable values; running statistics do not count."""
     shapes = state_shapes(spec).items()
     return sum(math.prod(s) for name, s in shapes if ".running_" not in name)

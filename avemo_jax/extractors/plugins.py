@@ -1,10 +1,10 @@
 """Extractors of other packages, found by their entry points.
 
 A package declares ``NAME = module:OBJECT`` in the group ``avemo.extractors``; OBJECT is
-a :class:`PluginExtractor` called NAME. Installed, it works by its name wherever ours
-do. Names are read from the packages' metadata; a package is imported only when its name
-is asked for, so that a faulty one is in nobody else's way. CONTRIBUTING.md has a whole
-example.
+a :class:`PluginExtractor` called NAME. Once installed, it works by its name wherever an
+extractor of this package does. Names are read from the packages' metadata; a package is
+imported only when its name is asked for, so that a faulty one does not disturb others.
+CONTRIBUTING.md has a whole example.
 """
 
 import dataclasses
@@ -23,17 +23,17 @@ _NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 
 
 class PluginError(ValueError):
-    """A plug-in that cannot be used; says which, of what package."""
+    """A plug-in that cannot be used; the message names it and its package."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a plug-in comes from.
+    """The package that a plug-in comes from.
 
     Attributes:
         distribution: Name of the package, as pip shows it.
-        version: Of the package.
-        entry_point: As the package declares it: ``NAME = module:OBJECT``.
+        version: Version of the package.
+        entry_point: Its entry point, as declared: ``NAME = module:OBJECT``.
     """
 
     distribution: str
@@ -46,25 +46,25 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class PluginExtractor(Extractor):
-    """An extractor that another package brings.
+    """An extractor that another package brings, in the form of two functions.
 
-    What is resized, normalised, resampled and batched is done here, as ``takes`` says;
-    the rest is two functions.
+    Resizing, normalising, resampling and batching are done by this package, as
+    ``takes`` says.
 
     Attributes:
         load: ``load(weights) -> params``. ``weights`` is the path of the file of
             weights, or None where the package brings its own. Params of a JAX plug-in
             are a tree of arrays; else they may be anything. No pickles, please.
-        apply: ``apply(params, x) -> features``, float, (batch, dim); where the
-            extractor has ``outputs``: ``(features, outputs)``. ``x`` is float32, of
-            images (batch, size, size, 3), RGB, ``(pixel / 255 - mean) / std``; of sound
-            (batch, samples), mono in [-1, 1], windows of ``receptive_field_s``, one
-            vector each, ``hop_s`` apart.
+        apply: ``apply(params, x) -> features``, float, (batch, dim); if the extractor
+            has ``outputs``: ``(features, outputs)``. ``x`` is float32: images (batch,
+            size, size, 3), RGB, ``(pixel / 255 - mean) / std``; or sound (batch,
+            samples), mono in [-1, 1], in windows of ``receptive_field_s`` that start
+            every ``hop_s`` and give one vector each.
         framework: "jax": ``apply`` is traced by ``jax.jit``, and runs on all devices,
             each with its part of the batch. "other": it is called with NumPy arrays.
         needs_weights: Whether ``load`` is given ``NAME.safetensors``, from the folder
             of ``--weights`` or from the cache directory.
-        origin: Set on loading.
+        origin: The package that it comes from; set on loading.
     """
 
     default_input: str = dataclasses.field(default="", kw_only=True)
@@ -77,10 +77,10 @@ class PluginExtractor(Extractor):
     origin: Origin = dataclasses.field(default=Origin("?", "?", "?"), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the facts.
+        """Checks the fields.
 
         Raises:
-            ValueError: If one is of a wrong type or out of range.
+            ValueError: If a field is of a wrong type or out of range.
         """
         if faults := _faults(self):
             wrong, value, expected = faults[0]
@@ -89,11 +89,11 @@ class PluginExtractor(Extractor):
             object.__setattr__(self, "default_input", _input_name(self.takes))
 
     def error(self, what: str, expected: str) -> PluginError:
-        """An error of this plug-in.
+        """An error that names this plug-in and its package.
 
         Args:
-            what: It did.
-            expected: Of it.
+            what: Words that say what the plug-in did wrong.
+            expected: Words that say what it should have done.
         """
         return PluginError(
             f"the plug-in {self.name} of {self.origin} {what}; expected {expected}; "
@@ -107,15 +107,15 @@ def plugin_names() -> list[str]:
 
 
 def load_plugin(name: str, *, ours: Collection[str] = ()) -> PluginExtractor | None:
-    """The plug-in called ``name``, imported; None where there is none.
+    """The plug-in called ``name``, imported; None if there is none.
 
     Args:
-        name: Of the entry point and of the extractor.
-        ours: Names that no plug-in may have.
+        name: Name of the entry point and of the extractor.
+        ours: Names of this package's extractors, which no plug-in may have.
 
     Raises:
         PluginError: If it cannot be imported, is no :class:`PluginExtractor`, has
-            another name, or shares its name with one of ours or another plug-in.
+            another name, or shares its name with another extractor.
     """
     found = [point for point in _entry_points() if point.name == name]
     if not found:
@@ -148,10 +148,11 @@ def _origin(point: importlib.metadata.EntryPoint) -> Origin:
 
 
 def _imported(point: importlib.metadata.EntryPoint, origin: Origin) -> PluginExtractor:
-    """The object of an entry point.
+    """The extractor that an entry point names, imported.
 
     Raises:
-        PluginError: See :func:`load_plugin`.
+        PluginError: If it cannot be imported, is no :class:`PluginExtractor`, or has
+            another name than the entry point.
     """
     advice = "mend the package, take another version, or uninstall it"
     try:
@@ -177,14 +178,14 @@ def _imported(point: importlib.metadata.EntryPoint, origin: Origin) -> PluginExt
 
 
 def _input_name(takes: ImageInput | SoundInput) -> str:
-    """As ours are called: faces by their crop and size, sound by rate or window."""
+    """Default name of an input: kind and size of crops, or seconds of sound."""
     if isinstance(takes, ImageInput):
         return f"cropped_aligned-{takes.size_px}"
     return f"{takes.receptive_field_s:g}s"
 
 
 def _faults(one: PluginExtractor) -> list[tuple[str, Any, str]]:
-    """What is wrong, its value, and what was expected."""
+    """Each wrong field, its value, and what was expected."""
     found: list[tuple[str, Any, str]] = []
     if not (isinstance(one.name, str) and _NAME.fullmatch(one.name)):
         found.append(("name", one.name, "letters, digits and _ . + -"))

@@ -1,4 +1,4 @@
-"""Where published weights lie, and how a download of them is known to be right."""
+"""Addresses of published weights, and the checksums of their files."""
 
 import dataclasses
 
@@ -18,9 +18,9 @@ class PublishedFile:
     """A published file.
 
     Attributes:
-        file: Its name, as it is kept in the cache directory.
-        url: Where it lies, over https.
-        git_blob: Sha1 that git knows its content by, where published in a repository.
+        file: Name that the file is kept under in the cache directory.
+        url: Address of the file, over https.
+        git_blob: Sha1 of git for the content, if published in a repository; else "".
         sha256: Hex digits of its sha256: all 64, or the first few where no more are
             published. Empty: unknown.
         companions: Other files that belong to it, such as VGGish's PCA.
@@ -34,17 +34,17 @@ class PublishedFile:
 
     @property
     def checkable(self) -> bool:
-        """Whether a download can be told from another file."""
+        """Whether a checksum of the file is known."""
         return bool(self.git_blob or self.sha256)
 
 
 def hsemotion(path: str, git_blob: str) -> PublishedFile:
-    """A file of HSEmotion's repository (A. Savchenko), below ``affectnet_emotions``."""
+    """A file in ``affectnet_emotions`` of HSEmotion's repository (A. Savchenko)."""
     return PublishedFile(path.rsplit("/", 1)[-1], _HSEMOTION + path, git_blob=git_blob)
 
 
 def torchvggish() -> PublishedFile:
-    """VGGish's body as torchvggish publishes it, and the published PCA with it."""
+    """VGGish's network as torchvggish publishes it, and the published PCA with it."""
     pca = PublishedFile(
         "vggish_pca_params.npz",
         "https://storage.googleapis.com/audioset/vggish_pca_params.npz",
@@ -75,8 +75,8 @@ class ThesisHead:
     Attributes:
         task: "EXPR", "AU" or "VA".
         head: "mlp" or "transformer" (which the original calls fusion).
-        features: Extractors that it was trained on, in the order of its input.
-        source: The file.
+        features: Extractors whose features it takes, in the order of its input.
+        source: The published file.
     """
 
     task: str
@@ -90,7 +90,7 @@ class ThesisHead:
         return self.source.file.removesuffix(".pth")
 
 
-# Extractors behind the words of the original's file names.
+# The extractors that the words in the original's file names stand for.
 _THESIS_FEATURES = {
     "visual": ("enet_b2_8_best",),
     "visual_vggish": ("enet_b2_8_best", "vggish"),

@@ -1,4 +1,4 @@
-"""Whether tensors are those that a network has."""
+"""Checks that tensors are those that a network has."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ _MOST = 20  # faults that an error names
 def misfits(
     state: Mapping[str, np.ndarray], shapes: Shapes, optional: Shapes | None = None
 ) -> str:
-    """All tensors that are missing, surplus or of another shape; empty: none.
+    """The tensors that are missing, surplus or of another shape, in words; "" if none.
 
     Args:
         state: Tensors by name.
-        shapes: Of those that are needed, by name.
-        optional: Of those that may be there.
+        shapes: Shapes of the tensors that are needed, by name.
+        optional: Shapes of tensors that may be there, by name; None: there are none.
     """
     allowed = {**shapes, **(optional or {})}
     faults = [f"{name} is missing" for name in shapes.keys() - state.keys()]
@@ -35,16 +35,16 @@ def check_state(
     shapes: Shapes,
     optional: Shapes | None = None,
 ) -> None:
-    """Nothing, if the tensors are those that the network has.
+    """Check that the tensors are those that the network has.
 
     Args:
-        network: What the error calls it.
-        state: As :func:`misfits` takes it, and the others.
-        shapes: Likewise.
-        optional: Likewise.
+        network: Name of the network, for the error.
+        state: Tensors by name.
+        shapes: Shapes of the tensors that are needed, by name.
+        optional: Shapes of tensors that may be there, by name; None: there are none.
 
     Raises:
-        ValueError: With every fault.
+        ValueError: If a tensor is missing, surplus or of another shape.
     """
     if found := misfits(state, shapes, optional):
         raise ValueError(

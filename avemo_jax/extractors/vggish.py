@@ -2,8 +2,8 @@
 
 Six 3x3 convolutions, each with a ReLU and four of them with 2x2 max pooling, then three
 fully connected layers with a ReLU after each, the last one too. PCA whitening and
-quantisation to 8 bits may follow, as AudioSet's embeddings have them. Names and layouts
-of the file form are those of torchvggish.
+quantisation to 8 bits may follow, as for AudioSet's embeddings. Names and layouts of
+tensors in files are those of torchvggish.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 
 from avemo_jax.extractors.state_dicts import check_state
 
-NUM_SPECTRA, NUM_BANDS = 96, 64  # of an example
-DIM = 128  # of an embedding
-# What the file form may have beside the network.
+NUM_SPECTRA, NUM_BANDS = 96, 64  # size of an example
+DIM = 128  # length of an embedding
+# Tensors that a file may have beside those of the network.
 PCA_SHAPES: dict[str, tuple[int, ...]] = {
     "pca.eigen_vectors": (DIM, DIM),
     "pca.means": (DIM,),
@@ -48,10 +48,10 @@ _KERNEL_TRANSFORM = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 
 
 @dataclasses.dataclass(frozen=True)
 class VggishSpec:
-    """What comes out.
+    """The form of the embeddings.
 
     Attributes:
-        output: "raw": of the last layer, 0 or more. "pca": whitened. "quantised":
+        output: "raw": the last layer's output, 0 or more. "pca": whitened. "quantised":
             whitened, clipped to [-2, 2], rounded to 256 levels, in [0, 1].
 
     Raises:
@@ -72,8 +72,8 @@ SPEC = VggishSpec()
 
 
 def state_shapes(spec: VggishSpec = SPEC) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the network's tensors in the file form, without the PCA."""
-    del spec  # the same for all
+    """Names and shapes of the network's tensors in files, without the PCA."""
+    del spec  # they are the same for all
     shapes: dict[str, tuple[int, ...]] = {}
     for name, inputs, outputs, _ in _CONVOLUTIONS:
         shapes[f"features.{name}.weight"] = (outputs, inputs, 3, 3)
@@ -88,8 +88,8 @@ def prepare(spec: VggishSpec, state: Mapping[str, np.ndarray]) -> dict[str, Any]
     """The parameters in the form that :func:`apply` computes with, float32.
 
     Args:
-        spec: What comes out.
-        state: By torchvggish's names; ``pca.*`` too unless the output is "raw".
+        spec: Form of the embeddings.
+        state: Tensors by torchvggish's names; ``pca.*`` too unless the output is "raw".
 
     Returns:
         ``features``, ``embeddings`` and, unless the output is "raw", ``pca``: kernels
@@ -143,11 +143,11 @@ def apply(
     """The embedding of each example.
 
     Args:
-        spec: What comes out.
-        params: As :func:`prepare` gives them for this spec.
-        examples: Log-mel spectra in time order, 96 by 64 bands; any number.
-        dtype: Of the arithmetic: "float32", or "bfloat16" with the PCA and the output
-            in float32.
+        spec: Form of the embeddings.
+        params: Parameters from :func:`prepare` for this spec.
+        examples: Log-mel examples, each 96 spectra in time order by 64 bands.
+        dtype: Precision of the arithmetic: "float32", or "bfloat16" with the PCA and
+            the output in float32.
 
     Raises:
         ValueError: If the examples have another shape.
@@ -176,9 +176,9 @@ def postprocess(
     """Embeddings whitened by PCA, and quantised to 256 levels in [0, 1] if asked for.
 
     Args:
-        embedding: As the network gives them.
-        eigen_vectors: One a row.
-        means: Subtracted first.
+        embedding: The network's raw output.
+        eigen_vectors: The PCA's eigenvectors, one a row.
+        means: Means, which are subtracted first.
         quantise: Clip to [-2, 2] and round; halves go to the even level.
     """
     centred = embedding - jnp.asarray(means)
@@ -195,7 +195,7 @@ def postprocess(
 def winograd_kernel(
     kernel: Float[np.ndarray, "3 3 inputs outputs"],
 ) -> Float[np.ndarray, "4 4 inputs outputs"]:
-    """A 3x3 kernel in the form that its products with 4x4 tiles need, float64."""
+    """A 3x3 kernel transformed for products with 4x4 tiles, float64."""
     transform = _KERNEL_TRANSFORM
     rows = np.tensordot(transform, np.asarray(kernel, np.float64), axes=(1, 0))
     return np.tensordot(transform, rows, axes=(1, 1)).swapaxes(0, 1)
@@ -207,11 +207,11 @@ def winograd(
 ) -> list[list[Float[Array, "n half_height half_width outputs"]]]:
     """The 3x3 convolution of ``x``, padded with zeros, by 2x2 tiles of its output.
 
-    A tile takes 16 products a channel where the sum as it stands takes 36.
+    A tile takes 16 products a channel where the plain sum takes 36.
 
     Args:
-        x: Height and width are even.
-        kernel: From :func:`winograd_kernel`.
+        x: Images of even height and width.
+        kernel: Kernel from :func:`winograd_kernel`.
 
     Returns:
         ``tiles[i][j]``: the outputs at rows i, i + 2, ... and columns j, j + 2, ...
@@ -225,7 +225,7 @@ def winograd(
         ]
         for i, rows in enumerate(_input_transform(padded, axis=1))
     ]
-    # Down the columns of the 4x4 products, then along what is left.
+    # Down the columns of the 4x4 products, then along the rows that are left.
     columns = [_output_transform(column) for column in zip(*products, strict=True)]
     return [_output_transform(row) for row in zip(*columns, strict=True)]
 
@@ -250,7 +250,7 @@ def _output_transform(products: tuple[Array, ...]) -> list[Array]:
 
 
 class _Convolution(nnx.Module):
-    """A 3x3 convolution with zero padding, ReLU and, where it has one, max pooling."""
+    """A 3x3 convolution with zero padding, ReLU and, if ``pooled``, max pooling."""
 
     def __init__(self, inputs: int, outputs: int, *, pooled: bool):
         self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
@@ -260,7 +260,7 @@ class _Convolution(nnx.Module):
         self.inputs, self.pooled = inputs, pooled
 
     def __call__(self, x: Array, *, by_tiles: bool) -> Array:
-        """The activations; ``by_tiles`` takes Winograd's products where it can."""
+        """The activations; ``by_tiles`` computes them by Winograd's products."""
         bias = self.bias[...]
         if not by_tiles or self.inputs == 1:
             y = jax.lax.conv_general_dilated(
@@ -293,7 +293,7 @@ class _Linear(nnx.Module):
 
 
 class _Vggish(nnx.Module):
-    """The network, its layers called as torchvggish calls them."""
+    """The network, with torchvggish's names of layers."""
 
     def __init__(self):
         self.features = nnx.Dict(

@@ -1,9 +1,9 @@
 """wav2vec 2.0: a waveform to vectors every 20 ms (Baevski et al., 2020).
 
-The network has a local part, seven convolutions that each vector needs 25 ms of sound
-for, and a Transformer over all vectors. The two are functions of their own, so that a
-long track can go through them in pieces. Names and layouts of the file form are those
-of ``transformers.Wav2Vec2Model``.
+The network has a local part, seven convolutions that make each vector from 25 ms of
+sound, and a Transformer over all vectors. Each is a function of its own, so that a long
+track can go through them in pieces. Names and layouts of tensors in files are those of
+``transformers.Wav2Vec2Model``.
 """
 
 import functools
@@ -55,7 +55,7 @@ def first_convolution(
     *,
     dtype: str = "float32",
 ) -> Float[Array, "tracks steps channels"]:
-    """The first convolution alone, bias included: GroupNorm takes statistics of it."""
+    """The first convolution alone, bias included, of which GroupNorm has statistics."""
     return _convolutions(spec, params, dtype).first(waveform)
 
 
@@ -71,8 +71,8 @@ def first_statistics(
 
     Args:
         params: From :func:`prepare`.
-        mean: Of all pieces of the waveform that the convolution multiplies.
-        covariance: Biased, of the same.
+        mean: Mean of all pieces of the waveform that the convolution multiplies.
+        covariance: Biased covariance of the same pieces.
     """
     layer = params["convolutions"]["layers"]["0"]
     weight = np.asarray(layer["weight"], np.float64)[:, 0]
@@ -92,16 +92,16 @@ def convolve(
     """The local part: every vector from its own receptive field.
 
     Args:
-        spec: Which network.
-        params: From :func:`prepare`.
+        spec: Sizes of the network.
+        params: Parameters from :func:`prepare`.
         waveform: Samples, at least a receptive field of them.
         statistics: GroupNorm's mean and biased variance for each channel of the first
             convolution, over the whole track; None where ``feat_extract_norm`` is
             "layer".
-        dtype: Of the products.
+        dtype: Type of the products' factors.
 
     Returns:
-        float32 or better.
+        The vectors, in float32 or better.
     """
     return _convolutions(spec, params, dtype)(waveform, statistics)
 
@@ -118,15 +118,15 @@ def transform(
     """The projection and the Transformer, over all frames of each track.
 
     Args:
-        spec: Which network.
-        params: From :func:`prepare`.
-        features: From :func:`convolve`.
-        frames: How many of each track's frames are there, at least one; the others have
-            no influence and come out without meaning. None: all.
-        layers: What to give: 0 the input of the first layer, i the output of the i-th,
-            "last" the network's output. That is the last layer's, normed where
-            ``do_stable_layer_norm``. Layers over the highest asked for are not run.
-        dtype: Of the products.
+        spec: Sizes of the network.
+        params: Parameters from :func:`prepare`.
+        features: Vectors from :func:`convolve`.
+        frames: Number of valid frames of each track, at least one; the others have no
+            influence, and their results no meaning. None: all are valid.
+        layers: The layers to give: 0 is the input of the first, i the output of the
+            i-th, "last" the network's output (the last layer's, normed with
+            ``do_stable_layer_norm``). Layers over the highest asked for are not run.
+        dtype: Type of the products' factors.
 
     Raises:
         ValueError: If there is no such layer.
@@ -137,7 +137,11 @@ def transform(
 
 
 def check_layers(spec: Wav2Vec2Spec, layers: tuple[Wav2Vec2LayerIndex, ...]) -> None:
-    """Raises ValueError if ``layers`` is empty or names one that is not there."""
+    """Check that ``layers`` names layers of the network.
+
+    Raises:
+        ValueError: If it is empty, or there is no such layer.
+    """
     there = (*range(spec.num_layers + 1), "last")
     if not layers or not all(layer in there for layer in layers):
         raise ValueError(
@@ -155,16 +159,17 @@ def apply(
     layers: tuple[Wav2Vec2LayerIndex, ...] = ("last",),
     dtype: str = "float32",
 ) -> tuple[Float[Array, "tracks frames hidden"], ...]:
-    """Whole tracks at once.
+    """The whole network on whole tracks.
 
     Args:
-        spec: Which network.
-        params: From :func:`prepare`.
+        spec: Sizes of the network.
+        params: Parameters from :func:`prepare`.
         waveform: Samples, at least a receptive field of them; not normalised here.
-        samples: How many of each track's samples are there, at least a receptive field;
-            a track comes out as it would alone, then without meaning. None: all.
-        layers: As :func:`transform` takes them.
-        dtype: Of the products.
+        samples: Number of valid samples of each track, at least a receptive field. The
+            vectors of these are those of the track alone; further ones have no
+            meaning. None: all are valid.
+        layers: The layers to give, numbered as for :func:`transform`.
+        dtype: Type of the products' factors.
 
     Raises:
         ValueError: If there is no such layer.

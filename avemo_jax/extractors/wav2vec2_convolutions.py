@@ -16,10 +16,10 @@ from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec
 
 # Mean and biased variance of each channel of the first convolution, over a whole track.
 Statistics = tuple[Float[Array, "tracks first"], Float[Array, "tracks first"]]
-# Frames that a CPU computes at a time, so that what lies between two convolutions stays
+# Frames that a CPU computes at a time, so that the values between two convolutions stay
 # in its cache: 6 MB after the first, for a second of sound.
 CPU_BLOCK_FRAMES = 50
-# Steps of the first convolution that statistics are taken of at a time.
+# Steps of the first convolution in one block of statistics.
 STATISTICS_BLOCK = 8192
 
 
@@ -45,7 +45,7 @@ class Convolution(nnx.Module):
         x: Float[Array, "*tracks steps inputs"],
         scale: Float[Array, "*tracks 1 outputs"] | None = None,
     ) -> Float[Array, "*tracks frames outputs"]:
-        """The convolution and its bias, or times ``scale`` without its bias."""
+        """The convolution plus its bias; with ``scale``, times that without bias."""
         if x.ndim == 2:
             y = self._by_products(x, scale)
         else:
@@ -57,13 +57,13 @@ class Convolution(nnx.Module):
     def activated(
         self, y: Float[Array, "*tracks frames outputs"]
     ) -> Float[Array, "*tracks frames outputs"]:
-        """After the norm of each frame, where there is one, and GELU."""
+        """``y`` after LayerNorm, if the network has it here, and GELU."""
         return gelu(self.norm(y) if self.by_layer else y).astype(self.dtype)
 
     def _by_products(self, x: Array, scale: Array | None) -> Array:
-        """One track: the steps of a stride are one row, and rows are multiplied.
+        """The convolution of one track as products of rows, each of a stride's steps.
 
-        XLA runs products of a CPU at twice the rate of its convolutions.
+        On a CPU, XLA runs products at twice the rate of its convolutions.
         """
         taps, inputs, outputs = self.weight.shape
         weight = self.weight[...]
@@ -100,7 +100,7 @@ class Convolution(nnx.Module):
 
 
 class Convolutions(nnx.Module):
-    """All of them: a waveform to one vector for each hop."""
+    """All convolutions: from a waveform to one vector for each hop."""
 
     def __init__(self, spec: Wav2Vec2Spec, dtype: jnp.dtype):
         self.spec = spec
@@ -125,12 +125,13 @@ class Convolutions(nnx.Module):
     ) -> Statistics:
         """Mean and biased variance of the first convolution's outputs over the track.
 
-        Taken block by block and merged as by T. Chan et al. (1979), so that a long
-        track loses nothing and needs no memory.
+        They are computed by blocks and merged as by T. Chan et al. (1979), so that a
+        long track loses no precision and needs no memory.
 
         Args:
             waveform: Samples.
-            steps: Outputs of the first convolution that count, at least one; None: all.
+            steps: Number of each track's valid outputs of the first convolution, at
+                least one; None: all are valid.
         """
         taps, stride = self.spec.conv_kernels[0], self.spec.conv_strides[0]
         tracks, samples = waveform.shape
@@ -185,7 +186,7 @@ class Convolutions(nnx.Module):
         )
 
     def _at_once(self, waveform: Array, scale: Array, offset: Array) -> Array:
-        """Of (tracks, samples), or of one track."""
+        """The vectors of (tracks, samples), or of one track (samples,)."""
         x = waveform[..., None]
         for i in range(len(self.layers)):
             layer = self.layers[str(i)]
@@ -217,7 +218,7 @@ class Convolutions(nnx.Module):
 def frame_count(
     spec: Wav2Vec2Spec, samples: Int[Array, " tracks"]
 ) -> Int[Array, " tracks"]:
-    """Vectors that each track's samples give."""
+    """Number of vectors that each track's samples give."""
     for kernel, stride in zip(spec.conv_kernels, spec.conv_strides, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples

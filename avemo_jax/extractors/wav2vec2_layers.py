@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-WAV2VEC2_NORM_EPSILON = 1e-5  # of the reference's GroupNorm and LayerNorm
+WAV2VEC2_NORM_EPSILON = 1e-5  # that of the reference's GroupNorm and LayerNorm
 
 
 def sum_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    """Of sums and statistics: float32, or float64 for float64."""
+    """The type of sums and statistics: float32, or float64 for float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -53,7 +53,7 @@ class Wav2Vec2Linear(nnx.Module):
 
 
 class Wav2Vec2LayerNorm(nnx.Module):
-    """Each vector less its mean, over its biased deviation; then weight and bias."""
+    """Vectors minus their mean, over their biased deviation; then weight and bias."""
 
     def __init__(self, dim: int, dtype: jnp.dtype):
         self.weight = nnx.Param(jnp.ones(dim))

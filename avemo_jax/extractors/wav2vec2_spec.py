@@ -1,4 +1,4 @@
-"""What a wav2vec 2.0 network is: its sizes, its file form, and its parameters."""
+"""Sizes of wav2vec 2.0 networks, their tensors in files, and their parameters."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from avemo_jax.extractors.state_dicts import check_state
 
-# The positional convolution's taps are computed with in rows of so many.
+# Taps of the positional convolution that are computed in one row.
 TAPS_IN_ROW = 16
 
 
@@ -20,18 +20,18 @@ class Wav2Vec2Spec:
 
     Attributes:
         conv_dims: Channels after each convolution.
-        conv_kernels: Taps of each.
-        conv_strides: Step of each.
-        conv_bias: Whether the convolutions have one.
+        conv_kernels: Taps of each convolution.
+        conv_strides: Stride of each convolution.
+        conv_bias: Whether the convolutions have a bias.
         feat_extract_norm: "group": GroupNorm with one channel a group, over all of the
             track, after the first convolution. "layer": LayerNorm after each.
         do_stable_layer_norm: Whether the Transformer's layers norm first, not last.
         hidden_size: Width of the Transformer; length of the vectors.
-        num_layers: Of the Transformer.
-        num_heads: Of its attention.
+        num_layers: Layers of the Transformer.
+        num_heads: Heads of its attention.
         ffn_dim: Width between the two products of its feed-forward part.
         pos_kernel: Taps of the positional convolution.
-        pos_groups: Its groups.
+        pos_groups: Groups of the positional convolution.
     """
 
     conv_dims: tuple[int, ...] = (512,) * 7
@@ -58,13 +58,13 @@ class Wav2Vec2Spec:
         return self.samples_for(1)
 
     def frames_in(self, samples: int) -> int:
-        """Vectors that ``samples`` give; 0 where they are under the receptive field."""
+        """Number of vectors from ``samples`` samples; 0 if they are too few for one."""
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
         return samples
 
     def samples_for(self, frames: int) -> int:
-        """Samples that ``frames`` vectors are made of, at least one."""
+        """Number of samples that ``frames`` vectors (1 or more) are made of."""
         pairs = list(zip(self.conv_kernels, self.conv_strides, strict=True))
         for kernel, stride in reversed(pairs):
             frames = (frames - 1) * stride + kernel
@@ -75,7 +75,7 @@ BASE = Wav2Vec2Spec()
 
 
 def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the file form."""
+    """Names and shapes of the tensors in files."""
     shapes: dict[str, tuple[int, ...]] = {"masked_spec_embed": (spec.hidden_size,)}
     inputs = 1
     for i, (dim, kernel) in enumerate(
@@ -121,16 +121,17 @@ def prepare(
     *,
     dtype: str = "float32",
 ) -> dict[str, Any]:
-    """Parameters as the functions below take them.
+    """Parameters for the functions of ``wav2vec2.py``.
 
-    Weight norm is folded, and the queries' scale into their projection, in float64;
-    queries, keys and values become one product; weights are (inputs, outputs).
+    Weight norm is folded into its weight, and the queries' scale into their projection,
+    in float64; queries, keys and values become one product; weights are (inputs,
+    outputs).
 
     Args:
-        spec: Which network.
-        state: The file form, whole: names and shapes of :func:`state_shapes`. Only
+        spec: Sizes of the network.
+        state: Tensors by name, with the names and shapes of :func:`state_shapes`. Only
             ``masked_spec_embed``, which serves training, may be missing.
-        dtype: Of the result; "float64" for checks.
+        dtype: Type of the result; "float64" for checks.
 
     Raises:
         ValueError: If a tensor is missing, of another shape, or not known.
@@ -200,7 +201,8 @@ def _layer(
 def _positions(spec: Wav2Vec2Spec, state: Mapping[str, np.ndarray]) -> np.ndarray:
     """The positional convolution's weight: (groups, taps, inputs, rows, outputs).
 
-    Tap ``TAPS_IN_ROW * row + tap``; where they are no whole rows, the last end in 0.
+    An element belongs to tap ``TAPS_IN_ROW * row + tap`` of the convolution; taps that
+    are missing in the last row are 0.
     """
     name = "encoder.pos_conv_embed.conv"
     direction = np.asarray(state[f"{name}.weight_v"], np.float64)

@@ -18,7 +18,7 @@ from avemo_jax.extractors.wav2vec2_layers import (
 from avemo_jax.extractors.wav2vec2_spec import TAPS_IN_ROW, Wav2Vec2Spec
 
 Wav2Vec2LayerIndex = int | Literal["last"]
-# Queries of one head that a CPU attends with at a time: their scores stay in its cache.
+# Queries of one head that a CPU handles at a time, so that scores stay in its cache.
 CPU_QUERIES = 1024
 
 
@@ -37,14 +37,14 @@ class Positions(nnx.Module):
     def __call__(
         self, x: Float[Array, "frames hidden"]
     ) -> Float[Array, "frames hidden"]:
-        """What is to be added to each frame."""
+        """The encoding of each frame's position, to be added to the frame."""
         y = lax.platform_dependent(
             x, cpu=self._by_products, default=self._by_convolution
         )
         return gelu(y + self.bias[...])
 
     def _by_products(self, x: Array) -> Array:
-        """Rows of 16 taps at a time: all rows in one product, shifted and then added.
+        """The convolution as products: rows of 16 taps in one product, shifted, added.
 
         XLA has no fast grouped convolution for CPUs.
         """
@@ -108,7 +108,7 @@ class Wav2Vec2EncoderLayer(nnx.Module):
         x: Float[Array, "frames hidden"],
         hidden_from: Float[Array, " frames"] | None,
     ) -> Float[Array, "frames hidden"]:
-        """The frames after this layer; ``hidden_from`` is added to keys' scores."""
+        """The frames after this layer; ``hidden_from`` is added to the keys' scores."""
         if self.norm_first:
             x = x + self._attend(self.norm(x), hidden_from)
             return x + self._feed(self.final_norm(x))
@@ -140,7 +140,7 @@ def _all_heads(
 def _head_by_head(
     mixed: Float[Array, "frames 3 heads dim"], bias: Float[Array, " bias"]
 ) -> Float[Array, "frames heads dim"]:
-    """One head, and not too many queries, at a time."""
+    """Attention with one head, and not too many queries, at a time."""
     frames, _, heads, dim = mixed.shape
     queries = mixed[:, 0].transpose(1, 0, 2)
     keys, values = mixed[:, 1].transpose(1, 2, 0), mixed[:, 2].transpose(1, 0, 2)
@@ -166,7 +166,7 @@ def _attended(
     values: Float[Array, "keys dim"],
     bias: Float[Array, " bias"],
 ) -> Float[Array, "queries dim"]:
-    """One head; ``bias`` is one for each key, or empty.
+    """Attention of one head; ``bias`` has a value for each key, or is empty.
 
     The division comes after the second product, where there is less to divide.
     """
@@ -197,7 +197,7 @@ class Wav2Vec2Transformer(nnx.Module):
         frames: Int[Array, " tracks"] | None,
         layers: tuple[Wav2Vec2LayerIndex, ...],
     ) -> tuple[Float[Array, "tracks frames hidden"], ...]:
-        """The layers asked for; see ``extractors.wav2vec2.transform``."""
+        """The layers that are asked for; ``wav2vec2.transform`` describes them."""
 
         def one(arguments: tuple[Array, ...]) -> tuple[Array, ...]:
             return self._track(*arguments, layers=layers)

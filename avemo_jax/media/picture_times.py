@@ -35,7 +35,7 @@ class Mended(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """How fast pictures follow each other.
+    """The rate at which pictures follow each other.
 
     Attributes:
         fps: Pictures a second: the inverse of the mean of all steps that are like the
@@ -138,7 +138,7 @@ def _step_s(known_s: Known, known: Numbers) -> float | None:
 
 
 def _longest_ascent(values: Known) -> Kept:
-    """Which of the values to keep, so that as many as can be do not fall."""
+    """Which values to keep, so that those kept never fall and are as many as can be."""
     if (np.diff(values) >= 0).all():
         return np.ones(len(values), bool)
     # The lowest end of all ascents of each length, its index, and each index's

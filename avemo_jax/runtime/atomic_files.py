@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import json
@@ -10,11 +10,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A name beside ``path`` to write to, which becomes ``path`` at the end.
+    """A temporary file beside ``path`` to write to, renamed to ``path`` at the end.
 
-    What was written is on the disk before it gets its name. After an exception nothing
-    of it is left, and what stood at ``path`` stands there still; a killed process
-    leaves ``.NAME.PID.tmp``.
+    Its content is on the disk before the rename. After an exception the temporary file
+    is removed and ``path`` unchanged; a killed process leaves ``.NAME.PID.tmp``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,7 +27,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def sync_folder(folder: pathlib.Path) -> None:
-    """Makes a rename in ``folder`` outlast a power cut."""
+    """Make a rename in ``folder`` outlast a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,7 +36,7 @@ def sync_folder(folder: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON whole or not at all; NaN is refused."""
+    """Write a file of JSON whole or not at all; NaN is refused."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,11 +1,11 @@
-"""Apache Beam, where it is asked for: the one place that imports it, lazily."""
+"""Apache Beam: the one place that imports it, and only if it is asked for."""
 
 import contextlib
 import io
 from collections.abc import Sequence
 from typing import Any
 
-_QUIET = "--default_sdk_harness_log_level=WARNING"  # the user's own goes before it
+_QUIET = "--default_sdk_harness_log_level=WARNING"  # the user's options override it
 
 
 def import_beam() -> Any:
@@ -27,11 +27,11 @@ def import_beam() -> Any:
 
 
 def checked_options(runner: str, options: Sequence[str]) -> Any:
-    """Beam's ``PipelineOptions``, if that runner can be used.
+    """Beam's ``PipelineOptions`` for a runner, checked.
 
     Args:
-        runner: As "DirectRunner" or "DataflowRunner".
-        options: As ``--direct_num_workers=2``.
+        runner: Name of the runner, such as "DirectRunner" or "DataflowRunner".
+        options: Options of the pipeline, such as ``--direct_num_workers=2``.
 
     Raises:
         ImportError: If apache-beam is not installed.

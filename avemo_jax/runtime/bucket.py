@@ -1,6 +1,6 @@
-"""A folder of a Google Cloud Storage bucket. Alone imports google.cloud.
+"""A folder of a Google Cloud Storage bucket; the only module to import google.cloud.
 
-Objects appear whole or not at all; each write says which generation it replaces, so
+Objects appear whole or not at all. Each write names the generation that it replaces, so
 that two runs in one folder end with an error and not with a mixture of both.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 EXTRA = 'pip install "avemo_jax[gcs]"'
-# Of what runs do there; orbax asks for the bucket itself where it removes checkpoints.
+# Roles that a run needs; orbax reads the bucket's metadata when it removes checkpoints.
 _ROLES = "roles/storage.objectAdmin and roles/storage.legacyBucketReader"
 _TIMEOUT = 60.0  # seconds for one request without an answer
 _BLOCK = 1 << 20
@@ -25,12 +25,12 @@ class BucketError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """What a bucket says of an object.
+    """An object of a bucket, as the bucket describes it.
 
     Attributes:
-        crc32c: Of its bytes, big-endian, base64.
+        crc32c: CRC32C of its bytes, big-endian, base64.
         generation: Number that changes with each write.
-        size: Bytes.
+        size: Number of bytes.
     """
 
     crc32c: str
@@ -61,7 +61,7 @@ def parse_address(address: str) -> tuple[str, str]:
 
 
 def crc32c(path: pathlib.Path) -> str:
-    """CRC32C of a file, as :class:`Stored` has it."""
+    """CRC32C of a file, big-endian, base64."""
     import google_crc32c
 
     checksum = google_crc32c.Checksum()
@@ -72,14 +72,14 @@ def crc32c(path: pathlib.Path) -> str:
 
 
 class BucketFolder:
-    """The objects below ``gs://BUCKET/FOLDER/``, by their names from there."""
+    """The objects below ``gs://BUCKET/FOLDER/``, by their names within the folder."""
 
     def __init__(self, address: str):
-        """Looks whether the bucket is there.
+        """Opens the bucket, which must exist.
 
         Raises:
             ImportError: If the extra ``gcs`` is not installed.
-            ValueError: If ``address`` is none.
+            ValueError: If ``address`` is not of the form ``gs://BUCKET/FOLDER``.
             BucketError: If there are no credentials, no such bucket, or no right.
         """
         name, folder = parse_address(address)
@@ -96,7 +96,7 @@ class BucketFolder:
         with self._in_words("open"):
             try:
                 client = storage.Client()
-            except OSError as error:  # of its own: the project is not known
+            except OSError as error:  # raised if the project is not known
                 raise BucketError(
                     f"{self.address}: {error}; expected the name of a Google Cloud "
                     "project; set GOOGLE_CLOUD_PROJECT"
@@ -104,10 +104,10 @@ class BucketFolder:
             self._bucket = client.get_bucket(name, timeout=_TIMEOUT)
 
     def objects(self, prefix: str = "") -> dict[str, Stored]:
-        """All objects whose names begin so, sorted; no placeholders of folders.
+        """All objects whose names begin with ``prefix``, sorted, without folders.
 
         Raises:
-            BucketError: If it cannot be read, or a name is none that a file can have.
+            BucketError: If the bucket cannot be read, or no file can have a name.
         """
         found = {}
         with self._in_words("list"):
@@ -129,10 +129,10 @@ class BucketFolder:
         return dict(sorted(found.items()))
 
     def check_writable(self) -> None:
-        """Writes and removes an object.
+        """Check that objects can be written, by writing and removing one.
 
         Raises:
-            BucketError: If there is no right to.
+            BucketError: If there is no right to write.
         """
         blob = self._blob(".write_check")
         with self._in_words("write"):
@@ -140,10 +140,10 @@ class BucketFolder:
             blob.delete(timeout=_TIMEOUT)
 
     def download(self, name: str, path: pathlib.Path, stored: Stored) -> None:
-        """Writes the object ``name`` to ``path``; its bytes are checked.
+        """Writes the object ``name`` to ``path`` and checks its bytes.
 
         Raises:
-            BucketError: If it is not as ``stored`` any more, or cannot be read.
+            BucketError: If the object is not ``stored`` any more, or cannot be read.
         """
         from google.api_core.exceptions import NotFound
 
@@ -159,12 +159,12 @@ class BucketFolder:
         """Writes the file ``path`` as the object ``name``.
 
         Args:
-            path: Of the file.
-            name: Of the object.
-            known: What it replaces; None where there is no such object yet.
+            path: Path of the file.
+            name: Name of the object.
+            known: The object that it replaces; None: there is none yet.
 
         Raises:
-            BucketError: If another object stands there, or it cannot be written.
+            BucketError: If another object has the name, or it cannot be written.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -178,17 +178,17 @@ class BucketFolder:
                     timeout=_TIMEOUT,
                 )
             except PreconditionFailed:
-                # Our own, where the answer to a first attempt was lost?
+                # It may be this very file, if the answer to a first attempt was lost.
                 blob = self._bucket.get_blob(blob.name, timeout=_TIMEOUT)
                 if blob is None or blob.crc32c != crc32c(path):
                     self._refuse_two_writers(name)
             return _stored(blob)
 
     def remove(self, name: str, known: Stored) -> None:
-        """Removes the object ``name``; one that is gone is no error.
+        """Removes the object ``name``; it is no error if it is gone.
 
         Raises:
-            BucketError: If another object stands there, or there is no right to.
+            BucketError: If another object has the name, or there is no right to.
         """
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
@@ -203,19 +203,19 @@ class BucketFolder:
                 return
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes an object, whatever stands there.
+        """Writes an object, whatever had its name before.
 
         Raises:
-            BucketError: If it cannot be written.
+            BucketError: If the object cannot be written.
         """
         with self._in_words(f"write {name} to"):
             self._blob(name).upload_from_string(text.encode(), timeout=_TIMEOUT)
 
     def read_text(self, name: str) -> str | None:
-        """The text of an object; None where there is none.
+        """The text of an object; None if there is no such object.
 
         Raises:
-            BucketError: If it cannot be read.
+            BucketError: If the bucket cannot be read.
         """
         from google.api_core.exceptions import NotFound
 
@@ -237,10 +237,10 @@ class BucketFolder:
 
     @contextlib.contextmanager
     def _in_words(self, doing: str) -> Iterator[None]:
-        """Errors of Google's libraries as a :class:`BucketError` that says what to do.
+        """Turn errors of Google's libraries into one that says what to do.
 
         Raises:
-            BucketError: Always instead of theirs.
+            BucketError: Instead of any of their errors.
         """
         import requests
         from google.api_core import exceptions as api

@@ -1,4 +1,4 @@
-"""A folder of a bucket, and a private folder on this machine that mirrors it."""
+"""A folder of a bucket, and a private folder on this machine with the same files."""
 
 import concurrent.futures
 import fcntl
@@ -18,10 +18,10 @@ from avemo_jax.runtime.bucket import BucketFolder, Stored, crc32c
 from avemo_jax.runtime.cache import cache_dir
 
 CHECKPOINTS = "checkpoints"
-# Each vouches for the folder that it stands in, and for those below.
+# A card means that the folder that it stands in, and those below, are whole.
 _CARDS = ("head.json", "blend.json")
 _RESULTS = "results.json"
-# A folder that is half written; as avemo_jax.models.checkpoints names it.
+# Names that avemo_jax.models.checkpoints gives to folders that are half written.
 _HALF = re.compile(r"\.[\w.-]+\.\d+\.tmp")
 _CONNECTIONS = 8
 
@@ -29,33 +29,34 @@ T = TypeVar("T")
 
 
 class SyncedFolder:
-    """A private folder on this machine, and the folder of a bucket that it mirrors."""
+    """A private folder on this machine, kept equal to a folder of a bucket."""
 
     def __init__(self, folder: BucketFolder, writes: bool):
         """Takes a private folder; nothing is read yet.
 
         Args:
-            folder: Of the bucket.
-            writes: This process publishes.
+            folder: The folder of the bucket.
+            writes: Whether this process publishes.
         """
         self.folder = folder
         self.writes = writes
-        self.staging, self._lock = _claim_staging(folder.address)
+        self.staging, self._lock = _locked_staging(folder.address)
         self._known: dict[str, Stored] = {}
-        # By name: inode, time of change and size of a file here, and its CRC.
+        # Inode, time of change and size of each local file, and its CRC, by name.
         self._checked: dict[str, tuple[tuple[int, int, int], str]] = {}
 
     def fill(self) -> None:
-        """Makes the private folder what the bucket's folder is."""
+        """Makes the private folder equal to the bucket's folder."""
         found = self.folder.objects()
         half = {name: s for name, s in found.items() if _is_half(name)}
         if self.writes and half:
             logging.info(
                 "%s: removing %d objects that a killed run left half written",
-                *(self.folder.address, len(half)),
+                self.folder.address,
+                len(half),
             )
             self._discard(half)
-        stored = {name: s for name, s in found.items() if _is_mirrored(name)}
+        stored = {name: s for name, s in found.items() if _is_synced(name)}
         for path in sorted(self.staging.rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 if not any(path.iterdir()):
@@ -80,10 +81,10 @@ class SyncedFolder:
             self.folder.download(name, temporary, stored)
 
     def publish(self) -> None:
-        """Makes the bucket's folder what the private one is.
+        """Makes the bucket's folder equal to the private one.
 
-        What vouches for other files (a head's card, results.json) is written after
-        them; a card whose folder changes is removed before.
+        A file that says that others are whole (a head's card, results.json) is written
+        after them; a card is removed before the files of its folder change.
         """
         if not self.writes:
             return
@@ -120,7 +121,7 @@ class SyncedFolder:
         _all(lambda work: self.folder.remove(*work), found.items())
 
     def close(self) -> None:
-        """Removes the private folder and lets another process have its place."""
+        """Removes the private folder and frees its name for another process."""
         shutil.rmtree(self.staging)
         os.close(self._lock)
 
@@ -133,25 +134,25 @@ class SyncedFolder:
         del self._known[name]
 
     def _files(self) -> dict[str, str]:
-        """CRC of each file here that is mirrored, by name."""
+        """CRC of each local file that belongs in the bucket, by name."""
         found = {}
         for path in sorted(self.staging.rglob("*")):
             name = path.relative_to(self.staging).as_posix()
-            if not path.is_file() or not _is_mirrored(name):
+            if not path.is_file() or not _is_synced(name):
                 continue
             stat = path.stat()
-            key = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if name not in self._checked or self._checked[name][0] != key:
-                self._checked[name] = (key, crc32c(path))
+            version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if name not in self._checked or self._checked[name][0] != version:
+                self._checked[name] = (version, crc32c(path))
             found[name] = self._checked[name][1]
         return found
 
 
-def _claim_staging(address: str) -> tuple[pathlib.Path, int]:
-    """A folder that no other process has, and the locked file that says so.
+def _locked_staging(address: str) -> tuple[pathlib.Path, int]:
+    """A folder that no other process uses, and the descriptor of its locked file.
 
-    The system takes the lock from a killed process; the next run in the same work
-    directory then takes its folder over.
+    A killed process loses its lock; the next run in the same work directory then takes
+    over its folder.
     """
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
     root = cache_dir() / "workdirs" / digest
@@ -169,7 +170,7 @@ def _claim_staging(address: str) -> tuple[pathlib.Path, int]:
     raise AssertionError("counting does not end")
 
 
-def _is_mirrored(name: str) -> bool:
+def _is_synced(name: str) -> bool:
     parts = name.split("/")
     return CHECKPOINTS not in parts[:-1] and not any(p.startswith(".") for p in parts)
 
@@ -185,13 +186,13 @@ def _below(name: str, card: str) -> bool:
 
 
 def _rank(name: str) -> tuple[int, int, str]:
-    """Place in the order of writing: 0 first; results.json of the whole is last."""
+    """Sorts names by when they are written: cards after other files, results last."""
     path = pathlib.PurePosixPath(name)
     kind = 2 if path.name == _RESULTS else int(path.name in _CARDS)
     return kind, -len(path.parts), name
 
 
 def _all(do: Callable[[T], None], names: Iterable[T]) -> None:
-    """Calls ``do`` for each, several at a time; the first error is raised."""
+    """Calls ``do`` for each of ``names``, several at a time; raises the first error."""
     with concurrent.futures.ThreadPoolExecutor(_CONNECTIONS) as pool:
         list(pool.map(do, names))

@@ -1,4 +1,4 @@
-"""Where made and derived files are kept between runs."""
+"""The directory of files that are kept between runs and can be made again."""
 
 import os
 import pathlib
@@ -7,6 +7,6 @@ import platformdirs
 
 
 def cache_dir() -> pathlib.Path:
-    """``AVEMO_CACHE`` where it is set, else the user's cache directory."""
+    """The folder that ``AVEMO_CACHE`` names, else one in the user's cache directory."""
     default = platformdirs.user_cache_dir("avemo_jax")
     return pathlib.Path(os.environ.get("AVEMO_CACHE") or default)

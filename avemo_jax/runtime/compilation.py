@@ -14,16 +14,16 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from avemo_jax.runtime.cache import cache_dir
 
-# XLA's own width is 256 bits. With 512, where the CPU has them, a small training step
-# takes a tenth less and EfficientNet a seventh; elsewhere it is the same.
+# XLA's default width is 256 bits. With 512, where the CPU has them, a small training
+# step takes a tenth less time and EfficientNet a seventh less; else nothing changes.
 _CPU_OPTIONS: dict[str, str | bool | int] = {"xla_cpu_prefer_vector_width": 512}
 
 
 def compiler_options(platform: str | None = None) -> dict[str, Any] | None:
-    """Options of XLA for a program.
+    """Options of XLA for compiling a program; None: there are none.
 
     Args:
-        platform: That it is compiled for; None means this process's devices'.
+        platform: Platform to compile for; None: that of this process's devices.
     """
     platform = platform or jax.local_devices()[0].platform
     return dict(_CPU_OPTIONS) if platform == "cpu" else None
@@ -32,20 +32,21 @@ def compiler_options(platform: str | None = None) -> dict[str, Any] | None:
 def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
     """Lets JAX keep what it compiles, and find it in the next process.
 
-    Processes may share a folder, also of several hosts: of a distributed program JAX
-    lets only the first process write; an entry that cannot be read (half written, by a
-    process that was killed) costs a warning, and the program is compiled as without it.
-    On CPUs, JAX names a distributed program's entries by process: there the others than
-    the first find nothing.
+    Processes may share a folder, also those of several hosts: in a distributed program
+    JAX lets only the first process write. An entry that cannot be read (half written
+    by a process that was killed) costs a warning, and the program is compiled anew. On
+    CPUs, JAX names a distributed program's entries by process, so that only the first
+    process finds any.
+
+    This replaces JAX's own settings, and may be called again in one process.
 
     Args:
-        where: "on": in ``xla`` of the cache directory, or nowhere, with a warning,
-            where that cannot be written. "off": nothing is kept and nothing is found.
-            Else the folder, local or of a bucket (``gs://``, with the extra ``gcs``).
-            It beats JAX's own settings, and may be called again in one process.
+        where: "on": in ``xla`` of the cache directory; if that cannot be written,
+            nowhere, with a warning. "off": nothing is kept and nothing is found. Else
+            a folder, local or of a bucket (``gs://``, with the extra ``gcs``).
 
     Returns:
-        The folder of this machine's programs in it; None where nothing is kept.
+        The folder of this machine's programs; None: nothing is kept.
 
     Raises:
         ValueError: If a folder is named and cannot be written.
@@ -71,15 +72,15 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
             )
     jax.config.update("jax_enable_compilation_cache", folder is not None)
     jax.config.update("jax_compilation_cache_dir", folder)
-    # Small programs too: a run has dozens, which take seconds together.
+    # Small programs are kept too: a run has dozens, which take seconds together.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    # JAX looks at these settings when it compiles first, and not again.
+    # JAX reads these settings when it first compiles, and not again.
     compilation_cache.reset_cache()
     return folder
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
-    """``--compilation-cache`` of a command: what :func:`keep_compiled` takes."""
+    """Add ``--compilation-cache`` to a command, for :func:`keep_compiled`."""
     parser.add_argument(
         "--compilation-cache",
         default="on",
@@ -90,7 +91,7 @@ def add_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _local(directory: pathlib.Path) -> str | None:
-    """This machine's folder in ``directory``, made; None where that cannot be done."""
+    """This machine's folder in ``directory``, made; None if it cannot be written."""
     folder = (directory / _machine()).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ def _local(directory: pathlib.Path) -> str | None:
 
 
 def _machine() -> str:
-    """Programs for a CPU fit its instruction set: a name of it and of jaxlib."""
+    """A name of jaxlib's version and the CPU's instruction set, which programs fit."""
     cpu = host.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():

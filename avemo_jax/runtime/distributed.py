@@ -1,8 +1,8 @@
-"""Several processes as one program: started by JAX's runtime, agreeing, one writing.
+"""Several processes as one program: how they start, agree, and end together.
 
 Every process runs the same program on the same data; arrays are global over all their
-devices. The first process alone writes files. In a program of one process all of this
-does nothing.
+devices. Only the first process writes files. In a program of one process the functions
+here do nothing.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-WAIT_S = 120  # for all processes to come
-LOST = 134  # exit status where another process was lost: SIGABRT, by JAX's runtime
-_SHARED_S = 30  # for a file of one host to be seen by the others (caches of NFS)
+WAIT_S = 120  # time for all processes to start
+LOST = 134  # exit status if another process was lost: SIGABRT, by JAX's runtime
+_SHARED_S = 30  # time for a file of one host to be seen by the others (NFS's caches)
 
 
 class ProcessError(RuntimeError):
@@ -33,14 +33,14 @@ class ProcessError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Which processes there are to be.
+    """The processes that are to run one program.
 
     Attributes:
-        coordinator: HOST:PORT of the first; None lets JAX find it.
-        count: Of all; None lets JAX find it.
-        index: This one's, from 0; None lets JAX find it.
-        method: Of JAX's cluster detection; None tries all.
-        shown_by: What says that there are several.
+        coordinator: HOST:PORT of the first process; None: JAX finds it.
+        count: Number of processes; None: JAX finds it.
+        index: Index of this process, from 0; None: JAX finds it.
+        method: JAX's method of cluster detection; None: it tries all.
+        shown_by: Source that shows that there are several, for messages.
     """
 
     coordinator: str | None = None
@@ -57,15 +57,15 @@ def find_processes(
     index: int | None,
     environment: Mapping[str, str] = os.environ,
 ) -> Processes | None:
-    """The processes that flags and environment speak of; None for one alone.
+    """The processes that flags or the environment name; None: there is only one.
 
     Args:
-        mode: "auto": several where the environment shows more than one, or flags say
-            so; "on": always; "off": never.
-        coordinator: HOST:PORT of the first process.
-        count: Number of processes.
-        index: This one's, from 0.
-        environment: Variables.
+        mode: "auto": several if the environment shows more than one or flags say so;
+            "on": always; "off": never.
+        coordinator: HOST:PORT of the first process; None: the flag is not given.
+        count: Number of processes; None: the flag is not given.
+        index: Index of this process, from 0; None: the flag is not given.
+        environment: Environment variables.
 
     Raises:
         ValueError: If flags contradict each other, or some are missing.
@@ -88,7 +88,7 @@ def find_processes(
                 "--num_processes=N --process_id=I, I from 0, in each process"
             )
         return found
-    if found is not None:  # flags stand over the environment
+    if found is not None:  # flags override the environment
         count = found.count if count is None else count
         index = found.index if index is None else index
     missing = [
@@ -120,8 +120,8 @@ def _check_numbers(coordinator: str, count: int, index: int) -> None:
 
 
 def _by_environment(environment: Mapping[str, str]) -> Processes | None:
-    """More than one process, as launchers show them; see each one's documentation."""
-    # Inside an allocation but without srun there is one process only, and no step.
+    """The processes that a launcher's variables name; None if they name only one."""
+    # Inside an allocation but without srun there is only one process, and no step.
     for name, index, method, shown_by in (
         ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "slurm", "srun"),
         ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "ompi", "mpirun"),
@@ -137,7 +137,7 @@ def _by_environment(environment: Mapping[str, str]) -> Processes | None:
 
 
 def _on_cloud_tpu(environment: Mapping[str, str]) -> bool:
-    """Whether this is a TPU machine; how many there are only its metadata say."""
+    """Whether this is a TPU machine, which may be one of several."""
     if environment.get("JAX_PLATFORMS", "tpu") not in ("", "tpu", "tpu,cpu"):
         return False
     if "TPU_SKIP_MDS_QUERY" in environment:
@@ -147,22 +147,21 @@ def _on_cloud_tpu(environment: Mapping[str, str]) -> bool:
 
 
 def start(processes: Processes, heartbeat_s: int, wait_s: int = WAIT_S) -> None:
-    """Joins the other processes; before anything else that uses devices.
+    """Join the other processes; called before anything else that uses devices.
 
     Args:
-        processes: Of :func:`find_processes`.
-        heartbeat_s: A process unheard of for so long is lost, and ends all.
-        wait_s: For all to come; then this process is aborted, with a line that says
-            what to do.
+        processes: The processes that :func:`find_processes` found.
+        heartbeat_s: Seconds without a sign after which a process counts as lost, which
+            ends all.
+        wait_s: Seconds for all processes to start; then this one is aborted, with a
+            line that says what to do.
 
     Raises:
-        ProcessError: If JAX finds no cluster where one was shown.
+        ProcessError: If JAX cannot start the processes.
     """
     where = processes.coordinator or f"the address that {processes.shown_by} gives"
     count = processes.count or "all"
-    logging.info(
-        "waiting for %s processes at %s, at most %d s", *(count, where, wait_s)
-    )
+    logging.info("waiting for %s processes at %s, at most %d s", count, where, wait_s)
     late = threading.Timer(
         max(wait_s - 1, 0.5),
         print,
@@ -197,20 +196,24 @@ def start(processes: Processes, heartbeat_s: int, wait_s: int = WAIT_S) -> None:
         "process %d of %d, %d of %d devices; should one be lost, the others stop "
         "within about %d s, with status %d: start all again by the same command, and "
         "they go on",
-        *(jax.process_index(), jax.process_count()),
-        *(jax.local_device_count(), jax.device_count(), heartbeat_s, LOST),
+        jax.process_index(),
+        jax.process_count(),
+        jax.local_device_count(),
+        jax.device_count(),
+        heartbeat_s,
+        LOST,
     )
 
 
 def abandon(error: Exception, message: str) -> None:
-    """Ends this process at once, if it is one of several; else does nothing.
+    """End this process at once after an error, if it is one of several.
 
-    The others would wait for it, and it for them: they notice that it is gone. Where
-    the error is itself that another one is gone, the status is :data:`LOST`.
+    A normal end would wait for the others, and they for it; so they notice that it is
+    gone. The status is :data:`LOST` if the error is that another process is gone.
 
     Args:
-        error: That this process ends by.
-        message: For standard error.
+        error: Error that this process ends by.
+        message: Text for standard error.
     """
     if not is_several():
         return
@@ -233,7 +236,7 @@ def is_several() -> bool:
 
 
 def index() -> int | None:
-    """This process's number; None where it is the only one."""
+    """Index of this process, from 0; None if it is the only one."""
     return jax.process_index() if is_several() else None
 
 
@@ -243,13 +246,13 @@ def is_first() -> bool:
 
 
 def on_first(work: Callable[[], Any]) -> None:
-    """Does ``work`` in the first process; the others wait until it is done.
+    """Do ``work`` in the first process; the others wait until it is done.
 
-    All processes call this at the same place.
+    All processes call this at the same place. If ``work`` fails, its own error is
+    raised in the first process.
 
     Raises:
-        ProcessError: In the others, if it failed in the first, where its own error is
-            raised.
+        ProcessError: In the other processes, if ``work`` failed in the first.
     """
     if not is_several():
         work()
@@ -268,24 +271,28 @@ def on_first(work: Callable[[], Any]) -> None:
 
 
 def first_says(value: int) -> int:
-    """The first process's ``value``, in all; at most 2 ** 31 - 1."""
+    """The first process's ``value``, given to all; at most 2 ** 31 - 1."""
     if not is_several():
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def any_says(value: bool) -> list[int]:
-    """Indices of the processes where ``value`` is true, in all."""
+    """Indices of the processes where ``value`` is true, given to all."""
     if not is_several():
         return [0] if value else []
     return [int(i) for i in np.flatnonzero(_gather(np.int32(value)))]
 
 
 def check_same(what: str, value: str) -> None:
-    """Refuses processes that differ in ``value``.
+    """Check that ``value`` is the same in all processes.
+
+    Args:
+        what: Name of the value, for the message.
+        value: This process's value.
 
     Raises:
-        ProcessError: Names ``what`` and the processes that have another than the first.
+        ProcessError: If processes differ from the first; the message names them.
     """
     if not is_several():
         return
@@ -306,18 +313,18 @@ def check_shared(
     read: Callable[[], str | None],
     remove: Callable[[], None],
 ) -> None:
-    """Refuses a folder that not all processes share.
+    """Check that all processes share a folder.
 
     The first process leaves a token there that all the others must read.
 
     Args:
-        name: Of the folder.
-        write: Leaves a token.
-        read: The token; None where there is none.
-        remove: Takes it away.
+        name: Name of the folder, for the message.
+        write: Writes a token into the folder.
+        read: Returns the token; None if there is none.
+        remove: Removes the token.
 
     Raises:
-        ProcessError: Names the processes that do not see it.
+        ProcessError: If processes do not see the token; the message names them.
     """
     if not is_several():
         return
@@ -335,7 +342,7 @@ def check_shared(
 
 
 def _appears(token: str, read: Callable[[], str | None]) -> bool:
-    """Whether ``token`` is read soon."""
+    """Whether ``read`` gives ``token`` within 30 s."""
     end = time.monotonic() + _SHARED_S
     while read() != token:
         if time.monotonic() > end:

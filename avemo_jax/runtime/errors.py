@@ -1,4 +1,4 @@
-"""How commands end: what their exit status says, and errors as one line."""
+"""How commands end: the meaning of exit statuses, and errors as one line."""
 
 import sys
 import traceback
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 SOME_FAILED = 3  # the work is done, but videos or frames failed
 STOPPED = 130  # by Ctrl-C
-PREEMPTED = 75  # by SIGTERM, saved: the same command goes on (EX_TEMPFAIL)
+PREEMPTED = 75  # by SIGTERM, saved: the same command resumes (EX_TEMPFAIL)
 
 
 class Preempted(Exception):
-    """A run that was asked to stop, and stands saved."""
+    """A run that was asked to stop, and has saved its state."""
 
 
 def guarded(
@@ -21,15 +21,14 @@ def guarded(
 ) -> int:
     """The exit status that ``run`` gives; after an error 1, and a line on stderr.
 
-    What a user can mend (ValueError, RuntimeError, ImportError, OSError) is told
-    without a traceback; anything else is a fault of the program and passes.
+    Errors that a user can mend (ValueError, RuntimeError, ImportError, OSError) are
+    told without a traceback; any other is a fault of the program and is raised.
 
     Args:
-        run: The command; None as its status is 0.
-        plainly: False lets every error pass, for its traceback.
-        leave: Called with an error and what there is to say of it before the command
-            ends by it, as a process among several has to tell that it goes. It need
-            not return.
+        run: The command; returns an exit status, or None for 0.
+        plainly: Tell errors in one line; False raises them all, with a traceback.
+        leave: Called with an error and its text before the command ends by it, so that
+            one process of several can tell the others. It need not return.
     """
     try:
         return run() or 0
@@ -50,7 +49,7 @@ def guarded(
 
 
 def _line(error: Exception) -> str | None:
-    """What is told of an error that a user can mend; None for other ones."""
+    """The line for an error that a user can mend; None for another one."""
     # The system's own errors have a number, and do not say what to do.
     if isinstance(error, OSError) and error.errno is not None:
         return (

@@ -1,4 +1,4 @@
-"""What a run writes about itself: metrics.jsonl, TensorBoard, environment.json."""
+"""Logs of a run: messages, metrics.jsonl, TensorBoard, environment.json."""
 
 import importlib.util
 import json
@@ -21,16 +21,16 @@ _ROOT = pathlib.Path(__file__).parents[1]
 
 
 def speak_plainly(process: int | None = None) -> None:
-    """Logs to stderr as ``HH:MM:SS message``; of libraries only what warns.
+    """Log to stderr as ``HH:MM:SS message``; of libraries only warnings are shown.
 
     Args:
-        process: This one's number, which lines begin with, where there are several; of
-            all but the first only what warns. None where there is one.
+        process: Number of this process, which its lines begin with; all but the first
+            show only warnings. None: there is only one process.
     """
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # a command without absl's; else it warns of that
+        flags.FLAGS.mark_as_parsed()  # absl would warn in commands that lack its flags
     absl_logging.use_absl_handler()
-    if absl_logging.get_verbosity() < absl_logging.DEBUG:  # of --verbosity=1
+    if absl_logging.get_verbosity() < absl_logging.DEBUG:  # kept with --verbosity=1
         level = absl_logging.WARNING if process else absl_logging.INFO
         absl_logging.set_verbosity(level)
     absl_logging.set_stderrthreshold("info")
@@ -59,10 +59,9 @@ class MetricsLog:
         """Opens the log of ``workdir``.
 
         Args:
-            workdir: Of the run.
-            tensorboard: Write event files, where tensorboardX or tensorboard is
-                installed.
-            writes: False where another process writes; then only reading does anything.
+            workdir: Work directory of the run.
+            tensorboard: Write event files, if tensorboardX or tensorboard is installed.
+            writes: Whether this process writes; if not, only reading has an effect.
         """
         self._path = workdir / "metrics.jsonl"
         self._writes = writes
@@ -70,7 +69,7 @@ class MetricsLog:
         self._writer = _event_writer(workdir / "tensorboard") if events else None
 
     def keep_until(self, epoch: int) -> None:
-        """Drops lines of epochs after ``epoch``: they are trained again."""
+        """Drops lines of epochs after ``epoch``, which are trained again."""
         if not self._writes:
             return
         kept = [line for line in self.read() if line["epoch"] <= epoch]
@@ -86,7 +85,7 @@ class MetricsLog:
         return [json.loads(line) for line in lines[:-1]]
 
     def write(self, record: dict[str, Any]) -> None:
-        """Appends ``record``, which names its epoch; lists are not for TensorBoard."""
+        """Appends ``record``, which names its epoch; TensorBoard gets only floats."""
         if not self._writes:
             return
         with self._path.open("a") as file:
@@ -106,7 +105,7 @@ class MetricsLog:
 
 
 def _event_writer(directory: pathlib.Path) -> Any:
-    """A writer with ``add_scalar``; None where neither package is installed."""
+    """A writer with ``add_scalar``; None if neither package is installed."""
     if importlib.util.find_spec("tensorboardX"):
         from tensorboardX import SummaryWriter
 
@@ -138,7 +137,7 @@ def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
     """Versions, devices, git revision and the videos of each split.
 
     Args:
-        videos: By split.
+        videos: Names of the videos, by split.
     """
     return {
         "avemo_jax": VERSION,

@@ -11,23 +11,23 @@ from jax.experimental import multihost_utils
 
 from avemo_jax.runtime import distributed
 
-# JAX's preemption service wants numbers that count up while the process lives.
+# JAX's preemption service needs numbers that count up while the process lives.
 _numbers = itertools.count()
 
 
 class Preemption:
-    """Whether a SIGTERM came; a context in which it does not end the process.
+    """A context in which a SIGTERM does not end the process, but is noted.
 
     In a program of several processes JAX's runtime catches the signal, and the
-    processes agree on where to stop. In one of its own the signal is caught here; a
-    second one ends it at once.
+    processes agree on where to stop. In a single process it is caught here; a second
+    signal ends the process at once.
 
     Attributes:
-        came: Whether :meth:`reached` has said so.
+        came: Whether a SIGTERM came, as far as this process knows.
     """
 
     def __init__(self) -> None:
-        """Catches nothing yet."""
+        """Catches nothing until the context is entered."""
         self.came = False
         self._old: Any = None
 

@@ -1,17 +1,17 @@
 """Pickles carried out by a small machine that runs no code.
 
-Unpickling may run any code: a pickle is a program that looks names up, calls what it
+Unpickling may run any code: a pickle is a program that looks up names, calls what it
 found and sets attributes. The ``Machine`` knows the instructions that move values about
 and build plain containers. Whatever touches a name (looking it up, calling it, giving
 it a state) is handed to a ``Policy``, which builds values itself from checked parts, or
 refuses. Nothing is ever imported or called by name.
 
-Every instruction costs time in proportion to its own bytes, and memory too, but for
-those of one byte that make a container: these are counted. A policy that copies, goes
-through, hashes or prints values has to bound that: a pickle of 100 bytes can name the
-same list 2 ** 20 times.
+Every instruction costs time and memory in proportion to its own bytes, except those of
+one byte that make a container, which are counted. A policy that copies, goes through,
+hashes or prints values has to bound that: a pickle of 100 bytes can name the same list
+2 ** 20 times.
 
-Instructions: Python's Lib/pickletools.py.
+The instructions are described in Python's Lib/pickletools.py.
 """
 
 import mmap
@@ -41,15 +41,15 @@ class Refusal(Exception):
 
 
 class Policy:
-    """What names in a pickle stand for; as it is here, it refuses them all.
+    """The meaning of names in a pickle; this base class refuses them all.
 
     Its methods raise ``Refusal`` with what was asked for, or ValueError, TypeError,
-    KeyError, IndexError where the parts do not fit.
+    KeyError, IndexError if the parts do not fit.
 
     Attributes:
         source: The file, for messages.
-        allowed: What the pickle may ask for, for messages.
-        expected: What the file should be, for messages.
+        allowed: Words for what the pickle may ask for, for messages.
+        expected: Words for what the file should be, for messages.
     """
 
     source: object = "pickle"
@@ -58,19 +58,19 @@ class Policy:
 
     @property
     def instructions(self) -> "Mapping[int, Action]":
-        """What may be carried out, by opcode."""
+        """The instructions that may be carried out, by opcode."""
         return PLAIN
 
     def find(self, module: str, name: str) -> Any:
-        """What a name stands for."""
+        """The value that a name stands for."""
         raise Refusal(f"{module:.80}.{name:.80}")
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """What calling ``function`` would make."""
+        """The value that calling ``function`` would make."""
         raise Refusal(f"a call of {type(function).__name__}")
 
     def create(self, kind: Any, arguments: Any, named: Any) -> Any:
-        """What making an object of the class ``kind`` would make."""
+        """The value that stands for a new object of the class ``kind``."""
         raise Refusal(f"a new {type(kind).__name__}")
 
     def set_state(self, target: Any, state: Any) -> None:
@@ -90,16 +90,16 @@ class Policy:
         raise Refusal(f"members of a {type(target).__name__}")
 
     def persistent(self, identity: Any) -> Any:
-        """What lies outside the pickle under ``identity``."""
+        """The value that is stored outside the pickle under ``identity``."""
         raise Refusal("something outside the pickle")
 
     def finished(self, value: Any) -> Any:
-        """The whole pickle's value, when all has been carried out."""
+        """The pickle's value, given ``value`` at the end of all instructions."""
         return value
 
 
 class Machine:
-    """Carries out the instructions of one pickle; see the module.
+    """Carries out the instructions of one pickle.
 
     Attributes:
         position: Index into ``data`` of the next byte.
@@ -118,8 +118,8 @@ class Machine:
         """The value that the pickle describes, as the policy builds it.
 
         Raises:
-            RefusedPickleError: If it asks for what the policy does not allow.
-            DamagedPickleError: If the bytes are not a pickle's.
+            RefusedPickleError: If the pickle asks for what the policy does not allow.
+            DamagedPickleError: If the bytes are no pickle, or a damaged one.
         """
         actions = self.policy.instructions
         try:
@@ -153,7 +153,7 @@ class Machine:
             ) from error
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
-        """Raise that the file asks for what was refused."""
+        """Raise the error that the file asks for what was refused."""
         raise RefusedPickleError(
             f"{self.policy.source}, byte {self.position}: the pickle asks for "
             f"{refusal}, which may run code; expected {self.policy.allowed} only: do "
@@ -170,7 +170,7 @@ class Machine:
         return piece
 
     def number(self, code: str) -> int:
-        """The next integer in ``struct`` code ``code``."""
+        """The next integer, by its ``struct`` code."""
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
     def real(self) -> float:
@@ -178,11 +178,11 @@ class Machine:
         return struct.unpack(">d", self.take(8))[0]
 
     def integer(self, code: str) -> int:
-        """The next integer of any length; ``code`` is that of its length."""
+        """The next integer of any length; ``code`` is the code of its length."""
         return int.from_bytes(self.take(self.number(code)), "little", signed=True)
 
     def text(self, code: str) -> str:
-        """The next text; ``code`` is that of its length in bytes."""
+        """The next text; ``code`` is the code of its length in bytes."""
         return self.take(self.number(code)).decode("utf-8")
 
     def line(self) -> str:
@@ -201,38 +201,38 @@ class Machine:
         self.marks.append(len(self.stack))
 
     def to_mark(self) -> list[Any]:
-        """What lies on the stack above the last mark, taken off."""
+        """The values above the last mark, taken off the stack."""
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
     def find(self, module: object, name: object) -> None:
-        """Push what a name stands for."""
+        """Push the value that a name stands for."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise Refusal("a name that is no text")
         self.stack.append(self.policy.find(module, name))
 
     def reduce(self) -> None:
-        """Push what a call would make."""
+        """Push the value that a call would make."""
         arguments = self.stack.pop()
         self.stack.append(self.policy.call(self.stack.pop(), arguments))
 
     def create(self, named: Any) -> None:
-        """Push what making an object would make."""
+        """Push the value that stands for a new object."""
         arguments = self.stack.pop()
         self.stack.append(self.policy.create(self.stack.pop(), arguments, named))
 
     def build(self) -> None:
-        """Fill the last value."""
+        """Fill the last value with a state."""
         state = self.stack.pop()
         self.policy.set_state(self.stack[-1], state)
 
     def frozen(self) -> None:
-        """Push a frozen set of what lies above the last mark."""
-        members: set[Any] = set()
-        self.policy.add_items(members, self.to_mark())
-        self.stack.append(frozenset(members))
+        """Push a frozen set of the values above the last mark."""
+        items: set[Any] = set()
+        self.policy.add_items(items, self.to_mark())
+        self.stack.append(frozenset(items))
 
     def tuple_of(self, count: int) -> None:
         """Make one tuple of the last ``count`` values."""
@@ -245,8 +245,8 @@ class Machine:
     def put(self, index: int) -> None:
         """Remember the last value.
 
-        Picklers number from 0 on, Python 2's from 1 on. Free numbers would let a file
-        choose how long each look-up takes.
+        Picklers number values from 0 on, Python 2's from 1 on. Free numbers would let a
+        file choose how long each look-up takes.
         """
         if index > len(self.memo) + 1:
             raise ValueError(f"value {index} put behind {len(self.memo)} others")
@@ -324,7 +324,7 @@ PLAIN: dict[int, Action] = {
         "j": _pushes(lambda m: m.memo[m.number("<I")]),
     }.items()
 }
-# And objects of classes, sets, strings of Python 2, and what lies outside the pickle.
+# Also objects of classes, sets, strings of Python 2, and values outside the pickle.
 WITH_OBJECTS: dict[int, Action] = PLAIN | {
     ord(code): action
     for code, action in {

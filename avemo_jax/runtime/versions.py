@@ -1,11 +1,11 @@
-"""Which versions run: of packages, and of this checkout."""
+"""Versions of installed packages and of this checkout."""
 
 import importlib.metadata
 import pathlib
 import subprocess
 from collections.abc import Iterable
 
-VERSION = "0.1.0"  # of avemo_jax
+VERSION = "0.1.0"  # the version of avemo_jax
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -14,7 +14,10 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Of the checkout that the package runs from, "+" where it has changes."""
+    """The commit that the package runs from, with "+" if files differ from it.
+
+    None: the package does not run from a checkout.
+    """
     root = pathlib.Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

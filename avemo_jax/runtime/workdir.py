@@ -1,7 +1,7 @@
 """Work directories: a folder, or ``gs://BUCKET/FOLDER``.
 
-Of one in a bucket, checkpoints are written there by orbax itself; all other files are
-written to a folder on this machine that no other process has, and published from there.
+In a bucket, checkpoints are written by orbax itself; all other files are written to a
+private folder on this machine, which no other process uses, and published from there.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from avemo_jax.runtime.bucket import BucketFolder, parse_address
 from avemo_jax.runtime.bucket_sync import CHECKPOINTS, SyncedFolder
 
 _TOKEN = ".token"
-# Made a path by pathlib, an address keeps one of its slashes.
+# The second form is that of an address that pathlib has made a path.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://|(gs|s3|https?):/", re.IGNORECASE)
 
 
@@ -24,121 +24,121 @@ class Workdir:
     """A work directory, or a folder in one.
 
     Attributes:
-        name: As the user knows it: a path, or ``gs://BUCKET/FOLDER``.
-        local: Where files are written and read. Names that begin with a dot are not
-            published.
-        shared: The same folder as all processes of a run see it; absolute, of pathlib
-            or etils.epath; for orbax alone.
+        name: Name that the user gave: a path, or ``gs://BUCKET/FOLDER``.
+        local: Folder on this machine where files are written and read. Names that begin
+            with a dot are not published.
+        shared: The same folder as all processes of a run see it, for orbax alone; an
+            absolute path of pathlib or etils.epath.
     """
 
     name: str
     local: pathlib.Path
     shared: pathlib.PurePath
-    _mirror: SyncedFolder | None = None
+    _synced: SyncedFolder | None = None
 
     @property
     def checkpoints(self) -> pathlib.PurePath:
-        """Where orbax keeps those of a training run; neither published nor read."""
+        """Folder of orbax for a training run's checkpoints; not published or read."""
         return self.shared / CHECKPOINTS
 
     def child(self, name: str) -> "Workdir":
-        """The folder ``name`` in it, published with the whole."""
+        """The folder ``name`` within this one, published together with it."""
         return Workdir(
             f"{self.name.rstrip('/')}/{name}",
             self.local / name,
             self.shared / name,
-            self._mirror,
+            self._synced,
         )
 
     def publish(self) -> None:
-        """Uploads what is new or changed, removes what is gone; results.json is last.
+        """Uploads new and changed files, removes deleted ones; results.json is last.
 
-        Only what this process found at the start or wrote is replaced or removed. Does
-        nothing for a local path, or where another process writes.
+        Only objects that this process found at the start or wrote are replaced or
+        removed. Nothing is done for a local path, or where another process writes.
 
         Raises:
             BucketError: If the bucket refuses, or another run writes there.
         """
-        if self._mirror:
-            self._mirror.publish()
+        if self._synced:
+            self._synced.publish()
 
     def refresh(self) -> None:
-        """Reads again what another process has published; not ``checkpoints/``.
+        """Reads again what another process has published, except ``checkpoints/``.
 
-        Does nothing for a local path, and in the process that writes.
+        Nothing is done for a local path, and in the process that writes.
 
         Raises:
             BucketError: If the bucket cannot be read.
         """
-        if self._mirror and not self._mirror.writes:
-            self._mirror.fill()
+        if self._synced and not self._synced.writes:
+            self._synced.fill()
 
     def collect(self, path: pathlib.Path) -> None:
-        """Moves to ``path`` what orbax wrote to its place in ``shared``.
+        """Moves a folder that orbax wrote in ``shared`` to ``path`` in ``local``.
 
-        For a folder that all processes write together before it gets its name; called
-        in the process that writes. Does nothing for a local path.
+        The folder is one that all processes write together before it is renamed. Called
+        in the process that writes; nothing is done for a local path.
 
         Args:
-            path: Beneath ``local``; a folder on the way is named ``.NAME.NUMBER.tmp``.
+            path: Folder below ``local`` that is, or lies in, ``.NAME.NUMBER.tmp``.
 
         Raises:
             BucketError: If the bucket refuses.
         """
-        if self._mirror:
-            self._mirror.collect(path)
+        if self._synced:
+            self._synced.collect(path)
 
     def write_token(self, token: str) -> None:
-        """Leaves ``token`` where all processes of the run can read it.
+        """Writes ``token`` to a file that all processes of the run can read.
 
         Raises:
             BucketError: If the bucket refuses.
-            OSError: If the folder does.
+            OSError: If the folder cannot be written.
         """
-        if self._mirror:
-            self._mirror.folder.write_text(_TOKEN, token)
+        if self._synced:
+            self._synced.folder.write_text(_TOKEN, token)
             return
         self.local.mkdir(parents=True, exist_ok=True)
         with whole_file(self.local / _TOKEN) as temporary:
             temporary.write_text(token, encoding="utf-8")
 
     def read_token(self) -> str | None:
-        """What was last left by :meth:`write_token`; None where nothing is seen.
+        """The token that :meth:`write_token` last wrote; None if none is seen.
 
         Raises:
             BucketError: If the bucket cannot be read.
         """
-        if self._mirror:
-            return self._mirror.folder.read_text(_TOKEN)
+        if self._synced:
+            return self._synced.folder.read_text(_TOKEN)
         path = self.local / _TOKEN
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def remove_token(self) -> None:
-        """Removes it from a folder; in a bucket it stays, and the next replaces it."""
-        if not self._mirror:
+        """Removes the token of a local folder; in a bucket the next one replaces it."""
+        if not self._synced:
             (self.local / _TOKEN).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Removes the private folder of one in a bucket; nothing is published."""
-        if self._mirror:
-            self._mirror.close()
+        """Removes the private folder, if there is one; nothing is published."""
+        if self._synced:
+            self._synced.close()
 
 
 def open_workdir(name: str | pathlib.Path, *, writes: bool = True) -> Workdir:
     """The work directory at a local path or at ``gs://BUCKET/FOLDER``.
 
-    Nothing is made at a local path. Of one in a bucket, all files but checkpoints are
-    read to a private folder in the cache directory.
+    Nothing is made at a local path. From a bucket all files but checkpoints are read to
+    a private folder in the cache directory.
 
     Args:
-        name: Of the work directory; text for one in a bucket.
-        writes: This process publishes; one of several does.
+        name: Name of the work directory; for one in a bucket as text, not as a path.
+        writes: Whether this process publishes; only one of several may.
 
     Raises:
         ImportError: If it is in a bucket and the extra ``gcs`` is not installed.
         ValueError: If ``name`` is neither a path nor in a bucket.
         BucketError: If there are no credentials, no such bucket, or no right to read
-            it, or to write with ``writes``.
+            it or, with ``writes``, to write.
     """
     text = str(name)
     scheme = _SCHEME.match(text)
@@ -151,26 +151,26 @@ def open_workdir(name: str | pathlib.Path, *, writes: bool = True) -> Workdir:
             "gs://BUCKET/FOLDER; name one of these"
         )
     parse_address(text)
-    # etils would take TensorFlow for gs:// wherever it finds it installed.
+    # etils would use TensorFlow for gs:// if that is installed.
     os.environ.setdefault("EPATH_USE_TF", "false")
     folder = BucketFolder(text)
     if writes:
         folder.check_writable()
-    mirror = SyncedFolder(folder, writes)
+    synced = SyncedFolder(folder, writes)
     try:
-        mirror.fill()
+        synced.fill()
     except BaseException:
-        mirror.close()
+        synced.close()
         raise
-    return Workdir(folder.address, mirror.staging, _bucket_path(folder.address), mirror)
+    return Workdir(folder.address, synced.staging, _bucket_path(folder.address), synced)
 
 
 def refuse_remote_data(directory: str) -> None:
-    """Nothing for a local path.
+    """Check that a data directory is a local path, since stores are memory-mapped.
 
     Raises:
-        ValueError: If ``directory`` is an address: stores are mapped into memory, which
-            only files can be; ends with the command that copies it.
+        ValueError: If ``directory`` is an address; the message ends with the command
+            that copies it.
     """
     scheme = _SCHEME.match(directory)
     if scheme is None:
@@ -194,7 +194,7 @@ def _bucket_path(address: str) -> Any:
 
     class BucketPath(gpath.PosixGPath):
         def absolute(self) -> Any:
-            """Itself; etils 1.15 would put the current directory before it."""
+            """The path itself; etils 1.15 would put the current directory before it."""
             return self
 
     return BucketPath(address)

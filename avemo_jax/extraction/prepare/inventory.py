@@ -34,7 +34,7 @@ class VideoFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Inventory:
-    """What there is to extract from.
+    """The files to extract from, and what their headers declare.
 
     Attributes:
         corpus: The files that were found.
