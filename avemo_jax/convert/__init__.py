@@ -1,1 +1,1 @@
-"""Weights of other programs, read without running code, as files of ours."""
+"""Weights of other programs, read without running code, into files of this one."""

@@ -61,7 +61,7 @@ class FeatureInput:
     """A feature set that a head takes.
 
     Attributes:
-        name: ``EXTRACTOR@INPUT``.
+        name: Name of the set, ``EXTRACTOR@INPUT``.
         extractor: The extractor that gives it.
     """
 

@@ -17,8 +17,8 @@ class ExtractedSet:
     """A feature set with the facts that all of its files have in common.
 
     Attributes:
-        name: ``EXTRACTOR@INPUT``.
-        folder: ``FEATURES/NAME``.
+        name: Name of the set, ``EXTRACTOR@INPUT``.
+        folder: Folder of its files, ``FEATURES/NAME``.
         dim: Length of a feature vector.
         output_dim: Columns of the extractor's own outputs; 0: none.
         meta: Metadata that every file has: ``fingerprint``, ``kind``, ``extractor``,

@@ -42,7 +42,7 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of the arithmetic; bfloat16 is for GPU and TPU",
+        help="precision of the arithmetic; bfloat16 is for GPU and TPU",
     )
     parser.add_argument(
         "--sound",
@@ -70,7 +70,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--beam-options",
         default="",
         metavar="TEXT",
-        help="of the pipeline, as '--direct_num_workers=2'",
+        help="options of the pipeline, as '--direct_num_workers=2'",
     )
     parser.add_argument(
         "--decode-workers", type=int, help="threads or processes that decode pictures"

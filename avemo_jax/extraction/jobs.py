@@ -36,7 +36,7 @@ class Material:
     num_frames: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def face_jobs(self) -> dict[str, tuple[FaceJob, int]]:
-        """Job and size by subject-video, from crops or, without any, whole videos."""
+        """Job and size by subject-video: crops in pictures, else videos in bytes."""
         found: dict[str, tuple[FaceJob, int]] = {}
         for video, crops in self.crops.items():
             source: dict[str, Any] = {

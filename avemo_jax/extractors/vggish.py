@@ -281,7 +281,7 @@ class _Convolution(nnx.Module):
 
 
 class _Linear(nnx.Module):
-    """A product with ReLU."""
+    """A fully connected layer with ReLU."""
 
     def __init__(self, inputs: int, outputs: int):
         self.weight = nnx.Param(jnp.zeros((inputs, outputs)))

@@ -70,7 +70,7 @@ def first_statistics(
     weights w and bias b has mean w . mean + b and variance w . covariance . w.
 
     Args:
-        params: From :func:`prepare`.
+        params: Parameters from :func:`prepare`.
         mean: Mean of all pieces of the waveform that the convolution multiplies.
         covariance: Biased covariance of the same pieces.
     """

@@ -110,9 +110,8 @@ class Reading:
 
     def _placed(self, rate_hz: int, channels: int) -> Iterator[Samples]:
         """The samples from time 0, holes filled, an encoder's padding included."""
-        position: int | None = (
-            None  # where the next sample belongs; below 0: before time 0
-        )
+        # The place of the next sample; below 0 it is before time 0.
+        position: int | None = None
         faults = filled = 0
         for frame in self.frames():
             form = (frame.sample_rate, frame.layout.nb_channels)
