@@ -64,7 +64,7 @@ def pack_store(
     outcomes: Outcomes,
     *,
     command: str,
-) -> dict[str, build.Report]:
+) -> dict[str, build.BuildReport]:
     """Build the store of what was extracted, and return its report.
 
     A store that a run with failures, or a run cut short, has packed is replaced: it
