@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from avemo_jax.packing.demo.demo import DEMO_TITLE
 from avemo_jax.tasks import Task, get_task
 
-DEMO_TITLE = "demo corpus (synthetic)"
 _FRAMES = {"with_crop": "with crop", "all_labelled": "all labelled"}
 _BLOCKS = ("raw", "smoothed", "tuned_on_reported")
 _METRICS = {

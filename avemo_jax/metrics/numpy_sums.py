@@ -125,7 +125,7 @@ def interval(samples: NumpyScores, level: float = 0.95) -> dict[str, np.ndarray]
     }
 
 
-def paired_difference(
+def score_difference(
     first: Mapping[str, np.ndarray], second: NumpyScores
 ) -> NumpyScores:
     """``first`` less ``second``, score by score."""

@@ -265,7 +265,7 @@ def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
     config: Any = content.name
     if content.name not in Builder.builder_configs:
         config = tfds.core.BuilderConfig(
-            name=content.name, version=layout.VERSION, description="Features."
+            name=content.name, version=layout.STORE_VERSION, description="Features."
         )
     folder = layout.config_folder(root, content.name)
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.metrics.video_sums import TracedScores, combined, video_sums
 from avemo_jax.tasks import get_task
 
-NUM_RESAMPLES = 1000
 _ROUNDING = 2.0**-22  # a smaller difference of two float32 scores is none
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders, names
-from avemo_jax.data.store.layout import ANNOTATIONS, DATASET, SPLIT, VERSION
+from avemo_jax.data.store.layout import ANNOTATIONS, DATASET, SPLIT, STORE_VERSION
 from avemo_jax.data.store.tfds import import_tfds
 from avemo_jax.tasks import TASKS
 from data_builders.affwild2 import fields, on_beam, records
@@ -29,7 +29,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     """Labels and features of the subject-videos of Aff-Wild2, one example each."""
 
     name = DATASET
-    VERSION = tfds.core.Version(VERSION)
+    STORE_VERSION = tfds.core.Version(STORE_VERSION)
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name=ANNOTATIONS, description="Labels and splits."),

@@ -16,8 +16,8 @@ from avemo_jax.metrics.numpy_sums import (
     NumpyScores,
     Sums,
     interval,
-    paired_difference,
     resampled,
+    score_difference,
     scores_by_video,
     scores_of_sums,
     sums_by_video,
@@ -151,11 +151,11 @@ def compare_predictions(
     found: dict[str, Any] = {}
     for name, mask in zip(SCORED_FRAMES, (both, truth.valid), strict=True):
         sums = [_sums(truth, each.matched, mask) for each in (first, second)]
-        value = paired_difference(*map(scores_of_sums, sums))
+        value = score_difference(*map(scores_of_sums, sums))
         block = {"num_frames": int(mask.sum()), **_named(truth.task, value)}
         if resamples.count and _enough(sums[0]):
             how = {"seed": resamples.seed, "num_resamples": resamples.count}
-            drawn = paired_difference(*(resampled(each, **how) for each in sums))
+            drawn = score_difference(*(resampled(each, **how) for each in sums))
             block |= _ends(truth.task, drawn)
             above = {k: np.asarray((v > 0).mean(axis=0)) for k, v in drawn.items()}
             named = _named(truth.task, above)

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,9 @@ from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.tasks import AU, EXPR, Task
 
-EnsembleOver = Literal["seeds", "folds"]
+if TYPE_CHECKING:
+    from avemo_jax.models.ensembles import EnsembleOver
+
 MOST = 5  # submissions of a task that the challenge takes from a team
 _MODEL_FILES = ("head.json", "blend.json", "joint.json")
 _WEIGHTED = re.compile(r"(.+)\*([0-9]*\.?[0-9]+)")
@@ -79,7 +81,7 @@ def load_submission(
     *,
     task: Task | None,
     data_dir: str | None,
-    ensemble: EnsembleOver | None,
+    ensemble: "EnsembleOver | None",
     thresholds: Float[np.ndarray, " units"] | None,
 ) -> tuple[Predictions, ...]:
     """The predictions of one submission, for each task the mean of its sources.
@@ -111,7 +113,7 @@ def load_submission(
     return tuple(mean_of(wanted.name, parts, thresholds) for parts in by_task.values())
 
 
-def _is_model(path: pathlib.Path, ensemble: EnsembleOver | None) -> bool:
+def _is_model(path: pathlib.Path, ensemble: "EnsembleOver | None") -> bool:
     """Whether ``path`` is a checkpoint (of a head, a blend, joint tasks) or such folds.
 
     Args:
@@ -137,7 +139,7 @@ def _files_of(
     path: pathlib.Path,
     out: pathlib.Path,
     data_dir: str | None,
-    ensemble: EnsembleOver | None,
+    ensemble: "EnsembleOver | None",
 ) -> list[pathlib.Path]:
     """The source itself, or the files of what a model predicts for the test videos."""
     if not _is_model(path, ensemble):

@@ -27,7 +27,7 @@ def checked_folder(root: pathlib.Path) -> pathlib.Path:
             f"{root} is a file; expected the folder of a store: choose another path"
         )
     above = root.absolute().parent
-    inside = above / layout.DATASET / layout.ANNOTATIONS / layout.VERSION
+    inside = above / layout.DATASET / layout.ANNOTATIONS / layout.STORE_VERSION
     if root.name == layout.DATASET and inside.is_dir():
         raise ValueError(
             f"{root} is the inside of a store; expected the folder that was given when "

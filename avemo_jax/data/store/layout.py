@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 DATASET = "affwild2"
-VERSION = "1.0.0"
+STORE_VERSION = "1.0.0"
 SPLIT = "videos"  # "all" is reserved by TFDS
 ANNOTATIONS = "annotations"
 INCOMPLETE_PREFIX = "incomplete."
@@ -16,7 +16,7 @@ FORMAT = 1  # of examples and metadata; part of every content digest
 
 def config_folder(root: str | os.PathLike[str], name: str) -> pathlib.Path:
     """The folder of the config ``name``: ``DIR/affwild2/CONFIG/VERSION``."""
-    return pathlib.Path(root) / DATASET / name / VERSION
+    return pathlib.Path(root) / DATASET / name / STORE_VERSION
 
 
 def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:

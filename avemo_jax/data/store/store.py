@@ -46,7 +46,7 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
             f"no store in {str(root)!r}; expected the folder "
             f"{layout.config_folder(root, layout.ANNOTATIONS)}: {hint}"
         )
-    names = sorted(p.parent.name for p in folder.glob(f"*/{layout.VERSION}"))
+    names = sorted(p.parent.name for p in folder.glob(f"*/{layout.STORE_VERSION}"))
     metadata = {name: layout.read_metadata(root, name) for name in names}
     for name, values in metadata.items():
         if values.get("format") != layout.FORMAT:

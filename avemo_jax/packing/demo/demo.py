@@ -74,7 +74,7 @@ def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
     """16 hex digits of everything that the corpus depends on."""
     content = {
         "version": DEMO_VERSION,
-        "store": layout.VERSION,
+        "store": layout.STORE_VERSION,
         "parameters": dataclasses.asdict(p),
         "plan": [dataclasses.asdict(video) for video in demo_videos(p)],
     }
