@@ -170,7 +170,7 @@ def test_everything_imports_without_heavy_libraries_and_in_silence():
     work = json.dumps([modules, scripts, HEAVY])
     command = [sys.executable, "-W", "error", "-c", _IMPORT_ALL, work]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
 
 
 def test_the_package_itself_is_light():
@@ -181,7 +181,7 @@ def test_the_package_itself_is_light():
     )
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
 
 
 def test_few_modules_lie_flat():

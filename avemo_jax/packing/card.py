@@ -164,8 +164,8 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
     lie = _wrapped(
         "A TensorFlow Datasets folder in array_record files, read and written without "
         f"TensorFlow: `{layout.DATASET}/CONFIG/{layout.STORE_VERSION}` with the "
-        f"configs {configs} (format {layout.FORMAT}), one example per subject-video, joined by "
-        "the video's name and the official frame numbers. "
+        f"configs {configs} (format {layout.FORMAT}), one example per subject-video, "
+        "joined by the video's name and the official frame numbers. "
         f"`{layout.SPLITS_FILE}` lists the videos of each split."
     )
     if not names:
