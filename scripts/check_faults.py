@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+from made.store_contents import records_of
 from made.trees import make_tree, make_weights_dir
-from store_contents import records_of
 
 VISUAL, AUDIO = "enet_b0_8_va_mtl", "vggish"
 
