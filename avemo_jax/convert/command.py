@@ -1,44 +1,37 @@
 """The command that converts weights: ``avemo convert NAME SOURCE OUT``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from avemo_jax.convert.conversion import convert
 from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.runtime.errors import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo convert``: 0, or 1 after an error, which is told on stderr."""
     args = _parser().parse_args(argv)
+    return guarded(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Convert one file, and say what came out."""
     features = None
     if args.features is not None:
         features = [name.strip() for name in args.features.split(",")]
-    try:
-        done = convert(
-            args.name,
-            args.source,
-            args.out,
-            pca=args.pca,
-            features=features,
-            faithful=args.faithful,
-            overwrite=args.overwrite,
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(
-            f"error: {error}; expected files that can be read, and a place for OUT "
-            "that can be written, with room; correct the path or its rights",
-            file=sys.stderr,
-        )
-        return 1
+    done = convert(
+        args.name,
+        args.source,
+        args.out,
+        pca=args.pca,
+        features=features,
+        faithful=args.faithful,
+        overwrite=args.overwrite,
+    )
     print(f"{done.out}: {done.name} ({done.what})")
     print(f"  {done.num_tensors} tensors, {done.num_parameters:,} values")
     for note in done.notes:
         print(f"  {note}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
