@@ -29,7 +29,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     """Labels and features of the subject-videos of Aff-Wild2, one example each."""
 
     name = DATASET
-    STORE_VERSION = tfds.core.Version(STORE_VERSION)
+    VERSION = tfds.core.Version(STORE_VERSION)
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name=ANNOTATIONS, description="Labels and splits."),

@@ -22,7 +22,7 @@ from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config, original_config, to_plain
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.evaluate import select
-from avemo_jax.evaluation.joint import evaluate_joint
+from avemo_jax.evaluation.joint import evaluate_joint, load_joint
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.models.blend import load_heads, scores_by_head
 from avemo_jax.models.embedded_frames import dense_split, fixed_rates, ruled_scores
@@ -478,7 +478,10 @@ def test_flags_that_do_not_fit_the_model_are_refused(run, tmp_path):
     (joint / "joint.json").write_text(json.dumps({"schema": 1, "task": "EXPR+AU"}))
     with pytest.raises(ValueError, match=r"'sequential' for AU; expected a task"):
         evaluate_joint(
-            joint, opened("EXPR"), tmp_path, frame_rate=FrameRate("sequential")
+            load_joint(joint),
+            opened("EXPR"),
+            tmp_path,
+            frame_rate=FrameRate("sequential"),
         )
 
 
