@@ -135,17 +135,17 @@ def score_smoothings(
     valid = jnp.asarray(task.valid(labels))
     masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
     smoothed = _Smoother(task, fill_map, smoothings, causal, trusted)
-    device_labels, seeds = jnp.asarray(labels), []
+    device_labels, by_seed = jnp.asarray(labels), []
     for i, rows in enumerate(scores):
-        seed = {}
+        found = {}
         for smoothing, frames in zip(smoothings, smoothed(rows, i), strict=True):
             given = None if thresholds is None else thresholds.get(smoothing)
             limits = None if given is None else jnp.asarray(given[i], jnp.float32)
-            seed[smoothing] = _metrics(
+            found[smoothing] = _metrics(
                 task, frames, device_labels, masks, limits, threshold_rule
             )
-        seeds.append(jax.device_get(seed))  # waits; the frames can be freed
-    return {s: _stack_sets([seed[s] for seed in seeds]) for s in smoothings}
+        by_seed.append(jax.device_get(found))  # waits; the frames can be freed
+    return {s: _stack_sets([found[s] for found in by_seed]) for s in smoothings}
 
 
 def score_frames(
