@@ -122,7 +122,7 @@ def _smooth_all(
     if scores.size == 0:
         return (scores,) * len(smoothings)
 
-    def seed(
+    def one_seed(
         one: Float[Array, "frames outputs"],
     ) -> tuple[Float[Array, "frames outputs"], ...]:
         widths = tuple(half for mode, half in smoothings if mode == "median" and half)
@@ -142,7 +142,7 @@ def _smooth_all(
         return tuple(out)
 
     flat = scores.reshape(-1, *scores.shape[-2:])
-    return tuple(each.reshape(scores.shape) for each in lax.map(seed, flat))
+    return tuple(each.reshape(scores.shape) for each in lax.map(one_seed, flat))
 
 
 def _mean(
