@@ -154,15 +154,6 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     np.testing.assert_array_equal(again, scores)
 
 
-def test_a_card_without_inputs_means_features(data, tmp_path):
-    config = recipe(FOLDER / "au.py")
-    own = trained(config, data, tmp_path / "run")
-    assert own.card.pop("inputs") == "features"
-    _, old = row_scores(own, data, "validation", BUDGET)
-    own.card["inputs"] = "features"
-    np.testing.assert_array_equal(old, row_scores(own, data, "validation", BUDGET)[1])
-
-
 def test_the_transformer_takes_outputs_too(data, tmp_path):
     config = base_config("EXPR", "transformer", "enet_b0_8_best_vgaf")
     config.data.inputs = "outputs"

@@ -208,8 +208,8 @@ def test_eval_mode_leaves_batchnorm_alone(tmp_path):
 
 def test_no_valid_label_is_an_error(tmp_path):
     data = made_data()
-    load = data.store.load_table
-    data.store.load_table = lambda *a, **k: dataclasses.replace(
+    load = data.store.load
+    data.store.load = lambda *a, **k: dataclasses.replace(
         load(*a, **k), valid=np.zeros(load(*a, **k).num_rows, bool)
     )
     with pytest.raises(TrainingError, match="valid EXPR label"):
