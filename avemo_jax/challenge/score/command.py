@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from avemo_jax import __version__
 from avemo_jax.challenge.score.report import difference_text, text, write_csv
 from avemo_jax.challenge.score.scores import Resamples, compare_predictions, score_file
 from avemo_jax.challenge.score.truth import Truth, read_truth
@@ -24,6 +23,7 @@ from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import AU, TASKS
 
 SCORE_SCHEMA_VERSION = 1
@@ -154,7 +154,7 @@ def _report(
     """The content of ``--json``."""
     return {
         "schema_version": SCORE_SCHEMA_VERSION,
-        "version": __version__,
+        "version": VERSION,
         "task": truth.task.name,
         "annotations": str(args.annotations),
         "split": truth.split,
