@@ -3,6 +3,7 @@
 import ast
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -199,3 +200,20 @@ def test_what_users_call_is_handed_on_lazily():
             assert getattr(sys.modules[found.__module__], name) is found
     with pytest.raises(AttributeError, match="no attribute 'predikt'"):
         _ = avemo_jax.predikt
+
+
+def test_the_page_on_the_rooms_has_them_all_in_their_order():
+    page = (ROOT / "docs" / "how_it_works.md").read_text("utf-8")
+    table = page.split("| room |")[1].split("## Three stories")[0]
+    told = re.findall(r"`([\w/.]+?)(?:\.py|/)`(?=[^|]*\|)", table.replace("\n", "\n\n"))
+    told = [name for name in told if name in {room.split(".")[0] for room in ROOMS}]
+    assert told == list(dict.fromkeys(room.split(".")[0] for room in ROOMS))
+
+
+def test_the_page_on_the_rooms_names_files_and_functions_that_exist():
+    page = (ROOT / "docs" / "how_it_works.md").read_text("utf-8")
+    for name in set(re.findall(r"`([\w/]+\.py)`", page)):
+        assert (ROOT / "avemo_jax" / name).is_file() or (ROOT / name).is_file(), name
+    for name, function in re.findall(r"`([\w/]+\.py)`, `(\w+)(?:\(\))?`", page):
+        text = (ROOT / "avemo_jax" / name).read_text("utf-8")
+        assert re.search(rf"^(def|class) {function}\b", text, re.M), (name, function)
