@@ -198,4 +198,4 @@ def test_recipes_say_what_they_are():
     for path in RECIPES:
         text = " ".join(path.read_text().split())
         assert "HSEmotion reports" in text
-        assert "theirs, not ours" in text
+        assert "HSEmotion's, not ours" in text

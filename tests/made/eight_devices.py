@@ -196,9 +196,9 @@ def exported(trainer: Trainer) -> list[list[str]]:
     predictor = Predictor(
         trainer.head, trainer.table, trainer.feeder, trainer.mesh, batch_size=128
     )
-    ((arrays, index), *_) = trainer.feeder.chunks(predictor._order[:1], 1)
+    ((arrays, index), *_) = trainer.feeder.chunks(predictor.order[:1], 1)
     variables = trainer.state["models"][0]
-    program = export.export(predictor._scores_of, platforms=platforms)
+    program = export.export(predictor.program, platforms=platforms)
     return [list(p.platforms) for p in (step, program(variables, arrays, index))]
 
 
