@@ -247,7 +247,7 @@ def test_the_command_compiles(mesh, demo_store_dir, tmp_path, capsys):
 
 @PLATFORMS
 @pytest.mark.parametrize("case", CASES)
-def test_judging_lowers(platform, case, tmp_path):
+def test_dev_scores_lower(platform, case, tmp_path):
     """The scores of dev after an epoch, and the best that is kept."""
     task, kind = CASES[case]
     config = base_config(task, kind, "enet_b2_8_best+vggish")
@@ -258,10 +258,10 @@ def test_judging_lowers(platform, case, tmp_path):
     loader = Loader(data, mesh, task=task, missing_audio="zeros", budget=10**9)
     dev = loader.load("dev", spec, ["enet_b2_8_best", "vggish"])
     head = build_head(spec)
-    judge = DevScorer(config, head, configured_loss(config, dev[0]), *dev, mesh)
+    dev_scorer = DevScorer(config, head, configured_loss(config, dev[0]), *dev, mesh)
     scores = np.zeros((2, dev[0].num_rows, spec.num_outputs), np.float32)
-    scored = jax.export.export(judge._scored, platforms=[platform])
-    exported = scored(scores, judge._labels, judge._mask)
+    scored = jax.export.export(dev_scorer._scored, platforms=[platform])
+    exported = scored(scores, dev_scorer._labels, dev_scorer._mask)
     state = jax.eval_shape(
         lambda: fresh_state(config, make_candidates(config), head, 10)
     )
