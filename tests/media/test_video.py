@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.made_videos import SIZE, encode, numbers_of
+from made.videos import SIZE, encode, numbers_of
 
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.video import VideoError, open_video
