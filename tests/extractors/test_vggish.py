@@ -496,6 +496,7 @@ def test_several_devices_give_the_same(state, tmp_path):
             **os.environ,
             "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
             "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(pathlib.Path(__file__).parents[1]),
         },
     )
     assert done.returncode == 0, done.stderr
