@@ -379,7 +379,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
             scores,
             smoothings,
             frames,
-            fps=results.frame_rate(table),
+            fps=results.median_fps(table),
             causal=model.options.causal,
             intervals=beside,
             **how,

@@ -142,7 +142,7 @@ def _mean(name: str, values: Sequence[float] | np.ndarray) -> dict[str, float]:
     return found
 
 
-def frame_rate(table: FrameTable) -> float | None:
+def median_fps(table: FrameTable) -> float | None:
     """Median frames per second of the videos, None where unknown."""
     known = table.fps[np.isfinite(table.fps)]
     return float(np.median(known)) if len(known) else None

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.thresholds import decide, decide_class
-from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.atomic_files import whole_file, write_json
 from avemo_jax.tasks import Task, known_tasks
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
@@ -118,9 +118,7 @@ def write_predictions(
         # The shortest digits that give the same float32 again.
         digits = [float(str(limit)) for limit in np.asarray(limits, np.float32)]
         by_unit = dict(zip(task.columns, digits, strict=True))
-        text = json.dumps({"task": task.name, "thresholds": by_unit}, indent=2)
-        with whole_file(beside) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(beside, {"task": task.name, "thresholds": by_unit})
 
 
 def thresholds_file(path: pathlib.Path) -> pathlib.Path:
