@@ -1,81 +1,120 @@
 """The ``avemo`` command: each sub-command runs the program of one module."""
 
+import argparse
+import dataclasses
+import pkgutil
 import sys
+from typing import Any
 
-_USAGE = """usage: avemo COMMAND [OPTIONS]
 
-  train      train and evaluate: avemo train --config configs/expr_mlp.py
-  evaluate   score a checkpoint: avemo evaluate --checkpoint=RUN/best_model
-  blend      weight checkpoints, chosen on dev: avemo blend --checkpoint=A,B --workdir=W
-  plan       what a run will take, before it: avemo plan --config configs/expr_mlp.py
-  prepare    the official Aff-Wild2 folders to a store: avemo prepare --root DIR ...
-  extract    crops, videos or sound to feature files: avemo extract --crops DIR ...
-  extractors  their names, ours and those of plug-ins: avemo extractors
-  build-store  feature files and annotations to a store: avemo build-store --out ...
-  import-features  embeddings made elsewhere: avemo import-features FILE --as NAME ...
-  score      predictions made anywhere, against annotations: avemo score FILE --task ...
-  submit     predictions to the challenge's text files: avemo submit --predictions ...
-  fetch      download, check and convert published weights: avemo fetch vggish
-  convert    weights of PyTorch or ONNX to ours: avemo convert vggish FILE OUT
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A sub-command.
 
-Each has --help.
-"""
+    Attributes:
+        name: Name on the command line.
+        does: What it does, in a line.
+        parser: Place of the function that returns its parser, ``module:function``; the
+            module loads no JAX.
+        program: Place of the function that takes its arguments and returns the exit
+            status.
+    """
+
+    name: str
+    does: str
+    parser: str
+    program: str
+
+
+def _command(name: str, does: str, folder: str) -> Command:
+    """A command whose package has ``flags.parser()`` and ``command.main()``."""
+    module = f"avemo_jax.{folder}"
+    return Command(name, does, f"{module}.flags:parser", f"{module}.command:main")
+
+
+def _of_main(name: str, does: str) -> Command:
+    return Command(
+        name, does, f"avemo_jax.main:{name}_parser", f"avemo_jax.main:{name}"
+    )
+
+
+GROUPS = {
+    "Train and evaluate": (
+        _of_main("train", "train a head and evaluate it"),
+        _of_main("evaluate", "score a trained head or an ensemble on a split"),
+        _of_main("blend", "weight several models, chosen on dev"),
+        _command("plan", "what a training will take, before it", "training.plan"),
+    ),
+    "Make a store": (
+        _command(
+            "prepare",
+            "the official Aff-Wild2 folders to a store",
+            "extraction.prepare",
+        ),
+        _command(
+            "extract", "face crops, videos or sound to feature files", "extraction"
+        ),
+        _command(
+            "import-features", "features made elsewhere to files", "data.importing"
+        ),
+        _command("build-store", "feature files and labels to a store", "packing"),
+    ),
+    "Take part in the challenge": (
+        _command("score", "predictions against annotations", "challenge.score"),
+        _command("submit", "predictions to the challenge's files", "challenge.submit"),
+    ),
+    "Networks and weights": (
+        Command(
+            "extractors",
+            "list all extractors, of this package and of plug-ins",
+            "avemo_jax.extraction.flags:extractors_parser",
+            "avemo_jax.extraction.extractors_command:main",
+        ),
+        Command(
+            "fetch",
+            "download, check and convert published weights",
+            "avemo_jax.convert.flags:fetch_parser",
+            "avemo_jax.convert.fetch:main",
+        ),
+        _command("convert", "weights of PyTorch or ONNX to ours", "convert"),
+    ),
+}
+COMMANDS = {one.name: one for group in GROUPS.values() for one in group}
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by its name, in the order of ``avemo --help``."""
+    return {name: _resolve(one.parser)() for name, one in COMMANDS.items()}
+
+
+def _resolve(place: str) -> Any:
+    return pkgutil.resolve_name(place)
+
+
+def _usage() -> str:
+    """The commands in their groups, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = ["usage: avemo COMMAND [OPTIONS]"]
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {one.name:<{width}}  {one.does}" for one in commands]
+    return "\n".join([*lines, "", "avemo COMMAND --help shows its flags."])
 
 
 def main() -> None:
     """Runs the sub-command that the command line names."""
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    arguments = sys.argv[2:]
-    match command:
-        case "--help" | "-h" | "help":
-            print(_USAGE)
-        case "train" | "evaluate" | "blend":
-            from avemo_jax import main as program
-
-            program.run([f"avemo {command}", f"--mode={command}", *arguments])
-        case "plan":
-            from avemo_jax.training.plan import command as plan
-
-            sys.exit(plan.main(arguments))
-        case "prepare":
-            from avemo_jax.extraction.prepare import command as prepare
-
-            sys.exit(prepare.main(arguments))
-        case "extract":
-            from avemo_jax.extraction import command as extract
-
-            sys.exit(extract.main(arguments))
-        case "extractors":
-            from avemo_jax.extraction import extractors_command
-
-            sys.exit(extractors_command.main(arguments))
-        case "build-store":
-            from avemo_jax.packing import command as build_command
-
-            sys.exit(build_command.main(arguments))
-        case "import-features":
-            from avemo_jax.data.importing import command as importing
-
-            sys.exit(importing.main(arguments))
-        case "score":
-            from avemo_jax.challenge.score import command as score
-
-            sys.exit(score.main(arguments))
-        case "submit":
-            from avemo_jax.challenge.submit import command as submit
-
-            sys.exit(submit.main(arguments))
-        case "fetch":
-            from avemo_jax.convert import fetch
-
-            sys.exit(fetch.main(arguments))
-        case "convert":
-            from avemo_jax.convert import command as convert
-
-            sys.exit(convert.main(arguments))
-        case _:
-            print(f"avemo: unknown command {command!r}\n\n{_USAGE}", file=sys.stderr)
-            sys.exit(2)
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        print(_usage())
+        return
+    if name not in COMMANDS:
+        print(f"avemo: unknown command {name!r}\n\n{_usage()}", file=sys.stderr)
+        sys.exit(2)
+    command = COMMANDS[name]
+    if {"--help", "-h"} & set(arguments):
+        _resolve(command.parser)().print_help()
+        return
+    sys.exit(_resolve(command.program)(arguments))
 
 
 if __name__ == "__main__":

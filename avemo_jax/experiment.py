@@ -160,7 +160,7 @@ def _evaluate_checkpoint(
     if data_dir is None and trained_on != "demo":
         raise ValueError(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
-            "would be scored: name one, --data_dir=DIR"
+            "would be scored: name one, --data-dir=DIR"
         )
     data = open_data(data_dir, cache_dir)
     workdir.local.mkdir(parents=True, exist_ok=True)

@@ -4,105 +4,189 @@ python -m avemo_jax.main --config configs/expr_mlp.py
 python -m avemo_jax.main --mode=evaluate --checkpoint=RUN/best_model --split=validation
 python -m avemo_jax.main --mode=evaluate --checkpoint=RUN --ensemble=folds
 python -m avemo_jax.main --mode=blend --checkpoint=A/best_model,B/best_model --workdir=W
+
+In this form flags may be written with underscores as well, as absl's are.
 """
 
+import argparse
+import functools
 import os
 import pathlib
 import sys
-from typing import Literal, NoReturn, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
+from avemo_jax.config.flags import add_config, parse, read_config
+from avemo_jax.runtime import flags
 from avemo_jax.runtime.errors import guarded
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment to run.")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where results go; default runs/<config>-<identity>."
-)
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "evaluate", "blend"],
-    "train also evaluates the best epoch; blend weights checkpoints, chosen on dev.",
-)
-_CHECKPOINT = flags.DEFINE_list(
-    "checkpoint",
-    None,
-    "Head checkpoint to evaluate, e.g. RUN/best_model; to blend, several with commas, "
-    "after the first also files of predictions made elsewhere.",
-)
-_TRUST_EXTRACTOR = flags.DEFINE_bool(
-    "trust_extractor",
-    False,
-    "EXPR, with --mode=blend: the extractor's own probabilities stand where confident.",
-)
-_TRAINED_ON = flags.DEFINE_string(
-    "trained_on",
-    None,
-    "With --mode=blend: list of the videos, one a line, that models behind files of "
-    "predictions among the checkpoints were trained on; else nothing is chosen.",
-)
-_ENSEMBLE = flags.DEFINE_enum(
-    "ensemble",
-    None,
-    ["seeds", "folds"],
-    "With --mode=evaluate: mean scores of all seeds of a checkpoint, or of all folds "
-    "of a run, which is then what --checkpoint names.",
-)
-_FRAME_RATE = flags.DEFINE_enum(
-    "frame_rate",
-    None,
-    ["all", "stride", "sequential", "refine"],
-    "With --mode=evaluate: frames whose scores are used, chosen on dev anew; replaces "
-    "config.postprocess.frame_rate.rule.",
-)
-_FRAME_RATE_STRIDE = flags.DEFINE_integer(
-    "frame_rate_stride",
-    0,
-    "With --frame_rate: frames from one embedded frame to the next (stride), or the "
-    "coarsest such number (sequential, refine); 0 is chosen on dev.",
-)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Store to evaluate on; default is the demo corpus."
-)
-_SPLIT = flags.DEFINE_enum(
-    "split",
-    "validation",
-    ["validation", "dev", "train", "test"],
-    "Split to evaluate on.",
-)
-_DETERMINISTIC = flags.DEFINE_bool(
-    "deterministic", False, "Bit-identical results on GPU too; slower there."
-)
-_COMPILATION_CACHE = flags.DEFINE_string(
-    "compilation_cache",
-    "on",
-    "Compiled programs, found again by the next run: on (in the cache directory, "
-    "AVEMO_CACHE), off, or a folder.",
-)
-_DISTRIBUTED = flags.DEFINE_enum(
-    "distributed",
-    "auto",
-    ["auto", "on", "off"],
-    "Several processes: where srun, mpirun or a Cloud TPU shows them; always; never.",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where nothing shows it."
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Processes of the whole program, with --coordinator."
-)
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Number of this process, from 0, with --coordinator."
-)
-flags.DEFINE_alias("num-processes", "num_processes")
-flags.DEFINE_alias("process-id", "process_id")
+# Flags of one command, and what stands for them in another's configuration.
+_ONLY = {
+    "--frame-rate": ("evaluate", "--config.postprocess.frame_rate.rule"),
+    "--ensemble": ("evaluate", ""),
+    "--trust-extractor": ("blend", "--config.blend.trust_extractor"),
+}
 
 
-def _prepare_devices() -> None:
+def train_parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo train``."""
+    parser = flags.command_parser(
+        "train",
+        "Train a head, choose on dev, and evaluate the best epoch. The same command "
+        "goes on\nwhere a run that was stopped has ended.",
+        example="avemo train --config configs/expr_mlp.py\n"
+        "avemo train --config configs/va_mlp.py --config.data.dir=store "
+        "--config.num_seeds=5",
+    )
+    add_config(parser)
+    group = parser.add_argument_group("input and output")
+    flags.add_data_dir(group, "store, as --config.data.dir names it")
+    _add_workdir(group, "; default: runs/<config>-<identity>")
+    _add_devices(parser)
+    return parser
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo evaluate``."""
+    parser = flags.command_parser(
+        "evaluate",
+        "Score a trained head, or an ensemble, on a split.",
+        example="avemo evaluate --checkpoint=RUN/best_model --split=dev\n"
+        "avemo evaluate --checkpoint=RUN --ensemble=folds --data-dir=store",
+    )
+    group = parser.add_argument_group("model")
+    _add_checkpoint(group, "head checkpoint, as RUN/best_model")
+    flags.add_ensemble(group)
+    group.add_argument(
+        "--frame-rate",
+        choices=("all", "stride", "sequential", "refine"),
+        help="frames whose scores are used, chosen on dev anew; replaces "
+        "config.postprocess.frame_rate.rule",
+    )
+    group.add_argument(
+        "--frame-rate-stride",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --frame-rate: frames from one embedded frame to the next (stride), "
+        "or the coarsest such number (sequential, refine); 0 is chosen on dev",
+    )
+    _add_evaluation(parser, "; default: evaluation-<split> in the run")
+    return parser
+
+
+def blend_parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo blend``."""
+    parser = flags.command_parser(
+        "blend",
+        "Weight several models, chosen on dev, and score the blend on a split.",
+        example="avemo blend --checkpoint=A/best_model,B/best_model --workdir=W",
+    )
+    group = parser.add_argument_group("models")
+    _add_checkpoint(
+        group,
+        "head checkpoints with commas between them, after the first also files of "
+        "predictions made elsewhere",
+    )
+    group.add_argument(
+        "--trust-extractor",
+        action="store_true",
+        help="EXPR: the extractor's own probabilities stand where confident",
+    )
+    group.add_argument(
+        "--trained-on",
+        metavar="FILE",
+        help="list of the videos, one a line, that models behind files of predictions "
+        "were trained on; else nothing is chosen",
+    )
+    _add_evaluation(parser, ", which is needed")
+    return parser
+
+
+_PARSERS = {"train": train_parser, "evaluate": evaluate_parser, "blend": blend_parser}
+
+
+def _add_checkpoint(to: Any, help_text: str) -> None:
+    to.add_argument(
+        "--checkpoint",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="PATHS" if "commas" in help_text else "PATH",
+        help=help_text,
+    )
+
+
+def _add_evaluation(parser: argparse.ArgumentParser, workdir: str) -> None:
+    """Add the flags of what is evaluated and where it goes."""
+    group = parser.add_argument_group("input and output")
+    flags.add_data_dir(group, "store to evaluate on, where --config names none")
+    group.add_argument(
+        "--split",
+        choices=("validation", "dev", "train", "test"),
+        default="validation",
+        help="videos to evaluate on (default: %(default)s)",
+    )
+    _add_workdir(group, workdir)
+    add_config(parser)
+    _add_devices(parser)
+
+
+def _add_workdir(to: Any, default: str) -> None:
+    to.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help=f"where results go, a folder or gs://BUCKET/FOLDER{default}",
+    )
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of devices, processes and messages."""
+    group = parser.add_argument_group("devices and processes")
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="bit-identical results on GPU too; slower there",
+    )
+    flags.add_compilation_cache(group)
+    group.add_argument(
+        "--distributed",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="several processes: where srun, mpirun or a Cloud TPU shows them; "
+        "always; never (default: %(default)s)",
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="address of process 0, where nothing shows it",
+    )
+    group.add_argument(
+        "--num-processes",
+        type=int,
+        metavar="N",
+        help="processes of the whole program, with --coordinator",
+    )
+    group.add_argument(
+        "--process-id",
+        type=int,
+        metavar="I",
+        help="number of this process, from 0, with --coordinator",
+    )
+    group.add_argument(
+        "--verbosity",
+        type=int,
+        default=logging.INFO,
+        metavar="N",
+        help="1: also messages for developers, and errors with their traceback "
+        "(default: %(default)s)",
+    )
+
+
+def _prepare_devices(args: argparse.Namespace, config: Any) -> None:
     """Sets flags of XLA and joins the other processes, before JAX starts."""
-    if _DETERMINISTIC.value:
+    if args.deterministic:
         old = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
     from avemo_jax.config.fields import HEARTBEAT_S
@@ -110,142 +194,116 @@ def _prepare_devices() -> None:
 
     logs.speak_plainly()
     processes = distributed.find_processes(
-        _DISTRIBUTED.value,
-        _COORDINATOR.value,
-        _NUM_PROCESSES.value,
-        _PROCESS_ID.value,
+        args.distributed, args.coordinator, args.num_processes, args.process_id
     )
     if processes is not None:
-        config = _CONFIG.value
         heartbeat = config.distributed.heartbeat_s if config else HEARTBEAT_S
         distributed.start(processes, heartbeat)
         logs.speak_plainly(distributed.index())
-
-
-def _main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(
-            f"unexpected {' '.join(argv[1:])!r}; options are written --config=FILE, "
-            "--config.FIELD=VALUE"
-        )
-    if _TRUST_EXTRACTOR.value and _MODE.value != "blend":
-        raise app.UsageError(
-            f"--trust_extractor with --mode={_MODE.value}; expected --mode=blend; to "
-            "train, --config.blend.trust_extractor=True"
-        )
-    if _ENSEMBLE.value and _MODE.value != "evaluate":
-        raise app.UsageError(
-            f"--ensemble={_ENSEMBLE.value} with --mode={_MODE.value}; expected "
-            "--mode=evaluate --checkpoint=RUN/best_model (or RUN, of folds)"
-        )
-    if _FRAME_RATE.value and _MODE.value != "evaluate":
-        raise app.UsageError(
-            f"--frame_rate={_FRAME_RATE.value} with --mode={_MODE.value}; expected "
-            "--mode=evaluate; to train, "
-            f"--config.postprocess.frame_rate.rule={_FRAME_RATE.value}"
-        )
-    if _FRAME_RATE_STRIDE.value and not _FRAME_RATE.value:
-        raise app.UsageError(
-            f"--frame_rate_stride={_FRAME_RATE_STRIDE.value} without --frame_rate; "
-            "expected the rule that it is for: add --frame_rate=stride"
-        )
-    _prepare_devices()
-    # After the devices are prepared:
-    from avemo_jax import experiment
     from avemo_jax.runtime import compilation
 
-    compilation.keep_compiled(_COMPILATION_CACHE.value)
-    if _MODE.value != "train":
-        _evaluate()
-        return
-    config = _CONFIG.value
-    if config is None:
-        raise app.UsageError("name an experiment: --config configs/expr_mlp.py")
-    if _WORKDIR.value:
-        config.workdir = _WORKDIR.value
-    if _DATA_DIR.value:
-        config.data.dir = _DATA_DIR.value
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    experiment.run_experiment(config, name=pathlib.Path(file.split(":")[0]).stem)
+    compilation.keep_compiled(args.compilation_cache)
 
 
-def _evaluate() -> None:
-    """Evaluates one checkpoint, or several as a blend.
-
-    Raises:
-        UsageError: If the checkpoints or the work directory are not given rightly.
-    """
+def _train(args: argparse.Namespace, config: Any) -> None:
     from avemo_jax import experiment
-    from avemo_jax.data.listing import read_names
-    from avemo_jax.postprocess.frame_rate.rules import FrameRate, RuleName
 
-    names = _CHECKPOINT.value or []
-    if _MODE.value == "evaluate" and len(names) != 1:
-        raise app.UsageError(
-            "--mode=evaluate needs one --checkpoint=DIR, e.g. RUN/best_model; to "
-            "blend several, --mode=blend"
-        )
-    for name in names:
-        if "://" in name:
-            raise app.UsageError(
-                f"--checkpoint={name} is not on this machine; expected a folder; copy "
-                f"it: gcloud storage cp -r {name} ."
-            )
-    data_dir = _DATA_DIR.value
-    if data_dir is None and _CONFIG.value is not None:
-        data_dir = _CONFIG.value.data.dir
-    directories = [pathlib.Path(name) for name in names]
-    if _MODE.value == "blend":
-        if not _WORKDIR.value:
-            raise app.UsageError("--mode=blend needs --workdir=DIR for what comes out")
-        trained_on = None
-        if _TRAINED_ON.value:
-            trained_on = [name for _, name in read_names(_TRAINED_ON.value)]
-        experiment.blend_checkpoints(
-            directories,
-            data_dir=data_dir,
-            split=_SPLIT.value,
-            workdir=_WORKDIR.value,
-            trust_extractor=_TRUST_EXTRACTOR.value,
-            trained_on=trained_on,
-        )
-        return
-    rule = cast(RuleName | None, _FRAME_RATE.value)
+    if args.workdir:
+        config.workdir = args.workdir
+    if args.data_dir:
+        config.data.dir = args.data_dir
+    name = pathlib.Path(args.config.split(":")[0]).stem
+    experiment.run_experiment(config, name=name)
+
+
+def _evaluate(args: argparse.Namespace, config: Any) -> None:
+    from avemo_jax import experiment
+    from avemo_jax.postprocess.frame_rate.rules import FrameRate
+
+    rule = args.frame_rate
     experiment.evaluate_checkpoint(
-        directories[0],
-        data_dir=data_dir,
-        split=_SPLIT.value,
-        workdir=_WORKDIR.value,
-        ensemble=cast(Literal["seeds", "folds"] | None, _ENSEMBLE.value),
-        frame_rate=FrameRate(rule, _FRAME_RATE_STRIDE.value) if rule else None,
+        pathlib.Path(args.checkpoint[0]),
+        data_dir=_data_dir(args, config),
+        split=args.split,
+        workdir=args.workdir,
+        ensemble=args.ensemble,
+        frame_rate=FrameRate(rule, args.frame_rate_stride) if rule else None,
     )
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags in ``argv`` and returns the other arguments.
+def _blend(args: argparse.Namespace, config: Any) -> None:
+    from avemo_jax import experiment
+    from avemo_jax.data.listing import read_names
 
-    A missing configuration file, or an unknown field, ends the program.
-    """
-    for i, argument in enumerate(argv):
-        name, given, path = argument.partition("=")
-        if name.lstrip("-") == "config" and name != "config":
-            path = (path if given else " ".join(argv[i + 1 : i + 2])).split(":")[0]
-            if not pathlib.Path(path).is_file():
-                _end(f"no configuration {path!r}; name one: configs/expr_mlp.py")
-    try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError) as error:
-        reason = error.args[0]
-        reason = reason.args[0] if isinstance(reason, KeyError) else reason
-        _end(
-            f"no such field in the configuration: {' '.join(str(reason).split())}; "
-            "avemo_jax/config/fields.py lists all"
+    trained_on = None
+    if args.trained_on:
+        trained_on = [name for _, name in read_names(args.trained_on)]
+    experiment.blend_checkpoints(
+        [pathlib.Path(name) for name in args.checkpoint],
+        data_dir=_data_dir(args, config),
+        split=args.split,
+        workdir=args.workdir,
+        trust_extractor=args.trust_extractor,
+        trained_on=trained_on,
+    )
+
+
+def _data_dir(args: argparse.Namespace, config: Any) -> str | None:
+    if args.data_dir is None and config is not None:
+        named: str | None = config.data.dir
+        return named
+    given: str | None = args.data_dir
+    return given
+
+
+_PROGRAMS: dict[str, Callable[[argparse.Namespace, Any], None]]
+_PROGRAMS = {"train": _train, "evaluate": _evaluate, "blend": _blend}
+
+
+def _check(
+    command: str, parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """Ends the program if flags are missing, or do not fit each other."""
+    if command == "train":
+        if args.config is None:
+            parser.error(
+                "no configuration; expected one; name an experiment: --config "
+                "configs/expr_mlp.py"
+            )
+        return
+    for name in args.checkpoint:
+        if "://" in name:
+            parser.error(
+                f"--checkpoint={name} is not on this machine; expected a folder; copy "
+                f"it: gcloud storage cp -r {name} ."
+            )
+    if command == "evaluate" and len(args.checkpoint) != 1:
+        parser.error(
+            f"{len(args.checkpoint)} checkpoints; expected one --checkpoint=DIR, e.g. "
+            "RUN/best_model; to blend several: avemo blend"
         )
+    if command == "evaluate" and args.frame_rate_stride and not args.frame_rate:
+        parser.error(
+            f"--frame-rate-stride={args.frame_rate_stride} without --frame-rate; "
+            "expected the rule that it is for: add --frame-rate=stride"
+        )
+    if command == "blend" and not args.workdir:
+        parser.error("no --workdir; expected --workdir=DIR for what comes out: name it")
 
 
-def _end(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+def _refuse_others(
+    command: str, parser: argparse.ArgumentParser, arguments: Sequence[str]
+) -> None:
+    """Ends the program if a flag of another command is there, and says whose it is."""
+    for argument in arguments:
+        flag, _, value = argument.partition("=")
+        other, field = _ONLY.get(flag, (command, ""))
+        if other != command:
+            instead = f"; to train, {field}={value or True}" if field else ""
+            parser.error(
+                f"{argument} with avemo {command}; expected it with avemo {other} "
+                f"(--mode={other}){instead}"
+            )
 
 
 def _leave(error: Exception, message: str) -> None:
@@ -255,18 +313,56 @@ def _leave(error: Exception, message: str) -> None:
     distributed.abandon(error, message)
 
 
-def run(argv: list[str] | None = None) -> None:
-    """Runs the command line; errors that a user can mend end it with one line.
+def run_command(command: str, arguments: Sequence[str]) -> int:
+    """Runs ``avemo train``, ``evaluate`` or ``blend``.
 
     Args:
-        argv: Name of the program and its arguments. None: those of the process.
+        command: Which of the three.
+        arguments: The command line after it.
+
+    Returns:
+        0; 1 after an error that a user can mend, told in one line on stderr; or as
+        :mod:`avemo_jax.runtime.errors` says. A wrong command line ends the program
+        with 2.
     """
+    parser = _PARSERS[command]()
+    _refuse_others(command, parser, arguments)
+    args = parse(parser, arguments)
+    _check(command, parser, args)
+    logging.set_verbosity(args.verbosity)
 
-    def program(arguments: list[str]) -> int:
-        plainly = flags.FLAGS.verbosity < logging.DEBUG
-        return guarded(lambda: _main(arguments), plainly=plainly, leave=_leave)
+    def program() -> None:
+        config = args.config and read_config(args.config, args.fields)
+        _prepare_devices(args, config)
+        _PROGRAMS[command](args, config)
 
-    app.run(program, argv=argv, flags_parser=_parse)
+    return guarded(program, plainly=args.verbosity < logging.DEBUG, leave=_leave)
+
+
+train = functools.partial(run_command, "train")
+evaluate = functools.partial(run_command, "evaluate")
+blend = functools.partial(run_command, "blend")
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line ``[--mode=MODE] ...`` and ends the program.
+
+    Args:
+        argv: The arguments; None: those of the process.
+    """
+    modes = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    modes.add_argument("--mode", choices=tuple(_PARSERS), default="train")
+    arguments = [_dashed(one) for one in (sys.argv[1:] if argv is None else argv)]
+    args, rest = modes.parse_known_args(arguments)
+    sys.exit(run_command(args.mode, rest))
+
+
+def _dashed(argument: str) -> str:
+    """A flag with dashes in place of underscores; other arguments as they are."""
+    flag, equals, value = argument.partition("=")
+    if not flag.startswith("--") or flag.startswith(("--config.", "--noconfig.")):
+        return argument
+    return f"{flag.replace('_', '-')}{equals}{value}"
 
 
 if __name__ == "__main__":

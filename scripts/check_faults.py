@@ -53,11 +53,10 @@ class Trials:
 
     def command(self, root: pathlib.Path, out: pathlib.Path) -> list[str]:
         """The command line of one run."""
-        program = pathlib.Path(__file__).with_name("prepare_affwild2.py")
         flags = ["--visual", VISUAL, "--audio", AUDIO, "--quiet", "--ignore-disk"]
         flags += ["--weights", str(self.weights), "--size-px", self.options.size_px]
         flags += ["--root", str(root), "--out", str(out)]
-        return [sys.executable, str(program), *flags]
+        return [sys.executable, "-m", "avemo_jax.cli", "prepare", *flags]
 
     def run(self, root: pathlib.Path, out: pathlib.Path, status: int = 0) -> str:
         """Runs to the end, and returns what was printed.

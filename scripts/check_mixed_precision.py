@@ -123,7 +123,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--seeds", type=int, default=5, help="two or more")
     parser.add_argument("--epochs", type=int, help="the configurations' by default")
-    parser.add_argument("--data", help="a store; the demo corpus by default")
+    parser.add_argument("--data-dir", help="a store; the demo corpus by default")
     parser.add_argument(
         "--out", type=pathlib.Path, help="keeps the runs, and takes those it has"
     )

@@ -544,7 +544,7 @@ def test_split_without_labels_gives_predictions_only(runs, tmp_path):
 
 def test_the_demo_corpus_never_stands_in_for_a_store(runs):
     best = runs("EXPR", 1).workdir / "best_model"
-    with pytest.raises(ValueError, match="--data_dir"):
+    with pytest.raises(ValueError, match="--data-dir"):
         experiment.evaluate_checkpoint(
             best, data_dir=None, split="validation", workdir=None
         )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def store(shared_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("real") / "store"
     command = [
-        *(sys.executable, "scripts/build_store.py", "--quiet"),
+        *(sys.executable, "-m", "avemo_jax.cli", "build-store", "--quiet"),
         *("--annotations", str(shared_data / "affwild2_mini" / "Annotations")),
         *("--features", str(shared_data / "affwild2_mini_features"), "--out", str(out)),
     ]

@@ -159,7 +159,7 @@ def _check_tasks(config: ConfigDict) -> None:
             raise ValueError(
                 f"config.{name} is {flatten(config)[name]!r} for the tasks "
                 f"{config.task} together; expected its default: train together, then "
-                "blend best_model/TASK with --mode=blend"
+                "blend best_model/TASK with avemo blend"
             )
 
 

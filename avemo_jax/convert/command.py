@@ -1,16 +1,16 @@
-"""The command that converts weights: ``avemo convert NAME SOURCE OUT``."""
+"""The command that converts weights: ``avemo convert``."""
 
 import argparse
 from collections.abc import Sequence
 
 from avemo_jax.convert.conversion import convert
-from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.convert.flags import parser
 from avemo_jax.runtime.errors import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo convert``: 0, or 1 after an error, which is told on stderr."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     return guarded(lambda: _run(args))
 
 
@@ -32,41 +32,3 @@ def _run(args: argparse.Namespace) -> None:
     print(f"  {done.num_tensors} tensors, {done.num_parameters:,} values")
     for note in done.notes:
         print(f"  {note}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="avemo convert",
-        description="Weights of other programs to weights of avemo_jax. No code in "
-        "them is run.",
-    )
-    parser.add_argument(
-        "name",
-        metavar="NAME",
-        help=f"one of {', '.join(EXTRACTORS)}; or head, for a head of the original",
-    )
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="the weights: .pt, .pth, .bin, .ckpt, .safetensors or .onnx",
-    )
-    parser.add_argument(
-        "out", metavar="OUT", help="name.safetensors; for a head a folder"
-    )
-    parser.add_argument(
-        "--pca", metavar="FILE", help="vggish: vggish_pca_params.npz as published"
-    )
-    parser.add_argument(
-        "--features",
-        metavar="A,B",
-        help="head: its feature sets, where they cannot be inferred",
-    )
-    parser.add_argument(
-        "--faithful",
-        action="store_true",
-        help="head: evaluate with the original's gaps and smoothing of decisions",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what stands at OUT"
-    )
-    return parser

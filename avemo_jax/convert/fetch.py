@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
+from avemo_jax.convert.flags import fetch_parser
 from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
@@ -160,7 +161,7 @@ def _file(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo fetch``: 0, 1 after an error told on stderr, 130 if stopped."""
-    parser = _parser()
+    parser = fetch_parser()
     args = parser.parse_args(argv)
     if args.list:
         _print_list()
@@ -273,37 +274,3 @@ def _listed() -> Iterator[str]:
     for head in THESIS_HEADS:
         out = head_path(head)
         yield f"  {head.name}: {out if is_head_checkpoint(out) else 'not fetched'}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="avemo fetch",
-        description="Download published weights, check them and convert them.",
-    )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="an extractor; thesis: all heads of the original system; or one of them",
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="show all names and what is there"
-    )
-    parser.add_argument(
-        "--from",
-        dest="given",
-        type=pathlib.Path,
-        metavar="PATH",
-        help="the published file, or a folder with it, instead of a download; "
-        "checked in the same way",
-    )
-    parser.add_argument(
-        "--source",
-        metavar="FILE",
-        help="another of the published files, as --list names them",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="convert again what is there"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    return parser

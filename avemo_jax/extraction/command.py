@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.corpus.official_trees import find_crops, find_sounds, find_videos
-from avemo_jax.extraction.flags import (
-    ALIGNED,
-    UNALIGNED,
-    add_extractor_flags,
-    add_link_flag,
-    add_run_flags,
-    choices_of,
-    existing_folder,
-    settings_of,
-)
+from avemo_jax.extraction.flag_values import choices_of, existing_folder, settings_of
+from avemo_jax.extraction.flags import parser
 from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import SetSummary, extract, held
@@ -30,39 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: all features are there. 3: the run is complete, but videos or frames failed,
         which ``failures.jsonl`` lists. 1: an error, told on stderr. 130: stopped.
     """
-    return guarded(lambda: _run(_parser().parse_args(argv)))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--crops",
-        metavar="DIR",
-        help="face crops: folders VIDEO of pictures 00001.jpg, 00002.jpg, ...",
-    )
-    parser.add_argument(
-        "--videos",
-        metavar="DIR",
-        help="video files; without --crops, --visual sees their whole pictures",
-    )
-    parser.add_argument(
-        "--audio-dir", metavar="DIR", help="sound files VIDEO.wav, before videos' own"
-    )
-    parser.add_argument(
-        "--crops-are",
-        choices=(ALIGNED, UNALIGNED),
-        default=ALIGNED,
-        help="how faces were cropped; part of the feature set's name",
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="DIR", help="gets a folder for each feature set"
-    )
-    add_link_flag(parser)
-    add_extractor_flags(parser)
-    add_run_flags(parser)
-    return parser
+    return guarded(lambda: _run(parser().parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:

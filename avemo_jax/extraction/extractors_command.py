@@ -1,8 +1,8 @@
 """The command that lists all extractors, of this package and of plug-ins."""
 
-import argparse
 from collections.abc import Sequence
 
+from avemo_jax.extraction.flags import extractors_parser
 from avemo_jax.extractors import EXTRACTORS, Extractor, PluginError, plugins
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
@@ -13,8 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0: all are usable. 3: some plug-ins are faulty, and their errors are listed.
     """
-    parser = argparse.ArgumentParser(prog="avemo extractors", description=__doc__)
-    parser.parse_args(argv)
+    extractors_parser().parse_args(argv)
     return guarded(_run)
 
 

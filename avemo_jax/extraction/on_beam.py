@@ -3,6 +3,7 @@
 Every worker opens the tree, the weights and the folder of features by the same paths.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -24,16 +25,13 @@ from avemo_jax.runtime.beam import checked_options, import_beam
 BEAM_PREFIX = ".beam-"  # begins the names of folders that hold workers' outcomes
 # Beam runs a function in several threads of a worker; the devices take one at a time.
 _DEVICES = threading.Lock()
-_QUIET = Settings(show_progress=False)
 
 
 def outcomes_on_beam(
     choice: ExtractorChoice,
     jobs: Sequence[FaceJob | SoundJob],
     features: pathlib.Path,
-    *,
-    runner: str,
-    options: Sequence[str] = (),
+    settings: Settings,
 ) -> list[VideoOutcome]:
     """The outcomes of the jobs of one set, each done by some worker, sorted by video.
 
@@ -41,23 +39,25 @@ def outcomes_on_beam(
         choice: The extractor, loaded once by every worker.
         jobs: One job for each video; which worker does it changes nothing.
         features: The folder of all sets.
-        runner: Name of the Beam runner, such as "DirectRunner" or "DataflowRunner".
-        options: Options of the pipeline, such as ``--direct_num_workers=2``.
+        settings: How the extraction is carried out, with the name of the runner. Every
+            worker decodes pictures as they say.
 
     Raises:
         ImportError: If apache-beam is not installed.
         ValueError: If the runner is unknown, or an option has a wrong value.
         RuntimeError: If the pipeline fails.
     """
+    assert settings.beam_runner is not None
     beam = import_beam()
-    checked = checked_options(runner, options)
+    checked = checked_options(settings.beam_runner, settings.beam_options)
+    quiet = dataclasses.replace(settings, show_progress=False)
     place = pathlib.Path(tempfile.mkdtemp(prefix=BEAM_PREFIX, dir=features))
     try:
         with beam.Pipeline(options=checked) as pipeline:
             _ = (
                 pipeline
                 | "jobs" >> beam.Create(list(jobs), reshuffle=True)
-                | "extract" >> beam.Map(_lines_of, choice, str(features))
+                | "extract" >> beam.Map(_lines_of, choice, str(features), quiet)
                 | "outcomes" >> beam.io.WriteToText(str(place / "outcomes"))
             )
         texts = [path.read_text("utf-8") for path in sorted(place.glob("outcomes*"))]
@@ -76,13 +76,18 @@ def _loaded(
     return extractor, choice.feature_set(extractor, pathlib.Path(features))
 
 
-def _lines_of(job: FaceJob | SoundJob, choice: ExtractorChoice, features: str) -> str:
+def _lines_of(
+    job: FaceJob | SoundJob,
+    choice: ExtractorChoice,
+    features: str,
+    settings: Settings,
+) -> str:
     """Do one job, and return its outcome as a line of JSON."""
     with _DEVICES:
         extractor, feature_set = _loaded(choice, features)
         feature_set.folder.mkdir(parents=True, exist_ok=True)
         [outcome] = outcomes_of(
-            extractor, feature_set, [job], pathlib.Path(features), _QUIET
+            extractor, feature_set, [job], pathlib.Path(features), settings
         )
     return json.dumps(
         {

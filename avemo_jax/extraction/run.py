@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from absl import logging
@@ -13,14 +13,12 @@ from absl import logging
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.extractor_choice import ExtractorChoice
-from avemo_jax.extraction.faces import FaceJob
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.jobs import Material, Work, find_work
 from avemo_jax.extraction.on_beam import BEAM_PREFIX, outcomes_on_beam
 from avemo_jax.extraction.one_set import outcomes_of
 from avemo_jax.extraction.outcomes import Outcomes, VideoOutcome
 from avemo_jax.extraction.settings import PART_FAILURES, Settings
-from avemo_jax.extraction.sounds import SoundJob
 
 
 @dataclasses.dataclass
@@ -180,11 +178,16 @@ def _extract_set(
         summary.count(outcome)
         outcomes.add(outcome)
     start = time.monotonic()
-    if settings.beam_runner is None:
-        made = outcomes_of(extractor, feature_set, work.todo, features, settings)
-    else:
-        made = _on_beam(choice, work.todo, features, settings)
-    with contextlib.closing(made):
+    with contextlib.ExitStack() as opened:
+        made: Iterable[VideoOutcome]
+        if settings.beam_runner and work.todo:
+            made = outcomes_on_beam(choice, work.todo, features, settings)
+        else:
+            made = opened.enter_context(
+                contextlib.closing(
+                    outcomes_of(extractor, feature_set, work.todo, features, settings)
+                )
+            )
         for outcome in made:
             if outcome.error is not None:
                 # A file that is there is damaged, or made from a source that is gone.
@@ -194,20 +197,3 @@ def _extract_set(
     summary.others = tuple(sorted(feature_set.videos() - set(jobs)))
     summary.seconds = time.monotonic() - start
     return summary
-
-
-def _on_beam(
-    choice: ExtractorChoice,
-    jobs: Sequence[FaceJob | SoundJob],
-    features: pathlib.Path,
-    settings: Settings,
-) -> Generator[VideoOutcome, None, None]:
-    assert settings.beam_runner is not None
-    if jobs:
-        yield from outcomes_on_beam(
-            choice,
-            jobs,
-            features,
-            runner=settings.beam_runner,
-            options=settings.beam_options,
-        )

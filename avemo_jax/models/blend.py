@@ -173,7 +173,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise CheckpointError(
-            f"{path}:{error.lineno}: {error.msg}; expected what --mode=blend or a run "
+            f"{path}:{error.lineno}: {error.msg}; expected what avemo blend or a run "
             "with config.blend.features writes; blend anew"
         ) from error
     schema = stored.get("schema") if isinstance(stored, dict) else None

@@ -226,7 +226,7 @@ def out_of_fold(model: Ensemble, data: Data, budget: int) -> SplitScores:
         raise ValueError(
             f"{len(unknown)} training videos of {data.name} are in no fold of "
             f"{model.directory}, as {unknown[0]!r}; expected the store that it was "
-            "trained on: name that, --data_dir=DIR"
+            "trained on: name that, --data-dir=DIR"
         )
     folds = np.array([model.fold_of.get(video, 0) for video in table.videos], int)
     fold = np.repeat(folds, counts)

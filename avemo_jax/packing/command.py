@@ -15,7 +15,9 @@ from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import KINDS, FeatureSource, Modality, VideoAnnotations
 from avemo_jax.packing import build, own_labels_command
+from avemo_jax.packing.flags import parser
 from avemo_jax.packing.report import BuildReport
+from avemo_jax.runtime.beam import read_options
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import TASKS
 
@@ -23,8 +25,8 @@ from avemo_jax.tasks import TASKS
 def main(argv: Sequence[str] | None = None) -> int:
     """Build or complete a store; returns 0, or 1 after an error, told on stderr."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    command = shlex.join(["python", "scripts/build_store.py", *arguments])
-    return guarded(lambda: _run(_parser().parse_args(arguments), command))
+    command = shlex.join(["avemo", "build-store", *arguments])
+    return guarded(lambda: _run(parser().parse_args(arguments), command))
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
@@ -50,7 +52,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
         overwrite=args.overwrite,
         show_progress=not args.quiet,
         beam_runner=args.beam_runner,
-        beam_options=shlex.split(args.beam_options),
+        beam_options=read_options(args.beam_runner, args.beam_options),
         command=command,
         **own,
     )
@@ -65,70 +67,6 @@ def _check_flags(args: argparse.Namespace) -> None:
             f"--{', --'.join(said)} with --annotations; expected them with --manifest "
             "and --labels: remove them"
         )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--annotations", help="folder of the official task folders")
-    parser.add_argument(
-        "--features",
-        action="append",
-        default=[],
-        help="folder with one folder per feature set; may be given several times",
-    )
-    parser.add_argument("--out", required=True, help="folder of the store")
-    parser.add_argument(
-        "--kind",
-        action="append",
-        default=[],
-        metavar="SET=KIND",
-        help="visual or audio, for an extractor that is not known",
-    )
-    add_store_flags(parser)
-    parser.add_argument(
-        "--beam-runner",
-        metavar="NAME",
-        help="let Apache Beam pack the feature sets: DirectRunner, DataflowRunner, ...",
-    )
-    parser.add_argument(
-        "--beam-options",
-        default="",
-        metavar="TEXT",
-        help="flags of the pipeline, such as --beam-options='--direct_num_workers=2'",
-    )
-    own_labels_command.add_flags(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    return parser
-
-
-def add_store_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of splits, test videos, form of the annotations and replacing."""
-    parser.add_argument(
-        "--split-dir",
-        help="your own lists: train.txt, dev.txt, validation.txt, test.txt, or the "
-        "original's Train.txt, Val.txt, Test.txt; or folders EXPR, AU, VA of such",
-    )
-    parser.add_argument(
-        "--split-seed", type=int, default=0, help="seed of the draw of dev"
-    )
-    parser.add_argument(
-        "--ungrouped-dev",
-        action="store_true",
-        help="draw dev by subject-video, as the original did, not by recording",
-    )
-    parser.add_argument(
-        "--test-list",
-        action="append",
-        default=[],
-        metavar="TASK=FILE",
-        help="names of the challenge's test videos of a task, one a line",
-    )
-    parser.add_argument(
-        "--mtl", action="store_true", help="read the multi-task annotation files"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what has other content"
-    )
 
 
 def _pair(text: str, flag: str, values: Sequence[str] | None) -> tuple[str, str]:

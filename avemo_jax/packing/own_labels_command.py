@@ -1,4 +1,4 @@
-"""The part of the command ``build-store`` that reads a user's own labels."""
+"""The part of ``avemo build-store`` that reads a user's own labels."""
 
 import argparse
 import math
@@ -11,44 +11,6 @@ from avemo_jax.tasks import Task, TaskKind
 
 _KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
 _OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the manifest, the labels and the tasks."""
-    group = parser.add_argument_group("labels of your own, in place of --annotations")
-    group.add_argument(
-        "--manifest",
-        metavar="FILE",
-        help="CSV with video, split (train, dev, validation, test) and, if any, path, "
-        "group (recording or person), fps; without dev it is drawn from train",
-    )
-    group.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="CSV with video, frame (from 1) or start_s and end_s, and the labels",
-    )
-    group.add_argument(
-        "--task",
-        action="append",
-        default=[],
-        metavar="NAME=KIND[:COLUMN,...]",
-        help="multiclass, multilabel or regression; without it the kind is taken from "
-        "the labels; of several tasks, each with its columns",
-    )
-    group.add_argument(
-        "--classes",
-        action="append",
-        default=[],
-        metavar="[TASK=]A,B,...",
-        help="names of the classes in order; without it those that occur, sorted",
-    )
-    group.add_argument(
-        "--range",
-        action="append",
-        default=[],
-        metavar="[TASK=]LOW,HIGH",
-        help="least and largest value, as --range=0,100; -1,1 without it",
-    )
 
 
 def read_own(

@@ -12,6 +12,7 @@ from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import write_table
 from avemo_jax.runtime import compilation, logs
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.flags import add_compilation_cache, add_data_dir, add_out
 from avemo_jax.tasks import TASKS
 
 # EfficientNet-B2 on 2 CPU cores, by scripts/benchmark_extractors.py.
@@ -44,9 +45,10 @@ def _run(flags: argparse.Namespace) -> int:
             f"--images-per-s is {flags.images_per_s}; expected a finite number above "
             "0; give what benchmark_extractors.py prints"
         )
+    out = pathlib.Path(flags.out)
     table_run = TableRun(
-        data=open_data(None if flags.data == "demo" else flags.data),
-        out=flags.out,
+        data=open_data(flags.data_dir),
+        out=out,
         num_seeds=flags.seeds,
         protocol=flags.protocol,
         num_epochs=flags.epochs,
@@ -56,10 +58,10 @@ def _run(flags: argparse.Namespace) -> int:
     for task in flags.tasks:
         maker.run(task, flags.rows)
     table = maker.table(time.perf_counter() - began)
-    write_table(flags.out, table)
-    write_plots(flags.out / "plots", table)
-    print((flags.out / "results.md").read_text(encoding="utf-8"))
-    print(f"Written to {flags.out}/")
+    write_table(out, table)
+    write_plots(out / "plots", table)
+    print((out / "results.md").read_text(encoding="utf-8"))
+    print(f"Written to {out}/")
     return 0
 
 
@@ -68,12 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         description="The original's results table: trains or finds every model, "
         "evaluates every row. The same command goes on where it ended."
     )
-    parser.add_argument(
-        "--data", default="demo", help="a store, or demo for the embedded corpus"
-    )
-    parser.add_argument(
-        "--out", type=pathlib.Path, required=True, help="models, cells, tables, plots"
-    )
+    add_data_dir(parser)
+    add_out(parser, "folder of models, cells, tables, plots")
     parser.add_argument(
         "--tasks",
         type=lambda text: tuple(dict.fromkeys(text.upper().split(","))),
@@ -102,5 +100,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device-budget-gb", type=float, help="memory for tables; asks the device"
     )
-    compilation.add_flag(parser)
+    add_compilation_cache(parser)
     return parser

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,3 +60,31 @@ def checked_options(runner: str, options: Sequence[str]) -> Any:
             "as --direct_num_workers=2: correct --beam-options"
         ) from error
     return pipeline_options
+
+
+def read_options(runner: str | None, text: str) -> tuple[str, ...]:
+    """The options in the text of ``--beam-options``, split as a shell does and checked.
+
+    Args:
+        runner: Name of the runner; None: none is asked for.
+        text: Options as in a shell; "" for none.
+
+    Raises:
+        ImportError: If apache-beam is not installed.
+        ValueError: If the runner is unknown, or an option is wrong or has no runner.
+    """
+    try:
+        options = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(
+            f"--beam-options {text!r}: {str(error).lower()}; expected options as in a "
+            "shell, as '--direct_num_workers=2': close the quotation"
+        ) from error
+    if runner is not None:
+        checked_options(runner, options)
+    elif options:
+        raise ValueError(
+            f"--beam-options {text!r} without a runner; expected both or neither: name "
+            "a --beam-runner, as DirectRunner"
+        )
+    return options

@@ -1,6 +1,5 @@
 """Compiled programs, kept between runs."""
 
-import argparse
 import hashlib
 import os
 import pathlib
@@ -58,7 +57,7 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
         if folder is None:
             logging.warning(
                 "%s cannot be written: compiled programs are not kept; set AVEMO_CACHE "
-                "or --compilation_cache to another folder, or the latter to off",
+                "or --compilation-cache to another folder, or the latter to off",
                 cache_dir() / "xla",
             )
     elif "://" in text:
@@ -68,7 +67,7 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
         if folder is None:
             raise ValueError(
                 f"compilation cache {text!r} cannot be written; expected on, off or a "
-                "folder: correct --compilation_cache"
+                "folder: correct --compilation-cache"
             )
     jax.config.update("jax_enable_compilation_cache", folder is not None)
     jax.config.update("jax_compilation_cache_dir", folder)
@@ -77,17 +76,6 @@ def keep_compiled(where: str | os.PathLike[str] = "on") -> str | None:
     # JAX reads these settings when it first compiles, and not again.
     compilation_cache.reset_cache()
     return folder
-
-
-def add_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--compilation-cache`` to a command, for :func:`keep_compiled`."""
-    parser.add_argument(
-        "--compilation-cache",
-        default="on",
-        metavar="on|off|DIR",
-        help="where compiled programs are kept for the next start; on: in the cache "
-        "directory",
-    )
 
 
 def _local(directory: pathlib.Path) -> str | None:

@@ -70,7 +70,7 @@ def find_processes(
     Raises:
         ValueError: If flags contradict each other, or some are missing.
     """
-    named = {"coordinator": coordinator, "num_processes": count, "process_id": index}
+    named = {"coordinator": coordinator, "num-processes": count, "process-id": index}
     given = [f"--{name}" for name, value in named.items() if value is not None]
     if mode == "off":
         if given:
@@ -85,7 +85,7 @@ def find_processes(
             raise ValueError(
                 "--distributed=on and the environment shows no other process; expected "
                 "srun, mpirun or a Cloud TPU; or name --coordinator=HOST:PORT "
-                "--num_processes=N --process_id=I, I from 0, in each process"
+                "--num-processes=N --process-id=I, I from 0, in each process"
             )
         return found
     if found is not None:  # flags override the environment
@@ -99,7 +99,7 @@ def find_processes(
     if coordinator is None or count is None or index is None:
         raise ValueError(
             f"{', '.join(given)} without {', '.join(missing)}; expected all three: "
-            "--coordinator=HOST:PORT --num_processes=N --process_id=I, I from 0"
+            "--coordinator=HOST:PORT --num-processes=N --process-id=I, I from 0"
         )
     _check_numbers(coordinator, count, index)
     return Processes(coordinator, count, index, "deactivate", "flags")
@@ -108,7 +108,7 @@ def find_processes(
 def _check_numbers(coordinator: str, count: int, index: int) -> None:
     if not 0 <= index < count:
         raise ValueError(
-            f"--process_id={index} of --num_processes={count}; expected 0 to "
+            f"--process-id={index} of --num-processes={count}; expected 0 to "
             f"{count - 1}, each in one process"
         )
     host, _, port = coordinator.rpartition(":")
@@ -167,8 +167,8 @@ def start(processes: Processes, heartbeat_s: int, wait_s: int = WAIT_S) -> None:
         print,
         [
             f"error: not all of {count} processes came to {where} within {wait_s} "
-            "s; expected the same command in each, with its own process_id, and a "
-            "port that is open between the hosts; look at the others' output, mend "
+            "s; expected the same command in each, with its own --process-id, and "
+            "a port that is open between the hosts; look at the others' output, mend "
             "it, start all again"
         ],
         {"file": sys.stderr, "flush": True},
@@ -187,8 +187,8 @@ def start(processes: Processes, heartbeat_s: int, wait_s: int = WAIT_S) -> None:
     except (ValueError, RuntimeError) as error:
         raise ProcessError(
             f"{processes.shown_by} shows several processes, but they did not start: "
-            f"{error}; name them: --coordinator=HOST:PORT --num_processes=N "
-            "--process_id=I; for one process alone, --distributed=off"
+            f"{error}; name them: --coordinator=HOST:PORT --num-processes=N "
+            "--process-id=I; for one process alone, --distributed=off"
         ) from error
     finally:
         late.cancel()

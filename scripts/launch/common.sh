@@ -47,7 +47,7 @@ check_program() {
     local argument path
     for argument in "$@"; do
         case $argument in
-        --config.data.dir=*://* | --data_dir=*://*)
+        --config.data.dir=*://* | --data[_-]dir=*://*)
             path=${argument#*=}
             fail "$argument: data is read from files; copy it to each host: gcloud storage cp -r $path DIR"
             ;;

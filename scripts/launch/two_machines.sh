@@ -55,7 +55,7 @@ parts=() pids=()
 for i in "${!names[@]}"; do
     parts[i]="cd $(quoted "$dir") && echo \$\$ >/tmp/avemo-$number-$i.pid && exec $(
         quoted "$python" -m avemo_jax.main --distributed=on "--coordinator=$address:$port" \
-            "--num_processes=${#names[@]}" "--process_id=$i" "$@"
+            "--num-processes=${#names[@]}" "--process-id=$i" "$@"
     )"
 done
 if $DRY_RUN; then

@@ -132,7 +132,7 @@ def test_our_predictions_are_scored_as_decided(tmp_path, task):
         half = expected(task, labels, predicted)["f1_mean"]
         assert one["scores"]["all_labelled"]["f1_mean"] == pytest.approx(value)
         assert one["scores"]["all_labelled"]["f1_mean_at_0.5"] == pytest.approx(half)
-        (one,) = run(path, *where, "--threshold", "0.5", tmp_path / "x")["files"]
+        (one,) = run(path, *where, "--thresholds", "0.5", tmp_path / "x")["files"]
         assert one["scores"]["all_labelled"]["f1_mean"] == pytest.approx(half)
     else:
         value = expected(task, labels, predicted)["f1_macro"]

@@ -202,7 +202,7 @@ def test_swapped_valence_and_arousal_are_told(tmp_path, capsys):
 
 def test_a_threshold_that_is_for_nothing(error, made, tmp_path):
     path = npz_of_videos(tmp_path / "given", EXPR, made[2])
-    assert "--threshold with --task expr" in error(path, "--threshold", 0.5)
+    assert "--thresholds with --task expr" in error(path, "--thresholds", 0.5)
 
 
 def test_a_damaged_table_and_arrays(error, tmp_path):

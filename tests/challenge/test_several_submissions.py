@@ -198,7 +198,7 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
     assert not submit(
         tmp_path,
         *("--submission", f"model={best}", "--submission", f"mix={best},{other}"),
-        *("--data", str(run / "store")),
+        *("--data-dir", str(run / "store")),
     )
     made = tmp_path / "s/model/predicted_0/predictions.csv"
     found = values(tmp_path / "s/model/EXPR.txt")[:, 0]
@@ -215,7 +215,7 @@ def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
     config = config_of(run, "folds")
     config.data.folds = 2
     experiment.run_experiment(config)
-    flags = ["--submission", f"f={run / 'folds'}", "--data", str(run / "store")]
+    flags = ["--submission", f"f={run / 'folds'}", "--data-dir", str(run / "store")]
     assert submit(tmp_path, *flags) == 1
     assert "add --ensemble folds" in capsys.readouterr().err
     assert not submit(tmp_path, *flags, "--ensemble", "folds")

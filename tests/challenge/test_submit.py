@@ -3,8 +3,6 @@
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.csv
@@ -526,23 +524,3 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert submit(tmp_path, VA) == 1
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["VA.txt"]
-
-
-def test_the_script_and_the_sub_command(tmp_path):
-    made.predicted(tmp_path / "predictions.csv", EXPR)
-    made.write_list(tmp_path / "list.txt", made.LENGTHS)
-    root = pathlib.Path(__file__).parents[2]
-    script = [sys.executable, str(root / "scripts" / "write_submission.py")]
-    cli = [sys.executable, "-m", "avemo_jax.cli", "submit"]
-    flags = ["--predictions", "predictions.csv", "--test-list", "list.txt"]
-    for command, out in ((script, "one"), (cli, "two")):
-        run = subprocess.run(
-            [*command, *flags, "--out", out],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert (run.returncode, run.stderr) == (0, "")
-    one, two = (tmp_path / out / "EXPR.txt" for out in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()

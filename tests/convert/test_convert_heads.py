@@ -211,7 +211,7 @@ def test_ambiguous_features_are_asked_for(tmp_path):
     path = saved(tmp_path / "mine.pth", network)
     with pytest.raises(ConversionError, match="length 1408; expected to know of which"):
         convert("head", path, tmp_path / "head")
-    arguments = ["head", str(path), str(tmp_path / "head")]
+    arguments = ["head", str(path), "--out", str(tmp_path / "head")]
     assert main([*arguments, "--features", "enet_b0_8_va_mtl, vggish"]) == 0
     card = read_card(tmp_path / "head")
     assert [entry["dim"] for entry in card["features"]] == [1280, 128]
@@ -328,7 +328,7 @@ def test_only_a_head_checkpoint_is_replaced(tmp_path):
 def test_command_says_what_it_wrote(tmp_path, capsys):
     network, _ = original("EXPR", "mlp", VGGISH)
     path = saved(tmp_path / "best_EXPR_mlp_visual_vggish.pth", network)
-    assert main(["head", str(path), str(tmp_path / "head")]) == 0
+    assert main(["head", str(path), "--out", str(tmp_path / "head")]) == 0
     said = capsys.readouterr().out
     assert (
         "head (EXPR, mlp, of enet_b2_8_best@cropped_aligned-224 + vggish@0.96s)" in said

@@ -758,14 +758,14 @@ def test_vggish_without_pca_is_warned_of(small_vggish, tmp_path, caplog):
 def test_command_says_what_it_wrote(b0, tmp_path, capsys):
     torch.save(b0.state_dict(), tmp_path / "mine.pt")
     out = tmp_path / "folder" / "weights.safetensors"
-    assert main([B0, str(tmp_path / "mine.pt"), str(out)]) == 0
+    assert main([B0, str(tmp_path / "mine.pt"), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "311 tensors, 4,059,812 values" in said
     assert "efficientnet_b0, 8 outputs" in said
     assert "left out 49: BatchNorm's counter of training batches" in said
-    assert main([B0, str(tmp_path / "mine.pt"), str(out)]) == 1
+    assert main([B0, str(tmp_path / "mine.pt"), "--out", str(out)]) == 1
     assert "is there already" in capsys.readouterr().err
-    assert main([B0, str(tmp_path / "mine.pt"), str(out), "--overwrite"]) == 0
+    assert main([B0, str(tmp_path / "mine.pt"), "--out", str(out), "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -787,7 +787,8 @@ def test_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "a.onnx").write_bytes(b"")
     (tmp_path / "folder.safetensors").mkdir()
     before = collections.Counter(tmp_path.iterdir())
-    assert main(arguments) == 1
+    name, source, out, *more = arguments
+    assert main([name, source, "--out", out, *more]) == 1
     said = capsys.readouterr().err
     assert re.match(f"error: .*{message}", said), said
     assert collections.Counter(tmp_path.iterdir()) == before

@@ -341,17 +341,11 @@ def test_head_in_earnest(server, monkeypatch, capsys):
     assert len(server.requests) == 1
 
 
-def test_script(cache):
-    command = [sys.executable, "-W", "error", str(ROOT / "scripts/fetch_weights.py")]
-    done = subprocess.run([*command, "--list"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("not fetched") == len(EXTRACTORS) + len(THESIS_HEADS)
+def test_a_file_that_is_not_there(cache, capsys):
     place = cache / "vggish.pth"
-    done = subprocess.run(
-        [*command, "vggish", "--from", str(place)], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: vggish: {place}: no such file")
+    assert fetch.main(["vggish", "--from", str(place)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: vggish: {place}: no such file")
 
 
 @pytest.mark.parametrize("options", [["-u"], []], ids=["by line", "as a whole"])
@@ -362,7 +356,7 @@ def test_a_list_that_nobody_reads_ends_quietly(cache, options):
     os.close(reader)
     try:
         done = subprocess.run(
-            [*command, str(ROOT / "scripts/fetch_weights.py"), "--list"],
+            [*command, "-m", "avemo_jax.cli", "fetch", "--list"],
             stdout=writer,
             stderr=subprocess.PIPE,
             text=True,

@@ -24,9 +24,9 @@ SETS = ("enet_b2_8_best", "wav2vec2_base", "vggish")
 
 
 def called(*arguments: object) -> str:
-    """What a program of the project prints."""
+    """What a command prints."""
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
+        [sys.executable, "-m", "avemo_jax.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -73,10 +73,10 @@ def store(mini, shared_data, published, tmp_path_factory):
         [source] = published.glob(f"{name}.*")
         more = pca if name == "vggish" else []
         out = weights / f"{name}.safetensors"
-        called("scripts/convert_weights.py", name, source, out, *more)
+        called("convert", name, source, "--out", out, *more)
     out = tmp_path_factory.mktemp("store") / "store"
     said = called(
-        *("scripts/prepare_affwild2.py", "--root", mini, "--out", out),
+        *("prepare", "--root", mini, "--out", out),
         *("--visual", SETS[0], "--audio", ",".join(SETS[1:]), "--weights", weights),
     )
     assert "7 subject-videos, 1,040 pictures" in said

@@ -52,11 +52,11 @@ class Run:
         self.workdir = pathlib.Path(workdir)
         self._logs, self.parts = [], []
         several = ["--coordinator=127.0.0.1:" + str(free_port())]
-        several += [f"--num_processes={processes}"]
+        several += [f"--num-processes={processes}"]
         for i in range(processes):
             log = store.parent / f"{time.monotonic_ns()}.log"
             self._logs.append(log)
-            mine = [*several, f"--process_id={i}"] if processes > 1 else []
+            mine = [*several, f"--process-id={i}"] if processes > 1 else []
             with log.open("wb") as file:
                 part = subprocess.Popen(
                     [*command, *mine, *([own[i]] if own[i] else [])],

@@ -4,17 +4,14 @@ import contextlib
 import csv
 import io
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from made.several_sets import FRAMES, SILENT, VIDEOS, build_several_sets
 
-from avemo_jax import experiment
+from avemo_jax import experiment, main
 from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
@@ -397,26 +394,15 @@ def test_causal_windows_are_told_in_seconds_of_the_past(plain, data, tmp_path):
 # --- The command line -----------------------------------------------------------------
 
 
-def command(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "avemo_jax.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_checkpoints_are_blended_from_the_command_line(plain, store, data, tmp_path):
-    """In a new process; evaluated again, the same comes out."""
+def test_checkpoints_are_blended_from_the_command_line(
+    plain, store, data, tmp_path, capsys
+):
+    """Evaluated again, the same comes out."""
     out = tmp_path / "blend"
     names = ",".join(map(str, plain))
-    said = command(
-        *("--mode=blend", f"--checkpoint={names}", "--trust_extractor"),
-        *(f"--data_dir={store}", f"--workdir={out}"),
-    )
+    flags = [f"--checkpoint={names}", "--trust-extractor"]
+    assert main.blend([*flags, f"--data-dir={store}", f"--workdir={out}"]) == 0
+    said = capsys.readouterr().out
     assert "weights of the 2 heads: " in said
     assert "the extractor's own probabilities are taken " in said
     best = out / "best_model"

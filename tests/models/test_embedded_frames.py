@@ -11,8 +11,6 @@ import shutil
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from made.tables import MadeStore, made_table
 from sklearn.metrics import f1_score
 
@@ -490,11 +488,8 @@ def test_command_line_flags(run, monkeypatch):
     monkeypatch.setattr(
         experiment, "evaluate_checkpoint", lambda *a, **how: calls.append(how)
     )
-    line = ["avemo", "--mode=evaluate", "--checkpoint=RUN/best_model"]
-    for more in (["--frame_rate=stride", "--frame_rate_stride=10"], []):
-        with flagsaver.flagsaver():
-            flags.FLAGS(line + more)
-            main._evaluate()
+    for more in (["--frame-rate=stride", "--frame-rate-stride=10"], []):
+        assert main.evaluate(["--checkpoint=RUN/best_model", *more]) == 0
     assert [how["frame_rate"] for how in calls] == [FrameRate("stride", 10), None]
 
 

@@ -4,14 +4,12 @@ import contextlib
 import io
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from made.several_sets import FRAMES, VIDEOS, build_several_sets
 
-from avemo_jax import experiment
+from avemo_jax import experiment, main
 from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.table import FrameTable
@@ -146,18 +144,10 @@ def test_a_changed_file_and_a_wrong_order(head, perfect, tmp_path):
 
 
 def test_from_the_command_line(head, perfect, store, tmp_path):
-
     (tmp_path / "train.txt").write_text("\n".join(TRAIN) + "\n")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "avemo_jax.cli", "blend"),
-            *(f"--checkpoint={head},{perfect}", f"--data_dir={store}"),
-            *(f"--workdir={tmp_path / 'w'}", f"--trained_on={tmp_path / 'train.txt'}"),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    flags = [f"--checkpoint={head},{perfect}", f"--data-dir={store}"]
+    flags += [f"--workdir={tmp_path / 'w'}", f"--trained-on={tmp_path / 'train.txt'}"]
+    assert main.blend(flags) == 0
     found = json.loads((tmp_path / "w" / "results.json").read_text())
     assert found["chosen_on"] == "dev"
     assert (tmp_path / "w" / "predictions.csv").is_file()

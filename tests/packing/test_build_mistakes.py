@@ -4,8 +4,6 @@ import configparser
 import errno
 import fcntl
 import pathlib
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -91,17 +89,15 @@ def test_wrong_paths(tree, capsys, flag, path, advice):
     assert not (tree / "store").exists()
 
 
-def test_the_script_ends_without_a_traceback(tree):
-    script = REPOSITORY / "scripts" / "build_store.py"
+def test_an_error_is_one_line(tree, capsys):
     for changed in (
         {"out": tree / "labels" / EXPR.folders[0] / "Train_Set" / "video1.txt" / "x"},
         {"test_list": f"EXPR={tree / 'nowhere'}"},
     ):
-        command = [sys.executable, str(script), *flags(tree, **changed)]
-        ran = subprocess.run(command, capture_output=True, text=True)
-        assert ran.returncode == 1
-        assert ran.stderr.startswith("error: ")
-        assert len(ran.stderr.splitlines()) == 1
+        assert main(flags(tree, **changed)) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert len(error.splitlines()) == 1
 
 
 def test_the_inside_of_a_store_is_no_place_for_one(tree, capsys):

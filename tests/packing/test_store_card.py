@@ -276,10 +276,8 @@ def test_command_quotes_itself(tmp_path, shared_data):
     flags = ["--annotations", str(annotations), "--out", str(tmp_path / "my store")]
     assert main([*flags, "--quiet"]) == 0
     card = (tmp_path / "my store" / "README.md").read_text("utf-8")
-    [line] = [text for text in card.splitlines() if "build_store.py" in text]
-    assert shlex.split(line) == [
-        *("python", "scripts/build_store.py", *flags, "--quiet"),
-    ]
+    [line] = [text for text in card.splitlines() if "avemo build-store" in text]
+    assert shlex.split(line) == ["avemo", "build-store", *flags, "--quiet"]
     assert "Feature sets\n\nNone yet." in card
     videos = len(list(read_annotations(annotations)))
     assert f"{videos} annotated subject-videos" in card

@@ -38,7 +38,7 @@ def store(tmp_path_factory) -> pathlib.Path:
 def table(store, tmp_path_factory) -> pathlib.Path:
     """All rows of EXPR, few of AU and VA, made by two calls."""
     out = tmp_path_factory.mktemp("table")
-    made = ["--data", str(store), "--out", str(out), *SMALL]
+    made = ["--data-dir", str(store), "--out", str(out), *SMALL]
     few = ["--tasks", "au,va", "--rows", OF_OTHERS]
     assert command.main([*made, *few]) == 0
     assert command.main([*made, "--tasks", "EXPR,expr"]) == 0  # once is enough
@@ -107,7 +107,15 @@ def test_a_second_call_computes_nothing(table, store):
     files += list(table.glob("models/*/*/best_model/head.json"))
     before = {p: p.stat().st_mtime_ns for p in files if "effects" not in p.name}
     shown = read(table / "results.json")
-    arguments = ["--data", str(store), "--out", str(table), *SMALL, "--tasks", "EXPR"]
+    arguments = [
+        "--data-dir",
+        str(store),
+        "--out",
+        str(table),
+        *SMALL,
+        "--tasks",
+        "EXPR",
+    ]
     assert command.main(arguments) == 0
     again = read(table / "results.json")
     for part in ("cells", "effects", "frame_rates"):
@@ -163,7 +171,7 @@ def test_effects_of_units_use_each_rows_thresholds_and_want_narrow_windows(
     store, tmp_path
 ):
     pair = "mlp-b2-wav2vec2,mlp-b2-wav2vec2-smooth"
-    made = ["--data", str(store), "--out", str(tmp_path), *SMALL]
+    made = ["--data-dir", str(store), "--out", str(tmp_path), *SMALL]
     assert command.main([*made, "--tasks", "au", "--rows", pair]) == 0
     effects = {e["name"]: e for e in read(tmp_path / "results.json")["effects"]}
     scores = {
@@ -227,14 +235,14 @@ def test_original_protocol(store, tmp_path):
         (["--tasks", "expr,smile"], "SMILE"),
         (["--rows", "mlp-b3"], "mlp-b3"),
         (["--seeds", "0"], "--seeds is 0"),
-        (["--data", "no/such/store"], "no/such/store"),
+        (["--data-dir", "no/such/store"], "no/such/store"),
         (["--images-per-s", "0"], "--images-per-s is 0"),
         (["--images-per-s", "nan"], "--images-per-s is nan"),
     ],
 )
 def test_careless_input(arguments, words, store, tmp_path, capsys):
     out = tmp_path / "out"
-    made = ["--data", str(store), "--out", str(out), *SMALL]
+    made = ["--data-dir", str(store), "--out", str(out), *SMALL]
     assert command.main([*made, *arguments]) == 1
     said = capsys.readouterr().err
     assert words in said
@@ -245,7 +253,7 @@ def test_careless_input(arguments, words, store, tmp_path, capsys):
 def test_a_file_is_no_place_for_a_table(store, tmp_path, capsys):
     out = tmp_path / "file"
     out.write_text("mine")
-    assert command.main(["--data", str(store), "--out", str(out), *SMALL]) == 1
+    assert command.main(["--data-dir", str(store), "--out", str(out), *SMALL]) == 1
     assert str(out) in capsys.readouterr().err
     assert out.read_text() == "mine"
 
@@ -253,7 +261,7 @@ def test_a_file_is_no_place_for_a_table(store, tmp_path, capsys):
 def test_a_store_that_lacks_sets_ends_it_before_training(tmp_path, capsys):
     made = {name: SETS[name] for name in ("enet_b2_8_best", "wav2vec2_base")}
     few, out = build_several_sets(tmp_path / "few", made), tmp_path / "out"
-    assert command.main(["--data", str(few), "--out", str(out), *SMALL]) == 1
+    assert command.main(["--data-dir", str(few), "--out", str(out), *SMALL]) == 1
     said = capsys.readouterr().err
     assert "vggish" in said
     assert "--rows" in said

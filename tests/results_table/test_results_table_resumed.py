@@ -36,7 +36,7 @@ def test_a_killed_call_goes_on_to_the_same_table(store, tmp_path):
     names = ("", "-smooth", "-stride10")
     wanted = ["mlp-b2", *(f"mlp-b2-wav2vec2{n}" for n in names), BLEND]
     script = pathlib.Path(__file__).parents[2] / "scripts" / "results_table.py"
-    common = ["--data", str(store), "--tasks", "expr", "--rows", ",".join(wanted)]
+    common = ["--data-dir", str(store), "--tasks", "expr", "--rows", ",".join(wanted)]
     made = [*common, "--seeds", "1", "--epochs", "1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command.main([*made, "--out", str(whole)]) == 0

@@ -73,7 +73,7 @@ def test_two_machines_get_the_same_command():
         start = words.index(".venv/bin/python")
         assert words[start + 1 :] == [
             *("-m", "avemo_jax.main", "--distributed=on", "--coordinator=a:9000"),
-            *("--num_processes=2", f"--process_id={i}", *PROGRAM),
+            *("--num-processes=2", f"--process-id={i}", *PROGRAM),
         ]
 
 
@@ -159,7 +159,7 @@ def test_a_pod_needs_a_shared_work_directory():
 
 STUB = """#!/usr/bin/env bash
 # Stands in for Python: ends with the status that is asked for, or when it is told.
-index=$(printf '%s\n' "$@" | sed -n 's/--process_id=//p')
+index=$(printf '%s\n' "$@" | sed -n 's/--process-id=//p')
 trap 'exit 75' TERM
 echo "process $index: $*"
 case "$*" in

@@ -230,7 +230,7 @@ def test_unknown_topologies_are_refused(mesh):
 def test_the_command_compiles(mesh, demo_store_dir, tmp_path, capsys):
     file = tmp_path / "plan.json"
     path = str(pathlib.Path(__file__).parents[2] / "configs" / "expr_mlp.py")
-    line = ["--data", str(demo_store_dir), "--config", path, "--tpu", "v5e:2x4"]
+    line = ["--data-dir", str(demo_store_dir), "--config", path, "--tpu", "v5e:2x4"]
     assert command.main([*line, "--json", str(file)]) == 0
     out = capsys.readouterr().out
     assert "Devices: 8 on 2 hosts" in out

@@ -1,26 +1,17 @@
-r"""Score predictions made anywhere against the official annotations.
-
-PREDICTIONS: our predictions.csv, a submission, a table with video and frame (or
-image_location) and the outputs by name (.csv, .parquet), arrays (.npz, .npy), a pickled
-dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or
-VIDEO.npy. Two files give their difference as well.
-
-  avemo score predictions.csv --task expr --annotations Annotations --ci
-"""
+"""``avemo score``: predictions made anywhere against the official annotations."""
 
 import argparse
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
+from avemo_jax.challenge.score.flags import parser
 from avemo_jax.challenge.score.report import difference_text, text, write_csv
 from avemo_jax.challenge.score.scores import Resamples, compare_predictions, score_file
 from avemo_jax.challenge.score.truth import Truth, read_truth
 from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.data.predictions.reading import read_frame_predictions
-from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.runtime.versions import VERSION
@@ -31,65 +22,8 @@ SCORE_SCHEMA_VERSION = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the scores; returns 0, or 1 after an error, told on stderr."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     return guarded(lambda: _run(args))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="avemo score",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("predictions", nargs="+", metavar="PREDICTIONS")
-    parser.add_argument("--task", required=True, help="expr, au or va")
-    parser.add_argument(
-        "--annotations",
-        required=True,
-        metavar="DIR",
-        help="the folder of the tasks' folders, a task's own, or one of VIDEO.txt",
-    )
-    parser.add_argument(
-        "--split",
-        choices=("validation", "train", "all"),
-        default="validation",
-        help="which of the official sets (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--split-list", metavar="FILE", help="the videos to score instead, one a line"
-    )
-    parser.add_argument(
-        "--threshold",
-        metavar="0.5|FILE",
-        help="AU: one threshold for all units, or the head.json that has theirs; "
-        "default: the file's own decisions, or 0.5",
-    )
-    parser.add_argument(
-        "--ci", action="store_true", help="95 %% intervals, from drawing videos again"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
-    parser.add_argument(
-        "--resamples", type=int, default=NUM_RESAMPLES, help="draws (%(default)s)"
-    )
-    parser.add_argument(
-        "--first-frame",
-        type=int,
-        choices=(0, 1),
-        default=1,
-        help="number that the files give to the first frame (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--columns",
-        metavar="NAME,NAME,...",
-        help="what each value of a frame is, for files that do not name them; a name "
-        "that is no output of the task drops the value",
-    )
-    parser.add_argument(
-        "--per-video", action="store_true", help="print each video's scores"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write all scores as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV")
-    return parser
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -103,10 +37,10 @@ def _run(args: argparse.Namespace) -> int:
             f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
             "one file or two, and 1 resample or more: correct the command"
         )
-    thresholds = thresholds_of_flag("--threshold", args.threshold)
+    thresholds = thresholds_of_flag("--thresholds", args.thresholds)
     if thresholds is not None and task is not AU:
         raise ValueError(
-            f"--threshold with --task {args.task}; expected it with au alone: "
+            f"--thresholds with --task {args.task}; expected it with au alone: "
             "leave it out"
         )
     columns = None
@@ -163,7 +97,3 @@ def _report(
         "num_resamples": args.resamples if args.ci else 0,
         "files": blocks,
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

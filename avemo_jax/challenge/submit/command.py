@@ -1,14 +1,4 @@
-r"""Write the text files of the ABAW challenge from predictions, or check one.
-
-A row is written for every frame of every listed test video, and what was written is
-read back and checked. Predictions come from --mode=evaluate --split=test.
-
-  avemo submit --predictions runs/expr/evaluation-test/predictions.csv \
-      --test-list EXPR=expr_test.txt --out submission
-  avemo submit --submission first=runs/expr/best_model --data store \
-      --submission "mean=a.csv,b.npz*0.5" --test-list EXPR=expr_test.txt --out s
-  avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt
-"""
+"""``avemo submit``: the text files of the ABAW challenge, written or checked."""
 
 import argparse
 import collections
@@ -22,11 +12,7 @@ from jaxtyping import Float, Int
 
 from avemo_jax.challenge.submit.checking import FileReport, check_submission
 from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
-from avemo_jax.challenge.submit.flags import (
-    by_task,
-    submission_parser,
-    target,
-)
+from avemo_jax.challenge.submit.flags import by_task, parser, target
 from avemo_jax.challenge.submit.predictions import Predictions, load_predictions
 from avemo_jax.challenge.submit.rows import (
     SubmissionRows,
@@ -52,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if the files are there and have no faults; 1 if a file has faults, told on
         stdout, or after an error, told on stderr.
     """
-    args = submission_parser(__doc__ or "").parse_args(argv)
+    args = parser().parse_args(argv)
     return guarded(lambda: _check(args) if args.check else _write(args))
 
 
@@ -156,7 +142,7 @@ def _submissions(
             wanted,
             pathlib.Path(args.out) / wanted.name,
             task=task,
-            data_dir=args.data,
+            data_dir=args.data_dir,
             ensemble=args.ensemble,
             thresholds=thresholds,
         ):
@@ -271,7 +257,7 @@ def _rows(one: _Input, frames: str | None) -> tuple[SubmissionRows, str]:
         raise ValueError(
             f"{one.predictions.path} has no prediction of {listed(unknown)} of "
             f"{len(videos)} listed in {one.test_list}; expected every listed video: "
-            "predict them first (--mode=evaluate --split=test), correct the names, or "
+            "predict them first (avemo evaluate --split=test), correct the names, or "
             "give --example or --frames with --fill-missing-videos"
         )
     lengths = lengths_of(videos, known, where=str(one.predictions.path))

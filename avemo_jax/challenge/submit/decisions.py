@@ -83,7 +83,7 @@ def decide_rows(
         raise ValueError(
             f"{predictions.path} has no prediction of {listed(without)} of "
             f"{len(rows.videos)} listed; expected every listed video: predict them "
-            "first (--mode=evaluate --split=test), or correct the names in the list"
+            "first (avemo evaluate --split=test), or correct the names in the list"
         )
     frame = predictions.frame[taken]
     num_frames = np.zeros(len(rows.videos), np.int64)

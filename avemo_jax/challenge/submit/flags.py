@@ -4,74 +4,81 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
+from avemo_jax.runtime import flags
 from avemo_jax.tasks import TASKS, Task
 
+_DESCRIPTION = """Write the text files of the ABAW challenge from predictions, or check
+one.
 
-def submission_parser(description: str) -> argparse.ArgumentParser:
-    """The parser of all flags; ``description`` is shown by ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="avemo submit",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+A row is written for every frame of every listed test video, and what was written is
+read back and checked. Predictions come from avemo evaluate --split=test."""
+_EXAMPLE = r"""avemo submit --predictions runs/expr/evaluation-test/predictions.csv \
+    --test-list EXPR=expr_test.txt --out submission
+avemo submit --submission first=runs/expr/best_model --data-dir store \
+    --submission "mean=a.csv,b.npz*0.5" --test-list EXPR=expr_test.txt --out s
+avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo submit``."""
+    parser = flags.command_parser("submit", _DESCRIPTION, example=_EXAMPLE)
+    _add_sources(parser.add_argument_group("what is submitted"))
+    group = parser.add_argument_group("rows")
+    flags.add_test_list(
+        group,
+        "names of a task's test videos, one a line; the rows are in this order",
     )
-    _add_sources(parser)
-    parser.add_argument(
-        "--test-list",
-        action="append",
-        default=[],
-        metavar="TASK=FILE",
-        help="names of a task's test videos, one a line; the rows are in this order",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--example",
         action="append",
         default=[],
         metavar="TASK=FILE",
         help="official file of a task; exactly its rows are written, in its order",
     )
-    parser.add_argument(
+    group.add_argument(
         "--frames",
         metavar="FILE",
         help="lines VIDEO,NUMBER under the header video,frames: frames of each video; "
         "without this and --example, the last predicted frame is a video's last one",
     )
-    parser.add_argument("--out", metavar="DIR", help="gets EXPR.txt, AU.txt, VA.txt")
-    parser.add_argument(
+    group.add_argument(
+        "--fill-missing-videos",
+        action="store_true",
+        help="a listed video without any prediction gets neutral rows (class 0, no "
+        "unit active, 0.0); otherwise it is an error",
+    )
+    flags.add_thresholds(
+        group,
+        "head.json of the AU head (or one number for all units), for frames that are "
+        "filled; otherwise those of the .json file beside the predictions",
+    )
+    group = parser.add_argument_group("output")
+    flags.add_out(group, "folder that gets EXPR.txt, AU.txt, VA.txt", required=False)
+    group.add_argument(
         "--name",
         action="append",
         default=[],
         metavar="TASK=NAME",
         help="another name for a task's file in --out",
     )
-    parser.add_argument(
-        "--thresholds",
-        metavar="FILE",
-        help="head.json of the AU head (or one number for all units), for frames that "
-        "are filled; otherwise those of the .json file beside the predictions",
-    )
-    parser.add_argument(
-        "--fill-missing-videos",
-        action="store_true",
-        help="a listed video without any prediction gets neutral rows (class 0, no "
-        "unit active, 0.0); otherwise it is an error",
-    )
-    parser.add_argument("--check", metavar="FILE", help="check this file, write none")
-    parser.add_argument(
+    group = parser.add_argument_group("checking")
+    group.add_argument("--check", metavar="FILE", help="check this file, write none")
+    group.add_argument(
         "--task", help="task of --check, and of files that do not tell theirs"
     )
     return parser
 
 
-def _add_sources(parser: argparse.ArgumentParser) -> None:
+def _add_sources(to: argparse._ArgumentGroup) -> None:
     """Add the flags that say what is submitted."""
-    parser.add_argument(
+    to.add_argument(
         "--predictions",
         action="append",
         default=[],
         metavar="FILE",
         help="predictions.csv or .parquet; once a task",
     )
-    parser.add_argument(
+    to.add_argument(
         "--submission",
         action="append",
         default=[],
@@ -81,14 +88,8 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         "avemo score reads, or models (RUN/best_model) that predict the store's test "
         "videos",
     )
-    parser.add_argument(
-        "--data", metavar="DIR", help="store with the test videos, for models"
-    )
-    parser.add_argument(
-        "--ensemble",
-        choices=("seeds", "folds"),
-        help="for models: the mean of a checkpoint's seeds, or of a run's folds",
-    )
+    flags.add_data_dir(to, "store with the test videos, for models")
+    flags.add_ensemble(to)
 
 
 def by_task(texts: Sequence[str], flag: str, only: Task | None) -> dict[str, str]:

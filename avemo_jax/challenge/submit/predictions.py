@@ -74,7 +74,7 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
             f"{path}: {error}; expected a predictions file as this package writes it; "
-            "write it anew with --mode=evaluate"
+            "write it anew with avemo evaluate"
         ) from error
     if not table.num_rows:
         raise _wrong(path, "no rows", "one for every frame")
@@ -192,7 +192,7 @@ def _line(path: pathlib.Path, row: int) -> str:
 def _wrong(where: object, found: str, expected: str) -> ValueError:
     return ValueError(
         f"{where}: {found}; expected {expected}; write the predictions anew with "
-        "--mode=evaluate"
+        "avemo evaluate"
     )
 
 

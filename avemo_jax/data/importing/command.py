@@ -1,17 +1,4 @@
-r"""Import features that were made elsewhere, as files that a store is built from.
-
-SRC is one of
-  a pickled dict of all videos, of any size (nothing of it is run):
-    {"VIDEO/00001.jpg": (embedding, scores)} as HSEmotion's, or embeddings alone
-  a folder with VIDEO.npy (frames, dim): row i is frame i + 1, or as VIDEO.frames.npy
-    or VIDEO.frames.txt beside it tells; or with VIDEO/00001.npy
-  .h5: a dataset (frames, dim) a video, or groups with features and frame
-  .parquet: video, frame, and a list of numbers or a column for each
-
-  avemo import-features enet.pickle --as enet_b0_8_best_vgaf --kind visual \
-      --out features --annotations Annotations
-  avemo build-store --annotations Annotations --features features --out store
-"""
+"""``avemo import-features``: features made elsewhere, as files for a store."""
 
 import argparse
 import contextlib
@@ -25,7 +12,7 @@ from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.features.names import check_known, full_name, split_name
 from avemo_jax.data.importing import native
 from avemo_jax.data.importing.evidence import off_by_one, report
-from avemo_jax.data.importing.flags import import_parser
+from avemo_jax.data.importing.flags import parser
 from avemo_jax.data.importing.folders import import_folder
 from avemo_jax.data.importing.pickled import import_pickle
 from avemo_jax.data.importing.source import ImportSource
@@ -43,7 +30,7 @@ _INPUT = "imported"  # input of an unknown extractor, where the user names none
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Import features; returns 0, or 1 after an error, told on stderr."""
-    args = import_parser(__doc__ or "").parse_args(argv)
+    args = parser().parse_args(argv)
     return guarded(lambda: _run(args))
 
 
@@ -54,6 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.annotations:
         found = read_annotations(args.annotations, mtl=args.mtl)
         records = {record.video: record for record in found}
+    args.out = pathlib.Path(args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as opened:
         source = _open(args, opened)
@@ -202,7 +190,3 @@ def _check_offsets(
         "so (--first-frame tells where numbers begin), or pass --accept-offsets if "
         "this is as it should be; nothing was written"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

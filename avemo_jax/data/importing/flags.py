@@ -3,68 +3,70 @@
 import argparse
 import pathlib
 
+from avemo_jax.runtime import flags
 
-def import_parser(description: str) -> argparse.ArgumentParser:
-    """The parser of all flags; ``description`` is shown by ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="avemo import-features",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("source", metavar="SRC", type=pathlib.Path)
-    parser.add_argument(
+_DESCRIPTION = """Import features that were made elsewhere, as files that a store is
+built from.
+
+SRC is one of
+  a pickled dict of all videos, of any size (nothing of it is run):
+    {"VIDEO/00001.jpg": (embedding, scores)} as HSEmotion's, or embeddings alone
+  a folder with VIDEO.npy (frames, dim): row i is frame i + 1, or as VIDEO.frames.npy
+    or VIDEO.frames.txt beside it tells; or with VIDEO/00001.npy
+  .h5: a dataset (frames, dim) a video, or groups with features and frame
+  .parquet: video, frame, and a list of numbers or a column for each"""
+_EXAMPLE = r"""avemo import-features enet.pickle --as enet_b0_8_best_vgaf \
+    --kind visual --annotations Annotations --out features
+avemo build-store --annotations Annotations --features features --out store"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo import-features``."""
+    parser = flags.command_parser("import-features", _DESCRIPTION, example=_EXAMPLE)
+    group = parser.add_argument_group("input")
+    group.add_argument("source", metavar="SRC", type=pathlib.Path)
+    group.add_argument(
         "--as",
         dest="name",
         required=True,
         metavar="NAME",
         help="any name, with what it saw: dinov2_b@cropped-224; without, @imported",
     )
-    parser.add_argument("--kind", required=True, choices=("visual", "audio"))
-    parser.add_argument(
-        "--out", required=True, type=pathlib.Path, help="gets NAME/VIDEO.npz"
+    group.add_argument("--kind", required=True, choices=("visual", "audio"))
+    flags.add_first_frame(group)
+    _add_sound(parser.add_argument_group("sound at its native rate"))
+    group = parser.add_argument_group("checking")
+    flags.add_annotations(
+        group,
+        "folder of the official task folders; with it the command tells which frames "
+        "are covered, and whether they are likely to be off by one",
     )
-    parser.add_argument(
-        "--annotations",
-        metavar="DIR",
-        help="folder of the official task folders; with it the command tells which "
-        "frames are covered, and whether they are likely to be off by one",
-    )
-    parser.add_argument(
-        "--mtl", action="store_true", help="read the multi-task annotation files"
-    )
-    parser.add_argument(
-        "--first-frame",
-        type=int,
-        choices=(0, 1),
-        default=1,
-        help="number that SRC gives to the first frame (default: %(default)s)",
-    )
-    parser.add_argument(
+    flags.add_mtl(group)
+    group.add_argument(
         "--accept-offsets",
         action="store_true",
         help="import although frames seem to be off by one",
     )
-    _add_sound(parser)
-    _add_content(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace videos of other imports"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    group = parser.add_argument_group("output")
+    flags.add_out(group, "folder that gets NAME/VIDEO.npz")
+    _add_content(group)
+    flags.add_overwrite(group, "videos of other imports")
+    flags.add_quiet(group)
     return parser
 
 
-def _add_sound(parser: argparse.ArgumentParser) -> None:
+def _add_sound(to: argparse._ArgumentGroup) -> None:
     """Add the flags for sound at its native rate."""
-    parser.add_argument(
+    to.add_argument(
         "--rate-hz",
         type=float,
         metavar="HZ",
         help="rows are hops of sound, as many a second; each frame gets the nearest",
     )
-    parser.add_argument(
+    to.add_argument(
         "--fps", type=float, help="frames per second of all videos, with --rate-hz"
     )
-    parser.add_argument(
+    to.add_argument(
         "--fps-file",
         type=pathlib.Path,
         metavar="FILE",
@@ -72,22 +74,22 @@ def _add_sound(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_content(parser: argparse.ArgumentParser) -> None:
+def _add_content(to: argparse._ArgumentGroup) -> None:
     """Add the flags for what the feature files hold."""
-    parser.add_argument(
+    to.add_argument(
         "--outputs",
         choices=("keep", "drop"),
         default="keep",
         help="scores beside embeddings: 8 logits in AffectNet's order (and valence, "
         "arousal) are the extractor's own outputs (default: %(default)s)",
     )
-    parser.add_argument(
+    to.add_argument(
         "--dtype",
         choices=("float16", "float32"),
         default="float16",
         help="type of the values in files; stores have float16 (default: %(default)s)",
     )
-    parser.add_argument(
+    to.add_argument(
         "--made-by",
         default="",
         metavar="TEXT",

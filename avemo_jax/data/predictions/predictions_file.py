@@ -155,7 +155,7 @@ def read_thresholds(
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{beside}: {type(error).__name__}: {error}; expected a threshold for each "
-            f"of {', '.join(task.columns)}, as --mode=evaluate writes it beside "
+            f"of {', '.join(task.columns)}, as avemo evaluate writes it beside "
             f"{path}: write both anew, or remove it"
         ) from error
     return limits
@@ -187,7 +187,7 @@ def read_predictions(path: str | pathlib.Path) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path}: {error}; expected a predictions file as this package writes it; "
-            "write it anew with --mode=evaluate"
+            "write it anew with avemo evaluate"
         ) from error
 
 
@@ -239,7 +239,7 @@ def _types_of(path: pathlib.Path, found: list[str]) -> dict[str, pa.DataType]:
     raise ValueError(
         f"{path}: line 1: columns missing: {', '.join(missing) or 'none'}; unknown: "
         f"{', '.join(unknown) or 'none'}; expected {','.join(expected)} in this order; "
-        "write it anew with --mode=evaluate"
+        "write it anew with avemo evaluate"
     )
 
 

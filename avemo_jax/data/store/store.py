@@ -39,7 +39,7 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
     root = pathlib.Path(data_dir)
     folder = root / layout.DATASET
     if not layout.config_folder(root, layout.ANNOTATIONS).is_dir():
-        hint = "build it with scripts/build_store.py, or correct the path"
+        hint = "build it with avemo build-store, or correct the path"
         if root.name == layout.DATASET:
             hint = f"give the folder above it, {root.parent}"
         raise ValueError(

@@ -1,9 +1,4 @@
-"""The command that makes a store of the official Aff-Wild2 folders.
-
-It finds videos, face crops and annotations, prints what is there, what is missing and
-what the work will take, extracts the features, and packs the store. Killed, it goes on
-where it was when it is started again.
-"""
+"""``avemo prepare``: a store of the official Aff-Wild2 folders."""
 
 import argparse
 import functools
@@ -21,16 +16,7 @@ from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.command import print_summaries
 from avemo_jax.extraction.extractor_choice import ExtractorChoice
-from avemo_jax.extraction.flags import (
-    ALIGNED,
-    UNALIGNED,
-    add_extractor_flags,
-    add_link_flag,
-    add_run_flags,
-    choices_of,
-    existing_folder,
-    settings_of,
-)
+from avemo_jax.extraction.flag_values import choices_of, existing_folder, settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
 from avemo_jax.extraction.prepare.estimate import (
@@ -39,11 +25,12 @@ from avemo_jax.extraction.prepare.estimate import (
     estimate,
     estimate_frame_times,
 )
+from avemo_jax.extraction.prepare.flags import parser
 from avemo_jax.extraction.prepare.inventory import Inventory, take_inventory
 from avemo_jax.extraction.prepare.packing import check_split_flags, pack_store
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
-from avemo_jax.packing.command import add_store_flags, add_test_videos, print_report
+from avemo_jax.packing.command import add_test_videos, print_report
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
@@ -59,67 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "prepare", *arguments])
-    return guarded(lambda: _run(_parser().parse_args(arguments), command))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="avemo prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--root", required=True, metavar="DIR", help="the official folders, anywhere in"
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder of the store"
-    )
-    parser.add_argument(
-        "--crops",
-        choices=(ALIGNED, UNALIGNED),
-        default=ALIGNED,
-        help="which of the official face crops",
-    )
-    parser.add_argument(
-        "--audio-dir", metavar="DIR", help="sound files VIDEO.wav, before videos' own"
-    )
-    parser.add_argument(
-        "--video",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="one more video, such as an unlabelled test video; may be given often",
-    )
-    parser.add_argument(
-        "--crop-folder",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="one more subject-video's face crops; may be given often",
-    )
-    parser.add_argument(
-        "--annotations",
-        metavar="DIR",
-        help="folder of the tasks' folders; default: the one in --root",
-    )
-    add_link_flag(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be done, and end"
-    )
-    parser.add_argument(
-        "--ignore-disk",
-        action="store_true",
-        help="begin even where the disk seems too small",
-    )
-    add_extractor_flags(parser)
-    add_run_flags(parser)
-    add_store_flags(parser)
-    return parser
+    return guarded(lambda: _run(parser().parse_args(arguments), command))
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
     settings = settings_of(args)
-    choices = choices_of(args, source=args.crops)
+    choices = choices_of(args, source=args.crops_are)
     features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES
     records, inventory, material = _find_material(args)
     _print_inventory(args.root, inventory, records)
@@ -172,7 +104,7 @@ def _find_material(
     """The annotations by video, the inventory of the tree, and the files to extract."""
     corpus = find_corpus(
         existing_folder(args.root, "--root"),
-        crops=args.crops,
+        crops=args.crops_are,
         videos=args.video,
         crop_folders=args.crop_folder,
         annotations=args.annotations,
@@ -204,8 +136,8 @@ def _check_material(args: argparse.Namespace, material: Material) -> None:
     if args.visual and not material.crops:
         raise ValueError(
             f"--visual {args.visual} and no face crops in {args.root}; expected "
-            f"{args.crops}/VIDEO/00001.jpg, ...: unpack them there, or leave --visual "
-            "out"
+            f"{args.crops_are}/VIDEO/00001.jpg, ...: unpack them there, or leave "
+            "--visual out"
         )
     if args.audio and not (material.videos or material.sounds):
         raise ValueError(

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from avemo_jax.data.corpus.splits import base_video, draw_splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import layout
-from avemo_jax.extraction.flags import settings_of
+from avemo_jax.extraction.flag_values import settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
@@ -86,8 +85,10 @@ def pack_store(
     complete = _was_complete(out)
     if args.overwrite or not (complete and (out / layout.DATASET).is_dir()):
         _write_state(out, complete=False, command=command, failures=outcomes.failures)
-    workers = settings_of(args).workers
-    measured = _measured(features, records, material, workers=workers, quiet=args.quiet)
+    settings = settings_of(args)
+    measured = _measured(
+        features, records, material, workers=settings.workers, quiet=args.quiet
+    )
     sources = folders.find_feature_sources([features])
     report = build.build_store(
         out,
@@ -98,8 +99,8 @@ def pack_store(
         grouped_dev=not args.ungrouped_dev,
         overwrite=args.overwrite or not complete,
         show_progress=not args.quiet,
-        beam_runner=args.beam_runner,
-        beam_options=shlex.split(args.beam_options),
+        beam_runner=settings.beam_runner,
+        beam_options=settings.beam_options,
         command=command,
     )
     _write_state(

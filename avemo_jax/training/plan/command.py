@@ -3,19 +3,13 @@
 import argparse
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
-
+from avemo_jax.config.flags import parse, read_config
 from avemo_jax.runtime.errors import guarded
-
-_DESCRIPTION = """Bytes per device and host, steps, and the path that each table will
-take, told from the store's counts and labels: no features are read, nothing is trained.
-Fields of the configuration follow as for training: --config.num_seeds=10."""
+from avemo_jax.training.plan.flags import parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,12 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after an error, which stderr gets; also 1 where training
         would refuse to begin.
     """
-    return guarded(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+    args = parse(parser(), sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _run(args))
 
 
-def _run(argv: list[str]) -> int:
-    options, rest = _parser().parse_known_args(argv)
-    config = read_config(rest)
+def _run(options: argparse.Namespace) -> int:
+    if options.config is None:
+        raise ValueError(
+            "no configuration; expected one; name it: --config configs/expr_mlp.py"
+        )
+    config = read_config(options.config, options.fields)
     if options.tpu:
         # Compiling needs no device, and libtpu would look for one.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -51,7 +49,7 @@ def _run(argv: list[str]) -> int:
         memory = tpu.chip_memory_gb(options.tpu) if memory is None else memory
         hosts = tpu.num_hosts(mesh) if hosts is None else hosts
         devices = mesh.size
-    data = open_data(options.data or config.data.dir, config.data.cache_dir)
+    data = open_data(options.data_dir or config.data.dir, config.data.cache_dir)
     outline = outlines.outline_run(config, data)
     run = sizes.plan_run(
         outline,
@@ -82,67 +80,3 @@ def _run(argv: list[str]) -> int:
     if run.problem:
         raise ValueError(run.problem)
     return 0
-
-
-def read_config(arguments: list[str]) -> ConfigDict:
-    """The configuration that ``--config FILE --config.FIELD=VALUE ...`` name.
-
-    Raises:
-        ValueError: If no file is named or found, a field is unknown, or there is
-            another argument.
-    """
-    for i, argument in enumerate(arguments):
-        name, given, path = argument.partition("=")
-        if name == "--config":
-            path = (path if given else " ".join(arguments[i + 1 : i + 2])).split(":")[0]
-            if not pathlib.Path(path).is_file():
-                raise ValueError(
-                    f"no configuration {path!r}; expected a file; name one: "
-                    "configs/expr_mlp.py"
-                )
-    values = flags.FlagValues()
-    line = ["plan.py", *arguments]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
-    try:
-        left = values(line)[1:]
-    except (AttributeError, KeyError) as error:
-        raise ValueError(
-            f"no such field in the configuration: {error.args[0]}; expected one of "
-            "avemo_jax/config/fields.py; correct it"
-        ) from error
-    except flags.Error as error:
-        raise ValueError(f"{error}; expected options that --help names") from error
-    if left or values["config"].value is None:
-        said = f"unexpected {' '.join(left)!r}" if left else "no configuration"
-        raise ValueError(
-            f"{said}; expected options such as --config configs/expr_mlp.py; --help "
-            "names all"
-        )
-    config: ConfigDict = values["config"].value
-    return config
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="plan.py",
-        description=_DESCRIPTION,
-        epilog="--config FILE, --config.FIELD=VALUE: the experiment, as for training",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data", help="a store; the demo corpus by default")
-    parser.add_argument("--devices", type=int, help="of all hosts; 1 by default")
-    parser.add_argument("--hosts", type=int, help="1 by default")
-    parser.add_argument(
-        "--device-memory-gb",
-        type=float,
-        help="of one device, in 10^9 bytes; by default this host's, with --tpu a "
-        "chip's",
-    )
-    parser.add_argument("--json", type=pathlib.Path, help="file for the plan as JSON")
-    parser.add_argument(
-        "--tpu",
-        metavar="NAME",
-        help="also compile for this topology, such as v5e:4x4, and print the "
-        "compiler's figures; needs the extra tpu-compile, no TPU",
-    )
-    return parser

@@ -1,0 +1,68 @@
+"""The flags of ``avemo score``."""
+
+import argparse
+
+from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
+from avemo_jax.runtime import flags
+
+_DESCRIPTION = """Score predictions made anywhere against the official annotations.
+
+PREDICTIONS: our predictions.csv, a submission, a table with video and frame (or
+image_location) and the outputs by name (.csv, .parquet), arrays (.npz, .npy), a pickled
+dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or
+VIDEO.npy. Two files give their difference as well."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo score``."""
+    parser = flags.command_parser(
+        "score",
+        _DESCRIPTION,
+        example="avemo score predictions.csv --task expr --annotations Annotations "
+        "--ci",
+    )
+    group = parser.add_argument_group("predictions")
+    group.add_argument("predictions", nargs="+", metavar="PREDICTIONS")
+    flags.add_first_frame(group)
+    group.add_argument(
+        "--columns",
+        metavar="NAME,NAME,...",
+        help="what each value of a frame is, for files that do not name them; a name "
+        "that is no output of the task drops the value",
+    )
+    flags.add_thresholds(
+        group,
+        "AU: one threshold for all units, or the head.json that has theirs; default: "
+        "the file's own decisions, or 0.5",
+    )
+    group = parser.add_argument_group("annotations")
+    group.add_argument("--task", required=True, help="expr, au or va")
+    flags.add_annotations(
+        group,
+        "the folder of the tasks' folders, a task's own, or one of VIDEO.txt",
+        required=True,
+    )
+    group.add_argument(
+        "--split",
+        choices=("validation", "train", "all"),
+        default="validation",
+        help="which of the official sets (default: %(default)s)",
+    )
+    group.add_argument(
+        "--split-list", metavar="FILE", help="the videos to score instead, one a line"
+    )
+    group = parser.add_argument_group("intervals")
+    group.add_argument(
+        "--ci", action="store_true", help="95 %% intervals, from drawing videos again"
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the draws")
+    group.add_argument(
+        "--resamples", type=int, default=NUM_RESAMPLES, help="draws (%(default)s)"
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--per-video", action="store_true", help="print each video's scores"
+    )
+    group.add_argument("--json", metavar="FILE", help="write all scores as JSON")
+    group.add_argument("--csv", metavar="FILE", help="write all scores as CSV")
+    return parser

@@ -1,0 +1,89 @@
+"""The configuration on a command line: ``--config FILE --config.FIELD=VALUE ...``."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` and its fields, for :func:`parse`."""
+    group = parser.add_argument_group("configuration")
+    group.add_argument(
+        "--config", metavar="FILE", help="the experiment, as configs/expr_mlp.py"
+    )
+    # For --help alone: fields are taken out before the parser sees them.
+    group.add_argument(
+        "--config.FIELD",
+        metavar="VALUE",
+        help="another value of a field, as --config.learning_rate=3e-4; all fields "
+        "are in avemo_jax/config/fields.py",
+    )
+
+
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str]
+) -> argparse.Namespace:
+    """The flags, of which ``config`` and ``fields`` are for :func:`read_config`."""
+    fields: list[str] = []
+    others: list[str] = []
+    bare = False  # the last argument was a field without its value
+    for argument in arguments:
+        if argument.startswith(("--config.", "--noconfig.")):
+            fields.append(argument)
+            bare = "=" not in argument
+        else:
+            (fields if bare and not argument.startswith("--") else others).append(
+                argument
+            )
+            bare = False
+    args = parser.parse_args(others, argparse.Namespace(fields=fields))
+    if fields and args.config is None:
+        parser.error(
+            f"{fields[0]} without --config FILE; expected the configuration whose "
+            "field it is; name one: --config configs/expr_mlp.py"
+        )
+    return args
+
+
+def read_config(name: str, fields: Sequence[str]) -> ConfigDict:
+    """The configuration that a command line names.
+
+    Args:
+        name: Path of its file, and after a colon what it is called with.
+        fields: Arguments ``--config.FIELD=VALUE`` that change it.
+
+    Raises:
+        ValueError: If there is no such file, or a field or its value is wrong.
+    """
+    path = pathlib.Path(name.split(":")[0])
+    if not path.is_file():
+        raise ValueError(
+            f"no configuration {str(path)!r}; expected a file; name one: "
+            "configs/expr_mlp.py"
+        )
+    values = flags.FlagValues()
+    line = ["avemo", f"--config={name}", *fields]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
+    try:
+        left = values(line)[1:]
+    except (AttributeError, KeyError) as error:
+        reason = error.args[0]
+        reason = reason.args[0] if isinstance(reason, KeyError) else reason
+        raise ValueError(
+            f"no such field in the configuration: {' '.join(str(reason).split())}; "
+            "expected one of avemo_jax/config/fields.py; correct it"
+        ) from error
+    except flags.Error as error:
+        raise ValueError(
+            f"{error}; expected a value that fits the field; correct it"
+        ) from error
+    if left:
+        raise ValueError(
+            f"unexpected {' '.join(left)!r}; expected --config.FIELD=VALUE; write "
+            "fields so"
+        )
+    config: ConfigDict = values["config"].value
+    return config

@@ -1,0 +1,60 @@
+"""The flags of ``avemo prepare``."""
+
+import argparse
+
+from avemo_jax.extraction.flags import (
+    add_extractor_flags,
+    add_material_flags,
+    add_run_flags,
+)
+from avemo_jax.packing.flags import add_store_flags
+from avemo_jax.runtime import flags
+
+_DESCRIPTION = """Make a store of the official Aff-Wild2 folders.
+
+It finds videos, face crops and annotations, prints what is there, what is missing and
+what the work will take, extracts the features, and packs the store. Killed, it goes on
+where it was when it is started again."""
+_EXAMPLE = r"""avemo prepare --root AffWild2 --visual enet_b2_8_best \
+    --audio wav2vec2_base,vggish --out store"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo prepare``."""
+    parser = flags.command_parser("prepare", _DESCRIPTION, example=_EXAMPLE)
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--root", required=True, metavar="DIR", help="the official folders, anywhere in"
+    )
+    flags.add_annotations(
+        group, "folder of the tasks' folders; default: the one in --root"
+    )
+    group.add_argument(
+        "--video",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="one more video, such as an unlabelled test video; may be given often",
+    )
+    group.add_argument(
+        "--crop-folder",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="one more subject-video's face crops; may be given often",
+    )
+    add_material_flags(group)
+    add_extractor_flags(parser)
+    group = parser.add_argument_group("output")
+    flags.add_out(group, "folder of the store, and of the features in it")
+    add_store_flags(parser, group)
+    group.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and end"
+    )
+    group.add_argument(
+        "--ignore-disk",
+        action="store_true",
+        help="begin even where the disk seems too small",
+    )
+    add_run_flags(parser)
+    return parser

@@ -1,0 +1,121 @@
+"""The form of all command lines, and the flags that several of them have.
+
+Nothing here loads JAX, so that ``avemo COMMAND --help`` answers at once.
+"""
+
+import argparse
+import textwrap
+
+_Group = argparse._ActionsContainer  # a parser, or a group of its flags
+
+
+def command_parser(
+    command: str, description: str, *, example: str
+) -> argparse.ArgumentParser:
+    """The parser of ``avemo COMMAND``, without flags yet; none may be shortened.
+
+    Args:
+        command: Name of the command.
+        description: Text that ``--help`` shows before the flags, as it stands.
+        example: Command lines that ``--help`` shows after them.
+    """
+    return argparse.ArgumentParser(
+        prog=f"avemo {command}",
+        description=description,
+        epilog=f"example:\n{textwrap.indent(example, '  ')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_data_dir(to: _Group, help_text: str = "the store") -> None:
+    """Add ``--data-dir``, the store that is read."""
+    to.add_argument(
+        "--data-dir", metavar="DIR", help=f"{help_text}; default: the demo corpus"
+    )
+
+
+def add_out(to: _Group, help_text: str, *, required: bool = True) -> None:
+    """Add ``--out``, the folder or file that is written."""
+    to.add_argument("--out", required=required, metavar="PATH", help=help_text)
+
+
+def add_overwrite(to: _Group, what: str) -> None:
+    """Add ``--overwrite``; ``what`` is replaced."""
+    to.add_argument("--overwrite", action="store_true", help=f"replace {what}")
+
+
+def add_quiet(to: _Group) -> None:
+    """Add ``--quiet``."""
+    to.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def add_annotations(to: _Group, help_text: str, *, required: bool = False) -> None:
+    """Add ``--annotations``, a folder of the official files."""
+    to.add_argument("--annotations", required=required, metavar="DIR", help=help_text)
+
+
+def add_mtl(to: _Group) -> None:
+    """Add ``--mtl``, the other form of the official annotations."""
+    to.add_argument(
+        "--mtl", action="store_true", help="read the multi-task annotation files"
+    )
+
+
+def add_test_list(to: _Group, help_text: str) -> None:
+    """Add ``--test-list``, once for a task."""
+    to.add_argument(
+        "--test-list", action="append", default=[], metavar="TASK=FILE", help=help_text
+    )
+
+
+def add_first_frame(to: _Group) -> None:
+    """Add ``--first-frame``, where files made elsewhere begin to count."""
+    to.add_argument(
+        "--first-frame",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="number that the files give to the first frame (default: %(default)s)",
+    )
+
+
+def add_thresholds(to: _Group, help_text: str) -> None:
+    """Add ``--thresholds`` of AU: a file, or one number."""
+    to.add_argument("--thresholds", metavar="0.5|FILE", help=help_text)
+
+
+def add_ensemble(to: _Group) -> None:
+    """Add ``--ensemble``, of a model."""
+    to.add_argument(
+        "--ensemble",
+        choices=("seeds", "folds"),
+        help="mean scores of all seeds of a checkpoint, or of all folds of a run, "
+        "which is then what is named (RUN for RUN/best_model)",
+    )
+
+
+def add_compilation_cache(to: _Group) -> None:
+    """Add ``--compilation-cache``, for ``compilation.keep_compiled``."""
+    to.add_argument(
+        "--compilation-cache",
+        default="on",
+        metavar="on|off|DIR",
+        help="where compiled programs are kept for the next start; on: in the cache "
+        "directory, AVEMO_CACHE (default: %(default)s)",
+    )
+
+
+def add_beam(to: _Group, what: str) -> None:
+    """Add the flags of Apache Beam, whose workers share ``what``."""
+    to.add_argument(
+        "--beam-runner",
+        metavar="NAME",
+        help=f"let Apache Beam share {what} out: DirectRunner, DataflowRunner, ...",
+    )
+    to.add_argument(
+        "--beam-options",
+        default="",
+        metavar="TEXT",
+        help="options of the pipeline, as --beam-options='--direct_num_workers=2'",
+    )

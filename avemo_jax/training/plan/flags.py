@@ -1,0 +1,46 @@
+"""The flags of ``avemo plan``."""
+
+import argparse
+import pathlib
+
+from avemo_jax.config.flags import add_config
+from avemo_jax.runtime import flags
+
+_DESCRIPTION = """Bytes per device and host, steps, and the path that each table will
+take, told from the store's counts and labels: no features are read, nothing is trained.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``avemo plan``."""
+    parser = flags.command_parser(
+        "plan",
+        _DESCRIPTION,
+        example="avemo plan --config configs/expr_mlp.py --config.num_seeds=10\n"
+        "avemo plan --config configs/expr_mlp.py --data-dir store --devices 8",
+    )
+    add_config(parser)
+    group = parser.add_argument_group("input and output")
+    flags.add_data_dir(group, "store, as --config.data.dir names it")
+    group.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="write the plan as JSON"
+    )
+    group = parser.add_argument_group("devices")
+    group.add_argument(
+        "--devices", type=int, metavar="N", help="of all hosts; 1 by default"
+    )
+    group.add_argument("--hosts", type=int, metavar="N", help="1 by default")
+    group.add_argument(
+        "--device-memory-gb",
+        type=float,
+        metavar="GB",
+        help="of one device, in 10^9 bytes; by default this host's, with --tpu a "
+        "chip's",
+    )
+    group.add_argument(
+        "--tpu",
+        metavar="NAME",
+        help="also compile for this topology, such as v5e:4x4, and print the "
+        "compiler's figures; needs the extra tpu-compile, no TPU",
+    )
+    return parser
