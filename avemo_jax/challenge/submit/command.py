@@ -304,7 +304,7 @@ def _check(args: argparse.Namespace) -> int:
     writing = (
         "predictions",
         "submission",
-        "data",
+        "data_dir",
         "out",
         "name",
         "thresholds",
