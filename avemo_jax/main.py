@@ -57,7 +57,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "avemo evaluate --checkpoint=RUN --ensemble=folds --data-dir=store",
     )
     group = parser.add_argument_group("model")
-    _add_checkpoint(group, "head checkpoint, as RUN/best_model")
+    _add_checkpoint(group, "DIR", "head checkpoint, as RUN/best_model")
     flags.add_ensemble(group)
     group.add_argument(
         "--frame-rate",
@@ -87,6 +87,7 @@ def blend_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("models")
     _add_checkpoint(
         group,
+        "DIR,DIR,...",
         "head checkpoints with commas between them, after the first also files of "
         "predictions made elsewhere",
     )
@@ -108,12 +109,12 @@ def blend_parser() -> argparse.ArgumentParser:
 _PARSERS = {"train": train_parser, "evaluate": evaluate_parser, "blend": blend_parser}
 
 
-def _add_checkpoint(to: Any, help_text: str) -> None:
+def _add_checkpoint(to: Any, metavar: str, help_text: str) -> None:
     to.add_argument(
         "--checkpoint",
         type=lambda text: text.split(","),
         default=[],
-        metavar="PATHS" if "commas" in help_text else "PATH",
+        metavar=metavar,
         help=help_text,
     )
 

@@ -1,4 +1,9 @@
-"""Published files: downloaded, checked, and only then given their name."""
+"""Published files: downloaded, checked, and only then given their name.
+
+Own code, since no library goes on with a large file where a killed run left it: pooch
+1.9 never asks for a part of a file, and locks nothing; huggingface_hub 2.4 takes files
+of its Hub alone, begins each anew in every process, and checks length without sha256.
+"""
 
 import contextlib
 import dataclasses
@@ -22,7 +27,7 @@ from avemo_jax.convert.transfer import (
     transfer,
 )
 from avemo_jax.extractors.published import PublishedFile
-from avemo_jax.runtime.atomic_files import sync_folder
+from avemo_jax.runtime.atomic_files import sync_folder, whole_file
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -259,10 +264,8 @@ def _record(target: pathlib.Path) -> pathlib.Path:
 
 def _write_record(target: pathlib.Path, sha256: str) -> None:
     """Write the sha256 in the form that ``sha256sum --check`` reads."""
-    record = _record(target)
-    beside = record.with_name(f"{record.name}.{os.getpid()}.tmp")
-    beside.write_text(f"{sha256}  {target.name}\n")
-    os.replace(beside, record)
+    with whole_file(_record(target)) as temporary:
+        temporary.write_text(f"{sha256}  {target.name}\n")
 
 
 def _digests(path: pathlib.Path) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import argparse
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
@@ -21,6 +21,7 @@ from avemo_jax.embed.weights import (
 )
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile, ThesisHead
+from avemo_jax.runtime.errors import guarded
 
 THESIS = "thesis"
 _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)
@@ -181,18 +182,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--source with {args.names[0]}, which has one source; omit it")
     if args.names[0] == THESIS and args.given and not args.given.is_dir():
         parser.error(f"--from {args.given}; expected a folder for {THESIS}")
-    try:
-        failed = 0
-        for name in args.names:
-            if name in EXTRACTORS:
-                failed += _fetch_one_extractor(EXTRACTORS[name], args)
-            else:
-                wanted = THESIS_HEADS if name == THESIS else (heads[name],)
-                failed += _fetch_heads(wanted, args)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
+    return guarded(lambda: _fetch_all(args, heads))
+
+
+def _fetch_all(args: argparse.Namespace, heads: Mapping[str, ThesisHead]) -> int:
+    """Fetch all that is named; 1 if something failed, else 0."""
+    failed = 0
+    for name in args.names:
+        if name in EXTRACTORS:
+            failed += _fetch_one_extractor(EXTRACTORS[name], args)
+        else:
+            wanted = THESIS_HEADS if name == THESIS else (heads[name],)
+            failed += _fetch_heads(wanted, args)
+    return min(failed, 1)
 
 
 def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:

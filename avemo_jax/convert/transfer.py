@@ -14,6 +14,8 @@ import requests
 from absl import logging
 from tqdm import tqdm
 
+from avemo_jax.runtime.atomic_files import write_json
+
 _MIB = 2**20
 _CHUNK = 64 * 2**10
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -80,9 +82,7 @@ class PartialFile:
     def begin(self, state: "_State") -> None:
         """Starts anew, without a byte, and writes the state to its file."""
         os.ftruncate(self.descriptor, 0)
-        beside = self.state_path.with_name(f"{self.state_path.name}.tmp")
-        beside.write_text(json.dumps(dataclasses.asdict(state)))
-        os.replace(beside, self.state_path)
+        write_json(self.state_path, dataclasses.asdict(state))
 
     def append(self, data: bytes) -> None:
         """Appends ``data``."""

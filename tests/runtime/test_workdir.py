@@ -510,39 +510,34 @@ def kill(process: "subprocess.Popen[str]") -> str:
     return output
 
 
-@pytest.mark.parametrize("killed_at", range(6))
-def test_a_killed_publish(killed_at, server, opened):
-    workdir = opened()
-    write_run(workdir, "old")
-    workdir.publish()
-    workdir.close()
-    writes = []
-    come = threading.Event()
+def writes_after(number: int, answer: int, come: threading.Event):
+    """A fault: all writes but the first ``number`` get ``answer``."""
+    writes: list[str] = []
 
     def fault(method: str, name: str) -> int:
         if method == "GET" or name.endswith(".write_check"):
             return 0
         writes.append(name)
-        if len(writes) <= killed_at:
+        if len(writes) <= number:
             return 0
         come.set()
-        return 503
+        return answer
 
-    server.fault = fault
-    process, _ = start_run()
-    assert come.wait(30)
-    assert kill(process) == ""
+    return fault
+
+
+def check_half_published(server, opened, written: int) -> None:
+    """What is there tells no lie, and the next run completes it."""
     server.fault = lambda method, name: 0
-
     found = stored(server)
     texts = {name: content.decode()[:3] for name, content in found.items()}
     assert all(
         content.decode() == texts[name] * 5000 for name, content in found.items()
     )
     assert texts["results.json"] == "old"  # it is the last
-    assert list(texts.values()).count("new") == max(0, killed_at - 1)
+    assert list(texts.values()).count("new") == max(0, written - 1)
     # The first write took the card away, the last but one brings the new one.
-    card = {0: "old", 5: "new"}.get(killed_at)
+    card = {0: "old", 5: "new"}.get(written)
     assert texts.get("best/head.json") == card
     assert card in (None, texts["best/params"])
 
@@ -551,6 +546,34 @@ def test_a_killed_publish(killed_at, server, opened):
     write_run(again, "new")
     again.publish()
     assert set(stored(server).values()) == {b"new" * 5000}
+
+
+@pytest.fixture
+def published(server, opened) -> Workdir:
+    """An old run."""
+    workdir = opened()
+    write_run(workdir, "old")
+    workdir.publish()
+    return workdir
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_a_publish_that_is_cut_off(written, server, opened, published):
+    server.fault = writes_after(written, 400, threading.Event())
+    write_run(published, "new")
+    with pytest.raises(BucketError, match="could not "):
+        published.publish()
+    check_half_published(server, opened, written)
+
+
+def test_a_killed_publish(server, opened, published):
+    published.close()
+    come = threading.Event()
+    server.fault = writes_after(3, 503, come)
+    process, _ = start_run()
+    assert come.wait(30)
+    assert kill(process) == ""
+    check_half_published(server, opened, 3)
 
 
 def test_a_killed_run_leaves_its_place(server, opened):
