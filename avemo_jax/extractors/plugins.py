@@ -4,7 +4,7 @@ A package declares ``NAME = module:OBJECT`` in the group ``avemo.extractors``; O
 a :class:`PluginExtractor` called NAME. Once installed, it works by its name wherever an
 extractor of this package does. Names are read from the packages' metadata; a package is
 imported only when its name is asked for, so that a faulty one does not disturb others.
-CONTRIBUTING.md has a whole example.
+docs/extending.md has a whole example.
 """
 
 import dataclasses

@@ -80,10 +80,10 @@ def rounding_bound(num_frames: int) -> float:
     """Largest error of a Gaussian mean, relative to the largest score in its window.
 
     With n frames in the window, weights w, scores x and float32's u = 2^-24, the sum of
-    the products has a factor 1 + d, |d| <= u, on each term for the rounding of its
+    the products has a factor 1 + d, d within ± u, on each term for the rounding of its
     weight, of its product and of n - 1 additions; so has the sum of the weights, less
     the product; the quotient has one more. Whatever the order of adding, the computed
-    mean is the exact one with a factor 1 + e on each term, |e| <= m u / (1 - m u) with
+    mean is the exact one with a factor 1 + e on each term, e within ± m u / (1 - m u),
     m = 2 n + 2 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, lemmas
     3.1 and 3.3). The weights are positive, so the error is at most that times the
     largest score.

@@ -105,7 +105,8 @@ _TEXTS = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".py", ".sh")
 ]
-_TEXTS += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+_TEXTS += [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+_TEXTS += [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/ways_in/*.md")]
 # The last name of config.json or config.py is no field.
 _FIELD = re.compile(r"(?<![\w./])(?:--)?config\.([a-z_]+(?:\.[a-z_]+)*)")
 _SUFFIXES = {"json", "py"}

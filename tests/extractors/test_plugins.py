@@ -432,12 +432,12 @@ def apply(params, x):
 """
 
 
-# --- the page in CONTRIBUTING.md
+# --- the page in docs/extending.md
 
 
 def page():
     """The section that tells how to write one."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
     return text.split("## An extractor of your own\n")[1].split("\n## ")[0]
 
 
