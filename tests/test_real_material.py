@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from avemo_jax.config.fields import base_config
-from avemo_jax.data.predictions.predictions_file import read_predictions
+from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.experiment import run_experiment
+from avemo_jax.tasks import TASKS
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +41,9 @@ def test_six_experiments(task, head, store, tmp_path):
     assert found["joined"]["videos_without_audio"] == ["7-30-176x144"]
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored == json.loads(json.dumps(found))
-    table = read_predictions(tmp_path / "predictions.csv")
-    videos, counts = np.unique(table["video"].to_pylist(), return_counts=True)
-    assert list(videos) == ["5-60-1920x1080-4_right", "7-30-176x144", "video3"]
-    assert list(counts) == [105, 120, 72]  # every annotated frame
+    told = read_frame_predictions(tmp_path / "predictions.csv", TASKS[task])
+    assert told.videos == ("5-60-1920x1080-4_right", "7-30-176x144", "video3")
+    assert np.bincount(told.video).tolist() == [105, 120, 72]  # every annotated frame
 
 
 def test_features_of_others_are_imported_trained_and_scored(shared_data, tmp_path):

@@ -10,7 +10,10 @@ from jaxtyping import Array, Bool, Float
 
 from avemo_jax.batches.tables import Data, memory_budget
 from avemo_jax.config.checks import check_frame_rate
-from avemo_jax.data.predictions.predictions_file import write_predictions
+from avemo_jax.data.predictions.predictions_file import (
+    predictions_of,
+    write_predictions,
+)
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
@@ -291,13 +294,14 @@ def _write(
     dense = np.asarray(finished.dense[best])
     limits = None if selection.thresholds is None else selection.thresholds[best]
     write_predictions(
-        workdir / "predictions.csv",
-        model.task,
-        predicted.table,
-        predicted.fill_map,
-        dense,
-        thresholds=limits,
-        labels=bool(finished.sweep),
+        predictions_of(
+            workdir / "predictions.csv",
+            predicted.table,
+            predicted.fill_map,
+            dense,
+            thresholds=limits,
+            labels=bool(finished.sweep),
+        )
     )
     if finished.sweep:
         figures.draw_figures(

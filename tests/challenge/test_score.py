@@ -23,7 +23,10 @@ from made.submissions import table_of
 from sklearn.metrics import accuracy_score, f1_score
 
 from avemo_jax.challenge.score.command import main
-from avemo_jax.data.predictions.predictions_file import write_predictions
+from avemo_jax.data.predictions.predictions_file import (
+    predictions_of,
+    write_predictions,
+)
 from avemo_jax.metrics.numpy_sums import (
     interval,
     resampled,
@@ -120,7 +123,7 @@ def test_our_predictions_are_scored_as_decided(tmp_path, task):
     limits = np.full(12, 0.3) if task is AU else None
     path = tmp_path / "predictions.csv"
     write_predictions(
-        path, task, table, fill_map, scores, thresholds=limits, labels=False
+        predictions_of(path, table, fill_map, scores, thresholds=limits, labels=False)
     )
     where = ["--task", task.name, "--annotations", root]
     (one,) = run(path, *where, tmp_path / "x")["files"]

@@ -10,10 +10,11 @@ import pytest
 
 from avemo_jax.data.predictions import predictions_file
 from avemo_jax.data.predictions.predictions_file import (
-    read_predictions,
-    read_thresholds,
+    predictions_of,
     write_predictions,
 )
+from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.data.predictions.threshold_file import read_thresholds
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import AU, EXPR, VA, Task
@@ -55,6 +56,10 @@ def made(task: Task, videos=("a_left", "b")):
     return table, make_fill_map(frame, table.row_offsets, num_frames), scores
 
 
+def write(path, table, fill_map, scores, **how) -> None:
+    write_predictions(predictions_of(path, table, fill_map, scores, **how))
+
+
 def rows_of(path) -> list[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -63,7 +68,7 @@ def rows_of(path) -> list[dict[str, str]]:
 def test_expressions(tmp_path):
     table, fill_map, scores = made(EXPR)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, EXPR, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     assert path.read_bytes().splitlines()[0] == (
         b"video,frame,has_crop,filled,expression,Neutral,Anger,Disgust,Fear,Happiness,"
         b"Sadness,Surprise,Other,label_expression"
@@ -98,7 +103,7 @@ def test_action_units(tmp_path):
     limits = np.full(12, 0.5, np.float32)
     limits[0] = 0.7
     path = tmp_path / "predictions.csv"
-    write_predictions(path, AU, table, fill_map, scores, thresholds=limits)
+    write(path, table, fill_map, scores, thresholds=limits)
     rows = rows_of(path)
     units = [f"AU{unit:02d}" for unit in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)]
     expected = ["video", "frame", "has_crop", "filled", *units]
@@ -117,17 +122,17 @@ def test_thresholds_lie_beside_the_predictions_of_units(tmp_path):
     table, fill_map, scores = made(AU)
     limits = np.random.default_rng(0).random(12, np.float32)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, AU, table, fill_map, scores, thresholds=limits)
+    write(path, table, fill_map, scores, thresholds=limits)
     stored = json.loads((tmp_path / "predictions.json").read_text())
     assert stored["task"] == "AU"
     assert list(stored["thresholds"]) == list(AU.columns)
     for name in ("predictions.csv", "predictions.parquet"):
         read = read_thresholds(tmp_path / name, AU)
         np.testing.assert_array_equal(read.astype(np.float32), limits)
-    write_predictions(path, AU, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     np.testing.assert_array_equal(read_thresholds(path, AU), np.full(12, 0.5))
     table, fill_map, scores = made(VA)
-    write_predictions(path, VA, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     assert not (tmp_path / "predictions.json").exists()
     assert read_thresholds(path, AU) is None
     (tmp_path / "predictions.json").write_text('{"by": "somebody else"}')
@@ -139,7 +144,7 @@ def test_valence_and_arousal(tmp_path):
     scores[0] = [-1e-9, -0.5]
     scores[1] = [1e-5, 1e-6]
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     rows = rows_of(path)
     assert list(rows[0])[4:] == ["valence", "arousal", "label_valence", "label_arousal"]
     assert (rows[0]["valence"], rows[0]["arousal"]) == ("0", "-0.5")
@@ -153,25 +158,29 @@ def test_valence_and_arousal(tmp_path):
 def test_reader_returns_what_was_written(tmp_path, task, labels):
     table, fill_map, scores = made(task)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, task, table, fill_map, scores, labels=labels)
-    read = read_predictions(path)
-    assert read.num_rows == 5
-    assert read.schema.names == list(rows_of(path)[0])
-    assert any(name.startswith("label_") for name in read.schema.names) == labels
-    written = np.stack([read[name].to_numpy() for name in task.columns], axis=1)
-    np.testing.assert_array_equal(written, np.round(scores.astype(np.float64), 6))
-    assert read["frame"].to_pylist() == [1, 2, 3, 1, 2]
-    if task is VA and labels:
-        assert read["label_valence"].to_pylist() == [0.25, None, None, None, None]
-    if task is EXPR and labels:
-        assert read["label_expression"][2].as_py() is None
+    ours = predictions_of(path, table, fill_map, scores, labels=labels)
+    write_predictions(ours)
+    read = read_frame_predictions(path, task)
+    assert (read.path, read.task, read.videos) == (path, task, table.videos)
+    assert (read.form, read.named, read.notes) == (ours.form, True, ())
+    for name in ("video", "frame", "filled", "has_crop"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(ours, name))
+    np.testing.assert_array_equal(read.scores, np.round(scores.astype(np.float64), 6))
+    assert list(rows_of(path)[0])[-1].startswith("label_") == labels
+    for name in ("decided", "thresholds", "labels"):
+        theirs, found = getattr(ours, name), getattr(read, name)
+        assert (found is None) == (theirs is None), name
+        if theirs is not None:
+            np.testing.assert_allclose(found, theirs, atol=5.1e-7, err_msg=name)
+    if labels:
+        assert read.labels.dtype == table.dense_labels.dtype
 
 
 def test_bytes_depend_on_arguments_alone_and_not_on_chunks(tmp_path, monkeypatch):
     table, fill_map, scores = made(AU)
     for name, rows in (("one.csv", 1 << 16), ("two.csv", 1 << 16), ("three.csv", 2)):
         monkeypatch.setattr(predictions_file, "_CHUNK_ROWS", rows)
-        write_predictions(tmp_path / name, AU, table, fill_map, scores)
+        write(tmp_path / name, table, fill_map, scores)
     first = (tmp_path / "one.csv").read_bytes()
     assert (tmp_path / "two.csv").read_bytes() == first
     assert (tmp_path / "three.csv").read_bytes() == first
@@ -185,30 +194,35 @@ def test_bytes_depend_on_arguments_alone_and_not_on_chunks(tmp_path, monkeypatch
 def test_names_that_need_quotes(tmp_path):
     table, fill_map, scores = made(VA, videos=('odd, "name"', "b"))
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     assert rows_of(path)[0]["video"] == 'odd, "name"'
-    assert read_predictions(path)["video"][0].as_py() == 'odd, "name"'
+    assert read_frame_predictions(path, VA).videos == ("b", 'odd, "name"')
 
 
 def test_parquet_beside_many_rows(tmp_path, monkeypatch):
     table, fill_map, scores = made(EXPR)
     monkeypatch.setattr(predictions_file, "PARQUET_ROWS", 5)
-    write_predictions(tmp_path / "few.csv", EXPR, table, fill_map, scores)
+    write(tmp_path / "few.csv", table, fill_map, scores)
     assert not (tmp_path / "few.parquet").exists()
     monkeypatch.setattr(predictions_file, "PARQUET_ROWS", 4)
-    write_predictions(tmp_path / "many.csv", EXPR, table, fill_map, scores)
-    read = read_predictions(tmp_path / "many.parquet")
-    assert read.equals(read_predictions(tmp_path / "many.csv"))
-    odd = read.drop_columns(["frame"])
-    pyarrow.parquet.write_table(odd, tmp_path / "odd.parquet")
-    with pytest.raises(ValueError, match="columns missing: frame"):
-        read_predictions(tmp_path / "odd.parquet")
+    write(tmp_path / "many.csv", table, fill_map, scores)
+    one, other = (
+        read_frame_predictions(tmp_path / f"many.{ending}", EXPR)
+        for ending in ("parquet", "csv")
+    )
+    for name in ("frame", "filled", "scores", "decided", "has_crop", "labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    table = pyarrow.parquet.read_table(tmp_path / "many.parquet")
+    odd = tmp_path / "odd.parquet"
+    pyarrow.parquet.write_table(table.drop_columns(["frame"]), odd)
+    with pytest.raises(ValueError, match=r"line 1: .*expected video and frame"):
+        read_frame_predictions(odd, EXPR)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     table, fill_map, scores = made(EXPR)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, EXPR, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     before = path.read_bytes()
 
     def fail(*_):
@@ -216,7 +230,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(predictions_file, "_label_columns", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_predictions(path, EXPR, table, fill_map, scores[::-1].copy())
+        write(path, table, fill_map, scores[::-1].copy())
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["predictions.csv"]
 
@@ -225,30 +239,36 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
     table, fill_map, scores = made(EXPR)
     for wrong in (scores[:-1], scores[:, :2]):
         with pytest.raises(ValueError, match="expected 5 frames and 8 outputs"):
-            write_predictions(tmp_path / "p.csv", EXPR, table, fill_map, wrong)
+            write(tmp_path / "p.csv", table, fill_map, wrong)
     longer = dataclasses.replace(table, num_frames=np.array([3, 3]))
     with pytest.raises(ValueError, match="expected 6 frames"):
-        write_predictions(tmp_path / "p.csv", EXPR, longer, fill_map, scores)
+        write(tmp_path / "p.csv", longer, fill_map, scores)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("valence", "valenz", 1), "unknown: valenz"),
-        (lambda text: text.replace("frame,", "", 1), "line 1: columns missing: frame"),
+        (
+            lambda text: text.replace("valence", "valenz", 1),
+            "line 1: no column for valence; expected",
+        ),
+        (
+            lambda text: text.replace("frame,", "number,", 1),
+            "line 1: .*expected video and frame",
+        ),
         (
             lambda text: text.replace("a_left,1,", "a_left,one,"),
-            "predictions.csv: .*one",
+            "predictions.csv, column frame: .*one",
         ),
         (lambda text: text + "a,1\n", "predictions.csv: .*[Ee]xpected 8 columns"),
-        (lambda text: "", "columns missing: video"),
+        (lambda text: "", "predictions.csv: Empty CSV file; expected"),
     ],
 )
 def test_files_that_are_no_predictions_are_refused(tmp_path, change, message):
     table, fill_map, scores = made(VA)
     path = tmp_path / "predictions.csv"
-    write_predictions(path, VA, table, fill_map, scores)
+    write(path, table, fill_map, scores)
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
-        read_predictions(path)
+        read_frame_predictions(path, VA)

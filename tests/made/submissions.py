@@ -5,7 +5,10 @@ import pathlib
 
 import numpy as np
 
-from avemo_jax.data.predictions.predictions_file import write_predictions
+from avemo_jax.data.predictions.predictions_file import (
+    predictions_of,
+    write_predictions,
+)
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import Task
@@ -60,7 +63,9 @@ def predicted(
     low, high = task.score_range
     shape = (table.num_rows, task.num_outputs)
     scores = np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
-    write_predictions(path, task, table, fill_map, scores, thresholds=thresholds)
+    write_predictions(
+        predictions_of(path, table, fill_map, scores, thresholds=thresholds)
+    )
     if keep is not None:
         header, *lines = path.read_text().splitlines(keepends=True)
         wanted = {(video, frame) for video in keep for frame in keep[video]}

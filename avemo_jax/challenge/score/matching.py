@@ -88,9 +88,8 @@ def _decisions(
     """
     scores = None if found.scores is None else found.scores[rows]
     decided = None if found.decided is None else found.decided[rows]
-    width = (scores if scores is not None else decided).shape[1]  # type: ignore[union-attr]
-    is_class = width in (1, EXPR.num_outputs)
-    if thresholds is not None and scores is not None and width == AU.num_outputs:
+    is_class = found.task is EXPR
+    if thresholds is not None and scores is not None and found.task is AU:
         decided = (scores >= thresholds).astype(np.int8)
     limits = np.full(AU.num_outputs, 0.5) if thresholds is None else thresholds
     before, after = np.asarray(fill_map.prev_row), np.asarray(fill_map.next_row)
@@ -104,7 +103,7 @@ def _decisions(
         scores[after] - scores[before]
     )
     dense[~there] = 0
-    if width == VA.num_outputs:
+    if found.task is VA:
         return dense
     value = dense.argmax(axis=1)[:, None] if is_class else (dense >= limits)
     if decided is not None:

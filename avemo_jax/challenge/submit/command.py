@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from avemo_jax.challenge.submit.checking import FileReport, check_submission
 from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
 from avemo_jax.challenge.submit.flags import by_task, parser, target
-from avemo_jax.challenge.submit.predictions import Predictions, load_predictions
+from avemo_jax.challenge.submit.predictions import load_predictions
 from avemo_jax.challenge.submit.rows import (
     SubmissionRows,
     check_same_videos,
@@ -27,6 +27,7 @@ from avemo_jax.challenge.submit.rows import (
 from avemo_jax.challenge.submit.sources import MOST, load_submission, parse_submissions
 from avemo_jax.challenge.submit.writing import write_submission
 from avemo_jax.challenge.thresholds import thresholds_of_flag
+from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.tasks import AU, TASKS
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Input:
     """One file to be written, with its predictions and what tells its rows."""
 
-    predictions: Predictions
+    predictions: FramePredictions
     path: pathlib.Path
     test_list: str | None
     example: str | None
@@ -112,9 +113,9 @@ def _inputs(
     ]
 
 
-def _predictions(args: argparse.Namespace) -> list[tuple[str, Predictions]]:
+def _predictions(args: argparse.Namespace) -> list[tuple[str, FramePredictions]]:
     """The predictions of ``--predictions``, one for a task, for files in ``--out``."""
-    loaded: dict[str, Predictions] = {}
+    loaded: dict[str, FramePredictions] = {}
     for path in args.predictions:
         one = load_predictions(path)
         if one.task.name in loaded:
@@ -129,7 +130,7 @@ def _predictions(args: argparse.Namespace) -> list[tuple[str, Predictions]]:
 
 def _submissions(
     args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
-) -> list[tuple[str, Predictions]]:
+) -> list[tuple[str, FramePredictions]]:
     """The predictions of ``--submission``, each with its folder in ``--out``."""
     task = TASKS.get(str(args.task).upper())
     if args.task and task is None:
@@ -274,7 +275,7 @@ def _tell(each: _Output, report: FileReport) -> None:
     task = each.source.predictions.task
     print(f"{each.source.path}: {task.name}, {len(rows.video) + 1} lines with header")
     print(f"  numbers of frames: {each.lengths_from}")
-    if note := each.source.predictions.note:
+    for note in each.source.predictions.notes:
         print(f"  {note}")
     videos = len(np.unique(rows.video[found.filled]))
     print(f"  filled, as not predicted: {found.filled.sum()} rows of {videos} videos")

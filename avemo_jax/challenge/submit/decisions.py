@@ -14,11 +14,13 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.challenge.submit.predictions import Predictions, check_thresholds
+from avemo_jax.challenge.submit.predictions import check_thresholds
 from avemo_jax.challenge.submit.rows import SubmissionRows, listed
+from avemo_jax.data.listing import nfc
+from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
 from avemo_jax.postprocess.smoothing_sweep import neutral_score
-from avemo_jax.tasks import AU, EXPR, VA
+from avemo_jax.tasks import EXPR, VA
 
 # Equal to those of predictions.csv, so that writing loses nothing.
 DECIMALS = 6
@@ -57,7 +59,7 @@ class Decisions:
 
 
 def decide_rows(
-    predictions: Predictions,
+    predictions: FramePredictions,
     rows: SubmissionRows,
     *,
     thresholds: Float[np.ndarray, " units"] | None = None,
@@ -66,17 +68,22 @@ def decide_rows(
     """The value of every row.
 
     Args:
-        predictions: Scores and decisions, in any order.
+        predictions: Scores and decisions, from ``load_predictions`` or a mean.
         rows: The rows of the submission.
         thresholds: AU: the threshold of each unit; None: the predictions' own.
         fill_missing_videos: Rows of a video without any prediction get the neutral
             value (class 0, inactive, 0.0) instead of an error.
 
     Raises:
-        ValueError: If a listed video has no prediction, a frame has two, or the
-            thresholds do not fit the decisions.
+        ValueError: If a listed video has no prediction, or the thresholds do not fit
+            the decisions.
     """
-    taken, position = _of_listed(predictions, rows)
+    places = {nfc(video): i for i, video in enumerate(rows.videos)}
+    place = np.array([places.get(v, -1) for v in predictions.videos], np.int64)
+    position = place[predictions.video]
+    taken = np.argsort(position, kind="stable")  # frames ascend within a video
+    taken = taken[position[taken] >= 0]
+    position = position[taken]
     counts = np.bincount(position, minlength=len(rows.videos))
     without = tuple(v for v, n in zip(rows.videos, counts, strict=True) if not n)
     if without and not (fill_missing_videos and len(taken)):
@@ -96,7 +103,6 @@ def decide_rows(
     used = np.zeros(fill_map.num_frames, bool)
     used[wanted] = True
     owned = np.bincount(position, predictions.own[taken], len(rows.videos))
-    known = set(rows.videos)
     found = Decisions(
         values=np.zeros((len(wanted), 0)),
         filled=np.asarray(fill_map.filled)[wanted],
@@ -106,43 +112,15 @@ def decide_rows(
             for video, n, own in zip(rows.videos, counts, owned, strict=True)
             if n and not own
         ),
-        surplus_videos=tuple(v for v in predictions.videos if v not in known),
+        surplus_videos=tuple(v for v in predictions.videos if v not in places),
         surplus_frames=int((~np.asarray(fill_map.filled) & ~used).sum()),
     )
     return _with_values(found, predictions, taken, fill_map, wanted, thresholds)
 
 
-def _of_listed(
-    predictions: Predictions, rows: SubmissionRows
-) -> tuple[Int[np.ndarray, " taken"], Int[np.ndarray, " taken"]]:
-    """Predictions of listed videos, sorted by video and frame.
-
-    Returns:
-        Indices into the predictions, and the place of each one's video in ``rows``.
-
-    Raises:
-        ValueError: If a frame has two predictions.
-    """
-    places = {video: i for i, video in enumerate(rows.videos)}
-    place = np.array([places.get(v, -1) for v in predictions.videos], np.int64)
-    position = place[predictions.video]
-    taken = np.flatnonzero(position >= 0)
-    taken = taken[np.lexsort((predictions.frame[taken], position[taken]))]
-    position, frame = position[taken], predictions.frame[taken]
-    same = (np.diff(position) == 0) & (np.diff(frame) == 0)
-    if same.any():
-        row = int(np.argmax(same))
-        raise ValueError(
-            f"{predictions.path}: {int(same.sum())} frames have two predictions, such "
-            f"as frame {frame[row]} of {rows.videos[position[row]]!r}; expected one: "
-            "give the predictions of one head"
-        )
-    return taken, position
-
-
 def _with_values(
     found: Decisions,
-    predictions: Predictions,
+    predictions: FramePredictions,
     taken: Int[np.ndarray, " taken"],
     fill_map: FillMap,
     wanted: Int[np.ndarray, " rows"],
@@ -162,7 +140,7 @@ def _with_values(
         ValueError: If the thresholds given are not those of the decisions.
     """
     task = predictions.task
-    scores, decided = predictions.scores[taken], predictions.decided[taken]
+    scores = predictions.values[taken]
     neutral = neutral_score(task)
     dense = np.asarray(fill(scores.astype(np.float32), fill_map, neutral=neutral))[
         wanted
@@ -172,31 +150,32 @@ def _with_values(
         np.asarray(fill_map.next_row)[wanted],
     )
     alone = (before == after) & np.asarray(fill_map.has_rows)[wanted]
+    if predictions.decided is None:
+        exact = dense.astype(np.float64)
+        exact[alone] = scores[before[alone]]
+        low, high = VA.score_range
+        clipped = int(((exact < low) | (exact > high)).sum())
+        exact = np.round(np.clip(exact, low, high), DECIMALS)
+        return dataclasses.replace(found, values=exact, clipped=clipped)
+    decided = predictions.decided[taken]
     if task is EXPR:
         values = dense.argmax(axis=1).astype(np.int8)[:, None]
         values[alone] = decided[before[alone]]
         return dataclasses.replace(found, values=values)
-    if task is AU:
-        has_rows = np.asarray(fill_map.has_rows)[wanted][:, None]
-        values = np.where(has_rows, decided[before], np.int8(0))
-        crossing = has_rows & (decided[before] != decided[after])
-        limits = thresholds
-        if limits is None:
-            limits = predictions.thresholds
-        else:
-            check_thresholds(predictions, limits)
-        if limits is None:
-            nearer_after = np.asarray(fill_map.weight)[wanted][:, None] > 0.5
-            active = np.where(nearer_after, decided[after], decided[before])
-        else:
-            active = dense >= limits.astype(np.float32)
-        values = np.where(crossing, active, values).astype(np.int8)
-        return dataclasses.replace(
-            found, values=values, crossing=int(crossing.sum()), thresholds=limits
-        )
-    exact = dense.astype(np.float64)
-    exact[alone] = scores[before[alone]]
-    low, high = VA.score_range
-    clipped = int(((exact < low) | (exact > high)).sum())
-    exact = np.round(np.clip(exact, low, high), DECIMALS)
-    return dataclasses.replace(found, values=exact, clipped=clipped)
+    has_rows = np.asarray(fill_map.has_rows)[wanted][:, None]
+    values = np.where(has_rows, decided[before], np.int8(0))
+    crossing = has_rows & (decided[before] != decided[after])
+    limits = thresholds
+    if limits is None:
+        limits = predictions.thresholds
+    else:
+        check_thresholds(predictions, limits)
+    if limits is None:
+        nearer_after = np.asarray(fill_map.weight)[wanted][:, None] > 0.5
+        active = np.where(nearer_after, decided[after], decided[before])
+    else:
+        active = dense >= limits.astype(np.float32)
+    values = np.where(crossing, active, values).astype(np.int8)
+    return dataclasses.replace(
+        found, values=values, crossing=int(crossing.sum()), thresholds=limits
+    )

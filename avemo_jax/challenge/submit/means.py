@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.challenge.submit.predictions import Predictions
+from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR
 
@@ -16,7 +16,7 @@ from avemo_jax.tasks import AU, EXPR
 class MeanPart:
     """Predictions and their weight in a mean."""
 
-    predictions: Predictions
+    predictions: FramePredictions
     weight: float
 
 
@@ -24,7 +24,7 @@ def mean_of(
     name: str,
     parts: Sequence[MeanPart],
     thresholds: Float[np.ndarray, " units"] | None = None,
-) -> Predictions:
+) -> FramePredictions:
     """The weighted mean of probabilities (or values) of one task's predictions.
 
     A frame that some predictions lack is the mean of the others. EXPR is decided by the
@@ -42,7 +42,7 @@ def mean_of(
     if len(parts) == 1:
         return parts[0].predictions
     for part in parts:
-        if not part.predictions.has_scores:
+        if part.predictions.scores is None:
             raise ValueError(
                 f"submission {name}: {part.predictions.path} has decisions only; "
                 "expected probabilities, for what is averaged: write the model's "
@@ -58,34 +58,37 @@ def mean_of(
     own = np.zeros(len(every), bool)
     for part, key in zip(parts, keys, strict=True):
         at = np.searchsorted(every, key)
-        sums[at] += part.weight * part.predictions.scores
+        sums[at] += part.weight * part.predictions.values
         weights[at] += part.weight
         own[at] |= part.predictions.own
     scores = sums / weights
     video, frame = np.divmod(every, MAX_FRAME + 1)
-    decided, limits, note = np.zeros((len(every), 0), np.int8), None, ""
+    decided = limits = None
+    notes: tuple[str, ...] = ()
     if task is EXPR:
         decided = scores.argmax(axis=1).astype(np.int8)[:, None]
     elif task is AU:
         limits = thresholds
         if limits is None:
-            limits, note = _thresholds(parts)
+            limits, notes = _thresholds(parts)
         decided = (scores >= limits).astype(np.int8)
-    return Predictions(
+    return FramePredictions(
         pathlib.Path(f"the mean {name}"),
         task,
+        "mean",
         videos,
-        video.astype(np.int32),
-        frame.astype(np.int32),
-        own,
+        video,
+        frame,
+        ~own,
         scores,
         decided,
         thresholds=limits,
-        note=note,
+        named=True,
+        notes=notes,
     )
 
 
-def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
+def _keys(one: FramePredictions, videos: tuple[str, ...]) -> np.ndarray:
     """A number for each row that sorts rows by video, then by frame."""
     place = np.searchsorted(np.array(videos), np.array(one.videos))
     return place[one.video].astype(np.int64) * (MAX_FRAME + 1) + one.frame
@@ -93,16 +96,15 @@ def _keys(one: Predictions, videos: tuple[str, ...]) -> np.ndarray:
 
 def _thresholds(
     parts: Sequence[MeanPart],
-) -> tuple[Float[np.ndarray, " units"], str]:
-    """The mean of the parts' thresholds, and a note on those with unknown ones."""
+) -> tuple[Float[np.ndarray, " units"], tuple[str, ...]]:
+    """The mean of the parts' thresholds, and notes on those with unknown ones."""
     half = np.full(AU.num_outputs, 0.5)
     all_ = [part.predictions for part in parts]
     told = [half if one.thresholds is None else one.thresholds for one in all_]
     bare = [str(one.path) for one in all_ if one.thresholds is None]
-    note = ""
-    if bare:
-        note = (
-            f"no thresholds of {', '.join(bare)}: 0.5 in the mean; give --thresholds "
-            "if you know them"
-        )
-    return np.average(told, axis=0, weights=[part.weight for part in parts]), note
+    notes = (
+        f"no thresholds of {', '.join(bare)}: 0.5 in the mean; give --thresholds if "
+        "you know them",
+    )
+    mean = np.average(told, axis=0, weights=[part.weight for part in parts])
+    return mean, notes if bare else ()

@@ -10,14 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.challenge.submit.means import MeanPart, mean_of
-from avemo_jax.challenge.submit.predictions import (
-    Predictions,
-    task_of,
-    with_thresholds,
-)
+from avemo_jax.challenge.submit.predictions import load_predictions
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.data.predictions.reading import read_frame_predictions
-from avemo_jax.tasks import AU, EXPR, Task
+from avemo_jax.tasks import Task
 
 if TYPE_CHECKING:
     from avemo_jax.models.ensembles import EnsembleOver
@@ -83,7 +78,7 @@ def load_submission(
     data_dir: str | None,
     ensemble: "EnsembleOver | None",
     thresholds: Float[np.ndarray, " units"] | None,
-) -> tuple[Predictions, ...]:
+) -> tuple[FramePredictions, ...]:
     """The predictions of one submission, for each task the mean of its sources.
 
     Args:
@@ -102,14 +97,9 @@ def load_submission(
     for number, source in enumerate(wanted.sources):
         made = out / f"predicted_{number}"
         for path in _files_of(source.path, made, data_dir, ensemble):
-            own = task_of(path) or task
-            if own is None:
-                raise ValueError(
-                    f"{path} does not tell its task; expected columns with the names "
-                    "of a task's outputs, or --task expr|au|va: add the flag"
-                )
-            part = MeanPart(_as_predictions(path, own, thresholds), source.weight)
-            by_task.setdefault(own.name, []).append(part)
+            found = load_predictions(path, task, thresholds)
+            part = MeanPart(found, source.weight)
+            by_task.setdefault(found.task.name, []).append(part)
     return tuple(mean_of(wanted.name, parts, thresholds) for parts in by_task.values())
 
 
@@ -151,55 +141,3 @@ def _files_of(
     )
     alone = out / "predictions.csv"
     return [alone] if alone.exists() else sorted(out.glob("*/predictions.csv"))
-
-
-def _as_predictions(
-    path: pathlib.Path, task: Task, thresholds: Float[np.ndarray, " units"] | None
-) -> Predictions:
-    """The predictions in a file of any form, with decisions and thresholds."""
-    found = read_frame_predictions(path, task)
-    made = Predictions(
-        path,
-        task,
-        found.videos,
-        found.video,
-        found.frame.astype(np.int32),
-        found.own,
-        _scores(found, task),
-        _decided(found, task, thresholds),
-        has_scores=found.scores is not None,
-    )
-    if found.decided is not None:
-        return with_thresholds(made)
-    if task is not AU:
-        return made
-    if thresholds is not None:
-        return dataclasses.replace(made, thresholds=thresholds)
-    note = f"{path} has neither thresholds nor decisions: decided at 0.5"
-    half = np.full(task.num_outputs, 0.5)
-    return dataclasses.replace(made, thresholds=half, note=note)
-
-
-def _scores(found: FramePredictions, task: Task) -> Float[np.ndarray, "rows outputs"]:
-    """The file's scores; where it holds decisions only, these as 0 and 1."""
-    if found.scores is not None:
-        return found.scores
-    assert found.decided is not None
-    if task is EXPR:
-        return np.eye(task.num_outputs)[found.decided[:, 0]]
-    return found.decided.astype(np.float64)
-
-
-def _decided(
-    found: FramePredictions, task: Task, thresholds: Float[np.ndarray, " units"] | None
-) -> np.ndarray:
-    """The file's decisions; where it holds none, those made from its scores."""
-    if task not in (EXPR, AU):
-        return np.zeros((len(found.frame), 0), np.int8)
-    if found.decided is not None:
-        return found.decided
-    assert found.scores is not None
-    if task is EXPR:
-        return found.scores.argmax(axis=1).astype(np.int8)[:, None]
-    limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
-    return (found.scores >= limits).astype(np.int8)

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from avemo_jax.data.features.original_npy import read_pickled_dict
 from avemo_jax.data.listing import entries, nfc
-from avemo_jax.data.predictions.frames import RawFrames
-from avemo_jax.data.predictions.tables import IMAGE, joined_names
+from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.tables import IMAGE, FramePlaces, joined_names
 from avemo_jax.tasks import EXPR, TASKS, Task
 
 _DAMAGES = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)
 _KEY = re.compile(IMAGE)
 
 
-def read_npz(path: pathlib.Path, task: Task) -> RawFrames:
+def read_npz(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in a ``.npz``, whose arrays may have one of two forms.
 
     These are ``video``, ``frame`` and ``scores``, or an array (frames, outputs) for
@@ -37,11 +38,11 @@ def read_npz(path: pathlib.Path, task: Task) -> RawFrames:
             "save it again, without objects"
         ) from error
     if {"video", "frame", "scores"} <= set(arrays):
-        return _columnar(path, arrays)
+        return _columnar(path, task, arrays)
     return of_videos(path, task, arrays, "arrays by video")
 
 
-def read_npy(path: pathlib.Path, task: Task) -> RawFrames:
+def read_npy(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in a ``.npy``: a pickled dict, or the array of the video it names.
 
     Raises:
@@ -58,7 +59,7 @@ def read_npy(path: pathlib.Path, task: Task) -> RawFrames:
     return of_videos(path, task, {path.stem: array}, "array of one video")
 
 
-def read_pickle(path: pathlib.Path, task: Task) -> RawFrames:
+def read_pickle(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in a pickled dict by image (``VIDEO/00001.jpg``) or by video.
 
     Nothing of the pickle is run.
@@ -95,7 +96,7 @@ def read_pickle(path: pathlib.Path, task: Task) -> RawFrames:
             "it again"
         )
     place = joined_names(list(names), video, frame)
-    return RawFrames("pickled dict by image", *place, np.stack(rows))
+    return _unnamed(path, task, "pickled dict by image", place, np.stack(rows))
 
 
 def _vector(path: pathlib.Path, key: str, value: Any) -> np.ndarray:
@@ -114,7 +115,7 @@ def _vector(path: pathlib.Path, key: str, value: Any) -> np.ndarray:
         ) from error
 
 
-def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
+def read_folder(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in one file for each video: ``VIDEO.npy``, or ``VIDEO.txt``.
 
     The texts have the form of the annotations.
@@ -139,7 +140,7 @@ def read_folder(path: pathlib.Path, task: Task) -> RawFrames:
     return found
 
 
-def read_one_text(path: pathlib.Path, task: Task) -> RawFrames:
+def read_one_text(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in the text of one video, in the form of the annotations.
 
     Raises:
@@ -192,7 +193,7 @@ def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
 
 def of_videos(
     path: pathlib.Path, task: Task, arrays: Mapping[str, np.ndarray], form: str
-) -> RawFrames:
+) -> FramePredictions:
     """Predictions from one array for each video, whose row i is frame i + 1.
 
     Args:
@@ -228,10 +229,36 @@ def of_videos(
         raise ValueError(f"{path} holds no arrays; expected predictions: save it again")
     video = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     place = joined_names(names, video, np.concatenate(frames))
-    return RawFrames(form, *place, np.concatenate(parts), numbered=False)
+    values = np.concatenate(parts)
+    return _unnamed(path, task, form, place, values, numbered=False)
 
 
-def _columnar(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> RawFrames:
+def _unnamed(
+    path: pathlib.Path,
+    task: Task,
+    form: str,
+    place: FramePlaces,
+    values: Float[np.ndarray, "rows columns"],
+    *,
+    numbered: bool = True,
+) -> FramePredictions:
+    """Predictions of a file that names no columns and fills no frames.
+
+    Args:
+        path: The file.
+        task: The task of the predictions.
+        form: What kind of file it is, in words.
+        place: The videos, and each row's video and frame.
+        values: The values of each frame.
+        numbered: Whether the file tells the frames' numbers.
+    """
+    filled = np.zeros(len(values), bool)
+    return FramePredictions(path, task, form, *place, filled, values, numbered=numbered)
+
+
+def _columnar(
+    path: pathlib.Path, task: Task, arrays: Mapping[str, np.ndarray]
+) -> FramePredictions:
     """Predictions from the arrays ``video``, ``frame`` and ``scores``, row by row."""
     video, frame, scores = (arrays[name] for name in ("video", "frame", "scores"))
     scores = scores[:, None] if scores.ndim == 1 else scores
@@ -246,4 +273,4 @@ def _columnar(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> RawFrames
         )
     names, index = np.unique(video, return_inverse=True)
     place = joined_names(names.tolist(), index, frame)
-    return RawFrames("columns", *place, scores.astype(np.float64))
+    return _unnamed(path, task, "columns", place, scores.astype(np.float64))

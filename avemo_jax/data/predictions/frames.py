@@ -1,81 +1,83 @@
-"""Predictions for frames, checked, whatever file they come from."""
+"""Predictions for frames in memory, checked, whatever file they come from."""
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8, Shaped
 
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class RawFrames:
-    """What a reader found in a file, in the file's order.
+class FramePredictions:
+    """Predictions of one task for frames, a row for each.
+
+    Checked ones (``checked``) are sorted by video and frame, and no frame is there
+    twice.
 
     Attributes:
+        path: The file or folder that they are from, or are to be written to.
+        task: The task that they are of.
         form: What kind of file it is, in words.
         videos: Names of the videos, each once.
         video: Index of each row's video.
-        frame: Number of each row's frame, as the file counts.
-        values: The values of each frame; for EXPR one class, or probabilities.
-        own: Which rows have a prediction of their own and are not filled; None: all.
+        frame: Official 1-based number of each row's frame.
+        filled: Which rows have no prediction of their own, but that of other frames.
+        scores: Probabilities (EXPR, AU), or valence and arousal; None where there are
+            decisions only. Not yet checked, these may be classes.
         decided: EXPR: the class of each row, (rows, 1); AU: 0 or 1, (rows, 12); None
-            where the file holds no decisions beside its values.
-        named: Whether names in the file tell which column is which.
+            where there are scores only.
+        thresholds: AU: the thresholds that were decided by; None: unknown.
+        has_crop: Which rows have a face crop; None: unknown.
+        labels: Labels in the task's shape and type; None: unknown.
+        named: Whether it is known by name which column is which.
         numbered: Whether the file tells the frames' numbers; if not, row i of a video
             is frame i + 1.
         notes: Remarks for people, such as which files were ignored.
     """
 
+    path: pathlib.Path
+    task: Task
     form: str
     videos: tuple[str, ...]
     video: Int[np.ndarray, " rows"]
     frame: Int[np.ndarray, " rows"]
-    values: Float[np.ndarray, "rows columns"]
-    own: Bool[np.ndarray, " rows"] | None = None
+    filled: Bool[np.ndarray, " rows"]
+    scores: Float[np.ndarray, "rows outputs"] | None
     decided: Int8[np.ndarray, "rows decisions"] | None = None
+    thresholds: Float[np.ndarray, " units"] | None = None
+    has_crop: Bool[np.ndarray, " rows"] | None = None
+    labels: Shaped[np.ndarray, "rows ..."] | None = None
     named: bool = False
     numbered: bool = True
     notes: tuple[str, ...] = ()
 
+    @property
+    def own(self) -> Bool[np.ndarray, " rows"]:
+        """Which rows have a prediction of their own."""
+        return ~self.filled
 
-@dataclasses.dataclass(frozen=True)
-class FramePredictions:
-    """Checked predictions, sorted by video and frame; every frame at most once.
+    @property
+    def values(self) -> Float[np.ndarray, "rows outputs"]:
+        """The scores; of decisions only these, as 0 and 1."""
+        if self.scores is not None:
+            return self.scores
+        assert self.decided is not None
+        if self.task is EXPR:
+            return np.eye(self.task.num_outputs)[self.decided[:, 0]]
+        return self.decided.astype(np.float64)
 
-    Attributes:
-        path: The file or folder.
-        form: What kind of file it is, in words.
-        videos: Names of the videos, sorted.
-        video: Index of each row's video, ascending.
-        frame: Official 1-based frame numbers, ascending within a video.
-        own: Which rows have a prediction of their own, not filled from other frames.
-        scores: Probabilities (EXPR, AU), or valence and arousal; None where the file
-            holds decisions only.
-        decided: EXPR: classes, (rows, 1); AU: 0 or 1, (rows, 12); None where the file
-            holds scores only.
-        named: Whether it is known by name which column is which.
-        notes: Remarks for people.
-    """
-
-    path: pathlib.Path
-    form: str
-    videos: tuple[str, ...]
-    video: Int[np.ndarray, " rows"]
-    frame: Int[np.ndarray, " rows"]
-    own: Bool[np.ndarray, " rows"]
-    scores: Float[np.ndarray, "rows outputs"] | None
-    decided: Int8[np.ndarray, "rows decisions"] | None
-    named: bool
-    notes: tuple[str, ...]
+    def place(self, row: int) -> str:
+        """The place of a row, for errors: "PATH: frame 7 of 'video3'"."""
+        video = self.videos[self.video[row]]
+        return f"{self.path}: frame {self.frame[row]} of {video!r}"
 
 
-def checked_frames(
-    path: pathlib.Path,
-    task: Task,
-    raw: RawFrames,
+def checked(
+    raw: FramePredictions,
     *,
     first_frame: int = 1,
     columns: tuple[str, ...] | None = None,
@@ -83,9 +85,7 @@ def checked_frames(
     """The rows of ``raw`` sorted by video and frame, their values checked.
 
     Args:
-        path: The file or folder, for errors.
-        task: The task of the predictions.
-        raw: What was read from the file.
+        raw: What was read from a file, in its order.
         first_frame: Number that the file gives to the first frame of a video.
         columns: Names of the values of a frame, for a file that does not tell them;
             values that are no output of the task are dropped. None: they are in the
@@ -97,61 +97,59 @@ def checked_frames(
     """
     if not len(raw.frame):
         raise ValueError(
-            f"{path} has no predictions; expected one for every frame: write it again"
+            f"{raw.path} has no predictions; expected one for every frame: write it "
+            "again"
         )
     if first_frame != 1 and not raw.numbered:
         raise ValueError(
-            f"{path}: --first-frame {first_frame}, but its rows have no numbers (row 1 "
-            "is the first frame); expected the flag with numbers only: leave it out"
+            f"{raw.path}: --first-frame {first_frame}, but its rows have no numbers "
+            "(row 1 is the first frame); expected the flag with numbers only: leave it "
+            "out"
         )
-    values = raw.values if columns is None else _picked(path, task, raw, columns)
-    frame = raw.frame.astype(np.int64) + (1 - first_frame)
+    if columns is not None:
+        raw = dataclasses.replace(raw, scores=_picked(raw, columns), named=True)
+    found = _sorted(dataclasses.replace(raw, frame=raw.frame + (1 - first_frame)))
+    _check_frames(found, first_frame)
+    assert found.scores is not None
+    return _CHECKS[found.task.name](found, found.scores)
+
+
+def _sorted(raw: FramePredictions) -> FramePredictions:
+    """``raw`` with the videos sorted by name, the rows by video and frame."""
     order_of = np.argsort(np.array(raw.videos, object))
     rank = np.empty(len(order_of), np.int64)
     rank[order_of] = np.arange(len(order_of))
     video = rank[raw.video]
-    order = np.lexsort((frame, video))
-    videos = tuple(raw.videos[i] for i in order_of)
-    found = FramePredictions(
-        path=path,
-        form=raw.form,
-        videos=videos,
+    order = np.lexsort((raw.frame, video))
+    per_row = ("frame", "filled", "scores", "decided", "has_crop", "labels")
+    rows: dict[str, Any] = {name: getattr(raw, name) for name in per_row}
+    return dataclasses.replace(
+        raw,
+        videos=tuple(raw.videos[i] for i in order_of),
         video=video[order],
-        frame=frame[order],
-        own=np.ones(len(frame), bool) if raw.own is None else raw.own[order],
-        scores=values[order],
-        decided=None if raw.decided is None else raw.decided[order],
-        named=raw.named or columns is not None,
-        notes=raw.notes,
+        **{name: None if each is None else each[order] for name, each in rows.items()},
     )
-    _check_frames(found, first_frame)
-    return _CHECKS[task.name](found, values[order])
-
-
-def place(found: FramePredictions, row: int) -> str:
-    """The place of a row, for errors: "PATH: frame 7 of 'video3'"."""
-    video = found.videos[found.video[row]]
-    return f"{found.path}: frame {found.frame[row]} of {video!r}"
 
 
 def _picked(
-    path: pathlib.Path, task: Task, raw: RawFrames, columns: tuple[str, ...]
+    raw: FramePredictions, columns: tuple[str, ...]
 ) -> Float[np.ndarray, "rows outputs"]:
     """The task's outputs among the values, whose names the user gave in order."""
+    assert raw.scores is not None
     if raw.named:
         raise ValueError(
-            f"{path}: --columns {','.join(columns)}, but its columns have names; "
+            f"{raw.path}: --columns {','.join(columns)}, but its columns have names; "
             "expected the flag for files without: leave it out"
         )
-    lacking = [name for name in task.columns if columns.count(name) != 1]
-    if lacking or len(columns) != raw.values.shape[1]:
+    lacking = [name for name in raw.task.columns if columns.count(name) != 1]
+    if lacking or len(columns) != raw.scores.shape[1]:
         raise ValueError(
-            f"{path}: {len(columns)} names in --columns for {raw.values.shape[1]} "
+            f"{raw.path}: {len(columns)} names in --columns for {raw.scores.shape[1]} "
             f"values a frame, {', '.join(lacking) or 'none'} of the task's not in it "
-            f"once; expected a name for every value, {', '.join(task.columns)} among "
-            "them: correct the flag"
+            "once; expected a name for every value, "
+            f"{', '.join(raw.task.columns)} among them: correct the flag"
         )
-    return raw.values[:, [columns.index(name) for name in task.columns]]
+    return raw.scores[:, [columns.index(name) for name in raw.task.columns]]
 
 
 def _check_frames(found: FramePredictions, first_frame: int) -> None:
@@ -163,13 +161,13 @@ def _check_frames(found: FramePredictions, first_frame: int) -> None:
         if low == 0 and first_frame == 1:
             instead = "if the file counts from 0, pass --first-frame 0"
         raise ValueError(
-            f"{place(found, row)}; expected frames from 1, the first, to {MAX_FRAME}: "
+            f"{found.place(row)}; expected frames from 1, the first, to {MAX_FRAME}: "
             f"{instead}"
         )
     same = (np.diff(found.video) == 0) & (np.diff(found.frame) == 0)
     if same.any():
         raise ValueError(
-            f"{place(found, int(np.argmax(same)))} is there twice ({int(same.sum()):,} "
+            f"{found.place(int(np.argmax(same)))} is there twice ({int(same.sum()):,} "
             "frames are); expected one prediction a frame: remove one of the two"
         )
 
@@ -186,7 +184,7 @@ def _expressions(
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(
-                f"{place(found, row)} has the class {classes[row]:g}; expected an "
+                f"{found.place(row)} has the class {classes[row]:g}; expected an "
                 f"integer from 0 to {EXPR.num_outputs - 1} ({EXPR.header}): predict a "
                 "class for every frame, or leave frames without one out"
             )
@@ -195,7 +193,7 @@ def _expressions(
     notes = found.notes
     if values.min() < 0 or values.max() > 1:
         notes += ("values outside of [0, 1], so no probabilities; the largest counts",)
-    return dataclasses.replace(found, scores=values, notes=notes)
+    return dataclasses.replace(found, notes=notes)
 
 
 def _units(
@@ -208,14 +206,14 @@ def _units(
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"{place(found, row)} has the values {values[row].round(3).tolist()}; "
+            f"{found.place(row)} has the values {values[row].round(3).tolist()}; "
             "expected probabilities from 0 to 1, or 0 and 1: put logits through a "
             "sigmoid first"
         )
-    if ((values == 0) | (values == 1)).all():
+    if found.decided is None and ((values == 0) | (values == 1)).all():
         decided = values.astype(np.int8)
         return dataclasses.replace(found, scores=None, decided=decided)
-    return dataclasses.replace(found, scores=values)
+    return found
 
 
 def _affects(
@@ -228,15 +226,15 @@ def _affects(
     if (values <= -5).any():
         row = int(np.argmax((values <= -5).any(axis=1)))
         raise ValueError(
-            f"{place(found, row)} has the values {values[row].tolist()}; expected "
+            f"{found.place(row)} has the values {values[row].tolist()}; expected "
             "values in [-1, 1], for -5 marks a label that is none: leave such frames "
             "out"
         )
     notes = found.notes
     if outside.any():
         text = f"{int(outside.sum()):,} frames with a value outside of [-1, 1]"
-        notes += (f"{text}, scored as they are",)
-    return dataclasses.replace(found, scores=values, decided=None, notes=notes)
+        notes += (f"{text}, taken as they are",)
+    return dataclasses.replace(found, notes=notes)
 
 
 def _check_finite(
@@ -247,7 +245,7 @@ def _check_finite(
     if not finite.all():
         row = int(np.argmin(finite))
         raise ValueError(
-            f"{place(found, row)} has the values {values[row].tolist()}; expected "
+            f"{found.place(row)} has the values {values[row].tolist()}; expected "
             "finite numbers: leave frames without a prediction out"
         )
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from avemo_jax.data.predictions import arrays, tables
-from avemo_jax.data.predictions.frames import FramePredictions, checked_frames
+from avemo_jax.data.predictions.frames import FramePredictions, checked
 from avemo_jax.tasks import TASKS, Task
 
 _READERS = {
@@ -63,8 +63,7 @@ def read_frame_predictions(
             f"{path}: the ending {path.suffix!r}; expected "
             f"{', '.join(sorted(_READERS))}, or a folder: rename or convert it"
         )
-    raw = reader(path, task)
-    return checked_frames(path, task, raw, first_frame=first_frame, columns=columns)
+    return checked(reader(path, task), first_frame=first_frame, columns=columns)
 
 
 def _is_annotation(path: pathlib.Path) -> bool:

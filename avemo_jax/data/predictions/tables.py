@@ -1,7 +1,9 @@
 """Files of predictions that are tables: submissions, CSV, Parquet."""
 
 import csv
+import dataclasses
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +13,17 @@ import pyarrow.parquet
 from jaxtyping import Float, Int8
 
 from avemo_jax.data.listing import nfc
-from avemo_jax.data.predictions.frames import RawFrames
+from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.threshold_file import read_thresholds
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
 
 IMAGE = r"^(?P<video>.+)[/\\](?P<frame>\d{1,9})\.(?:jpg|jpeg|png)$"
+# Names of the videos, and the index of each row's video and its frame's number.
+FramePlaces = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 _IMAGE_COLUMNS = ("image_location", "image", "filename", "path")
 
 
-def read_text(path: pathlib.Path, task: Task) -> RawFrames:
+def read_text(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in a submission, ``predictions.csv``, or a CSV table.
 
     Raises:
@@ -48,7 +53,7 @@ def read_text(path: pathlib.Path, task: Task) -> RawFrames:
     return _of_table(path, task, table)
 
 
-def read_parquet(path: pathlib.Path, task: Task) -> RawFrames:
+def read_parquet(path: pathlib.Path, task: Task) -> FramePredictions:
     """Predictions in a Parquet file, with the columns of ``predictions.csv`` or others.
 
     Raises:
@@ -64,7 +69,7 @@ def read_parquet(path: pathlib.Path, task: Task) -> RawFrames:
     return _of_table(path, task, table)
 
 
-def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
+def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> FramePredictions:
     """Predictions from a table, whose columns are found by their names."""
     names = table.column_names
     if len(set(names)) < len(names):
@@ -73,21 +78,19 @@ def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
             f"{path}, line 1: the columns {', '.join(twice)} twice; expected each "
             "once: rename or remove one"
         )
-    videos, video, frame = _keys(path, table)
+    places = _keys(path, table)
     columns = {_plain(name): name for name in names}
     wanted = [columns.get(_plain(name)) for name in task.columns]
     decided = None
-    form = "table"
     if task is EXPR and "expression" in names:
         _check_there(path, table, ["expression"])
         decided = _classes(path, table["expression"])
-    units = [columns.get(_plain(f"{name}_c")) for name in task.columns]
-    if task is AU and None not in units:
-        decided = _numbers(path, table, [u for u in units if u]).astype(np.int8)
+    elif task is AU:
+        decided = _decided_units(path, table, columns)
     if None not in wanted:
         values = _numbers(path, table, [name for name in wanted if name])
     elif decided is not None and not any(wanted):
-        values = decided.astype(np.float64)
+        values, decided = decided.astype(np.float64), None
     else:
         _refuse_other(path, task, names)
         lacking = [n for n, w in zip(task.columns, wanted, strict=True) if w is None]
@@ -96,18 +99,75 @@ def _of_table(path: pathlib.Path, task: Task, table: pa.Table) -> RawFrames:
             f"{', '.join(task.columns)}"
             f"{' or expression' if task is EXPR else ''}: name the columns so"
         )
-    own = None
-    if "filled" in names:
-        form = "predictions of this package"
-        own = _numbers(path, table, ["filled"])[:, 0] == 0
-    elif names[0] in _IMAGE_COLUMNS:
-        form = "submission"
-    return RawFrames(form, videos, video, frame, values, own, decided, named=True)
+    ours = "filled" in names
+    form = "submission" if names[0] in _IMAGE_COLUMNS else "table"
+    found = FramePredictions(
+        path,
+        task,
+        "predictions of this package" if ours else form,
+        *places,
+        filled=np.zeros(len(values), bool),
+        scores=values,
+        decided=decided,
+        named=True,
+    )
+    return _with_our_columns(found, table) if ours else found
 
 
-def _keys(
-    path: pathlib.Path, table: pa.Table
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _decided_units(
+    path: pathlib.Path, table: pa.Table, columns: Mapping[str, str]
+) -> Int8[np.ndarray, "rows 12"] | None:
+    """The decisions in the columns ``AU01_c`` ...; None where there are none.
+
+    Raises:
+        ValueError: If there are some only, or a value is not 0 or 1.
+    """
+    wanted = [f"{name}_c" for name in AU.columns]
+    lacking = [name for name in wanted if _plain(name) not in columns]
+    if len(lacking) == len(wanted):
+        return None
+    if lacking:
+        raise ValueError(
+            f"{path}, line 1: no column for {', '.join(lacking)}; expected decisions "
+            "of all units, or of none: add the columns, or remove the others"
+        )
+    values = _numbers(path, table, [columns[_plain(name)] for name in wanted])
+    wrong = ((values != 0) & (values != 1)).any(axis=1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{path}, line {row + 2}: decisions {values[row].tolist()}; expected 0 or "
+            "1: correct the line"
+        )
+    return values.astype(np.int8)
+
+
+def _with_our_columns(found: FramePredictions, table: pa.Table) -> FramePredictions:
+    """``found`` with what files of this package say besides the predictions."""
+    path, task, names = found.path, found.task, table.column_names
+    crops = None
+    if "has_crop" in names:
+        crops = _numbers(path, table, ["has_crop"])[:, 0] == 1
+    labels = None
+    of_outputs = [f"label_{name}" for name in task.columns]
+    if task is EXPR and "label_expression" in names:
+        place = pc.index_in(table["label_expression"], pa.array(task.columns))
+        labels = pc.fill_null(place, -1).to_numpy().astype(np.int8)
+    elif set(of_outputs) <= set(names):
+        numbers = [pc.cast(table[name], pa.float64()).to_numpy() for name in of_outputs]
+        empty = task.empty_labels(table.num_rows)
+        labels = np.stack(numbers, axis=1)
+        labels = np.where(np.isnan(labels), empty, labels).astype(empty.dtype)
+    return dataclasses.replace(
+        found,
+        filled=_numbers(path, table, ["filled"])[:, 0] != 0,
+        has_crop=crops,
+        labels=labels,
+        thresholds=None if found.decided is None else read_thresholds(path, task),
+    )
+
+
+def _keys(path: pathlib.Path, table: pa.Table) -> FramePlaces:
     """Names of the videos, and each row's index of a video and frame number."""
     image = next((n for n in _IMAGE_COLUMNS if n in table.column_names), None)
     if {"video", "frame"} <= set(table.column_names):
@@ -143,9 +203,7 @@ def _keys(
     return joined_names(videos, indices, frame)
 
 
-def joined_names(
-    names: list[str], video: np.ndarray, frame: np.ndarray
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def joined_names(names: list[str], video: np.ndarray, frame: np.ndarray) -> FramePlaces:
     """Names, videos and frames with each name once, in NFC and without folders.
 
     Args:
