@@ -29,8 +29,9 @@ from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, w
 from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, check_trust, write_blend
+from avemo_jax.models.card import JOINT_FILE, read_card
 from avemo_jax.models.ensembles import EnsembleOver, load_model
-from avemo_jax.models.joint import is_joint, read_joint
+from avemo_jax.models.joint import is_joint
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -156,7 +157,7 @@ def _evaluate_checkpoint(
         ValueError: If there is no checkpoint or store there, or they do not fit.
     """
     model = _load(directory, ensemble)
-    trained_on = model.card["data"]["name"]
+    trained_on = model.card.data.name
     if data_dir is None and trained_on != "demo":
         raise ValueError(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
@@ -218,7 +219,7 @@ def blend_checkpoints(
             f"{len(directories)} checkpoint to blend; expected two or more; name them "
             "--checkpoint=A/best_model,B/best_model"
         )
-    config = dict(checkpoints.read_card(directories[0])["config"])
+    config = dict(read_card(directories[0]).config)
     config["blend"] = {"trust_extractor": trust_extractor}
     with _opened(workdir) as opened:
         best = opened.local / "best_model"
@@ -304,11 +305,11 @@ def _run_one(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]
     found = _evaluate(config, data, workdir)
 
     def draw_and_say() -> None:
-        card = read_joint(best) if is_joint(best) else checkpoints.read_card(best)
+        card = read_card(best / JOINT_FILE if is_joint(best) else best)
         log = MetricsLog(local, tensorboard=False)
         figures.draw_learning_curves(local / "plots", log.read(), card, data.title)
-        if card["sweep"]:
-            print(sweep_table(card["sweep"], get_task(config.task).criterion))
+        if card.sweep:
+            print(sweep_table(card.sweep, get_task(config.task).criterion))
 
     distributed.on_first(draw_and_say)
     _say(found, workdir)

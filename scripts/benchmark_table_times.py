@@ -38,9 +38,11 @@ from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.models import checkpoints
+from avemo_jax.models.card import Card, CardData, CardFeatures, read_card
 from avemo_jax.postprocess.blending import blend
 from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_entries
 from avemo_jax.postprocess.smoothing import smooth
+from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS, Task
 
 VISUAL = FeatureSet("enet_b2_8_best@made", "visual", 1408, 0, "made")
@@ -214,7 +216,7 @@ def _model_work(
     variables = jax.tree.map(
         lambda leaf: leaf[None], {"params": params, "stats": stats}
     )
-    checkpoints.save_head(directory, {"head": head.spec.to_dict()}, variables)
+    checkpoints.save_head(directory, _card(head.spec, table, batch_size), variables)
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables
     )
@@ -225,13 +227,44 @@ def _model_work(
     predictor = Predictor(head, table, feeder, mesh, batch_size=batch_size)
 
     def run() -> Any:
-        card = checkpoints.read_card(directory)
+        card = read_card(directory)
         scores = predictor(checkpoints.load_head(directory, card, like, mesh))[0]
         arrays = [jnp.asarray(a) for a in (scores, table.labels, table.valid)]
         limits = best_thresholds(*arrays) if table.task.name == "AU" else None
         return jax.block_until_ready(task_metrics(table.task.name, *arrays, limits))
 
     return run
+
+
+def _card(spec: HeadSpec, table: FrameTable, batch_size: int) -> Card:
+    """The card of a head of random parameters."""
+    return Card(
+        task=spec.task,
+        head=spec.to_dict(),
+        features=tuple(
+            CardFeatures(one.name, one.kind, one.dim, one.fingerprint)
+            for one in table.feature_sets
+        ),
+        data=CardData("made data", synthetic=True, fingerprint=table.fingerprint),
+        protocol="ours",
+        inputs="features",
+        missing_audio="zeros",
+        windows="average",
+        evaluation_batch_size=batch_size,
+        train_on="nothing",
+        training_videos=(),
+        dev_videos=(),
+        class_counts=None,
+        counts={},
+        config={},
+        version=VERSION,
+        candidates=(0, 1),
+        seeds=(0,),
+        setting={},
+        sweep=(),
+        best_epochs=(None,),
+        dev_scores=None,
+    )
 
 
 class _CopyingFeeder:

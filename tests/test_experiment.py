@@ -19,8 +19,8 @@ from avemo_jax import experiment
 from avemo_jax.batches.tables import Data
 from avemo_jax.config.fields import base_config
 from avemo_jax.config.workdir_config import WorkdirError
-from avemo_jax.models import checkpoints
-from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models import checkpoints, head
+from avemo_jax.models.card import CheckpointError, read_card
 from avemo_jax.postprocess.smoothing_sweep import smoothings_of
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
 
@@ -440,7 +440,7 @@ def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch
         monkeypatch.setattr(owner, name, call)
 
     for owner, name in (
-        (checkpoints, "read_card"),
+        (head, "read_card"),
         (checkpoints, "load_head"),
         (MadeStore, "join"),
         (MadeStore, "load"),
@@ -518,9 +518,7 @@ def test_two_fresh_runs_give_the_same_bytes(runs, task, tmp_path):
     second = ran(task, tmp_path / "second").workdir
     for name in ("results.json", "predictions.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    digests = [
-        checkpoints.read_card(w / "best_model")["sha256"] for w in (first, second)
-    ]
+    digests = [read_card(w / "best_model").sha256 for w in (first, second)]
     assert digests[0] == digests[1]
 
 
@@ -611,7 +609,7 @@ def no_params(directory: pathlib.Path) -> None:
     [
         (flip_a_bit, "params"),
         (cut_the_card, r"head\.json:\d+"),
-        (newer_schema, "schema 99; this version reads 1"),
+        (newer_schema, "schema 99; expected 1, which this version reads"),
         (no_params, "params"),
     ],
 )

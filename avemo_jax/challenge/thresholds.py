@@ -1,12 +1,12 @@
 """Thresholds of the action units from the value of a flag."""
 
-import json
 import pathlib
 import re
 
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.models.card import read_card
 from avemo_jax.tasks import AU
 
 _NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
@@ -30,12 +30,13 @@ def thresholds_of_flag(
     if _NUMBER.fullmatch(text):
         return np.full(AU.num_outputs, float(text))
     try:
-        card = json.loads(pathlib.Path(text).read_text(encoding="utf-8"))
-        best = card["seeds"].index(card["best_seed"])
-        return np.array(card["selection"]["thresholds"][best], np.float64).reshape(
-            AU.num_outputs
-        )
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        card = read_card(pathlib.Path(text))
+        if card.selection is None or card.selection.thresholds is None:
+            raise ValueError("no thresholds were chosen")
+        limits = card.selection.thresholds[card.seeds.index(card.best_seed)]
+        # The decimal numbers in the card, with which rounded scores are compared.
+        return np.array([float(str(limit)) for limit in limits]).reshape(AU.num_outputs)
+    except (ValueError, IndexError) as error:
         raise ValueError(
             f"{flag} {text}: {type(error).__name__}: {error}; expected a number "
             "from 0 to 1, or the head.json of an evaluated AU head "

@@ -23,9 +23,9 @@ from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.published import THESIS_HEADS, ThesisHead
 from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.models.card import UNKNOWN, Card, CardData, CardFeatures, Provenance
 from avemo_jax.runtime.versions import VERSION
 
-UNKNOWN = "unknown"
 LICENCE = "none stated by the repository of the original system"
 _NUM_HEADS = 4  # heads of attention, which the tensors do not tell
 # Frames that the original scored at once; its Transformer attends among them.
@@ -225,8 +225,8 @@ def card_of(
     source: SourceFile,
     *,
     faithful: bool,
-) -> dict[str, Any]:
-    """The content of ``head.json`` for a converted head.
+) -> Card:
+    """The card of a converted head.
 
     Args:
         spec: Kind and sizes of the head.
@@ -236,42 +236,36 @@ def card_of(
             of gaps and its smoothing of decisions.
     """
     known = [head.source for head in THESIS_HEADS]
-    return {
-        "task": spec.task,
-        "head": spec.to_dict(),
-        "features": [
-            {
-                "name": one.name,
-                "kind": one.extractor.kind,
-                "dim": one.extractor.dim,
-                "fingerprint": UNKNOWN,
-            }
+    return Card(
+        task=spec.task,
+        head=spec.to_dict(),
+        features=tuple(
+            CardFeatures(one.name, one.extractor.kind, one.extractor.dim, UNKNOWN)
             for one in features
-        ],
-        "data": {"name": "unknown data", "synthetic": False, "fingerprint": UNKNOWN},
-        "protocol": "original" if faithful else "ours",
-        # The original trained on frames with sound only.
-        "missing_audio": "drop",
-        "inputs": "features",
-        "windows": "average",
-        "evaluation_batch_size": spec.evaluation_batch(
+        ),
+        data=CardData("unknown data", synthetic=False, fingerprint=UNKNOWN),
+        protocol="original" if faithful else "ours",
+        inputs="features",
+        missing_audio="drop",  # the original trained on frames with sound only
+        windows="average",
+        evaluation_batch_size=spec.evaluation_batch(
             training=_ORIGINAL_BATCH, evaluation=_EVALUATION_BATCH
         ),
-        "train_on": UNKNOWN,
-        "training_videos": UNKNOWN,
-        "dev_videos": [],
-        "class_counts": None,
-        "counts": {},
-        "config": _config(spec, faithful=faithful),
-        "version": VERSION,
-        "candidates": [0, 1],
-        "seeds": [0],
-        "setting": {},
-        "sweep": [],
-        "best_epochs": [None],
-        "dev_scores": None,
-        "provenance": {**source.provenance(known), "licence": LICENCE},
-    }
+        train_on=UNKNOWN,
+        training_videos=UNKNOWN,
+        dev_videos=(),
+        class_counts=None,
+        counts={},
+        config=_config(spec, faithful=faithful),
+        version=VERSION,
+        candidates=(0, 1),
+        seeds=(0,),
+        setting={},
+        sweep=(),
+        best_epochs=(None,),
+        dev_scores=None,
+        provenance=Provenance(**source.provenance(known), licence=LICENCE),
+    )
 
 
 def _config(spec: HeadSpec, *, faithful: bool) -> dict[str, Any]:

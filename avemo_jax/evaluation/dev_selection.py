@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from avemo_jax.models.embedded_frames import choose_rates
 from avemo_jax.models.frame_scores import SplitScores, blended, dense_scores, smoothable
-from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
+from avemo_jax.models.options import Options
+from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.blending import (
     choose_blend,
     score_confidences,

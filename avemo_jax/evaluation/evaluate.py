@@ -19,6 +19,7 @@ from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.intervals import intervals_of
 from avemo_jax.models.blend import Model
+from avemo_jax.models.card import UNKNOWN, Evaluated
 from avemo_jax.models.embedded_frames import fixed_rates, ruled_scores
 from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
 from avemo_jax.models.frame_scores import (
@@ -30,9 +31,9 @@ from avemo_jax.models.frame_scores import (
     warn_of_lost,
 )
 from avemo_jax.models.head import TrainedHead, check_feature_sets
+from avemo_jax.models.options import Options
 from avemo_jax.models.selection import (
     NO_SMOOTHING,
-    Options,
     Selection,
     best_seed,
     fixed_selection,
@@ -64,27 +65,24 @@ def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Sele
         ValueError: If the frames to embed are to be chosen, and nothing may be.
     """
     card, wanted = model.card, model.options.frame_rate
-    stored = card.get("selection")
-    if stored and not anew:
-        return Selection.from_dict(stored)
+    stored = card.selection
+    if stored is not None and not anew:
+        return stored
 
     def fixed(reason: str) -> Selection:
-        count = len(card["seeds"])
+        count = len(card.seeds)
         rates = fixed_rates(wanted, count, reason)
-        if stored:
-            kept = Selection.from_dict(stored)
-        else:
-            kept = fixed_selection(model.task, count, reason, len(model.heads))
+        kept = stored or fixed_selection(model.task, count, reason, len(model.heads))
         return dataclasses.replace(kept, frame_rates=rates)
 
     if isinstance(model, Ensemble) and model.over_folds:
         predicted = out_of_fold(model, data, budget)
         chosen = select_on_dev(predicted, model.options, model.priors)
         return dataclasses.replace(chosen, on=OUT_OF_FOLD)
-    if card["training_videos"] == "unknown":
+    if model.training_videos == UNKNOWN:
         return fixed("the videos that it was trained on are unknown")
-    dev = data.store.split_videos(card["task"], "dev", data.splits)
-    if shared := sorted(set(dev) & set(card["training_videos"])):
+    dev = data.store.split_videos(card.task, "dev", data.splits)
+    if shared := sorted(set(dev) & set(model.training_videos)):
         return fixed(f"{len(shared)} of {len(dev)} dev videos were trained on")
     if not dev:
         return fixed("the store has no dev videos")
@@ -122,12 +120,12 @@ def evaluate(
             embed does not fit the model.
     """
     if frame_rate is not None:
-        options = Options.of_config(model.card["config"], frame_rate)
+        options = Options.of_config(model.card.config, frame_rate)
         model = dataclasses.replace(model, options=options)
     check_frame_rate(
         model.options.frame_rate,
         [model.task],
-        [head.card["head"]["kind"] for head in model.heads],
+        [head.kind for head in model.heads],
         causal=model.options.causal,
         trust_extractor=model.options.trust_extractor,
     )
@@ -152,11 +150,13 @@ def evaluate(
     def write() -> None:
         _write(workdir, model, finished, found)
         if update_card:
-            best = model.card["seeds"][best_seed(selection, model.card)]
+            best = best_seed(selection, model.card.dev_scores)
             model.keep(
-                selection=selection.to_dict(),
-                best_seed=best,
-                scores=found.get("metrics"),
+                Evaluated(
+                    selection=selection,
+                    best_seed=model.card.seeds[best],
+                    scores=found.get("metrics"),
+                )
             )
         write_json(workdir / "results.json", found)
 
@@ -290,7 +290,7 @@ def _write(
 ) -> None:
     """Writes predictions by the seed best on dev, and plots where there are labels."""
     predicted, selection = finished.predicted, finished.selection
-    best = best_seed(selection, model.card)
+    best = best_seed(selection, model.card.dev_scores)
     dense = np.asarray(finished.dense[best])
     limits = None if selection.thresholds is None else selection.thresholds[best]
     write_predictions(
@@ -323,29 +323,32 @@ def describe(
     card = model.card
     found = {
         "schema_version": results.SCHEMA_VERSION,
-        "task": card["task"],
+        "task": card.task,
         "data": "demo"
         if data.name == "demo"
         else {"path": data.name, "fingerprint": table.fingerprint},
         "synthetic": bool(data.store.synthetic),
         "features": model.features,
-        "head": card["head"]["kind"],
+        "head": model.kind,
         "split": table.split,
-        "num_seeds": len(card["seeds"]),
-        "seed": card["seeds"][0],
+        "num_seeds": len(card.seeds),
+        "seed": card.seeds[0],
         "chosen_on": selection.on,
         "chosen_on_reason": selection.reason,
-        "protocol": card["protocol"],
+        "protocol": card.protocol,
         "trained_on_this_split": bool(
-            card["training_videos"] != "unknown"
-            and set(card["training_videos"]) & set(table.videos)
+            model.training_videos != UNKNOWN
+            and set(model.training_videos) & set(table.videos)
         ),
-        "counts": {**card["counts"], table.split: table.counts()},
+        "counts": {**card.counts, table.split: table.counts()},
         "joined": table.report,
     }
-    for name in ("heads", "ensemble"):
-        if name in card:
-            found[name] = card[name]
+    if model.blend is not None:
+        found["heads"] = [
+            {"features": head.features, "head": head.kind} for head in model.heads
+        ]
+    if isinstance(model, Ensemble):
+        found["ensemble"] = model.averaged
     chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
     wanted = ("weights", "temperatures", "offsets", "confidences")
     return found | {name: chosen[name] for name in wanted if name in chosen}
@@ -361,7 +364,7 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     given = "_given" if task.kind == "multilabel" else ""
     best = choose_smoothing(finished.sweep, task.headline)
     tuned = tuple(choice.smoothing for choice in best)
-    none = (NO_SMOOTHING,) * len(card["seeds"])
+    none = (NO_SMOOTHING,) * len(card.seeds)
     tuned_limits = None
     if task.kind == "multilabel":
         tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
@@ -421,12 +424,13 @@ def _by_seed(
 ) -> list[dict[str, Any]]:
     """The block ``per_seed`` of results.json."""
     task, card = model.task, model.card
+    best_epochs = model.best_epochs
     per_seed: list[dict[str, Any]] = []
-    for i, seed in enumerate(card["seeds"]):
-        one: dict[str, Any] = {"seed": seed, "best_epoch": card["best_epochs"][i]}
+    for i, seed in enumerate(card.seeds):
+        one: dict[str, Any] = {"seed": seed, "best_epoch": best_epochs[i]}
         dev: dict[str, float] = {}
-        if card.get("dev_scores"):
-            dev[task.criterion] = card["dev_scores"][i]
+        if card.dev_scores:
+            dev[task.criterion] = card.dev_scores[i]
         if selection.dev_scores:
             dev[f"smoothed_{task.headline}"] = selection.dev_scores[i]
         if dev:

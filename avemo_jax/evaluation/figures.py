@@ -10,6 +10,7 @@ from jaxtyping import Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import plots
 from avemo_jax.evaluation.report import data_title
+from avemo_jax.models.card import Card
 from avemo_jax.models.selection import Selection
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.smoothing import Smoothing
@@ -74,7 +75,7 @@ def draw_figures(
 def draw_learning_curves(
     directory: pathlib.Path,
     history: list[dict[str, Any]],
-    card: dict[str, Any],
+    card: Card,
     title: str,
 ) -> None:
     """Loss and dev score by epoch of the seeds that ``card`` keeps.
@@ -85,8 +86,8 @@ def draw_learning_curves(
         card: Card of the head checkpoint.
         title: Names the data.
     """
-    criterion = get_task(card["task"]).criterion
-    kept = slice(*card["candidates"])
+    criterion = get_task(card.task).criterion
+    kept = slice(*card.candidates)
     if not history or f"dev_{criterion}" not in history[0]:
         return  # trained without dev: there is no dev score to draw
     lines = [
@@ -108,9 +109,9 @@ def draw_learning_curves(
     plots.plot_learning_curves(
         directory / "learning_curves.png",
         records,
-        f"{title}, {card['task']}",
+        f"{title}, {card.task}",
         criterion=criterion,
-        best_epochs=card["best_epochs"],
+        best_epochs=[epoch for epoch in card.best_epochs if epoch is not None],
     )
 
 

@@ -13,8 +13,8 @@ from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.report import rate_words, scores_table
 from avemo_jax.models.blend import Model
+from avemo_jax.models.card import JOINT_FILE, Card, read_as
 from avemo_jax.models.ensembles import EnsembleOver, load_model
-from avemo_jax.models.joint import read_joint
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
@@ -41,7 +41,7 @@ class JointModel:
         models: Model of each task, in the order of training.
     """
 
-    card: dict[str, Any]
+    card: Card
     models: dict[str, Model]
 
 
@@ -57,8 +57,8 @@ def load_joint(
     Raises:
         CheckpointError: If the checkpoint is damaged, or a task's head is missing.
     """
-    card = read_joint(directory)
-    names = card["task"].split("+")
+    card = read_as(Card, directory / JOINT_FILE)
+    names = card.task.split("+")
     return JointModel(card, {n: load_model(directory / n, ensemble) for n in names})
 
 
@@ -109,7 +109,7 @@ def evaluate_joint(
     first = next(iter(by_task.values()))
     found: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
-        "task": joint.card["task"],
+        "task": joint.card.task,
         **{name: first[name] for name in _COMMON},
         "tasks": by_task,
     }

@@ -1,6 +1,7 @@
 """What a fusion head is: the options that make it, and nothing that needs arrays."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from avemo_jax.tasks import get_task
@@ -153,7 +154,7 @@ class HeadSpec:
         return {**dataclasses.asdict(self), "dims": list(self.dims)}
 
     @classmethod
-    def from_dict(cls, options: dict[str, Any]) -> "HeadSpec":
+    def from_dict(cls, options: Mapping[str, Any]) -> "HeadSpec":
         """The spec whose :meth:`to_dict` is ``options``.
 
         Raises:

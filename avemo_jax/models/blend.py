@@ -5,7 +5,6 @@ or files of predictions made elsewhere), what was chosen for it on dev, and how.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +17,23 @@ from jaxtyping import Float
 
 from avemo_jax.batches.tables import Data
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.models import checkpoints
-from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.card import (
+    BLEND_FILE,
+    HEAD_FILE,
+    UNKNOWN,
+    BlendCard,
+    BlendFiles,
+    Card,
+    CheckpointError,
+    Evaluated,
+    Videos,
+    read_as,
+    read_card,
+    write_card,
+)
 from avemo_jax.models.frame_scores import SplitScores, table_fill_map
 from avemo_jax.models.head import TrainedHead, load_trained_head, row_scores
+from avemo_jax.models.options import Options
 from avemo_jax.models.prediction_files import (
     PredictionFile,
     digest,
@@ -29,18 +41,13 @@ from avemo_jax.models.prediction_files import (
     load_prediction_file,
     prediction_file_scores,
 )
-from avemo_jax.models.selection import Options
 from avemo_jax.postprocess.blending import (
     AFFECTNET_CLASSES,
     HeadRows,
     align,
     extractor_probs,
 )
-from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.tasks import Task, get_task
-
-BLEND_SCHEMA = 1
-_FILE = "blend.json"
 
 
 @dataclasses.dataclass
@@ -50,25 +57,45 @@ class Model:
     Attributes:
         directory: The folder of the checkpoint or the blend.
         heads: The head checkpoints, then predictions made elsewhere, if any.
-        card: ``head.json`` of the only head; for a blend the cards of its heads as one,
-            with ``blend.json``.
+        card: The card of the only head; for a blend that of its first head, with the
+            configuration and what was chosen of ``blend.json``.
         options: What post-processing may do, by the card's configuration.
+        blend: The content of ``blend.json``; None where there is one head alone.
     """
 
     directory: pathlib.Path
     heads: tuple[TrainedHead | PredictionFile, ...]
-    card: dict[str, Any]
+    card: Card
     options: Options
+    blend: BlendCard | None = None
 
     @property
     def task(self) -> Task:
         """The task that all heads were trained on."""
-        return get_task(self.card["task"])
+        return get_task(self.card.task)
 
     @property
-    def is_blend(self) -> bool:
-        """Whether there is a ``blend.json``."""
-        return "head_paths" in self.card
+    def kind(self) -> str:
+        """The kinds of all heads, in words."""
+        return " + ".join(head.kind for head in self.heads)
+
+    @property
+    def training_videos(self) -> Videos:
+        """The videos that any of the heads was trained on."""
+        videos: set[str] = set()
+        for head in self.heads:
+            if head.training_videos == UNKNOWN:
+                return UNKNOWN
+            videos |= set(head.training_videos)
+        return tuple(sorted(videos))
+
+    @property
+    def best_epochs(self) -> list[Any]:
+        """The epoch of each seed; in a blend those of all heads."""
+        if self.blend is None:
+            return list(self.heads[0].best_epochs)
+        by_head = (head.best_epochs for head in self.heads)
+        return [list(epochs) for epochs in zip(*by_head, strict=True)]
 
     @property
     def features(self) -> list[str]:
@@ -79,19 +106,21 @@ class Model:
     @property
     def priors(self) -> Float[np.ndarray, " classes"] | None:
         """Shares of the classes in training, from counts plus 1; None: unknown."""
-        counts = self.card["class_counts"]
+        counts = self.card.class_counts
         if counts is None:
             return None
         more = np.asarray(counts, np.float64) + 1
         return more / more.sum()
 
-    def keep(self, **content: Any) -> None:
-        """Writes ``content`` into the card, here and on disk."""
-        self.card |= content
-        name = _FILE if self.is_blend else "head.json"
-        path = self.directory / name
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        write_json(path, stored | content)
+    def keep(self, evaluated: Evaluated) -> None:
+        """Writes what an evaluation found into the card, here and on disk."""
+        content: dict[str, Any] = vars(evaluated)
+        self.card = dataclasses.replace(self.card, **content)
+        if self.blend is None:
+            write_card(self.directory / HEAD_FILE, self.card)
+        else:
+            self.blend = dataclasses.replace(self.blend, **content)
+            write_card(self.directory / BLEND_FILE, self.blend)
 
 
 def write_blend(
@@ -117,8 +146,8 @@ def write_blend(
         CheckpointError: If one of ``heads`` is neither, the first is a file, they do
             not fit each other, or ``directory`` is itself a head checkpoint.
     """
-    path = directory / _FILE
-    if (directory / "head.json").exists():
+    path = directory / BLEND_FILE
+    if (directory / HEAD_FILE).exists():
         raise CheckpointError(
             f"{directory} is a head checkpoint, which a blend would hide; expected a "
             "folder of the blend's own; name another --workdir"
@@ -129,7 +158,7 @@ def write_blend(
             f"{heads[0]} is no head checkpoint; expected one in the first place, by "
             "which frames are counted; name it first (files alone: avemo score)"
         )
-    _check_alike(path, {one: checkpoints.read_card(one) for one in own})
+    _check_alike(path, {one: read_card(one) for one in own})
     directory.mkdir(parents=True, exist_ok=True)
     base = directory.absolute()
     paths = []
@@ -137,17 +166,18 @@ def write_blend(
         whole = head.absolute()
         inside = whole.is_relative_to(base.parent)
         paths.append(os.path.relpath(whole, base) if inside else str(whole))
-    stored: dict[str, Any] = {"schema": BLEND_SCHEMA, "head_paths": paths}
-    if files := {
+    videos = UNKNOWN if trained_on is None else tuple(sorted(trained_on))
+    files = {
         name: digest(head)
         for name, head in zip(paths, heads, strict=True)
         if head not in own
-    }:
-        videos = "unknown" if trained_on is None else sorted(trained_on)
-        stored["predictions"] = {"trained_on": videos, "sha256": files}
-    if config is not None:
-        stored["config"] = config
-    write_json(path, stored)
+    }
+    card = BlendCard(
+        head_paths=tuple(paths),
+        predictions=BlendFiles(videos, files) if files else None,
+        config=config,
+    )
+    write_card(path, card)
 
 
 def load_heads(directory: pathlib.Path) -> Model:
@@ -157,105 +187,65 @@ def load_heads(directory: pathlib.Path) -> Model:
         CheckpointError: If ``directory`` is neither, is damaged, or its heads do not
             fit each other.
     """
-    path = directory / _FILE
+    path = directory / BLEND_FILE
     if not path.is_file():
         only = load_trained_head(directory)
-        return Model(directory, (only,), only.card, _options(only.card))
-    stored = _read(path)
-    heads = tuple(_heads(path, stored))
-    card = _card_of(path, heads) | stored
-    return Model(directory, heads, card, _options(card))
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    """The content of ``blend.json``, of the schema that this version reads."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{path}:{error.lineno}: {error.msg}; expected what avemo blend or a run "
-            "with config.blend.features writes; blend anew"
-        ) from error
-    schema = stored.get("schema") if isinstance(stored, dict) else None
-    if schema != BLEND_SCHEMA:
-        raise CheckpointError(
-            f"{path}: schema {schema!r}; this version reads {BLEND_SCHEMA}; blend anew"
-        )
-    return dict(stored)
+        return Model(directory, (only,), only.card, Options.of_config(only.card.config))
+    blend = read_as(BlendCard, path)
+    heads = tuple(_heads(path, blend))
+    own = {head.directory: head.card for head in heads if isinstance(head, TrainedHead)}
+    _check_alike(path, own)
+    first = next(iter(own.values()))
+    card = dataclasses.replace(
+        first,
+        config=first.config if blend.config is None else blend.config,
+        dev_scores=None,
+        selection=blend.selection,
+        best_seed=blend.best_seed,
+        scores=blend.scores,
+    )
+    return Model(directory, heads, card, Options.of_config(card.config), blend)
 
 
 def _heads(
-    path: pathlib.Path, stored: dict[str, Any]
+    path: pathlib.Path, blend: BlendCard
 ) -> Iterator[TrainedHead | PredictionFile]:
     """The heads that ``blend.json`` names, loaded, in its order."""
-    given = stored.get("predictions", {"sha256": {}})
+    files = blend.predictions or BlendFiles(UNKNOWN, {})
     first = None
-    for name in stored["head_paths"]:
+    for name in blend.head_paths:
         where = path.parent / name
-        if name not in given["sha256"]:
+        if name not in files.sha256:
             trained = load_trained_head(where)
             first = first or trained
             yield trained
             continue
-        if not where.exists() or digest(where) != given["sha256"][name]:
+        if not where.exists() or digest(where) != files.sha256[name]:
             raise CheckpointError(
                 f"{where} is missing, or was changed after {path} was written; "
                 "expected the same file; put it back, or blend anew"
             )
         assert first is not None
-        yield load_prediction_file(where, first.card, trained_on=given["trained_on"])
+        seeds = len(first.card.seeds)
+        yield load_prediction_file(
+            where, first.task, num_seeds=seeds, trained_on=files.trained_on
+        )
 
 
-def _options(card: dict[str, Any]) -> Options:
-    return Options.of_config(card["config"])
-
-
-def _check_alike(
-    path: pathlib.Path, cards: Mapping[pathlib.Path, Mapping[str, Any]]
-) -> None:
+def _check_alike(path: pathlib.Path, cards: Mapping[pathlib.Path, Card]) -> None:
     """Refuses heads of several tasks, protocols or numbers of seeds."""
     (where, first), *others = cards.items()
     for folder, card in others:
         for name, expected, found in (
-            ("task", first["task"], card["task"]),
-            ("protocol", first["protocol"], card["protocol"]),
-            ("number of seeds", len(first["seeds"]), len(card["seeds"])),
+            ("task", first.task, card.task),
+            ("protocol", first.protocol, card.protocol),
+            ("number of seeds", len(first.seeds), len(card.seeds)),
         ):
             if found != expected:
                 raise CheckpointError(
                     f"{path}: {name} of {where} is {expected}, of {folder} {found}; "
                     "expected the same of all; blend heads that were trained alike"
                 )
-
-
-def _card_of(
-    path: pathlib.Path, heads: Sequence[TrainedHead | PredictionFile]
-) -> dict[str, Any]:
-    """One card made of those of all heads."""
-    _check_alike(path, {head.directory: head.card for head in heads})
-    first = heads[0].card
-    unknown = any(head.card["training_videos"] == "unknown" for head in heads)
-    videos = {video for head in heads for video in head.card["training_videos"]}
-    names = list(dict.fromkeys(name for head in heads for name in head.features))
-    sets = {entry["name"]: entry for head in heads for entry in head.card["features"]}
-    return {
-        **first,
-        "features": [sets[name] for name in names],
-        "head": {"kind": " + ".join(head.card["head"]["kind"] for head in heads)},
-        "training_videos": "unknown" if unknown else sorted(videos),
-        "best_epochs": [
-            list(epochs)
-            for epochs in zip(
-                *(head.card["best_epochs"] for head in heads), strict=True
-            )
-        ],
-        "dev_scores": None,
-        "selection": None,
-        "heads": [
-            {"features": head.features, "head": head.card["head"]["kind"]}
-            for head in heads
-        ],
-    }
 
 
 def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitScores:
@@ -283,7 +273,7 @@ def scores_by_head(model: Model, data: Data, split: str, budget: int) -> SplitSc
         on_first_rows[:, aligned.rows[0]] = found[:, aligned.rows[1]]
         scores.append(on_first_rows)
         if missing := int(aligned.lost[0]):
-            names = " + ".join(head.features) or head.card["head"]["kind"]
+            names = " + ".join(head.features) or head.kind
             table.report[f"without {names}"] = missing
             logging.warning(
                 "%d of %d frames have no score by the head on %s: that of the first "

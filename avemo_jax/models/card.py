@@ -1,81 +1,283 @@
-"""The part of a head's card that says where the head comes from."""
+"""What a checkpoint says of itself: ``head.json``, ``joint.json``, ``blend.json``.
 
-from typing import Any
+Here alone are they read and written. Loads no JAX.
+"""
+
+import dataclasses
+import json
+import pathlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from avemo_jax.batches.tables import Data
-from avemo_jax.config.fields import to_plain
-from avemo_jax.data.store.table import FrameTable
-from avemo_jax.heads import HeadSpec
-from avemo_jax.runtime.versions import VERSION
-from avemo_jax.tasks import TASKS, Task, definition
+from avemo_jax.models.selection import Selection
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.tasks import TASKS, Task, definition, from_definition, register
+
+SCHEMA = 1
+HEAD_FILE, JOINT_FILE, BLEND_FILE = "head.json", "joint.json", "blend.json"
+UNKNOWN: Literal["unknown"] = "unknown"
+_C = TypeVar("_C", bound="Evaluated")
+# Names, or "unknown" where nothing may be chosen on dev.
+Videos = tuple[str, ...] | Literal["unknown"]
 
 
-def provenance(
-    config: ConfigDict,
-    spec: HeadSpec,
-    data: Data,
-    table: FrameTable,
-    dev: FrameTable | None,
-) -> dict[str, Any]:
-    """The card's part on data, configuration and version.
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or of another shape than expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CardFeatures:
+    """A feature set that a head takes.
+
+    Attributes:
+        name: Full name, ``EXTRACTOR@INPUT``.
+        kind: "visual" or "audio".
+        dim: Features of a frame.
+        fingerprint: What the features were made by; "unknown" for converted heads.
+    """
+
+    name: str
+    kind: str
+    dim: int
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CardData:
+    """The store that a head was trained on.
+
+    Attributes:
+        name: "demo", or the store's path.
+        synthetic: Whether the data are made and not recorded.
+        fingerprint: What the store was made of.
+    """
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """The published file that a head was converted from.
+
+    Attributes:
+        source: Name of the file.
+        source_sha256: Its sha256.
+        source_git_blob: Its hash as git has it.
+        known_source: Whether the file is one that was published.
+        source_url: Where it was published; None: unknown.
+        licence: The licence of the weights.
+    """
+
+    source: str
+    source_sha256: str
+    source_git_blob: str
+    known_source: bool
+    source_url: str | None
+    licence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendFiles:
+    """The files of predictions that are heads of a blend.
+
+    Attributes:
+        trained_on: Videos that the models behind the files were trained on.
+        sha256: Digest of each file, by its path.
+    """
+
+    trained_on: Videos
+    sha256: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What an evaluation keeps in a card; all None before it.
+
+    Attributes:
+        selection: What was chosen for the post-processing.
+        best_seed: The seed that is best on dev.
+        scores: ``metrics`` of results.json; None where the split has no labels.
+    """
+
+    selection: Selection | None = None
+    best_seed: int | None = None
+    scores: Mapping[str, Any] | None = None
+
+    remedy: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file; what may be missing and is None is left out."""
+        stored: dict[str, Any] = {"schema": SCHEMA}
+        evaluated = {field.name for field in dataclasses.fields(Evaluated)}
+        for field in sorted(
+            dataclasses.fields(self), key=lambda f: f.name in evaluated
+        ):
+            value = getattr(self, field.name)
+            kept = field.name in evaluated and self.selection is not None
+            if value is not None or field.default is not None or kept:
+                stored[field.name] = _plain(value)
+        return stored
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card(Evaluated):
+    """What a head checkpoint says of itself, or the heads of joint tasks say in common.
+
+    Attributes:
+        task: Name of the task, or of several joined by "+".
+        head: The options that make the head (``HeadSpec.to_dict``).
+        features: The feature sets that it takes, in the order of the columns.
+        data: The store that it was trained on.
+        protocol: "ours" or "original".
+        inputs: "features", or "outputs" of the extractors.
+        missing_audio: What becomes of frames without sound (``config.data``).
+        windows: How windows of a sequence are joined (``config.evaluate``).
+        evaluation_batch_size: Frames at once when rows are scored.
+        train_on: The split that it was trained on, or "unknown".
+        training_videos: The videos that it was trained on.
+        dev_videos: The videos by which epochs were chosen; none where there is no dev.
+        class_counts: Training frames of each class; None: other tasks, or unknown.
+        counts: Counts of videos and frames, by split.
+        config: The configuration of the training; of a converted head only what
+            evaluation needs.
+        version: The version of this package.
+        own_task: The definition of a user's own task; None: an official one.
+        candidates: Where the seeds are among all that were trained: begin and end.
+        seeds: The seeds, in the order of the variables.
+        setting: What was swept, as it was chosen.
+        sweep: Every swept setting with its scores on dev.
+        best_epochs: The epoch of each seed; None: unknown.
+        dev_scores: The criterion of each seed on dev; None where there is no dev.
+        trained_with: The joint task that it was trained in; None: it was trained alone.
+        provenance: What the head was converted from; None: it was trained here.
+        sha256: Digest of each leaf of the variables; None in ``joint.json``.
+    """
+
+    task: str
+    head: Mapping[str, Any]
+    features: tuple[CardFeatures, ...]
+    data: CardData
+    protocol: str
+    inputs: str
+    missing_audio: str
+    windows: str
+    evaluation_batch_size: int
+    train_on: str
+    training_videos: Videos
+    dev_videos: tuple[str, ...]
+    class_counts: tuple[int, ...] | None
+    counts: Mapping[str, Mapping[str, int]]
+    config: Mapping[str, Any]
+    version: str
+    own_task: Mapping[str, Any] | None = None
+    candidates: tuple[int, int]
+    seeds: tuple[int, ...]
+    setting: Mapping[str, float]
+    sweep: tuple[Mapping[str, float], ...]
+    best_epochs: tuple[int | None, ...]
+    dev_scores: tuple[float, ...] | None
+    trained_with: str | None = None
+    provenance: Provenance | None = None
+    sha256: Mapping[str, str] | None = None
+
+    remedy: ClassVar[str] = (
+        "read it with the version that wrote it, or train or convert the head anew"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlendCard(Evaluated):
+    """What a blend says of itself.
+
+    Attributes:
+        head_paths: Paths of its heads, from its own folder or whole.
+        predictions: Which of the heads are files of predictions; None: there are none.
+        config: The configuration of the post-processing; None: the first head's.
+    """
+
+    head_paths: tuple[str, ...]
+    predictions: BlendFiles | None = None
+    config: Mapping[str, Any] | None = None
+
+    remedy: ClassVar[str] = "blend anew"
+
+
+def read_card(path: pathlib.Path) -> Card:
+    """The card of one head; registers its task if that is one's own.
 
     Args:
-        config: Configuration of the training.
-        spec: The head.
-        data: The store.
-        table: Frames that the head was trained on.
-        dev: Frames by which epochs were chosen; None where there were none.
+        path: The folder of a head checkpoint, or the file.
+
+    Raises:
+        CheckpointError: If there is no card, or it is damaged.
     """
-    return {
-        "features": [
-            {
-                "name": fs.name,
-                "kind": fs.kind,
-                "dim": fs.dim,
-                "fingerprint": fs.fingerprint,
-            }
-            for fs in table.feature_sets
-        ],
-        "data": {
-            "name": data.name,
-            "synthetic": data.store.synthetic,
-            "fingerprint": data.store.fingerprint,
-        },
-        "protocol": config.protocol,
-        "inputs": config.data.inputs,
-        "missing_audio": config.data.missing_audio,
-        "windows": config.evaluate.windows,
-        "evaluation_batch_size": spec.evaluation_batch(
-            training=config.batch_size, evaluation=config.evaluate.batch_size
-        ),
-        "train_on": config.data.train_on,
-        "training_videos": [
-            video
-            for video, rows in zip(
-                table.videos, np.diff(table.row_offsets), strict=True
-            )
-            if rows
-        ],
-        "dev_videos": list(dev.videos) if dev else [],
-        "class_counts": class_counts(table.task, table.labels, table.valid),
-        "counts": {t.split: t.counts() for t in (table, dev) if t is not None},
-        "config": to_plain(config),
-        "version": VERSION,
-        **own_definition(table.task),
-    }
+    file = path / HEAD_FILE if path.is_dir() else path
+    if not file.is_file():
+        hint = ""
+        if (path / "best_model" / HEAD_FILE).is_file():
+            hint = f", here {path / 'best_model'}"
+        raise CheckpointError(
+            f"{path} is no head checkpoint: it has no head.json; name a "
+            f"best_model/ folder that training wrote{hint}"
+        )
+    card = read_as(Card, file)
+    if card.own_task is not None:
+        register(from_definition(card.own_task))
+    return card
 
 
-def own_definition(task: Task) -> dict[str, Any]:
-    """A task of one's own, defined so that the head can be used without its store."""
+def read_as(kind: type[_C], path: pathlib.Path) -> _C:
+    """The card in a file.
+
+    Args:
+        kind: Which card it is to be: ``Card`` or ``BlendCard``.
+        path: The file.
+
+    Raises:
+        CheckpointError: If the file is no JSON, is of another schema, lacks a key or
+            has one too many, or a value is of another kind.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"{path}:{error.lineno}: {error.msg}; expected a card: {kind.remedy}"
+        ) from error
+    schema = stored.pop("schema", None) if isinstance(stored, dict) else None
+    if schema != SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {schema!r}; expected {SCHEMA}, which this version reads: "
+            f"{kind.remedy}"
+        )
+    try:
+        found: _C = _object(kind, stored, "")
+        return found
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: {error}: {kind.remedy}") from error
+
+
+def write_card(path: pathlib.Path, card: Evaluated) -> None:
+    """Writes a card as JSON, whole or not at all."""
+    write_json(path, card.to_dict())
+
+
+def own_definition(task: Task) -> dict[str, Any] | None:
+    """The definition of a user's own task; None for others.
+
+    By it the head can be used without the store.
+    """
     if task.name in TASKS or task.kind == "joint":
-        return {}
-    return {"own_task": definition(task)}
+        return None
+    return definition(task)
 
 
-def class_counts(task: Task, labels: Any, valid: Any) -> list[int] | None:
+def class_counts(task: Task, labels: Any, valid: Any) -> tuple[int, ...] | None:
     """Frames of each class; None for tasks without classes.
 
     Args:
@@ -85,5 +287,85 @@ def class_counts(task: Task, labels: Any, valid: Any) -> list[int] | None:
     """
     if task.kind != "multiclass":
         return None
-    counts = np.bincount(labels[valid], minlength=task.num_outputs)
-    return [int(count) for count in counts]
+    return tuple(np.bincount(labels[valid], minlength=task.num_outputs).tolist())
+
+
+# --- Values of JSON ------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """A value of a card in the form that JSON keeps."""
+    if isinstance(value, Selection):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+_WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
+
+
+def _object(kind: Any, stored: Mapping[str, Any], inside: str) -> Any:
+    """The dataclass ``kind`` with the checked values of an object.
+
+    Args:
+        kind: The class.
+        stored: The object.
+        inside: Where the object is in the file, for errors: "data.".
+
+    Raises:
+        ValueError: If a key is missing or unknown, or a value is of another kind.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    lacking = [
+        inside + name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in stored
+    ]
+    unknown = [inside + name for name in stored if name not in fields]
+    if lacking or unknown:
+        raise ValueError(
+            f"missing {', '.join(lacking) or 'nothing'}, unknown "
+            f"{', '.join(unknown) or 'nothing'}; expected what this version writes"
+        )
+    kinds = typing.get_type_hints(kind)
+    return kind(
+        **{name: _value(kinds[name], v, inside + name) for name, v in stored.items()}
+    )
+
+
+def _value(kind: Any, value: Any, key: str) -> Any:
+    """A value of JSON as the type ``kind``, which it must fit.
+
+    Raises:
+        ValueError: If it does not; names the key.
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and types.NoneType in inner:
+            return None
+        kind, *others = (one for one in inner if one is not types.NoneType)
+        if any(value in typing.get_args(other) for other in others):
+            return value
+        return _value(kind, value, key)
+    if kind is Any or type(value) is kind or (kind is float and type(value) is int):
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            pairs = enumerate(zip(kinds, value, strict=True))
+            return tuple(_value(k, one, f"{key}[{i}]") for i, (k, one) in pairs)
+    if isinstance(value, dict):
+        if kind is Selection:
+            return Selection.from_dict(value)
+        if dataclasses.is_dataclass(kind):
+            return _object(kind, value, f"{key}.")
+        if origin is Mapping:
+            return {n: _value(inner[1], one, f"{key}.{n}") for n, one in value.items()}
+    lists = (
+        f"a list of {len(inner)}" if inner and inner[-1] is not Ellipsis else "a list"
+    )
+    expected = _WORDS.get(kind, lists if origin is tuple else "an object")
+    raise ValueError(f"{key} is {value!r:.60}; expected {expected}")

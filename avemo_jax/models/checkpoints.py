@@ -4,12 +4,13 @@ Orbax does not protect array data, so a sha256 of every leaf is kept beside it a
 checked on loading.
 """
 
+import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,16 +20,9 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from avemo_jax.batches import sharding
+from avemo_jax.models.card import HEAD_FILE, Card, CheckpointError, write_card
 from avemo_jax.runtime import distributed
-from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.workdir import Workdir, open_workdir
-from avemo_jax.tasks import from_definition, register
-
-HEAD_SCHEMA = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, or of another shape than expected."""
 
 
 def leaf_digests(tree: Any) -> dict[str, str]:
@@ -48,7 +42,7 @@ def _abstract(tree: Any, place: Any) -> Any:
     )
 
 
-def _damaged(tree: Any, expected: dict[str, str] | None) -> list[str]:
+def _damaged(tree: Any, expected: Mapping[str, str] | None) -> list[str]:
     """Paths of leaves whose digests are not the expected ones."""
     if expected is None:
         return ["(no digests stored)"]
@@ -163,7 +157,7 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
 
 def save_head(
     directory: pathlib.Path,
-    card: dict[str, Any],
+    card: Card,
     variables: Any,
     workdir: Workdir | None = None,
 ) -> None:
@@ -173,7 +167,7 @@ def save_head(
 
     Args:
         directory: The checkpoint's folder; replaced where it exists.
-        card: Content of ``head.json``; schema and digests are added.
+        card: Content of ``head.json``; digests of the variables are added.
         variables: Tree of plain dicts of arrays, leading axis seeds; the same in all
             processes.
         workdir: The workdir that ``directory`` lies in, which may be in a bucket; None
@@ -189,8 +183,8 @@ def save_head(
 
     def end() -> None:
         workdir.collect(temporary / "params")
-        content = {"schema": HEAD_SCHEMA, **card, "sha256": leaf_digests(variables)}
-        write_json(temporary / "head.json", content)
+        whole = dataclasses.replace(card, sha256=leaf_digests(variables))
+        write_card(temporary / HEAD_FILE, whole)
         if directory.exists():
             old = directory.with_name(f".{directory.name}.{number}.old")
             directory.rename(old)
@@ -204,37 +198,7 @@ def save_head(
     distributed.on_first(end)
 
 
-def read_card(directory: pathlib.Path) -> dict[str, Any]:
-    """``head.json`` of a head checkpoint; registers its task if that is one's own.
-
-    Raises:
-        CheckpointError: If ``directory`` is no head checkpoint of a known schema.
-    """
-    path = directory / "head.json"
-    if not path.is_file():
-        hint = ""
-        if (directory / "best_model" / "head.json").is_file():
-            hint = f", here {directory / 'best_model'}"
-        raise CheckpointError(
-            f"{directory} is no head checkpoint: it has no head.json; name a "
-            f"best_model/ folder that training wrote{hint}"
-        )
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}:{error.lineno}: {error.msg}") from error
-    if card.get("schema") != HEAD_SCHEMA:
-        raise CheckpointError(
-            f"{path}: schema {card.get('schema')!r}; this version reads {HEAD_SCHEMA}"
-        )
-    if "own_task" in card:
-        register(from_definition(card["own_task"]))
-    return card
-
-
-def load_head(
-    directory: pathlib.Path, card: dict[str, Any], like: Any, mesh: Mesh
-) -> Any:
+def load_head(directory: pathlib.Path, card: Card, like: Any, mesh: Mesh) -> Any:
     """The variables of a head checkpoint, whole on every device.
 
     Args:
@@ -251,7 +215,7 @@ def load_head(
         variables = ocp.load((directory / "params").absolute(), _abstract(like, place))
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{directory}/params: {error}") from error
-    if damaged := _damaged(variables, card.get("sha256")):
+    if damaged := _damaged(variables, card.sha256):
         raise CheckpointError(
             f"{directory}/params is damaged: sha256 differs for "
             f"{', '.join(damaged[:3])}; take another copy of the checkpoint"

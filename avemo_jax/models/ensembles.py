@@ -13,7 +13,7 @@ from jaxtyping import Float
 from avemo_jax.batches.tables import Data
 from avemo_jax.models import blend
 from avemo_jax.models.blend import Model, load_heads
-from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.card import JOINT_FILE, Card, CheckpointError
 from avemo_jax.models.frame_scores import SplitScores
 from avemo_jax.models.head import TrainedHead
 
@@ -26,11 +26,13 @@ class Ensemble(Model):
     """A model whose scores are means over heads.
 
     Attributes:
+        seeds: The seeds of each fold's heads, or those that the mean is over.
         num_folds: Number of folds of the run; 1 where the mean is over seeds. Each of
             ``heads`` has the seeds of fold 0, then those of fold 1, ...
         fold_of: By training video, the fold that left it out; empty over seeds.
     """
 
+    seeds: tuple[int, ...] = ()
     num_folds: int = 1
     fold_of: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -38,6 +40,24 @@ class Ensemble(Model):
     def over_folds(self) -> bool:
         """Whether the mean is over folds, for each seed, and not over seeds."""
         return self.num_folds > 1
+
+    @property
+    def best_epochs(self) -> list[Any]:
+        """The epochs of all heads of each mean."""
+        of_heads, count = super().best_epochs, len(self.seeds)
+        if not self.over_folds:
+            return [of_heads]
+        return [of_heads[seed::count] for seed in range(count)]
+
+    @property
+    def averaged(self) -> dict[str, Any]:
+        """The block ``ensemble`` of results.json."""
+        block: dict[str, Any] = {
+            "over": "folds" if self.over_folds else "seeds",
+            "heads": self.num_folds * len(self.seeds),
+            "seeds": list(self.seeds),
+        }
+        return block | ({"folds": self.num_folds} if self.over_folds else {})
 
 
 def load_model(directory: pathlib.Path, kind: EnsembleOver | None = None) -> Model:
@@ -70,19 +90,20 @@ def load_ensemble(directory: pathlib.Path, kind: EnsembleOver) -> Ensemble:
 
 def _of_seeds(directory: pathlib.Path) -> Ensemble:
     model = load_heads(directory)
-    seeds = model.card["seeds"]
+    seeds = model.card.seeds
     if len(seeds) < 2:
         raise CheckpointError(
             f"{directory} has one seed; expected several to average: train with "
             "--config.num_seeds=5"
         )
-    card = {
-        **model.card,
-        "seeds": seeds[:1],
-        "best_epochs": [model.card["best_epochs"]],
-        "ensemble": {"over": "seeds", "heads": len(seeds), "seeds": seeds},
-    }
-    return Ensemble(model.directory, model.heads, _fresh(card), model.options)
+    return Ensemble(
+        model.directory,
+        model.heads,
+        _fresh(model.card, seeds[:1]),
+        model.options,
+        model.blend,
+        seeds=seeds,
+    )
 
 
 def _of_folds(directory: pathlib.Path) -> Ensemble:
@@ -97,7 +118,7 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
         )
     models = [_load_fold(folder / "best_model") for folder in folders]
     first = models[0]
-    wanted = first.card["config"]["data"]["folds"]
+    wanted = first.card.config["data"]["folds"]
     if [int(path.name[5:]) for path in folders] != list(range(wanted)):
         raise CheckpointError(
             f"{directory} has {', '.join(path.name for path in folders)} of {wanted} "
@@ -109,29 +130,20 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
         _stacked(directory, [model.heads[i] for model in models])
         for i in range(len(first.heads))
     )
-    videos = {v for model in models for v in model.card["training_videos"]}
-    epochs = zip(*(model.card["best_epochs"] for model in models), strict=True)
-    seeds = first.card["seeds"]
-    num_heads = len(models) * len(seeds)
-    card = {
-        **first.card,
-        "training_videos": sorted(videos),
-        "best_epochs": [list(each) for each in epochs],
-        "ensemble": {"over": "folds", "heads": num_heads, "seeds": seeds},
-    }
-    card["ensemble"]["folds"] = len(models)
     return Ensemble(
         directory,
         heads,
-        _fresh(card),
+        _fresh(first.card, first.card.seeds),
         first.options,
+        first.blend,
+        seeds=first.card.seeds,
         num_folds=len(models),
         fold_of=_fold_of(folders, models),
     )
 
 
 def _load_fold(directory: pathlib.Path) -> Model:
-    if (directory / "joint.json").is_file():
+    if (directory / JOINT_FILE).is_file():
         raise CheckpointError(
             f"{directory} has several tasks; expected the folds of one: train the "
             "tasks alone for an ensemble of folds, or average seeds, --ensemble=seeds"
@@ -144,19 +156,19 @@ def _load_fold(directory: pathlib.Path) -> Model:
     return load_heads(directory)
 
 
-def _fresh(card: dict[str, Any]) -> dict[str, Any]:
-    """The card without what was chosen for single heads."""
-    return {**card, "selection": None, "dev_scores": None}
+def _fresh(card: Card, seeds: tuple[int, ...]) -> Card:
+    """The card with these seeds, without what was chosen for single heads."""
+    return dataclasses.replace(card, seeds=seeds, selection=None, dev_scores=None)
 
 
 def _check_alike(folder: pathlib.Path, first: Model, other: Model) -> None:
     """Refuses folds of another head, of other features or seeds."""
     for name in ("task", "head", "features", "seeds", "protocol"):
-        if first.card[name] != other.card[name]:
+        expected, found = getattr(first.card, name), getattr(other.card, name)
+        if found != expected:
             raise CheckpointError(
-                f"{folder}: {name} {other.card[name]!r}, of the first fold "
-                f"{first.card[name]!r}; expected the same: remove the folder and let "
-                "the run train it anew"
+                f"{folder}: {name} {found!r}, of the first fold {expected!r}; expected "
+                "the same: remove the folder and let the run train it anew"
             )
 
 
@@ -166,8 +178,14 @@ def _stacked(directory: pathlib.Path, heads: Sequence[Any]) -> TrainedHead:
     variables = jax.tree.map(
         lambda *leaves: jnp.concatenate(leaves), *(head.variables for head in heads)
     )
-    seeds = [seed for head in heads for seed in head.card["seeds"]]
-    card = {**heads[0].card, "seeds": seeds}
+    card = dataclasses.replace(
+        heads[0].card,
+        seeds=tuple(seed for head in heads for seed in head.card.seeds),
+        best_epochs=tuple(epoch for head in heads for epoch in head.best_epochs),
+        training_videos=tuple(
+            sorted({video for head in heads for video in head.training_videos})
+        ),
+    )
     return TrainedHead(directory, card, heads[0].head, variables, heads[0].mesh)
 
 
@@ -184,8 +202,8 @@ def _fold_of(
     for number, (folder, model) in enumerate(zip(folders, models, strict=True)):
         for head in model.heads:
             assert isinstance(head, TrainedHead)
-            videos = head.card["dev_videos"]
-            trained = set(videos) & set(head.card["training_videos"])
+            videos = head.card.dev_videos
+            trained = set(videos) & set(head.training_videos)
             twice = [v for v in videos if left_out.get(v, number) != number]
             if trained or twice:
                 raise CheckpointError(

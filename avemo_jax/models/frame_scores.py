@@ -9,7 +9,8 @@ from absl import logging
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.models.selection import Options, Selection
+from avemo_jax.models.options import Options
+from avemo_jax.models.selection import Selection
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
 from avemo_jax.postprocess.smoothing import Smoothing, smooth

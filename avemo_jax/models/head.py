@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,14 @@ from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import Head, HeadSpec, build_head
 from avemo_jax.models import checkpoints
+from avemo_jax.models.card import (
+    HEAD_FILE,
+    UNKNOWN,
+    Card,
+    CheckpointError,
+    Videos,
+    read_card,
+)
 from avemo_jax.tasks import Task, get_task
 
 
@@ -24,14 +33,14 @@ class TrainedHead:
 
     Attributes:
         directory: The checkpoint's folder.
-        card: Content of ``head.json``.
+        card: What the checkpoint says of itself.
         head: The network.
         variables: Its parameters and statistics, leading axis seeds.
         mesh: Devices that the variables are on.
     """
 
     directory: pathlib.Path
-    card: dict[str, Any]
+    card: Card
     head: Head
     variables: Any
     mesh: jax.sharding.Mesh
@@ -39,17 +48,27 @@ class TrainedHead:
     @property
     def task(self) -> Task:
         """The task that the head was trained on."""
-        return get_task(self.card["task"])
+        return get_task(self.card.task)
 
     @property
     def features(self) -> list[str]:
         """Full names of the feature sets that the head takes, in order."""
-        return [entry["name"] for entry in self.card["features"]]
+        return [entry.name for entry in self.card.features]
 
     @property
-    def faithful(self) -> bool:
-        """Whether gaps are filled and AU decisions smoothed like in the original."""
-        return bool(self.card["config"]["postprocess"]["faithful_gaps"])
+    def kind(self) -> str:
+        """The kind of the network."""
+        return self.head.spec.kind
+
+    @property
+    def training_videos(self) -> Videos:
+        """The videos that the head was trained on."""
+        return self.card.training_videos
+
+    @property
+    def best_epochs(self) -> Sequence[int | None]:
+        """The epoch of each seed; None: unknown."""
+        return self.card.best_epochs
 
 
 def load_trained_head(directory: pathlib.Path) -> TrainedHead:
@@ -58,11 +77,14 @@ def load_trained_head(directory: pathlib.Path) -> TrainedHead:
     Raises:
         CheckpointError: If ``directory`` is no head checkpoint, or is damaged.
     """
-    card = checkpoints.read_card(directory)
+    card = read_card(directory)
     mesh = sharding.make_mesh()
-    head = build_head(HeadSpec.from_dict(card["head"]))
+    try:
+        head = build_head(HeadSpec.from_dict(card.head))
+    except ValueError as error:
+        raise CheckpointError(f"{directory / HEAD_FILE}: head: {error}") from error
     params, stats = jax.eval_shape(head.init, jax.random.key(0))
-    count = len(card["seeds"])
+    count = len(card.seeds)
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
         {"params": params, "stats": stats},
@@ -81,10 +103,10 @@ def check_feature_sets(trained: TrainedHead, data: Data) -> None:
         ValueError: If a feature set differs or is missing; the error names it.
     """
     wanted = []
-    for entry in trained.card["features"]:
-        name, fingerprint = entry["name"], entry["fingerprint"]
+    for entry in trained.card.features:
+        name, fingerprint = entry.name, entry.fingerprint
         here = data.store.feature_sets.get(name)
-        if fingerprint == "unknown" and here is not None:
+        if fingerprint == UNKNOWN and here is not None:
             logging.warning(
                 "%s does not say which %s it was trained on; expected features "
                 "extracted alike, and only their name and length can be checked",
@@ -92,7 +114,7 @@ def check_feature_sets(trained: TrainedHead, data: Data) -> None:
                 name,
             )
             fingerprint = here.fingerprint
-        wanted.append(FeatureSet(name, entry["kind"], entry["dim"], 0, fingerprint))
+        wanted.append(FeatureSet(name, entry.kind, entry.dim, 0, fingerprint))
     data.store.check_same(wanted)
 
 
@@ -115,10 +137,10 @@ def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Sc
     loader = Loader(
         data,
         trained.mesh,
-        task=card["task"],
-        missing_audio=card["missing_audio"],
+        task=card.task,
+        missing_audio=card.missing_audio,
         budget=budget,
-        inputs=card["inputs"],
+        inputs=card.inputs,
     )
     table, feeder = loader.load(split, trained.head.spec, trained.features)
     predictor = Predictor(
@@ -126,8 +148,8 @@ def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Sc
         table,
         feeder,
         trained.mesh,
-        batch_size=card["evaluation_batch_size"],
-        windows=card["windows"],
+        batch_size=card.evaluation_batch_size,
+        windows=card.windows,
     )
     return Scorer(table, predictor)
 

@@ -4,29 +4,30 @@ A folder with ``joint.json`` and a head checkpoint of each task, all with the sa
 trunk: each can be evaluated, blended and submitted as any other head.
 """
 
-import json
+import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.models import checkpoints
-from avemo_jax.models.card import class_counts, own_definition
+from avemo_jax.models.card import (
+    JOINT_FILE,
+    Card,
+    class_counts,
+    own_definition,
+    write_card,
+)
 from avemo_jax.runtime import distributed
-from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.workdir import Workdir
 from avemo_jax.tasks import JointTask
-
-JOINT_SCHEMA = 1
-JOINT_FILE = "joint.json"
 
 
 def save_joint(
     workdir: Workdir,
     directory: pathlib.Path,
-    card: Mapping[str, Any],
+    card: Card,
     variables: Any,
     table: FrameTable,
 ) -> None:
@@ -41,42 +42,25 @@ def save_joint(
         variables: Variables of the joint head, leading axis seeds.
         table: Frames that the head was trained on.
     """
-    task, spec = table.task, HeadSpec.from_dict(card["head"])
+    task, spec = table.task, HeadSpec.from_dict(card.head)
     assert isinstance(task, JointTask)
     inside = workdir.child(directory.name)
     for part in task.parts:
         labels, known = part.labels_of(table.labels)
-        part_card = {
-            **card,
-            "task": part.task.name,
-            "head": part_spec(spec, part).to_dict(),
-            "class_counts": class_counts(part.task, labels, table.valid & known),
-            "trained_with": task.name,
-            "dev_scores": None,  # the joint ones are in joint.json
-            **own_definition(part.task),
-        }
+        part_card = dataclasses.replace(
+            card,
+            task=part.task.name,
+            head=part_spec(spec, part).to_dict(),
+            class_counts=class_counts(part.task, labels, table.valid & known),
+            trained_with=task.name,
+            dev_scores=None,  # the joint ones are in joint.json
+            own_task=own_definition(part.task),
+        )
         own = part_variables(spec, part, variables, task)
         checkpoints.save_head(directory / part.task.name, part_card, own, inside)
-    content = {"schema": JOINT_SCHEMA, **card}
-    distributed.on_first(lambda: write_json(directory / JOINT_FILE, content))
+    distributed.on_first(lambda: write_card(directory / JOINT_FILE, card))
 
 
 def is_joint(directory: pathlib.Path) -> bool:
     """Whether ``directory`` is the checkpoint of several tasks."""
     return (directory / JOINT_FILE).is_file()
-
-
-def read_joint(directory: pathlib.Path) -> dict[str, Any]:
-    """Content of ``joint.json``: what is common to the tasks' heads.
-
-    Raises:
-        CheckpointError: If ``joint.json`` is of another schema.
-    """
-    path = directory / JOINT_FILE
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card.get("schema") != JOINT_SCHEMA:
-        raise checkpoints.CheckpointError(
-            f"{path}: schema {card.get('schema')!r}; expected {JOINT_SCHEMA}: read it "
-            "with the version that wrote it"
-        )
-    return card

@@ -3,8 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +12,9 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.data.listing import entries
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.models.card import HEAD_FILE, Videos
 from avemo_jax.postprocess.blending import HeadRows
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import Task
 
 
 @dataclasses.dataclass
@@ -22,46 +22,57 @@ class PredictionFile:
     """A file of scores by frame, in any form that ``data/predictions`` reads.
 
     Attributes:
-        directory: The file or folder.
-        card: The card that a head with these scores would have.
         predictions: The predictions of all videos in the file.
+        num_seeds: How many seeds the blend's heads have; all get the same scores.
+        training_videos: Videos that the model behind the file was trained on.
     """
 
-    directory: pathlib.Path
-    card: dict[str, Any]
     predictions: FramePredictions
+    num_seeds: int
+    training_videos: Videos
+
+    @property
+    def kind(self) -> str:
+        """What stands in the place of a network's kind."""
+        return f"predictions ({self.predictions.path.name})"
 
     @property
     def features(self) -> list[str]:
         """An empty list: the scores need no feature sets of a store."""
         return []
 
+    @property
+    def best_epochs(self) -> Sequence[int | None]:
+        """None for each seed, since training is unknown."""
+        return [None] * self.num_seeds
+
 
 def is_prediction_file(path: pathlib.Path) -> bool:
     """Whether ``path`` has predictions rather than a head checkpoint."""
     if path.is_dir():
         inside = {file.suffix for file in entries(path)}
-        return not (path / "head.json").exists() and bool(inside & {".txt", ".npy"})
+        return not (path / HEAD_FILE).exists() and bool(inside & {".txt", ".npy"})
     return path.is_file()
 
 
 def load_prediction_file(
     path: pathlib.Path,
-    like: Mapping[str, Any],
+    task: Task,
     *,
-    trained_on: Sequence[str] | Literal["unknown"] = "unknown",
+    num_seeds: int,
+    trained_on: Videos,
 ) -> PredictionFile:
-    """The predictions in ``path``, of the task and with the seeds of a card.
+    """The predictions in ``path`` as a head of a blend.
 
     Args:
         path: A file or a folder.
-        like: Card of the blend's first head: the task, its seeds, its protocol.
+        task: The task of the blend.
+        num_seeds: How many seeds the blend's heads have.
         trained_on: Videos that the model behind the predictions was trained on.
 
     Raises:
         ValueError: If the file is malformed, or has decisions only, or logits.
     """
-    task = get_task(like["task"])
     found = read_frame_predictions(path, task)
     if found.scores is None:
         raise ValueError(
@@ -75,15 +86,7 @@ def load_prediction_file(
             f"expected {low:g} to {high:g}: write probabilities (or values) instead of "
             "logits"
         )
-    known = trained_on != "unknown"
-    card = {
-        **like,
-        "features": [],
-        "head": {"kind": f"predictions ({path.name})"},
-        "training_videos": sorted(trained_on) if known else "unknown",
-        "best_epochs": [None] * len(like["seeds"]),
-    }
-    return PredictionFile(path, card, found)
+    return PredictionFile(found, num_seeds, trained_on)
 
 
 def prediction_file_scores(
@@ -98,12 +101,12 @@ def prediction_file_scores(
     """
     found = head.predictions
     assert found.scores is not None
-    wanted = set(data.store.split_videos(head.card["task"], split, data.splits))
+    wanted = set(data.store.split_videos(found.task.name, split, data.splits))
     taken = np.array([video in wanted for video in found.videos], bool)
     rows = np.flatnonzero(found.own & taken[found.video])
     if not len(rows):
         raise ValueError(
-            f"{head.directory} has no prediction of the {len(wanted)} {split} "
+            f"{found.path} has no prediction of the {len(wanted)} {split} "
             f"videos; expected some (a blend is chosen on dev and reported on "
             "validation): predict these videos too, or correct the names"
         )
@@ -112,7 +115,7 @@ def prediction_file_scores(
     videos = tuple(v for v, t in zip(found.videos, taken, strict=True) if t)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     scores = found.scores[rows].astype(np.float32)
-    shape = (len(head.card["seeds"]), *scores.shape)
+    shape = (head.num_seeds, *scores.shape)
     return HeadRows(videos, offsets, found.frame[rows]), np.broadcast_to(scores, shape)
 
 

@@ -1,98 +1,19 @@
-"""Post-processing of a model: what may be chosen, and what was chosen."""
+"""What was chosen for the post-processing of a model. Loads no JAX."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
-from avemo_jax.postprocess.frame_rate.comparison import RateChoice
-from avemo_jax.postprocess.frame_rate.rules import ALL, FrameRate
-from avemo_jax.postprocess.smoothing import Smoothing
-from avemo_jax.postprocess.smoothing_sweep import (
-    SMOOTHINGS,
-    ThresholdRule,
-    smoothings_of,
-)
 from avemo_jax.tasks import Task
 
-NO_SMOOTHING: Smoothing = ("none", 0)
-_GROUPS = ("postprocess", "blend", "evaluate")
+if TYPE_CHECKING:  # they load JAX
+    from avemo_jax.postprocess.frame_rate.comparison import RateChoice
+    from avemo_jax.postprocess.smoothing import Smoothing
 
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What post-processing may do, from the configuration.
-
-    Attributes:
-        faithful: Gaps are filled and AU decisions smoothed like in the original.
-        smoothings: Smoothings to choose from.
-        threshold_rule: AU: how thresholds are found on dev.
-        correction: EXPR: "prior" chooses a temperature and offsets by the classes'
-            shares in training; "none".
-        causal: Windows end with their own frame.
-        trust_extractor: EXPR: the extractor's own probabilities stand where they are
-            confident.
-        num_resamples: Number of resamples of videos for intervals; 0 gives none.
-        frame_rate: The kind of rule for the frames to embed.
-    """
-
-    faithful: bool = False
-    smoothings: tuple[Smoothing, ...] = SMOOTHINGS
-    threshold_rule: ThresholdRule = "grid"
-    correction: str = "none"
-    causal: bool = False
-    trust_extractor: bool = False
-    num_resamples: int = 1000
-    frame_rate: FrameRate = ALL
-
-    @classmethod
-    def of_config(
-        cls, stored: Mapping[str, Any], frame_rate: FrameRate | None = None
-    ) -> "Options":
-        """The options of a head's configuration, as ``head.json`` keeps it.
-
-        Args:
-            stored: The configuration.
-            frame_rate: The kind of rule for the frames to embed; None takes the
-                configuration's.
-
-        Raises:
-            ValueError: If the configuration lacks a field.
-        """
-        config = ConfigDict({name: stored.get(name, {}) for name in _GROUPS})
-        try:
-            return cls._of(config, frame_rate)
-        except AttributeError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"the card's configuration lacks a field: {reason}; expected those of "
-                f"{', '.join(_GROUPS)} of this version: train or convert the head anew"
-            ) from error
-
-    @classmethod
-    def _of(cls, config: ConfigDict, frame_rate: FrameRate | None) -> "Options":
-        if frame_rate is None:
-            rate = config.postprocess.frame_rate
-            frame_rate = FrameRate(rate.rule, rate.stride)
-        smoothings = smoothings_of(
-            tuple(config.postprocess.half_widths),
-            gaussian=config.postprocess.gaussian,
-        )
-        if frame_rate.rule == "sequential":  # it takes medians itself
-            smoothings = tuple(each for each in smoothings if each[0] == "median")
-        return cls(
-            faithful=bool(config.postprocess.faithful_gaps),
-            smoothings=smoothings,
-            threshold_rule=config.postprocess.thresholds,
-            correction=config.postprocess.correction,
-            causal=config.postprocess.causal,
-            trust_extractor=config.blend.trust_extractor,
-            num_resamples=config.evaluate.num_resamples,
-            frame_rate=frame_rate,
-        )
+NO_SMOOTHING: "Smoothing" = ("none", 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +43,7 @@ class Selection:
 
     on: str | None
     reason: str
-    smoothings: tuple[Smoothing, ...]
+    smoothings: "tuple[Smoothing, ...]"
     thresholds: Float[np.ndarray, "seeds units"] | None
     raw_thresholds: Float[np.ndarray, "seeds units"] | None
     dev_scores: tuple[float, ...] = ()
@@ -130,7 +51,7 @@ class Selection:
     temperatures: Float[np.ndarray, " seeds"] | None = None
     offsets: Float[np.ndarray, "seeds classes"] | None = None
     confidences: Float[np.ndarray, " seeds"] | None = None
-    frame_rates: tuple[RateChoice, ...] | None = None
+    frame_rates: "tuple[RateChoice, ...] | None" = None
 
     def to_dict(self) -> dict[str, Any]:
         """The selection in the form that ``head.json`` keeps."""
@@ -155,8 +76,8 @@ class Selection:
         Raises:
             ValueError: If a name is missing.
         """
-        needed = ("chosen_on", "reason", "smoothing", "dev_scores", *_ARRAYS)
-        if missing := [name for name in needed if name not in stored]:
+        needed = ("chosen_on", "reason", "smoothing", "dev_scores", "frame_rates")
+        if missing := [name for name in (*needed, *_ARRAYS) if name not in stored]:
             raise ValueError(
                 f"the card's selection lacks {', '.join(missing)}; expected what this "
                 "version writes: take selection out of the card, and it is chosen anew"
@@ -196,10 +117,14 @@ def fixed_selection(
     return Selection(None, reason, smoothings, limits, limits, weights=weights)
 
 
-def best_seed(selection: Selection, card: Mapping[str, Any]) -> int:
-    """Index of the seed that is best on dev; the first where there is no dev."""
-    scores = selection.dev_scores or card.get("dev_scores") or [0.0]
-    return int(np.argmax(scores))
+def best_seed(selection: Selection, dev_scores: Sequence[float] | None) -> int:
+    """Index of the seed that is best on dev; the first where there is no dev.
+
+    Args:
+        selection: What was chosen, with its scores on dev.
+        dev_scores: Scores of training on dev, for a selection without; None: no dev.
+    """
+    return int(np.argmax(selection.dev_scores or dev_scores or [0.0]))
 
 
 def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
@@ -213,8 +138,12 @@ def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
     return np.reshape([float(str(v)) for v in single.ravel()], single.shape).tolist()
 
 
-def _rates(stored: Any) -> tuple[RateChoice, ...] | None:
-    return None if stored is None else tuple(map(RateChoice.from_dict, stored))
+def _rates(stored: Any) -> "tuple[RateChoice, ...] | None":
+    if stored is None:
+        return None
+    from avemo_jax.postprocess.frame_rate.comparison import RateChoice  # loads JAX
+
+    return tuple(map(RateChoice.from_dict, stored))
 
 
 def _array(values: Any) -> Float[np.ndarray, "..."] | None:

@@ -82,7 +82,7 @@ class Rates:
 def measure_rates(row: RowResult) -> Rates:
     """All rules, fitted on dev, for the seed that is best on dev."""
     evaluated = row.evaluated
-    seed = best_seed(row.selection, evaluated.model.card)
+    seed = best_seed(row.selection, evaluated.model.card.dev_scores)
     smoothing = row.selection.smoothings[seed]
     if smoothing[0] == "none":
         smoothing = evaluated.task.fixed_smoothing

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from avemo_jax.batches.tables import Data, Loader, feature_names, memory_budget
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import build_head
 from avemo_jax.models import checkpoints as checkpoint
-from avemo_jax.models.card import provenance
+from avemo_jax.models.card import Card
 from avemo_jax.models.joint import save_joint
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.errors import Preempted
@@ -44,6 +45,7 @@ from avemo_jax.training.seeds import (
     take_candidates,
 )
 from avemo_jax.training.step import make_train_chunk
+from avemo_jax.training.trained_card import trained_card
 
 
 def train(
@@ -157,12 +159,9 @@ def train(
         )
 
     # 5. The best epoch of each seed, as a head checkpoint.
-    card = {
-        "task": config.task,
-        "head": spec.to_dict(),
-        **provenance(config, spec, data, table, dev[0] if dev else None),
-    }
-    return _export(workdir, card, candidates, state, table)
+    made_from = (config, spec, data, table, dev[0] if dev else None)
+    make_card = functools.partial(trained_card, *made_from)
+    return _export(workdir, make_card, candidates, state, table)
 
 
 def _save(
@@ -185,7 +184,7 @@ def _words(record: dict[str, Any], dev_scorer: DevScorer | None) -> str:
 
 def _export(
     workdir: Workdir,
-    card: dict[str, Any],
+    make_card: Callable[..., Card],
     candidates: Candidates,
     state: dict[str, Any],
     table: FrameTable,
@@ -205,15 +204,14 @@ def _export(
         raise TrainingError(
             "a sweep chooses by dev, and config.data.train_on='train+dev' leaves none"
         )
-    card = {
-        **card,
-        "candidates": [which.start, which.stop],
-        "seeds": list(candidates.seeds[which]),
-        "setting": candidates.settings[which.start],
-        "sweep": settings if candidates.swept else [],
-        "best_epochs": [int(e) for e in np.asarray(state["best_epoch"])[which]],
-        "dev_scores": values_of(scores[which]) if chosen else None,
-    }
+    card = make_card(
+        candidates=(which.start, which.stop),
+        seeds=candidates.seeds[which],
+        setting=candidates.settings[which.start],
+        sweep=settings if candidates.swept else (),
+        best_epochs=[int(e) for e in np.asarray(state["best_epoch"])[which]],
+        dev_scores=scores[which].tolist() if chosen else None,
+    )
     best = jax.tree.map(np.asarray, state["best"])
     directory = workdir.local / "best_model"
     variables = take_candidates(best, which)

@@ -1,20 +1,24 @@
 """Several submissions at once: predictions of any form, means of them, models."""
 
 import csv
+import dataclasses
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 from made.stores import annotated, source, vectors
 from made.submissions import LENGTHS, predicted, rows_of
 
-from avemo_jax import experiment
+from avemo_jax.batches.tables import open_data
 from avemo_jax.challenge.submit.command import main
 from avemo_jax.challenge.submit.sources import parse_submissions
 from avemo_jax.config.fields import base_config
+from avemo_jax.models.card import read_card, write_card
 from avemo_jax.packing.build import build_store
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
+from avemo_jax.training.train import train
 
 VIDEOS = tuple(LENGTHS)
 
@@ -178,18 +182,12 @@ def run(tmp_path_factory):
     frames |= {video: list(range(1, n + 1)) for video, n in LENGTHS.items()}
     face = source("face@112", "visual", vectors("face", frames, 6))
     build_store(root / "store", records, [face], show_progress=False)
-    experiment.run_experiment(config_of(root, "run"))
-    return root
-
-
-def config_of(root: pathlib.Path, name: str):
     config = base_config("EXPR", "mlp", "face")
-    config.data.dir, config.workdir = str(root / "store"), str(root / name)
-    config.num_epochs, config.batch_size, config.evaluate.split = 1, 16, "train"
-    config.evaluate.num_resamples = 0
+    config.num_epochs, config.batch_size = 1, 16
     config.postprocess.half_widths = (2,)
     config.log.progress = config.log.tensorboard = False
-    return config
+    train(config, open_data(str(root / "store")), root / "run")
+    return root
 
 
 def test_models_predict_the_test_videos(run, tmp_path, capsys):
@@ -212,9 +210,14 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
-    config = config_of(run, "folds")
-    config.data.folds = 2
-    experiment.run_experiment(config)
+    for fold, (mine, others) in enumerate((["v0", "v1"], ["v2", "v3"])):
+        best = run / "folds" / f"fold_{fold}" / "best_model"
+        shutil.copytree(run / "run" / "best_model", best)
+        card = read_card(best)
+        config = {**card.config, "data": {**card.config["data"], "folds": 2}}
+        videos = {"dev_videos": tuple(mine), "training_videos": tuple(others)}
+        own = dataclasses.replace(card, config=config, **videos)
+        write_card(best / "head.json", own)
     flags = ["--submission", f"f={run / 'folds'}", "--data-dir", str(run / "store")]
     assert submit(tmp_path, *flags) == 1
     assert "add --ensemble folds" in capsys.readouterr().err

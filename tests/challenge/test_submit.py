@@ -1,6 +1,6 @@
 """Submission files: what is written from predictions, and which flags are refused."""
 
-import json
+import dataclasses
 import pathlib
 import re
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import submissions as made
+from made.cards import made_card
 
 from avemo_jax.challenge.submit import writing
 from avemo_jax.challenge.submit.checking import check_submission
@@ -18,6 +19,8 @@ from avemo_jax.challenge.submit.command import main
 from avemo_jax.challenge.submit.decisions import decide_rows
 from avemo_jax.challenge.submit.predictions import load_predictions
 from avemo_jax.challenge.submit.rows import every_frame, read_example
+from avemo_jax.models.card import write_card
+from avemo_jax.models.selection import fixed_selection
 from avemo_jax.tasks import AU, EXPR, TASKS, VA
 
 ALL = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -183,12 +186,12 @@ def test_thresholds_of_a_head(tmp_path, capsys):
         keep=keep,
     )
     made.write_list(tmp_path / "list.txt", made.LENGTHS)
-    card = {
-        "seeds": [3, 4],
-        "best_seed": 4,
-        "selection": {"thresholds": [[0.99] * 12, limits.tolist()]},
-    }
-    (tmp_path / "head.json").write_text(json.dumps(card))
+    chosen = dataclasses.replace(
+        fixed_selection(AU, 2, ""),
+        thresholds=np.array([[0.99] * 12, limits], np.float32),
+    )
+    card = made_card(task="AU", seeds=(3, 4), best_seed=4, selection=chosen)
+    write_card(tmp_path / "head.json", card)
     assert submit(tmp_path, AU, "--thresholds", str(tmp_path / "head.json")) == 0
     lines = (tmp_path / "out" / "AU.txt").read_text().splitlines()[1:]
     lengths = {**made.LENGTHS, "14-30-1920x1080": 5}
@@ -200,7 +203,7 @@ def test_thresholds_of_a_head(tmp_path, capsys):
     assert (
         "which the threshold 0.99 does not decide; expected" in capsys.readouterr().err
     )
-    (tmp_path / "head.json").write_text(json.dumps(card | {"selection": None}))
+    write_card(tmp_path / "head.json", dataclasses.replace(card, selection=None))
     assert submit(tmp_path, AU, "--thresholds", str(tmp_path / "head.json")) == 1
     assert "head.json of an evaluated AU head" in capsys.readouterr().err
 
@@ -402,7 +405,7 @@ def test_lists_that_are_refused(tmp_path, capsys, names, message):
         (EXPR, "360,1,1,0,", "360,,1,0,", r"line 17: no value for frame"),
         (VA, "360,1,1,0,", "video3_left,9,1,0,", r"frame 9 of 'video3_left'"),
         (AU, "AU01_c,", "AU01_d,", r"line 1: no column for AU01_c; expected"),
-        (AU, "AU01_c,", "", r"expected 27 values a line, as under the header"),
+        (AU, "AU01_c,", "", r"expected 39 values a line, as under the header"),
     ],
 )
 def test_predictions_that_are_refused(tmp_path, capsys, task, old, new, message):

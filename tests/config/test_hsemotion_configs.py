@@ -140,11 +140,11 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     """Streamed or not, and against the product by hand."""
     config = recipe(FOLDER / "va.py", num_epochs=2, learning_rate=1e-2)
     own = trained(config, data, tmp_path / "resident")
-    assert own.card["inputs"] == "outputs"
+    assert own.card.inputs == "outputs"
     assert own.head.spec.dims == (10,)
     config.data.device_budget_gb = 0.0
     streamed = trained(config, data, tmp_path / "streamed")
-    assert streamed.card["sha256"] == own.card["sha256"]
+    assert streamed.card.sha256 == own.card.sha256
     table, scores = row_scores(own, data, "validation", BUDGET)
     fc = own.variables["params"]["fc"]
     weight, bias = np.asarray(fc["weight"])[0], np.asarray(fc["bias"])[0]
@@ -182,7 +182,7 @@ def test_every_recipe_trains(path, data, tmp_path):
         table, scores = row_scores(own, data, "validation", BUDGET)
         assert scores.shape[1:] == (table.num_rows, own.task.num_outputs)
         assert np.isfinite(scores).all()
-        counts = own.card["counts"]["train"]
+        counts = own.card.counts["train"]
         assert counts["samples"] >= 2 * config.batch_size
 
 

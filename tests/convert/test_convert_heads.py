@@ -18,7 +18,7 @@ from avemo_jax.experiment import evaluate_checkpoint
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.heads import HeadSpec
-from avemo_jax.models.checkpoints import read_card
+from avemo_jax.models.card import read_card
 from avemo_jax.models.head import check_feature_sets, load_trained_head, row_scores
 from avemo_jax.packing.build import build_store
 
@@ -158,19 +158,19 @@ def test_card_says_where_it_comes_from(tmp_path, caplog):
     path = saved(tmp_path / "best_VA_fusion_visual_wav2vec2.pth", network)
     convert("head", path, tmp_path / "head")
     card = read_card(tmp_path / "head")
-    assert card["training_videos"] == "unknown"
-    assert card["missing_audio"] == "drop"
-    assert card["protocol"] == "ours"
-    assert load_trained_head(tmp_path / "head").faithful is False
-    assert card["evaluation_batch_size"] == 32  # the original's, a sequence each
-    assert card["head"] == spec.to_dict()
-    assert [entry["fingerprint"] for entry in card["features"]] == ["unknown"] * 2
-    origin = card["provenance"]
-    assert origin["source"] == path.name
-    assert origin["known_source"] is False
-    assert re.fullmatch(r"[0-9a-f]{64}", origin["source_sha256"])
-    assert re.fullmatch(r"[0-9a-f]{40}", origin["source_git_blob"])
-    assert origin["licence"].startswith("none stated")
+    assert card.training_videos == "unknown"
+    assert card.missing_audio == "drop"
+    assert card.protocol == "ours"
+    assert card.config["postprocess"]["faithful_gaps"] is False
+    assert card.evaluation_batch_size == 32  # the original's, a sequence each
+    assert card.head == spec.to_dict()
+    assert [entry.fingerprint for entry in card.features] == ["unknown"] * 2
+    origin = card.provenance
+    assert origin.source == path.name
+    assert origin.known_source is False
+    assert re.fullmatch(r"[0-9a-f]{64}", origin.source_sha256)
+    assert re.fullmatch(r"[0-9a-f]{40}", origin.source_git_blob)
+    assert origin.licence.startswith("none stated")
     # It is called as a released file and is not that file.
     assert "IS NOT THE PUBLISHED FILE" in caplog.text
     assert "a2bd267977c147d427b2265dfad620860a345d67" in caplog.text
@@ -186,10 +186,8 @@ def test_every_released_name_tells_its_features(head, tmp_path):
     path = saved(tmp_path / head.source.file, network)
     convert("head", path, tmp_path / "head")
     card = read_card(tmp_path / "head")
-    assert card["head"] == spec.to_dict()
-    assert [e["name"] for e in card["features"]] == [
-        full_name(n) for n in head.features
-    ]
+    assert card.head == spec.to_dict()
+    assert [e.name for e in card.features] == [full_name(n) for n in head.features]
 
 
 # What the file does not tell.
@@ -201,7 +199,7 @@ def test_features_by_their_length_where_only_one_combination_has_it(tmp_path):
         path = saved(tmp_path / "mine.pth", network)
         convert("head", path, tmp_path / "head", overwrite=True)
         card = read_card(tmp_path / "head")
-        assert [entry["name"] for entry in card["features"]] == [
+        assert [entry.name for entry in card.features] == [
             full_name(name) for name in features
         ]
 
@@ -214,7 +212,7 @@ def test_ambiguous_features_are_asked_for(tmp_path):
     arguments = ["head", str(path), "--out", str(tmp_path / "head")]
     assert main([*arguments, "--features", "enet_b0_8_va_mtl, vggish"]) == 0
     card = read_card(tmp_path / "head")
-    assert [entry["dim"] for entry in card["features"]] == [1280, 128]
+    assert [entry.dim for entry in card.features] == [1280, 128]
 
 
 @pytest.mark.parametrize(

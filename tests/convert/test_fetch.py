@@ -30,7 +30,7 @@ from avemo_jax.embed.weights import (
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet import EfficientNetSpec, state_shapes
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
-from avemo_jax.models import checkpoints
+from avemo_jax.models.card import read_card
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = Patience(backoff_s=0.001, read_s=2.0)
@@ -331,12 +331,12 @@ def test_head_in_earnest(server, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "THESIS_HEADS", (head,))
     assert fetch.main(["thesis"]) == 0
     assert f"ready, {fetch.head_path(head)}" in capsys.readouterr().out
-    card = checkpoints.read_card(fetch.head_path(head))
-    assert card["task"] == "AU"
-    assert [one["name"].split("@")[0] for one in card["features"]] == [*head.features]
-    assert card["training_videos"] == "unknown"
-    assert card["provenance"]["source_sha256"] == source.sha256
-    assert "none stated" in card["provenance"]["licence"]
+    card = read_card(fetch.head_path(head))
+    assert card.task == "AU"
+    assert [one.name.split("@")[0] for one in card.features] == [*head.features]
+    assert card.training_videos == "unknown"
+    assert card.provenance.source_sha256 == source.sha256
+    assert "none stated" in card.provenance.licence
     assert fetch.main(["thesis", "--overwrite"]) == 0
     assert len(server.requests) == 1
 

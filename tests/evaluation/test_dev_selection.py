@@ -18,7 +18,8 @@ from avemo_jax.models.frame_scores import (
     trusted_of,
     warn_of_lost,
 )
-from avemo_jax.models.selection import NO_SMOOTHING, Options, Selection
+from avemo_jax.models.options import Options
+from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.smoothing_sweep import Trusted, score_smoothings
 from avemo_jax.tasks import TASKS
 

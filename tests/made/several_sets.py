@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 from avemo_jax.packing.build import build_store
@@ -48,6 +50,22 @@ def build_several_sets(
     sources = [_source(name, *shape) for name, shape in sets.items()]
     build_store(directory, annotations, sources, synthetic=True, show_progress=False)
     return directory
+
+
+def several_config(
+    store: pathlib.Path, workdir: pathlib.Path, **fields: object
+) -> ConfigDict:
+    """A head on faces: two epochs of two seeds, few windows; ``a__b`` is ``a.b``."""
+    config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
+    config.data.dir, config.workdir = str(store), str(workdir)
+    config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
+    config.learning_rate = 1e-2
+    config.evaluate.num_resamples = 20
+    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
+    config.log.tensorboard = config.log.progress = False
+    names = {name.replace("__", "."): value for name, value in fields.items()}
+    config.update_from_flattened_dict(names)
+    return config
 
 
 def _truth(video: str) -> dict[str, np.ndarray]:

@@ -1,23 +1,19 @@
 """Blends of head checkpoints: chosen, written, moved, and evaluated."""
 
-import contextlib
 import csv
-import io
 import json
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
-from made.several_sets import FRAMES, SILENT, VIDEOS, build_several_sets
+from made.several_sets import FRAMES, SILENT, VIDEOS, several_config
 
 from avemo_jax import experiment, main
-from avemo_jax.batches.tables import Data, open_data
-from avemo_jax.config.fields import base_config
 from avemo_jax.data.features.names import full_name
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.models.blend import check_trust, load_heads, scores_by_head, write_blend
-from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.card import CheckpointError
 from avemo_jax.models.head import row_scores
 from avemo_jax.tasks import AU, EXPR
 
@@ -36,56 +32,6 @@ def change_json(path, **changes):
     path.write_text(json.dumps(read_json(path) | changes), encoding="utf-8")
 
 
-def small_config(store, workdir, **fields):
-    """Two epochs of two seeds, and few windows."""
-    config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
-    config.data.dir = str(store)
-    config.workdir = str(workdir)
-    config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
-    config.learning_rate = 1e-2
-    config.evaluate.num_resamples = 20
-    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
-    config.log.tensorboard = config.log.progress = False
-    names = {name.replace("__", "."): value for name, value in fields.items()}
-    config.update_from_flattened_dict(names)
-    return config
-
-
-def ran(config):
-    with contextlib.redirect_stdout(io.StringIO()):
-        return experiment.run_experiment(config)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return build_several_sets(tmp_path_factory.mktemp("several"))
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    """A run of faces and sound with all that may be chosen."""
-    workdir = tmp_path_factory.mktemp("runs") / "blend"
-    config = small_config(
-        *(store, workdir),
-        blend__features=("wav2vec2_base",),
-        blend__trust_extractor=True,
-        postprocess__correction="prior",
-    )
-    ran(config)
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def plain(run):
-    """The two heads of the run, which choose windows and a correction."""
-    return [run / f"head_{i}" / "best_model" for i in range(2)]
-
-
-@pytest.fixture
-def data(store) -> Data:
-    return open_data(str(store))
-
-
 def copied(head: pathlib.Path, to: pathlib.Path, **changes) -> pathlib.Path:
     """A head checkpoint with another card."""
     shutil.copytree(head, to)
@@ -101,8 +47,8 @@ def evaluated(directory, data, workdir, **how):
 # --- A run of a blend -----------------------------------------------------------------
 
 
-def test_a_run_says_what_it_blended(run):
-    found = read_json(run / "results.json")
+def test_a_run_says_what_it_blended(blend_run):
+    found = read_json(blend_run / "results.json")
     assert found["features"] == [FACE, SOUND]
     assert found["head"] == "mlp + mlp"
     assert found["heads"] == [
@@ -115,20 +61,20 @@ def test_a_run_says_what_it_blended(run):
     assert np.shape(found["temperatures"]) == np.shape(found["confidences"]) == (2,)
     assert np.shape(found["offsets"]) == (2, 8)
     assert len(found["per_seed"]) == 2
-    stored = read_json(run / "best_model" / "blend.json")
+    stored = read_json(blend_run / "best_model" / "blend.json")
     paths = ["../head_0/best_model", "../head_1/best_model"]
     assert stored["head_paths"] == paths
     assert stored["selection"]["weights"] == found["weights"]
     assert stored["scores"] == found["metrics"]
     assert stored["best_seed"] in (0, 1)
-    names = {path.name for path in run.iterdir()}
+    names = {path.name for path in blend_run.iterdir()}
     expected = {"config.json", "environment.json", "results.json", "predictions.csv"}
     assert names == expected | {"plots", "best_model", "head_0", "head_1"}
 
 
-def test_predictions_have_every_frame(run):
+def test_predictions_have_every_frame(blend_run):
     """Of the silent video too, and those without a face."""
-    with (run / "predictions.csv").open() as file:
+    with (blend_run / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     frames = [(row["video"], int(row["frame"])) for row in rows]
     expected = [(v, f) for v in VALIDATION for f in range(1, FRAMES + 1)]
@@ -136,24 +82,24 @@ def test_predictions_have_every_frame(run):
     assert all(row["expression"] in EXPR.columns for row in rows)
 
 
-def test_a_moved_run_is_the_same(run, data, tmp_path):
+def test_a_moved_run_is_the_same(blend_run, data, tmp_path):
     """Its best model and its heads go together; two evaluations give equal bytes."""
     moved = tmp_path / "elsewhere"
-    shutil.copytree(run, moved)
-    hidden = run.rename(run.with_name("hidden"))
+    shutil.copytree(blend_run, moved)
+    hidden = blend_run.rename(blend_run.with_name("hidden"))
     try:
         evaluated(moved / "best_model", data, tmp_path / "once")
         evaluated(moved / "best_model", data, tmp_path / "twice")
     finally:
-        hidden.rename(run)
+        hidden.rename(blend_run)
     for name in ("results.json", "predictions.csv"):
-        expected = (run / name).read_bytes()
+        expected = (blend_run / name).read_bytes()
         assert (tmp_path / "once" / name).read_bytes() == expected
         assert (tmp_path / "twice" / name).read_bytes() == expected
 
 
-def test_a_split_without_labels_is_predicted(run, data, tmp_path):
-    found = evaluated(run / "best_model", data, tmp_path / "test", split="test")
+def test_a_split_without_labels_is_predicted(blend_run, data, tmp_path):
+    found = evaluated(blend_run / "best_model", data, tmp_path / "test", split="test")
     assert "metrics" not in found
     assert found["chosen_on"] == "dev"
     rows = (tmp_path / "test" / "predictions.csv").read_text().splitlines()
@@ -165,9 +111,9 @@ def test_a_split_without_labels_is_predicted(run, data, tmp_path):
 
 
 def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
-    plain, data, tmp_path
+    heads, data, tmp_path
 ):
-    write_blend(tmp_path / "blend", plain)
+    write_blend(tmp_path / "blend", heads)
     model = load_heads(tmp_path / "blend")
     found = scores_by_head(model, data, "validation", BUDGET)
     table = found.table
@@ -195,10 +141,10 @@ def test_seeds_are_paired_and_the_first_stands_in_for_what_is_silent(
 
 
 def test_a_first_member_without_sound_leaves_its_video_neutral(
-    plain, data, tmp_path, caplog
+    heads, data, tmp_path, caplog
 ):
     """Rows are those of the first head; the report names the video."""
-    write_blend(tmp_path / "blend", plain[::-1])
+    write_blend(tmp_path / "blend", heads[::-1])
     found = evaluated(tmp_path / "blend", data, tmp_path / "out")
     assert found["joined"]["videos_without_features"] == [LOST]
     with (tmp_path / "out" / "predictions.csv").open() as file:
@@ -210,18 +156,18 @@ def test_a_first_member_without_sound_leaves_its_video_neutral(
     assert any(f"neutral scores: {LOST}" in message for message in messages)
 
 
-def test_all_weight_on_one_member_is_that_head(plain, data, tmp_path):
-    write_blend(tmp_path / "blend", plain)
-    chosen = read_json(plain[0] / "head.json")["selection"]
+def test_all_weight_on_one_member_is_that_head(heads, data, tmp_path):
+    write_blend(tmp_path / "blend", heads)
+    chosen = read_json(heads[0] / "head.json")["selection"]
     chosen["weights"] = [[1, 0], [1, 0]]
     change_json(tmp_path / "blend" / "blend.json", selection=chosen)
     found = evaluated(tmp_path / "blend", data, tmp_path / "out")
-    alone = read_json(plain[0].parent / "results.json")
+    alone = read_json(heads[0].parent / "results.json")
     assert found["metrics"] == alone["metrics"]
     for one, other in zip(found["per_seed"], alone["per_seed"], strict=True):
         for name in ("seed", "raw", "smoothed", "tuned_on_reported"):
             assert one[name] == other[name]
-    own = (plain[0].parent / "predictions.csv").read_bytes()
+    own = (heads[0].parent / "predictions.csv").read_bytes()
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == own
 
 
@@ -233,23 +179,23 @@ def test_all_weight_on_one_member_is_that_head(plain, data, tmp_path):
         ({"seeds": [0, 1, 2]}, "number of seeds of {0} is 2, of {1} 3"),
     ],
 )
-def test_members_that_differ_are_named(plain, tmp_path, changes, said):
+def test_members_that_differ_are_named(heads, tmp_path, changes, said):
     """Before anything is written."""
-    other = copied(plain[1], tmp_path / "other", **changes)
-    expected = said.format(plain[0], other)
+    other = copied(heads[1], tmp_path / "other", **changes)
+    expected = said.format(heads[0], other)
     with pytest.raises(
         CheckpointError, match="blend heads that were trained alike"
     ) as e:
-        write_blend(tmp_path / "blend", [plain[0], other])
+        write_blend(tmp_path / "blend", [heads[0], other])
     assert expected in str(e.value)
     assert not (tmp_path / "blend").exists()
 
 
 def test_a_member_whose_training_is_unknown_makes_the_choice_fixed(
-    plain, data, tmp_path
+    heads, data, tmp_path
 ):
-    other = copied(plain[1], tmp_path / "other", training_videos="unknown")
-    write_blend(tmp_path / "blend", [plain[0], other])
+    other = copied(heads[1], tmp_path / "other", training_videos="unknown")
+    write_blend(tmp_path / "blend", [heads[0], other])
     found = evaluated(tmp_path / "blend", data, tmp_path / "out")
     assert found["chosen_on"] is None
     assert found["chosen_on_reason"] == (
@@ -259,35 +205,37 @@ def test_a_member_whose_training_is_unknown_makes_the_choice_fixed(
     assert found["metrics"]["smoothed"]["mode"] == EXPR.fixed_smoothing[0]
 
 
-def test_dev_videos_that_any_member_saw_make_the_choice_fixed(plain, data, tmp_path):
-    saw = [*read_json(plain[1] / "head.json")["training_videos"], DEV[0], VALIDATION[0]]
-    other = copied(plain[1], tmp_path / "other", training_videos=saw)
+def test_dev_videos_that_any_member_saw_make_the_choice_fixed(heads, data, tmp_path):
+    saw = [*read_json(heads[1] / "head.json")["training_videos"], DEV[0], VALIDATION[0]]
+    other = copied(heads[1], tmp_path / "other", training_videos=saw)
     assert data.store.split_videos("EXPR", "dev") == DEV
-    write_blend(tmp_path / "blend", [plain[0], other])
+    write_blend(tmp_path / "blend", [heads[0], other])
     found = evaluated(tmp_path / "blend", data, tmp_path / "out")
     assert found["chosen_on_reason"] == "1 of 3 dev videos were trained on"
     assert found["trained_on_this_split"]
 
 
-def test_folders_that_are_no_blend(plain, run, tmp_path):
+def test_folders_that_are_no_blend(heads, blend_run, tmp_path):
     with pytest.raises(CheckpointError, match=r"no head checkpoint: it has no head"):
-        write_blend(tmp_path / "blend", [plain[0], run / "best_model"])
-    own = copied(plain[0], tmp_path / "own")
+        write_blend(tmp_path / "blend", [heads[0], blend_run / "best_model"])
+    own = copied(heads[0], tmp_path / "own")
     with pytest.raises(CheckpointError, match=r"own is a head checkpoint, which a "):
-        write_blend(own, plain)
+        write_blend(own, heads)
     assert not (own / "blend.json").exists()
-    write_blend(tmp_path / "blend", plain)
+    write_blend(tmp_path / "blend", heads)
     path = tmp_path / "blend" / "blend.json"
     path.write_text('{"schema": 1,\n "head_paths": [')
-    with pytest.raises(CheckpointError, match=r"blend\.json:2: .*; blend anew"):
+    with pytest.raises(CheckpointError, match=r"blend\.json:2: .*: blend anew"):
         load_heads(path.parent)
     for text in ('{"schema": 9}', "[1]"):
         path.write_text(text)
-        with pytest.raises(CheckpointError, match=r"blend\.json: schema .* reads 1"):
+        with pytest.raises(
+            CheckpointError, match=r"blend\.json: schema .* expected 1, .*: blend"
+        ):
             load_heads(path.parent)
     with pytest.raises(ValueError, match="1 checkpoint to blend; expected two or more"):
         experiment.blend_checkpoints(
-            plain[:1], data_dir=None, split="dev", workdir=tmp_path / "w"
+            heads[:1], data_dir=None, split="dev", workdir=tmp_path / "w"
         )
     assert not (tmp_path / "w").exists()
 
@@ -307,11 +255,11 @@ def test_what_may_be_trusted(data):
         check_trust(EXPR, resolved("wav2vec2_base", "vggish"))
 
 
-def test_an_extractor_without_outputs_is_not_trusted(plain, data, tmp_path):
+def test_an_extractor_without_outputs_is_not_trusted(heads, data, tmp_path):
     """The sound's head is the first one here."""
-    config = read_json(plain[1] / "head.json")["config"]
+    config = read_json(heads[1] / "head.json")["config"]
     config["blend"] = {"trust_extractor": True}
-    write_blend(tmp_path / "blend", plain[::-1], config)
+    write_blend(tmp_path / "blend", heads[::-1], config)
     with pytest.raises(ValueError, match=r"trust_extractor for EXPR with .*wav2vec2"):
         evaluated(tmp_path / "blend", data, tmp_path / "out")
 
@@ -342,7 +290,7 @@ UNFIT = {
 def test_unfit_sets_end_a_run_before_it_begins(store, tmp_path, name):
     """Of every head: nothing is trained, and no folder claimed."""
     fields, message = UNFIT[name]
-    config = small_config(store, tmp_path / "run", **fields)
+    config = several_config(store, tmp_path / "run", **fields)
     with pytest.raises(ValueError, match=message):
         experiment.run_experiment(config)
     assert not (tmp_path / "run").exists()
@@ -351,10 +299,10 @@ def test_unfit_sets_end_a_run_before_it_begins(store, tmp_path, name):
 # --- Cards and options ----------------------------------------------------------------
 
 
-def test_a_card_that_lacks_a_field_is_refused(plain, tmp_path):
-    config = read_json(plain[0] / "head.json")["config"]
+def test_a_card_that_lacks_a_field_is_refused(heads, tmp_path):
+    config = read_json(heads[0] / "head.json")["config"]
     del config["postprocess"]["gaussian"]
-    short = copied(plain[0], tmp_path / "short", config=config)
+    short = copied(heads[0], tmp_path / "short", config=config)
     with pytest.raises(ValueError, match=r"lacks a field: .*gaussian.*; expected"):
         load_heads(short)
 
@@ -363,27 +311,27 @@ def model_priors(directory):
     return load_heads(directory).priors
 
 
-def test_priors_are_those_of_training_with_one_more_of_each(plain):
-    counts = np.array(read_json(plain[0] / "head.json")["class_counts"])
+def test_priors_are_those_of_training_with_one_more_of_each(heads):
+    counts = np.array(read_json(heads[0] / "head.json")["class_counts"])
     assert counts.shape == (8,)
     np.testing.assert_allclose(
-        model_priors(plain[0]), (counts + 1) / (counts.sum() + 8), rtol=1e-12
+        model_priors(heads[0]), (counts + 1) / (counts.sum() + 8), rtol=1e-12
     )
 
 
-def test_causal_windows_are_told_in_seconds_of_the_past(plain, data, tmp_path):
+def test_causal_windows_are_told_in_seconds_of_the_past(heads, data, tmp_path):
     """And where no intervals are asked for, there are none."""
-    config = read_json(plain[0] / "head.json")["config"]
+    config = read_json(heads[0] / "head.json")["config"]
     config["postprocess"]["causal"] = True
     config["evaluate"]["num_resamples"] = 0
-    selection = read_json(plain[0] / "head.json")["selection"]
+    selection = read_json(heads[0] / "head.json")["selection"]
     selection["smoothing"] = [
         {"mode": mode, "half_width_frames": 5} for mode in ("mean", "median")
     ]
-    own = copied(plain[0], tmp_path / "own", config=config, selection=selection)
+    own = copied(heads[0], tmp_path / "own", config=config, selection=selection)
     block = evaluated(own, data, tmp_path / "out")["metrics"]["smoothed"]
     assert block["window_s"] == [0.2, 0.2]
-    alone = read_json(plain[0].parent / "results.json")["metrics"]["smoothed"]
+    alone = read_json(heads[0].parent / "results.json")["metrics"]["smoothed"]
     assert "f1_macro_ci95" in alone["with_crop"]
     assert "f1_macro_ci95" not in block["with_crop"]
     widths = np.atleast_1d(alone["half_width_frames"])
@@ -395,11 +343,11 @@ def test_causal_windows_are_told_in_seconds_of_the_past(plain, data, tmp_path):
 
 
 def test_checkpoints_are_blended_from_the_command_line(
-    plain, store, data, tmp_path, capsys
+    heads, store, data, tmp_path, capsys
 ):
     """Evaluated again, the same comes out."""
     out = tmp_path / "blend"
-    names = ",".join(map(str, plain))
+    names = ",".join(map(str, heads))
     flags = [f"--checkpoint={names}", "--trust-extractor"]
     assert main.blend([*flags, f"--data-dir={store}", f"--workdir={out}"]) == 0
     said = capsys.readouterr().out
@@ -407,7 +355,7 @@ def test_checkpoints_are_blended_from_the_command_line(
     assert "the extractor's own probabilities are taken " in said
     best = out / "best_model"
     stored = read_json(best / "blend.json")
-    assert stored["head_paths"] == [str(path) for path in plain]
+    assert stored["head_paths"] == [str(path) for path in heads]
     assert stored["selection"]["chosen_on"] == "dev"
     again = tmp_path / "again"
     evaluated(best, data, again)

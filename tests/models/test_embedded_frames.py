@@ -11,6 +11,7 @@ import shutil
 
 import numpy as np
 import pytest
+from made.cards import made_card
 from made.tables import MadeStore, made_table
 from sklearn.metrics import f1_score
 
@@ -23,9 +24,11 @@ from avemo_jax.evaluation.evaluate import select
 from avemo_jax.evaluation.joint import evaluate_joint, load_joint
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.models.blend import load_heads, scores_by_head
+from avemo_jax.models.card import Card, write_card
 from avemo_jax.models.embedded_frames import dense_split, fixed_rates, ruled_scores
 from avemo_jax.models.frame_scores import SplitScores, corrected_rows, table_fill_map
-from avemo_jax.models.selection import Options, Selection, fixed_selection
+from avemo_jax.models.options import Options
+from avemo_jax.models.selection import Selection, fixed_selection
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate.comparison import (
     ALL_FRAMES,
@@ -370,8 +373,7 @@ def test_score_is_that_of_a_direct_call(run, tmp_path):
     """The rule of the card, applied to the library's own scores of the split."""
     model = load_heads(run / "best_model")
     scores = scores_by_head(model, opened("EXPR"), "validation", 10**9)
-    card = read_json(run / "best_model" / "head.json")
-    chosen = Selection.from_dict(card["selection"])
+    chosen = model.card.selection
     found = read_json(run / "results.json")
     for seed, choice in enumerate(chosen.frame_rates):
         split = dense_split(scores, scores.scores[0][seed])
@@ -444,15 +446,16 @@ def test_split_without_labels_has_a_share(run, tmp_path):
 def test_without_dev_only_a_fixed_stride_is_used(run):
     """A model whose training videos are unknown: nothing may be chosen."""
     model, data = load_heads(run / "best_model"), opened("EXPR")
-    kept = Selection.from_dict(model.card["selection"])
-    unknown = model.card | {"training_videos": "unknown"}
+    kept = model.card.selection
+    unknown = dataclasses.replace(model.card, training_videos="unknown")
 
-    def selected(card: dict, wanted: FrameRate | None = None) -> Selection:
-        options = Options.of_config(card["config"], wanted)
-        other = dataclasses.replace(model, card=card, options=options)
+    def selected(card: Card, wanted: FrameRate | None = None) -> Selection:
+        options = Options.of_config(card.config, wanted)
+        heads = (dataclasses.replace(model.heads[0], card=card),)
+        other = dataclasses.replace(model, heads=heads, card=card, options=options)
         return select(other, data, 10**9, anew=wanted is not None)
 
-    found = selected(unknown | {"selection": None})
+    found = selected(dataclasses.replace(unknown, selection=None))
     assert found.on is None
     assert "unknown" in found.reason
     assert found.frame_rates == (RateChoice(FrameRateRule(FIXED, (3,))),) * 2
@@ -473,7 +476,7 @@ def test_flags_that_do_not_fit_the_model_are_refused(run, tmp_path):
     joint = tmp_path / "joint"
     for task in ("EXPR", "AU"):
         shutil.copytree(run / "best_model", joint / task)
-    (joint / "joint.json").write_text(json.dumps({"schema": 1, "task": "EXPR+AU"}))
+    write_card(joint / "joint.json", made_card(task="EXPR+AU"))
     with pytest.raises(ValueError, match=r"'sequential' for AU; expected a task"):
         evaluate_joint(
             load_joint(joint),

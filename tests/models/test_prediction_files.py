@@ -1,21 +1,17 @@
 """Predictions made elsewhere as heads of a blend."""
 
-import contextlib
-import io
 import json
-import pathlib
 
 import numpy as np
 import pytest
-from made.several_sets import FRAMES, VIDEOS, build_several_sets
+from made.several_sets import FRAMES, VIDEOS
 
-from avemo_jax import experiment, main
-from avemo_jax.batches.tables import Data, open_data
-from avemo_jax.config.fields import base_config
+from avemo_jax import main
+from avemo_jax.batches.tables import Data
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.models.blend import load_heads, write_blend
-from avemo_jax.models.checkpoints import CheckpointError
+from avemo_jax.models.card import CheckpointError
 
 pytestmark = pytest.mark.slow
 
@@ -23,28 +19,9 @@ TRAIN, DEV, VALIDATION = VIDEOS[:6], VIDEOS[6:9], VIDEOS[9:12]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return build_several_sets(tmp_path_factory.mktemp("several"))
-
-
-@pytest.fixture(scope="module")
-def head(store, tmp_path_factory):
+def head(heads):
     """A head on faces, of two seeds."""
-    config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
-    config.data.dir = str(store)
-    config.workdir = str(tmp_path_factory.mktemp("runs") / "head")
-    config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
-    config.evaluate.num_resamples = 20
-    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
-    config.log.tensorboard = config.log.progress = False
-    with contextlib.redirect_stdout(io.StringIO()):
-        experiment.run_experiment(config)
-    return pathlib.Path(config.workdir) / "best_model"
-
-
-@pytest.fixture
-def data(store) -> Data:
-    return open_data(str(store))
+    return heads[0]
 
 
 def labels_of(data: Data, split: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avemo_jax.config.fields import base_config, original_config, to_plain
-from avemo_jax.models.selection import Options, Selection, best_seed, fixed_selection
+from avemo_jax.models.options import Options
+from avemo_jax.models.selection import Selection, best_seed, fixed_selection
 from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SMOOTHINGS, smoothings_of
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -151,8 +152,7 @@ def test_fixed_values(task, heads):
 
 def test_best_seed():
     chosen = Selection("dev", "", (("none", 0),) * 3, None, None, (0.2, 0.4, 0.4))
-    assert best_seed(chosen, {"dev_scores": [9, 0, 0]}) == 1  # the first of equal ones
+    assert best_seed(chosen, [9.0, 0.0, 0.0]) == 1  # the first of equal ones
     fixed = fixed_selection(EXPR, 3, "why")
-    assert best_seed(fixed, {"dev_scores": [0.1, 0.2, 0.9]}) == 2
-    assert best_seed(fixed, {"dev_scores": None}) == 0
-    assert best_seed(fixed, {}) == 0
+    assert best_seed(fixed, [0.1, 0.2, 0.9]) == 2
+    assert best_seed(fixed, None) == 0

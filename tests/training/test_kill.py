@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from made.tiny_store import build_tiny_store
 
-from avemo_jax.models import checkpoints
+from avemo_jax.models.card import read_card
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 12
@@ -93,9 +93,9 @@ def test_killed_ten_times_it_ends_in_the_same_bits(store, tmp_path):
 
     for name in ("results.json", "predictions.csv"):
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
-    first, second = (checkpoints.read_card(w / "best_model") for w in (whole, broken))
-    assert first["sha256"] == second["sha256"]
-    assert first["selection"] == second["selection"]
+    first, second = (read_card(w / "best_model") for w in (whole, broken))
+    assert first.sha256 == second.sha256
+    assert first.selection.to_dict() == second.selection.to_dict()
     speed = "frames_per_s"
     lines = [
         [{k: v for k, v in line.items() if k != speed} for line in history(workdir)]

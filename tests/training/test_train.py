@@ -11,6 +11,7 @@ from made.tables import made_data, made_table
 from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.config.fields import base_config
 from avemo_jax.models import checkpoints
+from avemo_jax.models.card import read_card
 from avemo_jax.training.objective import TrainingError
 from avemo_jax.training.train import train
 
@@ -37,8 +38,8 @@ def trained(config, workdir, *, cache_dir=None, **store):
     data = made_data(task=config.task, **store)
     data = dataclasses.replace(data, cache_dir=cache_dir)
     directory = train(config, data, workdir)
-    card = checkpoints.read_card(directory)
-    return card["sha256"], card
+    card = read_card(directory)
+    return card.sha256, card
 
 
 def history(workdir):
@@ -166,9 +167,9 @@ def test_stopped_members_keep_their_best(tmp_path):
     config.train.early_stop_epochs = 2
     _, card = trained(config, tmp_path)
     lines = history(tmp_path)
-    for candidate, best in enumerate(card["best_epochs"]):
+    for candidate, best in enumerate(card.best_epochs):
         scores = [line["dev_f1_macro_per_candidate"][candidate] for line in lines]
-        assert scores[best - 1] == max(scores) == card["dev_scores"][candidate]
+        assert scores[best - 1] == max(scores) == card.dev_scores[candidate]
         after = scores[best + 1 :]
         assert len(set(after[1:])) <= 1  # frozen from then on
 
@@ -178,21 +179,21 @@ def test_sweep_trains_all_and_keeps_the_best(tmp_path):
     config.sweep.learning_rate = (1e-5, 1e-2)
     config.sweep.dropout = (0.0, 0.5)
     _, card = trained(config, tmp_path)
-    assert len(card["sweep"]) == 4
-    best = max(card["sweep"], key=lambda row: row["dev_mean"])
-    assert card["setting"]["learning_rate"] == best["learning_rate"] == 1e-2
-    assert card["seeds"] == [0, 1]
+    assert len(card.sweep) == 4
+    best = max(card.sweep, key=lambda row: row["dev_mean"])
+    assert card.setting["learning_rate"] == best["learning_rate"] == 1e-2
+    assert card.seeds == (0, 1)
     # a setting of the sweep is what it is alone
-    one = small_config(num_seeds=2, **card["setting"])
+    one = small_config(num_seeds=2, **card.setting)
     _, alone = trained(one, tmp_path / "alone")
-    np.testing.assert_allclose(alone["dev_scores"], card["dev_scores"], atol=1e-6)
+    np.testing.assert_allclose(alone.dev_scores, card.dev_scores, atol=1e-6)
 
 
 def test_train_and_dev_together_keep_the_last_epoch(tmp_path):
     config = small_config(data__train_on="train+dev")
     _, card = trained(config, tmp_path)
-    assert card["best_epochs"] == [2]
-    assert card["dev_scores"] is None
+    assert card.best_epochs == (2,)
+    assert card.dev_scores is None
     assert not any(name.startswith("dev_") for name in history(tmp_path)[0])
 
 
