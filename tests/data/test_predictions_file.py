@@ -262,6 +262,10 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
             "predictions.csv, column frame: .*one",
         ),
         (lambda text: text + "a,1\n", "predictions.csv: .*[Ee]xpected 8 columns"),
+        (
+            lambda text: text.replace(",0.25,", ",high,"),
+            "expected numbers in label_val",
+        ),
         (lambda text: "", "predictions.csv: Empty CSV file; expected"),
     ],
 )

@@ -59,7 +59,6 @@ def several_config(
     config = base_config("EXPR", "mlp", "enet_b0_8_va_mtl")
     config.data.dir, config.workdir = str(store), str(workdir)
     config.batch_size, config.num_epochs, config.num_seeds = 64, 2, 2
-    config.learning_rate = 1e-2
     config.evaluate.num_resamples = 20
     config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
     config.log.tensorboard = config.log.progress = False

@@ -9,11 +9,18 @@ from made.several_sets import build_several_sets, several_config
 
 from avemo_jax import experiment
 from avemo_jax.batches.tables import Data, open_data
+from avemo_jax.evaluation import figures
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> pathlib.Path:
     return build_several_sets(tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture
+def no_plots(monkeypatch) -> None:
+    """Evaluations draw nothing."""
+    monkeypatch.setattr(figures, "draw_figures", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from avemo_jax.models.card import CheckpointError
 from avemo_jax.models.head import row_scores
 from avemo_jax.tasks import AU, EXPR
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_plots")]
 
 FACE, SOUND = map(full_name, ("enet_b0_8_va_mtl", "wav2vec2_base"))
 BUDGET = 10**9

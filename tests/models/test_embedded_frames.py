@@ -385,12 +385,14 @@ def test_score_is_that_of_a_direct_call(run, tmp_path):
         assert own["share_embedded"] == point.share
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_checkpoint_is_evaluated_by_its_own_rule(run, tmp_path):
     evaluated(run / "best_model", tmp_path)
     for name in ("results.json", "predictions.csv"):
         assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("rule", ["all", "sequential", "refine", "stride"])
 def test_flag_stands_in_the_place_of_the_configuration(run, tmp_path, rule):
     before = (run / "best_model" / "head.json").read_bytes()
@@ -419,6 +421,7 @@ def test_flag_stands_in_the_place_of_the_configuration(run, tmp_path, rule):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_plots")
 def test_ensemble_of_seeds_has_one_rule(run, tmp_path):
     found = evaluated(
         *(run / "best_model", tmp_path),

@@ -13,7 +13,7 @@ from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.models.blend import load_heads, write_blend
 from avemo_jax.models.card import CheckpointError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_plots")]
 
 TRAIN, DEV, VALIDATION = VIDEOS[:6], VIDEOS[6:9], VIDEOS[9:12]
 

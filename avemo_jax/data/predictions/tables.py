@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, Shaped
 
 from avemo_jax.data.listing import nfc
 from avemo_jax.data.predictions.frames import FramePredictions
@@ -148,23 +148,42 @@ def _with_our_columns(found: FramePredictions, table: pa.Table) -> FramePredicti
     crops = None
     if "has_crop" in names:
         crops = _numbers(path, table, ["has_crop"])[:, 0] == 1
-    labels = None
-    of_outputs = [f"label_{name}" for name in task.columns]
-    if task is EXPR and "label_expression" in names:
-        place = pc.index_in(table["label_expression"], pa.array(task.columns))
-        labels = pc.fill_null(place, -1).to_numpy().astype(np.int8)
-    elif set(of_outputs) <= set(names):
-        numbers = [pc.cast(table[name], pa.float64()).to_numpy() for name in of_outputs]
-        empty = task.empty_labels(table.num_rows)
-        labels = np.stack(numbers, axis=1)
-        labels = np.where(np.isnan(labels), empty, labels).astype(empty.dtype)
     return dataclasses.replace(
         found,
         filled=_numbers(path, table, ["filled"])[:, 0] != 0,
         has_crop=crops,
-        labels=labels,
+        labels=_labels(path, table, task),
         thresholds=None if found.decided is None else read_thresholds(path, task),
     )
+
+
+def _labels(
+    path: pathlib.Path, table: pa.Table, task: Task
+) -> Shaped[np.ndarray, "rows ..."] | None:
+    """The labels in the columns ``label_...``; None where there are none.
+
+    Raises:
+        ValueError: If a label is no number.
+    """
+    if task is EXPR:
+        if "label_expression" not in table.column_names:
+            return None
+        place = pc.index_in(table["label_expression"], pa.array(task.columns))
+        return pc.fill_null(place, -1).to_numpy().astype(np.int8)
+    names = [f"label_{name}" for name in task.columns]
+    if not set(names) <= set(table.column_names):
+        return None
+    kind = pa.int8() if task is AU else pa.float32()
+    try:
+        columns = [pc.cast(table[name], kind) for name in names]
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: {error}; expected numbers in {names[0]} ..., or nothing: correct "
+            "or remove these columns"
+        ) from error
+    if task is AU:
+        columns = [pc.fill_null(column, -1) for column in columns]
+    return np.stack([column.to_numpy() for column in columns], axis=1)
 
 
 def _keys(path: pathlib.Path, table: pa.Table) -> FramePlaces:
