@@ -130,7 +130,12 @@ def run_python(text: str, capsys) -> None:
 def examples(*, needs_weights: bool) -> list:
     """The Python examples of all pages; those that are files are run elsewhere."""
     return [
-        pytest.param(block.text, id=f"{page.stem}-{i}")
+        pytest.param(
+            block.text,
+            id=f"{page.stem}-{i}",
+            # evaluating compiles for 20 s
+            marks=[pytest.mark.slow] if ".train(" in block.text else [],
+        )
         for page in PAGES
         for i, block in enumerate(blocks(page.read_text("utf-8")))
         if block.language == "python"
