@@ -61,7 +61,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
     flags.add_ensemble(group)
     group.add_argument(
         "--frame-rate",
-        choices=("all", "stride", "sequential", "refine"),
+        choices=("all", "stride", "sliding", "sequential", "refine"),
         help="frames whose scores are used, chosen on dev anew; replaces "
         "config.postprocess.frame_rate.rule",
     )
@@ -70,8 +70,8 @@ def evaluate_parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="with --frame-rate: frames from one embedded frame to the next (stride), "
-        "or the coarsest such number (sequential, refine); 0 is chosen on dev",
+        help="with --frame-rate: frames from one embedded frame to the next (stride, "
+        "sliding), or the coarsest such number (sequential, refine); 0 is chosen on dev",
     )
     _add_evaluation(parser, "; default: evaluation-<split> in the run")
     return parser

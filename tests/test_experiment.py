@@ -138,6 +138,7 @@ def test_a_run_writes_these_files(runs, task, seeds):
         "checkpoints",
         "best_model",
         "results.json",
+        "resamples.npz",
         "predictions.csv",
         "plots",
     }
@@ -219,13 +220,23 @@ def test_blocks_of_metrics(runs, task, seeds):
     metrics = runs(task, seeds).results["metrics"]
     window = {"mode", "half_width_frames", "window_s"}
     assert metrics.keys() == {"raw", "smoothed", "tuned_on_reported"}
-    assert metrics["raw"].keys() == {"with_crop"}
+    tuned = {"tuned_on_reported"} if task == "AU" else set()
+    assert metrics["raw"].keys() == {"with_crop"} | tuned
+    if tuned:
+        best = metrics["raw"]["tuned_on_reported"]["f1_mean"]
+        assert best >= metrics["raw"]["with_crop"]["f1_mean"]
     assert metrics["smoothed"].keys() == {*BOTH, *window}
     assert metrics["tuned_on_reported"].keys() == {*BOTH, *window}
     for block in metrics.values():
         for frames in BOTH:
             if frames in block:
                 check_scores(block[frames], task, seeds)
+    resamples = np.load(runs(task, seeds).workdir / "resamples.npz")
+    assert set(resamples) == {*metrics, "videos"}
+    for name, block in metrics.items():
+        ends = np.quantile(resamples[name], (0.025, 0.975))
+        expected = block["with_crop"][f"{TASKS[task].headline}_ci95"]
+        np.testing.assert_allclose(ends, expected, atol=1e-6)
     expected = (opened(task).store).load_table(task, "validation", [])
     valid = expected.task.valid(expected.dense_labels)
     for block in metrics.values():

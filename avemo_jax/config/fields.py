@@ -208,14 +208,15 @@ def _postprocess_config() -> ConfigDict:
     post.correction = "none"
     post.frame_rate = ConfigDict()
     # Frames whose scores are used; scores between them are interpolated, so that a
-    # video need not be embedded whole: all | stride: every n-th frame | sequential: few
-    # entries of each median first, more where it is not sure (EXPR) | refine: a coarse
-    # grid, finer where in doubt. Chosen on dev, at most .002 below all frames; for
-    # heads that see one frame at a time (mlp, linear).
+    # video need not be embedded whole: all | stride: every n-th frame | sliding: every
+    # n-th entry of each median, as the original, so that all frames are embedded |
+    # sequential: few entries of each median first, more where it is not sure (EXPR) |
+    # refine: a coarse grid, finer where in doubt. Chosen on dev, at most .002 below all
+    # frames; for heads that see one frame at a time (mlp, linear).
     post.frame_rate.rule = "all"
-    # Frames from one embedded frame to the next. stride: 0 chooses on dev among 1, 2,
-    # 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest stride that may be
-    # chosen, at least 50 and 5; 0 allows any. all: 0.
+    # Frames from one embedded frame to the next. stride, sliding: 0 chooses on dev
+    # among 1, 2, 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest stride
+    # that may be chosen, at least 50 and 5; 0 allows any. all: 0.
     post.frame_rate.stride = 0
     return post
 

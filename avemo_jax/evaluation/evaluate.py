@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from avemo_jax.batches.tables import Data, memory_budget
 from avemo_jax.config.checks import check_frame_rate
@@ -17,10 +17,10 @@ from avemo_jax.data.predictions.predictions_file import (
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.dev_selection import select_on_dev
-from avemo_jax.evaluation.intervals import intervals_of
+from avemo_jax.evaluation.intervals import intervals_of, videos_with, write_resamples
 from avemo_jax.models.blend import Model
 from avemo_jax.models.card import UNKNOWN, Evaluated
-from avemo_jax.models.embedded_frames import fixed_rates, ruled_scores
+from avemo_jax.models.embedded_frames import RuledScores, fixed_rates, ruled_scores
 from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
 from avemo_jax.models.frame_scores import (
     SplitScores,
@@ -105,7 +105,8 @@ def evaluate(
     Args:
         model: A head checkpoint, a blend, or an ensemble, loaded.
         data: The store.
-        workdir: Gets ``results.json``, ``predictions.csv`` and ``plots/``.
+        workdir: Gets ``results.json``, ``resamples.npz``, ``predictions.csv`` and
+            ``plots/``.
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the model's card.
@@ -142,13 +143,16 @@ def evaluate(
             "the head was trained on videos of %s: no score to report", split
         )
     finished = finish(model, predicted, selection)
+    resamples: dict[str, Any] = {}
     if finished.sweep:
-        found |= scored(model, finished)
-    if finished.embedded is not None:
+        scores, resamples = scored(model, finished)
+        found |= scores
+    if finished.ruled is not None:
         found["frame_rate"] = _frame_rate(model, finished)
 
     def write() -> None:
         _write(workdir, model, finished, found)
+        write_resamples(workdir, resamples)
         if update_card:
             best = best_seed(selection, model.card.dev_scores)
             model.keep(
@@ -178,7 +182,7 @@ class Finished:
         raw: The task's scores without smoothing; empty where the split has no labels.
         sweep: The task's scores at every smoothing; empty where the split has no
             labels.
-        embedded: Frames that each seed's rule embeds; None where all are embedded.
+        ruled: What the seeds' rules give and cost; None where all frames are embedded.
     """
 
     predicted: SplitScores
@@ -188,7 +192,7 @@ class Finished:
     dense: Float[Array, "seeds frames outputs"]
     raw: dict[Smoothing, SmoothingScores]
     sweep: dict[Smoothing, SmoothingScores]
-    embedded: Bool[np.ndarray, "seeds frames"] | None = None
+    ruled: RuledScores | None = None
 
 
 def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finished:
@@ -226,20 +230,21 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
             causal=options.causal,
             trusted=trusted_of(predicted, selection),
         )
-    embedded = None
+    ruled = None
     if selection.frame_rates is None:
         dense = _dense(model, predicted, selection, unsmoothed, selection.smoothings)
     else:
         rules = [choice.rule for choice in selection.frame_rates]
-        dense, embedded = ruled_scores(
+        ruled = ruled_scores(
             predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
         )
-    return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, embedded)
+        dense = ruled.dense
+    return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, ruled)
 
 
 def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, SmoothingScores]:
     """The task's scores of ``finished.dense``, by the smoothing of each seed."""
-    if finished.embedded is None:
+    if finished.ruled is None:
         return finished.sweep
     task, selection = model.task, finished.selection
     scores = score_frames(
@@ -255,9 +260,9 @@ def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, Smoothing
 
 def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
     """The block ``frame_rate`` of results.json."""
-    choices, embedded = finished.selection.frame_rates, finished.embedded
+    choices, ruled = finished.selection.frame_rates, finished.ruled
     assert choices is not None
-    assert embedded is not None
+    assert ruled is not None
     all_frames = None
     if finished.sweep:
         ending = "_given" if model.task.kind == "multilabel" else ""
@@ -265,7 +270,7 @@ def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
         scores = pick(finished.sweep, smoothings, f"with_crop{ending}")
         all_frames = scores[model.task.headline].tolist()
     rule = model.options.frame_rate.rule
-    return results.frame_rate_block(rule, choices, embedded, all_frames)
+    return results.frame_rate_block(rule, choices, ruled, all_frames)
 
 
 def _dense(
@@ -354,8 +359,16 @@ def describe(
     return found | {name: chosen[name] for name in wanted if name in chosen}
 
 
-def scored(model: Model, finished: Finished) -> dict[str, Any]:
-    """The blocks ``metrics`` and ``per_seed`` of results.json."""
+def scored(
+    model: Model, finished: Finished
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The blocks ``metrics`` and ``per_seed`` of results.json, and the resamples.
+
+    Returns:
+        The blocks by their names; and by the names of the metrics' blocks the headline
+        score over ``with_crop`` on every resample, with ``videos``, the names of the
+        videos that are drawn. The second is empty where there are no intervals.
+    """
     task, card = model.task, model.card
     predicted, selection = finished.predicted, finished.selection
     valid = task.valid(predicted.table.dense_labels)
@@ -381,16 +394,17 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
     ) -> Any:
         within = {name: masks[name] for name in how.get("sets", masks)}
         beside = intervals_of(table, dense, within, limits, num)
-        return results.block_of(
+        means, by_seed = results.block_of(
             task,
             scores,
             smoothings,
             frames,
             fps=results.median_fps(table),
             causal=model.options.causal,
-            intervals=beside,
+            intervals=beside.ends,
             **how,
         )
+        return means, by_seed, beside.resamples.get("with_crop")
 
     chosen, sweep = selection.smoothings, finished.sweep
     best_dense = _dense(model, predicted, selection, finished.unsmoothed, tuned)
@@ -409,18 +423,24 @@ def scored(model: Model, finished: Finished) -> dict[str, Any]:
             finished.dense,
             selection.thresholds,
             ending=given,
-            embedded=finished.embedded,
+            embedded=None if finished.ruled is None else finished.ruled.embedded,
         ),
         "tuned_on_reported": block(sweep, tuned, best_dense, tuned_limits),
     }
-    return {
-        "metrics": {name: block for name, (block, _) in blocks.items()},
-        "per_seed": _by_seed(model, selection, blocks),
-    }
+    metrics = {name: means for name, (means, _, _) in blocks.items()}
+    if task.kind == "multilabel":
+        at_best = finished.raw[NO_SMOOTHING]["with_crop"]
+        metrics["raw"]["tuned_on_reported"] = results.mean_scores(task, at_best)
+    by_seed = {name: each for name, (_, each, _) in blocks.items()}
+    found = {"metrics": metrics, "per_seed": _by_seed(model, selection, by_seed)}
+    drawn = {name: each for name, (_, _, each) in blocks.items() if each is not None}
+    if drawn:
+        drawn["videos"] = np.array(table.videos)[videos_with(table, masks["with_crop"])]
+    return found, drawn
 
 
 def _by_seed(
-    model: Model, selection: Selection, blocks: dict[str, Any]
+    model: Model, selection: Selection, blocks: dict[str, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """The block ``per_seed`` of results.json."""
     task, card = model.task, model.card
@@ -435,6 +455,6 @@ def _by_seed(
             dev[f"smoothed_{task.headline}"] = selection.dev_scores[i]
         if dev:
             one["dev"] = dev
-        one |= {name: by_seed[i] for name, (_, by_seed) in blocks.items()}
+        one |= {name: by_seed[i] for name, by_seed in blocks.items()}
         per_seed.append(one)
     return per_seed

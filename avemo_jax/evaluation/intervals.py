@@ -1,16 +1,33 @@
 """95 % intervals of scores over videos, as results.json has them."""
 
+import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation.results import named
-from avemo_jax.postprocess.bootstrap import bootstrap_mean
+from avemo_jax.postprocess.bootstrap import Interval, bootstrap_mean
+from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import Task
+
+RESAMPLES = "resamples.npz"
+
+
+class Intervals(NamedTuple):
+    """How sure the scores of several sets of frames are, by the sets' names.
+
+    Attributes:
+        ends: ``NAME_ci95``, [low, high] of the mean over seeds, of each score.
+        resamples: The headline score, as mean over seeds, of every resample of videos;
+            sets without an interval are left out.
+    """
+
+    ends: dict[str, dict[str, Any]]
+    resamples: dict[str, Float[np.ndarray, " resamples"]]
 
 
 def intervals_of(
@@ -19,8 +36,11 @@ def intervals_of(
     masks: Mapping[str, np.ndarray],
     thresholds: Float[np.ndarray, "seeds units"] | None,
     num_resamples: int,
-) -> dict[str, dict[str, Any]]:
-    """By set of frames: ``NAME_ci95``, [low, high] of the mean over seeds.
+) -> Intervals:
+    """Intervals of the mean over seeds, over resampled videos.
+
+    Equal splits and sets of frames get equal resamples, whatever the model: differences
+    of two models' resamples are paired.
 
     Args:
         table: The split.
@@ -30,31 +50,53 @@ def intervals_of(
         thresholds: AU: thresholds of each seed; None for other tasks.
         num_resamples: Number of resamples of videos; 0 gives no intervals.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found, resamples = Intervals({}, {})
     labels, task = jnp.asarray(table.dense_labels), table.task
     offsets = table.dense_offsets
     for name, mask in masks.items():
         found[name] = {}
-        videos = np.searchsorted(offsets[1:], np.flatnonzero(mask), side="right")
-        if not num_resamples or len(np.unique(videos)) < 2:
+        if not num_resamples or len(videos_with(table, mask)) < 2:
             continue
         arguments = (dense, labels, jnp.asarray(mask), jnp.asarray(offsets, jnp.int32))
         limits = None if thresholds is None else jnp.asarray(thresholds)
-        block = _intervals(task, arguments, limits, num_resamples)
+        interval = bootstrap_mean(
+            task.name, *arguments, limits, num_resamples=num_resamples
+        )
+        resamples[name] = np.asarray(interval.samples[task.headline])
+        found[name] = _ends(task, interval)
         if task.kind == "multilabel":
-            at_half = _intervals(task, arguments, None, num_resamples)
-            block["f1_mean_at_0.5_ci95"] = at_half["f1_mean_ci95"]
-        found[name] = block
-    return found
+            at_half = bootstrap_mean(
+                task.name, *arguments, None, num_resamples=num_resamples
+            )
+            found[name]["f1_mean_at_0.5_ci95"] = _ends(task, at_half)["f1_mean_ci95"]
+    return Intervals(found, resamples)
 
 
-def _intervals(
-    task: Task, arguments: tuple[Any, ...], limits: Any, num_resamples: int
-) -> dict[str, Any]:
-    """Intervals of all scores, by names of outputs where a score has several values."""
-    interval = bootstrap_mean(
-        task.name, *arguments, limits, num_resamples=num_resamples
-    )
+def videos_with(
+    table: FrameTable, mask: Bool[np.ndarray, " frames"]
+) -> Int[np.ndarray, " videos"]:
+    """Indices of the videos that have a frame in ``mask``: those that are drawn."""
+    offsets = table.dense_offsets
+    return np.unique(np.searchsorted(offsets[1:], np.flatnonzero(mask), side="right"))
+
+
+def write_resamples(folder: pathlib.Path, resamples: Mapping[str, Any]) -> None:
+    """Writes ``resamples.npz``, by which differences of runs get intervals.
+
+    Args:
+        folder: Folder of ``results.json``.
+        resamples: Arrays by name; without any, no file is left.
+    """
+    path = folder / RESAMPLES
+    if not resamples:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **resamples)
+
+
+def _ends(task: Task, interval: Interval) -> dict[str, Any]:
+    """Ends of all intervals, by names of outputs where a score has several values."""
     block: dict[str, Any] = {}
     for key in interval.low:
         low, high = (named(task, key, end[key]) for end in interval[1:3])

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.models.embedded_frames import RuledScores
 from avemo_jax.postprocess.frame_rate.comparison import RateChoice
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import Metrics, SmoothingScores, pick
@@ -101,7 +102,7 @@ def block_of(
 def frame_rate_block(
     rule: str,
     choices: Sequence[RateChoice],
-    embedded: Bool[np.ndarray, "seeds frames"],
+    ruled: RuledScores,
     all_frames: Sequence[float] | None,
 ) -> dict[str, Any]:
     """The block ``frame_rate``: how many frames are embedded, and by which rule.
@@ -109,12 +110,16 @@ def frame_rate_block(
     Args:
         rule: The rule's name in the configuration.
         choices: What was chosen for each seed.
-        embedded: Frames of the split that each seed's rule embeds.
+        ruled: What each seed's rule gives on the split, and costs.
         all_frames: Headline score over ``with_crop`` of each seed with the same
             smoothing over all frames; None where the split has no labels.
     """
-    shares = embedded.mean(axis=1)
-    block: dict[str, Any] = {"rule": rule, **_mean("share_embedded", shares)}
+    shares = ruled.embedded.mean(axis=1)
+    block: dict[str, Any] = {
+        "rule": rule,
+        **_mean("share_embedded", shares),
+        **_mean("share_of_window_entries", ruled.window_shares),
+    }
     if all_frames is not None:
         block |= _mean("score_of_all_frames", all_frames)
     block["per_seed"] = []
@@ -122,6 +127,7 @@ def frame_rate_block(
         one = choice.rule.to_dict()
         del one["family"]
         one["share_embedded"] = float(shares[i])
+        one["share_of_window_entries"] = float(ruled.window_shares[i])
         if all_frames is not None:
             one["score_of_all_frames"] = float(all_frames[i])
         if choice.share is not None:

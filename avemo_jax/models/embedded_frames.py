@@ -7,6 +7,7 @@ that was chosen for the seed.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +18,27 @@ from avemo_jax.models.selection import NO_SMOOTHING
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate.comparison import DenseSplit, RateChoice
 from avemo_jax.postprocess.frame_rate.rules import (
-    FIXED,
+    FAMILIES,
     REFINED,
     FrameRate,
     FrameRateRule,
 )
 from avemo_jax.postprocess.smoothing import Smoothing
+
+
+class RuledScores(NamedTuple):
+    """Scores by the rules of several seeds.
+
+    Attributes:
+        dense: Final scores of every frame.
+        embedded: Frames that each seed's rule embeds.
+        window_shares: Share of all entries of all windows that are of embedded frames
+            and are looked at; the original's count.
+    """
+
+    dense: Float[Array, "seeds frames outputs"]
+    embedded: Bool[np.ndarray, "seeds frames"]
+    window_shares: Float[np.ndarray, " seeds"]
 
 
 def dense_split(
@@ -96,7 +112,7 @@ def fixed_rates(
     if wanted.rule == "all":
         return None
     (strides,) = wanted.lists
-    return (RateChoice(FrameRateRule(FIXED, strides)),) * num_seeds
+    return (RateChoice(FrameRateRule(FAMILIES[wanted.rule], strides)),) * num_seeds
 
 
 def ruled_scores(
@@ -105,8 +121,8 @@ def ruled_scores(
     rules: Sequence[FrameRateRule],
     smoothings: Sequence[Smoothing],
     thresholds: Float[np.ndarray, "seeds units"] | None,
-) -> tuple[Float[Array, "seeds frames outputs"], Bool[np.ndarray, "seeds frames"]]:
-    """Final scores of every frame by each seed, and which frames are embedded.
+) -> RuledScores:
+    """Final scores of every frame by each seed, and what they cost.
 
     Args:
         predicted: Scores of the split.
@@ -115,18 +131,21 @@ def ruled_scores(
         smoothings: Smoothing of each seed.
         thresholds: Thresholds of the action units by each seed; None for other tasks.
     """
-    scores, embedded = [], []
+    found = []
     for seed, (rule, smoothing) in enumerate(zip(rules, smoothings, strict=True)):
-        found = comparison.apply_rule(
+        outcome = comparison.apply_rule(
             predicted.task,
             rule,
             *dense_split(predicted, rows[seed])[:3],
             smoothing=smoothing,
             thresholds=None if thresholds is None else thresholds[seed],
         )
-        scores.append(found.scores)
-        embedded.append(np.asarray(found.embedded))
-    return jnp.stack(scores), np.stack(embedded)
+        found.append(outcome)
+    return RuledScores(
+        jnp.stack([outcome.refined.scores for outcome in found]),
+        np.stack([np.asarray(outcome.refined.embedded) for outcome in found]),
+        np.array([outcome.window_share for outcome in found]),
+    )
 
 
 def _with_reach(choice: RateChoice, smoothing: Smoothing) -> RateChoice:

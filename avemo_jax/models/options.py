@@ -76,7 +76,7 @@ class Options:
             tuple(config.postprocess.half_widths),
             gaussian=config.postprocess.gaussian,
         )
-        if frame_rate.rule == "sequential":  # it takes medians itself
+        if frame_rate.takes_medians:
             smoothings = tuple(each for each in smoothings if each[0] == "median")
         return cls(
             faithful=bool(config.postprocess.faithful_gaps),

@@ -27,12 +27,14 @@ class Interval(NamedTuple):
         low: Lower end of the interval.
         high: Upper end of the interval.
         share_above: Share of the resamples in which the score is over 0.
+        samples: The score on every resample, which is the first axis.
     """
 
     value: TracedScores
     low: TracedScores
     high: TracedScores
     share_above: TracedScores
+    samples: TracedScores
 
 
 @functools.partial(jax.jit, static_argnames=("num_resamples",))
@@ -298,4 +300,4 @@ def _interval(value: TracedScores, samples: TracedScores, level: float) -> Inter
         return {k: jnp.quantile(v, share, axis=0) for k, v in samples.items()}
 
     above = {k: (v > 0).astype(jnp.float32).mean(axis=0) for k, v in samples.items()}
-    return Interval(value, quantile(low), quantile(1 - low), above)
+    return Interval(value, quantile(low), quantile(1 - low), above, samples)

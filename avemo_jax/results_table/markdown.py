@@ -3,13 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avemo_jax.results_table.layout import (
-    chosen_on,
-    metric_title,
-    rows_with_cells,
-    tasks_with_cells,
-)
-from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
+from avemo_jax.results_table.contents import Cell, ResultsTable, metric_title
+from avemo_jax.results_table.rows import RowSpec
 from avemo_jax.tasks import TASKS
 
 _NETWORKS = {
@@ -21,24 +16,20 @@ _NETWORKS = {
 
 
 def markdown(table: ResultsTable) -> str:
-    """The page: a table for each task, effects, frame rates, times, versions.
+    """The page: a table for each task, effects, versions.
 
     Args:
         table: The table to show, with the original's figures only where the data is
             Aff-Wild2.
     """
     blocks = [_title(table), *_about(table)]
-    for task in tasks_with_cells(table):
+    for task in table.cells:
         blocks += _task(table, task)
     if table.effects:
         blocks += ["## Effects", _effects(table)]
-    if table.frame_rates:
-        blocks += ["## Frame rates", _columns(table.frame_rates)]
-    if table.parts_s:
-        parts = [(name, seconds(value)) for name, value in table.parts_s.items()]
-        blocks += ["## Times of the parts", _grid(("part", "s"), parts)]
     if table.environment:
-        blocks += ["## Versions", _columns({"value": table.environment})]
+        named = [(name, _word(value)) for name, value in table.environment.items()]
+        blocks += ["## Versions", _grid(("", "value"), named)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -79,17 +70,6 @@ def score_text(
     return text
 
 
-def seconds(value: float | None) -> str:
-    """Seconds to two or three digits; "-" where there is no value."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:,.0f}"
-    if value >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.2g}"
-
-
 def escaped(text: str) -> str:
     """Text that stays in one cell of a Markdown table and shows as it is."""
     text = text.replace("\\", "&#92;").replace("<", "&lt;").replace("|", "\\|")
@@ -119,25 +99,16 @@ def _about(table: ResultsTable) -> list[str]:
     )
     found.append(
         '"Reported by the original" are its own figures, reached with settings chosen '
-        "on the reported split; its times were taken on other machines."
+        "on the reported split; its times were taken on other machines, and ours for "
+        "the same work are printed by scripts/benchmark_table_times.py."
         if table.is_affwild2
         else "The scores and times that the original reported are not shown: they are "
         "of Aff-Wild2, and this is other data."
     )
-    found.append(
-        f"Times are seconds on {escaped(table.device)}: training, inference and "
-        "post-processing (what is chosen on dev included) of all seeds together. The "
-        "original's definition of time, here of one seed: without windows, loading "
-        "the model, one pass over the split and the metric; with windows, these alone."
-    )
     used = dict.fromkeys(n for row in table.rows for n in (*row.visual, *row.sound))
     names = ", ".join(f"{network(name)} is `{name}`" for name in used)
     found.append(f"Extractors: {names}.")
-    cells = [
-        cell
-        for task in tasks_with_cells(table)
-        for _, cell in rows_with_cells(table, task)
-    ]
+    cells = table.all_cells
     if missing := sum(cell.score is None for cell in cells):
         found.append(
             f'Without a value ("-"): {missing} of {len(cells)} cells; the reasons '
@@ -148,18 +119,14 @@ def _about(table: ResultsTable) -> list[str]:
 
 def _task(table: ResultsTable, task: str) -> list[str]:
     """The section of one task."""
-    on = chosen_on(table)
+    on = table.chosen_on
     header = ["visual", "sound", "model", f"ours (chosen on {on})" if on else "ours"]
     header.append(f"tuned on {table.split}")
     if table.is_affwild2:
-        header.append("reported by the original")
-    header += ["training s", "inference s", "post-processing s"]
-    header.append("s by the original's definition")
-    if table.is_affwild2:
-        header.append("s reported by the original")
+        header += ["reported by the original", "s reported by the original"]
     header.append("smoothing")
-    lines = [_line(table, row, cell, on) for row, cell in rows_with_cells(table, task)]
-    title = f"## {TASKS[task].title} ({task}), {metric_title(table, task)}: "
+    lines = [_line(table, row, cell, on) for row, cell in table.pairs(task)]
+    title = f"## {TASKS[task].title} ({task}), {metric_title(task)}: "
     section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
     if notes := _notes(table, task):
         section.append("\n".join(notes))
@@ -174,9 +141,6 @@ def _line(table: ResultsTable, row: RowSpec, cell: Cell, on: str | None) -> list
     line.append(score_text(cell.tuned_on_reported))
     if table.is_affwild2:
         line.append(f"{reported.score:g}".replace("0.", ".", 1) if reported else "-")
-    times = (cell.train_s, cell.inference_s, cell.postprocess_s, cell.original_s)
-    line += map(seconds, times)
-    if table.is_affwild2:
         line.append(f"{reported.time_s:g}" if reported else "-")
     parts = [cell.smoothing]
     if cell.share_embedded is not None:
@@ -192,7 +156,7 @@ def _line(table: ResultsTable, row: RowSpec, cell: Cell, on: str | None) -> list
 def _notes(table: ResultsTable, task: str) -> list[str]:
     """Notes on rows, and why values are missing, as items of a list."""
     found = []
-    for row, cell in rows_with_cells(table, task):
+    for row, cell in table.pairs(task):
         said = [cell.note] if cell.note else []
         if cell.score is None:
             said = [f"no value: {cell.note or 'no reason was given'}"]
@@ -210,7 +174,7 @@ def _effects(table: ResultsTable) -> str:
         (
             effect.task,
             effect.name,
-            effect.expectation,
+            "> 0",
             score_text(effect.difference, None, effect.ci95),
             "yes" if effect.holds else "**no**",
             effect.comment or "-",
@@ -218,31 +182,6 @@ def _effects(table: ResultsTable) -> str:
         for effect in table.effects
     ]
     return _grid((*header, "comment"), lines)
-
-
-def _columns(found: Mapping[str, Any]) -> str:
-    """Mappings side by side, a line for each name that one of them has.
-
-    Names in mappings inside mappings are joined by dots.
-    """
-    flat = {
-        title: _flat(below if isinstance(below, Mapping) else {"value": below})
-        for title, below in found.items()
-    }
-    names = dict.fromkeys(name for below in flat.values() for name in below)
-    lines = [[n, *(below.get(n, "-") for below in flat.values())] for n in names]
-    return _grid(["", *flat], lines)
-
-
-def _flat(below: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Every value in words, by its name and the names above it."""
-    found: dict[str, str] = {}
-    for name, value in below.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[f"{before}{name}"] = _word(value)
-    return found
 
 
 def _word(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the results table, the original's figures, and types for the results.
+"""The rows of the results table, and what the original reported for them.
 
 Reported figures are those of the original system (MLP and Transformer fusion heads on
 EfficientNet and wav2vec 2.0 or VGGish features) on the official Aff-Wild2 validation
@@ -7,18 +7,21 @@ set, with its own protocol; its times are of a Colab machine.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 HeadKind = Literal["mlp", "transformer", "batch_transformer"]
 Post = Literal["none", "smooth", "fixed_stride", "sequential", "grid"]
 
 _B2, _W, _V = "enet_b2_8_best", "wav2vec2_base", "vggish"
-_ACROSS = "Transformer (across the batch, as the original)"
-_OVER_TIME = "temporal Transformer"
+_SOUNDS = {"": (), "vggish": (_V,), "wav2vec2": (_W,)}
+_TITLES: dict[HeadKind, str] = {
+    "batch_transformer": "Transformer (across the batch, as the original)",
+    "transformer": "temporal Transformer",
+    "mlp": "MLP",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Reported:
+class Reported(NamedTuple):
     """What the original reported for one row and task.
 
     Attributes:
@@ -63,15 +66,6 @@ class RowSpec:
         return bool(self.reported)
 
 
-def _reported(
-    expr: tuple[float, float] | None = None,
-    au: tuple[float, float] | None = None,
-    va: tuple[float, float] | None = None,
-) -> dict[str, Reported]:
-    pairs = {"EXPR": expr, "AU": au, "VA": va}
-    return {task: Reported(*pair) for task, pair in pairs.items() if pair}
-
-
 def rows(b0: str = "enet_b0_8_va_mtl") -> tuple[RowSpec, ...]:
     """All rows, in the table's order.
 
@@ -79,232 +73,101 @@ def rows(b0: str = "enet_b0_8_va_mtl") -> tuple[RowSpec, ...]:
         b0: The EfficientNet-B0 of the last blend; the original's was
             ``enet_b0_8_best_vgaf``.
     """
-    sounds = {"": (), "vggish": (_V,), "wav2vec2": (_W,)}
-    heads: dict[HeadKind, tuple[str, dict[str, dict[str, Reported]]]] = {
-        "batch_transformer": (
-            _ACROSS,
-            {
-                "": _reported((0.31, 29.5), (0.509, 88.0), (0.324, 55.2)),
-                "vggish": _reported((0.316, 33.0), (0.502, 81.0), (0.376, 57.4)),
-                "wav2vec2": _reported((0.33, 34.4), (0.497, 89.0), (0.394, 58.9)),
-            },
-        ),
-        "transformer": (_OVER_TIME, {}),
-        "mlp": (
-            "MLP",
-            {
-                "": _reported((0.327, 8.93), (0.521, 52.5), (0.415, 26.9)),
-                "vggish": _reported((0.379, 11.4), (0.52, 48.6), (0.444, 29.4)),
-                "wav2vec2": _reported((0.394, 12.0), (0.513, 50.3), (0.459, 30.3)),
-            },
-        ),
-    }
-    single = [
-        RowSpec(
-            id="-".join(filter(None, (kind.replace("_", "-"), "b2", name))),
-            visual=(_B2,),
-            sound=sound,
-            model=title,
-            kind=kind,
-            heads=("+".join((_B2, *sound)),),
-            reported=reported.get(name, {}),
-        )
-        for kind, (title, reported) in heads.items()
-        for name, sound in sounds.items()
-    ]
-    return (*single, *_smoothed(), *_blends(b0))
-
-
-def _smoothed() -> tuple[RowSpec, ...]:
-    """Rows that smooth one model's scores."""
-    both: dict[str, Any] = {
-        "visual": (_B2,),
-        "sound": (_W,),
-        "heads": (f"{_B2}+{_W}",),
-    }
-    few: dict[str, Any] = {**both, "kind": "mlp"}
+    both = ((0.31, 29.5), (0.509, 88.0), (0.324, 55.2))
+    both_v = ((0.316, 33.0), (0.502, 81.0), (0.376, 57.4))
+    both_w = ((0.33, 34.4), (0.497, 89.0), (0.394, 58.9))
+    alone = ((0.327, 8.93), (0.521, 52.5), (0.415, 26.9))
+    with_v = ((0.379, 11.4), (0.52, 48.6), (0.444, 29.4))
+    with_w = ((0.394, 12.0), (0.513, 50.3), (0.459, 30.3))
+    smoothed = ((0.457, 31.65), (0.525, 15.73), (0.493, 30.3))
+    temporal = _TITLES["transformer"]
     return (
-        RowSpec(
-            id="mlp-b2-wav2vec2-smooth",
-            model="MLP, smooth all frames",
-            post="smooth",
-            reported=_reported((0.457, 31.65), (0.525, 15.73), (0.493, 30.3)),
-            **few,
-        ),
-        RowSpec(
-            id="transformer-b2-wav2vec2-smooth",
-            model=f"{_OVER_TIME}, smooth all frames",
-            kind="transformer",
-            post="smooth",
-            **both,
-        ),
-        RowSpec(
-            id="mlp-b2-wav2vec2-stride10",
-            model="MLP, fixed stride 10 (the original's row)",
-            post="fixed_stride",
-            reported=_reported((0.455, 13.91)),
+        _single("batch_transformer", "", both),
+        _single("batch_transformer", "vggish", both_v),
+        _single("batch_transformer", "wav2vec2", both_w),
+        *(_single("transformer", sound) for sound in _SOUNDS),
+        _single("mlp", "", alone),
+        _single("mlp", "vggish", with_v),
+        _single("mlp", "wav2vec2", with_w),
+        _with_post("mlp", "smooth", "smooth", "MLP, smooth all frames", smoothed),
+        _with_post("transformer", "smooth", "smooth", f"{temporal}, smooth all frames"),
+        _with_post(
+            "mlp",
+            "stride10",
+            "fixed_stride",
+            "MLP, fixed stride 10 (the original's row)",
+            ((0.455, 13.91), None, None),
             note="the original calls this row adaptive frame rate",
-            **few,
         ),
-        RowSpec(
-            id="mlp-b2-wav2vec2-sequential",
-            model="MLP, sequential rule",
-            post="sequential",
+        _with_post(
+            "mlp",
+            "sequential",
+            "sequential",
+            "MLP, sequential rule",
             note="the original's lists of strides reach .454 to .457 (reported by it)",
-            **few,
         ),
-        RowSpec(
-            id="mlp-b2-wav2vec2-grid",
-            model="MLP, grid refinement",
-            post="grid",
-            **few,
+        _with_post("mlp", "grid", "grid", "MLP, grid refinement"),
+        _blend(
+            "blend-wav2vec2-vggish",
+            ((_B2, _W), (_B2, _V)),
+            (None, (0.534, 17.3), (0.51, 13.6)),
         ),
+        _blend("blend-b2-b0-vggish", ((_B2, _V), (b0, _V)), (None, (0.54, 22.2), None)),
     )
 
 
-def _blends(b0: str) -> tuple[RowSpec, ...]:
-    return (
-        RowSpec(
-            id="blend-wav2vec2-vggish",
-            visual=(_B2,),
-            sound=(_W, _V),
-            model="MLP blend, smooth all frames",
-            kind="mlp",
-            heads=(f"{_B2}+{_W}", f"{_B2}+{_V}"),
-            post="smooth",
-            reported=_reported(au=(0.534, 17.3), va=(0.51, 13.6)),
-        ),
-        RowSpec(
-            id="blend-b2-b0-vggish",
-            visual=(_B2, b0),
-            sound=(_V,),
-            model="MLP blend, smooth all frames",
-            kind="mlp",
-            heads=(f"{_B2}+{_V}", f"{b0}+{_V}"),
-            post="smooth",
-            reported=_reported(au=(0.54, 22.2)),
-        ),
+_Figures = tuple[tuple[float, float] | None, ...]  # of EXPR, AU and VA: score, seconds
+
+
+def _single(kind: HeadKind, sound: str, figures: _Figures = ()) -> RowSpec:
+    """A row of one head without smoothing."""
+    return RowSpec(
+        id="-".join(filter(None, (kind.replace("_", "-"), "b2", sound))),
+        visual=(_B2,),
+        sound=_SOUNDS[sound],
+        model=_TITLES[kind],
+        kind=kind,
+        heads=("+".join((_B2, *_SOUNDS[sound])),),
+        reported=_reported(figures),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """What was found for one row and one task, over frames with a face crop.
-
-    Attributes:
-        task: "EXPR", "AU" or "VA".
-        row: Id of the row.
-        metric: Name of the score.
-        score: Mean over seeds, with what was chosen on dev; None where ``note`` says
-            why there is none.
-        std: Standard deviation over seeds; None for one seed.
-        ci95: 95 % interval of the mean over videos; None without an interval.
-        per_seed: The score of each seed.
-        tuned_on_reported: Score with smoothing and thresholds chosen on the reported
-            frames.
-        smoothing: Smoothings of the seeds, and the strides of a rule, in words.
-        chosen_on: "dev", or None where nothing was chosen.
-        share_embedded: Share of all frames that an extractor has to embed.
-        share_entries: Share of all entries of windows that are looked at.
-        train_s: Seconds of training all seeds; of a blend the sum of its heads'.
-        inference_s: Seconds of a pass over the reported frames by all seeds.
-        postprocess_s: Seconds of choosing on dev, and trying all on the reported
-            frames.
-        original_s: Seconds by the original's definition of its Time, for one seed.
-        note: A remark on the cell, or empty.
-    """
-
-    task: str
-    row: str
-    metric: str
-    score: float | None
-    std: float | None = None
-    ci95: tuple[float, float] | None = None
-    per_seed: tuple[float, ...] = ()
-    tuned_on_reported: float | None = None
-    smoothing: str = ""
-    chosen_on: str | None = None
-    share_embedded: float | None = None
-    share_entries: float | None = None
-    train_s: float | None = None
-    inference_s: float | None = None
-    postprocess_s: float | None = None
-    original_s: float | None = None
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The cell in the form that JSON keeps."""
-        stored = dataclasses.asdict(self)
-        stored["per_seed"] = list(self.per_seed)
-        stored["ci95"] = None if self.ci95 is None else list(self.ci95)
-        return stored
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "Cell":
-        """The inverse of :meth:`to_dict`."""
-        ci95 = stored["ci95"]
-        return cls(
-            **{
-                **stored,
-                "per_seed": tuple(stored["per_seed"]),
-                "ci95": None if ci95 is None else (ci95[0], ci95[1]),
-            }
-        )
+def _with_post(
+    kind: HeadKind,
+    name: str,
+    post: Post,
+    model: str,
+    figures: _Figures = (),
+    note: str = "",
+) -> RowSpec:
+    """The row of B2 and wav2vec 2.0 with post-processing."""
+    plain = _single(kind, "wav2vec2")
+    return dataclasses.replace(
+        plain,
+        id=f"{plain.id}-{name}",
+        model=model,
+        post=post,
+        reported=_reported(figures),
+        note=note,
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class Effect:
-    """A difference that is expected to have one sign.
-
-    Attributes:
-        task: "EXPR", "AU" or "VA".
-        name: The effect in words.
-        expectation: "> 0" or "< 0".
-        difference: Difference of the headline scores, mean over seeds.
-        ci95: 95 % interval of the difference over videos, paired.
-        holds: Whether the difference has the expected sign.
-        comment: A remark on the effect, or empty.
-    """
-
-    task: str
-    name: str
-    expectation: str
-    difference: float
-    ci95: tuple[float, float]
-    holds: bool
-    comment: str = ""
+def _blend(name: str, heads: tuple[tuple[str, str], ...], figures: _Figures) -> RowSpec:
+    """A row of several MLPs, each on one network of faces and one of sound."""
+    visual, sound = (tuple(dict.fromkeys(names)) for names in zip(*heads, strict=True))
+    return RowSpec(
+        id=name,
+        visual=visual,
+        sound=sound,
+        model="MLP blend, smooth all frames",
+        kind="mlp",
+        heads=tuple("+".join(names) for names in heads),
+        post="smooth",
+        reported=_reported(figures),
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class ResultsTable:
-    """Everything that is written.
-
-    Attributes:
-        title: What the data is called.
-        synthetic: Whether the data is made.
-        is_affwild2: Whether the original's figures may stand beside ours.
-        split: The split that is reported.
-        protocol: "ours" or "original".
-        num_seeds: Number of seeds of every model.
-        device: The devices in words.
-        environment: Versions, fingerprints and such.
-        rows: All rows, in the table's order.
-        cells: The cells that were computed.
-        parts_s: Seconds by part of the work.
-        effects: The effects that could be told from the cells' rows.
-        frame_rates: By task, scores with few frames (``rates.summary``).
-    """
-
-    title: str
-    synthetic: bool
-    is_affwild2: bool
-    split: str
-    protocol: str
-    num_seeds: int
-    device: str
-    environment: Mapping[str, Any]
-    rows: tuple[RowSpec, ...]
-    cells: tuple[Cell, ...]
-    parts_s: Mapping[str, float]
-    effects: tuple[Effect, ...] = ()
-    frame_rates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+def _reported(figures: _Figures) -> dict[str, Reported]:
+    """The figures by task."""
+    pairs = zip(("EXPR", "AU", "VA"), figures, strict=False)
+    return {task: Reported(*pair) for task, pair in pairs if pair}

@@ -5,21 +5,15 @@ import csv
 import dataclasses
 import io
 import json
-import math
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-from avemo_jax.results_table.layout import (
-    check_table,
-    rows_with_cells,
-    tasks_with_cells,
-)
+from avemo_jax.results_table.contents import Cell, ResultsTable
 from avemo_jax.results_table.markdown import markdown
-from avemo_jax.results_table.rows import Cell, ResultsTable, RowSpec
+from avemo_jax.results_table.rows import RowSpec
 from avemo_jax.runtime.atomic_files import whole_file
 
-TABLE_SCHEMA_VERSION = 1
+TABLE_SCHEMA_VERSION = 2
 FILES = ("results.md", "results.json", "results.csv")
 _OF_TABLE = ("synthetic", "split", "protocol", "num_seeds")
 _OF_CELL = (
@@ -28,10 +22,6 @@ _OF_CELL = (
     "chosen_on",
     "share_embedded",
     "share_entries",
-    "train_s",
-    "inference_s",
-    "postprocess_s",
-    "original_s",
 )
 
 
@@ -43,10 +33,8 @@ def write_table(directory: pathlib.Path, table: ResultsTable) -> None:
         table: The table to write.
 
     Raises:
-        ValueError: If the data is both made and Aff-Wild2, a cell has no place of its
-            own, a number is not finite, or a value has no form in JSON.
+        ValueError: If a number is not finite.
     """
-    check_table(table)
     stored = json_text(table)
     texts = (markdown(table), stored, csv_text(table))
     directory.mkdir(parents=True, exist_ok=True)
@@ -60,7 +48,7 @@ def json_text(table: ResultsTable) -> str:
     """The whole table as JSON; the original's figures only beside Aff-Wild2's.
 
     Raises:
-        ValueError: If a number is not finite, or a value has no form in JSON.
+        ValueError: If a number is not finite.
     """
     stored: dict[str, Any] = {
         "schema_version": TABLE_SCHEMA_VERSION,
@@ -70,21 +58,13 @@ def json_text(table: ResultsTable) -> str:
         "split": table.split,
         "protocol": table.protocol,
         "num_seeds": table.num_seeds,
-        "device": table.device,
         "environment": table.environment,
-        "tasks": tasks_with_cells(table),
+        "tasks": list(table.cells),
         "rows": [_row_dict(row, table.is_affwild2) for row in table.rows],
-        "cells": [
-            cell.to_dict()
-            for task in tasks_with_cells(table)
-            for _, cell in rows_with_cells(table, task)
-        ],
-        "effects": [dataclasses.asdict(effect) for effect in table.effects],
-        "frame_rates": table.frame_rates,
-        "parts_s": table.parts_s,
+        "cells": [dataclasses.asdict(cell) for cell in table.all_cells],
+        "effects": [effect.to_dict() for effect in table.effects],
     }
-    plain = _plain(stored, "")
-    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(stored, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def csv_text(table: ResultsTable) -> str:
@@ -96,8 +76,8 @@ def csv_text(table: ResultsTable) -> str:
     """
     lines = [
         _csv_line(table, row, cell)
-        for task in tasks_with_cells(table)
-        for row, cell in rows_with_cells(table, task)
+        for task in table.cells
+        for row, cell in table.pairs(task)
     ]
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
@@ -137,48 +117,9 @@ def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
 
 def _row_dict(row: RowSpec, is_affwild2: bool) -> dict[str, Any]:
     """A row in the form that JSON keeps."""
-    stored: dict[str, Any] = {
-        "id": row.id,
-        "visual": list(row.visual),
-        "sound": list(row.sound),
-        "model": row.model,
-        "kind": row.kind,
-        "heads": list(row.heads),
-        "post": row.post,
-    }
+    stored = dataclasses.asdict(row)
+    del stored["reported"], stored["note"]
     if is_affwild2:
-        stored["reported_by_the_original"] = {
-            task: {"score": figures.score, "time_s": figures.time_s}
-            for task, figures in row.reported.items()
-        }
-        stored["note"] = row.note
+        reported = {task: each._asdict() for task, each in row.reported.items()}
+        stored |= {"reported_by_the_original": reported, "note": row.note}
     return stored
-
-
-def _plain(value: Any, place: str) -> Any:
-    """A value in the form that JSON keeps; an error names the place of a bad one.
-
-    Raises:
-        ValueError: If a number is not finite, or a value has no form in JSON.
-    """
-    if isinstance(value, Mapping):
-        if odd := [name for name in value if not isinstance(name, str)]:
-            raise ValueError(
-                f"results.json: the key {odd[0]!r} in {place or 'the table'} is no "
-                "text; expected names; turn it into text"
-            )
-        inner = {name: f"{place}.{name}".lstrip(".") for name in value}
-        return {name: _plain(below, inner[name]) for name, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(below, f"{place}[{at}]") for at, below in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(
-            f"results.json: {place} is {value}; expected a finite number or None; "
-            "leave out what could not be computed"
-        )
-    if not isinstance(value, str | int | float | None):
-        raise ValueError(
-            f"results.json: {place} is a {type(value).__name__}; expected text, "
-            "numbers, None, lists and mappings; convert it first"
-        )
-    return value

@@ -33,13 +33,15 @@ def test_intervals_are_those_of_the_bootstrap(task):
     valid = table.task.valid(table.dense_labels)
     some = valid & (np.arange(len(valid)) % 3 > 0)
     masks = {"with_crop": some, "all_labelled": valid}
-    found = intervals_of(table, dense, masks, limits, RESAMPLES)
-    assert list(found) == list(masks)
+    found, resamples = intervals_of(table, dense, masks, limits, RESAMPLES)
+    assert list(found) == list(resamples) == list(masks)
     offsets = jnp.asarray(table.dense_offsets, jnp.int32)
     for name, mask in masks.items():
         arguments = (dense, jnp.asarray(table.dense_labels), jnp.asarray(mask), offsets)
         device = None if limits is None else jnp.asarray(limits)
         expected = bootstrap_mean(task, *arguments, device, num_resamples=RESAMPLES)
+        headline = expected.samples[table.task.headline]
+        np.testing.assert_array_equal(resamples[name], headline)
         assert found[name].keys() == {f"{score}_ci95" for score in SCORES[task]}
         for key, low in expected.low.items():
             got, high = found[name][f"{key}_ci95"], expected.high[key]
@@ -64,11 +66,12 @@ def test_too_few_videos_or_none_wanted():
     first = np.arange(len(valid)) < table.num_frames[0]
     two = np.arange(len(valid)) < table.num_frames[:2].sum()
     masks = {"one": valid & first, "two": valid & two, "none": valid & ~valid}
-    found = intervals_of(table, dense, masks, None, RESAMPLES)
+    found = intervals_of(table, dense, masks, None, RESAMPLES).ends
     assert found["one"] == found["none"] == {}
     assert found["two"]["f1_macro_ci95"][0] < found["two"]["f1_macro_ci95"][1]
     unwanted = intervals_of(table, dense, masks, None, 0)
-    assert unwanted == {"one": {}, "two": {}, "none": {}}
+    assert not unwanted.resamples
+    assert unwanted.ends == {"one": {}, "two": {}, "none": {}}
 
 
 def test_a_split_of_one_video_has_none():
@@ -76,4 +79,5 @@ def test_a_split_of_one_video_has_none():
     alone = one_video(table, 0)
     frames = dense[:, : len(alone.dense_labels)]
     masks = {"all_labelled": alone.task.valid(alone.dense_labels)}
-    assert intervals_of(alone, frames, masks, None, RESAMPLES) == {"all_labelled": {}}
+    found = intervals_of(alone, frames, masks, None, RESAMPLES)
+    assert found == ({"all_labelled": {}}, {})

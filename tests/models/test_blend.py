@@ -69,7 +69,8 @@ def test_a_run_says_what_it_blended(blend_run):
     assert stored["best_seed"] in (0, 1)
     names = {path.name for path in blend_run.iterdir()}
     expected = {"config.json", "environment.json", "results.json", "predictions.csv"}
-    assert names == expected | {"plots", "best_model", "head_0", "head_1"}
+    expected |= {"resamples.npz", "plots", "best_model", "head_0", "head_1"}
+    assert names == expected
 
 
 def test_predictions_have_every_frame(blend_run):

@@ -138,7 +138,9 @@ def test_lists_of_strides():
     assert FrameRate("sequential", 50).lists == ((50, 25, 1), (50, 10, 1), (50, 1))
     assert len(FrameRate("refine").lists) == 10
     chosen = [FrameRate(rule).is_chosen for rule in ("all", *FAMILIES)]
-    assert chosen == [False, True, True, True]
+    assert chosen == [False, True, True, True, True]
+    assert FrameRate("sliding", 10).lists == ((10,),)
+    assert not FrameRate("sliding", 10).is_chosen
     assert not FrameRate("stride", 7).is_chosen
 
 
@@ -177,7 +179,7 @@ def predicted(task="EXPR", split="dev", noises=(1.0, 2.0)) -> SplitScores:
     ("task", "wanted", "smoothing"),
     [
         ("EXPR", FrameRate("sequential", 50), ("median", 5)),
-        ("EXPR", FrameRate("stride", 3), ("mean", 5)),
+        ("EXPR", FrameRate("sliding", 3), ("median", 5)),
         ("AU", FrameRate("refine", 10), ("mean", 5)),
         ("VA", FrameRate("stride"), ("mean", 5)),
     ],
@@ -190,6 +192,7 @@ def test_choice_is_that_of_the_library(task, wanted, smoothing):
     plain = select_on_dev(dev, dataclasses.replace(options, frame_rate=ALL))
     assert plain.frame_rates is None
     assert found.smoothings == plain.smoothings == (smoothing,) * len(noises)
+    shares = []
     for seed, choice in enumerate(found.frame_rates):
         limits = None if plain.thresholds is None else plain.thresholds[seed]
         how = {"smoothing": smoothing, "thresholds": limits}
@@ -204,13 +207,14 @@ def test_choice_is_that_of_the_library(task, wanted, smoothing):
             fitted = comparison.rules_of_dev(kind, split, **how)
             rules = [rule for rule in fitted if rule.strides in wanted.lists]
         else:
-            rules = [FrameRateRule(FIXED, strides) for strides in wanted.lists]
+            rules = [FrameRateRule(family, strides) for strides in wanted.lists]
         tried = tuple(dict.fromkeys((ALL_FRAMES, *rules)))
         points = comparison.evaluate_rules(kind, split, tried, **how)
         expected = rules[0]
         if wanted.is_chosen:
             expected = comparison.choose_in_family(points, family).rule
         point = next(p for p in points if p.rule == expected)
+        shares.append(point.window_share)
         assert (point.share, point.score) == (choice.share, choice.score)
         own = dataclasses.replace(point.rule, reach=choice.rule.reach)
         assert own == choice.rule
@@ -218,7 +222,7 @@ def test_choice_is_that_of_the_library(task, wanted, smoothing):
     again = Selection.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again.frame_rates == found.frame_rates
     rules = [choice.rule for choice in again.frame_rates]
-    dense, embedded = ruled_scores(
+    dense, embedded, window_shares = ruled_scores(
         dev, dev.scores[0], rules, again.smoothings, again.thresholds
     )
     labels = dev.table.dense_labels
@@ -227,6 +231,7 @@ def test_choice_is_that_of_the_library(task, wanted, smoothing):
         scored = task_metrics(task, dense[seed], labels, dev.with_crop, limits)
         assert float(scored[kind.headline]) == pytest.approx(choice.score, abs=1e-6)
         assert embedded[seed].mean() == pytest.approx(choice.share, abs=1e-6)
+        assert window_shares[seed] == shares[seed]
 
 
 @pytest.mark.slow
@@ -393,7 +398,7 @@ def test_checkpoint_is_evaluated_by_its_own_rule(run, tmp_path):
 
 
 @pytest.mark.usefixtures("no_plots")
-@pytest.mark.parametrize("rule", ["all", "sequential", "refine", "stride"])
+@pytest.mark.parametrize("rule", ["all", "sliding", "sequential", "refine", "stride"])
 def test_flag_stands_in_the_place_of_the_configuration(run, tmp_path, rule):
     before = (run / "best_model" / "head.json").read_bytes()
     found = evaluated(run / "best_model", tmp_path, frame_rate=FrameRate(rule))
@@ -414,9 +419,13 @@ def test_flag_stands_in_the_place_of_the_configuration(run, tmp_path, rule):
         assert tuple(one["strides"]) in FrameRate(rule).lists
         assert len(one["limits"]) == len(one["strides"]) - 1
         assert 0 < one["share_embedded"] <= 1
-        if rule != "sequential":  # which may have no rule that is near enough
+        assert 0 < one["share_of_window_entries"] <= 1
+        if rule not in (
+            "sliding",
+            "sequential",
+        ):  # which may have no rule that is near enough
             assert one["dev"]["score"] >= one["dev"]["score_of_all_frames"] - 0.002
-    if rule == "sequential":
+    if rule in ("sliding", "sequential"):
         assert (smoothed["mode"], smoothed["half_width_frames"]) == ("median", 5)
 
 

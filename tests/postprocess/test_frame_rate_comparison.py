@@ -33,7 +33,6 @@ from avemo_jax.postprocess.frame_rate.rules import (
     FrameRateRule,
 )
 from avemo_jax.postprocess.smoothing import smooth
-from avemo_jax.results_table import rate_plots
 from avemo_jax.tasks import AU, EXPR, VA
 
 pytestmark = pytest.mark.numeric
@@ -105,7 +104,7 @@ def test_points_are_those_of_the_rules(task, fitted):
                 smoothing=how["smoothing"],
                 confidence=confidence,
             )
-        got = comparison.apply_rule(task, rule, scores, lo, hi, **how)
+        got = comparison.apply_rule(task, rule, scores, lo, hi, **how).refined
         np.testing.assert_allclose(got.scores, expected.scores, atol=1e-6)
         np.testing.assert_array_equal(got.embedded, expected.embedded)
         assert len(rule.strides) == 1 or 0 < np.mean(expected.embedded) < 1
@@ -225,7 +224,7 @@ def test_choices_survive_json_and_do_the_same_again(fitted):
             json.loads(json.dumps(choice.to_dict(), allow_nan=False))
         )
         assert again == choice
-        got = comparison.apply_rule(EXPR, again.rule, *split[:3], **how)
+        got = comparison.apply_rule(EXPR, again.rule, *split[:3], **how).refined
         metrics = task_metrics("EXPR", got.scores, split.labels, split.mask)
         assert float(metrics["f1_macro"]) == one.score
         assert float(np.asarray(got.embedded).mean()) == one.share
@@ -329,29 +328,3 @@ def test_wrong_arguments_are_refused():
     for pair in ((one, []), (one, one)):
         with pytest.raises(ValueError, match="evaluate both"):
             comparison.area_between(*pair)
-
-
-def test_plot(tmp_path, fitted):
-    _, _, points = fitted["EXPR"]
-    families = comparison.by_family(points)
-    path = tmp_path / "deep" / "rates.png"
-    rate_plots.plot_frame_rates(
-        path,
-        families,
-        "made, dev",
-        metric="f1_macro",
-        full_score=points[0].score,
-        chosen=comparison.choose_rule(points),
-    )
-    whole = path.read_bytes()
-    assert whole.startswith(b"\x89PNG")
-    rate_plots.plot_frame_rates(
-        path,
-        {FIXED: families[FIXED]},
-        "made, dev",
-        metric="f1_macro",
-        full_score=points[0].score,
-    )
-    assert path.read_bytes() != whole
-    with pytest.raises(ValueError, match="no point to plot"):
-        rate_plots.plot_frame_rates(path, {}, "made", metric="f1", full_score=0.5)

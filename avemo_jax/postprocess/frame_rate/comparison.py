@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.frame_rate.fitting import (
+    RuleOutcome,
     fit_refined,
     fit_rules,
     fit_sequential,
     run_rules,
 )
-from avemo_jax.postprocess.frame_rate.refinement import Refined
 from avemo_jax.postprocess.frame_rate.rules import (
     FAMILIES,
     FIXED,
@@ -171,7 +171,7 @@ def apply_rule(
     *,
     smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
-) -> Refined:
+) -> RuleOutcome:
     """The smoothed scores that a rule gives, and which frames it embeds.
 
     Args:
@@ -189,7 +189,7 @@ def apply_rule(
     ((_, outcome),) = run_rules(
         task, scores, lo, hi, (rule,), smoothing=smoothing, thresholds=thresholds
     )
-    return outcome.refined
+    return outcome
 
 
 def choose_rule(
@@ -272,7 +272,7 @@ def choose_on_dev(
     elif wanted.rule == "sequential":
         rules = fit_sequential(*dev, smoothing[1], wanted.lists)
     else:
-        rules = [FrameRateRule(FIXED, strides) for strides in wanted.lists]
+        rules = [FrameRateRule(family, strides) for strides in wanted.lists]
     tried = tuple(dict.fromkeys((ALL_FRAMES, *rules)))
     points = evaluate_rules(task, dev, tried, **how)
     if wanted.is_chosen:

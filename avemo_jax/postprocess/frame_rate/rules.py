@@ -29,12 +29,14 @@ SLIDING: Family = "fixed stride, sliding windows"
 SEQUENTIAL: Family = "sequential"
 
 # What a configuration asks for, and the family that it is chosen from.
-RuleName = Literal["all", "stride", "sequential", "refine"]
+RuleName = Literal["all", "stride", "sliding", "sequential", "refine"]
 FAMILIES: dict[RuleName, Family] = {
     "stride": FIXED,
+    "sliding": SLIDING,
     "sequential": SEQUENTIAL,
     "refine": REFINED,
 }
+_OF_ONE_STRIDE = ("stride", "sliding")
 FIXED_STRIDES = (1, 2, 5, 10, 25, 50, 100, 200)
 REFINED_STRIDES: tuple[Strides, ...] = (
     (200, 50),
@@ -55,11 +57,12 @@ class FrameRate(NamedTuple):
     """What a configuration says of the frames to embed.
 
     Attributes:
-        rule: "all" embeds every frame, "stride" every n-th one; "sequential" (EXPR
-            only) and "refine" look at few frames first and at more where in doubt.
-        stride: Frames from one embedded frame to the next. With "stride" 0 leaves the
-            choice to dev; with "sequential" and "refine" it is the coarsest stride that
-            may be chosen, 0 allows any. Always 0 with "all".
+        rule: "all" embeds every frame, "stride" every n-th one; "sliding" takes every
+            n-th entry of each window, as the original; "sequential" (EXPR only) and
+            "refine" look at few frames first and at more where in doubt.
+        stride: Frames from one embedded frame, or entry, to the next. With "stride" and
+            "sliding" 0 leaves the choice to dev; with "sequential" and "refine" it is
+            the coarsest stride that may be chosen, 0 allows any. Always 0 with "all".
     """
 
     rule: RuleName = "all"
@@ -68,14 +71,21 @@ class FrameRate(NamedTuple):
     @property
     def is_chosen(self) -> bool:
         """Whether there is anything to choose on dev: not with one fixed stride."""
-        return self.rule != "all" and (self.rule != "stride" or not self.stride)
+        if self.rule in _OF_ONE_STRIDE:
+            return not self.stride
+        return self.rule != "all"
+
+    @property
+    def takes_medians(self) -> bool:
+        """Whether the rule itself takes medians of windows that slide."""
+        return self.rule in ("sliding", "sequential")
 
     @property
     def lists(self) -> tuple[Strides, ...]:
         """The lists of strides to choose from, each from coarse to fine."""
         if self.rule == "all":
             return ((1,),)
-        if self.rule == "stride":
+        if self.rule in _OF_ONE_STRIDE:
             return tuple(
                 (s,) for s in ([self.stride] if self.stride else FIXED_STRIDES)
             )
