@@ -71,7 +71,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="with --frame-rate: frames from one embedded frame to the next (stride, "
-        "sliding), or the coarsest such number (sequential, refine); 0 is chosen on dev",
+        "sliding), or the coarsest such number (sequential, refine); 0: chosen on dev",
     )
     _add_evaluation(parser, "; default: evaluation-<split> in the run")
     return parser

@@ -1,15 +1,13 @@
 """The plan of a run, held to runs that are really loaded."""
 
+import dataclasses
 import json
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from made.several_sets import build_several_sets
-from made.tiny_store import build_tiny_store
 
 from avemo_jax.batches import sharding
 from avemo_jax.batches import tables as loading
@@ -20,7 +18,8 @@ from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.objective import make_order, make_spec
-from avemo_jax.training.plan import command, outlines, sizes, tpu
+from avemo_jax.training.plan import command
+from avemo_jax.training.plan.sizes import bytes_of, plan_run
 from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import scan_length
 
@@ -39,9 +38,6 @@ CASES = {
 }
 # ml_collections 1.1 reads configuration files by a loader's old method.
 OLD_LOADER = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-STRICT = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
-STRICT += ("-W", "ignore:label() is deprecated:DeprecationWarning")  # see pyproject
-EVERY_CASE = pytest.mark.parametrize("case", CASES)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +77,7 @@ class Really:
         candidates = make_candidates(config)
         steps = self.order.num_steps * config.num_epochs
         self.state = fresh_state(config, candidates, build_head(self.spec), steps)
-        self.hyper = candidates.hyper()
+        self.rates = candidates.hyper()
         self.scan = scan_length(config, self.order.num_steps)
         self.chunk = next(iter(self.feeder.chunks(self.order.epoch(0), self.scan)))
 
@@ -99,11 +95,10 @@ def table_bytes(table, *, of_features: bool) -> int:
     return found
 
 
-@EVERY_CASE
+@pytest.mark.parametrize("case", CASES)
 def test_bytes_of_a_resident_run(several, case):
     config, data = config_of(case), open_data(str(several))
-    run = sizes.plan_run(outlines.outline_run(config, data), data.title, devices=1)
-    real = Really(config, data)
+    run, real = plan_run(config, data), Really(config, data)
     for planned in run.tables[:2]:
         table, feeder = real.loaded[planned.split]
         assert planned.resident
@@ -114,29 +109,36 @@ def test_bytes_of_a_resident_run(several, case):
         assert planned.host_bytes == table_bytes(table, of_features=True)
         assert planned.file_bytes == 0
     variables, optimiser = real.state["models"]
-    assert run.state.parameters == real_bytes(variables["params"]) > 0
-    assert run.state.statistics == real_bytes(variables["stats"])
-    assert run.state.optimiser == real_bytes(optimiser) > 0
-    assert run.state.best == real_bytes(real.state["best"])
-    assert run.state.total == real_bytes(real.state) + real_bytes(real.hyper)
-    assert run.state.candidates == len(real.state["best_score"])
-    assert run.steps.steps_per_epoch == real.order.num_steps
-    assert run.steps.steps == 3 * real.order.num_steps
-    assert run.steps.steps_per_scan == real.scan
-    assert run.steps.batch_size == real.order.batch_size
+    others = {k: v for k, v in real.state.items() if k not in ("models", "best")}
     arrays, index = real.chunk
-    spread = jax.jit(real.feeder.spread)(arrays, index)
-    assert run.steps.chunk_bytes == real_bytes(index) + real_bytes(spread)
-    step = jax.tree.map(lambda leaf: leaf[0], spread)
-    assert run.steps.batch_bytes == real_bytes(real.feeder.batch(arrays, step))
+    step = jax.tree.map(lambda leaf: leaf[0], real.feeder.spread(arrays, index))
+    assert run.device_bytes == {
+        "tables": sum(table.device_bytes for table in run.tables[:2]),
+        "parameters": real_bytes(variables["params"]),
+        "statistics": real_bytes(variables["stats"]),
+        "optimiser state": real_bytes(optimiser),
+        "best parameters": real_bytes(real.state["best"]),
+        "scores, keys, rates": real_bytes((others, real.rates)),
+        "a batch": real_bytes(real.feeder.batch(arrays, step)),
+        "streamed batches": 0,
+    }
+    assert run.host_bytes == {
+        "tables": sum(table.host_bytes for table in run.tables[:2]),
+        "batches read ahead": 0,
+    }
+    assert run.candidates == len(real.state["best_score"])
+    assert run.steps_per_epoch == real.order.num_steps
+    assert run.steps == 3 * real.order.num_steps
+    assert run.steps_per_scan == real.scan
+    assert run.batch_size == run.batch_per_device == real.order.batch_size
     assert run.problem is None
 
 
-@EVERY_CASE
+@pytest.mark.parametrize("case", ["EXPR outputs", "AU transformer"])
 def test_bytes_of_a_streamed_run(several, case, tmp_path):
     config = config_of(case, budget_gb=1e-9)
     data = open_data(str(several), str(tmp_path))
-    run = sizes.plan_run(outlines.outline_run(config, data), data.title, devices=1)
+    run = plan_run(config, data)
     assert not list(tmp_path.iterdir())
     real = Really(config, data)
     for planned in run.tables[:2]:
@@ -150,7 +152,8 @@ def test_bytes_of_a_streamed_run(several, case, tmp_path):
     shared, steps = real.chunk
     assert shared == ()
     # One in use, one on its way.
-    assert run.steps.chunk_bytes == 2 * real_bytes(steps)
+    assert run.device_bytes["streamed batches"] == 2 * real_bytes(steps)
+    assert run.host_bytes["batches read ahead"] == 4 * real_bytes(steps)
 
 
 def test_the_budget_is_shared_as_the_loader_shares_it(several):
@@ -159,7 +162,7 @@ def test_the_budget_is_shared_as_the_loader_shares_it(several):
     store, names = data.store, ["enet_b2_8_best", "vggish"]
     dev = store.join("EXPR", "dev", names).bytes
     config = config_of("EXPR mlp", budget_gb=(dev + 1000) / 1e9)
-    run = sizes.plan_run(outlines.outline_run(config, data), data.title, devices=1)
+    run = plan_run(config, data)
     assert [(t.split, t.resident) for t in run.tables] == [
         ("dev", True),
         ("train", False),
@@ -167,14 +170,11 @@ def test_the_budget_is_shared_as_the_loader_shares_it(several):
     ]
     kinds = [type(feeder) for _, feeder in Really(config, data).loaded.values()]
     assert kinds == [ResidentFeeder, StreamedFeeder]
-    assert f"{dev:,} bytes, which fits into the {dev + 1000:,}" in run.tables[0].why
-    assert "which is over the 1,000 left of the budget" in run.tables[1].why
 
 
 def test_named_memory_is_shared_as_an_accelerators_is(several, monkeypatch):
     data, config = open_data(str(several)), config_of("EXPR mlp")
-    outline = outlines.outline_run(config, data)
-    run = sizes.plan_run(outline, data.title, devices=1, device_memory_gb=16.0)
+    run = plan_run(config, data, device_memory_gb=16.0)
 
     class Accelerator:
         def memory_stats(self):
@@ -182,109 +182,84 @@ def test_named_memory_is_shared_as_an_accelerators_is(several, monkeypatch):
 
     monkeypatch.setattr(loading.jax, "local_devices", lambda: [Accelerator()])
     assert run.budget == memory_budget() == 9_600_000_000
+    monkeypatch.undo()
     config.data.device_budget_gb = 2.0
-    outline = outlines.outline_run(config, data)
-    run = sizes.plan_run(outline, data.title, devices=1, device_memory_gb=16.0)
-    assert run.budget == 2_000_000_000
-    assert run.budget_from == "config.data.device_budget_gb"
+    assert plan_run(config, data, device_memory_gb=16.0).budget == 2_000_000_000
 
 
-def test_more_than_a_device_holds_is_said(several):
+def test_what_a_plan_is_not_of_is_said(several):
     data, config = open_data(str(several)), config_of("EXPR mlp")
-    outline = outlines.outline_run(config, data)
-    run = sizes.plan_run(outline, data.title, devices=1, device_memory_gb=1e-5)
-    assert f"needs {run.device_bytes:,} bytes and has 10,000" in run.notes[0]
-    run = sizes.plan_run(outline, data.title, devices=1, device_memory_gb=1.0)
-    assert run.notes == ()
+    (note,) = plan_run(config, data, device_memory_gb=1e-5).notes
+    together = sum(plan_run(config, data, device_memory_gb=1e-5).device_bytes.values())
+    assert f"needs {together:,} bytes and has 10,000" in note
+    assert plan_run(config, data, device_memory_gb=1.0).notes == ()
+    config.blend.features = ("wav2vec2_base",)
+    (note,) = plan_run(config, data).notes
+    assert "blend" in note
+    with pytest.raises(ValueError, match="--device-memory-gb is 0"):
+        plan_run(config, data, device_memory_gb=0.0)
 
 
 def test_devices_divide_the_batch(several):
     data, config = open_data(str(several)), config_of("EXPR mlp")
-    outline = outlines.outline_run(config, data)
-    one, eight, three = (
-        sizes.plan_run(outline, data.title, devices=n) for n in (1, 8, 3)
-    )
+    one, eight, three = (plan_run(config, data, devices=n) for n in (1, 8, 3))
     assert one.problem is eight.problem is None
-    assert eight.steps.batch_per_device == 8
-    assert one.steps.batch_bytes == 8 * eight.steps.batch_bytes
-    assert one.steps.chunk_bytes == 8 * eight.steps.chunk_bytes
-    assert one.state == eight.state
+    assert eight.batch_per_device == 8
+    assert one.device_bytes["a batch"] == 8 * eight.device_bytes["a batch"]
     assert one.tables == eight.tables
+    same = [name for name in one.device_bytes if name != "a batch"]
+    for name in same:
+        assert one.device_bytes[name] == eight.device_bytes[name]
     assert three.problem == (
         "a batch of 64 examples cannot be divided over 3 devices; set "
         "config.batch_size to a multiple of 3"
     )
+    with pytest.raises(ValueError, match="--devices is 0"):
+        plan_run(config, data, devices=0)
 
 
-def test_hosts_read_their_own_part(several, tmp_path):
-    data = open_data(str(several), str(tmp_path))
-    outline = outlines.outline_run(config_of("EXPR mlp", budget_gb=1e-9), data)
-    one, two = (sizes.plan_run(outline, data.title, devices=8, hosts=n) for n in (1, 2))
-    assert one.steps.host_chunk_bytes == 2 * two.steps.host_chunk_bytes > 0
-    with pytest.raises(ValueError, match="8 devices on 3 hosts; expected as many"):
-        sizes.plan_run(outline, data.title, devices=8, hosts=3)
-
-
-def test_no_array_is_made(several):
-    outline = outlines.outline_run(config_of("VA sweep"), open_data(str(several)))
-    for leaf in jax.tree.leaves((outline.state(10), outline.hyper())):
-        assert isinstance(leaf, jax.ShapeDtypeStruct)
-    for table in outline.tables.values():
-        assert table.features.strides == (0, 0)
+def test_an_outline_holds_no_features(several):
+    data = open_data(str(several))
+    joined = data.store.join("EXPR", "dev", ["enet_b2_8_best", "vggish"])
+    table, whole = data.store.outline(joined), data.store.load(joined)
+    for field in dataclasses.fields(whole):
+        ours, real = (getattr(one, field.name) for one in (table, whole))
+        if field.name in ("features", "outputs"):
+            assert ours.strides == (0, 0)
+            assert (ours.shape, ours.dtype) == (real.shape, real.dtype)
+        else:
+            np.testing.assert_array_equal(ours, real)
     shapes = {"a": jax.ShapeDtypeStruct((3, 4), np.float16), "b": np.zeros(5, bool)}
-    assert outlines.bytes_of(shapes) == 29
+    assert bytes_of(shapes) == 29
 
 
-def test_the_command(tmp_path):
-    """A process of its own, as users start it."""
-    store = build_tiny_store(tmp_path / "store")
+@OLD_LOADER
+def test_the_command(several, tmp_path, capsys):
     file = tmp_path / "plan.json"
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                *STRICT,
-                "-m",
-                "avemo_jax.cli",
-                "plan",
-                "--data-dir",
-                store,
-            ),
-            *("--config", "configs/expr_mlp.py", "--config.num_seeds=3"),
-            *("--config.batch_size=32", "--devices=4", "--hosts=2", "--json", file),
-            *("--device-memory-gb", "8"),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Devices: 4 on 2 hosts" in done.stdout
-    assert "batch 32 frames, 8 per device" in done.stdout
-    assert "(3 candidates: 3 seeds x 1 setting)" in done.stdout
+    line = ["--data-dir", str(several), "--config", str(ROOT / "configs/expr_mlp.py")]
+    line += ["--config.num_seeds=3", "--config.batch_size=32", "--devices=4"]
+    assert command.main([*line, "--device-memory-gb=8", f"--json={file}"]) == 0
+    out = capsys.readouterr().out
+    assert "batch 32 frames, 8 per device; 3 candidates" in out
+    assert out.count("resident on every device") == 3
     found = json.loads(file.read_text())
     assert found["budget"] == 4_800_000_000
-    assert found["state"]["candidates"] == 3
-    tables = [(t["split"], t["phase"]) for t in found["tables"]]
-    assert tables == [
+    assert found["candidates"] == 3
+    assert f"while training: {sum(found['device_bytes'].values()):,} bytes" in out
+    assert [(t["split"], t["phase"]) for t in found["tables"]] == [
         ("dev", "train"),
         ("train", "train"),
         ("validation", "evaluate"),
     ]
-    sums = found["state"]["total"] + sum(t["device_bytes"] for t in found["tables"][:2])
-    steps = found["steps"]
-    sums += steps["batch_bytes"] + steps["chunk_bytes"]
-    assert found["device_bytes"] == sums
 
 
 @OLD_LOADER
-def test_the_command_refuses_what_training_refuses(tmp_path, capsys):
-    store = build_tiny_store(tmp_path / "store")
-    line = ["--data-dir", str(store), "--config", str(ROOT / "configs" / "expr_mlp.py")]
+def test_the_command_refuses_what_training_refuses(several, capsys):
+    line = ["--data-dir", str(several), "--config", str(ROOT / "configs/expr_mlp.py")]
     line += ["--config.batch_size=30"]
     assert command.main([*line, "--devices=4"]) == 1
     out, error = capsys.readouterr()
-    assert "steps per epoch" in out
+    assert "per epoch" in out
     assert "a batch of 30 examples cannot be divided over 4 devices" in error
     assert command.main([*line, "--devices=3"]) == 0
 
@@ -296,30 +271,18 @@ def test_the_command_refuses_what_training_refuses(tmp_path, capsys):
         (["--config", "configs/none.py"], "no configuration 'configs/none.py'"),
         (["--config=CONFIG", "--config.none=1"], "no such field in the configuration"),
         (["--config=CONFIG", "--data-dir=/none"], "no store in '/none'"),
-        (["--config=CONFIG", "--config.batch_size=0"], "config.batch_size is 0"),
+        (
+            ["--config=CONFIG", "--data-dir=STORE", "--config.batch_size=0"],
+            "config.batch_size is 0",
+        ),
     ],
 )
 @OLD_LOADER
-def test_wrong_lines_end_in_one(arguments, message, capsys):
+def test_wrong_lines_end_in_one(arguments, message, several, capsys):
     path = str(ROOT / "configs" / "expr_mlp.py")
-    line = [argument.replace("CONFIG", path) for argument in arguments]
+    line = [one.replace("CONFIG", path) for one in arguments]
+    line = [one.replace("STORE", str(several)) for one in line]
     assert command.main(line) == 1
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-
-
-def test_without_libtpu_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setattr(tpu.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'pip install "avemo_jax\[tpu-compile\]"'):
-        tpu.topology_mesh("v5e:4x4")
-
-
-def test_collectives_are_read_from_a_programs_text():
-    text = """
-  %a = (f32[3,4]{1,0:T(8,128)}, bf16[5]{0}) all-reduce(%x, %y), channel_id=1
-  %b = pred[7]{0} all-gather-start(%c), dimensions={0}
-  %c = f32[] add(%a, %b)
-"""
-    found = [(c.kind, c.elements, c.num_bytes) for c in tpu.collectives_in(text)]
-    assert found == [("all-reduce", 17, 58), ("all-gather", 7, 7)]

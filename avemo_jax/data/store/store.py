@@ -360,6 +360,23 @@ class Store:
             fingerprint=self.data_fingerprint(joined.feature_sets),
         )
 
+    def outline(self, joined: Join) -> FrameTable:
+        """The table that :meth:`load` loads, without its vectors.
+
+        Labels, frame numbers and shapes are true; the values of features and outputs
+        are all one zero in memory, and no vectors are read.
+        """
+        outputs = None
+        if joined.output_dim:
+            outputs = np.broadcast_to(np.float32(0), (joined.rows, joined.output_dim))
+        return assembly.assemble(
+            joined,
+            self._annotated,
+            np.broadcast_to(np.float16(0), (joined.rows, joined.dim)),
+            outputs,
+            fingerprint=self.data_fingerprint(joined.feature_sets),
+        )
+
     def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
         """Digest of the annotations and of these sets; other sets do not change it."""
         names = [layout.ANNOTATIONS, *(s.name for s in sets)]

@@ -1,15 +1,17 @@
 """``avemo plan``: what a training will take, before anyone rents a machine."""
 
 import argparse
-import json
-import os
+import dataclasses
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from avemo_jax.config.flags import parse, read_config
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.training.plan.flags import parser
+
+if TYPE_CHECKING:
+    from avemo_jax.training.plan.sizes import RunPlan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,54 +31,52 @@ def _run(options: argparse.Namespace) -> int:
             "no configuration; expected one; name it: --config configs/expr_mlp.py"
         )
     config = read_config(options.config, options.fields)
-    if options.tpu:
-        # Compiling needs no device, and libtpu would look for one.
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # After the devices are settled:
+    # After the flags, which need no JAX:
     from avemo_jax.batches.tables import open_data
     from avemo_jax.runtime import logs
-    from avemo_jax.training.plan import outlines, report, sizes, tpu
+    from avemo_jax.runtime.atomic_files import write_json
+    from avemo_jax.training.plan.sizes import plan_run
 
     logs.speak_plainly()
-    mesh = tpu.topology_mesh(options.tpu) if options.tpu else None
-    memory, devices, hosts = options.device_memory_gb, options.devices, options.hosts
-    if mesh is not None:
-        if devices not in (None, mesh.size):
-            raise ValueError(
-                f"--devices is {devices} and --tpu {options.tpu} has {mesh.size}; "
-                "expected the same; leave --devices out"
-            )
-        memory = tpu.chip_memory_gb(options.tpu) if memory is None else memory
-        hosts = tpu.num_hosts(mesh) if hosts is None else hosts
-        devices = mesh.size
     data = open_data(options.data_dir or config.data.dir, config.data.cache_dir)
-    outline = outlines.outline_run(config, data)
-    run = sizes.plan_run(
-        outline,
-        data.title if data.name == "demo" else f"{data.title} ({data.name})",
-        devices=1 if devices is None else devices,
-        hosts=1 if hosts is None else hosts,
-        device_memory_gb=memory,
+    run = plan_run(
+        config,
+        data,
+        devices=options.devices,
+        device_memory_gb=options.device_memory_gb,
     )
-    print(report.run_text(run))
-    found: dict[str, Any] = run.to_dict()
-    if mesh is not None and run.problem is None:
-        resident = {(t.phase, t.split): t.resident for t in run.tables}
-        programs = [
-            tpu.compile_training(
-                outline, mesh, resident=resident["train", outline.train_split]
-            ),
-            tpu.compile_prediction(
-                outline, mesh, resident=resident["evaluate", config.evaluate.split]
-            ),
-        ]
-        print(f"\n{report.compiled_text(options.tpu, programs)}")
-        found["tpu"] = {
-            "topology": options.tpu,
-            "programs": [program.to_dict() for program in programs],
-        }
+    title = data.title if data.name == "demo" else f"{data.title} ({data.name})"
+    print("\n".join([f"Data: {title}", *_lines(run)]))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, {"data": title, **dataclasses.asdict(run)})
     if run.problem:
         raise ValueError(run.problem)
     return 0
+
+
+def _lines(run: "RunPlan") -> Iterator[str]:
+    """The plan for people to read."""
+    yield f"Budget of tables per device: {run.budget / 1e9:.3f} GB"
+    for one in run.tables:
+        path = "resident on every device" if one.resident else "streamed from disk"
+        yield (
+            f"Table {one.split} ({one.phase}): {one.rows:,} rows of {one.videos:,} "
+            f"videos, {one.table_bytes:,} bytes: {path}"
+        )
+    yield (
+        f"Steps: {run.steps:,}, {run.steps_per_epoch:,} per epoch, "
+        f"{run.steps_per_scan:,} per compiled scan; batch {run.batch_size:,} frames, "
+        f"{run.batch_per_device:,} per device; {run.candidates:,} candidates"
+    )
+    for title, sizes in (
+        ("Per device, while training", run.device_bytes),
+        ("Per process, while training", run.host_bytes),
+    ):
+        yield f"{title}: {sum(sizes.values()):,} bytes"
+        width = max(map(len, sizes))
+        for name, size in sizes.items():
+            yield f"  {name:{width}} {size:>16,}"
+    files = sum({one.split: one.file_bytes for one in run.tables}.values())
+    yield f"Files of streamed tables, on every host: {files:,} bytes"
+    for note in run.notes:
+        yield f"Note: {note}"

@@ -6,8 +6,9 @@ import pathlib
 from avemo_jax.config.flags import add_config
 from avemo_jax.runtime import flags
 
-_DESCRIPTION = """Bytes per device and host, steps, and the path that each table will
-take, told from the store's counts and labels: no features are read, nothing is trained.
+_DESCRIPTION = """Bytes per device and host, steps, and whether each table will lie on
+the devices or be streamed, told from the store's counts and labels: no features are
+read, nothing is trained.
 """
 
 
@@ -27,20 +28,12 @@ def parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("devices")
     group.add_argument(
-        "--devices", type=int, metavar="N", help="of all hosts; 1 by default"
+        "--devices", type=int, default=1, metavar="N", help="of all hosts; 1 by default"
     )
-    group.add_argument("--hosts", type=int, metavar="N", help="1 by default")
     group.add_argument(
         "--device-memory-gb",
         type=float,
         metavar="GB",
-        help="of one device, in 10^9 bytes; by default this host's, with --tpu a "
-        "chip's",
-    )
-    group.add_argument(
-        "--tpu",
-        metavar="NAME",
-        help="also compile for this topology, such as v5e:4x4, and print the "
-        "compiler's figures; needs the extra tpu-compile, no TPU",
+        help="of one device, in 10^9 bytes; by default this host's",
     )
     return parser

@@ -1,23 +1,44 @@
-"""Bytes and steps of a run, from the functions that training itself uses."""
+"""Bytes and steps of a run, from the functions that training itself uses.
+
+Tables are taken in outline (``Store.outline``): labels and shapes are true, and no
+features are read. What is trained is only shapes.
+"""
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from avemo_jax.batches.order import FrameOrder, WindowOrder
-from avemo_jax.batches.tables import is_resident, memory_budget
-from avemo_jax.training.objective import TrainingError
-from avemo_jax.training.plan.amounts import RunPlan, StatePlan, StepsPlan, TablePlan
-from avemo_jax.training.plan.outlines import (
-    Outline,
-    bytes_of,
-    index_shape,
-    outline_mesh,
-    splits_of,
+from avemo_jax.batches import sharding
+from avemo_jax.batches.feeders import (
+    Batch,
+    TableArrays,
+    inputs_at,
+    rows_at,
+    table_arrays,
+    targets_at,
 )
+from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.order import WindowOrder
+from avemo_jax.batches.tables import (
+    Data,
+    feature_names,
+    fold_data,
+    is_resident,
+    memory_budget,
+    with_task,
+)
+from avemo_jax.config.checks import check_config
+from avemo_jax.data.store.table import FrameTable
+from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.objective import TrainingError, make_order, make_spec
+from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.step import scan_length
 
 # Of a streamed table: one chunk is in use while the next is sent; the host reads ahead.
@@ -27,187 +48,245 @@ _CHUNKS_ON_HOST = 4
 _FINGERPRINT = 64
 
 
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """Where one split's table will lie, and the bytes that it takes there.
+
+    Attributes:
+        split: Name of the split.
+        phase: "train" or "evaluate"; tables of one phase share the budget.
+        rows: Frames with features.
+        videos: Subject-videos.
+        table_bytes: Size that is held against the budget.
+        resident: Whether the table lies whole on every device, or else is streamed.
+        device_bytes: Bytes on every device of the arrays that stay there.
+        host_bytes: Bytes of memory in every process.
+        file_bytes: Bytes on every host's disk; 0 where the table is resident.
+    """
+
+    split: str
+    phase: str
+    rows: int
+    videos: int
+    table_bytes: int
+    resident: bool
+    device_bytes: int
+    host_bytes: int
+    file_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """What a run will take.
+
+    Attributes:
+        budget: Bytes that tables may take on a device.
+        tables: Tables in the order that the run loads them.
+        candidates: Number of candidates: seeds times settings of the sweep.
+        batch_size: Frames of a step, over all devices.
+        batch_per_device: Frames of a step on one device.
+        steps_per_epoch: Updates of the parameters in an epoch.
+        steps: Updates of the whole run, unless it stops early.
+        steps_per_scan: Steps in one call of the compiled program.
+        device_bytes: Bytes on every device while training, by what takes them;
+            activations are left out.
+        host_bytes: Bytes in every process while training, by what takes them.
+        problem: Why training would refuse to begin; None where it would not.
+        notes: Sentences for the user on what the numbers leave out.
+    """
+
+    budget: int
+    tables: tuple[TablePlan, ...]
+    candidates: int
+    batch_size: int
+    batch_per_device: int
+    steps_per_epoch: int
+    steps: int
+    steps_per_scan: int
+    device_bytes: dict[str, int]
+    host_bytes: dict[str, int]
+    problem: str | None
+    notes: tuple[str, ...]
+
+
 def plan_run(
-    outline: Outline,
-    title: str,
+    config: ConfigDict,
+    data: Data,
     *,
-    devices: int,
-    hosts: int = 1,
+    devices: int = 1,
     device_memory_gb: float | None = None,
 ) -> RunPlan:
-    """What the run will take on ``devices`` devices of ``hosts`` hosts.
+    """What the run of ``config`` will take on ``devices`` devices.
 
     Args:
-        outline: The run.
-        title: What the plan calls the data.
+        config: The run's configuration.
+        data: The store.
         devices: Number of devices, on all hosts together.
-        hosts: Number of hosts, each with equally many devices.
         device_memory_gb: Memory of one device, in 10^9 bytes. None: the budget is that
             of this host's device, and no memory is checked.
 
     Raises:
-        ValueError: If devices cannot be divided over the hosts, or the memory is not
-            above 0.
+        ValueError: If the configuration makes no sense or does not fit the store, a
+            split has no rows, or a number is not above 0.
     """
-    if hosts < 1 or devices < 1 or devices % hosts:
-        raise ValueError(
-            f"{devices} devices on {hosts} hosts; expected as many on each host, at "
-            "least one; correct --devices or --hosts"
-        )
-    budget, said = _budget(outline.config, device_memory_gb)
-    tables = _tables(outline, budget)
-    resident = {t.split: t.resident for t in tables if t.phase == "train"}
-    problem = None
-    try:
-        order = outline.order(outline_mesh(devices))
-    except TrainingError as error:
-        problem = str(error)
-        order = outline.order(outline_mesh(1))
-    notes = list(_notes(outline, order, devices))
-    memory = None if device_memory_gb is None else int(device_memory_gb * 1e9)
-    run = RunPlan(
-        data=title,
-        devices=devices,
-        hosts=hosts,
-        budget=budget,
-        budget_from=said,
-        device_memory=memory,
-        tables=tables,
-        state=_state(outline, order),
-        steps=_steps(outline, order, devices, hosts, resident[outline.train_split]),
-        problem=problem,
-        notes=(),
-    )
-    if memory is not None and run.device_bytes > memory:
-        notes.append(
-            f"a device needs {run.device_bytes:,} bytes and has {memory:,}: set "
-            "config.data.device_budget_gb lower, fewer seeds or a smaller batch"
-        )
-    return dataclasses.replace(run, notes=tuple(notes))
-
-
-def _budget(config: ConfigDict, device_memory_gb: float | None) -> tuple[int, str]:
-    """Bytes that tables may take on a device, and where that number is from.
-
-    Raises:
-        ValueError: If the memory is not above 0.
-    """
+    if devices < 1:
+        raise ValueError(f"--devices is {devices}; expected 1 or more; correct it")
     if device_memory_gb is not None and not 0 < device_memory_gb < float("inf"):
         raise ValueError(
             f"--device-memory-gb is {device_memory_gb}; expected a number above 0; "
             "give the memory of one device"
         )
-    if config.data.device_budget_gb is not None:
-        budget = memory_budget(config.data.device_budget_gb)
-        return budget, "config.data.device_budget_gb"
-    if device_memory_gb is not None:
-        budget = memory_budget(device_gb=device_memory_gb)
-        return budget, f"six tenths of a device of {device_memory_gb:g} GB"
-    kind = jax.local_devices()[0].device_kind
-    return memory_budget(), f"from this host's device ({kind})"
-
-
-def _tables(outline: Outline, budget: int) -> tuple[TablePlan, ...]:
-    """The tables in the order that a run loads them, placed as ``Loader`` does it."""
-    config, left = outline.config, budget
-    evaluated = config.evaluate.split
-    training = [s for s in splits_of(config) if s in ("dev", outline.train_split)]
-    found = []
-    for split in training:
-        found.append(_table(outline, split, "train", left))
-        left -= outline.joins[split].bytes if found[-1].resident else 0
-    # An evaluation loads its table with the whole budget, after those of training.
-    found.append(_table(outline, evaluated, "evaluate", budget))
-    return tuple(found)
-
-
-def _table(outline: Outline, split: str, phase: str, left: int) -> TablePlan:
-    joined, table = outline.joins[split], outline.tables[split]
-    resident = is_resident(joined, left)
-    relation = "fits into" if resident else "is over"
-    arrays = [getattr(table, field.name) for field in dataclasses.fields(table)]
-    arrays = [array for array in arrays if isinstance(array, np.ndarray)]
-    mapped = [a for a in (table.features, table.outputs) if a is not None]
-    in_files = sum(array.nbytes for array in mapped)
-    everything = sum(array.nbytes for array in arrays)
-    return TablePlan(
-        split=split,
-        phase=phase,
-        rows=joined.rows,
-        videos=len(joined.videos),
-        table_bytes=joined.bytes,
-        resident=resident,
-        why=f"{joined.bytes:,} bytes, which {relation} the {left:,} left of the budget",
-        device_bytes=bytes_of(outline.arrays(split)) if resident else 0,
-        host_bytes=everything if resident else everything - in_files,
-        file_bytes=0 if resident else in_files + _FINGERPRINT * len(mapped),
-    )
-
-
-def _state(outline: Outline, order: FrameOrder | WindowOrder) -> StatePlan:
-    config, candidates = outline.config, outline.candidates
-    state = outline.state(order.num_steps * config.num_epochs)
-    variables, optimiser = state["models"]
-    known = ("models", "best")
-    rest = {name: leaf for name, leaf in state.items() if name not in known}
-    return StatePlan(
-        candidates=len(candidates.seeds),
-        seeds=candidates.num_seeds,
-        parameters=bytes_of(variables["params"]),
-        statistics=bytes_of(variables["stats"]),
-        optimiser=bytes_of(optimiser),
-        best=bytes_of(state["best"]),
-        other=bytes_of(rest) + bytes_of(outline.hyper()),
-    )
-
-
-def _steps(
-    outline: Outline,
-    order: FrameOrder | WindowOrder,
-    devices: int,
-    hosts: int,
-    resident: bool,
-) -> StepsPlan:
-    length = scan_length(outline.config, order.num_steps)
-    index = index_shape(order, length)
+    config = with_task(config, data)
+    check_config(config)
+    data = fold_data(data, config)
+    sets = data.store.resolve(feature_names(config))
+    spec = make_spec(config, input_dims(sets, config.data.inputs))
+    budget = memory_budget(config.data.device_budget_gb, device_memory_gb)
+    tables, table = _tables(config, data, spec, budget)
+    problem = None
+    try:
+        order = make_order(config, table, spec, _mesh(devices))
+    except TrainingError as error:
+        problem = str(error)
+        order = make_order(config, table, spec, _mesh(1))
+    steps, length = order.num_steps, scan_length(config, order.num_steps)
+    shape: tuple[int, ...] = (length, order.batch_size)
+    if isinstance(order, WindowOrder):
+        shape = (length, order.windows_per_step, 3)
     # Where the devices do not divide a batch, every one of them has all of it.
-    parts = 1 if index.shape[1] % devices else devices
-    chunk = outline.batch(outline.train_split, index)
-    batch = bytes_of(chunk) // length // parts
-    if resident:
-        rows = bytes_of(index) + bytes_of(chunk._replace(x=None))
-        rows += 4 * int(np.prod(chunk.present.shape))
-        on_device, on_host = rows // parts, 0
-    else:
-        on_device = _CHUNKS_ON_DEVICE * bytes_of(chunk) // parts
-        on_host = _CHUNKS_ON_HOST * bytes_of(chunk) // min(parts, hosts)
-    return StepsPlan(
+    parts = 1 if shape[1] % devices else devices
+    index = jax.ShapeDtypeStruct(shape, np.int32)
+    chunk = bytes_of(_batch_shapes(config, spec, table, index))
+    training = {one.split: one for one in tables if one.phase == "train"}
+    streamed = not training[config.data.train_on].resident
+    candidates = len(make_candidates(config).seeds)
+    on_device = {
+        "tables": sum(one.device_bytes for one in training.values()),
+        **_state(config, spec, steps * config.num_epochs),
+        "a batch": chunk // length // parts,
+        "streamed batches": streamed * _CHUNKS_ON_DEVICE * chunk // parts,
+    }
+    notes, together = list(_notes(config)), sum(on_device.values())
+    if device_memory_gb is not None and together > device_memory_gb * 1e9:
+        notes.append(
+            f"a device needs {together:,} bytes and has {device_memory_gb * 1e9:,.0f}: "
+            "set config.data.device_budget_gb lower, fewer seeds or a smaller batch"
+        )
+    return RunPlan(
+        budget=budget,
+        tables=tables,
+        candidates=candidates,
         batch_size=order.batch_size,
         batch_per_device=order.batch_size // parts,
-        steps_per_epoch=order.num_steps,
-        epochs=outline.config.num_epochs,
+        steps_per_epoch=steps,
+        steps=steps * config.num_epochs,
         steps_per_scan=length,
-        batch_bytes=batch,
-        chunk_bytes=on_device,
-        host_chunk_bytes=on_host,
+        device_bytes=on_device,
+        host_bytes={
+            "tables": sum(one.host_bytes for one in training.values()),
+            # Several hosts divide these, as the devices divide a batch.
+            "batches read ahead": streamed * _CHUNKS_ON_HOST * chunk,
+        },
+        problem=problem,
+        notes=tuple(notes),
     )
 
 
-def _notes(
-    outline: Outline, order: FrameOrder | WindowOrder, devices: int
-) -> Iterable[str]:
-    config = outline.config
-    if order.batch_size != config.batch_size:
-        yield (
-            f"config.batch_size {config.batch_size} becomes {order.batch_size}: the "
-            "frames of an epoch, or whole windows"
+def _tables(
+    config: ConfigDict, data: Data, spec: HeadSpec, budget: int
+) -> tuple[tuple[TablePlan, ...], FrameTable]:
+    """The tables placed as a run places them, and in outline that of training."""
+    train_on, evaluated = config.data.train_on, config.evaluate.split
+    wanted = [("dev", "train")] if train_on == "train" else []
+    wanted += [(train_on, "train"), (evaluated, "evaluate")]
+    plans, tables, left = [], {}, budget
+    for split, phase in wanted:
+        joined = data.store.join(
+            config.task,
+            split,
+            feature_names(config),
+            missing_audio=config.data.missing_audio,
+            splits=data.splits,
         )
-    evaluated = outline.spec.evaluation_batch(
-        training=config.batch_size, evaluation=config.evaluate.batch_size
+        table = tables[split] = data.store.outline(joined)
+        if phase == "evaluate":  # after training, with the whole budget again
+            left = budget
+        resident = is_resident(joined, left)
+        left -= joined.bytes if resident else 0
+        arrays = [a for a in vars(table).values() if isinstance(a, np.ndarray)]
+        mapped = [a.nbytes for a in (table.features, table.outputs) if a is not None]
+        on_host = sum(array.nbytes for array in arrays)
+        plan = TablePlan(
+            split=split,
+            phase=phase,
+            rows=joined.rows,
+            videos=len(joined.videos),
+            table_bytes=joined.bytes,
+            resident=resident,
+            device_bytes=bytes_of(_arrays(config, spec, table)) if resident else 0,
+            host_bytes=on_host if resident else on_host - sum(mapped),
+            file_bytes=0 if resident else sum(mapped) + _FINGERPRINT * len(mapped),
+        )
+        plans.append(plan)
+    return tuple(plans), tables[train_on]
+
+
+def _arrays(config: ConfigDict, spec: HeadSpec, table: FrameTable) -> TableArrays:
+    """The arrays that a step gathers its batch from."""
+    return table_arrays(
+        table,
+        windows=spec.takes_windows,
+        audio_flag=spec.audio_flag,
+        inputs=config.data.inputs,
     )
-    if outline.spec.batch_is_sequence:
-        if order.batch_size % devices or evaluated % devices:
-            yield f"the batch is one sequence: {devices} devices do not divide it"
+
+
+def _state(config: ConfigDict, spec: HeadSpec, steps: int) -> dict[str, int]:
+    """Bytes of what is trained, by part, of all candidates."""
+    candidates = make_candidates(config)
+    make = functools.partial(fresh_state, config, candidates, build_head(spec), steps)
+    rest: Any = jax.eval_shape(make)
+    variables, optimiser = rest.pop("models")
+    parts = {
+        "parameters": variables["params"],
+        "statistics": variables["stats"],
+        "optimiser state": optimiser,
+        "best parameters": rest.pop("best"),
+        "scores, keys, rates": (rest, jax.eval_shape(candidates.hyper)),
+    }
+    return {name: bytes_of(tree) for name, tree in parts.items()}
+
+
+def _mesh(devices: int) -> Mesh:
+    """A mesh of ``devices`` places, all this host's first device, to be counted."""
+    return Mesh(np.array(jax.local_devices()[:1] * devices), (sharding.AXIS,))
+
+
+def _batch_shapes(
+    config: ConfigDict, spec: HeadSpec, table: FrameTable, index: jax.ShapeDtypeStruct
+) -> Batch:
+    """Shapes of the batches that an index of shape (steps, batch, ...) names."""
+
+    def gather(arrays: TableArrays, index: Any) -> Batch:
+        rows = rows_at(arrays, index, spec.window if spec.takes_windows else 0)
+        return Batch(inputs_at(arrays, rows), *targets_at(arrays, rows))
+
+    batch: Batch = jax.eval_shape(gather, _arrays(config, spec, table), index)
+    return batch
+
+
+def bytes_of(tree: Any) -> int:
+    """Bytes of all arrays, or shapes of arrays, in ``tree``."""
+    found = 0
+    for leaf in jax.tree.leaves(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        found += int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize
+    return found
+
+
+def _notes(config: ConfigDict) -> Iterator[str]:
+    """What the plan is not of."""
     if config.blend.features:
         yield "a blend trains one head after another; this plan is of the first"
     if config.data.folds and config.data.fold < 0:
