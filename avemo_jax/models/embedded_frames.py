@@ -32,8 +32,9 @@ class RuledScores(NamedTuple):
     Attributes:
         dense: Final scores of every frame.
         embedded: Frames that each seed's rule embeds.
-        window_shares: Share of all entries of all windows that are of embedded frames
-            and are looked at; the original's count.
+        window_shares: How many entries of windows are looked at, as a share of all
+            entries of all windows; the original's count, over 1 where a sequential rule
+            looks at many of them again.
     """
 
     dense: Float[Array, "seeds frames outputs"]

@@ -97,6 +97,7 @@ def folder_of(store, out, row) -> pathlib.Path:
     return row_folder(table_run, open_data(str(store)), "EXPR", ROWS[row])
 
 
+@pytest.mark.slow
 def test_every_row_shows_what_its_run_says(table, store):
     found = cells(table)
     assert list(found) == list(ROWS)
@@ -127,6 +128,7 @@ def test_every_row_shows_what_its_run_says(table, store):
     assert "mean weights" in found["blend-wav2vec2-vggish"]["note"]
 
 
+@pytest.mark.slow
 def test_files_and_plots_are_there(table):
     names = {path.name for path in table.iterdir()}
     assert names == {"results.md", "results.json", "results.csv", "plots", "models"}
@@ -138,6 +140,7 @@ def test_files_and_plots_are_there(table):
     assert ".457" not in text  # the original's figures are of other data
 
 
+@pytest.mark.slow
 def test_a_second_call_computes_nothing(table, store, monkeypatch):
     for name in ("run_experiment", "evaluate_checkpoint", "blend_checkpoints"):
         monkeypatch.delattr(experiment, name)
@@ -147,6 +150,7 @@ def test_a_second_call_computes_nothing(table, store, monkeypatch):
     assert {path: path.read_bytes() for path in files} == before
 
 
+@pytest.mark.slow
 def test_other_seeds_and_other_data_do_not_mix(table, store, tmp_path):
     arguments = ("EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
     one, two, again, other = (
@@ -170,6 +174,7 @@ def test_other_seeds_and_other_data_do_not_mix(table, store, tmp_path):
     environment.write_text(was)
 
 
+@pytest.mark.slow
 def test_effects_are_differences_of_cells(table, store):
     shown, found = read(table / "results.json"), cells(table)
     effects = {effect["name"]: effect for effect in shown["effects"]}
@@ -211,6 +216,7 @@ def test_effects_need_scores_and_equal_videos(tmp_path):
     assert not effects_of(ROWS, {**both, BOTH: none}, folders)
 
 
+@pytest.mark.slow
 def test_units_and_a_rule_that_is_not_for_them(store, tmp_path):
     """Thresholds tuned on the reported frames are no worse."""
     assert command.main(made(store, tmp_path, "au", OF_AU)) == 0
