@@ -88,6 +88,7 @@ avemo
     ]
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_every_command_is_understood(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     parsers = cli.parsers()
