@@ -53,6 +53,7 @@ def test_every_rule_of_a_head_is_measured(tmp_path, monkeypatch, capsys):
     config = base_config("EXPR", "mlp")
     config.data.dir, config.workdir = str(store), str(tmp_path / "run")
     config.num_epochs = 1
+    config.postprocess.half_widths, config.postprocess.gaussian = (5,), False
     found = run_experiment(config)
     line = [str(tmp_path / "run" / "best_model"), "--data-dir", str(store)]
     line += ["--out", str(out), "--images-per-s", "100"]
