@@ -454,7 +454,8 @@ def test_split_without_labels_has_a_share(run, tmp_path):
         )
     assert "metrics" not in found
     assert found["frame_rate"].keys() == {
-        *("rule", "share_embedded", "share_embedded_std", "per_seed")
+        *("rule", "per_seed", "share_embedded", "share_embedded_std"),
+        *("share_of_window_entries", "share_of_window_entries_std"),
     }
     words = r"no labels: predictions only; \d+\.\d% of the frames embedded"
     assert re.search(words, printed.getvalue())
