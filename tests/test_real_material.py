@@ -27,9 +27,10 @@ def store(shared_data, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("task", ["EXPR", "AU", "VA"])
-@pytest.mark.parametrize("head", ["mlp", "transformer"])
-def test_six_experiments(task, head, store, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "head"), [("EXPR", "mlp"), ("AU", "transformer"), ("VA", "mlp")]
+)
+def test_experiments(task, head, store, tmp_path):
     config = base_config(task, head)
     config.data.dir = str(store)
     config.workdir = str(tmp_path)

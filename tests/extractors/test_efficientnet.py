@@ -136,13 +136,13 @@ def test_a_network_without_classifier():
     np.testing.assert_array_equal(features, run(TINY, params, kept["images"])[0])
 
 
-@pytest.mark.parametrize("num", [0, 3, 20])
+@pytest.mark.parametrize("num", [0, 5])
 def test_rows_do_not_depend_on_the_batch(num, monkeypatch):
     """With small parts of two images, as at 224 pixels."""
     params, kept = golden()
     monkeypatch.setattr(efficientnet, "_FIRST_PIXELS", 2 * 40 * 40)
     base = kept["images"][:, :40, :40]
-    images = np.concatenate([base * (1 + 0.1 * i) for i in range(20)])[:num]
+    images = np.concatenate([base * (1 + 0.1 * i) for i in range(5)])[:num]
     got = run_form("local", TINY, params, images)
     expected = run_form("whole", TINY, params, images)
     assert got.shape == (num, TINY.dim)
@@ -161,7 +161,7 @@ def test_parts_hold_all_images_and_little_more(num, side):
 
 def test_runs_divided_over_devices():
     params, kept = golden()
-    images = np.concatenate([kept["images"]] * 4)
+    images = kept["images"]
     divided = on_all_devices(functools.partial(efficientnet.apply, TINY))
     for got, expected in zip(
         divided(params, images), run(TINY, params, images), strict=True
@@ -185,8 +185,9 @@ def test_each_platform_gets_its_form(platform):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("platform", "dtype"), [("tpu", "bfloat16"), ("cuda", "float32")]
+)
 def test_the_large_network_exports(platform, dtype):
     spec = EfficientNetSpec("b2", 8)
     shapes = efficientnet.state_shapes(spec)
@@ -262,13 +263,19 @@ def in_float64(module, tree):
     return nnx.merge(graphdef, jax.tree.map(jnp.asarray, tree))
 
 
+@functools.cache
+def b0_in_float64():
+    """A random network of timm's in float64."""
+    return random_network(EfficientNetSpec("b0", 8), pictures(4, 64, 64)).double()
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("form", FORMS)
 def test_blocks_equal_timms_in_float64(form):
     """The stem and one block of each kind, on sides that are even, odd and unequal."""
     torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
     spec = EfficientNetSpec("b0", 8)
-    network = random_network(spec, pictures(4, 64, 64)).double()
+    network = b0_in_float64()
     state = state_of(network)
     with jax.enable_x64(True), torch.inference_mode():
         params = efficientnet.prepare(spec, state, dtype="float64")
@@ -297,7 +304,7 @@ def test_blocks_equal_timms_in_float64(form):
 
 @pytest.mark.parity
 @pytest.mark.parametrize(
-    ("variant", "outputs"), [("b0", 10), ("b2", 8), ("tiny", 3), ("b0", 0)]
+    ("variant", "outputs"), [("b2", 8), ("tiny", 3), ("b0", 0)]
 )
 def test_names_and_shapes_are_timms(variant, outputs):
     spec = EfficientNetSpec(variant, outputs)
@@ -310,10 +317,8 @@ def test_names_and_shapes_are_timms(variant, outputs):
 @pytest.mark.parametrize(
     ("variant", "outputs", "size"),
     [
-        ("b2", 8, (224, 224)),
-        ("b0", 10, (112, 112)),
-        pytest.param("b0", 8, (260, 260), marks=pytest.mark.slow),
-        pytest.param("b2", 8, (131, 97), marks=pytest.mark.slow),
+        ("b0", 10, (67, 52)),
+        pytest.param("b2", 8, (224, 224), marks=pytest.mark.slow),
     ],
 )
 def test_networks_equal_timms(variant, outputs, size):
@@ -327,7 +332,7 @@ def test_networks_equal_timms(variant, outputs, size):
     for ours, theirs in zip(got, expected, strict=True):
         assert 0.01 < theirs.std() < 10
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * theirs.std())
-    if size == (112, 112):
+    if size == (224, 224):
         got = run(spec, params, channels_last(images), dtype="bfloat16")
         for ours, theirs in zip(got, expected, strict=True):
             assert ours.dtype == np.float32

@@ -350,7 +350,7 @@ def test_hops(hop_s, make):
     np.testing.assert_allclose(found.features[last:], expected, rtol=0, atol=atol)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=6))
 def test_sizes_of_blocks_do_not_matter(make, sizes):
     whole = track(70_000)
