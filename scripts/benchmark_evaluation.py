@@ -1,7 +1,7 @@
 """Time and memory of the evaluation's sweep: all smoothings, all candidates.
 
 Made-up scores of the size of Aff-Wild2's EXPR validation set go through gap filling,
-the 13 smoothings and the metrics, as in ``--mode=evaluate``. In the same run a plain
+the 13 smoothings and the metrics, as in ``avemo evaluate``. In the same run a plain
 loop over frames (numpy's median of each window, one candidate, half width 200) is timed
 on a stated number of frames. Nothing is extrapolated.
 """

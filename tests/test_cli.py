@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from avemo_jax import cli
+from avemo_jax import cli, main
+from avemo_jax.config.flags import parse
 
 PARSERS = cli.parsers()
 FLAGS = {
@@ -18,7 +19,8 @@ FLAGS = {
 }
 _HELP = """
 import sys
-from avemo_jax import cli
+from avemo_jax import cli, main
+from avemo_jax.config.flags import parse
 for parser in cli.parsers().values():
     parser.format_help()
 heavy = ("jax", "flax", "optax", "orbax", "pyarrow", "tensorflow_datasets", "av")
@@ -90,3 +92,24 @@ def test_help_is_of_the_command(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "--data-dir DIR" in text
     assert "--config.FIELD VALUE" in text
+
+
+def test_fields_of_the_configuration_are_kept_apart():
+    line = ["--config", "a.py:b", "--config.x=1", "--config.y", "-2", "--config.z"]
+    args = parse(cli.parsers()["train"], [*line, "--deterministic", "--workdir", "w"])
+    assert (args.config, args.deterministic, args.workdir) == ("a.py:b", True, "w")
+    assert args.fields == ["--config.x=1", "--config.y", "-2", "--config.z"]
+    with pytest.raises(SystemExit) as end:
+        parse(cli.parsers()["train"], ["--config=a.py", "--config.x=1", "2"])
+    assert end.value.code == 2
+
+
+def test_underscores_are_dashes_in_the_program_itself(monkeypatch):
+    called = []
+    monkeypatch.setattr(main, "run_command", lambda *given: called.append(given) or 0)
+    line = ["--checkpoint=a_b", "--mode=evaluate", "--data_dir", "my_store"]
+    with pytest.raises(SystemExit) as end:
+        main.run([*line, "--config.num_seeds=2"])
+    assert end.value.code == 0
+    rest = ["--checkpoint=a_b", "--data-dir", "my_store", "--config.num_seeds=2"]
+    assert called == [("evaluate", rest)]

@@ -92,7 +92,7 @@ def check_network(found: Recognised | None, extractor: Extractor, file: str) -> 
     if found.network == "head":
         raise ConversionError(
             f"{file} holds a head; expected {expected} for {extractor.name}; convert "
-            "it with 'avemo convert head FILE OUT'"
+            "it with 'avemo convert head FILE --out OUT'"
         )
     fitting = [
         name

@@ -100,8 +100,8 @@ def _tensors_of(
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such file; expected the weights of {name}; get them with "
-            f"'avemo fetch {name}', or convert a file that you have with 'avemo "
-            f"convert {name} FILE OUT.safetensors' and pass weights=OUT.safetensors"
+            f"'avemo fetch {name}', or convert a file that you have with "
+            f"'avemo convert {name} FILE --out NAME.safetensors' and pass that"
         )
     tensors, metadata = read_weights(path, extractor=name)
     return tensors, str(metadata["tensors_sha256"])

@@ -55,5 +55,5 @@ def check_tensors(
         raise WeightsError(
             f"the weights do not fit {extractor.name} ({extractor.network}, "
             f"{extractor.output_dim} outputs): {found}; convert the file of this "
-            f"extractor with 'avemo convert {extractor.name} FILE OUT'"
+            f"extractor with 'avemo convert {extractor.name} FILE --out OUT'"
         )
