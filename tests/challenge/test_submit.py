@@ -208,6 +208,20 @@ def test_thresholds_of_a_head(tmp_path, capsys):
     assert "head.json of an evaluated AU head" in capsys.readouterr().err
 
 
+def test_probabilities_alone_are_decided_by_the_thresholds_given(tmp_path, capsys):
+    path = made.predicted(tmp_path / "predictions.csv", AU)
+    table = pyarrow.csv.read_csv(path).select(["frame", *AU.columns[::-1], "video"])
+    pyarrow.csv.write_csv(table, path)
+    path.with_suffix(".json").unlink()
+    made.write_list(tmp_path / "list.txt", made.LENGTHS)
+    for flags, limit in (([], 0.5), (["--thresholds", "0.7"], 0.7)):
+        assert submit(tmp_path, AU, *flags) == 0
+        lines = (tmp_path / "out" / "AU.txt").read_text().splitlines()[1:]
+        assert lines == made.naive(path, AU, made.LENGTHS, np.full(12, limit))
+        said = "neither thresholds nor decisions: decided at 0.5"
+        assert (said in capsys.readouterr().out) == (limit == 0.5)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=50))
 @settings(max_examples=60, deadline=None)
 def test_numbers_are_plain_decimals(tmp_path_factory, values):

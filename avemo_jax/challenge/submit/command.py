@@ -82,7 +82,8 @@ def _inputs(
             "--submission NAME=SOURCE) --test-list TASK=FILE --out DIR, or --check "
             "FILE --task TASK: correct the flags"
         )
-    loaded = _submissions(args, thresholds) if args.submission else _predictions(args)
+    load = _submissions if args.submission else _predictions
+    loaded = load(args, thresholds)
     tasks = {one.task.name for _, one in loaded}
     only = loaded[0][1].task if len(tasks) == 1 else None
     lists = by_task(args.test_list, "--test-list", only)
@@ -113,11 +114,13 @@ def _inputs(
     ]
 
 
-def _predictions(args: argparse.Namespace) -> list[tuple[str, FramePredictions]]:
+def _predictions(
+    args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
+) -> list[tuple[str, FramePredictions]]:
     """The predictions of ``--predictions``, one for a task, for files in ``--out``."""
     loaded: dict[str, FramePredictions] = {}
     for path in args.predictions:
-        one = load_predictions(path)
+        one = load_predictions(path, thresholds=thresholds)
         if one.task.name in loaded:
             raise ValueError(
                 f"{path} has predictions of {one.task.name}, as "

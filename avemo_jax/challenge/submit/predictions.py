@@ -1,5 +1,6 @@
 """Predictions of a file, with decisions and thresholds, for a submission."""
 
+import csv
 import dataclasses
 import os
 import pathlib
@@ -105,7 +106,7 @@ def task_of(path: pathlib.Path) -> Task | None:
     else:
         with path.open("rb") as file:
             first = file.readline().decode("utf-8-sig", "replace")
-        names = {name.strip() for name in first.split(",")}
+        names = {name.strip() for name in next(csv.reader([first]), [])}
 
     def named(task: Task) -> tuple[bool, int]:
         forms = [set(task.columns), set(task.header.split(",")), {task.decided} - {""}]
