@@ -26,7 +26,6 @@ BUDGET = 10**9
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("ensembles") / "store"
-    # Folds of equal size, so that programs are compiled once.
     splits = {f"v{i}": ("train", "validation")[i > 5] for i in range(8)}
     records = [
         annotated(video, LENGTH, split, seed=i)

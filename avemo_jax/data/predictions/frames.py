@@ -121,14 +121,12 @@ def _sorted(raw: FramePredictions) -> FramePredictions:
     rank[order_of] = np.arange(len(order_of))
     video = rank[raw.video]
     order = np.lexsort((raw.frame, video))
-    per_row = ("frame", "filled", "scores", "decided", "has_crop", "labels")
-    rows: dict[str, Any] = {name: getattr(raw, name) for name in per_row}
-    return dataclasses.replace(
-        raw,
-        videos=tuple(raw.videos[i] for i in order_of),
-        video=video[order],
-        **{name: None if each is None else each[order] for name, each in rows.items()},
-    )
+    rows: dict[str, Any] = {}
+    for name in ("frame", "filled", "scores", "decided", "has_crop", "labels"):
+        values = getattr(raw, name)
+        rows[name] = None if values is None else values[order]
+    videos = tuple(raw.videos[i] for i in order_of)
+    return dataclasses.replace(raw, videos=videos, video=video[order], **rows)
 
 
 def _picked(
