@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,9 +7,15 @@ from hypothesis import strategies as st
 from made.trees import write_video
 from PIL import Image
 
+from avemo_jax.extraction import on_beam
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
+from avemo_jax.extraction.faces import FaceJob
+from avemo_jax.extraction.flag_values import settings_of
+from avemo_jax.extraction.flags import parser
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.image_decoding import Decoders
 from avemo_jax.extraction.outcomes import Outcomes, TooManyFailuresError, VideoOutcome
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.shards import shard_of
 from avemo_jax.media.video import VideoError, open_video
 
@@ -162,3 +170,25 @@ def test_frame_times_are_decoded_ahead_and_kept(tmp_path):
     (tmp_path / "features/.frame_times/v5.npz").write_bytes(b"damaged")
     assert again.of("v5", videos["v5"]).num_frames == 30
     assert open_video(videos["v5"]).decoding_rate() > 0
+
+
+# --- on Beam
+
+
+def test_workers_on_beam_decode_as_the_flags_say(monkeypatch, tmp_path):
+    used: list[Settings] = []
+
+    def outcomes_of(extractor, feature_set, jobs, features, settings):
+        used.append(settings)
+        return [VideoOutcome("set", job.video) for job in jobs]
+
+    monkeypatch.setattr(on_beam, "outcomes_of", outcomes_of)
+    monkeypatch.setattr(
+        on_beam, "_loaded", lambda *_: (None, SimpleNamespace(folder=tmp_path / "set"))
+    )
+    flags = ["--videos=v", "--out=o", "--decode-workers=3", "--decode-in=processes"]
+    settings = settings_of(parser().parse_args(flags))
+    choice = ExtractorChoice("enet_b0_8_va_mtl", None, "cropped-224")
+    line = on_beam._lines_of(FaceJob("a", {}), choice, str(tmp_path), settings)
+    assert on_beam._outcome(line) == VideoOutcome("set", "a")
+    assert (used[0].workers, used[0].decode_in) == (3, "processes")

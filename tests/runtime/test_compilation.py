@@ -11,9 +11,10 @@ import pytest
 
 from avemo_jax.runtime.compilation import keep_compiled
 
-# One step of a real head for each folder that is named, and what JAX says it did.
+# One step of a real head for each folder that is named, and what JAX says it did. After
+# "damage" the entries of the first folder are half entries.
 _PROGRAM = """
-import collections, json, sys, warnings
+import collections, json, pathlib, sys, warnings
 import jax
 from avemo_jax.runtime.compilation import keep_compiled
 from avemo_jax.heads import HeadSpec, build_head
@@ -27,6 +28,10 @@ events = collections.Counter()
 jax.monitoring.register_event_listener(lambda name, **_: events.update([name]))
 found = []
 for where in sys.argv[1:]:
+    if where == "damage":
+        for entry in pathlib.Path(found[0]["folder"]).glob("*-cache"):
+            entry.write_bytes(entry.read_bytes()[:-20])
+        where = sys.argv[1]
     folder = keep_compiled(where)
     jax.clear_caches()
     events.clear()
@@ -68,12 +73,9 @@ def starts(tmp_path_factory):
     found = dict(
         zip(("first", "beside"), [answer(one)[0] for one in both], strict=True)
     )
-    found["second"], found["off"], found["default"] = answer(
-        start(folder, "off", "on", AVEMO_CACHE=str(cache))
-    )
-    for entry in pathlib.Path(found["first"]["folder"]).glob("*-cache"):
-        entry.write_bytes(entry.read_bytes()[:-20])
-    (found["damaged"],) = answer(start(folder))
+    after = ("second", "off", "default", "damaged")
+    process = start(folder, "off", "on", "damage", AVEMO_CACHE=str(cache))
+    found |= zip(after, answer(process), strict=True)
     found["cache"] = str(cache)
     return found
 
