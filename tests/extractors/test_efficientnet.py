@@ -303,9 +303,7 @@ def test_blocks_equal_timms_in_float64(form):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(
-    ("variant", "outputs"), [("b2", 8), ("tiny", 3), ("b0", 0)]
-)
+@pytest.mark.parametrize(("variant", "outputs"), [("b2", 8), ("tiny", 3), ("b0", 0)])
 def test_names_and_shapes_are_timms(variant, outputs):
     spec = EfficientNetSpec(variant, outputs)
     state = state_of(random_network(spec, pictures(2, 32, 32)))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.challenge.submit.predictions import decided
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.records import MAX_FRAME
-from avemo_jax.tasks import AU, EXPR
+from avemo_jax.tasks import AU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,29 +64,13 @@ def mean_of(
         own[at] |= part.predictions.own
     scores = sums / weights
     video, frame = np.divmod(every, MAX_FRAME + 1)
-    decided = limits = None
     notes: tuple[str, ...] = ()
-    if task is EXPR:
-        decided = scores.argmax(axis=1).astype(np.int8)[:, None]
-    elif task is AU:
-        limits = thresholds
-        if limits is None:
-            limits, notes = _thresholds(parts)
-        decided = (scores >= limits).astype(np.int8)
-    return FramePredictions(
-        pathlib.Path(f"the mean {name}"),
-        task,
-        "mean",
-        videos,
-        video,
-        frame,
-        ~own,
-        scores,
-        decided,
-        thresholds=limits,
-        named=True,
-        notes=notes,
-    )
+    if task is AU and thresholds is None:
+        thresholds, notes = _thresholds(parts)
+    path = pathlib.Path(f"the mean {name}")
+    rows = (videos, video, frame, ~own, scores)
+    found = FramePredictions(path, task, "mean", *rows, named=True, notes=notes)
+    return decided(found, thresholds)
 
 
 def _keys(one: FramePredictions, videos: tuple[str, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.data.predictions.threshold_file import thresholds_file
-from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
+from avemo_jax.tasks import AU, EXPR, TASKS, Task
 
 # Scores were rounded to six decimals after they were compared with the thresholds.
 _ROUNDING = 1e-6
@@ -52,10 +52,11 @@ def load_predictions(
             f"{path}: every row is filled, none has a score of its own; expected "
             "scores of frames with features: predict them first (avemo evaluate)"
         )
-    if own is VA:
-        return found
+    if own is AU and found.decided is None and thresholds is None:
+        note = f"{path} has neither thresholds nor decisions: decided at 0.5"
+        return decided(_with_note(found, note), np.full(AU.num_outputs, 0.5))
     if found.decided is None:
-        return _decided(found, thresholds)
+        return decided(found, thresholds)
     if own is EXPR or found.scores is None:
         return found
     if found.thresholds is not None:
@@ -69,21 +70,24 @@ def load_predictions(
     )
 
 
-def _decided(
+def decided(
     found: FramePredictions, thresholds: Float[np.ndarray, " units"] | None
 ) -> FramePredictions:
-    """``found`` with decisions made from its scores."""
+    """``found`` with decisions by its scores; VA has none.
+
+    Args:
+        found: Predictions with scores.
+        thresholds: AU: the threshold of each unit; unused for other tasks.
+    """
     assert found.scores is not None
     if found.task is EXPR:
-        decided = found.scores.argmax(axis=1).astype(np.int8)[:, None]
-        return dataclasses.replace(found, decided=decided)
-    limits = np.full(AU.num_outputs, 0.5) if thresholds is None else thresholds
-    decided = (found.scores >= limits).astype(np.int8)
-    found = dataclasses.replace(found, decided=decided, thresholds=limits)
-    if thresholds is not None:
-        return found
-    note = f"{found.path} has neither thresholds nor decisions: decided at 0.5"
-    return _with_note(found, note)
+        classes = found.scores.argmax(axis=1).astype(np.int8)[:, None]
+        return dataclasses.replace(found, decided=classes)
+    if found.task is AU:
+        assert thresholds is not None
+        units = (found.scores >= thresholds).astype(np.int8)
+        return dataclasses.replace(found, decided=units, thresholds=thresholds)
+    return found
 
 
 def _with_note(found: FramePredictions, note: str) -> FramePredictions:
