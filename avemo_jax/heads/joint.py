@@ -1,10 +1,10 @@
 """A head of several tasks taken apart: one plain head for each, with the same trunk."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from avemo_jax.heads.spec import HeadSpec
-from avemo_jax.heads.transformer import output_names
+from avemo_jax.heads.spec import HeadSpec, head_kind
 from avemo_jax.tasks import JointTask, TaskPart
 
 
@@ -26,23 +26,22 @@ def part_variables(
         variables: ``{"params", "stats"}`` of the joint head, leading axis seeds.
         task: All tasks together.
     """
-    if spec.kind == "transformer":
-        return {name: _own(tree, part, task) for name, tree in variables.items()}
-    params = dict(variables["params"])
-    last = "fc" if spec.kind == "linear" else "fc2"
-    params[last] = {n: v[:, part.outputs] for n, v in params[last].items()}
-    return {"params": params, "stats": variables["stats"]}
+    kind = head_kind(spec.kind)
+    assert kind.part is not None  # else HeadSpec refuses several tasks
+    return kind.part(variables, part, task)
 
 
-def _own(tree: Any, part: TaskPart, task: JointTask) -> Any:
-    """``tree`` with only one task's last modules, under their names in a plain head."""
-    last = {
-        f"{one.task.name}_{name}": (one, name)
-        for one in task.parts
-        for name in output_names(one.task)
-    }
-    own = {name: leaf for name, leaf in tree.items() if name not in last}
-    for whole, (one, name) in last.items():
-        if one == part:
-            own[name] = tree[whole]
-    return own
+def outputs_of(layer: str) -> Callable[[Any, TaskPart, JointTask], Any]:
+    """The ``part`` of a kind whose last ``Linear`` has the outputs of all tasks.
+
+    Args:
+        layer: Name of that ``Linear`` in the head's module.
+    """
+
+    def part_of(variables: Any, part: TaskPart, task: JointTask) -> Any:
+        del task
+        params = dict(variables["params"])
+        params[layer] = {name: v[:, part.outputs] for name, v in params[layer].items()}
+        return {"params": params, "stats": variables["stats"]}
+
+    return part_of

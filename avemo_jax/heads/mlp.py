@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from avemo_jax.heads.joint import outputs_of
 from avemo_jax.heads.layers import Branch, Linear, Mode, Start
-from avemo_jax.heads.spec import HeadSpec
+from avemo_jax.heads.spec import HeadKind, HeadSpec
 
 
 class LinearHead(nnx.Module):
@@ -73,3 +74,12 @@ class VaMlp(nnx.Module):
         """Valence and arousal of each frame, before the tanh."""
         wide = self.feat_fc(x) if self.shared else x
         return jnp.concatenate([self.vhead(wide, mode), self.ahead(x, mode)], axis=-1)
+
+
+def _mlp(spec: HeadSpec, *, start: Start) -> Mlp | VaMlp:
+    branches = spec.task == "VA" and spec.va_form != "plain"
+    return VaMlp(spec, start=start) if branches else Mlp(spec, start=start)
+
+
+MLP = HeadKind(_mlp, part=outputs_of("fc2"))
+LINEAR = HeadKind(LinearHead, part=outputs_of("fc"))

@@ -1,13 +1,14 @@
 """What a fusion head is: the options that make it, and nothing that needs arrays."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from avemo_jax.tasks import get_task
+from avemo_jax.heads.registry import HEAD_KINDS
+from avemo_jax.tasks import JointTask, TaskPart, get_task
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "kind": ("mlp", "linear", "transformer"),
     "va_form": ("affine", "shared", "plain"),
     "attention": ("window", "batch"),
     "positions": ("learned", "sinusoidal", "none"),
@@ -26,6 +27,46 @@ _SIZES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class HeadKind:
+    """What the rest of the program asks of one kind of head.
+
+    Attributes:
+        build: The ``nnx`` module of a spec, called as ``build(spec, start=start)``. The
+            module is called as ``module(x, mode)`` and gives the logits.
+        sequence: Tells of a spec over which frames the head looks: "windows" of
+            consecutive frames, its input then being (windows, frames, dim), or the
+            "batch", whatever frames are in it, as (1, batch, dim). None: the head sees
+            one frame at a time, and takes (..., dim).
+        check: Raises ValueError where options of a spec contradict each other. None:
+            there is nothing to check.
+        part: One task's variables out of those of a head of several tasks, called as
+            ``part({"params", "stats"}, task_part, joint_task)``, leading axis seeds;
+            ``joint.outputs_of`` makes one. None: the kind is not for several tasks.
+    """
+
+    build: Callable[..., Any]
+    sequence: "Callable[[HeadSpec], Literal['windows', 'batch']] | None" = None
+    check: "Callable[[HeadSpec], None] | None" = None
+    part: Callable[[Any, TaskPart, JointTask], Any] | None = None
+
+
+def head_kind(name: str) -> HeadKind:
+    """The kind of heads called ``name``, imported on first use.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+    if name not in HEAD_KINDS:
+        raise ValueError(
+            f"unknown kind {name!r} of a head; expected one of "
+            f"{', '.join(HEAD_KINDS)}; correct config.head.kind"
+        )
+    module, _, found = HEAD_KINDS[name].partition(":")
+    kind: HeadKind = getattr(importlib.import_module(module), found)
+    return kind
+
+
+@dataclasses.dataclass(frozen=True)
 class HeadSpec:
     """Everything that decides a head's parameters and arithmetic.
 
@@ -35,8 +76,8 @@ class HeadSpec:
     Attributes:
         task: "EXPR", "AU", "VA", the name of one's own task, or several names joined by
             "+": one trunk with outputs for each of them.
-        kind: "mlp" and "linear" (one layer) see one frame, "transformer" a sequence of
-            frames.
+        kind: A name of ``registry.HEAD_KINDS``: "mlp" and "linear" (one layer) see one
+            frame, "transformer" a sequence of frames.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
             visual and audio sets in any number.
         audio_flag: Whether there is one more input column, the last: 1 where the frame
@@ -84,7 +125,7 @@ class HeadSpec:
     num_layers: int = 4
 
     def __post_init__(self):
-        get_task(self.task)
+        task, kind = get_task(self.task), head_kind(self.kind)
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices:
@@ -103,21 +144,14 @@ class HeadSpec:
                 f"head dims are {self.dims}; expected the length of each feature set; "
                 "name at least one feature set in config.data.features"
             )
-        if self.kind == "transformer":
-            self._check_transformer()
-
-    def _check_transformer(self) -> None:
-        if self.attention == "batch" and self.positions != "none":
+        if isinstance(task, JointTask) and kind.part is None:
             raise ValueError(
-                f"positions {self.positions!r} with attention 'batch'; the frames of a "
-                "batch have no order, expected 'none'; set config.head.positions"
-                "='none' or config.head.attention='window'"
+                f"head kind {self.kind!r} for {self.task}; expected one task, as its "
+                "outputs cannot be taken apart; train the tasks alone, or set another "
+                "config.head.kind"
             )
-        if self.model_dim % self.num_heads or self.model_dim % 2:
-            raise ValueError(
-                f"head model_dim {self.model_dim} with num_heads {self.num_heads}; "
-                "expected an even multiple of num_heads; change one of them"
-            )
+        if kind.check is not None:
+            kind.check(self)
 
     @property
     def input_dim(self) -> int:
@@ -130,14 +164,20 @@ class HeadSpec:
         return get_task(self.task).num_outputs
 
     @property
+    def sequence(self) -> Literal["windows", "batch"] | None:
+        """Frames that the head looks over; None where it sees one frame at a time."""
+        over = head_kind(self.kind).sequence
+        return None if over is None else over(self)
+
+    @property
     def takes_windows(self) -> bool:
         """Whether the input is (windows, frames, dim) and not (batch, dim)."""
-        return self.kind == "transformer" and self.attention == "window"
+        return self.sequence == "windows"
 
     @property
     def batch_is_sequence(self) -> bool:
-        """Whether the frames of a batch attend to each other, as in the original."""
-        return self.kind == "transformer" and self.attention == "batch"
+        """Whether the frames of a batch see each other, as in the original."""
+        return self.sequence == "batch"
 
     def evaluation_batch(self, *, training: int, evaluation: int) -> int:
         """Frames at once when rows are scored.

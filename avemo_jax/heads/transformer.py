@@ -1,5 +1,7 @@
 """The Transformer head: over windows of consecutive frames, or over the batch."""
 
+from typing import Any, Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,8 @@ from avemo_jax.heads.layers import (
     Start,
 )
 from avemo_jax.heads.matmul import accumulator
-from avemo_jax.heads.spec import HeadSpec
-from avemo_jax.tasks import JointTask, Task, get_task
+from avemo_jax.heads.spec import HeadKind, HeadSpec
+from avemo_jax.tasks import JointTask, Task, TaskPart, get_task
 
 # Amplitude of the positions at the start, near that of the features beside them.
 POSITION_SCALE = 0.1
@@ -143,3 +145,40 @@ def _output(spec: HeadSpec, task: Task, outputs: int, start: Start) -> Branch:
         dtype=jnp.dtype(spec.dtype),
         start=start,
     )
+
+
+def _sequence(spec: HeadSpec) -> Literal["windows", "batch"]:
+    return "windows" if spec.attention == "window" else "batch"
+
+
+def _check(spec: HeadSpec) -> None:
+    if spec.attention == "batch" and spec.positions != "none":
+        raise ValueError(
+            f"positions {spec.positions!r} with attention 'batch'; the frames of a "
+            "batch have no order, expected 'none'; set config.head.positions='none' or "
+            "config.head.attention='window'"
+        )
+    if spec.model_dim % spec.num_heads or spec.model_dim % 2:
+        raise ValueError(
+            f"head model_dim {spec.model_dim} with num_heads {spec.num_heads}; "
+            "expected an even multiple of num_heads; change one of them"
+        )
+
+
+def _part(variables: Any, part: TaskPart, task: JointTask) -> Any:
+    """The variables with one task's last modules, under their names in a plain head."""
+    last = {
+        f"{one.task.name}_{name}": (one, name)
+        for one in task.parts
+        for name in output_names(one.task)
+    }
+    found = {}
+    for kind, tree in variables.items():
+        found[kind] = {name: leaf for name, leaf in tree.items() if name not in last}
+        for whole, (one, name) in last.items():
+            if one == part:
+                found[kind][name] = tree[whole]
+    return found
+
+
+TRANSFORMER = HeadKind(Transformer, sequence=_sequence, check=_check, part=_part)

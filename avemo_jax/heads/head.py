@@ -1,0 +1,139 @@
+"""One fusion head as pure functions: its start, its logits, its size."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from avemo_jax.heads.layers import Mode, Start
+from avemo_jax.heads.spec import HeadSpec, head_kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One head as pure functions over plain nested dicts of arrays.
+
+    Names in the dicts are those of the original's state dicts, and weights are
+    (outputs, inputs); its 1x1 convolutions have lost their last axis. The ``nnx``
+    modules are split here, once; nothing else needs to know them.
+
+    Attributes:
+        spec: The options that make the head. Heads with equal specs are equal.
+    """
+
+    spec: HeadSpec
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the input is (windows, frames, dim) and not (batch, dim)."""
+        return self.spec.takes_windows
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters drawn as PyTorch draws them, and BatchNorm's first statistics.
+
+        Args:
+            key: PRNG key that the parameters are drawn from.
+
+        Returns:
+            Two nested dicts of float32 arrays, parameters and statistics; the latter is
+            {} where the head has no BatchNorm.
+        """
+        module = _module(self.spec, Start(key, self.num_params()))
+        params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def apply(
+        self,
+        params: dict[str, Any],
+        stats: dict[str, Any],
+        x: Float[Array, "*batch dim"],
+        *,
+        mask: Bool[Array, "*batch"] | None = None,
+        train: bool,
+        key: PRNGKeyArray | None = None,
+        dropout: float | Float[Array, ""] = 0.0,
+        update_stats: bool = True,
+    ) -> tuple[Float[Array, "*batch outputs"], dict[str, Any]]:
+        """Logits of each frame, and the statistics after this batch.
+
+        Args:
+            params: Parameters, in the form that :meth:`init` returns.
+            stats: Statistics of BatchNorm, in the form that :meth:`init` returns.
+            x: Features, finite everywhere: (batch, dim), or (windows, frames, dim) for
+                a head over windows. A head over the batch takes (batch, dim) as one
+                sequence.
+            mask: True where a frame is there; others are not attended to and do not
+                count in BatchNorm. None: all are there.
+            train: True applies dropout and normalises by the batch's own statistics.
+            key: PRNG key of dropout; may be None where ``dropout`` is 0.0 or ``train``
+                is False.
+            dropout: Rate in [0, 1), may be traced; a Python 0.0 costs nothing.
+            update_stats: False leaves the statistics as they are.
+
+        Returns:
+            Logits in float32, without meaning where ``mask`` is False; and the
+            statistics.
+
+        Raises:
+            ValueError: If ``x`` has other axes or columns than the head, or more frames
+                than its window; if dropout has no key.
+        """
+        self._check(x)
+        mode = Mode(train, mask, key, dropout, update_stats)
+        # Trees read from files hold NumPy arrays.
+        arrays = jax.tree.map(jnp.asarray, (params, stats))
+        module = nnx.merge(_graphdef(self.spec), *arrays)
+        if self.spec.batch_is_sequence:
+            mode.mask = None if mask is None else mask[None]
+            logits = module(x[None], mode)[0]
+        else:
+            logits = module(x, mode)
+        return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+    def num_params(self) -> int:
+        """Number of trainable values; running statistics do not count."""
+        module = nnx.eval_shape(lambda: _module(self.spec, Start()))
+        leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+        return sum(math.prod(leaf.shape) for leaf in leaves)
+
+    def _check(self, x: Array) -> None:
+        spec = self.spec
+        if spec.takes_windows:
+            axes, fits = "(windows, frames, dim)", x.ndim == 3
+        elif spec.batch_is_sequence:
+            axes, fits = "(batch, dim)", x.ndim == 2
+        else:
+            axes, fits = "(..., dim)", x.ndim >= 2
+        if not fits or x.shape[-1] != spec.input_dim:
+            raise ValueError(
+                f"input of shape {x.shape}; expected {axes}, dim {spec.input_dim} from "
+                f"features {spec.dims}{' + audio flag' if spec.audio_flag else ''}; "
+                "pass the features that the head was built for"
+            )
+        if spec.takes_windows and x.shape[1] > spec.window:
+            raise ValueError(
+                f"windows of {x.shape[1]} frames; expected at most {spec.window}; cut "
+                "them, or build the head with a larger window"
+            )
+
+
+def build_head(spec: HeadSpec) -> Head:
+    """The head that ``spec`` describes."""
+    return Head(spec)
+
+
+def _module(spec: HeadSpec, start: Start) -> nnx.Module:
+    module: nnx.Module = head_kind(spec.kind).build(spec, start=start)
+    return module
+
+
+@functools.cache
+def _graphdef(spec: HeadSpec) -> Any:
+    """The module without its arrays, for ``nnx.merge``."""
+    module = nnx.eval_shape(lambda: _module(spec, Start()))
+    return nnx.split(module, nnx.Param, nnx.BatchStat)[0]

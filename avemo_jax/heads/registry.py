@@ -1,0 +1,11 @@
+"""The kinds of fusion heads: names, and where each is.
+
+A new kind is a file with its module and one line here (docs/extending_heads.md).
+"""
+
+# Name in config.head.kind: module and name of its HeadKind, imported on first use.
+HEAD_KINDS: dict[str, str] = {
+    "mlp": "avemo_jax.heads.mlp:MLP",
+    "linear": "avemo_jax.heads.mlp:LINEAR",
+    "transformer": "avemo_jax.heads.transformer:TRANSFORMER",
+}
