@@ -36,11 +36,10 @@ def train_parser() -> argparse.ArgumentParser:
         "train",
         "Train a head, choose on dev, and evaluate the best epoch. The same command "
         "goes on\nwhere a run that was stopped has ended.",
-        example="avemo train --config configs/expr_mlp.py\n"
-        "avemo train --config configs/va_mlp.py --config.data.dir=store "
-        "--config.num_seeds=5",
+        example="avemo train --config expr_mlp\n"
+        "avemo train --config va_mlp --config.data.dir=store --config.num_seeds=5",
     )
-    add_config(parser)
+    add_config(parser, listed=True)
     group = parser.add_argument_group("input and output")
     flags.add_data_dir(group, "store, as --config.data.dir names it")
     _add_workdir(group, "; default: runs/<config>-<identity>")
@@ -268,8 +267,7 @@ def _check(
     if command == "train":
         if args.config is None:
             parser.error(
-                "no configuration; expected one; name an experiment: --config "
-                "configs/expr_mlp.py"
+                "no configuration; expected one; name an experiment: --config expr_mlp"
             )
         return
     for name in args.checkpoint:

@@ -1,7 +1,12 @@
-"""EXPR, AU and VA together, transformer head; feature sets as in FILE:dinov2.
+"""EXPR, AU and VA together by a Transformer over windows of 128 consecutive frames.
 
-The tasks share one trunk; each has outputs of its own. To train other tasks, give their
-weights too: --config.task=EXPR+VA --config.loss.task_weights="(1.0,0.5)".
+The tasks share one trunk; each has outputs of its own. Trains with learning_rate 3e-4,
+dropout 0.3, batch_size 2048, num_epochs 6. On the demo corpus, which is synthetic: EXPR
+macro F1 .625, AU mean F1 .565, VA mean CCC .654 on validation, smoothed as chosen on
+dev, after about 70 s of processor time on 2 CPU cores, compiling included.
+
+Feature sets are the argument: --config joint_transformer:dinov2. To train other tasks,
+give their weights too: --config.task=EXPR+VA --config.loss.task_weights="(1.0,0.5)".
 """
 
 from avemo_jax.config.fields import DEFAULT_FEATURES, base_config

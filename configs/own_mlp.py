@@ -1,6 +1,10 @@
-"""A task of one's own, mlp head; feature sets are the argument, FILE:dinov2.
+"""A task of one's own by an MLP that sees one frame at a time.
 
-The task is the store's only one; of several, --config.task=NAME chooses one.
+The task is the store's only one; of several, --config.task=NAME chooses one. Trains
+with learning_rate 1e-3, dropout 0, batch_size 1024, num_epochs 10. The demo corpus has
+no such task, so there is nothing to expect of it.
+
+Feature sets are the argument: --config own_mlp:dinov2.
 """
 
 from avemo_jax.config.fields import DEFAULT_FEATURES, OWN, base_config

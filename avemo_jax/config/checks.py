@@ -1,61 +1,22 @@
-"""Checks that refuse a configuration which makes no sense, before any work is done."""
+"""Checks that refuse a configuration which makes no sense, before any work is done.
+
+What a field may be by itself, the table of fields says; the relations between fields
+stand here.
+"""
 
 from collections.abc import Collection
 from typing import get_args
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config.fields import OWN, flatten
-from avemo_jax.postprocess.frame_rate.rules import FrameRate, RuleName
-from avemo_jax.tasks import Task, get_task, known_tasks
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "protocol": ("ours", "original"),
-    "data.train_on": ("train", "train+dev"),
-    "data.missing_audio": ("zeros", "drop"),
-    "data.inputs": ("features", "outputs"),
-    "head.kind": ("mlp", "linear", "transformer"),
-    "head.va_form": ("affine", "shared", "plain"),
-    "head.attention": ("window", "batch"),
-    "head.positions": ("learned", "sinusoidal", "none"),
-    "head.dtype": ("float32", "bfloat16"),
-    "train.schedule": ("cosine", "constant"),
-    "train.select_by": ("metric", "loss", "ccc_valence"),
-    "train.seed_mode": ("auto", "map", "vmap"),
-    "loss.class_weights": ("balanced", "sqrt", "none"),
-    "loss.va_on": ("tanh", "logits"),
-    "loss.va_variance": ("population", "sample"),
-    "evaluate.split": ("validation", "dev", "train", "test"),
-    "evaluate.windows": ("average", "centre"),
-    "postprocess.thresholds": ("grid", "exact", "fixed"),
-    "postprocess.correction": ("none", "prior"),
-}
-_AT_LEAST: dict[str, float] = {
-    "num_seeds": 1,
-    "batch_size": 1,
-    "num_epochs": 1,
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "dropout": 0,
-    "head.window": 2,
-    "head.num_layers": 1,
-    "train.warmup": 0,
-    "train.clip_norm": 0,
-    "train.early_stop_epochs": 0,
-    "train.frames_per_video": 0,
-    "train.window_stride": 1,
-    "train.scan_steps": 0,
-    "loss.focal_gamma": 0,
-    "loss.label_smoothing": 0,
-    "evaluate.batch_size": 1,
-    "evaluate.num_resamples": 0,
-    "distributed.heartbeat_s": 5,
-    "data.folds": 0,
-    "data.fold": -1,
-}
+from avemo_jax.config.fields import FIELDS, OWN, flatten
+from avemo_jax.heads.registry import HEAD_KINDS
+from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.postprocess.frame_rate.rules import FrameRate
+from avemo_jax.postprocess.names import RuleName
+from avemo_jax.tasks import EXPR, Task, get_task, known_tasks
 
 _RATE = "config.postprocess.frame_rate"
-_SEE_ONE_FRAME = ("mlp", "linear")  # kinds of heads
 
 
 def check_config(config: ConfigDict) -> None:
@@ -67,18 +28,16 @@ def check_config(config: ConfigDict) -> None:
     """
     if config.data.dir is None and config.task != OWN:
         get_task(config.task)  # a store's own tasks are known once it is open
-    values = flatten(config)
-    for name, choices in _CHOICES.items():
-        if values[name] not in choices:
-            raise ValueError(
-                f"config.{name} is {values[name]!r}; it may be {', '.join(choices)}"
-            )
-    for name, least in _AT_LEAST.items():
-        if not values[name] >= least:
-            raise ValueError(f"config.{name} is {values[name]}; it is to be >= {least}")
-    for rate in (config.dropout, *config.sweep.dropout):
-        if not 0 <= rate < 1:
-            raise ValueError(f"dropout is {rate}; it is to be in [0, 1)")
+    _check_fields(config)
+    head = config.head
+    # For its checks alone, which depend on neither the task nor the features.
+    HeadSpec(
+        task=EXPR.name,
+        kind=head.kind,
+        dims=(1,),
+        attention=head.attention,
+        positions=head.positions,
+    )
     if config.data.folds == 1 or config.data.fold >= config.data.folds:
         raise ValueError(
             f"config.data.folds is {config.data.folds} and config.data.fold "
@@ -89,14 +48,30 @@ def check_config(config: ConfigDict) -> None:
     _check_tasks(config)
     if config.train.select_by == "ccc_valence" and config.task != "VA":
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
-    if config.head.kind == "transformer" and config.head.attention == "batch":
-        if config.head.positions != "none":
-            raise ValueError(
-                f"config.head.positions is {config.head.positions!r}; attention over "
-                "the batch has no positions: set it to 'none'"
-            )
     _check_postprocess(config)
     _check_frame_rate(config)
+
+
+def _check_fields(config: ConfigDict) -> None:
+    """Checks each field by itself.
+
+    Raises:
+        ValueError: If a value is not in its field's range.
+    """
+    values = flatten(config)
+    for field in FIELDS:
+        value = values[field.name]
+        if value is None:
+            continue  # a placeholder: its default
+        for one in value if field.several else (value,):
+            if not field.takes(one):
+                verb = f"is {value!r} with" if field.several else "is"
+                each = " each" if field.several else ""
+                raise ValueError(
+                    f"config.{field.name} {verb} {one!r}; expected "
+                    f"{field.range or field.value_type.__name__}{each}; correct "
+                    f"--config.{field.name}, or leave it at {field.default!r}"
+                )
 
 
 def _check_postprocess(config: ConfigDict) -> None:
@@ -106,12 +81,6 @@ def _check_postprocess(config: ConfigDict) -> None:
         ValueError: If a value makes no sense.
     """
     post, blend = config.postprocess, config.blend
-    for half in post.half_widths:
-        if not isinstance(half, int) or half < 1:
-            raise ValueError(
-                f"config.postprocess.half_widths has {half!r}; expected whole frames, "
-                "each >= 1; () takes the standard ones"
-            )
     sets = [config.data.features, *blend.features]
     if not all(isinstance(s, str) and s for s in sets) or len(set(sets)) < len(sets):
         raise ValueError(
@@ -213,10 +182,11 @@ def check_frame_rate(
     if wanted.rule == "all":
         return
     begin = f"{_RATE}.rule is {wanted.rule!r}"
-    if others := [kind for kind in heads if kind not in _SEE_ONE_FRAME]:
+    one_frame = [kind for kind in HEAD_KINDS if head_kind(kind).sequence is None]
+    if others := [kind for kind in heads if kind not in one_frame]:
         raise ValueError(
             f"{begin} with {', '.join(others)} among the heads; expected heads that "
-            f"see one frame at a time ({', '.join(_SEE_ONE_FRAME)}), as others use "
+            f"see one frame at a time ({', '.join(one_frame)}), as others use "
             "frames that would be left out; set rule 'all', or train such heads"
         )
     if causal:

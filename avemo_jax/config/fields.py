@@ -1,4 +1,4 @@
-"""The configuration: every field with its default, unit and choices.
+"""The configuration: one table of every field, and what is made of the table.
 
 A file in ``configs/`` calls :func:`base_config` and changes what differs. The command
 line can set every field: ``--config.learning_rate=3e-4``.
@@ -6,25 +6,354 @@ line can set every field: ``--config.learning_rate=3e-4``.
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, get_args
 
 from ml_collections import ConfigDict, config_dict
 
-from avemo_jax.tasks import get_task
+from avemo_jax.config.field import Field
+from avemo_jax.config.recipes import ORIGINAL, OURS, recipe_values
+from avemo_jax.heads.registry import HEAD_KINDS
+from avemo_jax.heads.spec import CHOICES
+from avemo_jax.postprocess.names import RuleName, ThresholdRule
+from avemo_jax.tasks import TASKS, get_task
 
 OWN = "own"  # the only task of the store
 DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
 
 HEARTBEAT_S = 30
 
-# Fields that do not change what is computed: where it runs and how it is shown.
-_NOT_IDENTITY = (
-    "workdir",
-    "log",
-    "distributed",
-    "data.device_budget_gb",
-    "data.cache_dir",
+
+# The groups that the first parts of names make, in words.
+GROUPS = {
+    "": "The run",
+    "data": "Data",
+    "head": "Head",
+    "train": "Training",
+    "loss": "Loss",
+    "sweep": "Sweep: each combination of the listed values is trained with each seed, "
+    "all together",
+    "evaluate": "Evaluation",
+    "postprocess": "Post-processing",
+    "blend": "Blend of heads",
+    "distributed": "Several processes",
+    "log": "Logs",
+}
+
+FIELDS = (
+    Field(
+        "task",
+        "EXPR",
+        f"{', '.join(TASKS)}, several joined by '+', the name of a task of the "
+        f"store's, or {OWN}: the store's only task",
+    ),
+    Field(
+        "seed",
+        0,
+        "Of the parameters and dropout; model i of num_seeds has seed + i",
+    ),
+    Field("num_seeds", 1, "Models trained together in one program", least=1),
+    Field(
+        "protocol",
+        "ours",
+        "A label that results.json keeps; it changes no number",
+        choices=("ours", "original"),
+    ),
+    Field("batch_size", 1024, "Frames of a step, over all devices", least=1),
+    Field("num_epochs", 10, "Passes over the training frames", least=1),
+    Field("learning_rate", 1e-3, "Peak of the schedule, AdamW", least=0),
+    Field("weight_decay", 1e-4, "Decoupled, AdamW", least=0),
+    Field("dropout", 0.0, "Rate at which values are set to zero", least=0, below=1),
+    Field(
+        "workdir",
+        None,
+        "Folder of what the run writes; none: runs/CONFIG-IDENTITY",
+        kind=str,
+        counts=False,
+    ),
+    Field("data.dir", None, "Folder of the store; none: the demo corpus", kind=str),
+    Field(
+        "data.features",
+        DEFAULT_FEATURES,
+        "Names of feature sets joined by '+', visual ones first",
+    ),
+    Field(
+        "data.inputs",
+        "features",
+        "What heads see: features, or the visual extractors' own outputs: logits (and "
+        "valence, arousal)",
+        choices=("features", "outputs"),
+    ),
+    Field(
+        "data.train_on",
+        "train",
+        "Videos that are trained on; with train+dev nothing is chosen on dev",
+        choices=("train", "train+dev"),
+    ),
+    Field(
+        "data.folds",
+        0,
+        "k: each of k parts of the official train videos is dev in turn; 0: none",
+        least=0,
+    ),
+    Field("data.fold", -1, "One fold, from 0; -1 runs them all", least=-1),
+    Field("data.fold_seed", 0, "Of the draw of folds"),
+    Field(
+        "data.missing_audio",
+        "zeros",
+        "Frames without sound: features of zeros, or dropped",
+        choices=("zeros", "drop"),
+    ),
+    Field(
+        "data.order_seed",
+        0,
+        "Of the order of rows in an epoch; the same for all seeds",
+    ),
+    Field(
+        "data.device_budget_gb",
+        None,
+        "Memory for tables on a device, 10^9 bytes; none: a share of the device's",
+        least=0,
+        kind=float,
+        counts=False,
+    ),
+    Field(
+        "data.cache_dir",
+        None,
+        "Folder for the demo corpus and streamed tables; none: AVEMO_CACHE or the "
+        "user's",
+        kind=str,
+        counts=False,
+    ),
+    Field("head.kind", "mlp", "Kind of the fusion head", choices=HEAD_KINDS),
+    Field(
+        "head.audio_flag",
+        False,
+        "Whether an input more says that the frame has sound",
+    ),
+    Field(
+        "head.va_form",
+        "affine",
+        "MLP for VA: affine and shared are the original's; plain: as for other tasks",
+        choices=CHOICES["va_form"],
+    ),
+    Field(
+        "head.attention",
+        "window",
+        "Transformer: over windows of frames in a row, or the batch (the original's)",
+        choices=CHOICES["attention"],
+    ),
+    Field("head.window", 128, "Frames of a window; Transformer over windows", least=2),
+    Field("head.num_layers", 4, "Encoder layers; Transformer", least=1),
+    Field(
+        "head.positions",
+        "learned",
+        "How a frame's place in the window enters; Transformer",
+        choices=CHOICES["positions"],
+    ),
+    Field(
+        "head.dtype",
+        "float32",
+        "Of the arithmetic; parameters and sums stay float32",
+        choices=tuple(d for d in CHOICES["dtype"] if d != "float64"),  # for checks
+    ),
+    Field(
+        "train.warmup",
+        0.05,
+        "Share of all steps in which the learning rate rises",
+        least=0,
+        most=1,
+    ),
+    Field(
+        "train.schedule",
+        "cosine",
+        "The learning rate after the warm-up",
+        choices=("cosine", "constant"),
+    ),
+    Field(
+        "train.clip_norm", 1.0, "Largest norm of the gradient; 0: not clipped", least=0
+    ),
+    Field(
+        "train.select_by",
+        "metric",
+        "What the best epoch on dev has the best of; ccc_valence: VA only",
+        choices=("metric", "loss", "ccc_valence"),
+    ),
+    Field(
+        "train.early_stop_epochs",
+        5,
+        "Epochs without a better score on dev after which a seed stops; 0: none do",
+        least=0,
+    ),
+    Field(
+        "train.eval_mode",
+        False,
+        "The original's: no dropout, BatchNorm frozen at mean 0 and variance 1",
+    ),
+    Field(
+        "train.frames_per_video",
+        0,
+        "Frames drawn from each video in an epoch; 0: all",
+        least=0,
+    ),
+    Field(
+        "train.window_stride",
+        64,
+        "Frames from the start of a window to that of the next",
+        least=1,
+    ),
+    Field(
+        "train.seed_mode",
+        "auto",
+        "Seeds one after the other (map: bit-equal to a run alone), or at once (vmap)",
+        choices=("auto", "map", "vmap"),
+    ),
+    Field(
+        "train.scan_steps",
+        0,
+        "Steps in one compiled scan; 0: chosen by batch_size",
+        least=0,
+    ),
+    Field(
+        "loss.class_weights",
+        "balanced",
+        "By the classes' numbers of frames; classes and units",
+        choices=("balanced", "sqrt", "none"),
+    ),
+    Field("loss.focal_gamma", 0.0, "Exponent of the focal loss; 0: off", least=0),
+    Field(
+        "loss.label_smoothing",
+        0.0,
+        "Share of the label spread over all classes; 0: off",
+        least=0,
+        most=1,
+    ),
+    Field(
+        "loss.logit_adjustment",
+        0.0,
+        "Factor of the classes' log prior, added to logits; classes; 0: off",
+        least=0,
+    ),
+    Field(
+        "loss.task_weights",
+        (),
+        "Of the losses of several tasks, in order, each above 0; (): 1 each",
+        least=0,
+        kind=float,
+    ),
+    Field(
+        "loss.va_on",
+        "tanh",
+        "What the loss of values compares: scores, or logits (the original's)",
+        choices=("tanh", "logits"),
+    ),
+    Field(
+        "loss.va_variance",
+        "population",
+        "(Co)variances in the loss of values divide by n, or by n - 1 (sample: the "
+        "original's)",
+        choices=("population", "sample"),
+    ),
+    Field("sweep.learning_rate", (), "As (1e-4, 1e-3)", least=0, kind=float),
+    Field("sweep.weight_decay", (), "As (1e-4, 1e-2)", least=0, kind=float),
+    Field("sweep.dropout", (), "As (0.0, 0.3)", least=0, below=1, kind=float),
+    Field(
+        "evaluate.split",
+        "validation",
+        "What is reported on",
+        choices=("validation", "dev", "train", "test"),
+    ),
+    Field(
+        "evaluate.windows",
+        "average",
+        "Scores of a frame that is in several windows: their mean, or those of the "
+        "window in whose centre it is",
+        choices=("average", "centre"),
+    ),
+    Field("evaluate.batch_size", 8192, "Frames at once", least=1),
+    Field(
+        "evaluate.num_resamples",
+        1000,
+        "Resamples of videos, for intervals; 0: no intervals",
+        least=0,
+    ),
+    Field(
+        "postprocess.faithful_gaps",
+        False,
+        "The original's swapped weights in gaps between frames with a crop",
+    ),
+    Field(
+        "postprocess.half_widths",
+        (),
+        "Frames on each side, of the smoothings tried on dev; (): the standard ones",
+        least=1,
+        kind=int,
+    ),
+    Field("postprocess.gaussian", True, "Whether Gaussian smoothing is tried too"),
+    Field(
+        "postprocess.causal",
+        False,
+        "Gaps and smoothing from past frames only, for live use; a Transformer over "
+        "windows looks ahead all the same",
+    ),
+    Field(
+        "postprocess.thresholds",
+        "grid",
+        "Of units, on dev: of .1 to .9, exact: any score, fixed: .5",
+        choices=get_args(ThresholdRule),
+    ),
+    Field(
+        "postprocess.correction",
+        "none",
+        "EXPR, prior: a temperature and offsets by the classes' priors, chosen on dev",
+        choices=("none", "prior"),
+    ),
+    Field(
+        "postprocess.frame_rate.rule",
+        "all",
+        "Frames whose scores are used; those between are interpolated, so that a video "
+        "need not be embedded whole. stride: every n-th; sliding: every n-th entry of "
+        "each median, as the original, so that all are embedded; sequential: few "
+        "entries of each median first, more where it is not sure (EXPR); refine: a "
+        "coarse grid, finer where in doubt. Chosen on dev, at most .002 below all "
+        "frames; for heads that see one frame at a time",
+        choices=get_args(RuleName),
+    ),
+    Field(
+        "postprocess.frame_rate.stride",
+        0,
+        "Frames from one embedded frame, or entry, to the next. stride, sliding: 0 "
+        "chooses on dev among 1, 2, 5, 10, 25, 50, 100 and 200; sequential, refine: "
+        "the coarsest that may be chosen, at least 50 and 5, 0: any; all: 0",
+    ),
+    Field(
+        "blend.features",
+        (),
+        "More heads, one for each of these feature sets, blended late: as "
+        "('wav2vec2_base',)",
+        kind=str,
+    ),
+    Field(
+        "blend.trust_extractor",
+        False,
+        "EXPR: the extractor's own probabilities where they are confident, a level "
+        "chosen on dev",
+    ),
+    Field(
+        "distributed.heartbeat_s",
+        HEARTBEAT_S,
+        "Seconds of silence after which a process counts as lost, which ends all",
+        least=5,
+        counts=False,
+    ),
+    Field("log.progress", True, "Progress bars", counts=False),
+    Field(
+        "log.tensorboard",
+        True,
+        "Event files, where a writer is installed",
+        counts=False,
+    ),
 )
+_UNCOUNTED = {field.name for field in FIELDS if not field.counts}
 
 
 def base_config(task: str, head: str, features: str | None = None) -> ConfigDict:
@@ -33,7 +362,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     Args:
         task: "EXPR", "AU" or "VA", the name of one's own task that is known already,
             several names joined by "+", or "own": the store's only task.
-        head: "mlp", "linear" or "transformer".
+        head: A kind of head: "mlp", "linear" or "transformer".
         features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
 
     Raises:
@@ -41,193 +370,42 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     """
     if task != OWN:
         get_task(task)
-    temporal = head == "transformer"
     config = ConfigDict()
-    config.task = task  # EXPR | AU | VA | a name of the store's | own: its only task
-    config.seed = 0  # of the parameters and dropout; model i of num_seeds has seed + i
-    config.num_seeds = 1  # models trained together in one program
-    # ours | original: a label that results.json keeps; it changes no number.
-    config.protocol = "ours"
-    config.batch_size = 2048 if temporal else 1024  # frames, over all devices
-    # Passes over the training frames; on the demo corpus the Transformer is best on dev
-    # after 3 to 7.
-    config.num_epochs = 6 if temporal else 10
-    # Peak, AdamW. On the demo corpus' dev within noise of the best of 1e-4 .. 3e-3
-    # (MLP) and 1e-4 .. 1e-3 (Transformer), with and without dropout.
-    config.learning_rate = 3e-4 if temporal else 1e-3
-    if (task, head) == ("VA", "mlp"):
-        # The best of 3e-4, 1e-3 and 3e-3 on that dev: .571, .571, .607 (2 seeds).
-        config.learning_rate = 3e-3
-    config.weight_decay = 1e-4  # decoupled, AdamW
-    config.dropout = 0.3 if temporal else 0.0  # rate in [0, 1)
-    config.workdir = config_dict.placeholder(str)  # None: runs/<config>-<identity>
-    config.data = _data_config(features or DEFAULT_FEATURES)
-    config.head = _head_config(head)
-    config.train = _train_config()
-    config.loss = _loss_config()
-    # Each combination of the listed values is trained with each seed, all together.
-    config.sweep = ConfigDict()
-    config.sweep.learning_rate = ()  # e.g. (1e-4, 1e-3)
-    config.sweep.weight_decay = ()
-    config.sweep.dropout = ()
-    config.evaluate = _evaluate_config()
-    config.postprocess = _postprocess_config()
-    config.blend = _blend_config()
-    config.distributed = ConfigDict()
-    # Seconds of silence after which a process counts as lost, which ends all of them
-    config.distributed.heartbeat_s = HEARTBEAT_S
-    config.log = ConfigDict()
-    config.log.progress = True  # progress bars
-    config.log.tensorboard = True  # event files, where a writer is installed
+    for field in FIELDS:
+        *groups, name = field.name.split(".")
+        part = config
+        for group in groups:
+            if group not in part:
+                part[group] = ConfigDict()
+            part = part[group]
+        none = config_dict.placeholder(field.value_type)
+        part[name] = none if field.default is None else field.default
+    own = {"task": task, "head.kind": head}
+    own["data.features"] = features or DEFAULT_FEATURES
+    config.update_from_flattened_dict(own | recipe_values(OURS, task, head))
     return config.lock()
 
 
 def original_config(task: str, head: str, features: str | None = None) -> ConfigDict:
     """The original system's recipe, with those of its faults that have a switch.
 
-    Its schedule was stepped with the dev loss in the place of the epoch, so it stayed
-    near the peak; here the learning rate is constant.
-
     Args:
         task: "EXPR", "AU" or "VA".
         head: "mlp" or "transformer".
         features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
+
+    Raises:
+        ValueError: If the original had no such task or head.
     """
-    rates = {
-        ("EXPR", "mlp"): (1e-5, 5e-5),
-        ("EXPR", "transformer"): (1e-5, 5e-5),
-        ("AU", "mlp"): (1e-4, 5e-5),
-        ("AU", "transformer"): (1e-5, 5e-5),
-        ("VA", "mlp"): (5e-4, 1e-4),
-        ("VA", "transformer"): (5e-5, 1e-5),
-    }
+    if (task, head) not in ORIGINAL:
+        had = ", ".join(f"{t} {h}" for t, h in ORIGINAL if t and h)
+        raise ValueError(
+            f"no recipe of the original for {task} {head}; expected one of {had}; take "
+            "base_config for others"
+        )
     config = base_config(task, head, features)
-    config.protocol = "original"
-    config.batch_size = 32
-    config.num_epochs = 8 if task == "AU" else 10
-    config.learning_rate, config.weight_decay = rates[task, head]
-    config.dropout = 0.0  # its dropout layers were never in train mode
-    config.data.missing_audio = "drop"
-    config.head.va_form = "shared"
-    if head == "transformer":
-        config.head.attention = "batch"
-        config.head.positions = "none"
-    config.train.warmup = 0.0
-    config.train.schedule = "constant"
-    config.train.clip_norm = 0.0
-    config.train.early_stop_epochs = 0
-    config.train.eval_mode = True
-    config.train.select_by = "ccc_valence" if task == "VA" else "loss"
-    config.loss.va_on = "logits"
-    config.loss.va_variance = "sample"
-    config.postprocess.faithful_gaps = True
-    config.postprocess.gaussian = False
+    config.update_from_flattened_dict(recipe_values(ORIGINAL, task, head))
     return config
-
-
-def _data_config(features: str) -> ConfigDict:
-    data = ConfigDict()
-    data.dir = config_dict.placeholder(str)  # of the store; None: the demo corpus
-    data.features = features  # names joined by "+", visual ones first
-    # features | outputs: the visual extractors' own logits (and valence, arousal)
-    data.inputs = "features"
-    data.train_on = "train"  # train | train+dev (then nothing is chosen on dev)
-    data.folds = 0  # k: each of k parts of the official train videos is dev in turn
-    data.fold = -1  # one fold, 0 .. folds-1; -1 runs them all
-    data.fold_seed = 0  # of the draw of folds
-    data.missing_audio = "zeros"  # zeros | drop: frames without sound
-    data.order_seed = 0  # of the order of rows in an epoch; the same for all seeds
-    data.device_budget_gb = config_dict.placeholder(float)  # None: from the device
-    data.cache_dir = config_dict.placeholder(str)  # None: AVEMO_CACHE or the user's
-    return data
-
-
-def _head_config(kind: str) -> ConfigDict:
-    head = ConfigDict()
-    head.kind = kind  # mlp | linear | transformer
-    head.audio_flag = False  # an input that says whether the frame has sound
-    # VA MLP: affine | shared, two forms of the original; plain: the other tasks' MLP
-    head.va_form = "affine"
-    head.attention = "window"  # transformer: window | batch (the original's)
-    head.window = 128  # frames; transformer over windows
-    head.num_layers = 4  # transformer
-    head.positions = "learned"  # learned | sinusoidal | none
-    head.dtype = "float32"  # of the arithmetic: float32 | bfloat16
-    return head
-
-
-def _train_config() -> ConfigDict:
-    train = ConfigDict()
-    train.warmup = 0.05  # share of all steps
-    train.schedule = "cosine"  # cosine | constant, after the warm-up
-    train.clip_norm = 1.0  # of the gradient; 0 is off
-    train.select_by = "metric"  # on dev: metric | loss | ccc_valence
-    train.early_stop_epochs = 5  # without a better score on dev; 0 is off
-    train.eval_mode = False  # the original's: no dropout, BatchNorm frozen at 0 and 1
-    train.frames_per_video = 0  # drawn per video and epoch; 0 takes all
-    train.window_stride = 64  # frames from the start of a window to that of the next
-    train.seed_mode = "auto"  # auto | map (bit-equal to a solo run) | vmap
-    train.scan_steps = 0  # steps per compiled scan; 0 chooses by batch_size
-    return train
-
-
-def _loss_config() -> ConfigDict:
-    loss = ConfigDict()
-    loss.class_weights = "balanced"  # balanced | sqrt | none; EXPR and AU
-    loss.focal_gamma = 0.0  # 0 is off
-    loss.label_smoothing = 0.0  # 0 is off
-    loss.logit_adjustment = 0.0  # tau of the log prior, EXPR; 0 is off
-    loss.task_weights = ()  # of the losses of several tasks, in order; () is 1 each
-    loss.va_on = "tanh"  # CCC loss on: tanh | logits (the original's)
-    # CCC loss by (co)variances that divide by n (population) or by n - 1 (sample: the
-    # original's)
-    loss.va_variance = "population"
-    return loss
-
-
-def _evaluate_config() -> ConfigDict:
-    evaluate = ConfigDict()
-    evaluate.split = "validation"  # validation | dev | train | test
-    # Scores of a frame in several windows: average | centre (most central window)
-    evaluate.windows = "average"
-    evaluate.batch_size = 8192  # frames at once
-    evaluate.num_resamples = 1000  # of videos, for intervals; 0 gives none
-    return evaluate
-
-
-def _postprocess_config() -> ConfigDict:
-    post = ConfigDict()
-    post.faithful_gaps = False  # the original's swapped weights
-    post.half_widths = ()  # frames; of the smoothing tried on dev; () standard ones
-    post.gaussian = True  # also try Gaussian smoothing (ours only)
-    # Fill gaps and smooth from past frames only, for live use; a Transformer over
-    # windows looks ahead all the same.
-    post.causal = False
-    post.thresholds = "grid"  # AU, on dev: grid (.1 .. .9) | exact (any score) | fixed
-    # EXPR: none | prior: temperature and class-prior offsets chosen on dev
-    post.correction = "none"
-    post.frame_rate = ConfigDict()
-    # Frames whose scores are used; scores between them are interpolated, so that a
-    # video need not be embedded whole: all | stride: every n-th frame | sliding: every
-    # n-th entry of each median, as the original, so that all frames are embedded |
-    # sequential: few entries of each median first, more where it is not sure (EXPR) |
-    # refine: a coarse grid, finer where in doubt. Chosen on dev, at most .002 below all
-    # frames; for heads that see one frame at a time (mlp, linear).
-    post.frame_rate.rule = "all"
-    # Frames from one embedded frame to the next. stride, sliding: 0 chooses on dev
-    # among 1, 2, 5, 10, 25, 50, 100 and 200. sequential, refine: the coarsest stride
-    # that may be chosen, at least 50 and 5; 0 allows any. all: 0.
-    post.frame_rate.stride = 0
-    return post
-
-
-def _blend_config() -> ConfigDict:
-    blend = ConfigDict()
-    # More heads, one for each of these, blended late: e.g. ("wav2vec2_base",)
-    blend.features = ()
-    # Take the extractor's own probabilities where they are confident (EXPR)
-    blend.trust_extractor = False  # level chosen on dev
-    return blend
 
 
 def flatten(config: ConfigDict | dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -249,9 +427,7 @@ def to_plain(config: ConfigDict) -> dict[str, Any]:
 
 def _identity_fields(plain: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in flatten(plain).items()
-        if not any(name == n or name.startswith(n + ".") for n in _NOT_IDENTITY)
+        name: value for name, value in flatten(plain).items() if name not in _UNCOUNTED
     }
 
 

@@ -1,26 +1,39 @@
 """The configuration on a command line: ``--config FILE --config.FIELD=VALUE ...``."""
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from avemo_jax.config.recipe_files import located
+from avemo_jax.config.reference import fields_text, recipes_text
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config`` and its fields, for :func:`parse`."""
+
+def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None:
+    """Add ``--config`` and its fields, for :func:`parse`.
+
+    Args:
+        parser: The command's parser.
+        listed: Whether ``--help`` ends with all recipes and fields.
+    """
     group = parser.add_argument_group("configuration")
     group.add_argument(
-        "--config", metavar="FILE", help="the experiment, as configs/expr_mlp.py"
+        "--config",
+        metavar="NAME",
+        help="the experiment: a recipe's name, as expr_mlp, or a file, each with its "
+        "feature sets behind a colon if they are others: expr_mlp:dinov2+vggish",
     )
     # For --help alone: fields are taken out before the parser sees them.
     group.add_argument(
         "--config.FIELD",
         metavar="VALUE",
-        help="another value of a field, as --config.learning_rate=3e-4; all fields "
-        "are in avemo_jax/config/fields.py",
+        help="another value of a field, as --config.learning_rate=3e-4"
+        + ("" if listed else "; avemo train --help lists all fields"),
     )
+    if listed:
+        texts = [parser.epilog or "", recipes_text(), fields_text()]
+        parser.epilog = "\n\n".join(texts)
 
 
 def parse(
@@ -42,8 +55,8 @@ def parse(
     args = parser.parse_args(others, argparse.Namespace(fields=fields))
     if fields and args.config is None:
         parser.error(
-            f"{fields[0]} without --config FILE; expected the configuration whose "
-            "field it is; name one: --config configs/expr_mlp.py"
+            f"{fields[0]} without --config; expected the configuration whose field it "
+            "is; name one: --config expr_mlp"
         )
     return args
 
@@ -52,20 +65,15 @@ def read_config(name: str, fields: Sequence[str]) -> ConfigDict:
     """The configuration that a command line names.
 
     Args:
-        name: Path of its file, and after a colon what it is called with.
+        name: Name of a recipe or path of a file, and after a colon what it is called
+            with.
         fields: Arguments ``--config.FIELD=VALUE`` that change it.
 
     Raises:
         ValueError: If there is no such file, or a field or its value is wrong.
     """
-    path = pathlib.Path(name.split(":")[0])
-    if not path.is_file():
-        raise ValueError(
-            f"no configuration {str(path)!r}; expected a file; name one: "
-            "configs/expr_mlp.py"
-        )
     values = flags.FlagValues()
-    line = ["avemo", f"--config={name}", *fields]
+    line = ["avemo", f"--config={located(name)}", *fields]
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
     try:
         left = values(line)[1:]
@@ -74,7 +82,7 @@ def read_config(name: str, fields: Sequence[str]) -> ConfigDict:
         reason = reason.args[0] if isinstance(reason, KeyError) else reason
         raise ValueError(
             f"no such field in the configuration: {' '.join(str(reason).split())}; "
-            "expected one of avemo_jax/config/fields.py; correct it"
+            "expected one that avemo train --help lists; correct it"
         ) from error
     except flags.Error as error:
         raise ValueError(

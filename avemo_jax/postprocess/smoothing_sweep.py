@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Shaped
 from avemo_jax.metrics.scores import task_metrics
 from avemo_jax.postprocess.blending import trust_confident
 from avemo_jax.postprocess.gaps import FillMap, fill
+from avemo_jax.postprocess.names import ThresholdRule
 from avemo_jax.postprocess.smoothing import Smoothing, SmoothingMode, smooth_all
 from avemo_jax.postprocess.thresholds import (
     exact_thresholds,
@@ -21,7 +22,6 @@ from avemo_jax.postprocess.thresholds import (
 from avemo_jax.tasks import Task
 
 HALF_WIDTHS = (5, 15, 30, 60, 100, 200)
-ThresholdRule = Literal["grid", "exact", "fixed"]
 
 
 def smoothings_of(

@@ -5,7 +5,12 @@ extractor's own probabilities are confident after smoothing, they replace the bl
 HSEmotion reports a macro F1 of .424 for the faces alone on Aff-Wild2's validation set
 (ABAW-6), and .449 with the sound and that rule. Both figures are HSEmotion's, not ours.
 
-Feature sets of the head on faces are the argument, FILE:enet_b0_8_va_mtl.
+Trains with learning_rate 1e-3, dropout 0, batch_size 1024, num_epochs 10. On the demo
+corpus, which is synthetic: macro F1 .628 on validation, smoothed as chosen on dev,
+after about 25 s of processor time on 2 CPU cores, compiling included.
+
+Feature sets of the head on faces are the argument: --config
+hsemotion/expr:enet_b0_8_va_mtl.
 """
 
 from avemo_jax.config.fields import base_config

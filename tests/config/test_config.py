@@ -4,6 +4,8 @@ import ast
 import io
 import pathlib
 import re
+import subprocess
+import sys
 import tokenize
 from collections.abc import Iterator
 
@@ -14,16 +16,35 @@ from absl import flags
 from made.tables import made_table
 from ml_collections import ConfigDict, config_flags
 
-from avemo_jax.config import checks
 from avemo_jax.config import fields as config_lib
+from avemo_jax.config import reference
 from avemo_jax.config.checks import check_config
-from avemo_jax.config.fields import base_config, changed_fields, flatten, identity
+from avemo_jax.config.fields import (
+    FIELDS,
+    GROUPS,
+    base_config,
+    changed_fields,
+    flatten,
+    identity,
+)
+from avemo_jax.config.recipe_files import located, recipe_names
 from avemo_jax.training.objective import configured_loss
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.py"))
 # Reads by name, and checks of values, do not count as use.
-SOURCES = [p for p in sorted((ROOT / "avemo_jax").rglob("*.py")) if p.stem != "config"]
+PACKAGE = ROOT / "avemo_jax"
+SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p.parent != PACKAGE / "config"]
+BY_NAME = {field.name: field for field in FIELDS}
+CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
+IDENTITIES = {
+    "EXPR mlp": "62718302",
+    "AU transformer": "b9098bc1",
+    "VA mlp": "234de271",
+    "VA mlp, original": "4e42d267",
+    "EXPR transformer, original": "a6b480ce",
+}
+NUMBERS = [field for field in FIELDS if field.value_type in (int, float)]
 
 
 # The library loads configuration files by a method of importlib that is to go.
@@ -178,10 +199,23 @@ def test_every_field_is_read_somewhere(name, used):
     assert name in used, f"config.{name} changes nothing: use it, or remove it"
 
 
+TRAINS = re.compile(r"Trains with ((?:\w+ [\d.e-]+(?:, )?)+)\.")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_file_loads_as_on_the_command_line(path):
+    """By its path and by its name, and it trains with what it says."""
     config = loaded(f"--config={path}")
-    assert len(path.read_text().splitlines()) <= 60
+    text = path.read_text()
+    assert len(text.splitlines()) <= 60
+    said = TRAINS.search(" ".join(text.split()))[1]
+    values = dict(pair.split() for pair in said.split(", "))
+    assert values.keys() >= {"learning_rate", "dropout", "batch_size", "num_epochs"}
+    assert {name: float(value) for name, value in values.items()} == {
+        name: config[name] for name in values
+    }
+    name = str(path.relative_to(ROOT / "configs").with_suffix(""))
+    assert flatten(loaded(f"--config={located(name)}")) == flatten(config)
     assert config.is_locked
     if path.parent.name == "hsemotion":
         assert config.data.features == "enet_b0_8_va_mtl"
@@ -206,6 +240,43 @@ def test_there_is_a_file_for_each_task_and_head():
     assert (ROOT / "configs" / "joint_transformer.py").is_file()
     names = {path.name for path in (ROOT / "configs" / "hsemotion").iterdir()}
     assert names >= {"expr.py", "au.py", "va.py"}
+
+
+def test_recipes_are_found_by_name(tmp_path, monkeypatch):
+    names = {str(p.relative_to(ROOT / "configs").with_suffix("")) for p in FILES}
+    assert set(recipe_names()) == names
+    monkeypatch.chdir(tmp_path)
+    file, _, argument = located("original/va_mlp:face+sound").partition(":")
+    assert pathlib.Path(file).samefile(ROOT / "configs" / "original" / "va_mlp.py")
+    assert argument == "face+sound"
+    own = tmp_path / "expr_mlp.py"
+    own.touch()
+    assert located("expr_mlp.py") == "expr_mlp.py"
+    for wrong in ("expr", "../configs/expr_mlp", "configs/expr_mlp.py", ""):
+        message = rf"no configuration '{wrong}'; expected a file or one of au_mlp, .*"
+        message += r"original/va_transformer; name one: --config expr_mlp"
+        with pytest.raises(ValueError, match=message):
+            located(wrong)
+
+
+def test_the_page_and_the_help_have_every_field_and_recipe():
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert page == reference.page(), "python -m avemo_jax.config.reference > that page"
+    text, names = reference.fields_text(80), reference.recipes_text(80)
+    for field in FIELDS:
+        assert f"\n  {field.name}=" in text
+        assert f"`{field.name}`" in page
+    assert {name.split(".")[0] for name in BY_NAME if "." in name} | {""} == set(GROUPS)
+    assert all(f"\n  {name} " in names for name in recipe_names())
+    assert max(map(len, [*text.splitlines(), *names.splitlines()])) <= 200
+
+
+def test_the_help_is_had_without_jax():
+    code = (
+        "import sys; from avemo_jax.config import reference; reference.fields_text();"
+    )
+    code += "sys.exit(' '.join({'jax', 'flax'} & set(sys.modules)) or 0)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_flags_override_every_kind_of_field():
@@ -291,48 +362,59 @@ def changed(name: str, value: object, task: str = "EXPR"):
     return config
 
 
-@pytest.mark.parametrize("name", sorted(checks._CHOICES))
+@pytest.mark.parametrize("name", sorted(CHOICES))
 def test_choice_that_is_none_is_refused(name):
-    with pytest.raises(ValueError, match=rf"config\.{name} is 'nonesuch'; it may be"):
+    words = ", ".join(CHOICES[name])
+    message = (
+        rf"config\.{name} is 'nonesuch'; expected one of {re.escape(words)}; correct"
+    )
+    with pytest.raises(ValueError, match=message):
         check_config(changed(name, "nonesuch"))
 
 
 @pytest.mark.parametrize(
-    ("name", "choice"),
-    [(name, choice) for name, all_ in checks._CHOICES.items() for choice in all_],
+    ("name", "choice"), [(name, one) for name, all_ in CHOICES.items() for one in all_]
 )
 def test_every_choice_is_taken(name, choice):
-    task = "EXPR" if name == "postprocess.correction" else "VA"
+    task = "EXPR" if name.startswith("postprocess") else "VA"
     check_config(changed(name, choice, task=task))
 
 
-@pytest.mark.parametrize(("name", "least"), sorted(checks._AT_LEAST.items()))
-def test_least_value_is_taken_and_less_refused(name, least):
-    default = flatten(base_config("EXPR", "mlp"))[name]
-    kind = float if isinstance(default, float) else int
-    check_config(changed(name, kind(least)))
-    with pytest.raises(ValueError, match=rf"config\.{name} is .*>= {least}"):
-        check_config(changed(name, kind(least - 1)))
+@pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+def test_numbers_out_of_range_are_refused(field):
+    """Just inside is taken, just outside and what is no number refused."""
+    step = 1 if field.value_type is int else 0.5
+    inside = [one for one in (field.least, field.most) if one is not None]
+    outside = [] if field.least is None else [field.least - step]
+    outside += [] if field.most is None else [field.most + step]
+    outside += [] if field.below is None else [field.below]
+    outside += [float("nan"), float("inf")] if field.value_type is float else []
+    for value in inside:
+        assert field.takes(field.value_type(value))
+    name = re.escape(field.name)
+    for value in map(field.value_type, outside):
+        wrong = (value,) if field.several else value
+        message = rf"config\.{name} is .*{value}; expected a (whole )?number.*; correct"
+        with pytest.raises(ValueError, match=message):
+            check_config(changed(field.name, wrong))
 
 
 def test_every_number_and_word_has_a_range():
     """A field that nobody checks fails late, or never."""
-    free = {"seed", "data.fold_seed", "data.order_seed", "loss.logit_adjustment"}
+    free = {"seed", "data.fold_seed", "data.order_seed"}
     free.add("postprocess.frame_rate.stride")  # the range depends on the rule
-    words = {"task", "data.features", "data.dir", "workdir", "data.cache_dir"}
-    words.add("postprocess.frame_rate.rule")  # check_rule, for flags too
-    for name, value in flatten(base_config("EXPR", "mlp")).items():
-        if isinstance(value, bool | tuple) or value is None:
-            continue
-        known = checks._CHOICES if isinstance(value, str) else checks._AT_LEAST
-        assert name in known or name in free | words, name
+    free |= {"task", "data.features", "blend.features"}  # checked beside other fields
+    free |= {"data.dir", "workdir", "data.cache_dir"}
+    ranged = {f.name for f in FIELDS if f.choices or f.least is not None}
+    switches = {f.name for f in FIELDS if f.value_type is bool}
+    assert ranged | switches | free == set(BY_NAME)
+    assert not (ranged | switches) & free
 
 
-@pytest.mark.parametrize("value", [float("nan"), 1.0, 1.5])
-@pytest.mark.parametrize("name", ["dropout", "sweep.dropout"])
-def test_dropout_is_below_one(name, value):
-    with pytest.raises(ValueError, match="dropout is"):
-        check_config(changed(name, (value,) if "sweep" in name else value))
+@pytest.mark.parametrize("several", [(True,), ("1",), (None,)])
+def test_entries_of_lists_are_numbers(several):
+    with pytest.raises(ValueError, match=r"config\.sweep\.dropout is .* each; correct"):
+        check_config(changed("sweep.dropout", several))
 
 
 @pytest.mark.parametrize(
@@ -349,11 +431,10 @@ def test_dropout_is_below_one(name, value):
         ({"train.select_by": "ccc_valence"}, r"config\.train\.select_by"),
         (
             {"head.kind": "transformer", "head.attention": "batch"},
-            r"config\.head\.positions is 'learned'",
+            r"positions 'learned' with attention 'batch'; .*config\.head\.positions",
         ),
         ({"learning_rate": float("nan")}, r"config\.learning_rate is nan"),
-        ({"postprocess.half_widths": (5, 0)}, r"half_widths has 0; expected .*>= 1"),
-        ({"postprocess.half_widths": (1.5,)}, r"half_widths has 1\.5"),
+        ({"postprocess.half_widths": (1.5,)}, r"half_widths is .* with 1\.5; expected"),
         ({"blend.features": ("a", "")}, r"config\.blend\.features is \('a', ''\)"),
         ({"blend.features": ("a", "a")}, r"each head with other ones"),
         ({"data.features": "a", "blend.features": ("a",)}, r"data\.features 'a'"),
@@ -379,10 +460,23 @@ def test_identity_leaves_out_where_and_how_shown():
         "log.tensorboard": False,
         "data.device_budget_gb": 1.0,
         "data.cache_dir": "/cache",
+        "distributed.heartbeat_s": 60,
     }.items():
         other = changed(name, value)
         assert identity(other) == identity(plain), name
         assert changed_fields(plain.to_dict(), other.to_dict()) == []
+
+
+def test_identities_stay_what_they_are():
+    """They name folders of runs, and a run that goes on is told by them."""
+    made = {
+        "EXPR mlp": base_config("EXPR", "mlp"),
+        "AU transformer": base_config("AU", "transformer"),
+        "VA mlp": base_config("VA", "mlp"),
+        "VA mlp, original": config_lib.original_config("VA", "mlp"),
+        "EXPR transformer, original": config_lib.original_config("EXPR", "transformer"),
+    }
+    assert {name: identity(config) for name, config in made.items()} == IDENTITIES
 
 
 def test_identity_differs_where_the_result_does():

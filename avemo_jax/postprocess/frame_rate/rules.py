@@ -19,6 +19,7 @@ from avemo_jax.postprocess.frame_rate.sequential import (
     Strides,
     all_strides,
 )
+from avemo_jax.postprocess.names import RuleName
 
 Family = Literal[
     "fixed stride", "grid refinement", "fixed stride, sliding windows", "sequential"
@@ -29,7 +30,6 @@ SLIDING: Family = "fixed stride, sliding windows"
 SEQUENTIAL: Family = "sequential"
 
 # What a configuration asks for, and the family that it is chosen from.
-RuleName = Literal["all", "stride", "sliding", "sequential", "refine"]
 FAMILIES: dict[RuleName, Family] = {
     "stride": FIXED,
     "sliding": SLIDING,

@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.config is None:
-        raise ValueError(
-            "no configuration; expected one; name it: --config configs/expr_mlp.py"
-        )
+        raise ValueError("no configuration; expected one; name it: --config expr_mlp")
     config = read_config(options.config, options.fields)
     # After the flags, which need no JAX:
     from avemo_jax.batches.tables import open_data

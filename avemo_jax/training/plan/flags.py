@@ -17,8 +17,8 @@ def parser() -> argparse.ArgumentParser:
     parser = flags.command_parser(
         "plan",
         _DESCRIPTION,
-        example="avemo plan --config configs/expr_mlp.py --config.num_seeds=10\n"
-        "avemo plan --config configs/expr_mlp.py --data-dir store --devices 8",
+        example="avemo plan --config expr_mlp --config.num_seeds=10\n"
+        "avemo plan --config expr_mlp --data-dir store --devices 8",
     )
     add_config(parser)
     group = parser.add_argument_group("input and output")

@@ -1,0 +1,8 @@
+"""Names of what can be asked of post-processing; imports nothing that takes time."""
+
+from typing import Literal
+
+# Frames that are embedded.
+RuleName = Literal["all", "stride", "sliding", "sequential", "refine"]
+# How the thresholds of action units are found on dev.
+ThresholdRule = Literal["grid", "exact", "fixed"]
