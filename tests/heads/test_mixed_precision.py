@@ -52,21 +52,14 @@ def head_of(name: str, dtype: str = "bfloat16"):
     )
 
 
-def step_of(name: str, dtype: str = "bfloat16", *, traced: bool = True):
-    """A whole step, the loss and AdamW in it; and what it is called with.
-
-    Where the step is only traced, shapes stand for the arrays: nothing is compiled.
-    """
+def step_of(name: str, dtype: str = "bfloat16"):
+    """A whole step, the loss and AdamW in it; and what it is called with."""
     head = head_of(name, dtype)
     task = get_task(head.spec.task)
     config = base_config(task.name, head.spec.kind)
     candidates = make_candidates(config)
-
-    def first():
-        state = fresh_state(config, candidates, head, 10)
-        return jax.tree.map(lambda leaf: leaf[0], state["models"])
-
-    variables, opt_state = jax.eval_shape(first) if traced else first()
+    state = fresh_state(config, candidates, head, 10)
+    variables, opt_state = jax.tree.map(lambda leaf: leaf[0], state["models"])
     setting = jax.tree.map(lambda leaf: leaf[0], candidates.hyper())
     axes = (6, 12) if head.takes_windows else (72,)
     rng = np.random.default_rng(0)
@@ -174,12 +167,10 @@ def test_everything_that_adds_up_or_is_kept_is_float32(name):
 def test_what_flows_between_layers_is_bfloat16(name):
     """Into products come float16 features, float32 weights of softmax, or bfloat16."""
     head = head_of(name)
-    trees = jax.eval_shape(head.init, jax.random.key(0))
+    params, stats = jax.jit(head.init)(jax.random.key(0))
     axes = (6, 12) if head.takes_windows else (72,)
     x = jnp.ones((*axes, head.spec.input_dim), jnp.float16)
-    program = jax.make_jaxpr(lambda trees, x: head.apply(*trees, x, train=False))(
-        trees, x
-    )
+    program = jax.make_jaxpr(lambda x: head.apply(params, stats, x, train=False))(x)
     into = [
         equation.invars[0].aval.dtype.name
         for equation in equations(program.jaxpr)
@@ -239,7 +230,7 @@ def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
 def test_gradient_is_near_that_of_float32(name):
     found = []
     for dtype in ("float32", "bfloat16"):
-        step, arguments = step_of(name, dtype, traced=False)
+        step, arguments = step_of(name, dtype)
         grads = jax.jit(lambda *given, step=step: step(*given)[-1])(*arguments)
         found.append(np.concatenate([g.ravel() for g in jax.tree.leaves(grads)]))
     difference = np.linalg.norm(found[1] - found[0]) / np.linalg.norm(found[0])
