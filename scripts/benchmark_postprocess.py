@@ -113,7 +113,7 @@ def _interval_call(task: Task, frames: int, videos: int) -> Callable[[], object]
     labels = made_labels(task, frames)
     offsets = np.linspace(0, frames, videos + 1).astype(np.int32)
     mask = rng.random(frames) < 0.95
-    arrays = [jnp.asarray(a) for a in (scores, labels, mask, offsets)]
+    arrays = [jnp.asarray(a) for a in (scores[None], labels, mask, offsets)]
     return lambda: jax.block_until_ready(bootstrap(task.name, *arrays))
 
 

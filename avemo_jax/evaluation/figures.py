@@ -10,12 +10,13 @@ from jaxtyping import Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import plots
 from avemo_jax.evaluation.report import data_title
+from avemo_jax.metrics.numpy_states import video_states
+from avemo_jax.metrics.states import Confusion, decide
 from avemo_jax.models.card import Card
 from avemo_jax.models.selection import Selection
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import SmoothingScores
-from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.tasks import get_task
 
 
@@ -46,9 +47,10 @@ def draw_figures(
     title = f"{data_title(found)}, {task.name}, {table.split}"
     valid = task.valid(table.dense_labels)
     if task.kind == "multiclass":
-        counts = np.zeros((task.num_outputs, task.num_outputs), np.int64)
-        decided = np.asarray(decide_class(dense[valid]))
-        np.add.at(counts, (table.dense_labels[valid], decided), 1)
+        predicted = decide(task, dense)
+        state = video_states(task, predicted, table.dense_labels, valid).state
+        assert isinstance(state, Confusion)
+        (counts,) = state.counts
         plots.plot_confusion(directory / "confusion.png", counts, task.columns, title)
     elif task.kind == "multilabel":
         _draw_units(directory, table, dense, selection, seed, title)
@@ -124,23 +126,23 @@ def _draw_units(
     title: str,
 ) -> None:
     task = table.task
-    valid = task.valid(table.dense_labels)
-    labels, limits = table.dense_labels[valid] == 1, selection.thresholds
-    own = np.full(task.num_outputs, 0.5) if limits is None else limits[seed]
+    valid, limits = task.valid(table.dense_labels), selection.thresholds
+    half = np.full(task.num_outputs, 0.5, np.float32)
+    own = half if limits is None else limits[seed]
+
+    def f1(thresholds: Float[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
+        predicted = decide(task, dense, thresholds)
+        states = video_states(task, predicted, table.dense_labels, valid)
+        return states.together()["f1_per_unit"]
+
     plots.plot_au_f1(
         directory / ("au_f1.png" if task.name == "AU" else "f1_per_unit.png"),
         task.columns,
-        _unit_f1(np.asarray(decide(dense[valid], own)), labels),
-        _unit_f1(np.asarray(decide(dense[valid], 0.5)), labels),
+        f1(own),
+        f1(half),
         title,
         thresholds=own,
     )
-
-
-def _unit_f1(decided: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " units"]:
-    hits = (decided & labels).sum(axis=0)
-    total = decided.sum(axis=0) + labels.sum(axis=0)
-    return np.where(total > 0, 2 * hits / np.maximum(total, 1), 0.0)
 
 
 def _timelines(

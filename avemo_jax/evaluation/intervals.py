@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.evaluation.results import named
-from avemo_jax.postprocess.bootstrap import Interval, bootstrap_mean
+from avemo_jax.metrics.intervals import named_ends
+from avemo_jax.postprocess.bootstrap import bootstrap
 from avemo_jax.runtime.atomic_files import whole_file
-from avemo_jax.tasks import Task
 
 RESAMPLES = "resamples.npz"
 
@@ -59,16 +58,13 @@ def intervals_of(
             continue
         arguments = (dense, labels, jnp.asarray(mask), jnp.asarray(offsets, jnp.int32))
         limits = None if thresholds is None else jnp.asarray(thresholds)
-        interval = bootstrap_mean(
-            task.name, *arguments, limits, num_resamples=num_resamples
-        )
+        interval = bootstrap(task.name, *arguments, limits, num_resamples=num_resamples)
         resamples[name] = np.asarray(interval.samples[task.headline])
-        found[name] = _ends(task, interval)
+        found[name] = named_ends(task, interval)
         if task.kind == "multilabel":
-            at_half = bootstrap_mean(
-                task.name, *arguments, None, num_resamples=num_resamples
-            )
-            found[name]["f1_mean_at_0.5_ci95"] = _ends(task, at_half)["f1_mean_ci95"]
+            at_half = bootstrap(task.name, *arguments, num_resamples=num_resamples)
+            ends = named_ends(task, at_half)["f1_mean_ci95"]
+            found[name]["f1_mean_at_0.5_ci95"] = ends
     return Intervals(found, resamples)
 
 
@@ -93,15 +89,3 @@ def write_resamples(folder: pathlib.Path, resamples: Mapping[str, Any]) -> None:
         return
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **resamples)
-
-
-def _ends(task: Task, interval: Interval) -> dict[str, Any]:
-    """Ends of all intervals, by names of outputs where a score has several values."""
-    block: dict[str, Any] = {}
-    for key in interval.low:
-        low, high = (named(task, key, end[key]) for end in interval[1:3])
-        if isinstance(low, dict):
-            block[f"{key}_ci95"] = {name: [low[name], high[name]] for name in low}
-        else:
-            block[f"{key}_ci95"] = [low, high]
-    return block

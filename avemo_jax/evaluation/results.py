@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.metrics.intervals import named
 from avemo_jax.models.embedded_frames import RuledScores
 from avemo_jax.postprocess.frame_rate.comparison import RateChoice
 from avemo_jax.postprocess.smoothing import Smoothing
@@ -15,14 +16,6 @@ from avemo_jax.tasks import Task
 
 SCHEMA_VERSION = 1
 FRAME_SETS = ("with_crop", "all_labelled")
-
-
-def named(task: Task, name: str, value: Any) -> Any:
-    """A score in the form for JSON: a number, or numbers by the outputs' names."""
-    array = np.asarray(value, np.float64)
-    if array.ndim == 0:
-        return float(array)
-    return {c: float(v) for c, v in zip(task.columns, array, strict=True)}
 
 
 def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
@@ -35,7 +28,7 @@ def mean_scores(task: Task, scores: Metrics) -> dict[str, Any]:
         if name == "thresholds" and len(values) > 1:
             continue
         wide = np.asarray(values, np.float64)
-        block[name] = named(task, name, wide.mean(axis=0))
+        block[name] = named(task, wide.mean(axis=0))
         if len(wide) > 1 and wide.ndim == 1:
             block[f"{name}_std"] = float(wide.std(ddof=1))
     return block
@@ -77,7 +70,7 @@ def block_of(
         means = mean_scores(task, found)
         block[name] = {**means, **beside, "num_frames": frames[name]}
         for i, one in enumerate(by_seed):
-            one[name] = {key: named(task, key, v[i]) for key, v in found.items()}
+            one[name] = {key: named(task, v[i]) for key, v in found.items()}
     if len(sets) > 1:
         modes = [mode for mode, _ in smoothings]
         widths = [half for _, half in smoothings]

@@ -1,1 +1,1 @@
-"""Scores: states that add up over batches, devices and hosts, and sums by video."""
+"""Scores, from states that add up over videos, batches, devices and hosts."""

@@ -1,7 +1,6 @@
 """Scores of the tasks, under jit, scan and vmap, and over the devices of a mesh."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from avemo_jax.metrics.states import Ccc, Confusion, ThresholdCounts
-from avemo_jax.tasks import SCORE, JointTask, get_task
+from avemo_jax.metrics.states import decide, merged, scores_of, state_of
+from avemo_jax.metrics.traced_frames import AllFrames
+from avemo_jax.tasks import AU, SCORE, JointTask, Task, get_task
 
 # The float32 nearest to .1, .2, ... .9: a score that prints as 0.7 reaches that of 0.7,
 # as it does where NumPy compares float32 scores with the Python number.
@@ -61,23 +61,18 @@ def task_metrics(
     over = (chunk_frames, axis_name)
     if isinstance(task, JointTask):
         return _joint_metrics(task, arrays, *over)
-    if task.kind == "multiclass":
-        start = Confusion.empty(scores.shape[-1])
-        return _accumulate(start, Confusion.from_batch, arrays, *over).compute()
-    if task.kind == "multilabel":
-        half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
-        chosen = half if thresholds is None else thresholds
-        f1 = _threshold_f1(arrays, jnp.stack([chosen, half]), *over)
-        means = f1.mean(axis=1)
-        return {
-            "f1_mean": means[0],
-            "f1_mean_at_0.5": means[1],
-            "f1_per_unit": f1[0],
-            "thresholds": chosen,
-        }
-    empty = Ccc.empty(scores.shape[-1])
-    ccc = _accumulate(empty, Ccc.from_batch, arrays, *over).compute()
-    return {"ccc_mean": ccc.mean()} | task.by_column("ccc", ccc)
+    if task.kind != "multilabel":
+        return scores_of(task, _state(task, arrays, None, *over))
+    half = jnp.full(scores.shape[-1], 0.5, jnp.float32)
+    chosen = half if thresholds is None else thresholds
+    levels = jnp.stack([chosen, half])
+    both = scores_of(task, _state(task, arrays, levels, *over))
+    return {
+        "f1_mean": both["f1_mean"][0],
+        "f1_mean_at_0.5": both["f1_mean"][1],
+        "f1_per_unit": both["f1_per_unit"][0],
+        "thresholds": chosen,
+    }
 
 
 def _joint_metrics(
@@ -118,51 +113,47 @@ def best_thresholds(
         chunk_frames: Frames scored at a time.
     """
     grid = jnp.asarray(THRESHOLD_GRID)
-    f1 = _threshold_f1((scores, labels, mask), grid[:, None], chunk_frames)
-    return grid[jnp.argmax(f1, axis=0)]
+    arrays = (scores, labels, mask)
+    # AU stands for all tasks of units: how many there are is told by the scores.
+    levels = scores_of(AU, _state(AU, arrays, grid[:, None], chunk_frames, None))
+    return grid[jnp.argmax(levels["f1_per_unit"], axis=0)]
 
 
-def _threshold_f1(
+def _state(
+    task: Task,
     arrays: tuple[Array, ...],
-    thresholds: Array,
-    chunk_frames: int,
-    axis_name: str | None = None,
-) -> Float[Array, "levels units"]:
-    def from_batch(probs: Array, labels: Array, mask: Array) -> ThresholdCounts:
-        return ThresholdCounts.from_batch(probs, labels, mask, thresholds)
-
-    empty = ThresholdCounts.empty(len(thresholds), arrays[0].shape[-1])
-    return _accumulate(empty, from_batch, arrays, chunk_frames, axis_name).compute()
-
-
-def _accumulate(
-    state: Any,
-    from_batch: Callable[..., Any],
-    arrays: tuple[Array, ...],
+    thresholds: Float[Array, "levels columns"] | None,
     chunk_frames: int,
     axis_name: str | None,
 ) -> Any:
-    """``state`` with all frames of ``arrays``, a chunk at a time, on all devices."""
-    num_full, rest = divmod(len(arrays[0]), chunk_frames)
+    """The state of all frames of ``arrays``, a chunk at a time, on all devices.
 
-    def add(state: Any, i: Array) -> tuple[Any, None]:
-        parts = [
-            jax.lax.dynamic_slice_in_dim(a, i * chunk_frames, chunk_frames)
-            for a in arrays
-        ]
-        return state.merge(from_batch(*parts)), None
+    Thresholds of units give a state with an axis of their levels.
+    """
 
-    if num_full:
-        state, _ = jax.lax.scan(add, state, jnp.arange(num_full))
-    if rest:
-        state = state.merge(from_batch(*(a[-rest:] for a in arrays)))
-    return state if axis_name is None else _merged_over_devices(state, axis_name)
+    def at(limits: Any, scores: Array, labels: Array, mask: Array) -> Any:
+        predicted = decide(task, scores, limits)
+        return state_of(task, predicted, labels, mask, AllFrames())
 
+    def of_chunk(*chunk: Array) -> Any:
+        if thresholds is None:
+            return at(None, *chunk)
+        return jax.vmap(lambda limits: at(limits, *chunk))(thresholds)
 
-def _merged_over_devices(state: Any, axis_name: str) -> Any:
-    """The states of all devices, merged in one order, so that all devices agree."""
-    states = jax.lax.all_gather(state, axis_name)
-    first = jax.tree.map(lambda leaf: leaf[0], states)
-    others = jax.tree.map(lambda leaf: leaf[1:], states)
-    merged, _ = jax.lax.scan(lambda a, b: (a.merge(b), None), first, others)
-    return merged
+    num_frames = len(arrays[0])
+    num_chunks = max(1, -(-num_frames // chunk_frames))
+
+    def of_number(i: Array) -> Any:
+        # The last chunk begins earlier to be as long: what it repeats does not count.
+        begin = jnp.minimum(i * chunk_frames, num_frames - chunk_frames)
+        cut = jax.lax.dynamic_slice_in_dim
+        scores, labels, mask = (cut(a, begin, chunk_frames) for a in arrays)
+        new = begin + jnp.arange(chunk_frames) >= i * chunk_frames
+        return of_chunk(scores, labels, mask & new)
+
+    if num_chunks == 1:
+        state = of_chunk(*arrays)
+    else:
+        state = merged(jax.lax.map(of_number, jnp.arange(num_chunks)))
+    # All devices merge in one order, so that they agree.
+    return state if axis_name is None else merged(jax.lax.all_gather(state, axis_name))

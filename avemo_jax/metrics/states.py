@@ -1,230 +1,249 @@
-"""States that scores are computed from: they add up over batches, devices and hosts.
+"""States that scores are computed from: they add up over videos, batches and devices.
 
-A state is a tuple of arrays with ``empty``, ``from_batch``, ``merge`` and ``compute``;
-all work under jit, scan and vmap (over seeds: models whose scores are stacked).
+The leading axes of a state are sets of frames, such as videos: ``merged`` makes one
+state of them, each taken once or as often as a resample drew it, and ``scores_of``
+computes scores from it. All here goes by the arrays' own namespace: NumPy's in float64
+for ``avemo score``, which loads no JAX, and JAX's in float32 under jit, scan and vmap.
+
+The states are named tuples, which are pytrees by themselves: a ``chex.dataclass`` would
+load JAX here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
-_BLOCK = 256  # frames added up at a time where rounding matters
+from avemo_jax.tasks import Task
+
+Scores = dict[str, Any]
+_GRID = 2.0**16  # shifts are multiples of its inverse
 
 
 class Confusion(NamedTuple):
-    """Counts of frames by labelled and predicted class; for EXPR.
+    """Frames by class; for EXPR and classes of a user's own.
 
     Attributes:
-        counts: Number of frames by label (rows) and prediction (columns), int32.
+        counts: Number of frames by label (rows) and prediction (columns).
     """
 
-    counts: Int[Array, "classes classes"]
-
-    @classmethod
-    def empty(cls, num_classes: int = 8) -> "Confusion":
-        """No frames yet."""
-        return cls(jnp.zeros((num_classes, num_classes), jnp.int32))
-
-    @classmethod
-    def from_batch(
-        cls,
-        scores: Float[Array, "frames classes"],
-        labels: Int[Array, " frames"],
-        mask: Bool[Array, " frames"],
-    ) -> "Confusion":
-        """The state of at most 2 ** 24 frames; the first of equal scores wins.
-
-        Args:
-            scores: Logits or probabilities; the highest is the prediction.
-            labels: Classes; a negative one counts nowhere.
-            mask: True where a frame counts.
-        """
-        classes = jnp.arange(scores.shape[-1])
-        truth = (labels[:, None] == classes) & mask[:, None]
-        guess = jnp.argmax(scores, axis=-1)[:, None] == classes
-        # A product of zeros and ones in float32 counts exactly up to 2 ** 24.
-        counts = truth.astype(jnp.float32).T @ guess.astype(jnp.float32)
-        return cls(counts.astype(jnp.int32))
-
-    def merge(self, other: "Confusion") -> "Confusion":
-        """The state of the frames of both."""
-        return Confusion(self.counts + other.counts)
-
-    def compute(self) -> dict[str, Array]:
-        """``f1_macro``, ``accuracy`` and ``f1_per_class``; 0 where nothing counts."""
-        hits = jnp.diagonal(self.counts)
-        f1 = _f1(hits, self.counts.sum(axis=0) - hits, self.counts.sum(axis=1) - hits)
-        total = jnp.maximum(self.counts.sum(), 1)
-        accuracy = hits.sum().astype(jnp.float32) / total.astype(jnp.float32)
-        return {"f1_macro": f1.mean(), "accuracy": accuracy, "f1_per_class": f1}
+    counts: Shaped[Any, "*sets classes classes"]
 
 
-class ThresholdCounts(NamedTuple):
-    """Hits and misses of each unit at each threshold; for AU.
+class Hits(NamedTuple):
+    """Frames in which a unit is found, or not; for AU and units of a user's own.
 
     Attributes:
-        true_positives: Label 1, score at or over the threshold; all three are int32.
-        false_positives: Label 0, score at or over the threshold.
-        false_negatives: Label 1, score under the threshold.
+        true_positives: Number of frames with label 1 and prediction 1.
+        false_positives: Number of frames with label 0 and prediction 1.
+        false_negatives: Number of frames with label 1 and prediction 0.
     """
 
-    true_positives: Int[Array, "levels units"]
-    false_positives: Int[Array, "levels units"]
-    false_negatives: Int[Array, "levels units"]
-
-    @classmethod
-    def empty(cls, num_thresholds: int, num_units: int = 12) -> "ThresholdCounts":
-        """No frames yet."""
-        zeros = jnp.zeros((num_thresholds, num_units), jnp.int32)
-        return cls(zeros, zeros, zeros)
-
-    @classmethod
-    def from_batch(
-        cls,
-        probs: Float[Array, "frames units"],
-        labels: Int[Array, "frames units"],
-        mask: Bool[Array, " frames"],
-        thresholds: Float[Array, "levels columns"],
-    ) -> "ThresholdCounts":
-        """The state of one batch, at all thresholds.
-
-        Args:
-            probs: Probability of each unit.
-            labels: 0 or 1; others count nowhere.
-            mask: True where a frame counts.
-            thresholds: One row for each level; one column, or one for each unit.
-        """
-        positive = (labels == 1) & mask[:, None]
-        negative = (labels == 0) & mask[:, None]
-
-        def count(threshold: Array) -> tuple[Array, Array, Array]:
-            over = probs >= threshold
-            return (
-                (over & positive).sum(axis=0, dtype=jnp.int32),
-                (over & negative).sum(axis=0, dtype=jnp.int32),
-                (~over & positive).sum(axis=0, dtype=jnp.int32),
-            )
-
-        return cls(*jax.vmap(count)(thresholds))
-
-    def merge(self, other: "ThresholdCounts") -> "ThresholdCounts":
-        """The state of the frames of both."""
-        return ThresholdCounts(*map(jnp.add, self, other))
-
-    def compute(self) -> Float[Array, "levels units"]:
-        """F1 of each unit at each threshold; 0 where nothing is positive."""
-        return _f1(self.true_positives, self.false_positives, self.false_negatives)
+    true_positives: Shaped[Any, "*sets units"]
+    false_positives: Shaped[Any, "*sets units"]
+    false_negatives: Shaped[Any, "*sets units"]
 
 
-class Ccc(NamedTuple):
-    """Concordance of predictions and labels over all frames; for VA.
+class Moments(NamedTuple):
+    """Centred moments of predictions and labels; for VA and values of a user's own.
 
-    Values are kept less a shift near their mean, so that float32 holds where the spread
-    is small beside the mean. With E the mean of (x - y) ** 2 the denominator s_x ** 2 +
-    s_y ** 2 + (m_x - m_y) ** 2 is E + 2 cov: no large numbers cancel.
+    Means are kept less a shift near them, so that float32 holds where the spread is
+    small beside the mean. In pairs the prediction comes first, then the label.
 
     Attributes:
-        num_frames: Number of frames, int32.
-        shift: What is taken off predictions and labels (first axis: these two).
+        num_frames: Number of frames.
+        shift: What is taken off predictions and labels.
         mean: Means of predictions and of labels, less the shift.
-        least: Least prediction and least label.
+        least: Least prediction and least label; infinite where there is no frame.
         greatest: Greatest prediction and greatest label.
-        comoment: Sum of (x - m_x) (y - m_y).
+        comoment: Sum of (x - m_x) (y - m_y), the means being those of the set.
         squares: Sum of (x - y) ** 2.
     """
 
-    num_frames: Int[Array, ""]
-    shift: Float[Array, "2 outputs"]
-    mean: Float[Array, "2 outputs"]
-    least: Float[Array, "2 outputs"]
-    greatest: Float[Array, "2 outputs"]
-    comoment: Float[Array, " outputs"]
-    squares: Float[Array, " outputs"]
-
-    @classmethod
-    def empty(cls, num_outputs: int = 2) -> "Ccc":
-        """No frames yet."""
-        pair = jnp.zeros((2, num_outputs), jnp.float32)
-        zeros = jnp.zeros(num_outputs, jnp.float32)
-        return cls(
-            jnp.int32(0), pair, pair, pair + jnp.inf, pair - jnp.inf, zeros, zeros
-        )
-
-    @classmethod
-    def from_batch(
-        cls,
-        scores: Float[Array, "frames outputs"],
-        labels: Float[Array, "frames outputs"],
-        mask: Bool[Array, " frames"],
-    ) -> "Ccc":
-        """The state of one batch.
-
-        Args:
-            scores: Predictions; clipped to [-1, 1].
-            labels: Values in [-1, 1]; may be NaN where ``mask`` is False.
-            mask: True where a frame counts.
-        """
-        pairs = jnp.stack([jnp.clip(scores, -1, 1), labels], axis=1)
-        pairs = pairs.astype(jnp.float32)
-        counted = mask[:, None, None]
-        pairs = jnp.where(counted, pairs, 0)
-        count = mask.sum(dtype=jnp.int32)
-        divisor = jnp.maximum(count, 1).astype(jnp.float32)
-        shift = _sum(pairs) / divisor
-        shifted = jnp.where(counted, pairs - shift, 0)
-        mean = _sum(shifted) / divisor
-        centred = jnp.where(counted, shifted - mean, 0)
-        return cls(
-            num_frames=count,
-            shift=shift,
-            mean=mean,
-            least=jnp.where(counted, pairs, jnp.inf).min(axis=0),
-            greatest=jnp.where(counted, pairs, -jnp.inf).max(axis=0),
-            comoment=_sum(centred[:, 0] * centred[:, 1]),
-            squares=_sum(jnp.square(pairs[:, 0] - pairs[:, 1])),
-        )
-
-    def merge(self, other: "Ccc") -> "Ccc":
-        """The state of the frames of both (co-moment: Chan et al., 1983)."""
-        count = self.num_frames + other.num_frames
-        share = other.num_frames / jnp.maximum(count, 1).astype(jnp.float32)
-        shift = jnp.where(self.num_frames > 0, self.shift, other.shift)
-        # An empty state has no shift of its own; its mean is 0 and has no weight.
-        step = other.mean + (other.shift - shift) - self.mean
-        step = jnp.where(other.num_frames > 0, step, 0)
-        between = step[0] * step[1] * share * self.num_frames
-        return Ccc(
-            num_frames=count,
-            shift=shift,
-            mean=self.mean + step * share,
-            least=jnp.minimum(self.least, other.least),
-            greatest=jnp.maximum(self.greatest, other.greatest),
-            comoment=self.comoment + other.comoment + between,
-            squares=self.squares + other.squares,
-        )
-
-    def compute(self) -> Float[Array, " outputs"]:
-        """CCC of each output; 0 where predictions or labels are all the same."""
-        constant = (self.least >= self.greatest).any(axis=0)
-        twice = 2 * self.comoment
-        below = self.squares + twice
-        # A denominator of 0 means equal constants; rounding may leave another number.
-        safe = jnp.where(constant | (below <= 0), 1, below)
-        return jnp.where(constant | (below <= 0), 0, twice / safe)
+    num_frames: Shaped[Any, "*sets"]
+    shift: Float[Any, "*sets 2 outputs"]
+    mean: Float[Any, "*sets 2 outputs"]
+    least: Float[Any, "*sets 2 outputs"]
+    greatest: Float[Any, "*sets 2 outputs"]
+    comoment: Float[Any, "*sets outputs"]
+    squares: Float[Any, "*sets outputs"]
 
 
-def _f1(hits: Array, false_alarms: Array, misses: Array) -> Array:
-    """2 tp / (2 tp + fp + fn), 0 where that is 0 / 0."""
+State: TypeAlias = Confusion | Hits | Moments
+
+
+@runtime_checkable
+class Frames(Protocol):
+    """How frames become sets: all as one, or those of each video.
+
+    NumPy and JAX add up in ways of their own; these are all that states need of them.
+    """
+
+    def total(self, values: Shaped[Any, "frames ..."]) -> Shaped[Any, "..."]:
+        """Sum over the frames of each set; True is 1."""
+
+    def least(self, values: Float[Any, "frames ..."]) -> Float[Any, "..."]:
+        """Least value in each set, infinite where the set has no frame."""
+
+    def by_frame(self, values: Any) -> Any:
+        """Values of sets (*sets, ...), in a form that fits those of their frames."""
+
+    def confusion(
+        self,
+        labels: Int[Any, " frames"],
+        predicted: Int[Any, " frames"],
+        counted: Bool[Any, " frames"],
+        num_classes: int,
+    ) -> Shaped[Any, "*sets classes classes"]:
+        """Number of the counted frames by label and prediction, in each set."""
+
+
+def decide(
+    task: Task,
+    scores: Float[Any, "*seeds frames outputs"],
+    thresholds: Float[Any, "*seeds columns"] | None = None,
+) -> Shaped[Any, "..."]:
+    """What scores predict: a class, which units are active, or values in [-1, 1].
+
+    Args:
+        task: The task that is scored.
+        scores: Scores after the activation; the first of equal classes wins.
+        thresholds: The score at or over which a unit is active, one for each unit or
+            one for all; None is 0.5.
+    """
+    if task.kind == "multiclass":
+        return scores.argmax(axis=-1)
+    if task.kind != "multilabel":
+        return scores.clip(-1, 1)
+    if thresholds is None:
+        return scores >= 0.5
+    # In the scores' precision: a float32 0.3 reaches the threshold 0.3.
+    limits = scores.__array_namespace__().asarray(thresholds, dtype=scores.dtype)
+    return scores >= limits[..., None, :]
+
+
+def state_of(
+    task: Task,
+    predicted: Shaped[Any, "frames ..."],
+    labels: Shaped[Any, "frames ..."],
+    mask: Bool[Any, " frames"],
+    frames: Frames,
+) -> Any:
+    """The state of each set of frames: ``Confusion``, ``Hits`` or ``Moments``.
+
+    Args:
+        task: The task that is scored.
+        predicted: Classes, 0 or 1 of each unit, or values.
+        labels: Labels in the task's form; they count nowhere if they are none of these.
+        mask: True where a frame counts.
+        frames: Which frames make a set.
+    """
+    xp = mask.__array_namespace__()
+    if task.kind == "multiclass":
+        counted = mask & (labels >= 0) & (labels < task.num_outputs)
+        return Confusion(frames.confusion(labels, predicted, counted, task.num_outputs))
+    if task.kind == "multilabel":
+        active = predicted == 1
+        positive, negative = ((labels == y) & mask[:, None] for y in (1, 0))
+        kinds = (active & positive, active & negative, ~active & positive)
+        return Hits(*map(frames.total, kinds))
+    counted = mask[:, None, None]
+    pairs = xp.where(counted, xp.stack([predicted, labels], axis=1), 0)
+    num_frames = frames.total(mask)
+    divisor = xp.maximum(num_frames, 1)[..., None, None]
+    # A short number: the compiler may take off a quotient before it is rounded.
+    shift = xp.round(frames.total(pairs) / divisor * _GRID) / _GRID
+    shifted = xp.where(counted, pairs - frames.by_frame(shift), 0)
+    mean = frames.total(shifted) / divisor
+    centred = xp.where(counted, shifted - frames.by_frame(mean), 0)
+    return Moments(
+        num_frames=num_frames,
+        shift=shift,
+        mean=mean,
+        least=frames.least(xp.where(counted, pairs, xp.inf)),
+        greatest=-frames.least(xp.where(counted, -pairs, xp.inf)),
+        comoment=frames.total(centred[:, 0] * centred[:, 1]),
+        squares=frames.total(xp.square(pairs[:, 0] - pairs[:, 1])),
+    )
+
+
+def merged(state: Any, times: Int[Any, "*drawn sets"] | None = None) -> Any:
+    """The state of the frames of all sets along the first axis, which is gone then.
+
+    Args:
+        state: States of sets.
+        times: How often each set is taken, for any number of draws, which become the
+            leading axes of what is returned; None takes each once.
+    """
+    if not isinstance(state, Moments):
+        return type(state)(*(_weighted(times, each) for each in state))
+    xp = state.mean.__array_namespace__()
+    taken = state.num_frames if times is None else times * state.num_frames
+    num_frames = taken.sum(axis=-1)
+    # Distances from one shift for all: those of draws are sums of the sets' own, and
+    # no large numbers cancel. One of the sets' own, the nearest to the mean: a mean is
+    # not rounded alike wherever the compiler computes it.
+    share = state.num_frames / xp.maximum(state.num_frames.sum(), 1)
+    apart = xp.abs(state.shift - _weighted(share, state.shift))
+    apart = xp.where((state.num_frames > 0)[:, None, None], apart, xp.inf)
+    nearest = apart.argmin(axis=0)[None]
+    (shift,) = xp.take_along_axis(state.shift, nearest, axis=0)
+    away = state.mean + (state.shift - shift)
+    counts = state.num_frames[:, None]
+    divisor = xp.maximum(num_frames, 1)[..., None, None]
+    mean = _weighted(times, counts[..., None] * away) / divisor
+    products = _weighted(times, state.comoment + counts * away[:, 0] * away[:, 1])
+    has = (taken > 0)[..., None, None]
+    return Moments(
+        num_frames=num_frames,
+        shift=xp.broadcast_to(shift, mean.shape),
+        mean=mean,
+        least=xp.where(has, state.least, xp.inf).min(axis=-3),
+        greatest=xp.where(has, state.greatest, -xp.inf).max(axis=-3),
+        comoment=products - num_frames[..., None] * mean[..., 0, :] * mean[..., 1, :],
+        squares=_weighted(times, state.squares),
+    )
+
+
+def scores_of(task: Task, state: Any) -> Scores:
+    """The task's scores of each set, under the names of results.json; 0 for no frames.
+
+    F1 is 2 tp / (2 tp + fp + fn), 0 where that is 0 / 0. The CCC (Lin, 1989) has the
+    biased variances, as the challenge has it, and is 0 where predictions or labels are
+    constant.
+
+    Returns:
+        Classes: ``f1_macro``, ``accuracy``, ``f1_per_class``. Units: ``f1_mean``,
+        ``f1_per_unit``. Values: ``ccc_mean`` and ``ccc_COLUMN`` of each.
+    """
+    xp = state[-1].__array_namespace__()
+    if isinstance(state, Confusion):
+        counts = state.counts
+        hits = xp.diagonal(counts, axis1=-2, axis2=-1)
+        f1 = _f1(hits, counts.sum(axis=-2) - hits, counts.sum(axis=-1) - hits)
+        accuracy = hits.sum(axis=-1) / xp.maximum(counts.sum(axis=(-2, -1)), 1)
+        return {"f1_macro": f1.mean(axis=-1), "accuracy": accuracy, "f1_per_class": f1}
+    if isinstance(state, Hits):
+        f1 = _f1(*state)
+        return {"f1_mean": f1.mean(axis=-1), "f1_per_unit": f1}
+    # The denominator s_x ** 2 + s_y ** 2 + (m_x - m_y) ** 2 is the mean of (x - y) ** 2
+    # and twice the covariance: no large numbers cancel.
+    twice = 2 * state.comoment
+    below = state.squares + twice
+    # A denominator of 0 means equal constants; rounding may leave another number.
+    none = (state.least >= state.greatest).any(axis=-2) | (below <= 0)
+    ccc = xp.where(none, 0, twice / xp.where(none, 1, below))
+    named = task.by_column("ccc", xp.moveaxis(ccc, -1, 0))
+    return {"ccc_mean": ccc.mean(axis=-1), **named}
+
+
+def _f1(hits: Any, false_alarms: Any, misses: Any) -> Any:
     below = 2 * hits + false_alarms + misses
-    return (2 * hits).astype(jnp.float32) / jnp.maximum(below, 1).astype(jnp.float32)
+    return 2 * hits / below.__array_namespace__().maximum(below, 1)
 
 
-def _sum(values: Float[Array, "frames ..."]) -> Float[Array, "..."]:
-    """Sum over frames, block by block: a running float32 sum loses digits."""
-    frames = len(values)
-    padding = [(0, -frames % _BLOCK)] + [(0, 0)] * (values.ndim - 1)
-    blocks = jnp.pad(values, padding).reshape(-1, _BLOCK, *values.shape[1:])
-    # The barrier keeps the compiler from making one long sum of the two.
-    return jax.lax.optimization_barrier(blocks.sum(axis=1)).sum(axis=0)
+def _weighted(times: Any, values: Shaped[Any, "sets ..."]) -> Shaped[Any, "..."]:
+    """Sum over sets, each so many times; whole numbers stay whole."""
+    if times is None:
+        return values.sum(axis=0)
+    xp = values.__array_namespace__()
+    return xp.tensordot(times.astype(values.dtype), values, axes=1)

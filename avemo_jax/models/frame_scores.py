@@ -11,10 +11,9 @@ from jaxtyping import Array, Bool, Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.models.options import Options
 from avemo_jax.models.selection import Selection
-from avemo_jax.postprocess.blending import trust_confident
-from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
-from avemo_jax.postprocess.smoothing import Smoothing, smooth
-from avemo_jax.postprocess.smoothing_sweep import Trusted, neutral_score
+from avemo_jax.postprocess.gaps import FillMap, make_fill_map
+from avemo_jax.postprocess.smoothed_frames import Trusted, smoothed_frames
+from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.thresholds import Correction, correct
 from avemo_jax.tasks import Task
 
@@ -181,23 +180,12 @@ def dense_scores(
         causal: Windows end with their own frame.
         trusted: The extractor's probabilities; None leaves them out.
     """
-    fill_map, neutral = predicted.fill_map, neutral_score(predicted.task)
-
-    def smoothed(
-        one: Float[Array | np.ndarray, "rows outputs"], smoothing: Smoothing
-    ) -> Float[Array, "frames outputs"]:
-        dense = fill(jnp.asarray(one), fill_map, neutral=neutral)
-        mode, half = smoothing
-        return smooth(
-            dense, fill_map.lo, fill_map.hi, half_width=half, mode=mode, causal=causal
-        )
-
-    out = []
-    for i, (one, smoothing) in enumerate(zip(rows, smoothings, strict=True)):
-        dense = smoothed(one, smoothing)
-        if trusted is not None:
-            extractor = smoothed(trusted.probs, smoothing)
-            level = float(trusted.confidences[i])
-            dense = trust_confident(dense, extractor, level)
-        out.append(dense)
-    return jnp.stack(out)
+    of_seeds = smoothed_frames(
+        predicted.task,
+        rows,
+        predicted.fill_map,
+        [(smoothing,) for smoothing in smoothings],
+        causal=causal,
+        trusted=trusted,
+    )
+    return jnp.stack([scores for (scores,) in of_seeds])

@@ -1,24 +1,20 @@
 """All smoothings of all seeds, scored; and the choice among them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from avemo_jax.metrics.scores import task_metrics
-from avemo_jax.postprocess.blending import trust_confident
-from avemo_jax.postprocess.gaps import FillMap, fill
+from avemo_jax.metrics.scores import best_thresholds, task_metrics
+from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.names import ThresholdRule
-from avemo_jax.postprocess.smoothing import Smoothing, SmoothingMode, smooth_all
-from avemo_jax.postprocess.thresholds import (
-    exact_thresholds,
-    fixed_thresholds,
-    grid_thresholds,
-)
+from avemo_jax.postprocess.smoothed_frames import Trusted, smoothed_frames
+from avemo_jax.postprocess.smoothing import Smoothing, SmoothingMode
+from avemo_jax.postprocess.thresholds import exact_thresholds
 from avemo_jax.tasks import Task
 
 HALF_WIDTHS = (5, 15, 30, 60, 100, 200)
@@ -70,23 +66,6 @@ class ChosenSmoothing:
         return (self.mode, self.half_width)
 
 
-class Trusted(NamedTuple):
-    """An extractor's own probabilities, which stand where they are confident.
-
-    Attributes:
-        probs: Probabilities of the fill map's rows, in the order of the task's classes.
-        confidences: Confidence of each seed over which they stand.
-    """
-
-    probs: Float[Array | np.ndarray, "rows classes"]
-    confidences: Float[np.ndarray, " seeds"]
-
-
-def neutral_score(task: Task) -> float:
-    """Every score of a video without any row: 1 / classes, 0 for units and values."""
-    return 1 / task.num_outputs if task.kind == "multiclass" else 0.0
-
-
 def score_smoothings(
     task: Task,
     scores: Float[Array | np.ndarray, "seeds rows outputs"],
@@ -101,8 +80,7 @@ def score_smoothings(
 ) -> dict[Smoothing, SmoothingScores]:
     """The task's scores at every smoothing, for every seed.
 
-    Gaps are filled first. One seed's smoothed scores are in memory at a time: 4 bytes
-    x frames x outputs x smoothings. Compiled once per number of frames and rows.
+    Gaps are filled first. Compiled once per number of frames and rows.
 
     Args:
         task: The task that is scored.
@@ -132,18 +110,16 @@ def score_smoothings(
         raise ValueError(
             f"thresholds given for {task.name}; expected them for AU only; omit them"
         )
-    valid = jnp.asarray(task.valid(labels))
-    masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
-    smoothed = _Smoother(task, fill_map, smoothings, causal, trusted)
-    device_labels, by_seed = jnp.asarray(labels), []
-    for i, rows in enumerate(scores):
+    score = _scorer(task, fill_map, labels, threshold_rule)
+    by_seed: list[dict[Smoothing, Any]] = []
+    chosen = [tuple(smoothings)] * len(scores)
+    how: Any = {"causal": causal, "trusted": trusted}
+    dense = smoothed_frames(task, scores, fill_map, chosen, **how)
+    for i, at_smoothings in enumerate(dense):
         found = {}
-        for smoothing, frames in zip(smoothings, smoothed(rows, i), strict=True):
+        for smoothing, frames in zip(smoothings, at_smoothings, strict=True):
             given = None if thresholds is None else thresholds.get(smoothing)
-            limits = None if given is None else jnp.asarray(given[i], jnp.float32)
-            found[smoothing] = _metrics(
-                task, frames, device_labels, masks, limits, threshold_rule
-            )
+            found[smoothing] = score(frames, None if given is None else given[i])
         by_seed.append(jax.device_get(found))  # waits; the frames can be freed
     return {s: _stack_sets([found[s] for found in by_seed]) for s in smoothings}
 
@@ -171,14 +147,10 @@ def score_frames(
         Scores by set of frames and name, like those of ``score_smoothings`` at one
         smoothing.
     """
-    valid = jnp.asarray(task.valid(labels))
-    masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
-    seeds = []
-    for i, one in enumerate(frames):
-        limits = None if thresholds is None else jnp.asarray(thresholds[i], jnp.float32)
-        scored = _metrics(task, one, jnp.asarray(labels), masks, limits, threshold_rule)
-        seeds.append(jax.device_get(scored))
-    return _stack_sets(seeds)
+    score = _scorer(task, fill_map, labels, threshold_rule)
+    limits = [None] * len(frames) if thresholds is None else thresholds
+    pairs = zip(frames, limits, strict=True)
+    return _stack_sets([jax.device_get(score(one, given)) for one, given in pairs])
 
 
 def choose_smoothing(
@@ -264,40 +236,22 @@ def sweep_thresholds(
     return {smoothing: s[frames]["thresholds"] for smoothing, s in results.items()}
 
 
-class _Smoother:
-    """Makes one seed's smoothed scores of every frame from its scores of rows."""
+def _scorer(
+    task: Task,
+    fill_map: FillMap,
+    labels: Shaped[np.ndarray, "frames ..."],
+    rule: ThresholdRule,
+) -> Callable[..., dict[str, dict[str, Array]]]:
+    """What scores one seed's frames: of their scores and of thresholds, or None."""
+    valid = jnp.asarray(task.valid(labels))
+    masks = {"with_crop": valid & ~jnp.asarray(fill_map.filled), "all_labelled": valid}
+    on_device = jnp.asarray(labels)
 
-    def __init__(
-        self,
-        task: Task,
-        fill_map: FillMap,
-        smoothings: Sequence[Smoothing],
-        causal: bool,
-        trusted: Trusted | None,
-    ):
-        self._neutral = neutral_score(task)
-        self._fill_map = fill_map
-        self._fill_map_on_device = jax.tree.map(jnp.asarray, fill_map)
-        self._smoothings, self._causal = smoothings, causal
-        self._trusted = trusted
-        self._extractor = None if trusted is None else self._smooth(trusted.probs)
+    def score(frames: Array, given: np.ndarray | None) -> dict[str, dict[str, Array]]:
+        limits = None if given is None else jnp.asarray(given, jnp.float32)
+        return _metrics(task, frames, on_device, masks, limits, rule)
 
-    def __call__(
-        self, rows: Float[Array | np.ndarray, "rows outputs"], seed: int
-    ) -> tuple[Float[Array, "frames outputs"], ...]:
-        dense = self._smooth(rows)
-        if self._trusted is None or self._extractor is None:
-            return dense
-        level = float(self._trusted.confidences[seed])
-        pairs = zip(dense, self._extractor, strict=True)
-        return tuple(trust_confident(own, other, level) for own, other in pairs)
-
-    def _smooth(
-        self, rows: Float[Array | np.ndarray, "rows outputs"]
-    ) -> tuple[Float[Array, "frames outputs"], ...]:
-        dense = _fill(jnp.asarray(rows), self._fill_map_on_device, self._neutral)
-        lo, hi = self._fill_map.lo, self._fill_map.hi
-        return smooth_all(dense, lo, hi, self._smoothings, causal=self._causal)
+    return score
 
 
 def _metrics(
@@ -311,9 +265,9 @@ def _metrics(
     """One seed's scores at one smoothing: by set of frames, then by name."""
     best = None
     if task.kind == "multilabel" and rule == "fixed":
-        best = fixed_thresholds(task.num_outputs)
+        best = jnp.full(task.num_outputs, 0.5, jnp.float32)
     elif task.kind == "multilabel":
-        find = exact_thresholds if rule == "exact" else grid_thresholds
+        find = exact_thresholds if rule == "exact" else best_thresholds
         best = find(frames, labels, masks["with_crop"])
     out = {}
     for name, mask in masks.items():
@@ -322,14 +276,6 @@ def _metrics(
             at_given = task_metrics(task.name, frames, labels, mask, given)
             out[f"{name}_given"] = at_given
     return out
-
-
-@jax.jit
-def _fill(
-    rows: Float[Array, "rows outputs"], fill_map: FillMap, neutral: Float[Array, ""]
-) -> Float[Array, "frames outputs"]:
-    """``fill``, compiled."""
-    return fill(rows, fill_map, neutral=neutral)
 
 
 def _stack_sets(seeds: Sequence[Mapping[str, Any]]) -> SmoothingScores:

@@ -1,4 +1,4 @@
-"""From scores to decisions: thresholds of units, and corrections of classes."""
+"""What decisions are made by: thresholds of units, and corrections of classes."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from avemo_jax.metrics.scores import best_thresholds, task_metrics
+from avemo_jax.metrics.scores import task_metrics
 
 TEMPERATURES = (1.0, 0.5, 2.0)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -25,43 +25,6 @@ class Correction(NamedTuple):
 
     temperature: Float[Array, "*candidates"]
     offsets: Float[Array, "*candidates classes"]
-
-
-def decide(
-    scores: Float[Array | np.ndarray, "*seeds frames outputs"],
-    thresholds: Float[Array | np.ndarray, "*seeds outputs"] | float = 0.5,
-) -> Bool[Array, "*seeds frames outputs"]:
-    """Which action units are active: score >= threshold.
-
-    Args:
-        scores: Probabilities.
-        thresholds: One per unit (and seed), or one for all.
-    """
-    limits = jnp.asarray(thresholds, jnp.float32)
-    if limits.ndim:
-        limits = limits[..., None, :]
-    return jnp.asarray(scores) >= limits
-
-
-def decide_class(
-    scores: Float[Array | np.ndarray, "*seeds frames classes"],
-) -> Int[Array, "*seeds frames"]:
-    """The class with the highest score; of equal ones the first."""
-    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-
-
-def fixed_thresholds(num_units: int) -> Float[Array, " units"]:
-    """0.5 for every unit."""
-    return jnp.full(num_units, 0.5, jnp.float32)
-
-
-def grid_thresholds(
-    scores: Float[Array, "frames units"],
-    labels: Int[Array, "frames units"],
-    mask: Bool[Array, " frames"],
-) -> Float[Array, " units"]:
-    """Threshold among .1 .. .9 with each unit's best F1; of equally good the first."""
-    return best_thresholds(scores, labels, mask)
 
 
 @jax.jit

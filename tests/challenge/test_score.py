@@ -27,12 +27,8 @@ from avemo_jax.data.predictions.predictions_file import (
     predictions_of,
     write_predictions,
 )
-from avemo_jax.metrics.numpy_sums import (
-    interval,
-    resampled,
-    scores_of_sums,
-    sums_by_video,
-)
+from avemo_jax.metrics.intervals import interval_of
+from avemo_jax.metrics.numpy_states import video_states
 from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
@@ -216,8 +212,8 @@ def test_resampled_scores_are_those_of_the_drawn_videos():
     video = np.repeat(np.arange(4), 50)
     predicted, labels = rng.integers(0, 8, (2, 200))
     mask = rng.random(200) < 0.8
-    sums = sums_by_video(EXPR, predicted, labels, mask, video, 5)
-    drawn = resampled(sums, num_resamples=400)
+    states = video_states(EXPR, predicted, labels, mask, video, 5)
+    drawn = states.resampled(0, 400)
     picks = np.random.default_rng(0).integers(0, 4, (400, 4))
     for row in (0, 7, 399):
         chosen = np.concatenate(
@@ -231,8 +227,10 @@ def test_resampled_scores_are_those_of_the_drawn_videos():
             zero_division=0,
         )
         assert drawn["f1_macro"][row] == pytest.approx(value, abs=1e-12)
-    low, high = interval(drawn)["f1_macro"]
-    assert low < scores_of_sums(sums)["f1_macro"] < high
+    found = interval_of(states.together(), drawn)
+    value, low, high, above, _ = (each["f1_macro"] for each in found)
+    assert low < value < high
+    assert above == 1
 
 
 def test_the_difference_of_two_files(made, tmp_path, capsys):

@@ -20,7 +20,8 @@ from avemo_jax.models.frame_scores import (
 )
 from avemo_jax.models.options import Options
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
-from avemo_jax.postprocess.smoothing_sweep import Trusted, score_smoothings
+from avemo_jax.postprocess.smoothed_frames import Trusted
+from avemo_jax.postprocess.smoothing_sweep import score_smoothings
 from avemo_jax.tasks import TASKS
 
 FEW = Options(smoothings=(NO_SMOOTHING, ("mean", 5)))

@@ -6,7 +6,7 @@ import pytest
 from made.tables import made_table, one_video
 
 from avemo_jax.evaluation.intervals import intervals_of
-from avemo_jax.postprocess.bootstrap import bootstrap_mean
+from avemo_jax.postprocess.bootstrap import bootstrap
 from avemo_jax.tasks import TASKS
 
 SEEDS, RESAMPLES = 2, 40
@@ -39,7 +39,7 @@ def test_intervals_are_those_of_the_bootstrap(task):
     for name, mask in masks.items():
         arguments = (dense, jnp.asarray(table.dense_labels), jnp.asarray(mask), offsets)
         device = None if limits is None else jnp.asarray(limits)
-        expected = bootstrap_mean(task, *arguments, device, num_resamples=RESAMPLES)
+        expected = bootstrap(task, *arguments, device, num_resamples=RESAMPLES)
         headline = expected.samples[table.task.headline]
         np.testing.assert_array_equal(resamples[name], headline)
         assert found[name].keys() == {f"{score}_ci95" for score in SCORES[task]}
@@ -53,7 +53,7 @@ def test_intervals_are_those_of_the_bootstrap(task):
                 assert got == [float(low), float(high)]
                 assert got[0] < got[1]
         if task == "AU":
-            halves = bootstrap_mean(task, *arguments, None, num_resamples=RESAMPLES)
+            halves = bootstrap(task, *arguments, None, num_resamples=RESAMPLES)
             ends = [float(halves.low["f1_mean"]), float(halves.high["f1_mean"])]
             assert found[name]["f1_mean_at_0.5_ci95"] == ends
             assert found[name]["f1_mean_ci95"] != ends

@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from avemo_jax.metrics.scores import best_thresholds
 from avemo_jax.postprocess.thresholds import (
     choose_correction,
     correct,
     exact_thresholds,
-    fixed_thresholds,
-    grid_thresholds,
     prior_corrections,
     score_corrections,
 )
@@ -45,7 +44,7 @@ def made(seed, frames, units=3, ties=10):
 def test_exact_and_grid_are_the_naive_loops(seed, frames, ties):
     scores, labels, mask = made(seed, frames, ties=ties)
     arrays = jnp.asarray(scores), jnp.asarray(labels), jnp.asarray(mask)
-    exact, grid = exact_thresholds(*arrays), grid_thresholds(*arrays)
+    exact, grid = exact_thresholds(*arrays), best_thresholds(*arrays)
     for unit in range(3):
         counted = mask & (labels[:, unit] >= 0)
         s, y = scores[counted, unit], labels[counted, unit]
@@ -63,7 +62,7 @@ def test_exact_is_at_least_as_good_as_the_grid():
     for unit in range(3):
         f1 = [
             f1_score(labels[:, unit], scores[:, unit] >= np.asarray(t)[unit])
-            for t in (exact_thresholds(*arrays), grid_thresholds(*arrays))
+            for t in (exact_thresholds(*arrays), best_thresholds(*arrays))
         ]
         assert f1[0] >= f1[1] - 1e-7
 
@@ -71,7 +70,7 @@ def test_exact_is_at_least_as_good_as_the_grid():
 def test_no_frame_that_counts_gives_one_half():
     scores, labels, mask = made(0, 9)
     arrays = jnp.asarray(scores), jnp.asarray(labels), jnp.asarray(mask) & False
-    np.testing.assert_array_equal(exact_thresholds(*arrays), fixed_thresholds(3))
+    np.testing.assert_array_equal(exact_thresholds(*arrays), np.full(3, 0.5))
 
 
 def made_classes(seed=0, frames=300):

@@ -41,6 +41,7 @@ from avemo_jax.embed import devices
 from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 from avemo_jax.heads import build_head
+from avemo_jax.metrics.scores import best_thresholds
 from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
@@ -360,7 +361,7 @@ def test_smoothing(mesh, mode):
 @ONE_POD
 @pytest.mark.parametrize(
     ("find", "copies"),
-    [(thresholds.exact_thresholds, 3), (jax.jit(thresholds.grid_thresholds), 1)],
+    [(thresholds.exact_thresholds, 3), (best_thresholds, 1)],
     ids=["exact", "grid"],
 )
 def test_thresholds(mesh, find, copies):

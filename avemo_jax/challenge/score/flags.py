@@ -2,7 +2,7 @@
 
 import argparse
 
-from avemo_jax.metrics.numpy_sums import NUM_RESAMPLES
+from avemo_jax.metrics.intervals import NUM_RESAMPLES
 from avemo_jax.runtime import flags
 
 _DESCRIPTION = """Score predictions made anywhere against the official annotations.

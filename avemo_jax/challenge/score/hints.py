@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from avemo_jax.challenge.score.matching import Matched
 from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.metrics.numpy_sums import scores_of_sums, sums_by_video
+from avemo_jax.metrics.numpy_states import video_states
 from avemo_jax.tasks import EXPR, VA
 
 # Orders of the eight classes in other programs; "Other" stands for their contempt.
@@ -95,9 +95,8 @@ def better_order(
         return None
 
     def score(predicted: np.ndarray) -> float:
-        video = np.zeros(len(mask), np.int64)
-        sums = sums_by_video(truth.task, predicted, truth.labels, mask, video, 1)
-        return float(scores_of_sums(sums)[truth.task.criterion])
+        states = video_states(truth.task, predicted, truth.labels, mask)
+        return float(states.together()[truth.task.criterion])
 
     as_is = score(matched.predicted)
     orders = [OutputOrder(n, c, score(p), as_is) for n, (c, p) in tried.items()]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,10 @@ from avemo_jax.challenge.score.matching import Matched, match
 from avemo_jax.challenge.score.truth import Split, Truth, read_truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
-from avemo_jax.metrics.numpy_sums import (
-    NumpyScores,
-    Sums,
-    interval,
-    resampled,
-    score_difference,
-    scores_by_video,
-    scores_of_sums,
-    sums_by_video,
-)
-from avemo_jax.tasks import AU, TASKS, Task
+from avemo_jax.metrics.intervals import interval_of, named, named_ends
+from avemo_jax.metrics.numpy_states import VideoStates, video_states
+from avemo_jax.metrics.states import Scores
+from avemo_jax.tasks import AU, TASKS
 
 SCORED_FRAMES = ("with_prediction", "all_labelled")
 
@@ -47,14 +41,14 @@ class FileScore:
     Attributes:
         found: The predictions.
         matched: The predictions side by side with the annotations.
-        sums: Sums over the frames of each video, by set of frames (``SCORED_FRAMES``).
+        states: States of the videos, by set of frames (``SCORED_FRAMES``).
         block: The part of the report: scores by set of frames and by video, coverage,
             notes.
     """
 
     found: FramePredictions
     matched: Matched
-    sums: dict[str, Sums]
+    states: dict[str, VideoStates]
     block: dict[str, Any]
 
 
@@ -114,26 +108,24 @@ def score_file(
     """
     matched = match(truth, found, thresholds)
     masks = {SCORED_FRAMES[0]: truth.valid & matched.own, SCORED_FRAMES[1]: truth.valid}
-    sums = {name: _sums(truth, matched, mask) for name, mask in masks.items()}
+    states = {name: _states(truth, matched, mask) for name, mask in masks.items()}
     notes = list(found.notes)
     if order := better_order(truth, found, matched, masks[SCORED_FRAMES[0]]):
         notes.append(str(order))
     block: dict[str, Any] = {"predictions": str(found.path), "form": found.form}
-    block["scores"] = {
-        name: _block(truth.task, each, resamples) for name, each in sums.items()
-    }
+    block["scores"] = {n: _block([each], resamples) for n, each in states.items()}
     if truth.task is AU:
         block["threshold"] = _threshold(found, thresholds)
         if found.scores is not None:
             half = dataclasses.replace(found, decided=None)
             at_half = match(truth, half)
             for name, mask in masks.items():
-                value = scores_of_sums(_sums(truth, at_half, mask))["f1_mean"]
+                value = _states(truth, at_half, mask).together()["f1_mean"]
                 block["scores"][name]["f1_mean_at_0.5"] = float(value)
     block["coverage"] = matched.coverage
-    block["per_video"] = _per_video(truth, sums)
+    block["per_video"] = _per_video(truth, states)
     block["notes"] = notes
-    return FileScore(found, matched, sums, block)
+    return FileScore(found, matched, states, block)
 
 
 def compare_predictions(
@@ -148,82 +140,57 @@ def compare_predictions(
         resamples: How intervals are made; both files are scored on the same draws.
     """
     both = truth.valid & first.matched.own & second.matched.own
-    found: dict[str, Any] = {}
-    for name, mask in zip(SCORED_FRAMES, (both, truth.valid), strict=True):
-        sums = [_sums(truth, each.matched, mask) for each in (first, second)]
-        value = score_difference(*map(scores_of_sums, sums))
-        block = {"num_frames": int(mask.sum()), **_named(truth.task, value)}
-        if resamples.count and _enough(sums[0]):
-            how = {"seed": resamples.seed, "num_resamples": resamples.count}
-            drawn = score_difference(*(resampled(each, **how) for each in sums))
-            block |= _ends(truth.task, drawn)
-            above = {k: np.asarray((v > 0).mean(axis=0)) for k, v in drawn.items()}
-            named = _named(truth.task, above)
-            block |= {f"{key}_share_above": value for key, value in named.items()}
-        found[name] = block
-    return found
-
-
-def _sums(truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]) -> Sums:
-    return sums_by_video(
-        truth.task,
-        matched.predicted,
-        truth.labels,
-        mask,
-        truth.video,
-        len(truth.videos),
-    )
-
-
-def _block(task: Task, sums: Sums, resamples: Resamples) -> dict[str, Any]:
-    """Scores of one set of frames, with intervals where they are asked for."""
-    block = {
-        "num_frames": int(sums.num_frames.sum()),
-        **_named(task, scores_of_sums(sums)),
+    pair = (first.matched, second.matched)
+    return {
+        name: _block([_states(truth, each, mask) for each in pair], resamples)
+        for name, mask in zip(SCORED_FRAMES, (both, truth.valid), strict=True)
     }
-    if resamples.count and _enough(sums):
-        how = {"seed": resamples.seed, "num_resamples": resamples.count}
-        block |= _ends(task, resampled(sums, **how))
+
+
+def _states(
+    truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]
+) -> VideoStates:
+    values = (matched.predicted, truth.labels, mask, truth.video)
+    return video_states(truth.task, *values, len(truth.videos))
+
+
+def _block(states: Sequence[VideoStates], resamples: Resamples) -> dict[str, Any]:
+    """Scores of one set of frames, with intervals where they are asked for.
+
+    Args:
+        states: Those of one file, or of two, of which the first's scores less the
+            second's are given, and the share of the resamples in which they are over 0.
+        resamples: How intervals are made; there is none of fewer than two videos.
+    """
+    task, num_frames = states[0].task, states[0].num_frames
+    value = _less(*(each.together() for each in states))
+    block = {"num_frames": int(num_frames.sum())}
+    block |= {name: named(task, each) for name, each in value.items()}
+    if resamples.count and (num_frames > 0).sum() > 1:
+        how = (resamples.seed, resamples.count)
+        drawn = _less(*(each.resampled(*how) for each in states))
+        interval = interval_of(value, drawn)
+        block |= named_ends(task, interval)
+        if len(states) > 1:
+            above = interval.share_above.items()
+            block |= {f"{name}_share_above": named(task, each) for name, each in above}
     return block
 
 
-def _enough(sums: Sums) -> bool:
-    """Whether there are videos to draw from: at least two with counted frames."""
-    return int((sums.num_frames > 0).sum()) > 1
+def _less(first: Scores, second: Scores | None = None) -> Scores:
+    """``first`` less ``second``, score by score; ``first`` where there is no other."""
+    return first if second is None else {k: first[k] - second[k] for k in first}
 
 
-def _ends(task: Task, samples: NumpyScores) -> dict[str, Any]:
-    """95 % intervals of scores, by ``NAME_ci95``."""
-    named = _named(task, interval(samples), inner=1)
-    return {f"{name}_ci95": ends for name, ends in named.items()}
-
-
-def _named(task: Task, scores: NumpyScores, *, inner: int = 0) -> dict[str, Any]:
-    """Scores as values for JSON, by output where a score has one for each.
-
-    Args:
-        task: The task that is scored.
-        scores: Arrays by the score's name.
-        inner: How many axes at the end belong to one number (1 for an interval).
-    """
-    return {
-        name: dict(zip(task.columns, values.tolist(), strict=True))
-        if np.ndim(values) > inner
-        else np.asarray(values).tolist()
-        for name, values in scores.items()
-    }
-
-
-def _per_video(truth: Truth, sums: dict[str, Sums]) -> list[dict[str, Any]]:
+def _per_video(truth: Truth, states: dict[str, VideoStates]) -> list[dict[str, Any]]:
     """The scores of each annotated video, by set of frames."""
     rows: list[dict[str, Any]] = [{"video": video} for video in truth.videos]
-    for name, each in sums.items():
-        scores = scores_by_video(each)
+    for name, each in states.items():
+        scores = each.by_video().items()
         for i, row in enumerate(rows):
-            own = {key: np.asarray(values[i]) for key, values in scores.items()}
             row[name] = {"num_frames": int(each.num_frames[i])}
             if row[name]["num_frames"]:
-                row[name] |= _named(truth.task, own)
+                row[name] |= {key: named(truth.task, v[i]) for key, v in scores}
     return rows
 
 

@@ -19,7 +19,7 @@ from avemo_jax.challenge.submit.rows import SubmissionRows, listed
 from avemo_jax.data.listing import nfc
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.postprocess.gaps import FillMap, fill, make_fill_map
-from avemo_jax.postprocess.smoothing_sweep import neutral_score
+from avemo_jax.postprocess.smoothed_frames import neutral_score
 from avemo_jax.tasks import EXPR, VA
 
 # Equal to those of predictions.csv, so that writing loses nothing.

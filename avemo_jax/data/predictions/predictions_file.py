@@ -12,8 +12,8 @@ from jaxtyping import Float
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.threshold_file import thresholds_file, write_thresholds
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.metrics.states import decide
 from avemo_jax.postprocess.gaps import FillMap
-from avemo_jax.postprocess.thresholds import decide, decide_class
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import Task
 
@@ -86,10 +86,10 @@ def predictions_of(
     begin = np.repeat(table.dense_offsets[:-1], table.num_frames)
     limits = decided = None
     if task.kind == "multiclass":
-        decided = np.asarray(decide_class(scores)).astype(np.int8)[:, None]
+        decided = decide(task, scores).astype(np.int8)[:, None]
     elif task.kind == "multilabel":
         limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
-        decided = np.asarray(decide(scores, limits)).astype(np.int8)
+        decided = decide(task, scores, limits).astype(np.int8)
     return FramePredictions(
         pathlib.Path(path),
         task,
