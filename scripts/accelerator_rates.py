@@ -176,7 +176,7 @@ def _timed(training: MadeTraining, repeats: int) -> dict[str, Any]:
     order = training.order.epoch(0)
     order = np.concatenate([order] * -(-steps // len(order)))[:steps]
     ((shared, sent),) = training.feeder.chunks(order, steps)
-    models, stopped = training.state["models"], training.state["stopped"]
+    models, stopped = training.state.models, training.state.stopped
     times = []
     try:
         for _ in range(repeats + 1):  # the first compiles

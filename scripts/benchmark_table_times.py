@@ -35,7 +35,7 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import make_feeder
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.heads import Head, HeadSpec, Variables, build_head
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import Card, CardData, CardFeatures, read_card
@@ -213,9 +213,8 @@ def _model_work(
     """A call that loads the checkpoint, written here, scores all rows and measures."""
     mesh = sharding.make_mesh()
     params, stats = head.init(jax.random.key(0))
-    variables = jax.tree.map(
-        lambda leaf: leaf[None], {"params": params, "stats": stats}
-    )
+    variables = Variables(params=params, stats=stats)
+    variables = jax.tree.map(lambda leaf: leaf[None], variables)
     checkpoints.save_head(directory, _card(head.spec, table, batch_size), variables)
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables

@@ -23,10 +23,10 @@ from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import build_head
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import EXPR
-from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import fresh_state
 from avemo_jax.training.step import make_train_chunk
 
 DIMS = (1408, 768)
@@ -122,7 +122,7 @@ class Ours:
 
     def params(self) -> Any:
         """Parameters of all candidates, leading axis candidates."""
-        return self.state["models"][0]["params"]
+        return self.state.models.variables.params
 
 
 class FrameDicts(torch.utils.data.Dataset):

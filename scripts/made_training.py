@@ -28,10 +28,10 @@ from avemo_jax.heads import build_head
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import get_task
-from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import fresh_state
 from avemo_jax.training.step import make_train_chunk
 
 SETS = (

@@ -6,8 +6,9 @@ budget ("streamed"). Both ways give the same batches in the same order.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+import chex
 import grain.python as grain
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ from avemo_jax.batches.head_inputs import inputs_of
 from avemo_jax.data.store.table import FrameTable
 
 
-class Batch(NamedTuple):
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class Batch:
     """One step's frames; leading axes are (batch,) or, for windows, (windows, frames).
 
     Attributes:
@@ -36,7 +38,25 @@ class Batch(NamedTuple):
     present: Any
 
 
-class TableArrays(NamedTuple):
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class Step:
+    """A batch whose inputs still lie in the table.
+
+    Attributes:
+        rows: Row of each frame, -1 where there is none.
+        labels: Labels of each frame, in the shape and type of the task.
+        counts: True where a frame counts in the loss.
+        present: True where there is a row.
+    """
+
+    rows: Any
+    labels: Any
+    counts: Any
+    present: Any
+
+
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class TableArrays:
     """The arrays of a table, of numpy or jax, from which a step gathers its batch.
 
     Attributes:
@@ -77,11 +97,17 @@ def table_arrays(
         row_of = np.full(int(table.num_frames.sum()), -1, np.int32)
         row_of[table.dense_index] = np.arange(table.num_rows, dtype=np.int32)
     has_audio = table.has_audio if audio_flag else None
-    return TableArrays(x, has_audio, table.labels, table.valid, row_of)
+    return TableArrays(
+        features=x,
+        has_audio=has_audio,
+        labels=table.labels,
+        valid=table.valid,
+        row_of=row_of,
+    )
 
 
-def rows_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
-    """The rows that ``index`` names, -1 where a frame has none.
+def step_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Step:
+    """The rows that ``index`` names, with what is known of their frames.
 
     Args:
         arrays: Arrays of numpy or jax, whichever ``xp`` is.
@@ -91,29 +117,31 @@ def rows_at(arrays: TableArrays, index: Any, window: int, xp: Any = jnp) -> Any:
         window: Frames per window; 0 where ``index`` names rows.
         xp: ``numpy`` or ``jax.numpy``.
     """
-    if not window:
-        return index
-    dense = index[..., :1] + xp.arange(window, dtype=np.int32)
-    inside = (dense >= index[..., 1:2]) & (dense < index[..., 2:3])
-    dense = xp.clip(dense, 0, len(arrays.row_of) - 1)
-    return xp.where(inside, arrays.row_of[dense], -1)
+    rows = index
+    if window:
+        # Rows in the place of windows would give batches of another size.
+        chex.assert_axis_dimension(index, -1, 3)
+        dense = index[..., :1] + xp.arange(window, dtype=np.int32)
+        inside = (dense >= index[..., 1:2]) & (dense < index[..., 2:3])
+        dense = xp.clip(dense, 0, len(arrays.row_of) - 1)
+        rows = xp.where(inside, arrays.row_of[dense], -1)
+    present, known = rows >= 0, xp.maximum(rows, 0)
+    return Step(
+        rows=rows,
+        labels=arrays.labels[known],
+        counts=present & arrays.valid[known],
+        present=present,
+    )
 
 
-def inputs_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> Any:
-    """Inputs of the head at ``rows``; where a row is -1, those of row 0."""
-    rows = xp.maximum(rows, 0)
+def batch_at(arrays: TableArrays, step: Step, xp: Any = jnp) -> Batch:
+    """The batch of ``step``; where a frame has no row, with the inputs of row 0."""
+    rows = xp.maximum(step.rows, 0)
     x = arrays.features[rows]
     if arrays.has_audio is not None:
         flag = arrays.has_audio[rows][..., None].astype(x.dtype)
         x = xp.concatenate([x, flag], axis=-1)
-    return x
-
-
-def targets_at(arrays: TableArrays, rows: Any, xp: Any = jnp) -> tuple[Any, Any, Any]:
-    """``labels``, ``counts`` and ``present`` of a :class:`Batch` of these ``rows``."""
-    present = rows >= 0
-    rows = xp.maximum(rows, 0)
-    return arrays.labels[rows], present & arrays.valid[rows], present
+    return Batch(x=x, labels=step.labels, counts=step.counts, present=step.present)
 
 
 class ResidentFeeder:
@@ -140,19 +168,17 @@ class ResidentFeeder:
         for start in range(0, len(order), length):
             yield self._arrays, sharding.put(order[start : start + length], place)
 
-    def spread(self, shared: TableArrays, index: Any) -> tuple[Any, ...]:
+    def spread(self, shared: TableArrays, index: Any) -> Step:
         """Each step's rows, labels and masks, for a scan over a chunk; traced.
 
         These small arrays are gathered for all steps at once, so that what is computed
         with them does not depend on whether they were gathered or sent.
         """
-        rows = rows_at(shared, index, self.window)
-        return rows, *targets_at(shared, rows)
+        return step_at(shared, index, self.window)
 
-    def batch(self, shared: TableArrays, step: tuple[Any, ...]) -> Batch:
+    def batch(self, shared: TableArrays, step: Step) -> Batch:
         """The batch of one ``step``, a slice of what :meth:`spread` returns; traced."""
-        rows, *targets = step
-        return Batch(inputs_at(shared, rows), *targets)
+        return batch_at(shared, step)
 
 
 class StreamedFeeder:
@@ -224,9 +250,8 @@ class StreamedFeeder:
             start = part.start or 0
             if start in read:
                 continue
-            rows = rows_at(self._arrays, index[:, part], self.window, np)
-            targets = targets_at(self._arrays, rows, np)
-            read[start] = Batch(inputs_at(self._arrays, rows, np), *targets)
+            step = step_at(self._arrays, index[:, part], self.window, np)
+            read[start] = batch_at(self._arrays, step, np)
         return read
 
 

@@ -13,7 +13,7 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.order import video_windows
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.heads import Head
+from avemo_jax.heads import Head, Variables
 from avemo_jax.tasks import get_task
 
 
@@ -83,15 +83,15 @@ class Predictor:
         self._window = feeder.window
         task = get_task(head.spec.task)
 
-        def scores_of(variables: Any, shared: Any, steps: Any) -> Any:
+        def scores_of(variables: Variables, shared: Any, steps: Any) -> Any:
             steps = feeder.spread(shared, steps)
             step = jax.tree.map(lambda leaf: leaf[0], steps)
             batch = constrain(feeder.batch(shared, step), mesh)
 
-            def one(candidate: Any) -> Any:
+            def one(candidate: Variables) -> Any:
                 logits, _ = head.apply(
-                    candidate["params"],
-                    candidate["stats"],
+                    candidate.params,
+                    candidate.stats,
                     batch.x,
                     mask=batch.present,
                     train=False,
@@ -121,11 +121,13 @@ class Predictor:
         windows[:, 0] = np.minimum(windows[:, 0], last)
         return np.unique(windows, axis=0)
 
-    def __call__(self, variables: Any) -> Float[np.ndarray, "candidates rows outputs"]:
+    def __call__(
+        self, variables: Variables
+    ) -> Float[np.ndarray, "candidates rows outputs"]:
         """Scores of all rows, float32.
 
         Args:
-            variables: ``{"params": ..., "stats": ...}``, leading axis candidates.
+            variables: The heads' arrays, leading axis candidates.
         """
         parts: list[np.ndarray] = []
         pending: Any = None

@@ -22,7 +22,7 @@ from avemo_jax.convert.rules import (
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.published import THESIS_HEADS, ThesisHead
-from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.models.card import UNKNOWN, Card, CardData, CardFeatures, Provenance
 from avemo_jax.runtime.versions import VERSION
 
@@ -199,7 +199,7 @@ def check_published(spec: HeadSpec, published: ThesisHead, *, file: str) -> None
 
 def variables_of(
     state: Mapping[str, np.ndarray], spec: HeadSpec, *, file: str
-) -> dict[str, Any]:
+) -> Variables:
     """Parameters and statistics for a head checkpoint, with one seed.
 
     Raises:
@@ -216,7 +216,7 @@ def variables_of(
         unflatten_dict({name: found[name][None] for name in tree}, sep=".")
         for tree in places
     )
-    return {"params": params, "stats": stats}
+    return Variables(params=params, stats=stats)
 
 
 def card_of(

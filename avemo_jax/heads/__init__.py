@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from avemo_jax.heads.head import Head, build_head
     from avemo_jax.heads.spec import HeadSpec
+    from avemo_jax.heads.variables import Variables
 
 _HOMES = {
     "Head": "avemo_jax.heads.head",
     "HeadSpec": "avemo_jax.heads.spec",
+    "Variables": "avemo_jax.heads.variables",
     "build_head": "avemo_jax.heads.head",
 }
 
-__all__ = ["Head", "HeadSpec", "build_head"]
+__all__ = ["Head", "HeadSpec", "Variables", "build_head"]
 
 
 def __getattr__(name: str) -> Any:

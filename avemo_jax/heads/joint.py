@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.heads.variables import Variables
 from avemo_jax.tasks import JointTask, TaskPart
 
 
@@ -14,8 +15,8 @@ def part_spec(spec: HeadSpec, part: TaskPart) -> HeadSpec:
 
 
 def part_variables(
-    spec: HeadSpec, part: TaskPart, variables: Any, task: JointTask
-) -> Any:
+    spec: HeadSpec, part: TaskPart, variables: Variables, task: JointTask
+) -> Variables:
     """Parameters and statistics of one task's head, taken from the joint head's.
 
     The head's logits are exactly the joint head's in the task's columns.
@@ -23,12 +24,12 @@ def part_variables(
     Args:
         spec: The joint head.
         part: The task, and its columns in the joint head's outputs.
-        variables: ``{"params", "stats"}`` of the joint head, leading axis seeds.
+        variables: Arrays of the joint head, leading axis seeds.
         task: All tasks together.
     """
     kind = head_kind(spec.kind)
     assert kind.part is not None  # else HeadSpec refuses several tasks
-    return kind.part(variables, part, task)
+    return Variables(**kind.part(variables.to_dict(), part, task))
 
 
 def outputs_of(layer: str) -> Callable[[Any, TaskPart, JointTask], Any]:

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from avemo_jax.batches import sharding
+from avemo_jax.heads import Variables
 from avemo_jax.models.card import HEAD_FILE, Card, CheckpointError, write_card
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.workdir import Workdir, open_workdir
@@ -158,7 +159,7 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
 def save_head(
     directory: pathlib.Path,
     card: Card,
-    variables: Any,
+    variables: Variables,
     workdir: Workdir | None = None,
 ) -> None:
     """Writes a head checkpoint: ``head.json`` and ``params/``, whole or not at all.
@@ -168,14 +169,14 @@ def save_head(
     Args:
         directory: The checkpoint's folder; replaced where it exists.
         card: Content of ``head.json``; digests of the variables are added.
-        variables: Tree of plain dicts of arrays, leading axis seeds; the same in all
-            processes.
+        variables: The head's arrays, leading axis seeds; the same in all processes.
         workdir: The workdir that ``directory`` lies in, which may be in a bucket; None
             opens the parent folder.
     """
     number = distributed.first_says(os.getpid())
     temporary = directory.with_name(f".{directory.name}.{number}.tmp")
     workdir = workdir or open_workdir(directory.parent)
+    tree = variables.to_dict()
 
     def begin() -> None:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -183,7 +184,7 @@ def save_head(
 
     def end() -> None:
         workdir.collect(temporary / "params")
-        whole = dataclasses.replace(card, sha256=leaf_digests(variables))
+        whole = dataclasses.replace(card, sha256=leaf_digests(tree))
         write_card(temporary / HEAD_FILE, whole)
         if directory.exists():
             old = directory.with_name(f".{directory.name}.{number}.old")
@@ -194,17 +195,19 @@ def save_head(
             temporary.rename(directory)
 
     distributed.on_first(begin)
-    ocp.save(workdir.shared / temporary.name / "params", variables)
+    ocp.save(workdir.shared / temporary.name / "params", tree)
     distributed.on_first(end)
 
 
-def load_head(directory: pathlib.Path, card: Card, like: Any, mesh: Mesh) -> Any:
+def load_head(
+    directory: pathlib.Path, card: Card, like: Variables, mesh: Mesh
+) -> Variables:
     """The variables of a head checkpoint, whole on every device.
 
     Args:
         directory: The checkpoint's folder.
         card: Content of ``head.json``, digests included.
-        like: Tree with the shapes and dtypes that the card promises.
+        like: The shapes and dtypes that the card promises.
         mesh: Devices to put the variables on.
 
     Raises:
@@ -212,12 +215,13 @@ def load_head(directory: pathlib.Path, card: Card, like: Any, mesh: Mesh) -> Any
     """
     place = sharding.replicated(mesh)
     try:
-        variables = ocp.load((directory / "params").absolute(), _abstract(like, place))
+        wanted = _abstract(like.to_dict(), place)
+        tree = ocp.load((directory / "params").absolute(), wanted)
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{directory}/params: {error}") from error
-    if damaged := _damaged(variables, card.sha256):
+    if damaged := _damaged(tree, card.sha256):
         raise CheckpointError(
             f"{directory}/params is damaged: sha256 differs for "
             f"{', '.join(damaged[:3])}; take another copy of the checkpoint"
         )
-    return variables
+    return Variables(**tree)

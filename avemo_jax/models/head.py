@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.heads import Head, HeadSpec, build_head
+from avemo_jax.heads import Head, HeadSpec, Variables, build_head
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import (
     HEAD_FILE,
@@ -42,7 +41,7 @@ class TrainedHead:
     directory: pathlib.Path
     card: Card
     head: Head
-    variables: Any
+    variables: Variables
     mesh: jax.sharding.Mesh
 
     @property
@@ -87,7 +86,7 @@ def load_trained_head(directory: pathlib.Path) -> TrainedHead:
     count = len(card.seeds)
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype),
-        {"params": params, "stats": stats},
+        Variables(params=params, stats=stats),
     )
     variables = checkpoints.load_head(directory, card, like, mesh)
     return TrainedHead(directory, card, head, variables, mesh)

@@ -6,10 +6,9 @@ trunk: each can be evaluated, blended and submitted as any other head.
 
 import dataclasses
 import pathlib
-from typing import Any
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.heads import HeadSpec
+from avemo_jax.heads import HeadSpec, Variables
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import (
@@ -28,7 +27,7 @@ def save_joint(
     workdir: Workdir,
     directory: pathlib.Path,
     card: Card,
-    variables: Any,
+    variables: Variables,
     table: FrameTable,
 ) -> None:
     """Writes a head checkpoint of each task, then ``joint.json``.
@@ -39,7 +38,7 @@ def save_joint(
         workdir: The run's workdir.
         directory: A folder in the workdir.
         card: Card of the joint head.
-        variables: Variables of the joint head, leading axis seeds.
+        variables: Arrays of the joint head, leading axis seeds.
         table: Frames that the head was trained on.
     """
     task, spec = table.task, HeadSpec.from_dict(card.head)

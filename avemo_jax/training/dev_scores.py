@@ -1,11 +1,11 @@
-"""The score on dev after each epoch, and the best of each candidate so far."""
+"""The score on dev after each epoch."""
 
 import functools
 import math
 from typing import Any
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
@@ -15,12 +15,11 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import Feeder
 from avemo_jax.batches.row_scores import Predictor
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.heads import Head
+from avemo_jax.heads import Head, Variables
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.tasks import get_task
 from avemo_jax.training.objective import dev_loss
-from avemo_jax.training.seeds import Candidates
-from avemo_jax.training.step import Loss, make_optimizer, one_by_one
+from avemo_jax.training.step import Loss, one_by_one
 
 
 class DevScorer:
@@ -77,12 +76,12 @@ class DevScorer:
         self._mask = self._divide(table.valid, 0)
 
     def __call__(
-        self, variables: Any
+        self, variables: Variables
     ) -> tuple[Float[np.ndarray, " candidates"], dict[str, Any]]:
         """The score that each candidate is selected by, and what the log gets.
 
         Args:
-            variables: ``{"params", "stats"}``, leading axis candidates.
+            variables: The candidates' arrays, leading axis candidates.
 
         Returns:
             A score per candidate, larger is better (the loss with its sign changed);
@@ -120,6 +119,7 @@ def _scores_of_candidates(
     mask: Any,
 ) -> dict[str, Any]:
     """Metrics and the loss of each candidate; traced, rows divided over the devices."""
+    chex.assert_equal_shape_prefix([scores[0], labels, mask], 1)
     rows = PartitionSpec(sharding.AXIS)
     metrics_of = jax.shard_map(
         functools.partial(metrics.task_metrics, task_name, axis_name=sharding.AXIS),
@@ -140,76 +140,3 @@ def values_of(array: Any) -> list[float | None]:
     """``array`` as a list that JSON takes, with None for NaN."""
     values = (float(value) for value in np.asarray(array))
     return [None if math.isnan(value) else value for value in values]
-
-
-# --- The state of a run ---------------------------------------------------------------
-
-
-def fresh_state(
-    config: ConfigDict, candidates: Candidates, head: Head, num_steps: int
-) -> dict[str, Any]:
-    """The state of a run before its first step; every leaf has leading axis candidates.
-
-    Returns:
-        "models" (variables and optimiser state), and each candidate's "best" variables,
-        "best_score", "best_epoch" (from 1; 0 before any) and whether it has "stopped".
-    """
-    variables = candidates.init(head)
-    hyper = candidates.hyper()
-
-    def start(params: Any, setting: Any) -> Any:
-        return make_optimizer(config, setting, num_steps).init(params)
-
-    count = len(candidates.seeds)
-    return {
-        "models": (variables, jax.vmap(start)(variables["params"], hyper)),
-        "best": jax.tree.map(jnp.copy, variables),
-        "best_score": jnp.full(count, -jnp.inf),
-        "best_epoch": jnp.zeros(count, jnp.int32),
-        "stopped": jnp.zeros(count, bool),
-    }
-
-
-@functools.partial(jax.jit, static_argnames="patience")
-def keep_best(
-    state: dict[str, Any],
-    scores: Float[Array | np.ndarray, " candidates"],
-    epoch: Any,
-    patience: int,
-) -> dict[str, Any]:
-    """``state`` with each candidate's best up to ``epoch``, and who has stopped.
-
-    Args:
-        state: State of the run after ``epoch``.
-        scores: Score of each candidate on dev; larger is better.
-        epoch: Number of the epoch, from 1.
-        patience: Epochs without a better score after which a candidate stops; 0 never
-            stops one.
-    """
-    better = (scores > state["best_score"]) & ~state["stopped"]
-
-    def choose(new: Array, old: Array) -> Array:
-        where = better.reshape(-1, *[1] * (new.ndim - 1))
-        return jnp.where(where, new, old)
-
-    best_epoch = jnp.where(better, epoch, state["best_epoch"])
-    stopped = state["stopped"]
-    if patience:
-        stopped = stopped | (epoch - best_epoch >= patience)
-    return {
-        **state,
-        "best": jax.tree.map(choose, state["models"][0], state["best"]),
-        "best_score": jnp.where(better, scores, state["best_score"]),
-        "best_epoch": best_epoch.astype(jnp.int32),
-        "stopped": stopped,
-    }
-
-
-@jax.jit
-def keep_last(state: dict[str, Any], epoch: Any) -> dict[str, Any]:
-    """``state`` with each candidate's last epoch as its best, where there is no dev."""
-    return {
-        **state,
-        "best": jax.tree.map(jnp.copy, state["models"][0]),
-        "best_epoch": jnp.full_like(state["best_epoch"], epoch),
-    }

@@ -14,6 +14,8 @@ from avemo_jax.batches.feeders import Feeder
 from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.seeds import Hyper
+from avemo_jax.training.state import TrainState
 from avemo_jax.training.step import scan_length
 
 
@@ -51,7 +53,7 @@ class Epochs:
         chunk: The compiled scan of :func:`step.make_train_chunk`.
         order: Which rows, or windows, each step sees.
         feeder: Brings the frames of a step to the devices.
-        hyper: PRNG keys and swept values, leading axis candidates.
+        hyper: PRNG keys and swept values of all candidates.
         bar: Progress bar that counts steps.
     """
 
@@ -59,12 +61,12 @@ class Epochs:
     chunk: Callable[..., Any]
     order: FrameOrder | WindowOrder
     feeder: Feeder
-    hyper: dict[str, Any]
+    hyper: Hyper
     bar: tqdm
 
     def run(
-        self, state: dict[str, Any], progress: Progress, preemption: Preemption
-    ) -> tuple[dict[str, Any], Progress, float]:
+        self, state: TrainState, progress: Progress, preemption: Preemption
+    ) -> tuple[TrainState, Progress, float]:
         """Trains to the end of the epoch, or to the chunk at which the run is stopped.
 
         Args:
@@ -82,16 +84,16 @@ class Epochs:
         """
         num_steps = self.order.num_steps
         length = scan_length(self.config, num_steps)
-        done, total = progress.step, np.zeros(len(state["stopped"]))
+        done, total = progress.step, np.zeros(len(state.stopped))
         if progress.losses:
             total = np.array(progress.losses)
         order = self.order.epoch(progress.epoch)[done:]
-        began, models = time.perf_counter(), state["models"]
+        began, models = time.perf_counter(), state.models
         pending: Any = None
         for shared, steps in self.feeder.chunks(order, length):
             first = np.int32(progress.epoch * num_steps + done)
             models, latest = self.chunk(
-                models, state["stopped"], self.hyper, shared, steps, first
+                models, state.stopped, self.hyper, shared, steps, first
             )
             # Reading the losses waits for them: those of the chunk before are read
             # while the devices compute this one.
@@ -106,7 +108,7 @@ class Epochs:
         seconds = time.perf_counter() - began
         speed = (done - progress.step) * self.order.batch_size / seconds
         progress = Progress(progress.epoch, done, tuple(total.tolist()))
-        return {**state, "models": models}, progress, speed
+        return dataclasses.replace(state, models=models), progress, speed
 
     def _add(
         self, total: Float[np.ndarray, " candidates"], losses: Any, end: int

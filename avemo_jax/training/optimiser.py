@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from avemo_jax.training.seeds import Hyper
 
 
 def schedule(
@@ -18,6 +21,9 @@ def schedule(
     of the steps. Then it falls by a cosine to 0 at ``num_steps`` ("cosine") or stays 1
     ("constant").
     """
+    # optax.warmup_cosine_decay_schedule takes no traced peak, and with a peak of 1 to
+    # multiply it falls a step earlier. Its parts, joined to this very form, round
+    # otherwise: CCC on the demo corpus would move by 2e-6, its intervals by 1e-5.
     warmup_steps = round(num_steps * warmup)
     now = step.astype(jnp.float32)
     rise = (now + 1) / max(warmup_steps, 1)
@@ -33,8 +39,10 @@ def scale_by_adam(
 ) -> optax.GradientTransformation:
     """``optax.scale_by_adam`` with one division an element in place of three.
 
-    The bias corrections are scalars: they are inverted once and multiplied, which takes
-    a fifth of a small head's step on a CPU. Equal to optax but for rounding.
+    The bias corrections are scalars: they are inverted once and multiplied. Equal to
+    optax but for rounding, by which CCC on the demo corpus would move by 2e-6: it stays
+    for that. The MLP's step at batch 32 takes 4 to 5 % longer with optax, with AVX-512
+    and with AVX2 alike; at batch 1024, and for the Transformer, equally long.
     """
 
     def update(
@@ -89,3 +97,23 @@ def adamw(
         optax.scale_by_learning_rate(rate),
     ]
     return optax.chain(*parts)
+
+
+def make_optimizer(
+    config: ConfigDict, hyper: Hyper, num_steps: int
+) -> optax.GradientTransformation:
+    """AdamW with one candidate's learning rate and weight decay.
+
+    Args:
+        config: The run's configuration.
+        hyper: The candidate's rates.
+        num_steps: Steps of the whole training.
+    """
+    return adamw(
+        hyper.learning_rate,
+        hyper.weight_decay,
+        num_steps=num_steps,
+        warmup=config.train.warmup,
+        kind=config.train.schedule,
+        clip_norm=config.train.clip_norm,
+    )

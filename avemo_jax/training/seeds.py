@@ -4,14 +4,32 @@ import dataclasses
 import itertools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from avemo_jax.heads import Head
+from avemo_jax.heads import Head, Variables
 
 SWEPT = ("learning_rate", "weight_decay", "dropout")
+
+
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class Hyper:
+    """What a step needs of a candidate, or of all on a leading axis.
+
+    Attributes:
+        key: PRNG key of dropout.
+        learning_rate: Peak of the schedule.
+        weight_decay: Decay of every parameter.
+        dropout: Rate in [0, 1).
+    """
+
+    key: Any
+    learning_rate: Any
+    weight_decay: Any
+    dropout: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +52,17 @@ class Candidates:
         """Whether there is more than one setting."""
         return len(self.seeds) > self.num_seeds
 
-    def hyper(self) -> dict[str, Any]:
+    def hyper(self) -> Hyper:
         """Dropout keys and swept values as arrays, leading axis candidates."""
         keys = [jax.random.fold_in(jax.random.key(seed), 1) for seed in self.seeds]
         values = {
             name: jnp.asarray([s[name] for s in self.settings], jnp.float32)
             for name in SWEPT
         }
-        return {"key": jnp.stack(keys), **values}
+        return Hyper(key=jnp.stack(keys), **values)
 
-    def init(self, head: Head) -> dict[str, Any]:
-        """Freshly drawn ``{"params", "stats"}``, leading axis candidates.
+    def init(self, head: Head) -> Variables:
+        """Freshly drawn parameters and statistics, leading axis candidates.
 
         What a seed draws does not depend on the other candidates.
         """
@@ -52,8 +70,9 @@ class Candidates:
         trees = []
         for seed in self.seeds:
             params, stats = init(jax.random.fold_in(jax.random.key(seed), 0))
-            trees.append({"params": params, "stats": stats})
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+            trees.append(Variables(params=params, stats=stats))
+        stacked: Variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return stacked
 
 
 def make_candidates(config: ConfigDict) -> Candidates:
@@ -85,6 +104,7 @@ def best_setting(
         Where the setting's candidates are among all, and one entry per setting with
         its values, ``dev_mean`` and ``dev_std``.
     """
+    chex.assert_shape(scores, (len(candidates.seeds),))
     by_setting = scores.reshape(-1, candidates.num_seeds)
     table = []
     for i, row in enumerate(by_setting):

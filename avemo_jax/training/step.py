@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,10 +14,11 @@ from ml_collections import ConfigDict
 
 from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.row_scores import constrain, over_candidates
-from avemo_jax.heads import Head
+from avemo_jax.heads import Head, Variables
 from avemo_jax.runtime.compilation import compiler_options
-from avemo_jax.training import optimiser
-from avemo_jax.training.seeds import Candidates
+from avemo_jax.training.optimiser import make_optimizer
+from avemo_jax.training.seeds import Candidates, Hyper
+from avemo_jax.training.state import Models
 
 Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
@@ -25,51 +27,54 @@ _BATCHED_SEEDS_FROM = 512
 
 
 def train_step(
-    model: tuple[Any, Any],
+    model: Models,
     batch: Batch,
     step: jax.Array,
-    hyper: dict[str, Any],
+    hyper: Hyper,
     *,
     head: Head,
     loss_of: Loss,
-    optimizer_of: Callable[[dict[str, Any]], optax.GradientTransformation],
+    optimizer_of: Callable[[Hyper], optax.GradientTransformation],
     use_dropout: bool,
     train_mode: bool,
-) -> tuple[tuple[Any, Any], jax.Array]:
+) -> tuple[Models, jax.Array]:
     """One candidate's model after one more step, and the loss of that step; pure.
 
     Args:
-        model: ({"params", "stats"}, optimiser state).
+        model: The candidate's part of the models.
         batch: Inputs, labels and masks of the frames of this step.
         step: Number of steps taken before this one, over all epochs.
-        hyper: The candidate's PRNG key and its values of :data:`seeds.SWEPT`.
+        hyper: The candidate's PRNG key and rates.
         head: The network.
         loss_of: (logits, labels, mask) -> scalar.
         optimizer_of: Makes the optimiser from ``hyper``.
         use_dropout: False where no candidate has dropout, which saves the random bits.
         train_mode: False trains as the original did: no dropout, BatchNorm frozen.
     """
-    variables, opt_state = model
+    variables = model.variables
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         logits, stats = head.apply(
             params,
-            variables["stats"],
+            variables.stats,
             batch.x,
             mask=batch.present,
             train=train_mode,
-            key=jax.random.fold_in(hyper["key"], step) if use_dropout else None,
-            dropout=hyper["dropout"] if use_dropout else 0.0,
+            key=jax.random.fold_in(hyper.key, step) if use_dropout else None,
+            dropout=hyper.dropout if use_dropout else 0.0,
         )
+        per_frame = [logits, batch.labels, batch.counts]
+        chex.assert_equal_shape_prefix(per_frame, batch.counts.ndim)
         return loss_of(logits, batch.labels, batch.counts), stats
 
     grad = jax.value_and_grad(objective, has_aux=True)
-    (loss, stats), grads = grad(variables["params"])
-    updates, opt_state = optimizer_of(hyper).update(
-        grads, opt_state, variables["params"]
+    (loss, stats), grads = grad(variables.params)
+    updates, optimiser = optimizer_of(hyper).update(
+        grads, model.optimiser, variables.params
     )
-    params = optax.apply_updates(variables["params"], updates)
-    return ({"params": params, "stats": stats}, opt_state), loss
+    params = optax.apply_updates(variables.params, updates)
+    after = Variables(params=params, stats=stats)
+    return Models(variables=after, optimiser=optimiser), loss
 
 
 def make_train_chunk(
@@ -80,7 +85,7 @@ def make_train_chunk(
     feeder: Feeder,
     mesh: Mesh,
     num_steps: int,
-) -> Callable[..., tuple[Any, jax.Array]]:
+) -> Callable[..., tuple[Models, jax.Array]]:
     """Compiled ``(models, stopped, hyper, shared, steps, first) -> (models, losses)``.
 
     The function scans over the steps of one chunk: ``shared, steps`` is what the
@@ -103,10 +108,10 @@ def make_train_chunk(
     mapped = one_by_one(config, mesh)
 
     def train_chunk(
-        models: Any, stopped: Any, hyper: Any, shared: Any, steps: Any, first: Any
-    ) -> tuple[Any, jax.Array]:
+        models: Models, stopped: Any, hyper: Hyper, shared: Any, steps: Any, first: Any
+    ) -> tuple[Models, jax.Array]:
         steps = feeder.spread(shared, steps)
-        numbers = first + jnp.arange(len(steps[0]))
+        numbers = first + jnp.arange(len(steps.present))
 
         def one(candidate: Any) -> Any:
             model, stop, setting = candidate
@@ -134,20 +139,6 @@ def make_train_chunk(
 
     options = compiler_options(_platform(mesh)) if mapped else None  # batched: no gain
     return jax.jit(train_chunk, donate_argnums=0, compiler_options=options)
-
-
-def make_optimizer(
-    config: ConfigDict, hyper: dict[str, Any], num_steps: int
-) -> optax.GradientTransformation:
-    """AdamW with one candidate's learning rate and weight decay."""
-    return optimiser.adamw(
-        hyper["learning_rate"],
-        hyper["weight_decay"],
-        num_steps=num_steps,
-        warmup=config.train.warmup,
-        kind=config.train.schedule,
-        clip_norm=config.train.clip_norm,
-    )
 
 
 def one_by_one(config: ConfigDict, mesh: Mesh) -> bool:

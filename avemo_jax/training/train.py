@@ -24,13 +24,7 @@ from avemo_jax.runtime.logs import MetricsLog
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.runtime.workdir import Workdir, open_workdir
 from avemo_jax.tasks import JointTask
-from avemo_jax.training.dev_scores import (
-    DevScorer,
-    fresh_state,
-    keep_best,
-    keep_last,
-    values_of,
-)
+from avemo_jax.training.dev_scores import DevScorer, values_of
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import (
     TrainingError,
@@ -43,6 +37,12 @@ from avemo_jax.training.seeds import (
     best_setting,
     make_candidates,
     take_candidates,
+)
+from avemo_jax.training.state import (
+    TrainState,
+    fresh_state,
+    keep_best,
+    keep_last,
 )
 from avemo_jax.training.step import make_train_chunk
 from avemo_jax.training.trained_card import trained_card
@@ -118,8 +118,8 @@ def train(
     epochs = Epochs(config, chunk, order, feeder, hyper, bar)
     save = functools.partial(_save, checkpoints, order.num_steps)
     with Preemption() as preemption:
-        while progress.epoch < config.num_epochs and not np.all(state["stopped"]):
-            trained = ~np.asarray(state["stopped"])
+        while progress.epoch < config.num_epochs and not np.all(state.stopped):
+            trained = ~np.asarray(state.stopped)
             state, progress, speed = epochs.run(state, progress, preemption)
             if progress.step < order.num_steps:
                 save(progress, state)
@@ -134,7 +134,7 @@ def train(
                 "frames_per_s": speed,
             }
             if dev_scorer:
-                scores, on_dev = dev_scorer(state["models"][0])
+                scores, on_dev = dev_scorer(state.models.variables)
                 record |= on_dev
                 patience = config.train.early_stop_epochs
                 state = keep_best(state, scores, np.int32(epoch), patience)
@@ -168,7 +168,7 @@ def _save(
     checkpoints: checkpoint.RunCheckpoints,
     steps_per_epoch: int,
     progress: Progress,
-    state: dict[str, Any],
+    state: TrainState,
 ) -> None:
     number = progress.epoch * steps_per_epoch + progress.step
     checkpoints.save(number, state, progress.to_dict())
@@ -186,7 +186,7 @@ def _export(
     workdir: Workdir,
     make_card: Callable[..., Card],
     candidates: Candidates,
-    state: dict[str, Any],
+    state: TrainState,
     table: FrameTable,
 ) -> pathlib.Path:
     """Writes the best setting's seeds, each at its best epoch, as ``best_model/``.
@@ -194,7 +194,7 @@ def _export(
     Raises:
         TrainingError: If several settings were swept and there is no dev to choose on.
     """
-    scores = np.asarray(state["best_score"])
+    scores = np.asarray(state.best_score)
     which = slice(0, candidates.num_seeds)
     settings: list[dict[str, float]] = []
     chosen = bool(np.isfinite(scores).all())
@@ -209,10 +209,10 @@ def _export(
         seeds=candidates.seeds[which],
         setting=candidates.settings[which.start],
         sweep=settings if candidates.swept else (),
-        best_epochs=[int(e) for e in np.asarray(state["best_epoch"])[which]],
+        best_epochs=[int(e) for e in np.asarray(state.best_epoch)[which]],
         dev_scores=scores[which].tolist() if chosen else None,
     )
-    best = jax.tree.map(np.asarray, state["best"])
+    best = jax.tree.map(np.asarray, state.best)
     directory = workdir.local / "best_model"
     variables = take_candidates(best, which)
     if isinstance(table.task, JointTask):

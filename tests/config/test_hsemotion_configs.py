@@ -146,7 +146,7 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     streamed = trained(config, data, tmp_path / "streamed")
     assert streamed.card.sha256 == own.card.sha256
     table, scores = row_scores(own, data, "validation", BUDGET)
-    fc = own.variables["params"]["fc"]
+    fc = own.variables.params["fc"]
     weight, bias = np.asarray(fc["weight"])[0], np.asarray(fc["bias"])[0]
     by_hand = np.tanh(table.outputs @ weight.T + bias)
     np.testing.assert_allclose(scores[0], by_hand, rtol=1e-5, atol=1e-6)

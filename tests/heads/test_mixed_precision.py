@@ -18,9 +18,9 @@ from avemo_jax.heads import HeadSpec, build_head, matmul
 from avemo_jax.heads.layers import Mode
 from avemo_jax.tasks import get_task
 from avemo_jax.training import losses
-from avemo_jax.training.dev_scores import fresh_state
+from avemo_jax.training.optimiser import make_optimizer
 from avemo_jax.training.seeds import make_candidates
-from avemo_jax.training.step import make_optimizer
+from avemo_jax.training.state import fresh_state
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import check_mixed_precision
@@ -59,7 +59,7 @@ def step_of(name: str, dtype: str = "bfloat16"):
     config = base_config(task.name, head.spec.kind)
     candidates = make_candidates(config)
     state = fresh_state(config, candidates, head, 10)
-    variables, opt_state = jax.tree.map(lambda leaf: leaf[0], state["models"])
+    models = jax.tree.map(lambda leaf: leaf[0], state.models)
     setting = jax.tree.map(lambda leaf: leaf[0], candidates.hyper())
     axes = (6, 12) if head.takes_windows else (72,)
     rng = np.random.default_rng(0)
@@ -78,10 +78,10 @@ def step_of(name: str, dtype: str = "bfloat16"):
     def step(variables, opt_state, x):
         def objective(params):
             logits, stats = head.apply(
-                *(params, variables["stats"], x),
+                *(params, variables.stats, x),
                 mask=jnp.asarray(mask),
                 train=True,
-                key=setting["key"],
+                key=setting.key,
                 dropout=0.1,
             )
             return loss_of(logits, jnp.asarray(labels), jnp.asarray(mask), weights), (
@@ -90,14 +90,14 @@ def step_of(name: str, dtype: str = "bfloat16"):
             )
 
         grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, (logits, stats)), grads = grad(variables["params"])
+        (loss, (logits, stats)), grads = grad(variables.params)
         optimizer = make_optimizer(config, setting, 10)
-        updates, new_state = optimizer.update(grads, opt_state, variables["params"])
-        params = optax.apply_updates(variables["params"], updates)
+        updates, new_state = optimizer.update(grads, opt_state, variables.params)
+        params = optax.apply_updates(variables.params, updates)
         scores = task.activate(logits)
         return loss, logits, scores, params, stats, new_state, grads
 
-    return step, (variables, opt_state, jnp.asarray(x))
+    return step, (models.variables, models.optimiser, jnp.asarray(x))
 
 
 def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:

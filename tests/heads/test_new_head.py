@@ -14,7 +14,7 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
-from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.models.head import load_trained_head, row_scores
@@ -59,7 +59,7 @@ def test_it_trains_and_scores(kind, tmp_path):
     samples = own.card.counts["train"]["samples"]
     assert samples // config.batch_size == 2
     start, _ = own.head.init(jax.random.fold_in(jax.random.key(0), 0))
-    trained = own.variables["params"]["gates"]["weight"][0]
+    trained = own.variables.params["gates"]["weight"][0]
     assert np.abs(trained - start["gates"]["weight"]).max() > 1e-4
     table, scores = row_scores(own, data, "validation", 10**9)
     assert scores.shape == (1, table.num_rows, 8)
@@ -74,12 +74,13 @@ def test_it_serves_several_tasks(kind):
     params, stats = head.init(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (6, 8))
     logits, _ = head.apply(params, stats, x, train=False)
-    seeds = jax.tree.map(lambda leaf: leaf[None], {"params": params, "stats": stats})
+    variables = Variables(params=params, stats=stats)
+    seeds = jax.tree.map(lambda leaf: leaf[None], variables)
     for part in task.parts:
         own = part_variables(spec, part, seeds, task)
         own = jax.tree.map(lambda leaf: leaf[0], own)
         plain = build_head(part_spec(spec, part))
-        found, _ = plain.apply(own["params"], own["stats"], x, train=False)
+        found, _ = plain.apply(own.params, own.stats, x, train=False)
         np.testing.assert_allclose(found, logits[:, part.outputs], rtol=1e-6, atol=1e-7)
 
 

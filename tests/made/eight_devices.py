@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax import export
 
 from avemo_jax.batches import sharding
@@ -20,7 +21,6 @@ from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training import train
-from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.objective import (
     TrainingError,
     configured_loss,
@@ -28,6 +28,7 @@ from avemo_jax.training.objective import (
     make_spec,
 )
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import fresh_state
 from avemo_jax.training.step import make_train_chunk
 from made.tables import MadeStore
 
@@ -93,14 +94,13 @@ class Trainer:
     def arguments(self, steps: int, *, first: int = 0) -> tuple:
         order = np.concatenate([self.order.epoch(i) for i in range(20)])[:steps]
         ((arrays, index),) = self.feeder.chunks(order, steps)
-        stopped, first_step = self.state["stopped"], np.int32(first)
-        return self.state["models"], stopped, self.hyper, arrays, index, first_step
+        models, stopped = self.state.models, self.state.stopped
+        return models, stopped, self.hyper, arrays, index, np.int32(first)
 
     def after(self, steps: int) -> tuple[list, list]:
         """Parameters and Adam's first moments: of the first step, a tenth gradients."""
-        (variables, opt_state), _ = self.chunk(*self.arguments(steps))
-        (moments,) = [part.mu for part in opt_state if hasattr(part, "mu")]
-        trees = variables["params"], moments
+        models, _ = self.chunk(*self.arguments(steps))
+        trees = models.variables.params, optax.tree.get(models.optimiser, "mu")
         return tuple([np.asarray(x) for x in jax.tree.leaves(t)] for t in trees)
 
 
@@ -124,7 +124,7 @@ def parameter_difference(steps: int) -> dict[str, float]:
         trainers = [
             Trainer(small_config("EXPR", "mlp"), count, "float64") for count in (1, 8)
         ]
-        start = jax.tree.leaves(trainers[0].state["models"][0]["params"])
+        start = jax.tree.leaves(trainers[0].state.models.variables.params)
         start = [np.array(leaf) for leaf in start]
         one, eight = (trainer.after(steps)[0] for trainer in trainers)
     assert {leaf.dtype.name for leaf in one} == {"float64"}
@@ -150,7 +150,7 @@ def compiled(trainer: Trainer) -> dict[str, Any]:
         }
         for result, kind in _COLLECTIVE.findall(text)
     ]
-    params = jax.tree.leaves(trainer.state["models"][0]["params"])
+    params = jax.tree.leaves(trainer.state.models.variables.params)
     return {
         "collectives": collectives,
         "params": sum(leaf.size for leaf in params),
@@ -197,7 +197,7 @@ def exported(trainer: Trainer) -> list[list[str]]:
         trainer.head, trainer.table, trainer.feeder, trainer.mesh, batch_size=128
     )
     ((arrays, index), *_) = trainer.feeder.chunks(predictor.order[:1], 1)
-    variables = trainer.state["models"][0]
+    variables = trainer.state.models.variables
     program = export.export(predictor.program, platforms=platforms)
     return [list(p.platforms) for p in (step, program(variables, arrays, index))]
 

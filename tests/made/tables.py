@@ -198,7 +198,7 @@ def batches_of(feeder, order, length):
     found = []
     for shared, chunk in feeder.chunks(order, length):
         steps = feeder.spread(shared, chunk)
-        for i in range(len(steps[0])):
+        for i in range(len(steps.present)):
             step = jax.tree.map(lambda leaf, i=i: leaf[i], steps)
             found.append(feeder.batch(shared, step))
     return found

@@ -16,7 +16,7 @@ from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.store.store import open_store
-from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.packing.build import build_store
@@ -178,7 +178,7 @@ def test_each_tasks_head_says_what_the_joint_head_says(kind):
     spec = HeadSpec(task=NAME, kind=kind, dims=(6, 3), window=8)
     head = build_head(spec)
     params, stats = jax.jit(head.init)(jax.random.key(0))
-    variables = {"params": params, "stats": stats}
+    variables = Variables(params=params, stats=stats)
     stacked = jax.tree.map(lambda leaf: leaf[None], variables)
     x = jax.random.normal(jax.random.key(2), (4, 8, 9))
     joint, _ = head.apply(params, stats, x, train=False)
@@ -190,8 +190,8 @@ def test_each_tasks_head_says_what_the_joint_head_says(kind):
         alone = build_head(part_spec(spec, part))
         like = jax.eval_shape(alone.init, jax.random.key(1))
         shapes = jax.tree.map(jnp.shape, like)
-        assert shapes == jax.tree.map(jnp.shape, (own["params"], own["stats"]))
-        logits, _ = alone.apply(own["params"], own["stats"], x, train=False)
+        assert shapes == jax.tree.map(jnp.shape, (own.params, own.stats))
+        logits, _ = alone.apply(own.params, own.stats, x, train=False)
         np.testing.assert_allclose(logits, joint[..., part.outputs], atol=1e-6)
 
 

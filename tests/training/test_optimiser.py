@@ -1,5 +1,6 @@
 """The optimiser against optax and PyTorch, and the schedule."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +22,14 @@ def gradients(steps):
 
 
 def run(optimizer, params, steps=60):
-    state = optimizer.init(params)
-    for grads in gradients(steps):
+    def step(carry, grads):
+        params, state = carry
         updates, state = optimizer.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-    return params
+        return (optax.apply_updates(params, updates), state), None
+
+    grads = jax.tree.map(lambda *each: np.stack(each), *gradients(steps))
+    scan = jax.jit(lambda carry: jax.lax.scan(step, carry, grads))
+    return scan((params, optimizer.init(params)))[0][0]
 
 
 @pytest.fixture
@@ -39,12 +43,8 @@ def test_equals_optax(params):
     theirs = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(1e-2, weight_decay=1e-1)
     )
-    for a, b in zip(
-        jax.tree.leaves(run(ours, params)),
-        jax.tree.leaves(run(theirs, params)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+    found, expected = run(ours, params), run(theirs, params)
+    chex.assert_trees_all_close(found, expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parity
@@ -59,18 +59,14 @@ def test_equals_torch(params):
             tensor.grad = torch.tensor(grads[name])
         optimizer.step()
     ours = run(optimiser.adamw(1e-2, 1e-1, num_steps=60), params)
-    for name, tensor in tensors.items():
-        expected = tensor.detach().numpy()
-        np.testing.assert_allclose(ours[name], expected, rtol=2e-5, atol=1e-6)
+    expected = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+    chex.assert_trees_all_close(ours, expected, rtol=2e-5, atol=1e-6)
 
 
 def test_schedule_rises_then_falls_to_zero():
     def rate(step):
-        return float(
-            optimiser.schedule(
-                jnp.int32(step), num_steps=100, warmup=0.1, kind="cosine"
-            )
-        )
+        options = {"num_steps": 100, "warmup": 0.1, "kind": "cosine"}
+        return float(optimiser.schedule(jnp.int32(step), **options))
 
     assert rate(0) == pytest.approx(0.1)
     assert rate(9) == rate(10) == pytest.approx(1.0)

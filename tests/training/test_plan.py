@@ -16,11 +16,11 @@ from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
-from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.objective import make_order, make_spec
 from avemo_jax.training.plan import command
 from avemo_jax.training.plan.sizes import bytes_of, plan_run
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import fresh_state
 from avemo_jax.training.step import scan_length
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -108,16 +108,16 @@ def test_bytes_of_a_resident_run(several, case):
         assert planned.device_bytes == real_bytes(feeder._arrays) > 0
         assert planned.host_bytes == table_bytes(table, of_features=True)
         assert planned.file_bytes == 0
-    variables, optimiser = real.state["models"]
-    others = {k: v for k, v in real.state.items() if k not in ("models", "best")}
+    state, models = real.state, real.state.models
+    others = state.best_score, state.best_epoch, state.stopped
     arrays, index = real.chunk
     step = jax.tree.map(lambda leaf: leaf[0], real.feeder.spread(arrays, index))
     assert run.device_bytes == {
         "tables": sum(table.device_bytes for table in run.tables[:2]),
-        "parameters": real_bytes(variables["params"]),
-        "statistics": real_bytes(variables["stats"]),
-        "optimiser state": real_bytes(optimiser),
-        "best parameters": real_bytes(real.state["best"]),
+        "parameters": real_bytes(models.variables.params),
+        "statistics": real_bytes(models.variables.stats),
+        "optimiser state": real_bytes(models.optimiser),
+        "best parameters": real_bytes(state.best),
         "scores, keys, rates": real_bytes((others, real.rates)),
         "a batch": real_bytes(real.feeder.batch(arrays, step)),
         "streamed batches": 0,
@@ -126,7 +126,7 @@ def test_bytes_of_a_resident_run(several, case):
         "tables": sum(table.host_bytes for table in run.tables[:2]),
         "batches read ahead": 0,
     }
-    assert run.candidates == len(real.state["best_score"])
+    assert run.candidates == len(state.best_score)
     assert run.steps_per_epoch == real.order.num_steps
     assert run.steps == 3 * real.order.num_steps
     assert run.steps_per_scan == real.scan

@@ -24,14 +24,12 @@ from made.several_sets import build_several_sets
 
 from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import (
-    Batch,
     ResidentFeeder,
     StreamedFeeder,
-    inputs_at,
+    batch_at,
     place_of,
-    rows_at,
+    step_at,
     table_arrays,
-    targets_at,
 )
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.row_scores import Predictor
@@ -45,10 +43,11 @@ from avemo_jax.metrics.scores import best_thresholds
 from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
-from avemo_jax.training.dev_scores import DevScorer, fresh_state, keep_best, keep_last
+from avemo_jax.training.dev_scores import DevScorer
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.plan.sizes import bytes_of, plan_run
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import fresh_state, keep_best, keep_last
 from avemo_jax.training.step import make_train_chunk, one_by_one, scan_length
 
 CASES = {
@@ -192,8 +191,7 @@ class Run:
         )
 
         def gather(arrays, index):
-            rows = rows_at(arrays, index, self.window)
-            return Batch(inputs_at(arrays, rows), *targets_at(arrays, rows))
+            return batch_at(arrays, step_at(arrays, index, self.window))
 
         place = place_of(index, mesh)
         batches = jax.eval_shape(gather, shapes_of(arrays), shapes_of(index))
@@ -226,11 +224,9 @@ def test_training(mesh, run_of, case, resident):
     state = run.state(num_steps, whole)
     hyper = shapes_of(jax.eval_shape(run.candidates.hyper), whole)
     first = jax.ShapeDtypeStruct((), np.int32)
-    found = compiled(
-        chunk, state["models"], state["stopped"], hyper, shared, steps, first
-    )
-    variables, _ = state["models"]
-    params = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    found = compiled(chunk, state.models, state.stopped, hyper, shared, steps, first)
+    trained = jax.tree.leaves(state.models.variables.params)
+    params = sum(leaf.size for leaf in trained)
     batch = bytes_of(batches) // len(index)
     assert {c.kind for c in found.collectives} == {"all-reduce"}
     # Every gradient crosses once; beside them only sums of losses and of BatchNorm.
@@ -247,8 +243,8 @@ def test_training(mesh, run_of, case, resident):
         return
     plan = plan_run(config, run.data, devices=mesh.size, device_memory_gb=16.0)
     planned = next(t for t in plan.tables if t.split == "train").device_bytes
-    trained = ("parameters", "statistics", "optimiser state")
-    planned += sum(plan.device_bytes[name] for name in trained)
+    models = ("parameters", "statistics", "optimiser state")
+    planned += sum(plan.device_bytes[name] for name in models)
     # XLA pads small axes to tiles.
     assert planned <= memory.argument_size_in_bytes < 1.1 * planned
 
@@ -269,7 +265,7 @@ def test_prediction(mesh, run_of, case, resident):
     index = Predictor(run.head, table, feeder, mesh, **how).order[:1]
     feeder, shared, steps, _ = run.fed("validation", index, mesh, resident)
     predictor = Predictor(run.head, table, feeder, mesh, **how)
-    variables, _ = run.state(1, sharding.replicated(mesh))["models"]
+    variables = run.state(1, sharding.replicated(mesh)).models.variables
     found = compiled(predictor.program, variables, shared, steps)
     frames = index.shape[1] * max(run.window, 1)
     assert frames % mesh.size == 0

@@ -2,17 +2,23 @@
 
 import dataclasses
 import json
+import shutil
 
+import chex
 import jax
 import numpy as np
 import pytest
 from made.tables import made_data, made_table
 
+from avemo_jax.batches import sharding
 from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.config.fields import base_config
+from avemo_jax.heads import Head
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import read_card
-from avemo_jax.training.objective import TrainingError
+from avemo_jax.models.head import load_trained_head
+from avemo_jax.training import step
+from avemo_jax.training.objective import TrainingError, make_order, make_spec
 from avemo_jax.training.train import train
 
 HEADS = ("mlp", "transformer")
@@ -42,6 +48,18 @@ def trained(config, workdir, *, cache_dir=None, **store):
     return card.sha256, card
 
 
+def best(workdir):
+    """Variables of the best epochs."""
+    return load_trained_head(workdir / "best_model").variables
+
+
+def long_config(task="EXPR", head="mlp"):
+    """What :func:`resident` trains."""
+    config = small_config(task, head, num_epochs=4, dropout=0.1)
+    config.data.device_budget_gb = 1.0
+    return config
+
+
 def history(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -55,15 +73,13 @@ CASES = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def resident(tmp_path_factory):
-    """Trained with the table in memory, each case once: (workdir, digests)."""
+    """Trained with the table in memory, each case once: (workdir, digests and card)."""
     made = {}
 
     def run(task, head):
         if (task, head) not in made:
             workdir = tmp_path_factory.mktemp("resident") / f"{task}_{head}"
-            config = small_config(task, head, num_epochs=4, dropout=0.1)
-            config.data.device_budget_gb = 1.0
-            made[task, head] = workdir, trained(config, workdir)[0]
+            made[task, head] = workdir, trained(long_config(task, head), workdir)
         return made[task, head]
 
     return run
@@ -85,39 +101,45 @@ def test_dev_score_rises(task, head, resident):
 def test_member_equals_its_solo_run(head, tmp_path):
     """Bit for bit, where candidates are trained one after another."""
     many = small_config("VA", head, num_seeds=3, dropout=0.2, train__seed_mode="map")
-    train(many, made_data(task="VA"), _made(tmp_path / "many"))
+    trained(many, tmp_path / "many")
     solo = small_config("VA", head, seed=2, dropout=0.2, train__seed_mode="map")
-    train(solo, made_data(task="VA"), _made(tmp_path / "solo"))
-    first, second = (
-        _best_params(tmp_path / name / "checkpoints") for name in ("many", "solo")
-    )
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a[2], b[0])
+    trained(solo, tmp_path / "solo")
+    third = jax.tree.map(lambda leaf: leaf[2:], best(tmp_path / "many"))
+    chex.assert_trees_all_equal(third, best(tmp_path / "solo"))
     alone = history(tmp_path / "solo")[-1]["dev_ccc_mean_per_candidate"][0]
     assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_candidate"][2] == alone
 
 
 def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
-    leaves = []
     for mode in ("map", "vmap"):
         config = small_config(num_seeds=3, train__seed_mode=mode, num_epochs=1)
-        train(config, made_data(), _made(tmp_path / mode))
-        leaves.append(_best_params(tmp_path / mode / "checkpoints"))
-    for a, b in zip(*leaves, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+        trained(config, tmp_path / mode)
+    members = [best(tmp_path / mode) for mode in ("map", "vmap")]
+    chex.assert_trees_all_close(*members, rtol=2e-4, atol=2e-5)
+
+
+def test_epochs_and_their_scores_on_dev_compile_once(tmp_path, monkeypatch):
+    chex.clear_trace_counter()
+    once = chex.assert_max_traces(step.train_step, n=1)
+    monkeypatch.setattr(step, "train_step", once)
+    # The network is in two programs: the scan of training, and the scores of dev.
+    monkeypatch.setattr(Head, "apply", chex.assert_max_traces(Head.apply, n=2))
+    config = small_config(num_seeds=2, train__scan_steps=1, evaluate__batch_size=48)
+    trained(config, tmp_path)
+    assert history(tmp_path)[-1]["step"] > 10  # each of them a chunk
 
 
 @CASES
 def test_streaming_gives_the_same_bits(task, head, resident, tmp_path):
-    config = small_config(task, head, num_epochs=4, dropout=0.1)
+    config = long_config(task, head)
     config.data.device_budget_gb = 0.0
     digests, _ = trained(config, tmp_path / "streamed", cache_dir=tmp_path)
     assert len(list((tmp_path / "tables").iterdir())) == 2
-    assert digests == resident(task, head)[1]
+    assert digests == resident(task, head)[1][0]
 
 
-def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
-    whole = trained(small_config(num_epochs=4, dropout=0.1), tmp_path / "whole")
+def test_resumed_run_equals_an_unbroken_one(resident, tmp_path, monkeypatch):
+    _, whole = resident("EXPR", "mlp")
 
     class Cut(Exception):
         pass
@@ -129,7 +151,7 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
         if progress["epoch"] == 2:
             raise Cut
 
-    config = small_config(num_epochs=4, dropout=0.1)
+    config = long_config()
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.RunCheckpoints, "save", cut_after_two)
         with pytest.raises(Cut):
@@ -141,9 +163,11 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch):
     assert [line["epoch"] for line in history(tmp_path / "cut")] == [1, 2, 3, 4]
 
 
-def test_damaged_checkpoint_is_reported_and_the_one_before_taken(tmp_path, caplog):
-    config = small_config(num_epochs=3)
-    first = trained(config, tmp_path)
+def test_damaged_checkpoint_is_reported_and_the_one_before_taken(
+    resident, tmp_path, caplog
+):
+    workdir, whole = resident("EXPR", "mlp")
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     name = f"checkpoints/{history(tmp_path)[-1]['step']}"
     files = [p for p in (tmp_path / name).rglob("*") if p.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
@@ -151,9 +175,8 @@ def test_damaged_checkpoint_is_reported_and_the_one_before_taken(tmp_path, caplo
     data[len(data) // 2] ^= 1
     largest.write_bytes(bytes(data))
     caplog.set_level("ERROR")
-    again = trained(config, tmp_path)
+    assert trained(long_config(), tmp_path) == whole
     assert name in caplog.text
-    assert again == first
 
 
 def test_nan_stops_and_names_the_steps(tmp_path):
@@ -197,14 +220,13 @@ def test_train_and_dev_together_keep_the_last_epoch(tmp_path):
     assert not any(name.startswith("dev_") for name in history(tmp_path)[0])
 
 
-def test_eval_mode_leaves_batchnorm_alone(tmp_path):
-    for name, frozen in (("frozen", True), ("free", False)):
-        config = small_config("VA", train__eval_mode=frozen)
-        trained(config, tmp_path / name)
-        stats = _best_stats(tmp_path / name / "checkpoints")
-        means = [leaf for leaf in stats if not (leaf == 1).all()]
-        moved = any((leaf != 0).any() for leaf in means)
-        assert moved is not frozen
+def test_eval_mode_leaves_batchnorm_alone(resident, tmp_path):
+    trained(small_config("VA", train__eval_mode=True), tmp_path)
+    frozen, free = best(tmp_path).stats, best(resident("VA", "mlp")[0]).stats
+    start = jax.tree.map(np.round, frozen)  # means of 0, variances of 1
+    chex.assert_trees_all_equal(frozen, start)
+    means = [leaf for leaf in jax.tree.leaves(free) if not (leaf == 1).all()]
+    assert any((leaf != 0).any() for leaf in means)
 
 
 def test_no_valid_label_is_an_error(tmp_path):
@@ -217,11 +239,14 @@ def test_no_valid_label_is_an_error(tmp_path):
         train(small_config(), data, tmp_path)
 
 
-def test_batch_larger_than_the_data_is_reduced(tmp_path, caplog):
+def test_batch_larger_than_the_data_is_reduced(caplog):
     caplog.set_level("WARNING")
-    trained(small_config(batch_size=100_000, num_epochs=1), tmp_path)
+    config = small_config(batch_size=100_000)
+    spec, table = make_spec(config, (12, 5)), made_table()
+    order = make_order(config, table, spec, sharding.make_mesh())
     assert "100000" in caplog.text
-    assert history(tmp_path)[0]["step"] == 1
+    assert order.num_steps == 1
+    assert order.batch_size == table.valid.sum()
 
 
 def test_every_valid_frame_is_seen_once_an_epoch():
@@ -256,29 +281,3 @@ def test_windows_stay_in_their_video_and_cover_it():
     for start, low, high in windows:
         seen[max(start, low) : min(start + 16, high)] += 1
     assert (seen > 0).mean() > 0.85
-
-
-def _made(path):
-    path.mkdir()
-    return path
-
-
-def _restored(directory):
-    from orbax.checkpoint import v1 as ocp
-
-    whole = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    metadata = ocp.metadata(max(directory.glob("[0-9]*")).absolute()).metadata
-    abstract = jax.tree.map(
-        lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=whole), metadata
-    )
-    return ocp.load(max(directory.glob("[0-9]*")).absolute(), abstract)
-
-
-def _best_params(directory):
-    best = _restored(directory)["best"]["params"]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(best)]
-
-
-def _best_stats(directory):
-    best = _restored(directory)["best"]["stats"]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(best)]

@@ -18,10 +18,9 @@ from avemo_jax.batches import sharding
 from avemo_jax.batches.feeders import (
     Batch,
     TableArrays,
-    inputs_at,
-    rows_at,
+    batch_at,
+    step_at,
     table_arrays,
-    targets_at,
 )
 from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.order import WindowOrder
@@ -36,9 +35,9 @@ from avemo_jax.batches.tables import (
 from avemo_jax.config.checks import check_config
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec, build_head
-from avemo_jax.training.dev_scores import fresh_state
 from avemo_jax.training.objective import TrainingError, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.state import TrainState, fresh_state
 from avemo_jax.training.step import scan_length
 
 # Of a streamed table: one chunk is in use while the next is sent; the host reads ahead.
@@ -245,14 +244,17 @@ def _state(config: ConfigDict, spec: HeadSpec, steps: int) -> dict[str, int]:
     """Bytes of what is trained, by part, of all candidates."""
     candidates = make_candidates(config)
     make = functools.partial(fresh_state, config, candidates, build_head(spec), steps)
-    rest: Any = jax.eval_shape(make)
-    variables, optimiser = rest.pop("models")
+    state: TrainState = jax.eval_shape(make)
+    variables, rates = state.models.variables, jax.eval_shape(candidates.hyper)
     parts = {
-        "parameters": variables["params"],
-        "statistics": variables["stats"],
-        "optimiser state": optimiser,
-        "best parameters": rest.pop("best"),
-        "scores, keys, rates": (rest, jax.eval_shape(candidates.hyper)),
+        "parameters": variables.params,
+        "statistics": variables.stats,
+        "optimiser state": state.models.optimiser,
+        "best parameters": state.best,
+        "scores, keys, rates": (
+            *(state.best_score, state.best_epoch, state.stopped),
+            rates,
+        ),
     }
     return {name: bytes_of(tree) for name, tree in parts.items()}
 
@@ -268,8 +270,8 @@ def _batch_shapes(
     """Shapes of the batches that an index of shape (steps, batch, ...) names."""
 
     def gather(arrays: TableArrays, index: Any) -> Batch:
-        rows = rows_at(arrays, index, spec.window if spec.takes_windows else 0)
-        return Batch(inputs_at(arrays, rows), *targets_at(arrays, rows))
+        window = spec.window if spec.takes_windows else 0
+        return batch_at(arrays, step_at(arrays, index, window))
 
     batch: Batch = jax.eval_shape(gather, _arrays(config, spec, table), index)
     return batch

@@ -1,0 +1,125 @@
+"""The state of a run: its models, and the best of each candidate so far."""
+
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from avemo_jax.heads import Head, Variables
+from avemo_jax.training.optimiser import make_optimizer
+from avemo_jax.training.seeds import Candidates
+
+
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class Models:
+    """What a step changes: of one candidate, or of all on a leading axis.
+
+    Attributes:
+        variables: Parameters and running statistics.
+        optimiser: State of the optimiser, as optax has it.
+    """
+
+    variables: Variables
+    optimiser: Any
+
+
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class TrainState:
+    """The state of a run; every array has leading axis candidates.
+
+    Attributes:
+        models: The models after the last step.
+        best: Variables of each candidate's best epoch.
+        best_score: Score of that epoch on dev; minus infinity before any.
+        best_epoch: Number of that epoch, from 1; 0 before any.
+        stopped: Whether a candidate is trained no more.
+    """
+
+    models: Models
+    best: Variables
+    best_score: Any
+    best_epoch: Any
+    stopped: Any
+
+
+def fresh_state(
+    config: ConfigDict, candidates: Candidates, head: Head, num_steps: int
+) -> TrainState:
+    """The state of a run before its first step.
+
+    Args:
+        config: The run's configuration.
+        candidates: The models that are trained together.
+        head: Their network.
+        num_steps: Steps of the whole training.
+    """
+    variables = candidates.init(head)
+
+    def start(params: Any, hyper: Any) -> Any:
+        return make_optimizer(config, hyper, num_steps).init(params)
+
+    count = len(candidates.seeds)
+    return TrainState(
+        models=Models(
+            variables=variables,
+            optimiser=jax.vmap(start)(variables.params, candidates.hyper()),
+        ),
+        best=jax.tree.map(jnp.copy, variables),
+        best_score=jnp.full(count, -jnp.inf),
+        best_epoch=jnp.zeros(count, jnp.int32),
+        stopped=jnp.zeros(count, bool),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="patience")
+def keep_best(
+    state: TrainState,
+    scores: Float[Array | np.ndarray, " candidates"],
+    epoch: Any,
+    patience: int,
+) -> TrainState:
+    """``state`` with each candidate's best up to ``epoch``, and who has stopped.
+
+    Args:
+        state: State of the run after ``epoch``.
+        scores: Score of each candidate on dev; larger is better.
+        epoch: Number of the epoch, from 1.
+        patience: Epochs without a better score after which a candidate stops; 0 never
+            stops one.
+    """
+    # A single score would be taken for that of every candidate.
+    chex.assert_equal_shape([scores, state.best_score])
+    better = (scores > state.best_score) & ~state.stopped
+
+    def choose(new: Array, old: Array) -> Array:
+        where = better.reshape(-1, *[1] * (new.ndim - 1))
+        return jnp.where(where, new, old)
+
+    best_epoch = jnp.where(better, epoch, state.best_epoch)
+    stopped = state.stopped
+    if patience:
+        stopped = stopped | (epoch - best_epoch >= patience)
+    return TrainState(
+        models=state.models,
+        best=jax.tree.map(choose, state.models.variables, state.best),
+        best_score=jnp.where(better, scores, state.best_score),
+        best_epoch=best_epoch.astype(jnp.int32),
+        stopped=stopped,
+    )
+
+
+@jax.jit
+def keep_last(state: TrainState, epoch: Any) -> TrainState:
+    """``state`` with each candidate's last epoch as its best, where there is no dev."""
+    return TrainState(
+        models=state.models,
+        best=jax.tree.map(jnp.copy, state.models.variables),
+        best_score=state.best_score,
+        best_epoch=jnp.full_like(state.best_epoch, epoch),
+        stopped=state.stopped,
+    )
