@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 
+import chex
 import numpy as np
 import pytest
 from made.trees import (
@@ -22,6 +23,7 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.media.alignment import align_original
 from avemo_jax.media.audio import open_sound
 from avemo_jax.media.images import read_image
@@ -90,9 +92,14 @@ def run(choices, loaded):
 
 @pytest.fixture(scope="module")
 def features(tree, run, tmp_path_factory):
-    """Of an undisturbed run."""
+    """Of an undisturbed run, whose networks compile once for videos of any length."""
     out = tmp_path_factory.mktemp("out") / "features"
-    summaries, failures = run(tree, out)
+    chex.clear_trace_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        for network in (efficientnet, vggish):
+            once = chex.assert_max_traces(network.apply, n=1)
+            patch.setattr(network, "apply", once)
+        summaries, failures = run(tree, out)
     assert not failures
     assert {name: one.made for name, one in summaries.items()} == {
         FACE_SET: 6,

@@ -3,6 +3,7 @@ import itertools
 import json
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,10 +211,9 @@ def test_apply_works_under_all_transformations(option):
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.0, 0.4])
     stacked = jax.jit(jax.vmap(member))(keys, rates)
     mapped = jax.jit(lambda *a: jax.lax.map(lambda one: member(*one), a))(keys, rates)
-    for v, m in zip(*map(jax.tree.leaves, (stacked, mapped)), strict=True):
-        assert np.isfinite(m).all()
-        assert m.dtype == jnp.float32
-        np.testing.assert_allclose(v, m, rtol=2e-4, atol=2e-5)
+    chex.assert_tree_all_finite(mapped)
+    chex.assert_type(jax.tree.leaves(mapped), jnp.float32)
+    chex.assert_trees_all_close(stacked, mapped, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -229,7 +229,7 @@ def test_masked_frames_change_no_other_frame(option, train):
     logits, new = apply(head, params, stats, x, mask, train=train)
     other, other_new = apply(head, params, stats, changed, mask, train=train)
     np.testing.assert_array_equal(logits[mask], other[mask])
-    jax.tree.map(np.testing.assert_array_equal, new, other_new)
+    chex.assert_trees_all_equal(new, other_new)
     if spec.kind == "transformer":
         whole, _ = apply(head, params, stats, x, train=train)
         assert np.abs(whole - logits)[mask].max() > 1e-4
@@ -253,9 +253,8 @@ def test_window_without_frames_makes_no_nan(option):
         return jax.grad(loss, has_aux=True)(params)
 
     for these in (nothing, mask.at[0].set(False)):
-        for leaf in jax.tree.leaves(run(params, these)):
-            assert np.isfinite(leaf).all()
-    jax.tree.map(np.testing.assert_array_equal, run(params, nothing)[1][1], stats)
+        chex.assert_tree_all_finite(run(params, these))
+    chex.assert_trees_all_equal(run(params, nothing)[1][1], stats)
 
 
 @pytest.mark.parametrize("positions", [("window", "learned"), ("batch", "none")])
