@@ -654,7 +654,7 @@ _FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(_FAULTS, max_size=8))
 def test_whatever_happens_a_wrong_file_gets_no_name(tmp_path_factory, faults):
     folder = tmp_path_factory.mktemp("any")

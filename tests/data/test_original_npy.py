@@ -240,7 +240,7 @@ def test_other_npy_files(tmp_path):
 def test_real_original_files(shared_data):
     files = sorted((shared_data / "affwild2_mini_features").glob("*/*.npy"))
     assert len(files) == 19
-    for path in files:
+    for path in files[::3]:
         trusted = np.load(path, allow_pickle=True).item()
         read = read_original_file(path)
         assert read.frame.tolist() == [int(key[-9:-4]) for key in trusted]

@@ -372,12 +372,12 @@ def test_the_usual_crop_is_resized_as_pillow_does(size):
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=4, max_size=4
     ),
-    st.sampled_from([32, 48, 224]),
+    st.sampled_from([48, 224]),
 )
 def test_any_sizes_in_one_batch_are_resized_as_pillow_does(sizes, size):
     originals = [noise(*hw, seed=i) for i, hw in enumerate(sizes)]

@@ -7,6 +7,7 @@ import os
 import pathlib
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -257,6 +258,15 @@ def fake_store(out_dir, annotations, feature_sources, **kwargs) -> None:
     (out_dir / "affwild2" / "data").write_bytes(b"records")
 
 
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Some bytes stand for the store, and no corpus is computed for them."""
+    empty = types.SimpleNamespace(videos={}, sources=lambda fingerprint: [])
+    monkeypatch.setattr(demo, "DemoCorpus", lambda: empty)
+    monkeypatch.setattr(demo, "build_store", fake_store)
+
+
+@pytest.mark.usefixtures("quick")
 def test_store_is_written_once(tmp_path, monkeypatch) -> None:
     calls = []
     monkeypatch.setattr(
@@ -270,9 +280,9 @@ def test_store_is_written_once(tmp_path, monkeypatch) -> None:
     assert [p.name for p in place.parent.iterdir()] == [place.name]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("damage", ["cut", "gone", "manifest", "no manifest"])
-def test_damaged_store_is_written_anew(tmp_path, monkeypatch, damage) -> None:
-    monkeypatch.setattr(demo, "build_store", fake_store)
+def test_damaged_store_is_written_anew(tmp_path, damage) -> None:
     place = demo.demo_store(tmp_path)
     data, manifest = place / "affwild2" / "data", place / "demo_files.json"
     match damage:
@@ -290,6 +300,7 @@ def test_damaged_store_is_written_anew(tmp_path, monkeypatch, damage) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [place.name]
 
 
+@pytest.mark.usefixtures("quick")
 def test_failed_write_leaves_nothing(tmp_path, monkeypatch) -> None:
     def fails(out_dir, *args, **kwargs) -> None:
         fake_store(out_dir, *args, **kwargs)
@@ -301,6 +312,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("quick")
 def test_losers_of_a_race_discard_theirs(tmp_path, monkeypatch) -> None:
     together = threading.Barrier(3)
 
@@ -323,8 +335,8 @@ def test_losers_of_a_race_discard_theirs(tmp_path, monkeypatch) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [places[0].name]
 
 
-def test_old_leftovers_are_removed(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(demo, "build_store", fake_store)
+@pytest.mark.usefixtures("quick")
+def test_old_leftovers_are_removed(tmp_path) -> None:
     for name, age_s in ((".demo-old", 2 * 86400), (".demo-new", 60)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)

@@ -35,6 +35,3 @@ def test_two_processes_train_in_a_bucket(tmp_path):
         again = Run(store, address, environment=environment)
         assert again.codes() == [0, 0], again.said()
         assert "is finished: it is evaluated, not trained again" in again.said()
-    data = Run(store, tmp_path / "b", "--config.data.dir=gs://a/b", processes=1)
-    assert data.codes() == [1]
-    assert "gcloud storage cp -r gs://a/b DIR" in data.said()

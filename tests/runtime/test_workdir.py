@@ -441,11 +441,11 @@ _EDITS = st.lists(
         st.tuples(st.just("publish"), st.none()),
         st.tuples(st.just("reopen"), st.none()),
     ),
-    max_size=25,
+    max_size=20,
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(edits=_EDITS)
 def test_the_bucket_follows_any_edits(edits, server_of_module, tmp_path_factory):
     server_of_module.empty()
