@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from jax import export
-from made.weights import made_state, made_weights, network_shapes
+from made.weights import made_state, made_weights, network_shapes, small_networks
 from PIL import Image
 
 from avemo_jax.embed import load_extractor
@@ -29,6 +30,13 @@ from avemo_jax.media import resizing
 
 NAME = "enet_b0_8_va_mtl"
 SIZE = 48  # small: the networks are the same at any size
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """The network is narrow; its own tests are those of ``extractors``."""
+    with small_networks():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -286,18 +294,23 @@ _ON_EIGHT = """
 import json, sys
 import jax, numpy as np
 from avemo_jax.embed import load_extractor
-made = load_extractor(sys.argv[1], weights=sys.argv[2], size_px=48, batch_size=10)
+from made.weights import small_networks
 images = np.random.default_rng(0).integers(0, 256, (11, 40, 40, 3), np.uint8)
-found = made.extract(images)
+with small_networks():
+    made = load_extractor(sys.argv[1], weights=sys.argv[2], size_px=48, batch_size=10)
+    found = made.extract(images)
 print(json.dumps([jax.local_device_count(), made.batch_size, found.features.tolist()]))
 """
+
+
+TESTS = str(pathlib.Path(__file__).parents[1])
 
 
 def test_eight_devices_give_the_same(extractor, weights):
     flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _ON_EIGHT, NAME, str(weights)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": TESTS},
         capture_output=True,
         text=True,
     )

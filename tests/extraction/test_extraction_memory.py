@@ -12,24 +12,22 @@ import wave
 
 import numpy as np
 import pytest
-from made.trees import make_weights_dir, write_video
+from made.trees import write_video
 from PIL import Image
 
 pytestmark = pytest.mark.slow
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
+TESTS = str(pathlib.Path(__file__).parents[1])
 
 _EXTRACT = """
 import resource, sys
 from avemo_jax.extraction.command import main
-status = main(sys.argv[1:])
+from made.weights import small_networks
+with small_networks():
+    status = main(sys.argv[1:])
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 sys.exit(status)
 """
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return make_weights_dir(tmp_path_factory.mktemp("weights"), [FACES, SOUND])
 
 
 def peak_mib(*flags: str) -> float:
@@ -39,7 +37,7 @@ def peak_mib(*flags: str) -> float:
         capture_output=True,
         text=True,
         timeout=900,
-        env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+        env={**os.environ, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": TESTS},
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split("peak")[-1]) / 1024

@@ -8,7 +8,7 @@ import wave
 
 import numpy as np
 import pytest
-from made.trees import make_tree, make_weights_dir, write_crops, write_video
+from made.trees import write_crops, write_video
 
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.extraction import command
@@ -18,16 +18,6 @@ FACE_SET, SOUND_SET = f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"
 VIDEO = "1-25-64x48"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return make_weights_dir(tmp_path_factory.mktemp("weights"), [FACES, SOUND])
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return make_tree(tmp_path_factory.mktemp("tree") / "tree")
-
-
 @pytest.fixture
 def extracted(weights, tmp_path, capsys):
     """Runs the command; its status, what it printed, and the failures."""
@@ -35,7 +25,8 @@ def extracted(weights, tmp_path, capsys):
 
     def run(*flags):
         same = ["--out", str(out), "--weights", str(weights), "--quiet"]
-        status = command.main([*map(str, flags), *same, "--size-px", "32"])
+        same += ["--size-px", "32", "--batch-size", "16"]
+        status = command.main([*map(str, flags), *same])
         said = capsys.readouterr()
         listed = out / "failures.jsonl"
         lines = listed.read_text("utf-8").splitlines() if listed.exists() else []
@@ -160,17 +151,17 @@ def test_sound_that_is_lost_is_a_failure(extracted, tmp_path):
 
 
 def test_many_short_videos_are_under_way_at_once(extracted, tmp_path):
-    """A process may often have 1,024 files open; here, 100 more than it has."""
+    """A process may often have 1,024 files open; here, 40 more than it has."""
     rng = np.random.default_rng(0)
-    for number in range(120):
+    for number in range(60):
         write_crops(tmp_path / f"crops/{number:03d}", [1], rng)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     have = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (have + 100, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (have + 40, before[1]))
     try:
         flags = ["--crops", tmp_path / "crops", "--visual", FACES]
-        status, said, _ = extracted(*flags, "--batch-size", 64)
+        status, said, _ = extracted(*flags)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert status == 0, said
-    assert f"{FACE_SET}: 120 videos extracted" in said
+    assert f"{FACE_SET}: 60 videos extracted" in said

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -10,30 +12,15 @@ import sys
 import numpy as np
 import pytest
 from made.store_contents import records_of
-from made.trees import (
-    SILENT,
-    TRAIN,
-    UNLABELLED,
-    VALIDATION,
-    make_tree,
-    make_weights_dir,
-)
+from made.trees import SILENT, TRAIN, UNLABELLED, VALIDATION
 
+from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
+from avemo_jax.experiment import run_experiment
 from avemo_jax.extraction.prepare import command
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 SETS = [f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return make_weights_dir(tmp_path_factory.mktemp("weights"), [FACES, SOUND])
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return make_tree(tmp_path_factory.mktemp("tree") / "tree")
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +39,10 @@ def prepared(tree, flags, tmp_path_factory):
 
 def run(tree, out, *flags, status=0) -> str:
     """What the command prints."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert command.main(["--root", str(tree), "--out", str(out), *flags]) == status
-    return said.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        arguments = ["--root", str(tree), "--out", str(out), *flags]
+        assert command.main(arguments) == status, printed.getvalue()
+    return printed.getvalue()
 
 
 def test_what_it_prints(prepared):
@@ -121,7 +108,6 @@ def test_a_dry_run_extracts_nothing(tree, flags, tmp_path):
     assert not out.exists()
 
 
-@pytest.mark.slow
 def test_parts_and_then_the_store(tree, prepared, flags, tmp_path):
     out = tmp_path / "out"
     for index in ("0", "1"):
@@ -135,24 +121,29 @@ def test_parts_and_then_the_store(tree, prepared, flags, tmp_path):
 
 @pytest.mark.slow
 def test_on_beam_the_store_is_the_same(tree, prepared, flags, tmp_path):
+    """Its workers are processes of their own, whose networks are narrow too."""
     pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
-    out = tmp_path / "out"
+    (tmp_path / "sitecustomize.py").write_text(
+        "from made.weights import small_networks\n"
+        "narrow = small_networks()\n"
+        "narrow.__enter__()\n"
+    )
+    tests = pathlib.Path(__file__).parents[1]
+    places = os.pathsep.join(map(str, (tmp_path, tests, tests.parent)))
     workers = "--direct_running_mode=multi_processing --direct_num_workers=2"
     beam = ["--beam-runner=DirectRunner", f"--beam-options={workers}"]
-    # A process of its own, as Beam warns of much.
+    beam += ["--decode-workers=1"]
+    program = [sys.executable, "-m", "avemo_jax.cli", "prepare", "--root", str(tree)]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "avemo_jax.cli", "prepare", *flags, *beam),
-            *("--decode-workers=1", "--root", str(tree), "--out", str(out)),
-        ],
+        [*program, *flags, "--out", str(tmp_path / "out"), *beam],
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": places},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert records_of(out) == records_of(prepared[0])
+    assert records_of(tmp_path / "out") == records_of(prepared[0])
 
 
-@pytest.mark.slow
 def test_a_mended_fault_is_packed_without_asking(tree, prepared, flags, tmp_path):
     """What a run with failures packed is replaced; what a whole one did is not."""
     own, out = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "out"
@@ -188,34 +179,24 @@ def test_a_wrong_annotation_stops_it_before_the_work(tree, flags, tmp_path, caps
     assert not out.exists()
 
 
-@pytest.mark.slow
-def test_more_videos_are_given_one_by_one(tree, weights, tmp_path):
+def test_more_videos_are_given_one_by_one(tree, flags, tmp_path):
     own = shutil.copytree(tree, tmp_path / "tree")
     video = (own / "videos/new_vids/test 5.mp4").rename(tmp_path / "test 5.mp4")
     crops = own / "cropped_aligned_new_50_vids/test 5"
     crops = crops.rename(tmp_path / "test 5")
     more = ["--video", str(video), "--crop-folder", str(crops)]
-    named = ["--visual", FACES, "--audio", SOUND, "--weights", str(weights)]
-    said = run(own, tmp_path / "out", *named, *more, "--dry-run")
+    said = run(own, tmp_path / "out", *flags, *more, "--dry-run")
     assert "6 subject-videos" in said
     assert "videos: 5 files" in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["expr", "au", "va"])
-def test_training_reads_it(prepared, task, tmp_path):
+def test_training_reads_it(prepared, tmp_path):
     out, _ = prepared
-    config = f"configs/{task}_mlp.py:{FACES}@cropped_aligned-32+{SOUND}"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "avemo_jax.main", "--config", config),
-            *(f"--config.data.dir={out}", "--config.num_epochs=1"),
-            *("--workdir", str(tmp_path)),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
+    config = base_config("AU", "mlp", f"{FACES}@cropped_aligned-32+{SOUND}")
+    config.data.dir, config.workdir = str(out), str(tmp_path)
+    config.num_epochs, config.evaluate.num_resamples = 1, 20
+    config.postprocess.half_widths = (2,)
+    results = run_experiment(config)
     assert results["synthetic"] is False
     assert results["counts"]["validation"]["videos"] == 2

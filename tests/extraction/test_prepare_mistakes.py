@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from made.store_contents import records_of
-from made.trees import TRAIN, contents_of, make_tree, make_weights_dir
+from made.trees import TRAIN, contents_of
 
 from avemo_jax.extraction import command as extraction
 from avemo_jax.extraction.feature_set import ExtractedSet
@@ -18,16 +18,6 @@ from avemo_jax.extraction.prepare.estimate import packed_bytes
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 FACE_SET, SOUND_SET = f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"
 VIDEO = "1-25-64x48"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return make_weights_dir(tmp_path_factory.mktemp("weights"), [FACES, SOUND])
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return make_tree(tmp_path_factory.mktemp("tree") / "tree")
 
 
 @pytest.fixture(scope="module")

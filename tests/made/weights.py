@@ -1,12 +1,20 @@
 """Weights that mean nothing, of any network of ours, as files."""
 
+import contextlib
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pytest
 
 from avemo_jax.embed.weights import write_weights
-from avemo_jax.extractors import Extractor, efficientnet, get_extractor
+from avemo_jax.extractors import (
+    Extractor,
+    efficientnet,
+    efficientnet_spec,
+    get_extractor,
+)
 from avemo_jax.extractors import vggish as vggish_network
 from avemo_jax.extractors import wav2vec2 as wav2vec2_network
 
@@ -45,3 +53,32 @@ def made_weights(folder: pathlib.Path, name: str, seed: int = 0) -> pathlib.Path
     state = made_state(network_shapes(get_extractor(name)), seed)
     write_weights(path, state, {"extractor": name})
     return path
+
+
+@contextlib.contextmanager
+def small_networks() -> Iterator[None]:
+    """For tests of what surrounds the networks: all of their layers, but narrow ones.
+
+    The embeddings keep their lengths. EfficientNets have one block a stage.
+    """
+    width = 8
+    convolutions = tuple(
+        (name, min(inputs, width), width, pooled)
+        for name, inputs, _, pooled in vggish_network._CONVOLUTIONS
+    )
+    linears = (("0", 6 * 4 * width, 32), ("2", 32, 32), ("4", 32, vggish_network.DIM))
+    stages = tuple(
+        (1, kernel, stride, min(expansion, 2), width)
+        for _, kernel, stride, expansion, _ in efficientnet_spec._STAGES
+    )
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(vggish_network, "_CONVOLUTIONS", convolutions)
+        patch.setattr(vggish_network, "_LINEARS", linears)
+        patch.setattr(efficientnet_spec, "_STAGES", stages)
+        patch.setattr(efficientnet_spec, "_STEM", width)
+        # The modules' definitions are kept by their specs, which say no sizes.
+        for module in (vggish_network, efficientnet):
+            own = functools.cache(module._graphdef.__wrapped__)
+            patch.setattr(module, "_graphdef", own)
+        yield
