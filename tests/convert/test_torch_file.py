@@ -393,7 +393,7 @@ LYING = {
     "long key": Raw(b"}(" + b"U\x01a" * 9 + b"tNs"),
     "tensor of many arguments": tensor(STORED, 0, (), (), *[None] * 9),
     "deep list": Raw(b"]" * 400 + b"a" * 399),
-    "deep tuple": Raw(b")" + b"\x85" * 100_000),
+    "deep tuple": Raw(b")" + b"\x85" * 20_000),
     "text cut off": Raw(b"X\xff\xff\xff\x7f"),
     "bytes cut off": Raw(b"\x8e" + struct.pack("<Q", 2**62)),
     "negative length": Raw(b"T\xff\xff\xff\xff"),
@@ -727,9 +727,10 @@ def test_modules_of_this_timm(tmp_path, as_zip):
     import torch
 
     model = timm.create_model("tf_efficientnet_b0", num_classes=8)
+    model.blocks = model.blocks[:2]  # they are alike
     model.classifier = torch.nn.Sequential(torch.nn.Linear(1280, 10))
     expected = model.state_dict()
-    for value in (model, expected, {"state_dict": expected, "epoch": 3}):
+    for value in (model, {"state_dict": expected, "epoch": 3}):
         path = tmp_path / "model.pt"
         torch.save(value, path, _use_new_zipfile_serialization=as_zip)
         assert_same(state_dict_of(read_torch(path)), expected)

@@ -83,5 +83,5 @@ def test_a_few_thousand_changed_files(originals, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_changed_files(originals, tmp_path):
-    assert fuzz(originals, tmp_path, 100_000, seed=2)["read"] > 1000
+def test_many_thousand_changed_files(originals, tmp_path):
+    assert fuzz(originals, tmp_path, 20_000, seed=2)["read"] > 200
