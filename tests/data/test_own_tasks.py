@@ -131,6 +131,8 @@ def test_transformer_folds_and_correction_of_classes(mood):
         "transformer",
         "folds",
         data={"folds": 3},
+        head={"num_layers": 1, "window": 32},
+        train={"window_stride": 16},
         loss={"logit_adjustment": 1.0},
         postprocess={"correction": "prior"},
     )

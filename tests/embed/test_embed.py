@@ -54,7 +54,6 @@ def faces(number, height=40, width=40, seed=0):
     return rng.integers(0, 256, (number, height, width, 3), np.uint8)
 
 
-@pytest.mark.slow
 def test_equals_the_network_on_pillow_s_pixels(extractor, weights):
     images = faces(3, 40, 30)
     found = extractor.extract(images)
@@ -65,9 +64,8 @@ def test_equals_the_network_on_pillow_s_pixels(extractor, weights):
     ]
     x = ((np.stack(pixels) / 255 - takes.mean) / takes.std).astype(np.float32)
     spec = EfficientNetSpec("b0", 10)
-    features, outputs = apply(
-        spec, prepare(spec, read_weights(weights)[0]), jnp.asarray(x)
-    )
+    params = prepare(spec, read_weights(weights)[0])
+    features, outputs = jax.jit(apply, static_argnums=0)(spec, params, jnp.asarray(x))
     assert found.features.shape == (3, 1280)
     assert found.outputs.shape == (3, 10)
     assert found.features.dtype == found.outputs.dtype == np.float32

@@ -224,7 +224,6 @@ def test_an_unreadable_video_does_not_stand(tree, named, tmp_path, said):
     assert "frame times: 4 videos to extract, 0 stand; 66 frames" in said(*flags)[1]
 
 
-@pytest.mark.slow
 def test_parts_are_estimated_by_their_own_share(tree, named, tmp_path, said):
     videos, frames = 0, 0
     for index in (0, 1):
@@ -278,7 +277,6 @@ def test_a_damaged_state_is_told(tree, named, prepared, tmp_path, said):
     assert said("--root", tree, "--out", out, *named)[0] == 0
 
 
-@pytest.mark.slow
 def test_the_output_may_lie_in_the_tree(tree, named, tmp_path, said):
     """The next run does not take it for material."""
     own = shutil.copytree(tree, tmp_path / "tree")
