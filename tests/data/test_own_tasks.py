@@ -35,7 +35,7 @@ def build(folder, *flags):
     return open_store(folder / "store")
 
 
-def trained(folder, head="mlp", run="run", **changes):
+def trained(folder, head="mlp", run="run", /, **changes):
     config = base_config("own", head, "look")
     config.data.dir = str(folder / "store")
     config.workdir = str(folder / run)
