@@ -190,6 +190,7 @@ def run(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_models_predict_the_test_videos(run, tmp_path, capsys):
     best = run / "run" / "best_model"
     other = predicted(tmp_path / "b.csv", EXPR, seed=2)

@@ -154,6 +154,7 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     np.testing.assert_array_equal(again, scores)
 
 
+@pytest.mark.slow
 def test_the_transformer_takes_outputs_too(data, tmp_path):
     config = base_config("EXPR", "transformer", "enet_b0_8_best_vgaf")
     config.data.inputs = "outputs"

@@ -240,7 +240,16 @@ def fold(state, layer):
     return weight * scale[:, None, None, None], bias - mean * scale
 
 
-@pytest.mark.parametrize("form", [*EXPORTS, "dynamo"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(form for form in EXPORTS if "dynamo" not in form),
+        *(
+            pytest.param(form, marks=pytest.mark.slow)
+            for form in ("dynamo", "dynamo, unoptimised")
+        ),
+    ],
+)
 def test_onnx(form, b0, exported, tmp_path):
     path = exported(form)
     tensors, metadata = converted(B0, path, tmp_path)

@@ -304,6 +304,7 @@ print(json.dumps([jax.local_device_count(), made.batch_size, found.features.toli
 TESTS = str(pathlib.Path(__file__).parents[1])
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same(extractor, weights):
     flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(

@@ -226,7 +226,10 @@ def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
         np.testing.assert_allclose(gradient, right, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["VA mlp shared", "EXPR transformer"])
+@pytest.mark.parametrize(
+    "name",
+    ["VA mlp shared", pytest.param("EXPR transformer", marks=pytest.mark.slow)],
+)
 def test_gradient_is_near_that_of_float32(name):
     found = []
     for dtype in ("float32", "bfloat16"):
@@ -249,6 +252,7 @@ def test_scale_of_dropout_is_not_rounded():
     assert ratio == pytest.approx(1 / 0.9, rel=3e-4)
 
 
+@pytest.mark.slow
 def test_real_attention_trains_in_bfloat16_on_this_machine():
     """XLA for a CPU has no product of bfloat16 for some of its gradients' shapes."""
     spec = HeadSpec("EXPR", "transformer", (64,), dtype="bfloat16", num_layers=1)

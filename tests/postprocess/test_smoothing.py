@@ -71,7 +71,7 @@ def made_scores(kind, total, seed):
     }[kind]().astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     total=st.sampled_from([1, 2, 90]),  # few, so that little is compiled
     cuts=st.lists(st.floats(0, 1), max_size=5),
@@ -117,7 +117,7 @@ def test_inside_a_jit_what_is_not_finite_spoils_its_output_only(mode):
     np.testing.assert_allclose(out[:, 0], 0.25, rtol=3e-7)
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("causal", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_many_blocks_and_wide_windows(causal):
     # longer than a block; videos shorter than, equal to and longer than the windows
     lo, hi = bounds(np.array([1, 4500, 400, 401, 402, 2, 200, 201]))

@@ -67,7 +67,10 @@ def history(workdir):
 
 CASES = pytest.mark.parametrize(
     ("task", "head"),
-    [("EXPR", "mlp"), ("AU", "mlp"), ("VA", "mlp"), ("EXPR", "transformer")],
+    [
+        *((task, "mlp") for task in ("EXPR", "AU", "VA")),
+        pytest.param("EXPR", "transformer", marks=pytest.mark.slow),
+    ],
 )
 
 
