@@ -78,7 +78,7 @@ def test_rules_that_may_be_asked_for(task, rule, stride):
 @pytest.mark.parametrize(
     ("task", "fields", "message"),
     [
-        ("EXPR", {RULE: "few"}, r"rule is 'few'; expected one of all, .*; set one of"),
+        ("EXPR", {RULE: "few"}, r"rule is 'few'; expected one of all, .*; correct"),
         (
             "EXPR",
             {RULE: "stride", STRIDE: -1},
