@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 AlignmentRule = Literal["time", "original"]
-DEFAULT_ALIGNMENT: AlignmentRule = "time"
 
 
 def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_frames"]:

@@ -17,8 +17,8 @@ def schedule(
     of the steps. Then it falls by a cosine to 0 at ``num_steps`` ("cosine") or stays 1
     ("constant").
     """
-    # optax.warmup_cosine_decay_schedule takes no traced peak; with a peak of 1, by which
-    # a traced rate could be multiplied, it starts at 0 and falls a step earlier.
+    # optax.warmup_cosine_decay_schedule takes no traced peak; with a peak of 1, to
+    # multiply by a traced rate, it falls a step earlier.
     warmup_steps = round(num_steps * warmup)
     now = step.astype(jnp.float32)
     rise = (now + 1) / max(warmup_steps, 1)

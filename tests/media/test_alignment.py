@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.extractors import EXTRACTORS
-from avemo_jax.media import alignment
 from avemo_jax.media.alignment import (
     align_by_time,
     align_original,
@@ -155,7 +154,6 @@ def test_frame_times():
     assert frame_times(3, 25).tolist() == [0, 0.04, 0.08]
     exact = frame_times(30_001, Fraction(30_000, 1001))
     assert exact[-1] == 1001.0
-    assert alignment.DEFAULT_ALIGNMENT == "time"
 
 
 @pytest.mark.parametrize("fps", [0, -25.0, np.nan, np.inf])

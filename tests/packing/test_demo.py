@@ -233,13 +233,6 @@ def test_outputs_of_valence_and_arousal_follow_the_labels(corpus: DemoCorpus) ->
         assert np.corrcoef(seen[:, k], truth[:, k])[0, 1] > 0.3
 
 
-def test_generate_is_lazy_and_in_order() -> None:
-    records = demo.generate()
-    first = next(records)
-    assert first.annotations.video == sorted(DemoCorpus().videos)[0]
-    assert set(first.features) >= {B2, B0}
-
-
 def test_store(demo_store_dir: pathlib.Path, corpus: DemoCorpus) -> None:
     store = open_store(demo_store_dir)
     assert store.synthetic

@@ -29,11 +29,9 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 
 from absl import logging
 
-from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.data.store import layout
 from avemo_jax.packing.build import build_store
 from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
@@ -46,28 +44,6 @@ DEMO_VERSION = 1
 _MANIFEST = "demo_files.json"
 _SCRATCH = ".demo-"
 _LEFTOVER_AGE_S = 24 * 3600.0
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoRecord:
-    """Labels and features of one subject-video.
-
-    Attributes:
-        annotations: The labels and official splits.
-        features: Vectors by the set's full name; no audio sets where there is no sound.
-    """
-
-    annotations: VideoAnnotations
-    features: dict[str, VideoFeatures]
-
-
-def generate(p: Parameters = PARAMETERS) -> Iterator[DemoRecord]:
-    """The videos one after the other, in the order of their names."""
-    corpus = DemoCorpus(p)
-    sources = corpus.sources(demo_fingerprint(p))
-    for name in corpus.videos:
-        features = {s.name: s.read(name) for s in sources if name in s.videos}
-        yield DemoRecord(corpus.annotations(name), features)
 
 
 def demo_fingerprint(p: Parameters = PARAMETERS) -> str:
