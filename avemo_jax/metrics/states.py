@@ -85,7 +85,7 @@ class Frames(Protocol):
         """Least value in each set, infinite where the set has no frame."""
 
     def by_frame(self, values: Any) -> Any:
-        """Values of sets (*sets, ...), in a form that fits those of their frames."""
+        """Values of sets, in a form that fits those of their frames."""
 
     def confusion(
         self,
