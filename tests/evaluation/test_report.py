@@ -222,6 +222,7 @@ def test_importing_draws_in_no_plotting_library():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_plots_of_a_hundred_outputs_grow(tmp_path):
     names = [f"sign_{i:03d}" for i in range(100)]
     rng = np.random.default_rng(0)

@@ -337,6 +337,7 @@ def test_networks_equal_timms(variant, outputs, size):
             assert cosines(ours, theirs).min() > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_whole_network_equals_timms_in_float64():
     images = pictures(8, 70, 53)

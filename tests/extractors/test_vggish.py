@@ -158,6 +158,7 @@ def test_linear_layers_in_float64():
     np.testing.assert_allclose(ours, theirs.relu().numpy(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_bfloat16(raw_params, examples, raw):
     few = examples[:2]
     apply = jax.jit(functools.partial(vggish.apply, RAW, dtype="bfloat16"))
@@ -406,7 +407,9 @@ def test_a_short_track_is_followed_by_silence(make):
     )
 
 
-@pytest.mark.parametrize("output", ["pca", "quantised"])
+@pytest.mark.parametrize(
+    "output", ["quantised", pytest.param("pca", marks=pytest.mark.slow)]
+)
 def test_outputs(output, make, state):
     sound = track(60_000)
     raw = make().extract(sound).features

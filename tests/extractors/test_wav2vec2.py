@@ -146,9 +146,7 @@ class Base:
     found: list[np.ndarray]
 
 
-@pytest.fixture(
-    scope="module", params=["group", pytest.param("layer", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["group", "layer"])
 def base(request):
     spec = BASE if request.param == "group" else BASE_LAYER
     state, waveform = random_state(spec, 3), sound(4, 1, 16_000)
@@ -157,6 +155,7 @@ def base(request):
     return Base(spec, state, params, waveform, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_base_equals_transformers(base):
     model = reference(base.spec, base.state)

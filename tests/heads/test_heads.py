@@ -183,7 +183,14 @@ def test_golden_logits():
         np.testing.assert_allclose(got, arrays[f"{name}/logits"], rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("option", ONE_OF_EACH, ids="-".join)
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param(option, marks=[pytest.mark.slow] if "batch" in option else [])
+        for option in ONE_OF_EACH
+    ],
+    ids="-".join,
+)
 def test_apply_works_under_all_transformations(option):
     """jit, grad, scan, vmap over members, and lax.map, which gives the same."""
     spec = small_spec(option)

@@ -113,6 +113,7 @@ def test_member_equals_its_solo_run(head, tmp_path):
     assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_candidate"][2] == alone
 
 
+@pytest.mark.slow
 def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
     for mode in ("map", "vmap"):
         config = small_config(num_seeds=3, train__seed_mode=mode, num_epochs=1)
