@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from avemo_jax.postprocess.frame_rate import refinement, sequential, sequential_limits
 from avemo_jax.postprocess.smoothing import smooth
 
-pytestmark = pytest.mark.numeric
-
 # Few shapes, so that little is compiled anew: (lengths of the videos, half width).
 SHAPES = (((1,), 3), ((7, 1, 30), 5), ((23, 9, 6), 12), ((38,), 12))
 LISTS = ((9, 4, 1), (5, 4), (4,), (50, 4))
