@@ -121,7 +121,7 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
     honest = comparison.by_family(comparison.best_of_dev(rates.dev, rates.reported))
     full, point = rates.point(ALL_FRAMES), rates.point(rates.choice.rule)
     areas = {
-        name: comparison.area_between(points[REFINED], points[FIXED])._asdict()
+        name: _area(points[REFINED], points[FIXED])
         for name, points in (("rules_of_dev", honest), ("own_envelope", families))
     }
     return {
@@ -142,6 +142,18 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
             point.share, rates.num_frames, images_per_s
         ),
     }
+
+
+def _area(
+    refined: list[comparison.RatePoint], fixed: list[comparison.RatePoint]
+) -> dict[str, float] | None:
+    """How far one family is above the other; None without shares in common."""
+    families = refined, fixed
+    low = max(min(p.share for p in points) for points in families)
+    high = min(max(p.share for p in points) for points in families)
+    if low >= high:
+        return None
+    return comparison.area_between(refined, fixed)._asdict()
 
 
 def _at_goal(rates: Rates, family: str) -> dict[str, Any] | None:

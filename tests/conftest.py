@@ -13,7 +13,8 @@ install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
-    *("test_tpu_compile", "test_processes", "test_experiment", "test_blend"),
+    *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
+    *("test_experiment", "test_blend", "test_real_preparation"),
     *("test_devices", "test_results_table", "test_ensembles", "test_checkpoints"),
     *("test_heads", "test_train", "test_joint_training", "test_real_material"),
     *("test_frame_rate_rules", "test_vggish", "test_parity_heads", "test_smoothing"),
