@@ -5,12 +5,14 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+from absl import logging
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 
+_VERBOSITY = logging.get_verbosity()
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
     *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
@@ -52,6 +54,12 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
         patch.setenv("AVEMO_CACHE", str(root / "avemo_cache"))
         keep_compiled()
         yield root / "avemo_cache"
+
+
+@pytest.fixture(autouse=True)
+def own_verbosity() -> None:
+    """Messages as in a fresh process, whatever commands ran before in this one."""
+    logging.set_verbosity(_VERBOSITY)
 
 
 @pytest.fixture(scope="session")

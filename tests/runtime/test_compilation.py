@@ -78,8 +78,10 @@ def starts(tmp_path_factory):
 
 
 def test_second_start_compiles_nothing(starts):
-    first, second = starts["first"], starts["second"]
-    assert first["cache_misses"] > 2
+    first, beside, second = (starts[name] for name in ("first", "beside", "second"))
+    # Of the two that start together, one may find what the other has compiled.
+    misses = [one.get("cache_misses", 0) for one in (first, beside)]
+    assert sum(misses) >= first["compile_requests_use_cache"] > 2
     assert second["compile_requests_use_cache"] == second["cache_hits"] > 2
     assert "cache_misses" not in second
     assert second["total"] == first["total"] > 0
