@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 
-_VERBOSITY = logging.get_verbosity()
+_LEVEL = logging.get_absl_logger().level
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
     *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
@@ -59,7 +59,7 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
 @pytest.fixture(autouse=True)
 def own_verbosity() -> None:
     """Messages as in a fresh process, whatever commands ran before in this one."""
-    logging.set_verbosity(_VERBOSITY)
+    logging.get_absl_logger().setLevel(_LEVEL)
 
 
 @pytest.fixture(scope="session")
