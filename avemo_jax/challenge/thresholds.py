@@ -6,6 +6,7 @@ import re
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.data.predictions.threshold_file import shortest_digits
 from avemo_jax.models.card import read_card
 from avemo_jax.tasks import AU
 
@@ -35,7 +36,7 @@ def thresholds_of_flag(
             raise ValueError("no thresholds were chosen")
         limits = card.selection.thresholds[card.seeds.index(card.best_seed)]
         # The decimal numbers in the card, with which rounded scores are compared.
-        return np.array([float(str(limit)) for limit in limits]).reshape(AU.num_outputs)
+        return shortest_digits(limits).reshape(AU.num_outputs)
     except (ValueError, IndexError) as error:
         raise ValueError(
             f"{flag} {text}: {type(error).__name__}: {error}; expected a number "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.data.predictions.threshold_file import shortest_digits
 from avemo_jax.tasks import Task
 
 if TYPE_CHECKING:  # they load JAX
@@ -128,14 +129,7 @@ def best_seed(selection: Selection, dev_scores: Sequence[float] | None) -> int:
 
 
 def _listed(array: Float[np.ndarray, "..."] | None) -> Any:
-    """The shortest decimal numbers that give the same float32 again.
-
-    A rounded threshold might be over the very score that it was taken from.
-    """
-    if array is None:
-        return None
-    single = array.astype(np.float32)
-    return np.reshape([float(str(v)) for v in single.ravel()], single.shape).tolist()
+    return None if array is None else shortest_digits(array).tolist()
 
 
 def _rates(stored: Any) -> "tuple[RateChoice, ...] | None":

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from avemo_jax.challenge.score.truth import Truth
-from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.postprocess.fill_map import FillMap, make_fill_map
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -90,26 +90,25 @@ def _decisions(
     decided = None if found.decided is None else found.decided[rows]
     is_class = found.task is EXPR
     if thresholds is not None and scores is not None and found.task is AU:
-        decided = (scores >= thresholds).astype(np.int8)
-    limits = np.full(AU.num_outputs, 0.5) if thresholds is None else thresholds
+        decided = decisions_of(AU, scores, thresholds)
     before, after = np.asarray(fill_map.prev_row), np.asarray(fill_map.next_row)
     near = np.where(np.asarray(fill_map.weight) <= 0.5, before, after)
     there = np.asarray(fill_map.has_rows)
     if scores is None:
         assert decided is not None
-        value = np.where(there[:, None], decided[near] if len(rows) else 0, 0)
-        return value[:, 0] if is_class else value
+        nearest = np.where(there[:, None], decided[near] if len(rows) else 0, 0)
+        return nearest[:, 0] if is_class else nearest
     dense = scores[before] + np.asarray(fill_map.weight, np.float64)[:, None] * (
         scores[after] - scores[before]
     )
     dense[~there] = 0
     if found.task is VA:
         return dense
-    value = dense.argmax(axis=1)[:, None] if is_class else (dense >= limits)
+    value = decisions_of(found.task, dense, thresholds)
+    assert value is not None
     if decided is not None:
         value = np.where((before == after)[:, None], decided[before], value)
-        value = np.where(there[:, None], value, 0)
-    value = value.astype(np.int8)
+        value = np.where(there[:, None], value, np.int8(0))
     return value[:, 0] if is_class else value
 
 

@@ -150,8 +150,14 @@ def compare_predictions(
 def _states(
     truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]
 ) -> VideoStates:
-    values = (matched.predicted, truth.labels, mask, truth.video)
-    return video_states(truth.task, *values, len(truth.videos))
+    return video_states(
+        truth.task,
+        matched.predicted,
+        truth.labels,
+        mask,
+        truth.video,
+        len(truth.videos),
+    )
 
 
 def _block(states: Sequence[VideoStates], resamples: Resamples) -> dict[str, Any]:

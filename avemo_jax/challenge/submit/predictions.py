@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 from jaxtyping import Float
 
-from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.data.predictions.threshold_file import thresholds_file
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
@@ -80,14 +80,10 @@ def decided(
         thresholds: AU: the threshold of each unit; unused for other tasks.
     """
     assert found.scores is not None
-    if found.task is EXPR:
-        classes = found.scores.argmax(axis=1).astype(np.int8)[:, None]
-        return dataclasses.replace(found, decided=classes)
-    if found.task is AU:
-        assert thresholds is not None
-        units = (found.scores >= thresholds).astype(np.int8)
-        return dataclasses.replace(found, decided=units, thresholds=thresholds)
-    return found
+    assert found.task is not AU or thresholds is not None
+    limits = thresholds if found.task is AU else None
+    rows = decisions_of(found.task, found.scores, limits)
+    return dataclasses.replace(found, decided=rows, thresholds=limits)
 
 
 def _with_note(found: FramePredictions, note: str) -> FramePredictions:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Shaped
 
 from avemo_jax.data.records import MAX_FRAME
+from avemo_jax.metrics.states import decide
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 
@@ -74,6 +75,24 @@ class FramePredictions:
         """The place of a row, for errors: "PATH: frame 7 of 'video3'"."""
         video = self.videos[self.video[row]]
         return f"{self.path}: frame {self.frame[row]} of {video!r}"
+
+
+def decisions_of(
+    task: Task,
+    scores: Float[np.ndarray, "rows outputs"],
+    thresholds: Float[np.ndarray, " units"] | None = None,
+) -> Int8[np.ndarray, "rows decisions"] | None:
+    """What ``FramePredictions.decided`` holds for these scores; None for values.
+
+    Args:
+        task: The task of the predictions.
+        scores: Probabilities; the first of the highest is the class.
+        thresholds: The threshold of each unit; None: 0.5.
+    """
+    if task.kind == "regression":
+        return None
+    decided = decide(task, scores, thresholds).astype(np.int8)
+    return decided[:, None] if task.kind == "multiclass" else decided
 
 
 def checked(

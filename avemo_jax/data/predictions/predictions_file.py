@@ -9,10 +9,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from jaxtyping import Float
 
-from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.data.predictions.threshold_file import thresholds_file, write_thresholds
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.metrics.states import decide
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.tasks import Task
@@ -84,12 +83,9 @@ def predictions_of(
     has_crop = np.zeros(num_frames, bool)
     has_crop[table.dense_index] = True
     begin = np.repeat(table.dense_offsets[:-1], table.num_frames)
-    limits = decided = None
-    if task.kind == "multiclass":
-        decided = decide(task, scores).astype(np.int8)[:, None]
-    elif task.kind == "multilabel":
+    limits = None
+    if task.kind == "multilabel":
         limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
-        decided = decide(task, scores, limits).astype(np.int8)
     return FramePredictions(
         pathlib.Path(path),
         task,
@@ -99,7 +95,7 @@ def predictions_of(
         np.arange(num_frames) - begin + 1,
         np.asarray(fill_map.filled),
         scores,
-        decided,
+        decisions_of(task, scores, limits),
         limits,
         has_crop,
         table.dense_labels if labels else None,

@@ -14,6 +14,17 @@ from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.tasks import Task
 
 
+def shortest_digits(
+    values: Float[np.ndarray, "*axes"],
+) -> Float[np.ndarray, "*axes"]:
+    """The shortest decimal numbers that give the same float32 again, as float64.
+
+    A rounded threshold might be over the very score that it was taken from.
+    """
+    single = np.asarray(values, np.float32)
+    return np.reshape([float(str(value)) for value in single.ravel()], single.shape)
+
+
 def thresholds_file(path: pathlib.Path) -> pathlib.Path:
     """The file of the thresholds that belong to a predictions file."""
     return path.with_suffix(".json")
@@ -23,8 +34,7 @@ def write_thresholds(
     path: pathlib.Path, task: Task, thresholds: Float[np.ndarray, " outputs"]
 ) -> None:
     """Write the threshold of each unit beside the predictions in ``path``."""
-    # The shortest digits that give the same float32 again.
-    digits = [float(str(limit)) for limit in np.asarray(thresholds, np.float32)]
+    digits = shortest_digits(thresholds).tolist()
     by_unit = dict(zip(task.columns, digits, strict=True))
     write_json(thresholds_file(path), {"task": task.name, "thresholds": by_unit})
 
