@@ -14,11 +14,12 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from absl import logging
 
 from avemo_jax.config.flags import add_config, parse, read_config
+from avemo_jax.postprocess.names import RuleName
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.errors import guarded
 
@@ -60,7 +61,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
     flags.add_ensemble(group)
     group.add_argument(
         "--frame-rate",
-        choices=("all", "stride", "sliding", "sequential", "refine"),
+        choices=get_args(RuleName),
         help="frames whose scores are used, chosen on dev anew; replaces "
         "config.postprocess.frame_rate.rule",
     )

@@ -113,8 +113,9 @@ def score_smoothings(
     score = _scorer(task, fill_map, labels, threshold_rule)
     by_seed: list[dict[Smoothing, Any]] = []
     chosen = [tuple(smoothings)] * len(scores)
-    how: Any = {"causal": causal, "trusted": trusted}
-    dense = smoothed_frames(task, scores, fill_map, chosen, **how)
+    dense = smoothed_frames(
+        task, scores, fill_map, chosen, causal=causal, trusted=trusted
+    )
     for i, at_smoothings in enumerate(dense):
         found = {}
         for smoothing, frames in zip(smoothings, at_smoothings, strict=True):

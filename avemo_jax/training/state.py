@@ -1,5 +1,6 @@
 """The state of a run: its models, and the best of each candidate so far."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -104,8 +105,8 @@ def keep_best(
     stopped = state.stopped
     if patience:
         stopped = stopped | (epoch - best_epoch >= patience)
-    return TrainState(
-        models=state.models,
+    return dataclasses.replace(
+        state,
         best=jax.tree.map(choose, state.models.variables, state.best),
         best_score=jnp.where(better, scores, state.best_score),
         best_epoch=best_epoch.astype(jnp.int32),
@@ -116,10 +117,8 @@ def keep_best(
 @jax.jit
 def keep_last(state: TrainState, epoch: Any) -> TrainState:
     """``state`` with each candidate's last epoch as its best, where there is no dev."""
-    return TrainState(
-        models=state.models,
+    return dataclasses.replace(
+        state,
         best=jax.tree.map(jnp.copy, state.models.variables),
-        best_score=state.best_score,
         best_epoch=jnp.full_like(state.best_epoch, epoch),
-        stopped=state.stopped,
     )

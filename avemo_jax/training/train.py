@@ -159,8 +159,9 @@ def train(
         )
 
     # 5. The best epoch of each seed, as a head checkpoint.
-    made_from = (config, spec, data, table, dev[0] if dev else None)
-    make_card = functools.partial(trained_card, *made_from)
+    make_card = functools.partial(
+        trained_card, config, spec, data, table, dev[0] if dev else None
+    )
     return _export(workdir, make_card, candidates, state, table)
 
 

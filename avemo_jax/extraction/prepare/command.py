@@ -91,6 +91,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
                 records,
                 material,
                 args,
+                settings,
                 outcomes,
                 command=command,
             )

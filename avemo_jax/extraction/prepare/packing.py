@@ -14,10 +14,10 @@ from avemo_jax.data.corpus.splits import base_video, draw_splits
 from avemo_jax.data.features import folders
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import layout
-from avemo_jax.extraction.flag_values import settings_of
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.outcomes import Outcomes
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.media.video import VideoError
 from avemo_jax.packing import build
 from avemo_jax.packing.command import given_splits
@@ -60,6 +60,7 @@ def pack_store(
     records: Mapping[str, VideoAnnotations],
     material: Material,
     args: argparse.Namespace,
+    settings: Settings,
     outcomes: Outcomes,
     *,
     command: str,
@@ -75,6 +76,7 @@ def pack_store(
         records: Annotations by video.
         material: The files that the features were made from.
         args: Parsed flags of the store.
+        settings: How the extraction was carried out; packing goes the same way.
         outcomes: The outcomes of the extraction.
         command: Command line for the store's card.
 
@@ -85,7 +87,6 @@ def pack_store(
     complete = _was_complete(out)
     if args.overwrite or not (complete and (out / layout.DATASET).is_dir()):
         _write_state(out, complete=False, command=command, failures=outcomes.failures)
-    settings = settings_of(args)
     measured = _measured(
         features, records, material, workers=settings.workers, quiet=args.quiet
     )
