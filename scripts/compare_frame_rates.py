@@ -144,16 +144,10 @@ def summary(rates: Rates, images_per_s: float) -> dict[str, Any]:
     }
 
 
-def _area(
-    refined: list[comparison.RatePoint], fixed: list[comparison.RatePoint]
-) -> dict[str, float] | None:
+def _area(refined: list[RatePoint], fixed: list[RatePoint]) -> dict[str, float] | None:
     """How far one family is above the other; None without shares in common."""
-    families = refined, fixed
-    low = max(min(p.share for p in points) for points in families)
-    high = min(max(p.share for p in points) for points in families)
-    if low >= high:
-        return None
-    return comparison.area_between(refined, fixed)._asdict()
+    low, high = comparison.common_shares(refined, fixed)
+    return comparison.area_between(refined, fixed)._asdict() if low < high else None
 
 
 def _at_goal(rates: Rates, family: str) -> dict[str, Any] | None:

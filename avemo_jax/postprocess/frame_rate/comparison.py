@@ -324,6 +324,13 @@ def best_of_dev(
     return [point for point in points if point.rule in best]
 
 
+def common_shares(*families: Sequence[RatePoint]) -> tuple[float, float]:
+    """The least and the greatest share that all families span; none if not rising."""
+    low = max(min(p.share for p in points) for points in families)
+    high = min(max(p.share for p in points) for points in families)
+    return low, high
+
+
 def area_between(first: Sequence[RatePoint], second: Sequence[RatePoint]) -> Area:
     """Area from the second family's upper envelope up to the first's.
 
@@ -340,8 +347,7 @@ def area_between(first: Sequence[RatePoint], second: Sequence[RatePoint]) -> Are
             f"{len(first)} and {len(second)} points; expected some of both families; "
             "evaluate both"
         )
-    low = max(min(p.share for p in points) for points in families)
-    high = min(max(p.share for p in points) for points in families)
+    low, high = common_shares(*families)
     if low >= high:
         raise ValueError(
             f"the families have no shares in common: {low:.4g} to {high:.4g}; expected "
