@@ -1,18 +1,20 @@
 """Settings of the whole test run: type checks on, CPU only."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
 
 import pytest
-from absl import logging
+from absl import logging as absl_logging
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 
-_LEVEL = logging.get_absl_logger().level
+_LOGGERS = (logging.getLogger(), absl_logging.get_absl_logger())
+_LEVELS = {logger: logger.level for logger in _LOGGERS}
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
     *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
@@ -59,7 +61,8 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
 @pytest.fixture(autouse=True)
 def own_verbosity() -> None:
     """Messages as in a fresh process, whatever commands ran before in this one."""
-    logging.get_absl_logger().setLevel(_LEVEL)
+    for logger, level in _LEVELS.items():
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
