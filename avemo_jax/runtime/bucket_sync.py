@@ -1,14 +1,13 @@
 """A folder of a bucket, and a private folder on this machine with the same files."""
 
 import concurrent.futures
-import fcntl
+import contextlib
 import hashlib
 import itertools
-import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from absl import logging
@@ -16,6 +15,7 @@ from absl import logging
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.bucket import BucketFolder, Stored, crc32c
 from avemo_jax.runtime.cache import cache_dir
+from avemo_jax.runtime.locks import first_held
 
 CHECKPOINTS = "checkpoints"
 # A card means that the folder that it stands in, and those below, are whole.
@@ -40,7 +40,8 @@ class SyncedFolder:
         """
         self.folder = folder
         self.writes = writes
-        self.staging, self._lock = _locked_staging(folder.address)
+        self._stack = contextlib.ExitStack()
+        self.staging = self._stack.enter_context(_held_staging(folder.address))
         self._known: dict[str, Stored] = {}
         # Inode, time of change and size of each local file, and its CRC, by name.
         self._checked: dict[str, tuple[tuple[int, int, int], str]] = {}
@@ -122,8 +123,7 @@ class SyncedFolder:
 
     def close(self) -> None:
         """Removes the private folder and frees its name for another process."""
-        shutil.rmtree(self.staging)
-        os.close(self._lock)
+        self._stack.close()
 
     def _upload(self, name: str) -> None:
         known = self._known.get(name)
@@ -148,8 +148,9 @@ class SyncedFolder:
         return found
 
 
-def _locked_staging(address: str) -> tuple[pathlib.Path, int]:
-    """A folder that no other process uses, and the descriptor of its locked file.
+@contextlib.contextmanager
+def _held_staging(address: str) -> Iterator[pathlib.Path]:
+    """A folder that no other process uses; removed at the end.
 
     A killed process loses its lock; the next run in the same work directory then takes
     over its folder.
@@ -157,17 +158,12 @@ def _locked_staging(address: str) -> tuple[pathlib.Path, int]:
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
     root = cache_dir() / "workdirs" / digest
     root.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count():
-        lock = os.open(root / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        staging = root / str(number)
+    files = (root / f"{number}.lock" for number in itertools.count())
+    with first_held(files, what=str(root)) as lock:
+        staging = lock.with_suffix("")
         staging.mkdir(mode=0o700, exist_ok=True)
-        return staging, lock
-    raise AssertionError("counting does not end")
+        yield staging
+        shutil.rmtree(staging)
 
 
 def _is_synced(name: str) -> bool:

@@ -352,11 +352,11 @@ def test_processes_that_decode_make_the_same_files(tree, tmp_path, run, features
 def test_two_runs_at_once_are_refused(tree, tmp_path, run):
     with (
         held(tmp_path, shared=False),
-        pytest.raises(RuntimeError, match="another run writes into"),
+        pytest.raises(RuntimeError, match="is in use by process"),
     ):
         run(tree, tmp_path)
     with store_folder.locked(tmp_path, shared=True):
         part = dataclasses.replace(QUIET, num_shards=2)
         run(tree, tmp_path, settings=part)
-        with pytest.raises(RuntimeError, match="another run writes into"):
+        with pytest.raises(RuntimeError, match="is in use by process"):
             run(tree, tmp_path)

@@ -107,7 +107,7 @@ def test_what_killed_runs_and_parts_left_is_removed(tree, extracted, tmp_path):
         (out / path).write_text("half")
     assert extracted(*flags)[0] == 0
     left = {path.name for path in out.iterdir()}
-    assert left == {".build.lock", ".frame_times", "failures.jsonl", SOUND_SET}
+    assert left == {".frame_times", "failures.jsonl", SOUND_SET}
     assert not list((out / SOUND_SET).glob(".*"))
 
 

@@ -132,5 +132,5 @@ def contents_of(folder: pathlib.Path, pattern: str = "**/*") -> Mapping[str, byt
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.glob(pattern))
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file()
     }

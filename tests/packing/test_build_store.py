@@ -1,5 +1,4 @@
 import dataclasses
-import fcntl
 import json
 import pathlib
 import signal
@@ -15,6 +14,7 @@ from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.splits import read_splits
 from avemo_jax.data.features.folders import find_feature_sources
 from avemo_jax.data.records import VideoAnnotations, VideoFeatures
+from avemo_jax.data.store import folder as store_folder
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.data.store.store import open_store
 from avemo_jax.data.store.tfds import import_tfds, open_examples
@@ -211,9 +211,8 @@ def test_wrong_records(tmp_path, records):
 
 
 def test_two_builds_at_once(tmp_path, records):
-    with (tmp_path / ".build.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(RuntimeError, match="another run"):
+    with store_folder.locked(tmp_path):
+        with pytest.raises(RuntimeError, match=f"{tmp_path} is in use by process"):
             build_store(tmp_path, records, show_progress=False)
     build_store(tmp_path, records, show_progress=False)
 

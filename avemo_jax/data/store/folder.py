@@ -1,8 +1,6 @@
 """The folder of a store while it is built: locked, cleared, its configs replaced."""
 
 import contextlib
-import errno
-import fcntl
 import pathlib
 import shutil
 import tempfile
@@ -11,9 +9,7 @@ from collections.abc import Iterator
 from absl import logging
 
 from avemo_jax.data.store import layout
-
-# Errors of flock on file systems that have no locks, such as some network ones.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+from avemo_jax.runtime import locks
 
 
 def checked_folder(root: pathlib.Path) -> pathlib.Path:
@@ -36,36 +32,22 @@ def checked_folder(root: pathlib.Path) -> pathlib.Path:
     return root
 
 
-@contextlib.contextmanager
-def locked(root: pathlib.Path, *, shared: bool = False) -> Iterator[None]:
-    """Lock ``root`` for one build; the lock ends with the process, killed or not.
+def locked(
+    root: pathlib.Path, *, shared: bool = False
+) -> contextlib.AbstractContextManager[None]:
+    """A context that holds ``root`` for one build, until the process ends.
 
     Args:
         root: The folder.
-        shared: Share the lock with others that share it, such as the parts of one job.
+        shared: Share the folder with others that share it, such as the parts of one
+            job.
 
     Raises:
-        RuntimeError: If another process holds the lock.
+        HeldError: If another process holds the folder, on entering.
+        OSError: If the folder cannot be written, on entering.
     """
-    with (root / ".build.lock").open("w") as file:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"another run writes into {root}; expected to be alone: wait until "
-                "it ends, or choose another folder"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            logging.warning(
-                "%s is on a file system without locks (%s): see to it that no other "
-                "build writes into it at the same time",
-                root,
-                error.strerror,
-            )
-        yield
+    lock = locks.shared if shared else locks.held
+    return lock(root / ".build.lock", what=f"the folder {root}")
 
 
 def remove_incomplete(root: pathlib.Path) -> None:
