@@ -74,9 +74,9 @@ def convert(
         overwrite: Whether an existing ``out`` may be replaced.
 
     Raises:
-        ConversionError: If ``name`` is unknown, the source belongs to another name or
-            does not fit, an argument does not belong to ``name``, or ``out`` has
-            another ending or may not be replaced; nothing is written then.
+        ConversionError: If ``name`` is unknown or has no weights, the source belongs to
+            another name or does not fit, an argument does not belong to ``name``, or
+            ``out`` has another ending or may not be replaced; nothing is written then.
         TorchFileError: If the file is damaged or would run code.
     """
     target = pathlib.Path(out)
@@ -84,6 +84,11 @@ def convert(
         raise ConversionError(
             f"unknown name {name!r}; expected one of {', '.join(EXTRACTORS)}, or head "
             "for a head of the original system; correct the name"
+        )
+    if name != HEAD and not EXTRACTORS[name].needs_weights:
+        raise ConversionError(
+            f"{name} has no weights; expected an extractor with weights, or head; "
+            f"leave the conversion out: {name} runs without"
         )
     for flag, given, owner in (
         ("--pca", pca is not None, "vggish"),

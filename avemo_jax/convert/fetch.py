@@ -199,6 +199,9 @@ def _fetch_all(args: argparse.Namespace, heads: Mapping[str, ThesisHead]) -> int
 
 def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
     """Fetch one extractor's weights; the number of failures, 0 or 1."""
+    if not extractor.needs_weights:
+        print(f"{extractor.name}: ready, for it has no weights", flush=True)
+        return 0
     try:
         done = fetch_extractor(
             extractor,
@@ -265,6 +268,9 @@ def _print_list() -> None:
 def _listed() -> Iterator[str]:
     """Lines that list all names with their files, licences and addresses."""
     for extractor in EXTRACTORS.values():
+        if not extractor.needs_weights:
+            yield f"{extractor.name}: has no weights"
+            continue
         out = default_weights_path(extractor.name)
         yield f"{extractor.name}: {out if out.exists() else 'not fetched'}"
         yield f"  licence: {extractor.licence}"

@@ -6,6 +6,8 @@ import pathlib
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime import flags
 
+_WITH_WEIGHTS = [name for name, one in EXTRACTORS.items() if one.needs_weights]
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of ``avemo convert``."""
@@ -20,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "name",
         metavar="NAME",
-        help=f"one of {', '.join(EXTRACTORS)}; or head, for a head of the original",
+        help=f"one of {', '.join(_WITH_WEIGHTS)}; or head, for a head of the original",
     )
     group.add_argument(
         "source",

@@ -9,17 +9,24 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.hog import HogExtractor
 from avemo_jax.embed.images import ImageExtractor
 from avemo_jax.embed.plugin_params import read_params
 from avemo_jax.embed.plugins import PluginImages, PluginSound, class_of
 from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
-from avemo_jax.embed.weights import WeightsError, default_weights_path, read_weights
+from avemo_jax.embed.weights import (
+    WeightsError,
+    default_weights_path,
+    read_weights,
+    refuse_weights,
+)
 from avemo_jax.extractors import Extractor, PluginExtractor, get_extractor
 
 __all__ = [
     "AnyExtractor",
     "Embeddings",
+    "HogExtractor",
     "ImageExtractor",
     "PluginImages",
     "PluginSound",
@@ -36,6 +43,7 @@ _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
     "efficientnet_b0": ImageExtractor,
     "efficientnet_b2": ImageExtractor,
+    "hog": HogExtractor,
     "vggish": VggishExtractor,
     "wav2vec2": Wav2Vec2Extractor,
 }
@@ -53,8 +61,8 @@ def load_extractor(
     Args:
         name: Name of an extractor in :mod:`avemo_jax.extractors`, or of a plug-in.
         weights: A ``.safetensors`` that ``avemo convert`` wrote; None: the one that
-            ``avemo fetch`` keeps in the cache directory. No file is read for a plug-in
-            that brings its own weights.
+            ``avemo fetch`` keeps in the cache directory. No file is read for an
+            extractor without weights, or a plug-in that brings its own.
         dtype: Precision of the arithmetic: "float32" or "bfloat16" (norms, softmax and
             the results stay float32).
         **options: Options of the extractor's class: ``size_px``, ``batch_size`` for
@@ -65,7 +73,7 @@ def load_extractor(
     Raises:
         ValueError: If the name, the dtype or an option is unknown or out of range.
         WeightsError: If the file is missing, damaged, or holds another network's
-            weights.
+            weights; if it is there and none is read.
         PluginError: If a plug-in is faulty.
     """
     extractor = get_extractor(name)
@@ -86,6 +94,9 @@ def load_extractor(
     tensors: Any
     if isinstance(extractor, PluginExtractor):
         tensors, digest = read_params(extractor, weights)
+    elif not extractor.needs_weights:
+        refuse_weights(weights, name=name, why="which has none")
+        return made(extractor, dtype=dtype, **options)
     else:
         tensors, digest = _tensors_of(extractor, weights)
     return made(extractor, tensors, dtype=dtype, tensors_sha256=digest, **options)

@@ -114,3 +114,16 @@ def check_count(extractor: Extractor, option: str, value: Any, least: int) -> No
             f"{option} {value!r} for {extractor.name}; expected a whole number, at "
             f"least {least}; correct the option"
         )
+
+
+def check_float32(name: str, dtype: str) -> None:
+    """Check that the extractor ``name`` is to run in float32, its only precision.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if dtype != "float32":
+        raise ValueError(
+            f"dtype {dtype} for {name}; expected float32, the only precision that it "
+            "runs in; extract it by a command of its own without --dtype"
+        )

@@ -8,7 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from avemo_jax.embed.weights import WeightsError, default_weights_path
+from avemo_jax.embed.weights import (
+    WeightsError,
+    default_weights_path,
+    refuse_weights,
+)
 from avemo_jax.extractors import PluginExtractor
 
 _PIECE = 1 << 20  # bytes that are hashed at a time
@@ -53,11 +57,8 @@ def _weights_path(
     name = extractor.name
     given = None if weights is None else pathlib.Path(weights)
     if not extractor.needs_weights:
-        if given is not None and given.is_file():
-            raise WeightsError(
-                f"{given}: weights of {name}, a plug-in that brings its own "
-                f"({extractor.origin}); expected none; move the file away"
-            )
+        why = f"a plug-in that brings its own ({extractor.origin})"
+        refuse_weights(given, name=name, why=why)
         return None
     path = given or default_weights_path(name)
     if not path.is_file():

@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings, SoundSource, check_count, joined
+from avemo_jax.embed.contract import (
+    Embeddings,
+    SoundSource,
+    check_count,
+    check_float32,
+    joined,
+)
 from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
 from avemo_jax.embed.images import ImageExtractor
 from avemo_jax.embed.spans import mono, spans_of
@@ -19,13 +25,8 @@ _TRIAL_PX = 64
 
 
 def _checked_settings(extractor: PluginExtractor, dtype: str) -> dict[str, Any]:
-    if dtype != "float32":
-        raise ValueError(
-            f"dtype {dtype} for {extractor.name}, a plug-in of {extractor.origin}; "
-            "expected float32, which plug-ins run in; extract it by a command of its "
-            "own without --dtype"
-        )
     origin = extractor.origin
+    check_float32(f"{extractor.name}, a plug-in of {origin}", dtype)
     return {
         "dtype": dtype,
         "plugin": origin.distribution,

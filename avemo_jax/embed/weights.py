@@ -38,6 +38,25 @@ def default_weights_path(name: str) -> pathlib.Path:
     return weights_dir() / f"{name}.safetensors"
 
 
+def refuse_weights(
+    weights: str | os.PathLike[str] | None, *, name: str, why: str
+) -> None:
+    """Check that an extractor that reads no weights is given none.
+
+    Args:
+        weights: The file that it would be given, there or not; None: none.
+        name: Name of the extractor.
+        why: Words that say why it reads none.
+
+    Raises:
+        WeightsError: If the file is there.
+    """
+    if weights is not None and pathlib.Path(weights).is_file():
+        raise WeightsError(
+            f"{weights}: weights of {name}, {why}; expected none; move the file away"
+        )
+
+
 def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     """Sha256 over names, dtypes, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()

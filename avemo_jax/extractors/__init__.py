@@ -4,7 +4,7 @@ No network is loaded here; ``avemo_jax.embed`` does that. Other packages add ext
 by :mod:`avemo_jax.extractors.plugins`.
 """
 
-from avemo_jax.extractors import plugins
+from avemo_jax.extractors import hog, plugins
 from avemo_jax.extractors.contract import Extractor, ImageInput, Modality, SoundInput
 from avemo_jax.extractors.plugins import PluginError, PluginExtractor
 from avemo_jax.extractors.published import (
@@ -101,6 +101,15 @@ _ALL = (
                 "49772db4e87ee6df57087fba131832a959e5c64d",
             ),
         ),
+    ),
+    Extractor(
+        name="face_hog",
+        network="hog",
+        dim=hog.DIM,
+        default_input="cropped_aligned-112",
+        takes=ImageInput(112, (112,), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        licence="",
+        sources=(),
     ),
     Extractor(
         name="wav2vec2_base",

@@ -56,13 +56,15 @@ class Extractor:
 
     Attributes:
         name: Name in the table, in feature sets and in files of weights.
-        network: "efficientnet_b0", "efficientnet_b2", "vggish" or "wav2vec2".
+        network: "efficientnet_b0", "efficientnet_b2", "vggish" or "wav2vec2"; "hog" for
+            histograms of oriented gradients.
         dim: Length of its vector.
         default_input: Input that is meant where a feature set's name states none.
         takes: Its input, pixels or waveform, which decides its kind.
         outputs: Names of its own outputs: logits of expressions, valence, arousal.
         licence: Licence of the weights, as their publishers state it.
-        sources: Files that its weights may be converted from, preferred first.
+        sources: Files that its weights may be converted from, preferred first. Empty:
+            it has no weights.
     """
 
     name: str
@@ -78,6 +80,11 @@ class Extractor:
     def kind(self) -> Modality:
         """Kind of its input: "visual" or "audio"."""
         return "visual" if isinstance(self.takes, ImageInput) else "audio"
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it runs only with a file of weights."""
+        return bool(self.sources)
 
     @property
     def output_dim(self) -> int:

@@ -228,7 +228,7 @@ def _provenance(metadata: Mapping[str, Any]) -> str:
         ("alignment", "alignment of sound to frames"),
         ("weights_sha256", "sha256 of the weights"),
     ):
-        if known.get(key) is not None:
+        if known.get(key):
             lines.append(f"- {title}: `{known[key]}`")
     if settings := known.get("settings"):
         pairs = (f"`{k}` {json.dumps(v)}" for k, v in sorted(settings.items()))

@@ -123,7 +123,9 @@ def asked(server) -> list[str]:
     return [path.lstrip("/") for path, _ in server.requests]
 
 
-@pytest.mark.parametrize("name", EXTRACTORS)
+@pytest.mark.parametrize(
+    "name", [name for name, one in EXTRACTORS.items() if one.needs_weights]
+)
 def test_extractor(server, converted, capsys, name):
     assert fetch.main([name]) == 0
     preferred = fetch.EXTRACTORS[name].sources[0]
@@ -145,6 +147,13 @@ def test_extractor(server, converted, capsys, name):
     assert len(converted) == 2
     # The published file is kept.
     assert len(server.requests) == 1 + len(preferred.companions)
+
+
+def test_an_extractor_without_weights(server, converted, capsys):
+    assert fetch.main(["face_hog"]) == 0
+    assert capsys.readouterr().out == "face_hog: ready, for it has no weights\n"
+    assert not converted
+    assert not server.requests
 
 
 def test_several(server, converted, capsys):
@@ -376,6 +385,7 @@ def test_list(server, converted, capsys):
     assert "  vggish_pca_params.npz: http" in out
     assert f"{THESIS_HEADS[0].name}: {weights_dir()}" in out
     assert f"{THESIS_HEADS[1].name}: not fetched" in out
+    assert "face_hog: has no weights" in out
     for extractor in EXTRACTORS.values():
         assert extractor.licence in out
         assert all(source.file in out for source in extractor.sources)
