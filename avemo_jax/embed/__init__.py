@@ -30,13 +30,15 @@ __all__ = [
     "ImageExtractor",
     "PluginImages",
     "PluginSound",
+    "SoundExtractor",
     "SoundSource",
     "VggishExtractor",
     "Wav2Vec2Extractor",
     "load_extractor",
 ]
 
-AnyExtractor = ImageExtractor | VggishExtractor | Wav2Vec2Extractor | PluginSound
+SoundExtractor = VggishExtractor | Wav2Vec2Extractor | PluginSound
+AnyExtractor = ImageExtractor | SoundExtractor
 DTYPES = ("float32", "bfloat16")
 # Parameters of every class that are not options for the caller to choose.
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")

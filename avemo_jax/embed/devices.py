@@ -40,6 +40,19 @@ def to_all_devices(tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
 
 
+def rows_on_each(rows: int, most: int) -> int:
+    """Rows of each local device for a batch that just holds ``rows``.
+
+    They are a power of two, or ``most``, so that few programs are compiled.
+
+    Args:
+        rows: Number of rows to be run, 1 or more.
+        most: Largest number of rows on a device.
+    """
+    needed = -(-rows // jax.local_device_count())
+    return min(1 << (needed - 1).bit_length(), most)
+
+
 def in_flight(begun: Iterable[_Begun]) -> Iterator[_Begun]:
     """The batches in order, each given once two more have begun, or none are left.
 

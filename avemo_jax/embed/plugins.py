@@ -16,7 +16,12 @@ from avemo_jax.embed.contract import (
     check_float32,
     joined,
 )
-from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
+from avemo_jax.embed.devices import (
+    in_flight,
+    on_all_devices,
+    rows_on_each,
+    to_all_devices,
+)
 from avemo_jax.embed.images import ImageExtractor
 from avemo_jax.embed.spans import mono, spans_of
 from avemo_jax.extractors import PluginExtractor
@@ -185,6 +190,7 @@ class PluginSound:
         settings: All that decides its numbers beside the weights.
         fingerprint: Digest of weights, settings and version.
         weights_sha256: Digest of the params.
+        hop_s: Seconds from one window to the next.
         batch_size: Windows that run at once.
     """
 
@@ -204,7 +210,8 @@ class PluginSound:
             tensors: The params that its ``load`` returned.
             dtype: "float32", the only precision of plug-ins.
             batch_size: Windows that run at once, rounded up to a multiple of the
-                number of devices; a shorter batch is padded with silence.
+                number of devices; a shorter batch is padded with silence to a power of
+                two on each device.
             tensors_sha256: Digest of the params, a part of the fingerprint.
 
         Raises:
@@ -214,6 +221,7 @@ class PluginSound:
         settings = _checked_settings(extractor, dtype)
         check_count(extractor, "batch_size", batch_size, 1)
         takes = extractor.sound
+        self.hop_s = takes.hop_s
         self._rate = takes.sample_rate_hz
         self._hop = round(takes.hop_s * self._rate)
         self._window = round(takes.receptive_field_s * self._rate)
@@ -233,7 +241,7 @@ class PluginSound:
         two = np.zeros((2, self._window), np.float32)
         two[1] = np.random.default_rng(0).uniform(-0.5, 0.5, self._window)
         for window in two:
-            trial = self._landed(0, 1, self._start(window))
+            trial = self._landed(0, 1, self._start(window, 1))
             _check_trial(extractor, "a window of silence or one of noise", trial)
 
     def extract(self, sound: SoundSource) -> Embeddings:
@@ -271,11 +279,13 @@ class PluginSound:
                 rows = max(rows, 1)
             if rows < 1:
                 break
-            yield number * self.batch_size, rows, self._start(span)
+            yield number * self.batch_size, rows, self._start(span, rows)
 
-    def _start(self, span: Float[np.ndarray, " samples"]) -> Any:
+    def _start(self, span: Float[np.ndarray, " samples"], rows: int) -> Any:
         """Start the work on one batch of windows."""
-        batch = np.zeros((self.batch_size, self._window), np.float32)
+        devices = jax.local_device_count()
+        count = devices * rows_on_each(rows, self.batch_size // devices)
+        batch = np.zeros((count, self._window), np.float32)
         for row, start in zip(batch, range(0, len(span), self._hop), strict=False):
             part = span[start : start + self._window]
             row[: len(part)] = part

@@ -9,7 +9,12 @@ from jaxtyping import Array, Float
 
 from avemo_jax.embed import identity
 from avemo_jax.embed.contract import Embeddings, SoundSource, check_count, joined
-from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
+from avemo_jax.embed.devices import (
+    in_flight,
+    on_all_devices,
+    rows_on_each,
+    to_all_devices,
+)
 from avemo_jax.embed.spans import mono, spans_of
 from avemo_jax.extractors import Extractor, vggish
 from avemo_jax.extractors.vggish import NUM_SPECTRA, VggishSpec
@@ -54,7 +59,7 @@ class VggishExtractor:
             hop_s: Seconds from the start of one example to the next, a multiple of
                 0.01. None: that of the table, 0.96, at which examples hardly overlap.
             batch_size: Examples that run at once, rounded up to a multiple of the
-                number of devices; a shorter batch is padded.
+                number of devices; a shorter batch is padded to a power of two.
             tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
@@ -89,14 +94,14 @@ class VggishExtractor:
         self, spec: VggishSpec, hop: int, dtype: str
     ) -> Callable[[Any, Array], Array]:
         """A function of params and a device's sound (1, samples) that embeds it."""
-        # An example is the spectrum where it starts and the 95 after it.
-        starts = np.arange(self._rows) * hop
-        indices = starts[:, None] + np.arange(NUM_SPECTRA)
 
         def embed(
             params: Any, sound: Float[Array, "1 samples"]
         ) -> Float[Array, "1 rows dim"]:
-            examples = log_mel.spectra_of(sound[0])[indices]
+            spectra = log_mel.spectra_of(sound[0])
+            # An example is the spectrum where it starts and the 95 after it.
+            starts = np.arange(0, len(spectra) - NUM_SPECTRA + 1, hop)
+            examples = spectra[starts[:, None] + np.arange(NUM_SPECTRA)]
             return vggish.apply(spec, params, examples, dtype=dtype)[None]
 
         return embed
@@ -145,7 +150,7 @@ class VggishExtractor:
                 rows = max(rows, 1)
             if rows < 1:
                 break
-            yield number * self.batch_size, rows, self._start(span)
+            yield number * self.batch_size, rows, self._start(span, rows)
 
     def _num_samples(self, examples: int) -> int:
         """Number of samples that ``examples`` examples come from."""
@@ -156,9 +161,10 @@ class VggishExtractor:
         left = samples - log_mel.num_samples(NUM_SPECTRA)
         return min(self.batch_size, max(0, left // self._hop_samples + 1))
 
-    def _start(self, span: Float[np.ndarray, " samples"]) -> Array:
+    def _start(self, span: Float[np.ndarray, " samples"], rows: int) -> Array:
         """Start the devices' work on one batch; each has a piece of the sound."""
-        step, length = self._rows * self._hop_samples, self._num_samples(self._rows)
+        each = rows_on_each(rows, self._rows)
+        step, length = each * self._hop_samples, self._num_samples(each)
         pieces = np.zeros((self._devices, length), np.float32)
         for number, piece in enumerate(pieces):
             part = span[number * step : number * step + length]
@@ -166,7 +172,7 @@ class VggishExtractor:
         return self._embed(self._params, pieces)
 
     def _landed(self, first: int, rows: int, result: Array) -> Embeddings:
-        features = np.asarray(result).reshape(self.batch_size, -1)[:rows]
+        features = np.asarray(result).reshape(-1, self.extractor.dim)[:rows]
         starts = np.arange(first, first + rows) * self.hop_s
         middle = self.extractor.sound.receptive_field_s / 2
         return Embeddings(features, times_s=starts + middle)

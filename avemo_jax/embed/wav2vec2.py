@@ -52,6 +52,7 @@ class Wav2Vec2Extractor:
         settings: All that decides its numbers beside the weights.
         fingerprint: Digest of weights, settings and version.
         weights_sha256: Digest of the weights' tensors, as feature files record it.
+        hop_s: Seconds from one vector to the next.
         seams: How far windows disagreed in the track that was finished last.
     """
 
@@ -95,6 +96,7 @@ class Wav2Vec2Extractor:
             WeightsError: If the tensors are not those of this network.
         """
         self.extractor, self.weights_sha256 = extractor, tensors_sha256
+        self.hop_s = spec.hop / extractor.sound.sample_rate_hz
         self.seams = Seams()
         self._spec, self._stereo, self._chunking = spec, stereo, chunking
         self._layers: tuple[Wav2Vec2LayerIndex, ...] = (
@@ -118,14 +120,15 @@ class Wav2Vec2Extractor:
         self._network = RowNetwork(spec, tensors, layers=self._layers, dtype=dtype)
 
     def _set_windows(self, window_s: float, overlap_s: float) -> None:
-        if not math.isfinite(window_s):
+        if not (math.isfinite(window_s) and math.isfinite(overlap_s)):
             raise ValueError(
-                f"windows of {window_s} s; expected seconds; take 30 for the usual ones"
+                f"windows of {window_s} s with {overlap_s} s beyond what is kept; "
+                "expected seconds; take 30 and 5 for the usual ones"
             )
-        hops_per_s = self.extractor.sound.sample_rate_hz / self._spec.hop
-        self._window = round(window_s * hops_per_s)
-        self._overlap = round(overlap_s * hops_per_s)
-        self._chunk = round(_CHUNK_S * hops_per_s)
+        self._window = round(window_s / self.hop_s)
+        self._overlap = round(overlap_s / self.hop_s)
+        self._chunk = round(_CHUNK_S / self.hop_s)
+        self._chunks = sizes_of(self._chunk, self._chunk)
         if not 0 <= 2 * self._overlap < self._window:
             raise ValueError(
                 f"windows of {window_s} s with {overlap_s} s beyond what is kept on "
@@ -226,14 +229,18 @@ class Wav2Vec2Extractor:
         statistics: Arrays,
     ) -> Iterator[Float[np.ndarray, "voices frames channels"]]:
         """The vectors of the convolutional part, piece by piece."""
-        size = self._spec.samples_for(self._chunk)
         group: list[np.ndarray] = []
         lengths: list[int] = []
 
         def run() -> Iterator[np.ndarray]:
             voices = len(group[0])
             own = tuple(np.tile(x, (len(group), 1)) for x in statistics)
-            rows = self._network.convolve(np.concatenate(group), own)
+            size = self._spec.samples_for(padded_size(max(lengths), self._chunks))
+            waves = [wave[:, :size] for wave in group]
+            padded = [
+                np.pad(wave, ((0, 0), (0, size - wave.shape[1]))) for wave in waves
+            ]
+            rows = self._network.convolve(np.concatenate(padded), own)
             for i, frames in enumerate(lengths):
                 yield rows[i * voices : (i + 1) * voices, :frames]
             group.clear()
@@ -243,8 +250,7 @@ class Wav2Vec2Extractor:
             frames = self._spec.frames_in(piece.shape[1])
             if not frames:
                 break
-            wave = normalise(piece)[:, :size]
-            group.append(np.pad(wave, ((0, 0), (0, size - wave.shape[1]))))
+            group.append(normalise(piece))
             lengths.append(min(frames, self._chunk))
             if len(group) * len(piece) >= self._network.devices:
                 yield from run()

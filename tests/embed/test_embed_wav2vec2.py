@@ -322,8 +322,9 @@ def test_options_that_do_not_fit_are_errors():
             made(layers=layers)
     with pytest.raises(ValueError, match=r"windows of 2.0 s.*expected.*correct"):
         made(window_s=2.0, overlap_s=1.0)
-    with pytest.raises(ValueError, match=r"windows of inf s.*expected.*take"):
-        made(window_s=math.inf)
+    for wrong in ({"window_s": math.inf}, {"overlap_s": math.nan}):
+        with pytest.raises(ValueError, match=r"windows of .* s.*expected.*take"):
+            made(**wrong)
     with pytest.raises(ValueError, match=r"vectors of 768.*expected.*give"):
         Wav2Vec2Extractor(get_extractor("wav2vec2_base"), state_of(SPEC), spec=SPEC)
 
@@ -346,16 +347,17 @@ def test_the_fingerprint_knows_what_decides_the_numbers():
 
 
 def test_nothing_compiles_again_for_another_track():
-    """One program for the convolutions, and one for each of few lengths of windows."""
+    """A program for each of few lengths: of the last piece, and of windows."""
     extractor = made.__wrapped__()
     for seconds in (3.1, 7.77, 12.0, 2.9, 2.93, 20.5):
         extractor.extract(Sound(sound_of(int(RATE * seconds))))
-    assert extractor._network.convolve_program._cache_size() == 1
+    assert extractor._network.convolve_program._cache_size() == 4
     assert extractor._network.transform_program._cache_size() == 1
     for seconds in (1.7, 1.9, 0.3, 1.8, 0.45, 0.41):
         extractor.extract(Sound(sound_of(int(RATE * seconds))))
-    assert extractor._network.convolve_program._cache_size() == 1
+    assert extractor._network.convolve_program._cache_size() == 6
     assert extractor._network.transform_program._cache_size() == 3
+    assert sizes_of(250, 250) == [6, 11, 21, 42, 84, 126, 168, 210, 250]
     assert sizes_of(150, 150) == [4, 7, 13, 25, 50, 75, 100, 125, 150]
 
 
