@@ -120,14 +120,22 @@ def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
         return None
     try:
         with np.load(kept, allow_pickle=False) as file:
-            times_s, facts = file["times_s"], json.loads(str(file["facts"]))
-    except (ValueError, KeyError, EOFError, OSError, zlib.error, zipfile.BadZipFile):
+            facts = json.loads(str(file["facts"]))
+            if facts["digest"] != digest:
+                return None
+            return FrameTimes(
+                times_s=file["times_s"],
+                fps=facts["fps"],
+                constant_rate=facts["constant_rate"],
+                notes=tuple(facts["notes"]),
+            )
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OSError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ):
         return None  # damaged: decoded again
-    if facts["digest"] != digest:
-        return None
-    return FrameTimes(
-        times_s=times_s,
-        fps=facts["fps"],
-        constant_rate=facts["constant_rate"],
-        notes=tuple(facts["notes"]),
-    )

@@ -167,8 +167,11 @@ def test_frame_times_are_decoded_ahead_and_kept(tmp_path):
     write_video(videos["v5"], 30, sound=False)
     assert not again.stands("v5", videos["v5"])
     assert again.of("v5", videos["v5"]).num_frames == 30
-    (tmp_path / "features/.frame_times/v5.npz").write_bytes(b"damaged")
+    damaged = tmp_path / "features/.frame_times/v5.npz"
+    damaged.write_bytes(b"damaged")
     assert again.of("v5", videos["v5"]).num_frames == 30
+    np.savez(damaged, times_s=np.zeros(3), facts=np.array('{"fps": 25}'))
+    assert not again.stands("v5", videos["v5"])
     assert open_video(videos["v5"]).decoding_rate() > 0
 
 
