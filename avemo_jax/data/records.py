@@ -79,6 +79,22 @@ class VideoFeatures:
 
 
 @dataclasses.dataclass(frozen=True)
+class RowRate:
+    """The rate of the rows of sound alone, which has no frames of pictures.
+
+    Attributes:
+        fps: Rows per second.
+        num_rows: Number of rows from the sound's start to its end.
+        by_hop: Whether the rows are the hops of an extractor; then they are no frames
+            of any video.
+    """
+
+    fps: float
+    num_rows: int
+    by_hop: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class FeatureSource:
     """One feature set to be packed, read video by video.
 
@@ -99,6 +115,8 @@ class FeatureSource:
         provenance: How the vectors were made, as far as it is known: ``extractor``,
             ``weights_sha256``, ``settings``, ``input``, ``alignment``. Kept in the
             store as JSON.
+        rates: The rate of the rows, by video, for sound alone; a video that is not
+            named has a row for each of its frames, or of some.
     """
 
     name: str
@@ -110,6 +128,7 @@ class FeatureSource:
     videos: tuple[str, ...]
     read: Callable[[str], VideoFeatures]
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, RowRate] = dataclasses.field(default_factory=dict)
 
 
 def as_float16(

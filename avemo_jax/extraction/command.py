@@ -2,15 +2,31 @@
 
 import argparse
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+from absl import logging
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
-from avemo_jax.data.corpus.official_trees import find_crops, find_sounds, find_videos
-from avemo_jax.extraction.flag_values import choices_of, existing_folder, settings_of
+from avemo_jax.data.corpus.official_trees import (
+    SOUND_ENDINGS,
+    VIDEO_ENDINGS,
+    find_crops,
+    find_recordings,
+    find_sounds,
+    what_is_there,
+)
+from avemo_jax.extraction.extractor_choice import ExtractorChoice
+from avemo_jax.extraction.flag_values import (
+    choices_of,
+    existing_folder,
+    rate_of,
+    settings_of,
+)
 from avemo_jax.extraction.flags import parser
 from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import SetSummary, extract, held
+from avemo_jax.extractors import get_extractor
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
@@ -39,6 +55,7 @@ def _run(args: argparse.Namespace) -> int:
             "--audio without sound; expected --videos or --audio-dir: give one"
         )
     out = pathlib.Path(args.out)
+    _check_one_rate(choices, material)
     compilation.keep_compiled(args.compilation_cache)
     with held(out, shared=settings.num_shards > 1):
         summaries, outcomes = extract(out, choices, material, settings)
@@ -47,28 +64,76 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _material(args: argparse.Namespace) -> Material:
-    """The files in the folders that the flags name."""
+    """The files in the folders that the flags name.
+
+    Raises:
+        ValueError: If a folder is not there or holds nothing of use.
+    """
     follow = args.follow_links
     crops: Mapping[str, CropFolder] = {}
+    videos: Mapping[str, pathlib.Path] = {}
+    beside: Mapping[str, pathlib.Path] = {}
+    sounds: Mapping[str, pathlib.Path] = {}
     if args.crops:
-        crops = find_crops(existing_folder(args.crops, "--crops"), follow_links=follow)
-    videos, sounds = (
-        find(existing_folder(given, flag), follow_links=follow) if given else {}
-        for find, given, flag in (
-            (find_videos, args.videos, "--videos"),
-            (find_sounds, args.audio_dir, "--audio-dir"),
-        )
-    )
-    for flag, wanted, found in (
-        ("--crops", args.crops, crops),
-        ("--videos", args.videos, videos),
-        ("--audio-dir", args.audio_dir, sounds),
+        folder = existing_folder(args.crops, "--crops")
+        crops = find_crops(folder, follow_links=follow)
+    if args.videos:
+        folder = existing_folder(args.videos, "--videos")
+        videos, beside = find_recordings(folder, follow_links=follow)
+    if args.audio_dir:
+        folder = existing_folder(args.audio_dir, "--audio-dir")
+        sounds = find_sounds(folder, follow_links=follow)
+    media = f"VIDEO{', '.join(sorted(VIDEO_ENDINGS))}"
+    tracks = f"VIDEO{', '.join(sorted(SOUND_ENDINGS))}"
+    for flag, wanted, found, expected in (
+        ("--crops", args.crops, crops, "folders VIDEO of 00001.jpg, 00002.jpg, ..."),
+        ("--videos", args.videos, videos or beside, f"{media}, or {tracks}"),
+        ("--audio-dir", args.audio_dir, sounds, tracks),
     ):
         if wanted and not found:
+            seen = what_is_there(wanted, follow_links=follow)
             raise ValueError(
-                f"{flag} {wanted} has none; expected what --help says: correct the path"
+                f"{flag} {wanted} has none ({seen}); expected {expected}: correct the "
+                "path"
             )
-    return Material(crops, videos, sounds, known_frames(crops, {}))
+    sounds = {**beside, **sounds}
+    frames = known_frames(crops, {})
+    _say_sounds(sounds, seen={*videos, *frames})
+    return Material(crops, videos, sounds, frames, rate_of(args))
+
+
+def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) -> None:
+    """Log which sound files are taken for the sound of videos, and which alone."""
+    for what, names in (
+        ("sound of the videos of their names", [v for v in sounds if v in seen]),
+        ("sound alone", [v for v in sounds if v not in seen]),
+    ):
+        if names:
+            some = ", ".join(sounds[video].name for video in names[:5])
+            more = ", ..." if len(names) > 5 else ""
+            logging.info("%d files taken for %s: %s%s", len(names), what, some, more)
+
+
+def _check_one_rate(choices: Sequence[ExtractorChoice], material: Material) -> None:
+    """Check that sound alone gets the same rows from all extractors.
+
+    Raises:
+        ValueError: If their hops differ, and no rate is given or known.
+    """
+    hops = {
+        choice.name: get_extractor(choice.name).sound.hop_s
+        for choice in choices
+        if choice.kind == "audio"
+    }
+    if len(set(hops.values())) < 2:
+        return
+    alone = [job for job, _ in material.sound_jobs().values() if job.rows_are_hops]
+    if alone:
+        steps = ", ".join(f"{hop_s:g} s ({name})" for name, hop_s in hops.items())
+        raise ValueError(
+            f"sound alone ({alone[0].video}, ...) with rows every {steps}; expected "
+            "rows of one rate, by which sets are joined: give --fps, as --fps 10"
+        )
 
 
 def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None:

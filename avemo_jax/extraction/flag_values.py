@@ -1,6 +1,7 @@
 """Extractors, settings and folders that the flags of an extraction name."""
 
 import argparse
+import math
 import pathlib
 
 from avemo_jax.extraction.extractor_choice import (
@@ -9,6 +10,7 @@ from avemo_jax.extraction.extractor_choice import (
     choose_visual,
 )
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.media.video import MAX_FPS
 from avemo_jax.runtime.beam import read_options
 
 
@@ -82,6 +84,22 @@ def settings_of(args: argparse.Namespace) -> Settings:
         beam_runner=args.beam_runner,
         beam_options=read_options(args.beam_runner, args.beam_options),
     )
+
+
+def rate_of(args: argparse.Namespace) -> float:
+    """Rows per second of sound without pictures that ``--fps`` names; NaN: none.
+
+    Raises:
+        ValueError: If it is not a number over 0, up to 1000.
+    """
+    if args.fps is None:
+        return math.nan
+    if not 0 < args.fps <= MAX_FPS:
+        raise ValueError(
+            f"--fps {args.fps:g}; expected rows per second, over 0 and up to "
+            f"{MAX_FPS}: correct the flag"
+        )
+    return args.fps
 
 
 def existing_folder(text: str, flag: str) -> pathlib.Path:

@@ -5,9 +5,10 @@ import argparse
 from avemo_jax.runtime import flags
 
 ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
-_DESCRIPTION = "Extract features of a folder of face crops, or of videos."
+_DESCRIPTION = "Extract features of a folder of face crops, videos or sound."
 _EXAMPLE = r"""avemo extract --crops crops --visual enet_b2_8_best --out features
-avemo extract --videos videos --audio wav2vec2_base,vggish --out features"""
+avemo extract --videos videos --audio wav2vec2_base,vggish --out features
+avemo extract --audio-dir wavs --audio vggish --out features"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--videos",
         metavar="DIR",
-        help="video files; without --crops, --visual sees their whole pictures",
+        help="video and sound files; a sound file is taken for the sound of the video "
+        "of its name, or alone; without --crops, --visual sees whole pictures",
     )
     add_material_flags(group)
     add_extractor_flags(parser)
@@ -50,7 +52,16 @@ def add_material_flags(to: argparse._ArgumentGroup) -> None:
         help="how faces were cropped; part of the feature set's name",
     )
     to.add_argument(
-        "--audio-dir", metavar="DIR", help="sound files VIDEO.wav, before videos' own"
+        "--audio-dir",
+        metavar="DIR",
+        help="sound files VIDEO.wav, before videos' own, or without videos",
+    )
+    to.add_argument(
+        "--fps",
+        type=float,
+        metavar="N",
+        help="rows a second of sound without pictures; default: what its name tells, "
+        "as 7-30-1280x720, else a row for each step of its extractor",
     )
     to.add_argument(
         "--follow-links",

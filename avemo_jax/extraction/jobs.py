@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -28,12 +29,15 @@ class Material:
         sounds: Sound files, by base video; used instead of the video's own track.
         num_frames: Number of frames known from annotations and crops, by base video;
             used for sound whose video file is missing.
+        fps: Rows per second of sound without pictures; NaN: the rate that its name
+            tells, and without one a row for each hop.
     """
 
     crops: Mapping[str, CropFolder]
     videos: Mapping[str, pathlib.Path]
     sounds: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     num_frames: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fps: float = math.nan
 
     def face_jobs(self) -> dict[str, tuple[FaceJob, int]]:
         """Job and size by subject-video: crops in pictures, else videos in bytes."""
@@ -58,8 +62,9 @@ class Material:
             file, sound = self.videos.get(video), self.sounds.get(video)
             paths = {"video": file, "sound": sound}
             frames = 0 if file is not None else self.num_frames.get(video, 0)
-            source = _source({k: p for k, p in paths.items() if p}, frames=frames)
-            fps = nominal_fps(video)
+            fps = nominal_fps(video) if math.isnan(self.fps) else self.fps
+            facts = {"frames": frames, "fps": 0 if math.isnan(self.fps) else self.fps}
+            source = _source({k: p for k, p in paths.items() if p}, **facts)
             job = SoundJob(video, source, file, sound, frames, fps)
             found[video] = job, source["bytes"]
         return found

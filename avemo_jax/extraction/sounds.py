@@ -1,16 +1,17 @@
-"""Sound tracks -> audio feature files, a row for each frame of the video."""
+"""Sound -> audio feature files, a row for each frame of its video, or by a rate."""
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from avemo_jax.data.features.writer import RowSpool
-from avemo_jax.embed import AnyExtractor, ImageExtractor, Wav2Vec2Extractor
+from avemo_jax.embed import SoundExtractor, Wav2Vec2Extractor
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import (
     KeptFrameTimes,
@@ -23,10 +24,18 @@ from avemo_jax.media.alignment import (
     align_by_time,
     align_original,
     count_beyond,
+    frame_times,
 )
-from avemo_jax.media.audio import SoundFile, open_sound
-from avemo_jax.media.video import FrameTimes, VideoError, open_video
+from avemo_jax.media.audio import SoundError, SoundFile, open_sound
+from avemo_jax.media.video import (
+    FrameTimes,
+    NoPicturesError,
+    VideoError,
+    open_video,
+)
 
+# What decides the rows of sound alone: the extractor's hops, or a rate.
+RowsAt = Literal["hops", "fps"]
 _ROWS = 4096  # rows that are gathered at a time
 _UNEQUAL_S = 0.5  # sound longer or shorter than the pictures by so much is noted
 
@@ -41,8 +50,9 @@ class SoundJob:
             their ``digest``.
         file: The video file; None where there is none.
         sound: A sound file to use instead; None: the video's first track.
-        num_frames: Number of frames, from labels and crops, if there is no video file.
-        fps: Frames per second to assume if there is no video file; NaN if unknown.
+        num_frames: Number of frames, from labels and crops, if there is no video file;
+            0: unknown.
+        fps: Frames per second to assume where there are no pictures; NaN: unknown.
     """
 
     video: str
@@ -50,11 +60,16 @@ class SoundJob:
     file: pathlib.Path | None
     sound: pathlib.Path | None = None
     num_frames: int = 0
-    fps: float = float("nan")
+    fps: float = math.nan
+
+    @property
+    def rows_are_hops(self) -> bool:
+        """Whether this is sound alone whose rows no rate decides."""
+        return self.file is None and not self.num_frames and math.isnan(self.fps)
 
 
 def embed_sound(
-    extractor: AnyExtractor,
+    extractor: SoundExtractor,
     feature_set: ExtractedSet,
     job: SoundJob,
     kept: KeptFrameTimes,
@@ -62,7 +77,8 @@ def embed_sound(
     """Write one video's feature file, and return what came of the video.
 
     A video without sound gets a file without rows. Otherwise the rows are those of
-    frames 1 .. n + 1, where n frames were decoded. Only some seconds of sound are in
+    frames 1 .. n + 1, where n frames were decoded. Sound alone has rows up to its end,
+    at the job's rate, or else one for each hop. Only some seconds of sound are in
     memory.
 
     Args:
@@ -85,26 +101,38 @@ def embed_sound(
 
 
 def _embedded(
-    extractor: AnyExtractor,
+    extractor: SoundExtractor,
     feature_set: ExtractedSet,
     job: SoundJob,
     kept: KeptFrameTimes,
 ) -> VideoOutcome:
     times = _times(job, kept)
-    sound = _sound(job)
-    notes, losses = list(times.notes), times.losses
+    sound = _sound(job, alone=times is None)
+    notes: list[str] = []
     failed: list[tuple[int, str]] = []
-    with feature_set.writer(job.video) as writer:
+    with (
+        feature_set.writer(job.video) as writer,
+        contextlib.closing(
+            RowSpool(feature_set.folder, feature_set.dim, np.float32)
+        ) as spool,
+    ):
+        middles = _spooled(extractor, sound, spool) if sound else np.zeros(0)
+        rows_at: RowsAt | None = None
+        if times is None:
+            assert sound is not None
+            times, rows_at = _times_alone(extractor, sound, len(middles), job)
+        notes += times.notes
+        losses = times.losses
         if sound is None:
             notes.append("no sound track")
         else:
-            if sound.num_streams > 1:
-                notes.append(f"the first of {sound.num_streams} sound tracks")
-            for frame, features in _rows(extractor, sound, feature_set, times, notes):
+            notes += _notes_of(extractor, sound)
+            hops = _hops_of_rows(middles, times, rows_at, feature_set, notes)
+            for frame, features in _rows(spool, hops):
                 good = writer.storable(features)
                 failed += [(int(number), NOT_STORABLE) for number in frame[~good]]
                 writer.append(frame[good], features[good])
-            notes += [*sound.notes, *_lengths(sound, times)]
+            notes += [*sound.notes, *([] if rows_at else _lengths(sound, times))]
             losses += sound.losses
         count = len(writer)
         meta = feature_set.meta_of(
@@ -114,6 +142,7 @@ def _embedded(
             losses=list(losses),
             num_frames=times.num_frames,
             fps=times.fps,
+            **({"rows_at": rows_at} if rows_at else {}),
         )
         writer.finish(meta)
     return VideoOutcome(
@@ -126,78 +155,137 @@ def _embedded(
     )
 
 
-def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes:
+def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes | None:
     """When each frame is shown, from the video file or else from an assumed rate.
 
+    None stands for sound alone: there are no pictures, and none are known of.
+
     Raises:
-        VideoError: If the video cannot be decoded, or there is none and the number of
-            frames or their rate is unknown.
+        VideoError: If the video cannot be decoded, or there is none and the rate of
+            its frames is unknown.
     """
     if job.file is not None:
-        return kept.of(job.video, job.file)
-    if not (job.num_frames and job.fps > 0):
+        try:
+            return kept.of(job.video, job.file)
+        except NoPicturesError:
+            return None
+    if not job.num_frames:
+        return None
+    if not job.fps > 0:
         raise VideoError(
             f"{job.sound}: no video {job.video!r} for this sound, with "
-            f"{job.num_frames} known frames at {job.fps} per second; expected the "
-            "video's file, or a name such as 7-30-1280x720 that tells the rate: add "
-            "the video"
+            f"{job.num_frames} known frames at an unknown rate; expected the video's "
+            "file, or a name such as 7-30-1280x720 that tells the rate: add the video, "
+            "or give --fps"
         )
     return assumed_times(job.num_frames, job.fps)
 
 
-def _sound(job: SoundJob) -> SoundFile | None:
+def _times_alone(
+    extractor: SoundExtractor, sound: SoundFile, num_hops: int, job: SoundJob
+) -> tuple[FrameTimes, RowsAt]:
+    """Times of the rows of sound alone, and what decides their rate.
+
+    The rows cover the sound to its end: those after the last whole hop have a row too.
+
+    Args:
+        extractor: The extractor, whose hop is the rate unless the job has one.
+        sound: The sound, read to its end.
+        num_hops: Number of hops that the extractor gave.
+        job: The file, with its rate.
+
+    Raises:
+        SoundError: If there is no sound in the file.
+    """
+    if not num_hops:
+        raise SoundError(
+            f"{sound.path}: has no sound in it; expected some; get it again, or remove "
+            "it"
+        )
+    by_hop = math.isnan(job.fps)
+    fps = 1 / extractor.hop_s if by_hop else job.fps
+    # Less than a thousandth of a row is rounding.
+    count = max(1, math.ceil((sound.duration_s or 0.0) * fps - 1e-3))
+    return FrameTimes(
+        times_s=frame_times(max(count, num_hops) if by_hop else count, fps),
+        fps=fps,
+        constant_rate=True,
+        notes=(f"sound alone, a row every {1 / fps:.4g} s",),
+    ), ("hops" if by_hop else "fps")
+
+
+def _sound(job: SoundJob, *, alone: bool) -> SoundFile | None:
     """The sound of a job; None where a video has no track.
 
     Raises:
-        SoundError: If there is a track that cannot be opened.
+        SoundError: If there is a track that cannot be opened, or sound alone has none.
         VideoError: If the video cannot be opened.
     """
     if job.sound is not None:
         return open_sound(job.sound)
     assert job.file is not None
-    if not open_video(job.file).num_sound_tracks:
+    if not alone and not open_video(job.file).num_sound_tracks:
         return None
     return open_sound(job.file)
 
 
+def _spooled(
+    extractor: SoundExtractor, sound: SoundFile, spool: RowSpool
+) -> Float[np.ndarray, " hops"]:
+    """The middles of all hops, whose vectors are put into the spool."""
+    middles = [np.zeros(0)]
+    for piece in extractor.stream(sound):
+        assert piece.times_s is not None
+        spool.append(piece.features)
+        middles.append(piece.times_s)
+    return np.concatenate(middles)
+
+
+def _notes_of(extractor: SoundExtractor, sound: SoundFile) -> list[str]:
+    """Notes on the choice of the track, and on seams between windows."""
+    notes = []
+    if sound.num_streams > 1:
+        notes.append(f"the first of {sound.num_streams} sound tracks")
+    if isinstance(extractor, Wav2Vec2Extractor) and extractor.seams.count:
+        seams = extractor.seams
+        notes.append(
+            f"windows disagree at {seams.count} seams by {seams.rms:.3f} of the "
+            f"deviation (at worst {seams.worst:.3f})"
+        )
+    return notes
+
+
 def _rows(
-    extractor: AnyExtractor,
-    sound: SoundFile,
-    feature_set: ExtractedSet,
-    times: FrameTimes,
-    notes: list[str],
+    spool: RowSpool, hops: Int[np.ndarray, " rows"]
 ) -> Iterator[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "rows dim"]]]:
-    """Frame numbers and vectors, some thousands at a time; none without any hop."""
-    assert not isinstance(extractor, ImageExtractor)
-    with contextlib.closing(
-        RowSpool(feature_set.folder, feature_set.dim, np.float32)
-    ) as spool:
-        middles = [np.zeros(0)]
-        for piece in extractor.stream(sound):
-            assert piece.times_s is not None
-            spool.append(piece.features)
-            middles.append(piece.times_s)
-        if not len(spool):
-            notes.append("a sound track without sound")
-            return
-        notes += _seams(extractor)
-        hops = _hops_of_frames(np.concatenate(middles), times, feature_set, notes)
-        for start in range(0, len(hops), _ROWS):
-            wanted = hops[start : start + _ROWS]
-            first = int(wanted[0])
-            vectors = spool.read(first, int(wanted[-1]) + 1)[wanted - first]
-            frame = np.arange(start + 1, start + 1 + len(wanted), dtype=np.int32)
-            yield frame, vectors
+    """Frame numbers and vectors, some thousands at a time."""
+    for start in range(0, len(hops), _ROWS):
+        wanted = hops[start : start + _ROWS]
+        first = int(wanted[0])
+        vectors = spool.read(first, int(wanted[-1]) + 1)[wanted - first]
+        frame = np.arange(start + 1, start + 1 + len(wanted), dtype=np.int32)
+        yield frame, vectors
 
 
-def _hops_of_frames(
+def _hops_of_rows(
     middles: Float[np.ndarray, " hops"],
     times: FrameTimes,
+    rows_at: RowsAt | None,
     feature_set: ExtractedSet,
     notes: list[str],
 ) -> Int[np.ndarray, " rows"]:
-    """The index of the hop of each frame and of one frame more, by the set's rule."""
-    seconds = with_one_more(times)
+    """The index of the hop of each row.
+
+    Rows of sound alone are the hops themselves, or frames at its rate. A video has a
+    row for each frame and for one more, by the set's rule.
+    """
+    if not len(middles):
+        notes.append("a sound track without sound")
+        return np.zeros(0, np.int32)
+    if rows_at == "hops":
+        rows = np.arange(times.num_frames, dtype=np.int32)
+        return np.minimum(rows, np.int32(len(middles) - 1))
+    seconds = times.times_s if rows_at else with_one_more(times)
     rule: AlignmentRule = feature_set.meta["alignment"]
     if rule == "original":
         return align_original(len(middles), len(seconds))
@@ -208,17 +296,6 @@ def _hops_of_frames(
             "the last sound, and take that"
         )
     return align_by_time(middles, seconds)
-
-
-def _seams(extractor: AnyExtractor) -> list[str]:
-    """A note on how far the Transformer's windows disagreed, if it ran on several."""
-    if not isinstance(extractor, Wav2Vec2Extractor) or not extractor.seams.count:
-        return []
-    seams = extractor.seams
-    return [
-        f"windows disagree at {seams.count} seams by {seams.rms:.3f} of the deviation "
-        f"(at worst {seams.worst:.3f})"
-    ]
 
 
 def _lengths(sound: SoundFile, times: FrameTimes) -> list[str]:

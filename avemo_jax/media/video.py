@@ -22,6 +22,7 @@ from jaxtyping import Float64, UInt8
 from avemo_jax.media.containers import duration_s, open_container, picture_tracks
 from avemo_jax.media.picture_times import mend, rate_of
 from avemo_jax.media.video_decoding import (
+    NoPicturesError,
     Pass,
     VideoError,
     is_turned,
@@ -29,7 +30,7 @@ from avemo_jax.media.video_decoding import (
     stamps_of,
 )
 
-__all__ = ["FrameTimes", "VideoError", "VideoFile", "open_video"]
+__all__ = ["FrameTimes", "NoPicturesError", "VideoError", "VideoFile", "open_video"]
 
 MAX_FPS = 1000  # a stated rate beyond this is ignored
 # More missing than this part of the declared pictures or length is reported, ...
@@ -216,7 +217,7 @@ class VideoFile:
         """The first track of pictures."""
         tracks = picture_tracks(container)
         if not tracks:
-            raise VideoError(
+            raise NoPicturesError(
                 f"{self.path}: has no pictures (a cover is none); expected a video; "
                 "use an audio feature set alone for it, or another file"
             )
@@ -271,8 +272,9 @@ def open_video(path: str | os.PathLike[str], *, num_threads: int = 0) -> VideoFi
         num_threads: Threads that decode; 0: as many as there are cores, at most 16.
 
     Raises:
-        VideoError: If there is no such file, if it is empty or no video, if it has no
-            pictures (a sound file's cover is none), or if none can be decoded.
+        NoPicturesError: If it has no pictures (a sound file's cover is none).
+        VideoError: If there is no such file, if it is empty or no video, or if no
+            picture can be decoded.
     """
     return VideoFile(path, num_threads=num_threads)
 

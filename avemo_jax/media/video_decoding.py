@@ -17,6 +17,10 @@ class VideoError(ValueError):
     """A video that is missing, damaged, or of another form than expected."""
 
 
+class NoPicturesError(VideoError):
+    """A file that has no pictures; it may have sound."""
+
+
 class Pass:
     """One pass over the pictures of an open file.
 

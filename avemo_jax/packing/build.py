@@ -16,6 +16,7 @@ from avemo_jax.data.store import tfds as tfds_lib
 from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.card import write_card
 from avemo_jax.packing.report import BuildReport, report_of
+from avemo_jax.packing.row_rates import rates_of, with_rates
 from avemo_jax.runtime.beam import checked_options
 from avemo_jax.tasks import TASKS, Task, register
 from data_builders.affwild2.contents import (
@@ -69,16 +70,18 @@ def build_store(
             ones, or a user's own.
 
     Raises:
-        ValueError: If a record, ``out_dir`` or a Beam option is wrong, or a config
-            stands with other content and ``overwrite`` is False.
+        ValueError: If a record, ``out_dir`` or a Beam option is wrong, rows of sound
+            alone and labels are of different rates, or a config stands with other
+            content and ``overwrite`` is False.
         ImportError: If Beam is asked for and not installed.
         RuntimeError: If another build writes into ``out_dir``, or Beam fails.
     """
     engine = _engine(beam_runner, beam_options)
     root = store_folder.checked_folder(pathlib.Path(out_dir))
-    records = _by_video(annotations, tasks)
-    by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
     sources = _by_name(feature_sources)
+    rates = rates_of(sources.values())
+    records = with_rates(_by_video(annotations, tasks), rates)
+    by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
     made: Any = {"synthetic": synthetic, "show_progress": show_progress, "tasks": tasks}
     contents = _contents(records, sources, by_task, how, **made)
     root.mkdir(parents=True, exist_ok=True)

@@ -33,13 +33,15 @@ def _run(args: argparse.Namespace, command: str) -> int:
     kinds = _kinds(args.kind)
     own: dict[str, Any] = {}
     if args.manifest or args.labels or not args.annotations:
-        tasks, found = own_labels_command.read_own(args)
+        own_labels_command.check_flags(args)
+        sources = folders.find_feature_sources(args.features, kinds=kinds)
+        tasks, found = own_labels_command.read_own(args, sources)
         own["tasks"] = tasks
     else:
         _check_flags(args)
         found = annotations.read_annotations(args.annotations, mtl=args.mtl)
+        sources = folders.find_feature_sources(args.features, kinds=kinds)
     records = {record.video: record for record in found}
-    sources = folders.find_feature_sources(args.features, kinds=kinds)
     for text in args.test_list:
         add_test_videos(records, text)
     report = build.build_store(

@@ -81,7 +81,8 @@ def _add_own_labels(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with video, frame (from 1) or start_s and end_s, and the labels",
+        help="CSV with video, frame (from 1) or start_s and end_s (neither: labels of "
+        "whole videos), and the labels",
     )
     group.add_argument(
         "--task",

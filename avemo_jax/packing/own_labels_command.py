@@ -1,12 +1,14 @@
 """The part of ``avemo build-store`` that reads a user's own labels."""
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from avemo_jax.data.corpus.manifest import Entry, read_manifest
 from avemo_jax.data.corpus.own_labels import Wish, read_labels
-from avemo_jax.data.records import VideoAnnotations
+from avemo_jax.data.records import FeatureSource, RowRate, VideoAnnotations
+from avemo_jax.packing.row_rates import check_rate, last_frame, rates_of
 from avemo_jax.tasks import Task, TaskKind
 
 _KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
@@ -14,12 +16,38 @@ _OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
 
 
 def read_own(
-    args: argparse.Namespace,
+    args: argparse.Namespace, sources: Sequence[FeatureSource]
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
     """Tasks and records of ``--manifest`` and ``--labels``.
 
+    Args:
+        args: The parsed flags.
+        sources: The feature sets, which tell the rate of sound alone, and how many
+            frames a wholly labelled video has.
+
     Raises:
         ValueError: If a flag or a file is wrong.
+    """
+    rates = rates_of(sources)
+    manifest = {
+        video: _with_rate(entry, rates.get(video))
+        for video, entry in read_manifest(args.manifest).items()
+    }
+
+    def frames_of(entry: Entry) -> int:
+        rate = rates.get(entry.video)
+        return last_frame(entry.video, sources) if rate is None else rate.num_rows
+
+    return read_labels(
+        args.labels, manifest, _wishes(args), fps_of=_fps_of, frames_of=frames_of
+    )
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Check that both files of a user's own labels are given, and no official ones.
+
+    Raises:
+        ValueError: If one is missing, or flags of both kinds are given.
     """
     official = [name for name in _OFFICIAL if getattr(args, name)]
     if not args.manifest or not args.labels or official:
@@ -29,8 +57,14 @@ def read_own(
             f"{' '.join(flags) or 'no labels are named'}; expected --manifest with "
             "--labels, or --annotations of the challenge: give the one or the other"
         )
-    manifest = read_manifest(args.manifest)
-    return read_labels(args.labels, manifest, _wishes(args), fps_of=_fps_of)
+
+
+def _with_rate(entry: Entry, rate: RowRate | None) -> Entry:
+    """The entry with the rate of its rows, where it is sound alone."""
+    if rate is None:
+        return entry
+    check_rate(entry.video, entry.fps, rate)
+    return dataclasses.replace(entry, fps=rate.fps)
 
 
 def _fps_of(entry: Entry) -> float:

@@ -59,7 +59,8 @@ def test_wrong_manifest(tmp_path, mistake):
 WRONG_LABELS = {
     "video": ("video,frame,m\naa,1,x\n", {}, r"line 2, column 'video'.*mean 'a'"),
     "frame 0": ("video,frame,m\na,0,x\n", {}, r"column 'frame': '0'.*count from 1"),
-    "no frame": ("video,m\na,x\n", {}, r"line 1: columns video, m; expected a column"),
+    "no frames": ("video,m\na,x\n", {}, r"whole videos, none of which has features"),
+    "half": ("video,end_s,m\na,1,x\n", {}, r"line 1: columns video, end_s, m; expec"),
     "both": ("video,frame,start_s,end_s,m\na,1,0,1,x\n", {}, r"expected a column 'fr"),
     "twice": ("video,frame,m\na,1,x\na,1,y\n", {}, r"line 3: frame 1 of 'a' again.*2"),
     "overlap": (

@@ -4,10 +4,10 @@ import json
 import os
 import resource
 import shutil
-import wave
 
 import numpy as np
 import pytest
+from made.sounds import write_wav
 from made.trees import write_crops, write_video
 
 from avemo_jax.data.features.files import read_feature_file
@@ -33,16 +33,6 @@ def extracted(weights, tmp_path, capsys):
         return status, said.out + said.err, [json.loads(line) for line in lines]
 
     return run
-
-
-def write_wav(path, seconds):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wave_form = 3000 * np.sin(np.arange(round(seconds * 16_000)) / 9)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(wave_form.astype("<i2").tobytes())
 
 
 def test_no_file_stands_for_a_video_that_became_unreadable(tree, extracted, tmp_path):

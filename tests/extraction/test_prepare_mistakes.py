@@ -164,7 +164,8 @@ def test_sound_files_where_there_are_none(tree, named, tmp_path, said):
     flags = ["--root", tree, "--out", tmp_path / "out", *named]
     status, _, error = said(*flags, "--audio-dir", folder)
     assert status == 1
-    assert f"--audio-dir {folder} has no sound files; expected VIDEO.wav" in error
+    assert f"--audio-dir {folder} has no sound files (" in error
+    assert "); expected VIDEO.aac, .flac, " in error
 
 
 def test_wrong_lists_of_splits_are_told_before_the_work(tree, named, tmp_path, said):

@@ -87,7 +87,8 @@ def find_corpus(
             continue
         if not _TASK_FOLDERS.isdisjoint(folder.folders):
             roots.setdefault(os.path.realpath(folder.path), folder.path)
-        seen.add_videos(folder, VIDEO_ENDINGS, others=True)
+        seen.add_videos(folder, VIDEO_ENDINGS)
+        seen.note_unused(folder, VIDEO_ENDINGS)
         if folder.aligned == (crops == ALIGNED):
             seen.add_crops(folder)
         else:
@@ -121,7 +122,7 @@ def find_crops(
     seen = _Seen(pathlib.Path(folder))
     for one in walk(seen.root, follow_links=follow_links):
         seen.add_crops(one)
-        seen.add_videos(one, frozenset(), others=True)
+        seen.note_unused(one, frozenset())
     seen.check_once()
     seen.log_ignored()
     return seen.sorted_crops()
@@ -136,7 +137,7 @@ def find_videos(
         ValueError: If a folder cannot be read, a name is there twice, or links lead out
             of the tree or nowhere.
     """
-    return _found(folder, VIDEO_ENDINGS, follow_links)
+    return _found(folder, follow_links, VIDEO_ENDINGS)[0]
 
 
 def find_sounds(
@@ -148,18 +149,48 @@ def find_sounds(
         ValueError: If a folder cannot be read, a name is there twice, or links lead out
             of the tree or nowhere.
     """
-    return _found(folder, SOUND_ENDINGS, follow_links)
+    return _found(folder, follow_links, SOUND_ENDINGS)[0]
+
+
+def find_recordings(
+    folder: str | os.PathLike[str], *, follow_links: bool = False
+) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path]]:
+    """Every video file and every sound file beneath ``folder``, each by its name.
+
+    Raises:
+        ValueError: If a folder cannot be read, a name is there twice among the videos
+            or among the sound files, or links lead out of the tree or nowhere.
+    """
+    videos, sounds = _found(folder, follow_links, VIDEO_ENDINGS, SOUND_ENDINGS)
+    return videos, sounds
+
+
+def what_is_there(folder: str | os.PathLike[str], *, follow_links: bool = False) -> str:
+    """The files beneath a folder in which nothing of use was found, for an error."""
+    seen = _Seen(pathlib.Path(folder))
+    pictures = 0
+    for one in walk(seen.root, follow_links=follow_links):
+        seen.note_unused(one, frozenset())
+        pictures += len(one.pictures)
+    root = f"{printable(seen.root)}: "
+    found = [text.removeprefix(root) for text in seen.all_ignored()[:_NAMED]]
+    found += [f"{pictures} pictures"] if pictures else []
+    return "; ".join(found)
 
 
 def _found(
-    folder: str | os.PathLike[str], endings: frozenset[str], follow_links: bool
-) -> dict[str, pathlib.Path]:
-    seen = _Seen(pathlib.Path(folder))
-    for one in walk(seen.root, follow_links=follow_links):
-        seen.add_videos(one, endings, others=not one.pictures)
-    seen.check_once()
-    seen.log_ignored()
-    return seen.sorted_videos()
+    folder: str | os.PathLike[str], follow_links: bool, *kinds: frozenset[str]
+) -> list[dict[str, pathlib.Path]]:
+    """The files of each kind, which is told by endings; those of no kind are logged."""
+    found = [_Seen(pathlib.Path(folder)) for _ in kinds]
+    for one in walk(folder, follow_links=follow_links):
+        for seen, kind in zip(found, kinds, strict=True):
+            seen.add_videos(one, kind)
+        found[0].note_unused(one, frozenset().union(*kinds), others=not one.pictures)
+    for seen in found:
+        seen.check_once()
+    found[0].log_ignored()
+    return [seen.sorted_videos() for seen in found]
 
 
 def _annotations(
@@ -259,16 +290,17 @@ class _Seen:
             sizes = folder.picture_sizes()
             self.crops[name] = crop_folder(name, folder.path, sizes)
 
-    def add_videos(
-        self, folder: Folder, endings: frozenset[str], *, others: bool
-    ) -> None:
-        """Add a folder's files with these endings; note other files if ``others``."""
-        unused = []
+    def add_videos(self, folder: Folder, endings: frozenset[str]) -> None:
+        """Add a folder's files with these endings."""
         for name in folder.files:
-            if os.path.splitext(name)[1].lower() in endings:
+            if _ending(name) in endings:
                 self.add_video(folder.path / name)
-            else:
-                unused.append(name)
+
+    def note_unused(
+        self, folder: Folder, used: frozenset[str], *, others: bool = True
+    ) -> None:
+        """Note what is not used in a folder; other files only if ``others``."""
+        unused = [name for name in folder.files if _ending(name) not in used]
         where = printable(folder.path)
         if unused and others:
             what = "pictures named by numbers" if folder.pictures else "of a known kind"
@@ -341,6 +373,10 @@ class _Seen:
     def log_ignored(self) -> None:
         for text in self.all_ignored():
             logging.info("not used: %s", text)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _files(names: list[str] | tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from absl import logging
@@ -26,6 +27,7 @@ from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
 from avemo_jax.tasks import Task, TaskKind, own_task
 
 _PLACES = ("video", "frame", "start_s", "end_s")
+Place = Literal["frame", "time", "video"]
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -63,11 +65,13 @@ def read_labels(
     wishes: Sequence[Wish] = (Wish(),),
     *,
     fps_of: Callable[[Entry], float] = lambda entry: entry.fps,
+    frames_of: Callable[[Entry], int] = lambda entry: 0,
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
     """Tasks by name, and a record of each video of the manifest.
 
     Columns: video; frame (from 1), or start_s and end_s (the frames shown from start_s
-    on and before end_s; frame k is shown at (k - 1) / fps); then labels. A single
+    on and before end_s; frame k is shown at (k - 1) / fps), or neither: then a line
+    labels a whole video; then labels. A single
     column of texts or whole numbers is multiclass, and the task has the column's name;
     several columns of 0 and 1 are multilabel ("labels"); others are values ("values").
     An empty cell is an invalid label, and so is that of a frame that has no line.
@@ -78,20 +82,22 @@ def read_labels(
         wishes: What the user says about each task; with several, each names its
             columns.
         fps_of: Gives a video's frames per second, where times are given; NaN: unknown.
+        frames_of: Gives a video's number of frames, where labels are of whole videos;
+            0: unknown.
 
     Raises:
         ValueError: If the file is wrong; the error names file, line and column.
     """
     table = CsvTable(path)
     table.need("video")
-    timed = _timed(table)
+    place = _place_of(table)
     columns = tuple(name for name in table.columns if name not in _PLACES)
     if not columns:
         has = f"only {', '.join(table.columns)}"
         fail(f"{path}, line 1", has, "a column of labels", "add it")
     rates: dict[str, float] = {}
-    rows = _rows(table, manifest, fps_of if timed else None, rates)
-    length = _check_once(table, rows)
+    rows = _rows(table, manifest, place, fps_of, frames_of, rates)
+    length = _check_once(table, rows, whole=place == "video")
     tasks: dict[str, Task] = {}
     labels: dict[str, dict[str, np.ndarray]] = {video: {} for video in manifest}
     for wish in wishes:
@@ -119,39 +125,63 @@ def read_labels(
 def _rows(
     table: CsvTable,
     manifest: Mapping[str, Entry],
-    fps_of: Callable[[Entry], float] | None,
+    place: Place,
+    fps_of: Callable[[Entry], float],
+    frames_of: Callable[[Entry], int],
     rates: dict[str, float],
 ) -> list[_Row]:
     """All lines of the table with the frames that they label.
 
+    A whole video without features has no frames to label; such videos are logged.
+
     Args:
         table: The file of labels.
         manifest: Entries of the manifest, by video.
-        fps_of: Gives a video's frames per second; None: lines have frames, not times.
+        place: What a line labels.
+        fps_of: Gives a video's frames per second.
+        frames_of: Gives a video's number of frames; 0: unknown.
         rates: Filled with the frames per second used for times, by video.
     """
-    rows = []
+    rows, unknown = [], []
     for line, cells in table.rows():
         entry = _entry_of(table, line, cells, manifest)
         where = f"{table.path}, line {line}, column"
-        if fps_of is None:
+        if place == "frame":
             frames = _frame(where, cells["frame"])
+        elif place == "video":
+            frames = range(1, frames_of(entry) + 1)
+            if not frames:
+                unknown.append(entry.video)
+                continue
         else:
             if entry.video not in rates:
                 rates[entry.video] = fps_of(entry)
             frames = _shown(where, cells, entry, rates[entry.video])
         rows.append(_Row(line, entry.video, frames, cells))
+    if unknown and not rows:
+        told = "labels of whole videos, none of which has features"
+        fail(str(table.path), told, "features of them", "extract them first")
+    if unknown:
+        logging.warning(
+            "%s: %d labelled videos have no features and are in no training and no "
+            "score: %s",
+            table.path,
+            len(unknown),
+            ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
+        )
     return rows
 
 
-def _timed(table: CsvTable) -> bool:
-    """Whether lines have times, not frames."""
+def _place_of(table: CsvTable) -> Place:
+    """What a line of the table labels, by its columns."""
     times = [name for name in ("start_s", "end_s") if name in table.columns]
-    if ("frame" in table.columns) == bool(times) or len(times) == 1:
+    if ("frame" in table.columns and times) or len(times) == 1:
         has = ", ".join(table.columns)
-        expected = "a column 'frame', or the columns 'start_s' and 'end_s'"
+        expected = "a column 'frame', or 'start_s' and 'end_s', or none of them"
         fail(f"{table.path}, line 1", f"columns {has}", expected, "correct the header")
-    return bool(times)
+    if times:
+        return "time"
+    return "frame" if "frame" in table.columns else "video"
 
 
 def _entry_of(
@@ -193,7 +223,9 @@ def _shown(where: str, cells: Mapping[str, str], entry: Entry, fps: float) -> ra
     return range(first, last + 1)
 
 
-def _check_once(table: CsvTable, rows: Sequence[_Row]) -> dict[str, int]:
+def _check_once(
+    table: CsvTable, rows: Sequence[_Row], *, whole: bool
+) -> dict[str, int]:
     """Labelled length of each video; an error where a frame has two rows."""
     by_video: dict[str, list[_Row]] = {}
     for row in rows:
@@ -205,8 +237,11 @@ def _check_once(table: CsvTable, rows: Sequence[_Row]) -> dict[str, int]:
                 told = f"frame {row.frames.start} of {video!r} again"
                 expected = f"each frame once (line {before.line})"
                 line = max(row.line, before.line)
-                where = f"{table.path}, line {line}"
-                fail(where, told, expected, "remove one, or correct the times")
+                where, instead = f"{table.path}, line {line}", "correct the times"
+                if whole:
+                    told, instead = f"{video!r} again", "add a column frame, or times"
+                    expected = f"each whole video once (line {before.line})"
+                fail(where, told, expected, f"remove one, or {instead}")
     return {video: own[-1].frames.stop - 1 for video, own in by_video.items()}
 
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +19,12 @@ from avemo_jax.data.features.files import (
     read_feature_file,
     read_original_file,
 )
+from avemo_jax.data.features.writer import read_meta
 from avemo_jax.data.records import (
     FeatureSource,
     Modality,
     Remarks,
+    RowRate,
     VideoFeatures,
     as_float16,
 )
@@ -155,7 +158,30 @@ def _source(
         videos=tuple(places),
         read=functools.partial(_read_checked, places, name, kind, dim, fingerprint),
         provenance={key: meta[key] for key in _PROVENANCE if key in meta},
+        rates=_rates(places) if kind == "audio" else {},
     )
+
+
+def _rates(files: Mapping[str, pathlib.Path]) -> dict[str, RowRate]:
+    """The rate of the rows of each file of sound alone, by video."""
+    found = {}
+    for video, path in files.items():
+        meta = read_meta(path) if path.suffix == ".npz" else {}
+        if "rows_at" not in meta:
+            continue
+        rows_at, fps, rows = (meta.get(k) for k in ("rows_at", "fps", "num_frames"))
+        try:
+            rate = RowRate(float(fps), int(rows), by_hop=rows_at == "hops")  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            rate = RowRate(math.nan, 0, by_hop=False)
+        if rows_at not in ("hops", "fps") or not 0 < rate.fps < math.inf:
+            raise ValueError(
+                f"{path}: meta has rows_at {rows_at!r}, fps {fps!r}, num_frames "
+                f"{rows!r}; expected 'hops' or 'fps', and two numbers over 0: extract "
+                "this file again"
+            )
+        found[video] = rate
+    return found
 
 
 def _read_checked(

@@ -10,13 +10,24 @@ from typing import Any
 
 from avemo_jax.data.corpus import annotations
 from avemo_jax.data.corpus.coverage import coverage_of
-from avemo_jax.data.corpus.official_trees import Corpus, find_corpus, find_sounds
+from avemo_jax.data.corpus.official_trees import (
+    SOUND_ENDINGS,
+    Corpus,
+    find_corpus,
+    find_sounds,
+    what_is_there,
+)
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.command import print_summaries
 from avemo_jax.extraction.extractor_choice import ExtractorChoice
-from avemo_jax.extraction.flag_values import choices_of, existing_folder, settings_of
+from avemo_jax.extraction.flag_values import (
+    choices_of,
+    existing_folder,
+    rate_of,
+    settings_of,
+)
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material, find_work, known_frames
 from avemo_jax.extraction.prepare.estimate import (
@@ -118,9 +129,10 @@ def _find_material(
             follow_links=args.follow_links,
         )
         if not sounds:
+            seen = what_is_there(args.audio_dir, follow_links=args.follow_links)
             raise ValueError(
-                f"--audio-dir {args.audio_dir} has no sound files; expected VIDEO.wav "
-                "and the like: correct the path"
+                f"--audio-dir {args.audio_dir} has no sound files ({seen}); expected "
+                f"VIDEO{', '.join(sorted(SOUND_ENDINGS))}: correct the path"
             )
     records = _records(args, corpus)
     labelled = {
@@ -128,7 +140,7 @@ def _find_material(
         for video, record in records.items()
     }
     frames = known_frames(corpus.crops, labelled)
-    material = Material(corpus.crops, corpus.videos, sounds, frames)
+    material = Material(corpus.crops, corpus.videos, sounds, frames, rate_of(args))
     return records, take_inventory(corpus, sounds), material
 
 
