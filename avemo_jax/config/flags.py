@@ -1,6 +1,7 @@
 """The configuration on a command line: ``--config FILE --config.FIELD=VALUE ...``."""
 
 import argparse
+import pathlib
 from collections.abc import Sequence
 
 from absl import flags
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict, config_flags
 
 from avemo_jax.config.recipe_files import located
 from avemo_jax.config.reference import fields_text, recipes_text
+from avemo_jax.config.workdir_config import kept_config
 
 
 def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None:
@@ -21,8 +23,9 @@ def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None
     group.add_argument(
         "--config",
         metavar="NAME",
-        help="the experiment: a recipe's name, as expr_mlp, or a file, each with its "
-        "feature sets behind a colon if they are others: expr_mlp:dinov2+vggish",
+        help="the experiment: a recipe's name, as expr_mlp, or a file of Python, each "
+        "with its feature sets behind a colon if they are others: "
+        "expr_mlp:dinov2+vggish; or the config.json of a run, to repeat it",
     )
     # For --help alone: fields are taken out before the parser sees them.
     group.add_argument(
@@ -65,16 +68,26 @@ def read_config(name: str, fields: Sequence[str]) -> ConfigDict:
     """The configuration that a command line names.
 
     Args:
-        name: Name of a recipe or path of a file, and after a colon what it is called
-            with.
+        name: Name of a recipe; path of a file of Python, which is run, and after a
+            colon what it is called with; or of a run's ``config.json``, which is read.
         fields: Arguments ``--config.FIELD=VALUE`` that change it.
 
     Raises:
         ValueError: If there is no such file, or a field or its value is wrong.
     """
     values = flags.FlagValues()
-    line = ["avemo", f"--config={located(name)}", *fields]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
+    line = ["avemo", *fields]
+    place = located(name)
+    if place.endswith(".json"):
+        config_flags.DEFINE_config_dict(
+            "config",
+            kept_config(pathlib.Path(place)),
+            flag_values=values,
+            sys_argv=line,
+        )
+    else:
+        line.insert(1, f"--config={place}")
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
     try:
         left = values(line)[1:]
     except (AttributeError, KeyError) as error:

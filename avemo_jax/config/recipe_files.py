@@ -20,10 +20,16 @@ def recipe_file(name: str) -> pathlib.Path:
         name: A path, or the name of a recipe.
 
     Raises:
-        ValueError: If there is no such file and no such recipe.
+        ValueError: If there is no such file and no such recipe, or the file is neither
+            Python nor JSON.
     """
     path = pathlib.Path(name)
     if path.is_file():
+        if path.suffix not in (".py", ".json"):
+            raise ValueError(
+                f"{path} has the ending {path.suffix!r}; expected .py, which is run as "
+                "Python, or a run's config.json, which is only read: name one"
+            )
         return path
     names = recipe_names()
     if name not in names:
@@ -42,7 +48,8 @@ def located(name: str) -> str:
             as "expr_mlp:vggish".
 
     Raises:
-        ValueError: If there is no such file and no such recipe.
+        ValueError: If there is no such file and no such recipe, or the file is neither
+            Python nor JSON.
     """
     file, colon, argument = name.partition(":")
     return f"{recipe_file(file)}{colon}{argument}"

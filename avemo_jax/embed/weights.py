@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.cache import cache_dir
+from avemo_jax.runtime.json_files import parsed
 
 WEIGHTS_SCHEMA = 1
 # The types that tensors may have, and their names in .safetensors.
@@ -154,8 +155,8 @@ def read_weights(
 def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:
     """The metadata of a file that this program wrote."""
     try:
-        metadata = {name: json.loads(text) for name, text in texts.items()}
-    except (ValueError, RecursionError) as error:
+        metadata = {name: parsed(text) for name, text in texts.items()}
+    except ValueError as error:
         if "schema" in texts:
             raise WeightsError(
                 f"{path}: damaged metadata ({error}); expected JSON as avemo convert "

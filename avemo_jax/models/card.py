@@ -4,10 +4,7 @@ Here alone are they read and written. Loads no JAX.
 """
 
 import dataclasses
-import json
 import pathlib
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -15,6 +12,7 @@ import numpy as np
 
 from avemo_jax.models.selection import Selection
 from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.json_files import fitted, read_json
 from avemo_jax.tasks import TASKS, Task, definition, from_definition, register
 
 SCHEMA = 1
@@ -243,22 +241,17 @@ def read_as(kind: type[_C], path: pathlib.Path) -> _C:
         CheckpointError: If the file is no JSON, is of another schema, lacks a key or
             has one too many, or a value is of another kind.
     """
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{path}:{error.lineno}: {error.msg}; expected a card: {kind.remedy}"
-        ) from error
-    schema = stored.pop("schema", None) if isinstance(stored, dict) else None
+    stored = read_json(path, dict, remedy=kind.remedy, error=CheckpointError)
+    schema = stored.pop("schema", None)
     if schema != SCHEMA:
         raise CheckpointError(
             f"{path}: schema {schema!r}; expected {SCHEMA}, which this version reads: "
             f"{kind.remedy}"
         )
     try:
-        found: _C = _object(kind, stored, "")
+        found: _C = fitted(kind, stored)
         return found
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}: {kind.remedy}") from error
 
 
@@ -302,70 +295,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return value
-
-
-_WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
-
-
-def _object(kind: Any, stored: Mapping[str, Any], inside: str) -> Any:
-    """The dataclass ``kind`` with the checked values of an object.
-
-    Args:
-        kind: The class.
-        stored: The object.
-        inside: Where the object is in the file, for errors: "data.".
-
-    Raises:
-        ValueError: If a key is missing or unknown, or a value is of another kind.
-    """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    lacking = [
-        inside + name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in stored
-    ]
-    unknown = [inside + name for name in stored if name not in fields]
-    if lacking or unknown:
-        raise ValueError(
-            f"missing {', '.join(lacking) or 'nothing'}, unknown "
-            f"{', '.join(unknown) or 'nothing'}; expected what this version writes"
-        )
-    kinds = typing.get_type_hints(kind)
-    return kind(
-        **{name: _value(kinds[name], v, inside + name) for name, v in stored.items()}
-    )
-
-
-def _value(kind: Any, value: Any, key: str) -> Any:
-    """A value of JSON as the type ``kind``, which it must fit.
-
-    Raises:
-        ValueError: If it does not; names the key.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and types.NoneType in inner:
-            return None
-        kind, *others = (one for one in inner if one is not types.NoneType)
-        if any(value in typing.get_args(other) for other in others):
-            return value
-        return _value(kind, value, key)
-    if kind is Any or type(value) is kind or (kind is float and type(value) is int):
-        return value
-    if origin is tuple and isinstance(value, list):
-        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-        if len(kinds) == len(value):
-            pairs = enumerate(zip(kinds, value, strict=True))
-            return tuple(_value(k, one, f"{key}[{i}]") for i, (k, one) in pairs)
-    if isinstance(value, dict):
-        if kind is Selection:
-            return Selection.from_dict(value)
-        if dataclasses.is_dataclass(kind):
-            return _object(kind, value, f"{key}.")
-        if origin is Mapping:
-            return {n: _value(inner[1], one, f"{key}.{n}") for n, one in value.items()}
-    lists = (
-        f"a list of {len(inner)}" if inner and inner[-1] is not Ellipsis else "a list"
-    )
-    expected = _WORDS.get(kind, lists if origin is tuple else "an object")
-    raise ValueError(f"{key} is {value!r:.60}; expected {expected}")

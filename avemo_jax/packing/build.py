@@ -18,6 +18,7 @@ from avemo_jax.packing.card import write_card
 from avemo_jax.packing.report import BuildReport, report_of
 from avemo_jax.packing.row_rates import rates_of, with_rates
 from avemo_jax.runtime.beam import checked_options
+from avemo_jax.runtime.json_files import read_json
 from avemo_jax.tasks import TASKS, Task, register
 from data_builders.affwild2.contents import (
     AnnotationContents,
@@ -220,8 +221,9 @@ def _stands(root: pathlib.Path, content: Contents, overwrite: bool) -> bool:
     if not folder.exists():
         return False
     found = None
-    if (folder / "metadata.json").is_file():
-        found = layout.read_metadata(root, content.name).get("content")
+    if (folder / "metadata.json").is_file():  # perhaps of another version
+        remedy = "remove the folder and build it again"
+        found = read_json(folder / "metadata.json", dict, remedy=remedy).get("content")
     if found == content.digest:
         logging.info("%s stands already in %s", content.name, root)
         return True

@@ -1,10 +1,9 @@
 """The runs behind the rows: each a configuration in a work directory of its own."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -15,8 +14,17 @@ from avemo_jax.config.fields import base_config, identity, original_config
 from avemo_jax.config.workdir_config import check_data
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.results_table.rows import HeadKind, Post, RowSpec
+from avemo_jax.runtime.json_files import read_json
 
 RESULTS = "results.json"
+
+
+class _Results(TypedDict):
+    """What must be in a ``results.json``, beside much else: the task's name."""
+
+    task: str
+
+
 # The original's row takes every 10th entry of windows that slide.
 _RULES: dict[Post, FrameRate] = {
     "fixed_stride": FrameRate("sliding", 10),
@@ -138,14 +146,6 @@ def read_results(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is damaged.
     """
-    path = folder / RESULTS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or "task" not in found:
-        raise ValueError(
-            f"{path} is damaged; expected what a run writes; remove it: the same "
-            "command makes it anew"
-        )
+    remedy = "the file is damaged; remove it, and the same command makes it anew"
+    found: dict[str, Any] = read_json(folder / RESULTS, _Results, remedy=remedy)
     return found

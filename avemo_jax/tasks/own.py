@@ -1,7 +1,7 @@
 """Tasks of a user's own: their names, classes, units or values, checked."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -35,6 +35,22 @@ _TAKEN = frozenset(
     "video frame has_crop filled source_video num_frames fps f1_macro own".split()
 )
 MAX_CLASSES = 127  # labels are int8
+
+
+class TaskDefinition(TypedDict):
+    """What stores and checkpoints keep of a user's own task.
+
+    Attributes:
+        name: The task's name.
+        kind: "multiclass", "multilabel" or "regression".
+        columns: Names of the classes, units or values.
+        value_range: Least and largest value, in the user's unit.
+    """
+
+    name: str
+    kind: TaskKind
+    columns: tuple[str, ...]
+    value_range: tuple[float, float]
 
 
 def own_task(

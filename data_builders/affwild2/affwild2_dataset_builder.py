@@ -12,6 +12,7 @@ from typing import Any
 
 from avemo_jax.data.corpus import annotations, splits
 from avemo_jax.data.features import folders, names
+from avemo_jax.data.store.fields import annotation_fields, feature_fields
 from avemo_jax.data.store.layout import ANNOTATIONS, DATASET, SPLIT, STORE_VERSION
 from avemo_jax.data.store.tfds import import_tfds
 from avemo_jax.tasks import TASKS
@@ -95,9 +96,9 @@ class Builder(tfds.core.ShardBasedBuilder):
         if self._contents is not None:
             return fields.fields_of(self._contents)
         if name == ANNOTATIONS:
-            return fields.annotation_fields()
+            return fields.as_tfds(annotation_fields(TASKS))
         known = names.EXTRACTORS[names.split_name(name)[0]]
-        return fields.feature_fields(known.dim, known.output_dim)
+        return fields.as_tfds(feature_fields(known.dim, known.output_dim))
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Any]]:
         if self._contents is None:

@@ -158,7 +158,7 @@ def test_without_thresholds_the_decisions_stand_and_it_is_said(tmp_path, capsys)
     [
         ('{"thresholds": {"AU01": 0.5}}', "KeyError"),
         ('{"thresholds": [0.5]}', "expected a threshold for each of AU01"),
-        ("{", "JSONDecodeError"),
+        ("{", "line 1: Expecting property name"),
     ],
 )
 def test_damaged_thresholds_are_refused(tmp_path, text, words):

@@ -26,8 +26,11 @@ from avemo_jax.config.fields import (
     changed_fields,
     flatten,
     identity,
+    to_plain,
 )
+from avemo_jax.config.flags import read_config
 from avemo_jax.config.recipe_files import located, recipe_names
+from avemo_jax.config.workdir_config import take_workdir
 from avemo_jax.training.objective import configured_loss
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -506,3 +509,34 @@ def test_identity_is_8_hex_digits_and_the_same_each_time():
     assert first == identity(base_config("AU", "transformer"))
     assert len(first) == 8
     assert set(first) <= set("0123456789abcdef")
+
+
+def test_a_runs_config_is_read_and_repeats_the_run(tmp_path):
+    config = read_config("va_mlp", ["--config.learning_rate=0.5"])
+    config.workdir = "runs/mine"
+    take_workdir(tmp_path, config)
+    kept = str(tmp_path / "config.json")
+    again = read_config(kept, [])
+    assert again.workdir is None
+    assert changed_fields(to_plain(config), to_plain(again)) == []
+    assert read_config(kept, ["--config.num_seeds=3"]).num_seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("config.json", "print('ran')", "line 1: Expecting value"),
+        ("config.json", "[1]", "holds [1]; expected an object"),
+        ("config.json", '{"learning_rat": 1.0}', "learning_rat"),
+        ("config.json", '{"learning_rate": "x"}', "learning_rate"),
+        ("config.json", '{"head": 3}', "head"),
+        ("config.txt", "print('ran')", "has the ending '.txt'; expected .py"),
+    ],
+)
+def test_only_python_files_are_run(tmp_path, capsys, file, text, told):
+    path = tmp_path / file
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
+        read_config(str(path), [])
+    assert told in str(caught.value)
+    assert "ran" not in capsys.readouterr().out

@@ -305,7 +305,7 @@ def test_damaged_store(data_dir, tmp_path):
         open_store(copy).load_table("EXPR", "train", ["face@a"])
     content["format"] = 99
     metadata.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="has format 99; expected"):
+    with pytest.raises(ValueError, match="format is 99; expected 1"):
         open_store(copy)
     metadata.unlink()
     with pytest.raises(ValueError, match=r"no metadata\.json"):

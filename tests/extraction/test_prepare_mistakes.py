@@ -273,7 +273,8 @@ def test_a_damaged_state_is_told(tree, named, prepared, tmp_path, said):
     (out / "prepare.json").write_text("{")
     status, _, error = said("--root", tree, "--out", out, *named)
     assert status == 1
-    assert f"{out / 'prepare.json'} is damaged" in error
+    assert f"{out / 'prepare.json'}: line 1: " in error
+    assert "remove it, and the store is kept" in error
     (out / "prepare.json").unlink()
     assert said("--root", tree, "--out", out, *named)[0] == 0
 

@@ -14,9 +14,11 @@ import pathlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 from avemo_jax.data.listing import entries, read_names
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.json_files import read_json
 
 SPLITS = ("train", "dev", "validation", "test")
 
@@ -24,6 +26,12 @@ _FACE = re.compile(r"(.+)_(left|right)")
 _SIZED = re.compile(r"(\d+-\d+-\d+x\d+)-\d+")
 _NUMBERED = re.compile(r"(video\d+)_\d+")
 _FPS = re.compile(r"\d+-(\d+)-\d+x\d+(-\d+)?")
+
+
+class _Kept(TypedDict):
+    """What is read of ``splits.json``: videos by task, then by split."""
+
+    splits: Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
 def base_video(video: str) -> str:
@@ -278,8 +286,12 @@ def write_splits(
 
 
 def read_splits(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
-    """Split names by task, then by video, from a file of ``write_splits``."""
-    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    """Split names by task, then by video, from a file of ``write_splits``.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    content = read_json(path, _Kept, remedy="build the store again")
     return {
         task: {video: split for split, videos in lists.items() for video in videos}
         for task, lists in content["splits"].items()

@@ -5,7 +5,6 @@
 are ``KIND/VIDEO.npy``, a pickled dict ``VIDEO/00001.jpg`` -> vector.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -19,6 +18,7 @@ import numpy as np
 from avemo_jax.data.features.original_npy import read_original_npy
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.data.records import MAX_FRAME, VideoFeatures
+from avemo_jax.runtime.json_files import parsed
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
 # What zipfile and numpy raise on damaged files: RuntimeError for zip features that
@@ -75,7 +75,7 @@ def read_feature_file(
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays.get("meta", "null")))
+        meta = parsed(str(arrays.get("meta", "null")))
     except _DAMAGES as error:
         raise ValueError(
             f"{path} cannot be read ({error}); expected a .npz with frame, features "

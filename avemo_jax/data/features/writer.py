@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.data.records import as_float16
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.json_files import parsed
 
 _PIECE = 1 << 20  # bytes that are copied or hashed at a time
 # Bytes of a spool that wait in memory: hundreds of short videos may be under way, and a
@@ -245,7 +246,7 @@ def checked_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _meta_of(archive: zipfile.ZipFile) -> dict[str, Any]:
     with archive.open("meta.npy") as stream:
-        meta = json.loads(str(np.lib.format.read_array(stream, allow_pickle=False)))
+        meta = parsed(str(np.lib.format.read_array(stream, allow_pickle=False)))
     if not isinstance(meta, dict) or not isinstance(meta.get("fingerprint"), str):
         raise ValueError("its meta has no fingerprint")
     return meta

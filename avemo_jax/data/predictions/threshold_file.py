@@ -4,13 +4,13 @@ A table has no place for them, and they are needed to decide frames that are fil
 later.
 """
 
-import json
 import pathlib
 
 import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.json_files import parsed
 from avemo_jax.tasks import Task
 
 
@@ -59,7 +59,7 @@ def read_thresholds(
     if task.kind != "multilabel" or not beside.is_file():
         return None
     try:
-        stored = json.loads(beside.read_text(encoding="utf-8"))
+        stored = parsed(beside.read_bytes())
         if not isinstance(stored, dict) or "thresholds" not in stored:
             return None  # a file of another program
         by_unit = stored["thresholds"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from avemo_jax.data.corpus.splits import SPLITS, base_video
 from avemo_jax.data.features import names as feature_sets
-from avemo_jax.data.features.frame_runs import from_runs
+from avemo_jax.data.features.frame_runs import check_runs, from_runs
 from avemo_jax.data.store import assembly, join, layout, vectors
 from avemo_jax.data.store.assembly import AnnotatedVideo
 from avemo_jax.data.store.join import Join, JoinCounts, JoinedVideo, Missing
@@ -34,7 +34,8 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
     """The store that ``build_store`` wrote into ``data_dir``.
 
     Raises:
-        ValueError: If there is no store, or it was written in another format.
+        ValueError: If there is no store, it was written in another format, or its
+            metadata are damaged.
     """
     root = pathlib.Path(data_dir)
     folder = root / layout.DATASET
@@ -48,13 +49,6 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
         )
     names = sorted(p.parent.name for p in folder.glob(f"*/{layout.STORE_VERSION}"))
     metadata = {name: layout.read_metadata(root, name) for name in names}
-    for name, values in metadata.items():
-        if values.get("format") != layout.FORMAT:
-            raise ValueError(
-                f"{layout.config_folder(root, name)} has format "
-                f"{values.get('format')!r}; expected {layout.FORMAT}: build it again "
-                "with this version"
-            )
     return Store(root, metadata)
 
 
@@ -105,7 +99,9 @@ class Store:
     def frames(self, name: str) -> Mapping[str, np.ndarray]:
         """Numbers of the frames that the set ``name`` has vectors of, by video."""
         if name not in self._frames:
+            file = layout.config_folder(self.path, name) / "metadata.json"
             runs = self._metadata[name]["runs"]
+            check_runs(runs, where=str(file))
             self._frames[name] = {video: from_runs(r) for video, r in runs.items()}
         return self._frames[name]
 

@@ -11,6 +11,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from avemo_jax.data.store.fields import check_declared
 from avemo_jax.data.store.layout import SPLIT
 
 
@@ -40,7 +41,12 @@ def open_examples(folder: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
 
     Args:
         folder: ``DIR/affwild2/CONFIG/VERSION``.
+
+    Raises:
+        ValueError: If the files beside the examples are not those that the builder
+            writes: TFDS would run what they name.
     """
+    check_declared(folder)
     builder = import_tfds().builder_from_directory(os.fspath(folder))
     if not builder.info.splits[SPLIT].num_examples:
         return ()  # array_record opens no file without records

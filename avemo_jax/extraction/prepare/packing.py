@@ -5,7 +5,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from absl import logging
 from tqdm import tqdm
@@ -22,10 +22,17 @@ from avemo_jax.media.video import VideoError
 from avemo_jax.packing import build
 from avemo_jax.packing.command import given_splits
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.json_files import read_json
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS
 
 STATE = "prepare.json"
+
+
+class _State(TypedDict):
+    """What is read of :data:`STATE`: whether the last run ended without failures."""
+
+    complete: bool
 
 
 def check_split_flags(
@@ -149,13 +156,11 @@ def _was_complete(out: pathlib.Path) -> bool:
     path = out / STATE
     if not path.is_file():
         return True
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["complete"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error!r}); expected what an earlier run wrote: "
-            "remove it, and the store is kept unless you pass --overwrite"
-        ) from error
+    remedy = (
+        "an earlier run's record is damaged; remove it, and the store is kept unless "
+        "you pass --overwrite"
+    )
+    return read_json(path, _State, remedy=remedy)["complete"]
 
 
 def _write_state(out: pathlib.Path, **facts: Any) -> None:
