@@ -88,4 +88,5 @@ def check_data(workdir: pathlib.Path, fingerprint: str) -> None:
 def _kept(path: pathlib.Path) -> dict[str, Any]:
     """The content of a file that a run began its work directory with."""
     remedy = "the run's own record is damaged; name another --workdir"
-    return read_json(path, dict, remedy=remedy, error=WorkdirError)
+    kept: dict[str, Any] = read_json(path, dict, remedy=remedy, error=WorkdirError)
+    return kept

@@ -11,9 +11,7 @@ import pathlib
 import types
 import typing
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, TypeVar
-
-_T = TypeVar("_T")
+from typing import Any
 
 MAX_BYTES = 2**26  # the metadata of a million videos; parsed they take ten times that
 _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
@@ -21,11 +19,11 @@ _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or fa
 
 def read_json(
     path: str | os.PathLike[str],
-    kind: type[_T],
+    kind: Any,
     *,
     remedy: str,
     error: type[ValueError] = ValueError,
-) -> _T:
+) -> Any:
     """The content of a file of JSON, if it fits a type.
 
     Args:
@@ -44,7 +42,7 @@ def read_json(
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        return typing.cast(_T, fitted(kind, parsed(data)))
+        return fitted(kind, parsed(data))
     except ValueError as fault:
         raise error(f"{path}: {fault}: {remedy}") from fault
 

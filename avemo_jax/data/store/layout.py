@@ -85,4 +85,6 @@ def read_metadata(root: str | os.PathLike[str], name: str) -> dict[str, Any]:
             "wrote: remove the folder and build it again"
         )
     kind = AnnotationsMetadata if name == ANNOTATIONS else FeaturesMetadata
-    return read_json(path, kind, remedy="build the store again with this version")
+    remedy = "build the store again with this version"
+    metadata: dict[str, Any] = read_json(path, kind, remedy=remedy)
+    return metadata

@@ -160,7 +160,8 @@ def _was_complete(out: pathlib.Path) -> bool:
         "an earlier run's record is damaged; remove it, and the store is kept unless "
         "you pass --overwrite"
     )
-    return read_json(path, _State, remedy=remedy)["complete"]
+    state: _State = read_json(path, _State, remedy=remedy)
+    return state["complete"]
 
 
 def _write_state(out: pathlib.Path, **facts: Any) -> None:
