@@ -3,6 +3,10 @@
 import os
 import pathlib
 import unicodedata
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -32,6 +36,33 @@ def nfc(name: str) -> str:
     Archives made on macOS have names in the form NFD.
     """
     return unicodedata.normalize("NFC", name)
+
+
+def by_video(
+    places: Iterable[T], name_of: Callable[[T], str], where: str
+) -> dict[str, T]:
+    """The files, or what else holds one video each, by the video's name in NFC.
+
+    Args:
+        places: The files.
+        name_of: Gives a file's name, without folder and ending.
+        where: The folder or file that errors name.
+
+    Raises:
+        ValueError: If two are of one video; such are names that differ only in their
+            Unicode form.
+    """
+    found: dict[str, T] = {}
+    for place in places:
+        video = nfc(name_of(place))
+        if video in found:
+            both = " and ".join(ascii(str(one)) for one in (found[video], place))
+            raise ValueError(
+                f"{where}: {both} are both video {video!r}, as names are compared in "
+                "one Unicode form (NFC); expected each video once: remove or rename one"
+            )
+        found[video] = place
+    return found
 
 
 def read_names(path: str | os.PathLike[str]) -> list[tuple[int, str]]:

@@ -142,6 +142,12 @@ def evaluate(
         logging.warning(
             "the head was trained on videos of %s: no score to report", split
         )
+    if shared := found.get("shared_groups"):
+        logging.warning(
+            "%d persons or recordings are in several splits, which was allowed when "
+            "the store was built: scores are partly on persons that the head knows",
+            len(shared),
+        )
     finished = finish(model, predicted, selection)
     resamples: dict[str, Any] = {}
     if finished.sweep:
@@ -354,6 +360,8 @@ def describe(
         ]
     if isinstance(model, Ensemble):
         found["ensemble"] = model.averaged
+    if shared := data.store.shared_groups(card.task, data.splits):
+        found["shared_groups"] = shared
     chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
     wanted = ("weights", "temperatures", "offsets", "confidences")
     return found | {name: chosen[name] for name in wanted if name in chosen}

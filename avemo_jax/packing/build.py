@@ -17,6 +17,7 @@ from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.card import write_card
 from avemo_jax.packing.report import BuildReport, report_of
 from avemo_jax.packing.row_rates import rates_of, with_rates
+from avemo_jax.packing.store_splits import make_splits
 from avemo_jax.runtime.beam import checked_options
 from avemo_jax.runtime.json_files import read_json
 from avemo_jax.tasks import TASKS, Task, register
@@ -42,6 +43,7 @@ def build_store(
     beam_options: Sequence[str] = (),
     command: str | None = None,
     tasks: Mapping[str, Task] = TASKS,
+    allow_shared_groups: bool = False,
 ) -> dict[str, BuildReport]:
     """Counts of what was written, dropped or missing, by config of the store.
 
@@ -69,11 +71,14 @@ def build_store(
         command: The command line that the card quotes; None: a program built the store.
         tasks: The tasks that the records may have labels of, by name: the official
             ones, or a user's own.
+        allow_shared_groups: Accept sources of records (persons, recordings) that are in
+            several splits; the card and all results then tell it.
 
     Raises:
-        ValueError: If a record, ``out_dir`` or a Beam option is wrong, rows of sound
-            alone and labels are of different rates, or a config stands with other
-            content and ``overwrite`` is False.
+        ValueError: If a record, ``out_dir`` or a Beam option is wrong, a source is in
+            several splits and may not be, rows of sound alone and labels are of
+            different rates, or a config stands with other content and ``overwrite`` is
+            False.
         ImportError: If Beam is asked for and not installed.
         RuntimeError: If another build writes into ``out_dir``, or Beam fails.
     """
@@ -82,7 +87,14 @@ def build_store(
     sources = _by_name(feature_sources)
     rates = rates_of(sources.values())
     records = with_rates(_by_video(annotations, tasks), rates)
-    by_task, how = _splits(records, splits, split_seed, grouped_dev, tasks)
+    by_task, how = make_splits(
+        records,
+        splits,
+        seed=split_seed,
+        grouped=grouped_dev,
+        tasks=tasks,
+        allow_shared_groups=allow_shared_groups,
+    )
     made: Any = {"synthetic": synthetic, "show_progress": show_progress, "tasks": tasks}
     contents = _contents(records, sources, by_task, how, **made)
     root.mkdir(parents=True, exist_ok=True)
@@ -139,7 +151,7 @@ def _contents(
     records: Mapping[str, VideoAnnotations],
     sources: Mapping[str, FeatureSource],
     splits: Mapping[str, Mapping[str, str]],
-    how: Mapping[str, int | bool | str],
+    how: Mapping[str, Any],
     *,
     synthetic: bool,
     show_progress: bool,
@@ -163,54 +175,6 @@ def _contents(
     ]
 
 
-def _splits(
-    records: Mapping[str, VideoAnnotations],
-    given: Mapping[str, Mapping[str, str]] | None,
-    seed: int,
-    grouped: bool,
-    tasks: Iterable[str],
-) -> tuple[dict[str, dict[str, str]], dict[str, int | bool | str]]:
-    """Each task's splits, and how they came about."""
-    if given is not None:
-        for task, by_video in given.items():
-            splits_lib.check_splits(by_video, where=task)
-        # A list may name videos that have no labels of the task: they are in none of
-        # its splits, unless the list says that they are to be predicted.
-        used = {
-            task: {
-                video: split
-                for video, split in sorted(by_video.items())
-                if split == "test"
-                or (video in records and task in records[video].labels)
-            }
-            for task, by_video in given.items()
-        }
-        for task, by_video in given.items():
-            _say_left_out(task, sorted(set(by_video) - set(used[task])))
-        return used, {"origin": "given"}
-    official: dict[str, dict[str, str]] = {task: {} for task in tasks}
-    for video, record in sorted(records.items()):
-        for task, split in record.splits.items():
-            official[task][video] = split
-    sources = {video: record.source for video, record in records.items()}
-    drawn = splits_lib.draw_splits(
-        official, seed=seed, grouped=grouped, sources=sources
-    )
-    return drawn, {"origin": "drawn", "seed": seed, "grouped": grouped}
-
-
-def _say_left_out(task: str, videos: list[str]) -> None:
-    """Log the videos of a user's list that have no labels of the task."""
-    if videos:
-        logging.warning(
-            "%s: %d listed videos have no %s labels and are in none of its splits: %s",
-            task,
-            len(videos),
-            task,
-            ", ".join(videos[:5]) + (", ..." if len(videos) > 5 else ""),
-        )
-
-
 def _stands(root: pathlib.Path, content: Contents, overwrite: bool) -> bool:
     """Whether the config is there with this content; False if it is to be written.
 
@@ -220,11 +184,16 @@ def _stands(root: pathlib.Path, content: Contents, overwrite: bool) -> bool:
     folder = layout.config_folder(root, content.name)
     if not folder.exists():
         return False
-    found = None
+    metadata: dict[str, Any] = {}
     if (folder / "metadata.json").is_file():  # perhaps of another version
         remedy = "remove the folder and build it again"
-        found = read_json(folder / "metadata.json", dict, remedy=remedy).get("content")
+        metadata = read_json(folder / "metadata.json", dict, remedy=remedy)
+    found = metadata.get("content")
     if found == content.digest:
+        if isinstance(content, AnnotationContents) and content.how != metadata.get(
+            "how"
+        ):
+            return False  # the same splits, which came about in another way
         logging.info("%s stands already in %s", content.name, root)
         return True
     if not overwrite:
@@ -279,7 +248,7 @@ def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
         builder.download_and_prepare(download_dir=downloads, download_config=engine)
 
 
-def _write_splits(root: pathlib.Path, how: Mapping[str, int | bool | str]) -> None:
+def _write_splits(root: pathlib.Path, how: Mapping[str, Any]) -> None:
     """Write ``splits.json``: the splits of the store as it is now."""
     store = open_store(root)
     by_task = {

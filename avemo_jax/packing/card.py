@@ -18,6 +18,7 @@ from avemo_jax.packing import card_tables
 from avemo_jax.packing.card_tables import markdown_table
 from avemo_jax.packing.counts import SplitCounts, count_store
 from avemo_jax.packing.report import BuildReport, report_of
+from avemo_jax.packing.store_splits import shared_words
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 from avemo_jax.tasks import TASKS
@@ -249,6 +250,14 @@ def _labels(
         unit = "source video" if how["grouped"] else "subject-video"
         way = (
             f"`dev` was drawn from the train videos by {unit}, with seed {how['seed']}."
+        )
+        if given := how.get("given_dev"):
+            way += f" That of {', '.join(given)} was given by the user."
+    if shared := how.get("shared_groups"):
+        way += (
+            " Persons or recordings in several splits, which the user allowed: "
+            f"{len(shared)} ({shared_words(shared)}). Scores are partly on persons "
+            "that the model knows."
         )
     meaning = (
         f"{way} A video is counted in each task that it is annotated for; videos "

@@ -56,6 +56,7 @@ def _run(args: argparse.Namespace, command: str) -> int:
         beam_runner=args.beam_runner,
         beam_options=read_options(args.beam_runner, args.beam_options),
         command=command,
+        allow_shared_groups=args.allow_shared_groups,
         **own,
     )
     print_report(args.out, report)
@@ -64,7 +65,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
 
 def _check_flags(args: argparse.Namespace) -> None:
     """Refuse flags of a user's own labels where the official ones are read."""
-    if said := [name for name in ("task", "classes", "range") if getattr(args, name)]:
+    names = ("task", "classes", "range", "allow_shared_groups")
+    if said := [name.replace("_", "-") for name in names if getattr(args, name)]:
         raise ValueError(
             f"--{', --'.join(said)} with --annotations; expected them with --manifest "
             "and --labels: remove them"

@@ -79,6 +79,12 @@ def _add_own_labels(parser: argparse.ArgumentParser) -> None:
         "group (recording or person), fps; without dev it is drawn from train",
     )
     group.add_argument(
+        "--allow-shared-groups",
+        action="store_true",
+        help="accept a person or recording in several splits; scores are then partly "
+        "on persons that the model knows, which the card and results.json tell",
+    )
+    group.add_argument(
         "--labels",
         metavar="FILE",
         help="CSV with video, frame (from 1) or start_s and end_s (neither: labels of "

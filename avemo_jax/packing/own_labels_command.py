@@ -18,7 +18,7 @@ _OFFICIAL = ("annotations", "split_dir", "test_list", "mtl")
 def read_own(
     args: argparse.Namespace, sources: Sequence[FeatureSource]
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
-    """Tasks and records of ``--manifest`` and ``--labels``.
+    """Tasks and records of ``--manifest`` and ``--labels``; says what the tasks are.
 
     Args:
         args: The parsed flags.
@@ -39,7 +39,12 @@ def read_own(
         return last_frame(entry.video, sources) if rate is None else rate.num_rows
 
     return read_labels(
-        args.labels, manifest, _wishes(args), fps_of=_fps_of, frames_of=frames_of
+        args.labels,
+        manifest,
+        _wishes(args),
+        fps_of=_fps_of,
+        frames_of=frames_of,
+        told=print,
     )
 
 

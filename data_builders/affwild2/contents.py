@@ -195,7 +195,7 @@ class AnnotationContents(Contents):
         records: Mapping[str, VideoAnnotations],
         splits: Mapping[str, Mapping[str, str]],
         *,
-        how: Mapping[str, int | bool | str],
+        how: Mapping[str, Any],
         synthetic: bool,
         show_progress: bool,
         tasks: Mapping[str, Task] = TASKS,

@@ -1,5 +1,6 @@
 """Features made elsewhere become feature files, and a store."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -41,6 +42,18 @@ def fails(capsys, source, out, *more, name=NAME, kind="visual"):
     return capsys.readouterr().err
 
 
+def contents_of(made, *, scored=False) -> str:
+    """The digest of imported rows, whatever file they came from."""
+    total = b""
+    for video in sorted(made):
+        rows = FRAMES[video].astype(np.int32).tobytes()
+        rows += made[video].astype(np.float16).tobytes()
+        if scored:
+            rows += scores_of(made)[video].astype(np.float32).tobytes()
+        total += video.encode() + b"\0" + hashlib.sha256(rows).digest()
+    return hashlib.sha256(total).hexdigest()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_files(tmp_path, form):
     made = vectors()
@@ -51,7 +64,11 @@ def test_every_form_gives_the_same_files(tmp_path, form):
         np.testing.assert_array_equal(rows.frame, frame)
         np.testing.assert_array_equal(rows.features, made[video].astype(np.float16))
         assert meta["kind"] == "visual"
-        assert meta["settings"] == {"imported": True, "made_by": ""}
+        assert meta["settings"] == {
+            "imported": True,
+            "made_by": "",
+            "contents": contents_of(made, scored=form == "pickle with scores"),
+        }
         if form == "pickle with scores":
             expected = scores_of(made)[video].astype(np.float32)
             np.testing.assert_array_equal(rows.outputs, expected)
@@ -202,17 +219,45 @@ def test_it_goes_on_where_it_was_killed(tmp_path):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def fingerprint_of(folder) -> str:
+    (one,) = {read_feature_file(p)[1]["fingerprint"] for p in folder.iterdir()}
+    return one
+
+
 def test_another_network_does_not_mix(tmp_path, capsys):
     one = with_scores(tmp_path / "one", vectors())
     other = pickled(4)(tmp_path / "other", vectors(1))
     out = tmp_path / "out"
-    imported(one, out)
+    first = fingerprint_of(imported(one, out))
     arguments = ["--as", NAME, "--kind", "visual", "--out", str(out), "--quiet"]
-    assert main([str(other), *arguments]) == 1
-    assert "stands already, imported from" in capsys.readouterr().err
-    assert main([str(other), *arguments, "--made-by", "another"]) == 1
-    assert "another fingerprint than what is imported" in capsys.readouterr().err
-    imported(other, out, "--overwrite")
+    for more in ([], ["--made-by", "another"]):
+        assert main([str(other), *arguments, *more]) == 1
+        said = capsys.readouterr().err
+        assert "another fingerprint than what is imported" in said
+        assert "pass --overwrite" in said
+    # All videos are replaced, so that nothing is mixed.
+    assert fingerprint_of(imported(other, out, "--overwrite")) != first
+    fewer = vectors(2)
+    del fewer["360"]
+    some = pickled(4)(tmp_path / "some", fewer)
+    assert main([str(some), *arguments, "--overwrite"]) == 1
+    assert "360.npz has another fingerprint" in capsys.readouterr().err
+
+
+def test_parts_of_one_network_mix_by_its_words(tmp_path, capsys):
+    whole = vectors()
+    words = ("--made-by", "dinov2 of 2024")
+    out = tmp_path / "out"
+    for number, video in enumerate(whole):
+        part = pickled(4)(tmp_path / f"part{number}", {video: whole[video]})
+        folder = imported(part, out, *words)
+    by_words = fingerprint_of(folder)
+    # The contents are no part of it: other videos of the network are to fit later.
+    assert by_words == fingerprint_of(
+        imported(pickled(4)(tmp_path / "all", vectors(1)), tmp_path / "new", *words)
+    )
+    meta = read_feature_file(folder / "360.npz")[1]
+    assert meta["settings"] == {"imported": True, "made_by": words[1]}
 
 
 def test_rows_that_are_not_finite_are_left_out_and_told(tmp_path, capsys):

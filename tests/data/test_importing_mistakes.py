@@ -13,6 +13,7 @@ import pytest
 from made.features import by_image, vectors
 from test_importing import fails
 
+from avemo_jax.data.features.folders import find_feature_sources
 from avemo_jax.data.importing import stream
 from avemo_jax.data.importing.command import main
 
@@ -229,6 +230,61 @@ def test_folders_of_something_else(error, tmp_path):
     assert "a.frames.txt, line 2: 'two'" in error(folder)
     (folder / "a.frames.txt").write_text("0\n1\n2\n")
     assert "--first-frame 0" in error(folder)
+
+
+NFC, NFD = "Jos\u00e9", "Jose\u0301"
+
+
+def npy_by_video(folder):
+    for name in (NFC, NFD):
+        np.save(folder / f"{name}.npy", np.zeros((3, 4)))
+    return folder
+
+
+def npy_by_frame(folder):
+    for name in (NFC, NFD):
+        (folder / name).mkdir()
+        np.save(folder / name / "00001.npy", np.zeros(4))
+    return folder
+
+
+def dicts_by_image(folder):
+    for name in (NFC, NFD):
+        made = {f"{name}/00001.jpg": np.zeros(4, np.float32)}
+        np.save(folder / f"{name}.npy", made, allow_pickle=True)
+    return folder
+
+
+def hdf5(folder):
+    with h5py.File(folder / "given.h5", "w") as file:
+        file[NFC] = file[NFD] = np.zeros((3, 4))
+    return folder / "given.h5"
+
+
+def one_pickle(folder):
+    return written(
+        folder / "given.pkl", {f"{name}/00001.jpg": np.zeros(4) for name in (NFC, NFD)}
+    )
+
+
+@pytest.mark.parametrize(
+    "form", [npy_by_video, npy_by_frame, dicts_by_image, hdf5, one_pickle]
+)
+def test_two_unicode_forms_of_one_name(error, tmp_path, form):
+    (tmp_path / "given").mkdir()
+    said = error(form(tmp_path / "given"))
+    assert f"both video {NFC!r}" in said
+
+
+def test_two_unicode_forms_among_feature_files(tmp_path):
+    folder = tmp_path / "look@cropped-224"
+    folder.mkdir()
+    for name in (NFC, NFD):
+        (folder / f"{name}.npz").touch()
+    with pytest.raises(
+        ValueError, match=rf"of video '{NFC}' is also in .*Unicode form"
+    ):
+        find_feature_sources([tmp_path], kinds={"look@cropped-224": "visual"})
 
 
 def test_hdf5_of_something_else(error, tmp_path):

@@ -100,6 +100,7 @@ def test_classes_are_trained_scored_and_drawn(mood):
     assert set(smoothed["f1_per_class"]) == set(CLASSES)
     assert smoothed["f1_macro"] > 0.6
     assert found["chosen_on"] == "dev"
+    assert "shared_groups" not in found
     assert (folder / "run" / "plots" / "confusion.png").is_file()
     with (folder / "run" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -144,12 +145,18 @@ def test_units(tmp_path, hidden):
     cells[UNITS[0]][3] = ""
     made_material(tmp_path, cells)
     made_features(tmp_path, hidden)
-    store = build(tmp_path, "--task=signs=multilabel")
+    manifest = tmp_path / "manifest.csv"
+    known = manifest.read_text().replace("validation,person3", "validation,person0")
+    manifest.write_text(known)
+    store = build(tmp_path, "--task=signs=multilabel", "--allow-shared-groups")
     dense = store._annotated[VIDEOS[0]].labels["signs"]
     assert dense.shape == (FRAMES, 5)
     assert dense[3, 0] == -1
     assert dense[3, 1] >= 0
     found = trained(tmp_path)
+    (shared,) = found["shared_groups"].items()
+    assert shared[0] == "person0"
+    assert shared[1][-1] == "validation"
     scores = found["metrics"]["smoothed"]["with_crop"]
     assert set(scores["f1_per_unit"]) == set(scores["thresholds"]) == set(UNITS)
     assert scores["f1_mean"] > 0.6

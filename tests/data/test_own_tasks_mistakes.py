@@ -147,6 +147,66 @@ def test_a_rare_class_near_another_is_warned_of(tmp_path, caplog):
     )
 
 
+SPELT = "video,frame,mood\na,1,Happy\na,2,sad\nb,1,happy\nb,2,happy\nc,1, h appy\n"
+
+
+def test_classes_that_differ_in_case_or_spaces_are_warned_of(tmp_path, caplog):
+    read(tmp_path, labels=SPELT)
+    assert (
+        "column 'mood': classes 'Happy' (1, first on line 2), 'h appy' (1, first on "
+        "line 6), 'happy' (2, first on line 4) differ only in case or spaces, and are "
+        "taken as 3"
+    ) in caplog.text
+    assert "misspelt" not in caplog.text
+    caplog.clear()
+    read(tmp_path, manifest=MANIFEST.replace("p2", "P1"))
+    assert "column 'group': 'P1', 'p1' differ only in case or spaces" in caplog.text
+
+
+def numbers(count):
+    lines = [f"a,{i + 1},{60 + i}" for i in range(count)]
+    return "\n".join(["video,frame,pulse", *lines]) + "\n"
+
+
+def test_many_whole_numbers_as_classes_are_warned_of(tmp_path, caplog):
+    read(tmp_path, labels=numbers(4))
+    read(tmp_path, labels=numbers(5), name="m", kind="multiclass", columns=("pulse",))
+    assert "whole numbers" not in caplog.text
+    read(tmp_path, labels=numbers(5), name="beat")
+    assert "5 different whole numbers, 60 to 64, are taken as classes" in caplog.text
+    assert "pass --task beat=regression:pulse --range=60,64; " in caplog.text
+    message = r"128 different whole numbers.*at most 127.*--task pulse=regression:pulse"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, labels=numbers(128))
+
+
+def test_what_tasks_were_taken_for_is_told(tmp_path):
+    labels = (
+        "video,frame,mood,u,v,pain\na,1,calm,0,1,2\na,3,keen,1,,10\nb,2,calm,1,1,\n"
+    )
+    first, second = given(tmp_path, labels=labels)
+    lines = []
+    wishes = (
+        Wish("m", columns=("mood",)),
+        Wish("signs", "multilabel", ("u", "v")),
+        Wish("hurt", "regression", ("pain",), value_range=(0.0, 10.0)),
+    )
+    read_labels(second, read_manifest(first), wishes, told=lines.append)
+    assert lines == [
+        "task m: multiclass, of column mood, as its labels look (--task says "
+        "otherwise)",
+        "  frames of each class: calm 2, keen 1",
+        "  without a whole label: 2 of 5 frames",
+        "task signs: multilabel, of columns u, v",
+        "  u: 2 active, 1 not, 2 missing",
+        "  v: 2 active, 0 not, 3 missing",
+        "  without a whole label: 3 of 5 frames",
+        "task hurt: regression, of column pain",
+        "  pain: 2 to 10, mean 6, of 0 to 10; 3 missing",
+        "  without a whole label: 3 of 5 frames",
+    ]
+
+
 def test_wrong_flags(tmp_path, capsys):
     manifest, labels = given(tmp_path)
     base = [f"--manifest={manifest}", f"--labels={labels}", f"--out={tmp_path / 's'}"]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from avemo_jax.data.corpus.annotations import find_label_files
 from avemo_jax.data.corpus.label_files import read_label_file
-from avemo_jax.data.listing import nfc, read_names
+from avemo_jax.data.listing import by_video, read_names
 from avemo_jax.tasks import Task
 
 Split = Literal["train", "validation", "all"]
@@ -65,7 +65,9 @@ def read_truth(
         ValueError: If there are no annotations, a file is wrong, the set has no video,
             or the list names one that is not annotated.
     """
-    files = {nfc(path.stem): (own, path) for own, path in find_label_files(root, task)}
+    sets = {path: own for own, path in find_label_files(root, task)}
+    paths = by_video(sets, lambda path: path.stem, str(root))
+    files = {video: (sets[path], path) for video, path in paths.items()}
     if split_list is None:
         videos = [video for video, (own, _) in files.items() if split in (own, "all")]
         if not videos:

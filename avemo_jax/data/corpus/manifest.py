@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from avemo_jax.data.corpus.splits import SPLITS, nominal_fps
+from avemo_jax.data.corpus.splits import SPLITS, nominal_fps, source_video
 from avemo_jax.data.listing import nfc
 
 _COLUMNS = ("video", "path", "split", "group", "fps")
@@ -24,7 +24,8 @@ class Entry:
     Attributes:
         video: Name of the video, by which its feature files are called too.
         split: "train", "dev", "validation" or "test".
-        group: The recording or person that no two splits are to share; may be empty.
+        group: The recording or person that no two splits are to share: the manifest's
+            or, where that is empty, the one that the name tells.
         path: The video file; None: not given.
         fps: Frames per second; NaN where neither the manifest nor the name tells it.
         line: Line of the manifest on which the video stands.
@@ -61,6 +62,15 @@ def meant(text: str, known: Iterable[str], otherwise: str) -> str:
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(text.lower(), names, 1)
     return f"did you mean {names[near[0]]!r}?" if near else otherwise
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ only in case, spaces or Unicode form, sorted, in groups."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        plain = "".join(nfc(name).casefold().split())
+        groups.setdefault(plain, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 class CsvTable:
@@ -162,6 +172,14 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Entry]:
         found[entry.video] = entry
     if not found:
         fail(str(path), "no videos", "one video a line", "add them")
+    for groups in alike(entry.group for entry in found.values()):
+        logging.warning(
+            "%s, column 'group': %s differ only in case or spaces, and are taken as "
+            "%d; if they are one person, write them alike, else splits may share it",
+            path,
+            ", ".join(map(repr, groups)),
+            len(groups),
+        )
     return found
 
 
@@ -188,7 +206,8 @@ def _entry(table: CsvTable, line: int, row: Mapping[str, str]) -> Entry:
     place = row.get("path")
     file = table.path.parent / place if place else None
     fps = nominal_fps(video) if math.isnan(fps) else fps
-    return Entry(video, split, row.get("group", ""), file, fps, line)
+    group = nfc(row.get("group", "")) or source_video(video)
+    return Entry(video, split, group, file, fps, line)
 
 
 def number_of(text: str, where: str) -> float:

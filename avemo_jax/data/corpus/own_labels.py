@@ -1,12 +1,9 @@
 """A user's own labels, ``labels.csv`` -> tasks of one's own and their dense labels."""
 
-import collections
 import dataclasses
-import difflib
 import itertools
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -14,6 +11,12 @@ import numpy as np
 from absl import logging
 from jaxtyping import Shaped
 
+from avemo_jax.data.corpus.label_words import (
+    INTEGER,
+    task_lines,
+    warn_of_numbers,
+    warn_of_spelling,
+)
 from avemo_jax.data.corpus.manifest import (
     CsvTable,
     Entry,
@@ -28,7 +31,6 @@ from avemo_jax.tasks import Task, TaskKind, own_task
 
 _PLACES = ("video", "frame", "start_s", "end_s")
 Place = Literal["frame", "time", "video"]
-_INTEGER = re.compile(r"[+-]?\d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ def read_labels(
     *,
     fps_of: Callable[[Entry], float] = lambda entry: entry.fps,
     frames_of: Callable[[Entry], int] = lambda entry: 0,
+    told: Callable[[str], object] = lambda line: None,
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
     """Tasks by name, and a record of each video of the manifest.
 
@@ -84,6 +87,7 @@ def read_labels(
         fps_of: Gives a video's frames per second, where times are given; NaN: unknown.
         frames_of: Gives a video's number of frames, where labels are of whole videos;
             0: unknown.
+        told: Called with each line on what the tasks were taken for.
 
     Raises:
         ValueError: If the file is wrong; the error names file, line and column.
@@ -106,8 +110,12 @@ def read_labels(
         if task.name.lower() in {name.lower() for name in tasks}:
             fail(str(path), f"two tasks {task.name!r}", "different names", "rename one")
         tasks[task.name] = task
-        for video, dense in _dense(table, rows, task, wanted, length).items():
-            labels[video][task.name] = dense
+        dense = _dense(table, rows, task, wanted, length)
+        for video, own in dense.items():
+            labels[video][task.name] = own
+        guessed = wish.kind is None
+        for line in task_lines(task, wanted, dense.values(), guessed=guessed):
+            told(line)
     say_unlabelled(manifest, labels)
     records = [
         VideoAnnotations(
@@ -196,7 +204,7 @@ def _entry_of(
 
 
 def _frame(where: str, text: str) -> range:
-    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_FRAME:
+    if not INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_FRAME:
         instead = "correct the cell"
         if text == "0":
             instead = "frames count from 1: add 1 to each"
@@ -278,10 +286,14 @@ def _task_of(
     where = f"{table.path}: "
     try:
         if kind == "multiclass":
-            classes = wish.classes or _sorted_classes(seen[columns[0]])
+            name, (column,) = wish.name or columns[0], columns
+            classes = wish.classes or _sorted_classes(seen[column])
             if not wish.classes:
-                _warn_of_rare(table, rows, columns[0])
-            return own_task(wish.name or columns[0], kind, classes)
+                cells = [(row.line, row.cells[column]) for row in rows]
+                warn_of_spelling(table.path, column, [c for c in cells if c[1]])
+                if wish.kind is None:
+                    warn_of_numbers(table.path, name, column, seen[column])
+            return own_task(name, kind, classes)
         if wish.classes:
             told = f"classes for {kind} labels"
             fail(str(table.path), told, "multiclass ones", "remove --classes")
@@ -298,7 +310,7 @@ def _kind_of(table: CsvTable, seen: Mapping[str, set[str]]) -> TaskKind:
     if len(seen) > 1 and all(texts <= {"0", "1"} for texts in seen.values()):
         return "multilabel"
     texts = set().union(*seen.values())
-    whole = all(_INTEGER.fullmatch(text) for text in texts)
+    whole = all(INTEGER.fullmatch(text) for text in texts)
     numbers = all(_is_number(text) for text in texts)
     if len(seen) == 1:
         return "regression" if numbers and not whole else "multiclass"
@@ -318,29 +330,9 @@ def _is_number(text: str) -> bool:
 
 def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
     """Names of classes in order: whole numbers by size, other texts by letters."""
-    if all(_INTEGER.fullmatch(text) for text in texts):
+    if all(INTEGER.fullmatch(text) for text in texts):
         return tuple(sorted(texts, key=int))
     return tuple(sorted(texts))
-
-
-def _warn_of_rare(table: CsvTable, rows: Sequence[_Row], column: str) -> None:
-    """Log the classes that look misspelt: on one line only, and similar to another."""
-    counts = collections.Counter(row.cells[column] for row in rows)
-    del counts[""]
-    for text, count in counts.items():
-        others = [name for name, n in counts.items() if n > count]
-        near = difflib.get_close_matches(text, others, 1, 0.75)
-        if count == 1 and near and not text.isdigit():
-            line = next(row.line for row in rows if row.cells[column] == text)
-            logging.warning(
-                "%s, line %d, column %r: class %r occurs once and is near %r; if it is "
-                "misspelt correct it, else name the classes: --classes",
-                table.path,
-                line,
-                column,
-                text,
-                near[0],
-            )
 
 
 def _dense(

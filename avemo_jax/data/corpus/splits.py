@@ -14,7 +14,7 @@ import pathlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from avemo_jax.data.listing import entries, read_names
 from avemo_jax.runtime.atomic_files import whole_file
@@ -156,6 +156,27 @@ def check_splits(splits: Mapping[str, str], *, where: str) -> None:
             )
 
 
+def shared_groups(
+    splits: Mapping[str, str], sources: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """The splits of each source that is in several of them, sorted by source.
+
+    Args:
+        splits: Split names by video; others than the four are not looked at.
+        sources: The person or recording of each video; videos without one, or with an
+            empty one, are left out.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for video, split in splits.items():
+        if split in SPLITS and sources.get(video):
+            found[sources[video]].add(split)
+    return {
+        source: sorted(own, key=SPLITS.index)
+        for source, own in sorted(found.items())
+        if len(own) > 1
+    }
+
+
 def grouped_folds(
     videos: Iterable[str],
     num_folds: int,
@@ -263,7 +284,7 @@ def write_splits(
     path: str | os.PathLike[str],
     splits: Mapping[str, Mapping[str, str]],
     *,
-    how: Mapping[str, int | bool | str],
+    how: Mapping[str, Any],
 ) -> None:
     """Write ``splits.json``: sorted videos by task and split, and how they came about.
 

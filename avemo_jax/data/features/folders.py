@@ -116,12 +116,14 @@ def _add_files(
 ) -> None:
     """Add the feature files of a set to ``files``, by video."""
     for path in paths:
-        if path.stem in files:
+        video = listing.nfc(path.stem)
+        if video in files:
             raise ValueError(
-                f"{path}: {name} of video {path.stem!r} is also in {files[path.stem]}; "
-                "expected one file: remove one of the two"
+                f"{path}: {name} of video {video!r} is also in {files[video]} (names "
+                "are compared in one Unicode form); expected one file: remove one of "
+                "the two"
             )
-        files[path.stem] = path
+        files[video] = path
 
 
 def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,12 @@ from avemo_jax.data.importing.pickled import import_pickle
 from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.importing.spooled import SpooledRows
 from avemo_jax.data.importing.tables import import_hdf5, import_parquet
-from avemo_jax.data.importing.writing import ImportedSet, check_standing, write_files
+from avemo_jax.data.importing.writing import (
+    ImportedSet,
+    check_standing,
+    contents_of,
+    write_files,
+)
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
@@ -58,8 +64,12 @@ def _run(args: argparse.Namespace) -> int:
         )
         check_known(name, args.kind, source.dim)
         _check_offsets(args, source, args.kind, records)
-        check_standing(source, to, overwrite=args.overwrite)
         rows = sum(map(len, source.frames.values()))
+        if not to.made_by:
+            with _bar("fingerprint", rows, args.quiet) as bar:
+                digest = contents_of(source, to, bar.update)
+            to = dataclasses.replace(to, contents=digest)
+        check_standing(source, to, overwrite=args.overwrite)
         bar = opened.enter_context(_bar("writing", rows, args.quiet))
         counts = write_files(source, to, bar.update)
     print(f"{to.folder}: {source.form}, {source.dim} values a frame")

@@ -93,5 +93,6 @@ def _add_content(to: argparse._ArgumentGroup) -> None:
         "--made-by",
         default="",
         metavar="TEXT",
-        help="which network and weights; features of different texts never mix",
+        help="which network and weights; features of different texts never mix, and "
+        "without a text no two imports do, unless all their rows are the same",
     )

@@ -10,7 +10,7 @@ import numpy as np
 from avemo_jax.data.features.files import read_original_file
 from avemo_jax.data.features.original_npy import numpy_header
 from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
-from avemo_jax.data.listing import entries, nfc, read_names, subfolders
+from avemo_jax.data.listing import by_video, entries, read_names, subfolders
 from avemo_jax.data.records import VideoFeatures
 
 # Endings of the file beside VIDEO.npy that has the frame number of each row.
@@ -67,17 +67,15 @@ def load(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
 
 def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
     """A source with one file of an array for each video."""
-    there = [file for file in entries(path) if file.is_file()]
-    files: dict[str, pathlib.Path] = {}
+    there = [
+        file
+        for file in entries(path)
+        if file.is_file() and not file.name.endswith(SIDECARS)
+    ]
+    arrays = [file for file in there if file.suffix == ".npy"]
+    files = by_video(arrays, lambda file: file.stem, str(path))
+    ignored = [file.name for file in there if file.suffix != ".npy"]
     notes: tuple[str, ...] = ()
-    ignored = []
-    for file in there:
-        if file.name.endswith(SIDECARS):
-            continue
-        if file.suffix == ".npy":
-            files[nfc(file.stem)] = file
-        else:
-            ignored.append(file.name)
     if ignored:
         notes = (f"ignored, as no .npy: {', '.join(ignored[:5])}",)
     frames: dict[str, np.ndarray] = {}
@@ -112,7 +110,7 @@ def _of_dicts(path: pathlib.Path, arrays: list[pathlib.Path]) -> ImportSource:
 
     Files are read once for their frame numbers, and again for their rows.
     """
-    files = {nfc(file.stem): file for file in arrays}
+    files = by_video(arrays, lambda file: file.stem, str(path))
     frames: dict[str, np.ndarray] = {}
     dim = None
     for video, file in files.items():
@@ -192,7 +190,8 @@ def _by_frame(path: pathlib.Path, first_frame: int) -> ImportSource:
     """A source with one folder for each video, and in it one file for each frame."""
     files: dict[str, Mapping[int, pathlib.Path]] = {}
     notes = []
-    for folder in subfolders(path):
+    folders = by_video(subfolders(path), lambda folder: folder.name, str(path))
+    for video, folder in folders.items():
         own = _images(folder)
         if not own:
             notes.append(f"ignored, as it has no 00001.npy: {folder.name}")
@@ -200,7 +199,7 @@ def _by_frame(path: pathlib.Path, first_frame: int) -> ImportSource:
         other = [f.name for f in entries(folder) if f not in own.values()]
         if other:
             notes.append(f"ignored in {folder.name}: {', '.join(other[:5])}")
-        files[nfc(folder.name)] = own
+        files[video] = own
     frames = {
         video: counted(np.array(sorted(own)), first_frame, str(path / video))
         for video, own in files.items()

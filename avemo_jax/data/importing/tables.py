@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
 from avemo_jax.data.importing.spooled import SpooledRows
-from avemo_jax.data.listing import nfc
+from avemo_jax.data.listing import by_video
 from avemo_jax.data.records import VideoFeatures
 
 _BATCH_ROWS = 4096
@@ -50,13 +50,13 @@ def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
     frames: dict[str, np.ndarray] = {}
     dim, numbered = None, False
     try:
-        for name in file:
+        for video, name in by_video(file, str, str(path)).items():
             data, numbers = _entry(path, file, name)
             rows = check_vectors(data, dim, f"{path}: {name}")
             dim = rows.shape[1]
-            found[nfc(name)] = data
+            found[video] = data
             where = f"{path}: {name}/frame"
-            frames[nfc(name)] = _numbers(numbers, len(data), first_frame, where)
+            frames[video] = _numbers(numbers, len(data), first_frame, where)
             numbered = numbered or numbers is not None
     except BaseException:
         file.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data.corpus.splits import SPLITS, base_video
+from avemo_jax.data.corpus.splits import SPLITS, base_video, shared_groups
 from avemo_jax.data.features import names as feature_sets
 from avemo_jax.data.features.frame_runs import check_runs, from_runs
 from avemo_jax.data.store import assembly, join, layout, vectors
@@ -145,6 +145,23 @@ class Store:
     def sources_of(self) -> dict[str, str]:
         """The recording or person that each annotated video is of, by video."""
         return {v: one.source_video for v, one in self._annotated.items()}
+
+    def shared_groups(
+        self, task: str, splits: Mapping[str, str] | None = None
+    ) -> dict[str, list[str]]:
+        """The splits of each person or recording that is in several, by its name.
+
+        Only those are looked for that the user allowed when the store was built: the
+        official splits part recordings as they do.
+
+        Args:
+            task: Name of one of ``tasks``, or several joined by "+".
+            splits: Splits by video, in place of the stored ones.
+        """
+        how = self._metadata[layout.ANNOTATIONS]["how"]
+        allowed = how.get("shared_groups", {})
+        sources = {v: s for v, s in self.sources_of().items() if s in allowed}
+        return shared_groups({**self.split_of(task), **(splits or {})}, sources)
 
     def split_of(self, task: str) -> dict[str, str]:
         """The split of each video that has one, by video.
