@@ -6,6 +6,8 @@ import pkgutil
 import sys
 from typing import Any
 
+from avemo_jax.runtime.errors import run_program
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -114,7 +116,8 @@ def main() -> None:
     if {"--help", "-h"} & set(arguments):
         _resolve(command.parser)().print_help()
         return
-    sys.exit(_resolve(command.program)(arguments))
+    # Looked up inside, for loading its modules takes seconds.
+    run_program(lambda: _resolve(command.program)(arguments))
 
 
 if __name__ == "__main__":

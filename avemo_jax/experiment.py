@@ -36,7 +36,7 @@ from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.logs import MetricsLog, environment
-from avemo_jax.runtime.workdir import Workdir, open_workdir
+from avemo_jax.runtime.workdir import Workdir, claimed, open_workdir
 from avemo_jax.tasks import get_task
 from avemo_jax.training.train import train
 
@@ -55,6 +55,7 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
         ValueError: If the configuration makes no sense or does not fit the data.
         WorkdirError: If ``config.workdir`` holds a run of another configuration, or of
             other data.
+        HeldError: If another process runs in ``config.workdir``.
     """
     check_config(config)
     data = open_data(config.data.dir, config.data.cache_dir)
@@ -71,17 +72,18 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(name: str | pathlib.Path) -> Iterator[Workdir]:
-    """The work directory, checked to be shared by all processes; published at last."""
+    """The work directory, held alone, seen by all processes; published at last."""
     workdir = open_workdir(name, writes=distributed.is_first())
     try:
-        distributed.check_shared(
-            workdir.name,
-            workdir.write_token,
-            workdir.read_token,
-            workdir.remove_token,
-        )
-        yield workdir
-        workdir.publish()
+        with claimed(workdir):
+            distributed.check_shared(
+                workdir.name,
+                workdir.write_token,
+                workdir.read_token,
+                workdir.remove_token,
+            )
+            yield workdir
+            workdir.publish()
     finally:
         workdir.close()
 

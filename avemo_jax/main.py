@@ -21,7 +21,7 @@ from absl import logging
 from avemo_jax.config.flags import add_config, parse, read_config
 from avemo_jax.postprocess.names import RuleName
 from avemo_jax.runtime import flags
-from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.errors import guarded, run_program
 
 # Flags of one command, and what stands for them in another's configuration.
 _ONLY = {
@@ -257,6 +257,12 @@ def _data_dir(args: argparse.Namespace, config: Any) -> str | None:
     return given
 
 
+# What is kept of a command that was stopped.
+_KEPT = {
+    "train": "epochs and results that were written are kept",
+    "evaluate": "what is chosen and scored is written at the end, so nothing was",
+    "blend": "what is chosen and scored is written at the end, so nothing was",
+}
 _PROGRAMS: dict[str, Callable[[argparse.Namespace, Any], None]]
 _PROGRAMS = {"train": _train, "evaluate": _evaluate, "blend": _blend}
 
@@ -336,7 +342,12 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
         _prepare_devices(args, config)
         _PROGRAMS[command](args, config)
 
-    return guarded(program, plainly=args.verbosity < logging.DEBUG, leave=_leave)
+    return guarded(
+        program,
+        kept=_KEPT[command],
+        plainly=args.verbosity < logging.DEBUG,
+        leave=_leave,
+    )
 
 
 train = functools.partial(run_command, "train")
@@ -354,7 +365,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     modes.add_argument("--mode", choices=tuple(_PARSERS), default="train")
     arguments = [_dashed(one) for one in (sys.argv[1:] if argv is None else argv)]
     args, rest = modes.parse_known_args(arguments)
-    sys.exit(run_command(args.mode, rest))
+    run_program(lambda: run_command(args.mode, rest))
 
 
 def _dashed(argument: str) -> str:

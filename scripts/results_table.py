@@ -1,8 +1,7 @@
 """The original's results table, from any store: ``results_table.py --help``."""
 
-import sys
-
 from avemo_jax.results_table.command import main
+from avemo_jax.runtime.errors import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

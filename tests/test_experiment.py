@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -22,7 +23,9 @@ from avemo_jax.config.workdir_config import WorkdirError
 from avemo_jax.models import checkpoints, head
 from avemo_jax.models.card import CheckpointError, read_card
 from avemo_jax.postprocess.smoothing_sweep import smoothings_of
+from avemo_jax.runtime import locks
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
+from avemo_jax.training.train import train
 
 HEADLINES = {"EXPR": "f1_macro", "AU": "f1_mean", "VA": "ccc_mean"}
 SCORES = {
@@ -512,6 +515,30 @@ def test_where_and_how_shown_is_no_other_configuration(runs):
     run = runs("EXPR", 1)
     again = ran("EXPR", run.workdir, data__device_budget_gb=1.0, log__progress=False)
     assert again.results == run.results
+
+
+def test_a_workdir_in_use_is_refused_with_who_holds_it(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    message = rf"{workdir} is in use by process {os.getpid()} on .* since"
+    with locks.held(workdir / ".run.lock", what="it"):
+        with pytest.raises(locks.HeldError, match=message):
+            ran("EXPR", workdir)
+        with pytest.raises(locks.HeldError, match=message):
+            experiment.evaluate_checkpoint(
+                workdir, data_dir="EXPR", split="dev", workdir=workdir
+            )
+        with pytest.raises(locks.HeldError, match=message):
+            train(small_config("EXPR", workdir), opened("EXPR"), workdir)
+    assert not list(workdir.iterdir())
+
+
+def test_nothing_is_left_where_there_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError):
+        experiment.evaluate_checkpoint(
+            tmp_path / "no" / "best_model", data_dir="EXPR", split="dev", workdir=None
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_features_do_not_claim_the_workdir(tmp_path):

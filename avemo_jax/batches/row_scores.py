@@ -14,6 +14,7 @@ from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.order import video_windows
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head, Variables
+from avemo_jax.runtime.progress import progress_bar
 from avemo_jax.tasks import get_task
 
 
@@ -63,6 +64,7 @@ class Predictor:
         batch_size: int,
         windows: str = "average",
         mapped: bool = True,
+        quiet: bool = True,
     ):
         """Sets the order of the passes over ``table``.
 
@@ -76,8 +78,9 @@ class Predictor:
             windows: What a frame in several windows gets: the "average" of their
                 scores, or those of the window in which it is most central ("centre").
             mapped: Whether candidates are computed one after another, not batched.
+            quiet: Show no progress, for what is a part of other work.
         """
-        self._table = table
+        self._table, self._quiet = table, quiet
         self._feeder = feeder
         self._centre = windows == "centre"
         self._window = feeder.window
@@ -131,13 +134,18 @@ class Predictor:
         """
         parts: list[np.ndarray] = []
         pending: Any = None
-        for shared, steps in self._feeder.chunks(self.order, 1):
-            latest = self.program(variables, shared, steps)
-            # The batch before is fetched while this one is computed.
-            if pending is not None:
-                parts.append(np.asarray(pending))
-            pending = latest
-        parts.append(np.asarray(pending))
+        text = f"scores of {self._table.split}"
+        with progress_bar(
+            len(self.order), text, "batch", quiet=self._quiet, delay_s=2.0, keep=False
+        ) as bar:
+            for shared, steps in self._feeder.chunks(self.order, 1):
+                latest = self.program(variables, shared, steps)
+                # The batch before is fetched while this one is computed.
+                if pending is not None:
+                    parts.append(np.asarray(pending))
+                pending = latest
+                bar.update()
+            parts.append(np.asarray(pending))
         scores = np.concatenate(parts, axis=1)
         if not self._window:
             return scores[:, : self._table.num_rows]

@@ -11,7 +11,9 @@ from avemo_jax.runtime.errors import guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo convert``: 0, or 1 after an error, which is told on stderr."""
     args = parser().parse_args(argv)
-    return guarded(lambda: _run(args))
+    return guarded(
+        lambda: _run(args), kept="weights are written at the end, so nothing was"
+    )
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator
 
 from absl import logging
-from tqdm import tqdm
 
 from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.transfer import (
@@ -28,6 +27,7 @@ from avemo_jax.convert.transfer import (
 )
 from avemo_jax.extractors.published import PublishedFile
 from avemo_jax.runtime.atomic_files import sync_folder, whole_file
+from avemo_jax.runtime.progress import progress_bar
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -88,7 +88,7 @@ def download(
     Args:
         source: The published file.
         directory: Folder of the file; made if missing.
-        show_progress: Whether a progress bar is drawn, if on a terminal.
+        show_progress: Whether progress is shown.
         patience: How long to wait for the server; None: the default.
         allow_loopback: Whether http is allowed for this machine itself, for tests.
 
@@ -195,15 +195,13 @@ def _fill(
     allow_loopback: bool,
 ) -> None:
     """Download all bytes of ``source`` into ``part``, and sync them to the disk."""
-    # None draws the bar on a terminal only.
-    hidden = None if show_progress else True
-    with tqdm(
-        desc=source.file,
-        initial=part.size,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=hidden,
+    with progress_bar(
+        None,
+        source.file,
+        "B",
+        quiet=not show_progress,
+        done=part.size,
+        in_bytes=True,
     ) as bar:
         try:
             told = transfer(

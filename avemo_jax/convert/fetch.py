@@ -182,7 +182,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--source with {args.names[0]}, which has one source; omit it")
     if args.names[0] == THESIS and args.given and not args.given.is_dir():
         parser.error(f"--from {args.given}; expected a folder for {THESIS}")
-    return guarded(lambda: _fetch_all(args, heads))
+    return guarded(
+        lambda: _fetch_all(args, heads),
+        kept="what was downloaded and converted is kept",
+    )
 
 
 def _fetch_all(args: argparse.Namespace, heads: Mapping[str, ThesisHead]) -> int:

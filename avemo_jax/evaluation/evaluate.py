@@ -49,6 +49,9 @@ from avemo_jax.postprocess.smoothing_sweep import (
 )
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.progress import Stages
+
+_STAGES = 5
 
 
 def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Selection:
@@ -134,7 +137,10 @@ def evaluate(
         if isinstance(head, TrainedHead):
             check_feature_sets(head, data)
     budget = memory_budget(device_budget_gb)
+    stages = Stages(f"evaluating {model.task.name}", _STAGES)
+    stages.begin("choosing on dev")
     selection = select(model, data, budget, anew=frame_rate is not None)
+    stages.begin(f"scores of {split}")
     predicted = split_scores(model, data, split, budget)
     warn_of_lost(predicted.table, predicted.fill_map)
     found = describe(model, data, predicted.table, selection)
@@ -148,9 +154,11 @@ def evaluate(
             "the store was built: scores are partly on persons that the head knows",
             len(shared),
         )
+    stages.begin("smoothings")
     finished = finish(model, predicted, selection)
     resamples: dict[str, Any] = {}
     if finished.sweep:
+        stages.begin("intervals")
         scores, resamples = scored(model, finished)
         found |= scores
     if finished.ruled is not None:
@@ -170,7 +178,9 @@ def evaluate(
             )
         write_json(workdir / "results.json", found)
 
+    stages.begin("predictions and plots")
     distributed.on_first(write)
+    stages.end()
     return found
 
 

@@ -6,12 +6,14 @@ import contextlib
 import itertools
 import multiprocessing
 import pathlib
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from avemo_jax.media.images import ImageError, read_image
+from avemo_jax.runtime.interrupts import sheltered
 
 WorkerKind = Literal["threads", "processes"]
 Decoded = np.ndarray | str  # a picture, or the error of its file
@@ -40,7 +42,9 @@ class Decoders(contextlib.AbstractContextManager["Decoders"]):
             self._pool = concurrent.futures.ThreadPoolExecutor(workers)
         else:
             context = multiprocessing.get_context("spawn")
-            self._pool = concurrent.futures.ProcessPoolExecutor(workers, context)
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+            )
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -56,7 +60,8 @@ class Decoders(contextlib.AbstractContextManager["Decoders"]):
         waiting = collections.deque()
         paths = iter(paths)
         while chunk := list(itertools.islice(paths, _CHUNK)):
-            future = self._pool.submit(decode_all, [path for _, path in chunk])
+            with sheltered():  # processes start when they are first needed
+                future = self._pool.submit(decode_all, [path for _, path in chunk])
             waiting.append(([tag for tag, _ in chunk], future))
             if len(waiting) > self._ahead:
                 yield from _results(*waiting.popleft())

@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Generator, Sequence
 
-from tqdm import tqdm
-
 from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.faces import FaceJob, embed_faces
 from avemo_jax.extraction.feature_set import ExtractedSet
@@ -12,6 +10,7 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob, embed_sound
+from avemo_jax.runtime.progress import progress_bar
 
 
 def outcomes_of(
@@ -24,11 +23,11 @@ def outcomes_of(
     """The outcome of each job of one set, as soon as its file is written."""
     faces = [job for job in jobs if isinstance(job, FaceJob)]
     total = sum(len(job.crops.frame) for job in faces if job.crops is not None)
-    bar = tqdm(
-        total=(total or None) if faces else len(jobs),
-        desc=feature_set.name,
-        unit="image" if faces else "video",
-        disable=not settings.show_progress or not jobs,
+    bar = progress_bar(
+        (total or None) if faces else len(jobs),
+        feature_set.name,
+        "image" if faces else "video",
+        quiet=not settings.show_progress or not jobs,
     )
     with bar:
         if isinstance(extractor, ImageExtractor):

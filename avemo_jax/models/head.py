@@ -149,6 +149,7 @@ def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Sc
         trained.mesh,
         batch_size=card.evaluation_batch_size,
         windows=card.windows,
+        quiet=False,
     )
     return Scorer(table, predictor)
 

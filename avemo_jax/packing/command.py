@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import shlex
 import sys
@@ -26,21 +27,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build or complete a store; returns 0, or 1 after an error, told on stderr."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "build-store", *arguments])
-    return guarded(lambda: _run(parser().parse_args(arguments), command))
+    return guarded(
+        lambda: _run(parser().parse_args(arguments), command),
+        kept="feature sets that were packed whole are kept",
+    )
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
-    kinds = _kinds(args.kind)
+    find_sources = functools.partial(
+        folders.find_feature_sources,
+        args.features,
+        kinds=_kinds(args.kind),
+        quiet=args.quiet,
+    )
     own: dict[str, Any] = {}
     if args.manifest or args.labels or not args.annotations:
         own_labels_command.check_flags(args)
-        sources = folders.find_feature_sources(args.features, kinds=kinds)
+        sources = find_sources()
         tasks, found = own_labels_command.read_own(args, sources)
         own["tasks"] = tasks
     else:
         _check_flags(args)
         found = annotations.read_annotations(args.annotations, mtl=args.mtl)
-        sources = folders.find_feature_sources(args.features, kinds=kinds)
+        sources = find_sources()
     records = {record.video: record for record in found}
     for text in args.test_list:
         add_test_videos(records, text)

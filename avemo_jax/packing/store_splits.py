@@ -53,9 +53,9 @@ def make_splits(
     sources = {video: record.source for video, record in records.items()}
     if not allow_shared_groups:
         _refuse_shared(_shared(official, sources))
-    if given is not None:
-        splits, how = official, {"origin": "given"}
-    else:
+    how: dict[str, Any] = {"origin": "given"}
+    splits = official
+    if given is None:
         splits = draw_splits(official, seed=seed, grouped=grouped, sources=sources)
         how = _origin(official, seed, grouped)
     if shared := _shared(splits, sources):

@@ -15,6 +15,7 @@ from avemo_jax.postprocess.names import ThresholdRule
 from avemo_jax.postprocess.smoothed_frames import Trusted, smoothed_frames
 from avemo_jax.postprocess.smoothing import Smoothing, SmoothingMode
 from avemo_jax.postprocess.thresholds import exact_thresholds
+from avemo_jax.runtime.progress import progress_bar
 from avemo_jax.tasks import Task
 
 HALF_WIDTHS = (5, 15, 30, 60, 100, 200)
@@ -116,12 +117,17 @@ def score_smoothings(
     dense = smoothed_frames(
         task, scores, fill_map, chosen, causal=causal, trusted=trusted
     )
-    for i, at_smoothings in enumerate(dense):
-        found = {}
-        for smoothing, frames in zip(smoothings, at_smoothings, strict=True):
-            given = None if thresholds is None else thresholds.get(smoothing)
-            found[smoothing] = score(frames, None if given is None else given[i])
-        by_seed.append(jax.device_get(found))  # waits; the frames can be freed
+    total = len(scores) * len(smoothings)
+    with progress_bar(
+        total, f"smoothings of {task.name}", "smoothing", delay_s=2.0, keep=False
+    ) as bar:
+        for i, at_smoothings in enumerate(dense):
+            found = {}
+            for smoothing, frames in zip(smoothings, at_smoothings, strict=True):
+                given = None if thresholds is None else thresholds.get(smoothing)
+                found[smoothing] = score(frames, None if given is None else given[i])
+                bar.update()
+            by_seed.append(jax.device_get(found))  # waits; the frames can be freed
     return {s: _stack_sets([found[s] for found in by_seed]) for s in smoothings}
 
 

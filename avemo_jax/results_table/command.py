@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 after an error, which stderr tells; 130: stopped.
     """
-    return guarded(lambda: _run(_parser().parse_args(argv)))
+    return guarded(
+        lambda: _run(_parser().parse_args(argv)),
+        kept="runs that were trained and scored are kept",
+    )
 
 
 def _run(flags: argparse.Namespace) -> int:

@@ -3,29 +3,60 @@
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
+
+from avemo_jax.runtime import interrupts
+from avemo_jax.runtime.interrupts import STOPPED
 
 SOME_FAILED = 3  # the work is done, but videos or frames failed
-STOPPED = 130  # by Ctrl-C
 PREEMPTED = 75  # by SIGTERM, saved: the same command resumes (EX_TEMPFAIL)
+_TOLD = 200  # characters of an error that came while a command stopped
 
 
 class Preempted(Exception):
-    """A run that was asked to stop, and has saved its state."""
+    """A run that was asked to stop by SIGTERM, and has saved its state."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was asked to stop by Ctrl-C, and has saved its state."""
+
+
+def run_program(program: Callable[[], int | None]) -> NoReturn:
+    """Runs a command as the whole process, and ends that with the command's status.
+
+    After an interruption the process ends without waiting for threads of libraries,
+    which would go on with their work. A run that noted the Ctrl-C and saved ends as
+    always: other processes may wait for it.
+
+    Args:
+        program: The command; returns an exit status, or None for 0.
+    """
+    with interrupts.second_ends_at_once():
+        try:
+            status = program() or 0
+        except KeyboardInterrupt:  # outside of the command, as while modules load
+            status = _say_stopped("nothing had begun")
+        if status == STOPPED and interrupts.came():
+            interrupts.end_at_once()
+    sys.exit(status)
 
 
 def guarded(
     run: Callable[[], int | None],
     *,
+    kept: str,
     plainly: bool = True,
     leave: Callable[[Exception, str], None] | None = None,
 ) -> int:
     """The exit status that ``run`` gives; after an error 1, and a line on stderr.
 
     Errors that a user can mend (ValueError, RuntimeError, ImportError, OSError) are
-    told without a traceback; any other is a fault of the program and is raised.
+    told without a traceback; any other is a fault of the program and is raised. After a
+    Ctrl-C it is 130, and one line says what is kept.
 
     Args:
         run: The command; returns an exit status, or None for 0.
+        kept: What is kept of a command that was stopped, in words.
         plainly: Tell errors in one line; False raises them all, with a traceback.
         leave: Called with an error and its text before the command ends by it, so that
             one process of several can tell the others. It need not return.
@@ -35,10 +66,11 @@ def guarded(
     except Preempted as stop:
         print(stop, file=sys.stderr)
         return PREEMPTED
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return STOPPED
+    except KeyboardInterrupt as stop:
+        return _say_stopped(str(stop) or kept)
     except Exception as error:
+        if interrupts.came():  # libraries make errors of their own of it
+            return _say_stopped(f"{kept} ({_first_line(error)})")
         line = _line(error) if plainly else None
         if leave:
             leave(error, line or traceback.format_exc())
@@ -46,6 +78,17 @@ def guarded(
             raise
         print(line, file=sys.stderr)
         return 1
+
+
+def _say_stopped(kept: str) -> int:
+    """Tell that a command was stopped, and return its status."""
+    print(f"stopped: {kept}; the same command goes on", file=sys.stderr)
+    return STOPPED
+
+
+def _first_line(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")[:_TOLD]
+    return f"while it stopped: {type(error).__name__} {first}".strip()
 
 
 def _line(error: Exception) -> str | None:

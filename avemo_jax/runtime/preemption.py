@@ -1,6 +1,7 @@
-"""SIGTERM: all processes of a run stop at the same place, saved, to go on later."""
+"""SIGTERM and Ctrl-C: a run stops at the same place in all its processes, saved."""
 
 import itertools
+import os
 import signal
 import threading
 from types import FrameType
@@ -16,37 +17,45 @@ _numbers = itertools.count()
 
 
 class Preemption:
-    """A context in which a SIGTERM does not end the process, but is noted.
+    """A context in which SIGTERM and Ctrl-C do not end the process, but are noted.
 
-    In a program of several processes JAX's runtime catches the signal, and the
-    processes agree on where to stop. In a single process it is caught here; a second
-    signal ends the process at once.
+    In a program of several processes JAX's runtime catches SIGTERM, as which a Ctrl-C
+    is handed on to it, and the processes agree on where to stop. In a single process
+    both are caught here. A second signal ends the process at once.
 
     Attributes:
-        came: Whether a SIGTERM came, as far as this process knows.
+        came: Whether one came, as far as this process knows.
+        by_user: Whether it was a Ctrl-C, sent to this process.
     """
 
     def __init__(self) -> None:
         """Catches nothing until the context is entered."""
-        self.came = False
-        self._old: Any = None
+        self.came = self.by_user = False
+        self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "Preemption":
-        main_thread = threading.current_thread() is threading.main_thread()
-        if not distributed.is_several() and main_thread:
-            self._old = signal.signal(signal.SIGTERM, self._note)
+        if threading.current_thread() is threading.main_thread():
+            self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
+            if not distributed.is_several():
+                self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._old is not None:
-            signal.signal(signal.SIGTERM, self._old)
-            self._old = None
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.came = True
-        logging.warning("SIGTERM: saving at the next boundary; a second one kills")
-        signal.signal(number, signal.SIG_DFL)
+        self.by_user = number == signal.SIGINT
+        name = "Ctrl-C" if self.by_user else "SIGTERM"
+        logging.warning("%s: saving at the next boundary; a second one kills", name)
+        if self.by_user and distributed.is_several():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.came = True
+        # What Python does of itself: end the process, or raise KeyboardInterrupt.
+        signal.signal(number, self._old[number] if self.by_user else signal.SIG_DFL)
 
     def reached(self) -> bool:
         """Whether to save and stop here; all processes ask at the same places."""

@@ -4,17 +4,21 @@ In a bucket, checkpoints are written by orbax itself; all other files are writte
 private folder on this machine, which no other process uses, and published from there.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from avemo_jax.runtime import distributed, locks
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.bucket import BucketFolder, parse_address
 from avemo_jax.runtime.bucket_sync import CHECKPOINTS, SyncedFolder
 
 _TOKEN = ".token"
+_LOCK = ".run.lock"
 # The second form is that of an address that pathlib has made a path.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://|(gs|s3|https?):/", re.IGNORECASE)
 
@@ -122,6 +126,41 @@ class Workdir:
         """Removes the private folder, if there is one; nothing is published."""
         if self._synced:
             self._synced.close()
+
+
+@contextlib.contextmanager
+def claimed(workdir: Workdir) -> Iterator[None]:
+    """Hold a work directory for one run alone; of several processes the first does.
+
+    The lock ends with the process, killed or not. In a bucket it is that of the private
+    folder; another run that publishes there is found by the versions of the objects.
+    A folder that was made for it and stays empty is removed.
+
+    Args:
+        workdir: The work directory, opened.
+
+    Raises:
+        HeldError: If another process holds it; the message names that process.
+        ProcessError: In the other processes, if the first cannot hold it.
+        OSError: If the folder cannot be made.
+    """
+    local = workdir.local.absolute()
+    made: list[pathlib.Path] = []
+    opened = contextlib.ExitStack()
+
+    def hold() -> None:
+        made.extend(path for path in (local, *local.parents) if not path.exists())
+        local.mkdir(parents=True, exist_ok=True)
+        opened.enter_context(locks.held(local / _LOCK, what=workdir.name))
+
+    try:
+        with opened:
+            distributed.on_first(hold)
+            yield
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # not empty, as a rule
+                path.rmdir()
 
 
 def open_workdir(name: str | pathlib.Path, *, writes: bool = True) -> Workdir:

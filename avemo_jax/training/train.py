@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from avemo_jax.batches import sharding
 from avemo_jax.batches.head_inputs import input_dims
@@ -19,10 +18,11 @@ from avemo_jax.models import checkpoints as checkpoint
 from avemo_jax.models.card import Card
 from avemo_jax.models.joint import save_joint
 from avemo_jax.runtime import distributed
-from avemo_jax.runtime.errors import Preempted
+from avemo_jax.runtime.errors import Interrupted, Preempted
 from avemo_jax.runtime.logs import MetricsLog
 from avemo_jax.runtime.preemption import Preemption
-from avemo_jax.runtime.workdir import Workdir, open_workdir
+from avemo_jax.runtime.progress import progress_bar
+from avemo_jax.runtime.workdir import Workdir, claimed, open_workdir
 from avemo_jax.tasks import JointTask
 from avemo_jax.training.dev_scores import DevScorer, values_of
 from avemo_jax.training.epochs import Epochs, Progress
@@ -56,17 +56,22 @@ def train(
     Args:
         config: The run's configuration, checked by ``check_config``.
         data: The store and the splits.
-        workdir: Gets ``metrics.jsonl``, ``checkpoints/`` and ``best_model/``.
+        workdir: Gets ``metrics.jsonl``, ``checkpoints/`` and ``best_model/``. A path is
+            held for this training alone; the caller holds a work directory.
 
     Returns:
         The head checkpoint ``workdir/best_model``.
 
     Raises:
         TrainingError: If there is nothing to train on or the loss is not finite.
+        HeldError: If another process works in the folder ``workdir``.
         Preempted: After a SIGTERM; what is done is saved.
+        Interrupted: After a Ctrl-C; what is done is saved.
     """
     if not isinstance(workdir, Workdir):
-        workdir = open_workdir(workdir)
+        own = open_workdir(workdir)
+        with claimed(own):
+            return train(config, data, own)
     # 1. Tables; dev first: if one has to be streamed, it is the larger one.
     mesh = sharding.make_mesh()
     feature_sets = data.store.resolve(feature_names(config))
@@ -108,12 +113,12 @@ def train(
     log.keep_until(progress.epoch)
 
     # 4. Epochs, each ended by its score on dev and a checkpoint.
-    bar = tqdm(
-        total=num_steps,
-        initial=progress.epoch * order.num_steps + progress.step,
-        desc=f"{config.task} {config.head.kind}",
-        unit="step",
-        disable=None if config.log.progress and distributed.is_first() else True,
+    bar = progress_bar(
+        num_steps,
+        f"{config.task} {config.head.kind}",
+        "step",
+        quiet=not config.log.progress or not distributed.is_first(),
+        done=progress.epoch * order.num_steps + progress.step,
     )
     epochs = Epochs(config, chunk, order, feeder, hyper, bar)
     save = functools.partial(_save, checkpoints, order.num_steps)
@@ -153,10 +158,13 @@ def train(
     checkpoints.close()
     log.close()
     if preemption.came:
-        raise Preempted(
-            f"stopped by SIGTERM after epoch {progress.epoch} and {progress.step} of "
-            f"{order.num_steps} steps; the same command goes on"
+        saved = (
+            f"epoch {progress.epoch} and {progress.step} of {order.num_steps} steps "
+            f"are saved in {workdir.name}"
         )
+        if preemption.by_user:
+            raise Interrupted(saved)
+        raise Preempted(f"stopped by SIGTERM: {saved}; the same command goes on")
 
     # 5. The best epoch of each seed, as a head checkpoint.
     make_card = functools.partial(

@@ -24,6 +24,7 @@ from avemo_jax.data.records import (
     check_features,
 )
 from avemo_jax.data.store.layout import FORMAT
+from avemo_jax.runtime.progress import progress_bar
 from avemo_jax.tasks import TASKS, Task, definition
 
 VIDEOS_PER_SHARD = 32
@@ -88,11 +89,8 @@ class Contents(abc.ABC):
 
     def shards(self) -> list[Callable[[], Iterator[KeyExample]]]:
         """One generator of examples per shard, in order, for this process."""
-        progress = tqdm(
-            total=len(self.videos),
-            desc=self.name,
-            unit="video",
-            disable=not self.show_progress,
+        progress = progress_bar(
+            len(self.videos), self.name, "video", quiet=not self.show_progress
         )
         shards = self.videos_of_shards()
         return [

@@ -12,7 +12,7 @@ from avemo_jax.packing.build import build_store
 from avemo_jax.packing.store_splits import make_splits
 from avemo_jax.tasks import own_task
 
-TASKS = {"mood": own_task("mood", "multiclass", ("calm", "keen"))}
+TASKS = {"poise": own_task("poise", "multiclass", ("calm", "keen"))}
 HOW = {"seed": 0, "grouped": True, "tasks": TASKS}
 
 
@@ -21,8 +21,8 @@ def videos(*splits_and_groups: tuple[str, str]) -> dict[str, VideoAnnotations]:
     return {
         chr(ord("a") + i): VideoAnnotations(
             chr(ord("a") + i),
-            {"mood": np.zeros(3, np.int8)},
-            {"mood": split},
+            {"poise": np.zeros(3, np.int8)},
+            {"poise": split},
             source=group,
         )
         for i, (split, group) in enumerate(splits_and_groups)
@@ -50,7 +50,7 @@ def test_a_person_in_two_splits_is_refused_or_told(pair):
         make_splits(records, None, **HOW)
     splits, how = make_splits(records, None, allow_shared_groups=True, **HOW)
     assert how == {"origin": "given", "shared_groups": {"p9": [*pair]}}
-    assert splits["mood"] == {v: r.splits["mood"] for v, r in records.items()}
+    assert splits["poise"] == {v: r.splits["poise"] for v, r in records.items()}
 
 
 def test_many_persons_are_counted_and_the_first_are_named():
@@ -61,7 +61,7 @@ def test_many_persons_are_counted_and_the_first_are_named():
 
 def test_lists_of_a_users_own_part_no_person_either():
     records = videos(("train", "p1"), ("train", "p1"))
-    given = {"mood": {"a": "train", "b": "dev"}}
+    given = {"poise": {"a": "train", "b": "dev"}}
     with pytest.raises(ValueError, match=r"'p1' in train and dev"):
         make_splits(records, given, **HOW)
 
@@ -79,10 +79,10 @@ def test_given_and_drawn_dev_are_told_apart():
     how = {"origin": "drawn", "seed": 0, "grouped": True}
     assert make_splits(drawn, None, **HOW)[1] == how
     for record in drawn.values():
-        record.splits["pain"] = "train"
-    drawn["a"].splits["pain"] = "dev"
-    found = make_splits(drawn, None, **{**HOW, "tasks": ("mood", "pain")})[1]
-    assert found == {**how, "given_dev": ["pain"]}
+        record.splits["ache"] = "train"
+    drawn["a"].splits["ache"] = "dev"
+    found = make_splits(drawn, None, **{**HOW, "tasks": ("poise", "ache")})[1]
+    assert found == {**how, "given_dev": ["ache"]}
 
 
 def test_a_standing_store_learns_how_its_splits_came_about(tmp_path):
@@ -103,7 +103,7 @@ def test_a_standing_store_learns_how_its_splits_came_about(tmp_path):
 def test_the_command_refuses_or_tells(tmp_path, capsys):
     manifest = "video,split,group\na_1,train,p1\na_2,validation,p1\nb_left,train,\n"
     (tmp_path / "manifest.csv").write_text(f"{manifest}b_right,dev,\n")
-    (tmp_path / "labels.csv").write_text("video,frame,m\na_1,1,x\nb_left,1,y\n")
+    (tmp_path / "labels.csv").write_text("video,frame,sway\na_1,1,x\nb_left,1,y\n")
     files = [f"--{name}={tmp_path / name}.csv" for name in ("manifest", "labels")]
     out = [f"--out={tmp_path / 'store'}", "--quiet"]
     assert command.main([*files, *out]) == 1
@@ -117,7 +117,7 @@ def test_the_command_refuses_or_tells(tmp_path, capsys):
     assert how["origin"] == "given"
     assert list(how["shared_groups"]) == ["b", "p1"]
     store = open_store(tmp_path / "store")
-    assert store.shared_groups("m") == how["shared_groups"]
-    assert store.shared_groups("m", {"b_right": "train"}) == {
+    assert store.shared_groups("sway") == how["shared_groups"]
+    assert store.shared_groups("sway", {"b_right": "train"}) == {
         "p1": ["train", "validation"]
     }

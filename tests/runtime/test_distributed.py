@@ -79,13 +79,17 @@ def test_one_process_is_the_first_and_agrees_with_itself():
     distributed.abandon(ValueError("stays"), "nothing")
 
 
-def test_sigterm_is_noted_once_and_given_back(caplog):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_once_and_given_back(caplog, number):
+    before = signal.getsignal(number)
+    by_user = number == signal.SIGINT
     with Preemption() as preemption:
         assert not preemption.reached()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         assert preemption.reached()
         assert preemption.came
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the next one kills
+        assert preemption.by_user == by_user
+        # The next one kills, or raises KeyboardInterrupt.
+        assert signal.getsignal(number) == (before if by_user else signal.SIG_DFL)
     assert "a second one kills" in caplog.text
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before

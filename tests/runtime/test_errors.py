@@ -1,8 +1,13 @@
 """How commands end: one frame for all of them."""
 
+import functools
+
 import pytest
 
-from avemo_jax.runtime.errors import PREEMPTED, STOPPED, Preempted, guarded
+from avemo_jax.runtime import errors
+from avemo_jax.runtime.errors import PREEMPTED, STOPPED, Interrupted, Preempted
+
+guarded = functools.partial(errors.guarded, kept="what was done is kept")
 
 
 def raising(error: BaseException):
@@ -26,7 +31,16 @@ def test_status_is_that_of_the_command(given, status):
         (FileNotFoundError("no store in 'x'"), 1, "error: no store in 'x'\n"),
         (OSError(28, "No space left"), 1, "with room: mend that"),
         (Preempted("stopped after epoch 2"), PREEMPTED, "stopped after epoch 2\n"),
-        (KeyboardInterrupt(), STOPPED, "stopped; the same command goes on\n"),
+        (
+            KeyboardInterrupt(),
+            STOPPED,
+            "stopped: what was done is kept; the same command goes on\n",
+        ),
+        (
+            Interrupted("epoch 2 is saved"),
+            STOPPED,
+            "stopped: epoch 2 is saved; the same command goes on\n",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -15,7 +15,7 @@ from made.several_processes import HEARTBEAT_S, LIMIT_S, Run, bits, free_port, h
 from made.tiny_store import build_tiny_store
 
 from avemo_jax.runtime.distributed import LOST
-from avemo_jax.runtime.errors import PREEMPTED
+from avemo_jax.runtime.errors import PREEMPTED, STOPPED
 
 pytestmark = pytest.mark.slow
 
@@ -78,15 +78,19 @@ def test_sigterm_saves_on_all_and_the_run_goes_on(store, long_whole, tmp_path):
 
 
 def test_a_stopped_run_goes_on_with_other_devices(store, long_whole, tmp_path):
-    """Two processes' checkpoint on one device, then that one's on eight."""
+    """Two processes' checkpoint on one device, then that one's on eight.
+
+    The two are stopped by a Ctrl-C in the first one alone.
+    """
     workdir = tmp_path / "run"
-    for stop, topology in (
-        (2, {"processes": 2, "devices": 2}),
-        (12, {"processes": 1, "devices": 1}),
+    two, one = {"processes": 2, "devices": 2}, {"processes": 1, "devices": 1}
+    for stop, topology, number, codes in (
+        (2, two, signal.SIGINT, [STOPPED, PREEMPTED]),
+        (12, one, signal.SIGTERM, [PREEMPTED]),
     ):
         run = Run(store, workdir, *LONG, **topology).after(stop)
-        run.parts[0].send_signal(signal.SIGTERM)
-        assert set(run.codes()) == {PREEMPTED}, run.said()
+        run.parts[0].send_signal(number)
+        assert run.codes() == codes, run.said()
     Run(store, workdir, *LONG, processes=1, devices=8).finish()
     assert [line["epoch"] for line in history(workdir)] == list(range(1, 31))
     first = history(long_whole)[1], history(workdir)[1]

@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         stdout, or after an error, told on stderr.
     """
     args = parser().parse_args(argv)
-    return guarded(lambda: _check(args) if args.check else _write(args))
+    return guarded(
+        lambda: _check(args) if args.check else _write(args),
+        kept="files that were written are whole",
+    )
 
 
 # --- writing --------------------------------------------------------------------------

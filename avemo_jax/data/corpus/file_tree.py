@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from avemo_jax.data.corpus.crop_folders import is_picture
 from avemo_jax.data.listing import nfc
+from avemo_jax.runtime.progress import progress_bar
 
 ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
 # Files and folders that systems and archives leave and that hold no data; lower case.
@@ -103,7 +104,11 @@ def walk(
             end, if links lead out of the tree or nowhere.
     """
     scan = _Scan(pathlib.Path(root), follow_links)
-    yield from scan.folders()
+    text = f"looking through {printable(root)}"
+    with progress_bar(None, text, "folder", delay_s=2.0, keep=False) as bar:
+        for folder in scan.folders():
+            yield folder
+            bar.update()
     scan.refuse()
 
 

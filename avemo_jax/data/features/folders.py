@@ -7,7 +7,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from absl import logging
@@ -28,6 +28,7 @@ from avemo_jax.data.records import (
     VideoFeatures,
     as_float16,
 )
+from avemo_jax.runtime.progress import progress_bar
 
 _SUFFIXES = (".npz", ".npy")
 # The fields of a file's meta that tell how the vectors of the whole set were made.
@@ -38,6 +39,7 @@ def find_feature_sources(
     folders: Iterable[str | os.PathLike[str]],
     *,
     kinds: Mapping[str, Modality] | None = None,
+    quiet: bool = False,
 ) -> list[FeatureSource]:
     """The feature sets whose files lie in the sub-folders of ``folders``.
 
@@ -49,6 +51,7 @@ def find_feature_sources(
         folders: Folders with one sub-folder per set, which has one file per video.
         kinds: "visual" or "audio" by the name of the set or sub-folder, for extractors
             that are not known and whose files do not say it.
+        quiet: Show no progress while the files are read for their digest.
 
     Raises:
         ValueError: If there are no files, a name is malformed, a kind is unknown or
@@ -77,7 +80,7 @@ def find_feature_sources(
             f"a kind is given for {', '.join(sorted(unused))}; expected a set that is "
             f"there ({', '.join(sorted(found)) or 'none'}): correct --kind"
         )
-    return [_source(name, found[name], kind_of[name]) for name in sorted(found)]
+    return [_source(name, found[name], kind_of[name], quiet) for name in sorted(found)]
 
 
 def _no_sets(folder: pathlib.Path) -> NoReturn:
@@ -134,7 +137,7 @@ def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:
 
 
 def _source(
-    name: str, files: Mapping[str, pathlib.Path], kind: Modality | None
+    name: str, files: Mapping[str, pathlib.Path], kind: Modality | None, quiet: bool
 ) -> FeatureSource:
     """The set that ``files`` make up; the first tells what all of them must share."""
     first = files[min(files)]
@@ -156,7 +159,7 @@ def _source(
         dim=dim,
         output_dim=0 if rows.outputs is None else rows.outputs.shape[1],
         fingerprint=fingerprint,
-        content=_content(name, fingerprint, files),
+        content=_content(name, fingerprint, files, quiet),
         videos=tuple(places),
         read=functools.partial(_read_checked, places, name, kind, dim, fingerprint),
         provenance={key: meta[key] for key in _PROVENANCE if key in meta},
@@ -247,15 +250,22 @@ def _original_fingerprint(name: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _content(name: str, fingerprint: str, files: Mapping[str, pathlib.Path]) -> str:
+def _content(
+    name: str, fingerprint: str, files: Mapping[str, pathlib.Path], quiet: bool
+) -> str:
     """A digest of all files of a set."""
     digest = hashlib.sha256(json.dumps([name, fingerprint]).encode())
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        read: Callable[[str], bytes] = lambda video: _file_digest(files[video])  # noqa: E731
-        for video, file in zip(
-            sorted(files), pool.map(read, sorted(files)), strict=True
-        ):
+    videos = sorted(files)
+    with (
+        progress_bar(
+            len(files), f"reading {name}", "file", quiet=quiet, delay_s=2.0, keep=False
+        ) as bar,
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        digests = pool.map(_file_digest, [files[video] for video in videos])
+        for video, file in zip(videos, digests, strict=True):
             digest.update(video.encode() + b"\0" + file)
+            bar.update()
     return digest.hexdigest()
 
 

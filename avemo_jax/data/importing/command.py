@@ -28,6 +28,7 @@ from avemo_jax.data.importing.writing import (
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.progress import progress_bar
 
 _PICKLES = (".pkl", ".pickle", ".p", ".npy")
 _HDF5 = (".h5", ".hdf5")
@@ -37,7 +38,7 @@ _INPUT = "imported"  # input of an unknown extractor, where the user names none
 def main(argv: Sequence[str] | None = None) -> int:
     """Import features; returns 0, or 1 after an error, told on stderr."""
     args = parser().parse_args(argv)
-    return guarded(lambda: _run(args))
+    return guarded(lambda: _run(args), kept="videos that were written whole are kept")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -146,9 +147,7 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
 
 
 def _bar(text: str, total: int | None, quiet: bool) -> tqdm:
-    return tqdm(
-        total=total, desc=text, unit=" frames", disable=quiet or None, delay=2.0
-    )
+    return progress_bar(total, text, "frame", quiet=quiet, delay_s=2.0)
 
 
 def _aligned(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from avemo_jax.data.store import memmap, tfds
 from avemo_jax.data.store.join import Join, JoinedVideo, rows_digest
+from avemo_jax.runtime.progress import progress_bar
 
 _ALIGNMENT = 64  # bytes; what XLA aligns its buffers to
 _NUM_THREADS = 4
@@ -86,12 +87,12 @@ def _fill(
     outputs: np.ndarray | None = None,
 ) -> None:
     """Write the vectors of the join's rows into matrices of zeros, set by set."""
-    bar = tqdm(
-        total=len(joined.videos) * len(joined.feature_sets),
-        desc=f"loading {joined.task.name} {joined.split}",
-        unit="video",
-        delay=2,
-        disable=not show_progress,
+    bar = progress_bar(
+        len(joined.videos) * len(joined.feature_sets),
+        f"loading {joined.task.name} {joined.split}",
+        "video",
+        quiet=not show_progress,
+        delay_s=2.0,
     )
     column = output_column = 0
     for one in joined.feature_sets:

@@ -57,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "prepare", *arguments])
-    return guarded(lambda: _run(parser().parse_args(arguments), command))
+    return guarded(
+        lambda: _run(parser().parse_args(arguments), command),
+        kept="features of the videos that were done are kept, and sets packed whole",
+    )
 
 
 def _run(args: argparse.Namespace, command: str) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from absl import logging
-from tqdm import tqdm
 
 from avemo_jax.data.corpus.splits import base_video, draw_splits
 from avemo_jax.data.features import folders
@@ -23,6 +22,7 @@ from avemo_jax.packing import build
 from avemo_jax.packing.command import given_splits
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.json_files import read_json
+from avemo_jax.runtime.progress import progress_bar
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS
 
@@ -97,7 +97,7 @@ def pack_store(
     measured = _measured(
         features, records, material, workers=settings.workers, quiet=args.quiet
     )
-    sources = folders.find_feature_sources([features])
+    sources = folders.find_feature_sources([features], quiet=args.quiet)
     report = build.build_store(
         out,
         measured.values(),
@@ -135,11 +135,15 @@ def _measured(
     there = sorted(wanted & set(material.videos))
     files = {video: material.videos[video] for video in there}
     with kept.ahead(files, workers):
-        for video in tqdm(there, desc="frame times", unit="video", disable=quiet):
-            try:
-                times[video] = kept.of(video, files[video])
-            except VideoError as error:
-                logging.warning("%s; its length is taken from labels and crops", error)
+        with progress_bar(len(there), "frame times", "video", quiet=quiet) as bar:
+            for video in there:
+                try:
+                    times[video] = kept.of(video, files[video])
+                except VideoError as error:
+                    logging.warning(
+                        "%s; its length is taken from labels and crops", error
+                    )
+                bar.update()
     found = {}
     for video in sorted({*records, *material.crops}):
         test = dict.fromkeys(TASKS, "test")

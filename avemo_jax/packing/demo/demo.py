@@ -37,6 +37,7 @@ from avemo_jax.packing.build import build_store
 from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
 from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.runtime import cache
+from avemo_jax.runtime.progress import progress_bar
 
 DEMO_TITLE = "demo corpus (synthetic)"
 # Counts up when the program, not only a parameter, changes what is written.
@@ -83,13 +84,13 @@ def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=place.parent) as scratch:
         ours = pathlib.Path(scratch) / "new"
         corpus = DemoCorpus()
-        build_store(
-            ours,
-            [corpus.annotations(name) for name in corpus.videos],
-            corpus.sources(demo_fingerprint()),
-            synthetic=True,
-            show_progress=False,
-        )
+        annotations = []
+        with progress_bar(len(corpus.videos), "making the labels", "video") as bar:
+            for name in corpus.videos:
+                annotations.append(corpus.annotations(name))
+                bar.update()
+        sources = corpus.sources(demo_fingerprint())
+        build_store(ours, annotations, sources, synthetic=True)
         (ours / _MANIFEST).write_text(json.dumps(_sizes(ours), indent=1) + "\n")
         _put_in_place(ours, place, pathlib.Path(scratch) / "damaged")
     return place

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         would refuse to begin.
     """
     args = parse(parser(), sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(args))
+    return guarded(lambda: _run(args), kept="a plan writes nothing")
 
 
 def _run(options: argparse.Namespace) -> int:
