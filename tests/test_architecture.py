@@ -34,6 +34,7 @@ OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"
 OF_FILES |= {"pyarrow", "safetensors", "orbax", "tensorflow_datasets", "array_record"}
 COMPARES_WITH_TORCH = ("benchmark_training", "benchmark_extractors")
 HEAVY = ("tensorflow", "torch", "timm", "transformers", "tensorboard", "apache_beam")
+HEAVY += ("librosa", "numba")
 
 
 def module_of(path: pathlib.Path) -> str:

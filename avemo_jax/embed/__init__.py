@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from avemo_jax.embed.acoustic import AcousticExtractor
 from avemo_jax.embed.contract import Embeddings, SoundSource
 from avemo_jax.embed.hog import HogExtractor
 from avemo_jax.embed.images import ImageExtractor
@@ -24,6 +25,7 @@ from avemo_jax.embed.weights import (
 from avemo_jax.extractors import Extractor, PluginExtractor, get_extractor
 
 __all__ = [
+    "AcousticExtractor",
     "AnyExtractor",
     "Embeddings",
     "HogExtractor",
@@ -37,12 +39,13 @@ __all__ = [
     "load_extractor",
 ]
 
-SoundExtractor = VggishExtractor | Wav2Vec2Extractor | PluginSound
+SoundExtractor = AcousticExtractor | VggishExtractor | Wav2Vec2Extractor | PluginSound
 AnyExtractor = ImageExtractor | SoundExtractor
 DTYPES = ("float32", "bfloat16")
 # Parameters of every class that are not options for the caller to choose.
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
+    "acoustic": AcousticExtractor,
     "efficientnet_b0": ImageExtractor,
     "efficientnet_b2": ImageExtractor,
     "hog": HogExtractor,
@@ -70,7 +73,8 @@ def load_extractor(
         **options: Options of the extractor's class: ``size_px``, ``batch_size`` for
             faces; ``batch_size`` for a plug-in of sound; ``output``, ``hop_s``,
             ``batch_size`` for VGGish; ``layers``, ``stereo``, ``chunking``,
-            ``window_s`` and ``overlap_s`` for wav2vec 2.0.
+            ``window_s`` and ``overlap_s`` for wav2vec 2.0; ``hop_s`` and ``context_s``
+            for acoustic features.
 
     Raises:
         ValueError: If the name, the dtype or an option is unknown or out of range.

@@ -19,6 +19,7 @@ _ORIGINAL_SOUND = {
     "wav2vec2": {"stereo": "after", "chunking": "original"},
     "vggish": {},
 }
+_ACOUSTIC = "acoustic"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,8 @@ def choose_audio(
     weights_dir: str | os.PathLike[str] | None,
     sound: SoundWay = "ours",
     dtype: str = "float32",
+    hop_s: float | None = None,
+    context_s: float | None = None,
 ) -> list[ExtractorChoice]:
     """The extractors of sound that are named, with their weights and options.
 
@@ -112,12 +115,21 @@ def choose_audio(
         sound: "ours", aligned by time. "original": channels, chunks and alignment as
             in the original system; the sets' names end in ``-original``.
         dtype: Precision of the network's arithmetic.
+        hop_s: Seconds from one acoustic vector to the next; None: the table's.
+        context_s: Seconds of sound that an acoustic vector describes; None: the
+            table's. Other settings than the table's are in the set's name.
 
     Raises:
-        ValueError: If a name is unknown, of another kind, or given twice, or ``sound``
-            is "original" for an extractor that the original system lacks.
+        ValueError: If a name is unknown, of another kind, or given twice, ``sound`` is
+            "original" for an extractor that the original system lacks, or hop and
+            context are given without acoustic features.
     """
     _check(names, "audio")
+    if _ACOUSTIC not in names and (hop_s, context_s) != (None, None):
+        raise ValueError(
+            f"--hop-s {hop_s}, --context-s {context_s} without --audio {_ACOUSTIC}; "
+            "expected them with it alone: leave them out"
+        )
     found = []
     for name in names:
         known = get_extractor(name)
@@ -131,6 +143,12 @@ def choose_audio(
                 )
             options |= _ORIGINAL_SOUND[known.network]
             input_name, rule = f"{input_name}-original", "original"
+        if name == _ACOUSTIC:
+            options = {"hop_s": hop_s, "context_s": context_s}
+            if context_s is not None:
+                input_name = f"{context_s:g}s"
+            if hop_s not in (None, known.sound.hop_s):
+                input_name += f"-hop{hop_s:g}s"
         weights = _weights(weights_dir, name)
         pairs = tuple(sorted(options.items()))
         found.append(

@@ -22,7 +22,8 @@ class ExtractedSet:
         dim: Length of a feature vector.
         output_dim: Columns of the extractor's own outputs; 0: none.
         meta: Metadata that every file has: ``fingerprint``, ``kind``, ``extractor``,
-            ``weights_sha256``, ``settings``, ``input``, and ``alignment`` for sound.
+            ``weights_sha256``, ``settings``, ``input``, ``alignment`` for sound, and
+            ``columns`` where each number has a name and a unit.
     """
 
     name: str
@@ -63,6 +64,8 @@ class ExtractedSet:
         }
         if alignment is not None:
             meta["alignment"] = alignment
+        if known.columns:
+            meta["columns"] = [dataclasses.asdict(column) for column in known.columns]
         name = f"{known.name}@{input_name}"
         return cls(name, features / name, known.dim, known.output_dim, meta)
 

@@ -40,7 +40,12 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
             dtype=args.dtype,
         ),
         *choose_audio(
-            audio, weights_dir=args.weights, sound=args.sound, dtype=args.dtype
+            audio,
+            weights_dir=args.weights,
+            sound=args.sound,
+            dtype=args.dtype,
+            hop_s=args.hop_s,
+            context_s=args.context_s,
         ),
     ]
 

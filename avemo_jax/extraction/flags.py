@@ -84,7 +84,7 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
         "--audio",
         default="",
         metavar="NAMES",
-        help="extractors of sound, as wav2vec2_base,vggish",
+        help="extractors of sound, as wav2vec2_base,vggish; acoustic needs no weights",
     )
     group.add_argument(
         "--weights",
@@ -94,6 +94,18 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--size-px", type=int, metavar="N", help="side that faces are resized to"
+    )
+    group.add_argument(
+        "--hop-s",
+        type=float,
+        metavar="S",
+        help="acoustic: seconds from one vector to the next; default: 0.25",
+    )
+    group.add_argument(
+        "--context-s",
+        type=float,
+        metavar="S",
+        help="acoustic: seconds of sound that a vector describes; default: 1.5",
     )
     group.add_argument(
         "--dtype",

@@ -1,11 +1,17 @@
-"""The table of frozen networks: the input, outputs and origin of each, by name.
+"""The table of extractors: the input, outputs and origin of each, by name.
 
 No network is loaded here; ``avemo_jax.embed`` does that. Other packages add extractors
 by :mod:`avemo_jax.extractors.plugins`.
 """
 
-from avemo_jax.extractors import hog, plugins
-from avemo_jax.extractors.contract import Extractor, ImageInput, Modality, SoundInput
+from avemo_jax.extractors import acoustic_columns, hog, plugins
+from avemo_jax.extractors.contract import (
+    Column,
+    Extractor,
+    ImageInput,
+    Modality,
+    SoundInput,
+)
 from avemo_jax.extractors.plugins import PluginError, PluginExtractor
 from avemo_jax.extractors.published import (
     hsemotion,
@@ -17,6 +23,7 @@ from avemo_jax.extractors.published import (
 __all__ = [
     "AFFECTNET_8",
     "EXTRACTORS",
+    "Column",
     "Extractor",
     "ImageInput",
     "Modality",
@@ -110,6 +117,16 @@ _ALL = (
         takes=ImageInput(112, (112,), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         licence="",
         sources=(),
+    ),
+    Extractor(
+        name="acoustic",
+        network="acoustic",
+        dim=len(acoustic_columns.COLUMNS),
+        default_input="1.5s",
+        takes=SoundInput(16_000, hop_s=0.25, receptive_field_s=1.5),
+        licence="",
+        sources=(),
+        columns=acoustic_columns.COLUMNS,
     ),
     Extractor(
         name="wav2vec2_base",

@@ -51,17 +51,32 @@ class SoundInput:
 
 
 @dataclasses.dataclass(frozen=True)
+class Column:
+    """One number of a vector.
+
+    Attributes:
+        name: What is measured.
+        unit: Its unit; "1" for a share or a count.
+    """
+
+    name: str
+    unit: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Extractor:
     """An extractor without its network: an entry of the table.
 
     Attributes:
         name: Name in the table, in feature sets and in files of weights.
         network: "efficientnet_b0", "efficientnet_b2", "vggish" or "wav2vec2"; "hog" for
-            histograms of oriented gradients.
+            histograms of oriented gradients; "acoustic" for descriptors of sound.
         dim: Length of its vector.
         default_input: Input that is meant where a feature set's name states none.
         takes: Its input, pixels or waveform, which decides its kind.
         outputs: Names of its own outputs: logits of expressions, valence, arousal.
+        columns: What each number of its vector is; empty where none has a meaning of
+            its own.
         licence: Licence of the weights, as their publishers state it.
         sources: Files that its weights may be converted from, preferred first. Empty:
             it has no weights.
@@ -75,6 +90,7 @@ class Extractor:
     licence: str
     sources: tuple[PublishedFile, ...]
     outputs: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def kind(self) -> Modality:
