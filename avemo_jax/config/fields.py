@@ -277,6 +277,13 @@ FIELDS = (
         least=0,
     ),
     Field(
+        "evaluate.unit",
+        "auto",
+        "What smoothing, thresholds, weights and frame rate are chosen by on dev: "
+        "frames, or whole videos; auto: whole videos where each has one label",
+        choices=("auto", "frame", "video"),
+    ),
+    Field(
         "postprocess.faithful_gaps",
         False,
         "The original's swapped weights in gaps between frames with a crop",

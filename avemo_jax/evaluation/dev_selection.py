@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jaxtyping import Float
 
 from avemo_jax.models.embedded_frames import choose_rates
@@ -17,6 +18,7 @@ from avemo_jax.postprocess.blending import (
     score_confidences,
     simplex_grid,
 )
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
     ChosenSmoothing,
@@ -40,9 +42,10 @@ def select_on_dev(
 ) -> Selection:
     """For each seed what is best on dev, by the headline score of frames with a crop.
 
-    In this order: weights of a blend, the smoothing with its thresholds, a correction
-    of the classes and the smoothing with it, the confidence over which the extractor is
-    trusted, the rule for the frames that are embedded.
+    Where labels are of whole videos it is the score of these, unless the options say
+    otherwise. In this order: weights of a blend, the smoothing with its thresholds, a
+    correction of the classes and the smoothing with it, the confidence over which the
+    extractor is trusted, the rule for the frames that are embedded.
 
     Args:
         predicted: Scores on dev.
@@ -51,9 +54,17 @@ def select_on_dev(
             unknown.
 
     Raises:
-        ValueError: If a correction is asked for and the priors are unknown.
+        ValueError: If a correction is asked for and the priors are unknown, or videos
+            are to be scored as wholes and have several labels.
     """
-    task = predicted.task
+    task, clips = predicted.task, chosen_clips(predicted, options)
+    if clips is not None:
+        logging.info(
+            "%s: labels are of whole videos, by which all is chosen on %s; "
+            "config.evaluate.unit='frame' chooses by frames",
+            task.name,
+            predicted.table.split,
+        )
     weights = best_weights(predicted, options)
     rows = blended(predicted.scores, weights)
     raw = None
@@ -80,7 +91,7 @@ def select_on_dev(
     if options.frame_rate.rule != "all":
         unsmoothed = smoothable(task, rows, raw, options)
         rates = choose_rates(
-            predicted, options.frame_rate, unsmoothed, smoothings, thresholds
+            predicted, options.frame_rate, unsmoothed, smoothings, thresholds, clips
         )
         scores = tuple(choice.score for choice in rates if choice.score is not None)
     return Selection(
@@ -95,7 +106,25 @@ def select_on_dev(
         offsets=offsets,
         confidences=confidences,
         frame_rates=rates,
+        by="frame" if clips is None else "video",
     )
+
+
+def chosen_clips(predicted: SplitScores, options: Options) -> Clips | None:
+    """The clips that are scored as wholes for the choice; None: frames are scored.
+
+    Raises:
+        ValueError: If the options want clips, and labels are not of whole videos.
+    """
+    if options.unit == "frame":
+        return None
+    if options.unit == "video" and predicted.clips is None:
+        raise ValueError(
+            f"config.evaluate.unit is 'video' and labels of {predicted.task.name} are "
+            "of frames; expected one label for each video, on all of its labelled "
+            "frames; set 'auto' or 'frame'"
+        )
+    return predicted.clips
 
 
 def best_weights(
@@ -122,9 +151,12 @@ def best_weights(
         ]
     )
     grid = jnp.asarray(simplex_grid(num_heads)[::-1])
-    arrays = jnp.asarray(labels), jnp.asarray(predicted.with_crop)
+    mask = jnp.asarray(predicted.with_crop)
+    scores, truth, counted = scored_units(
+        chosen_clips(predicted, options), dense, jnp.asarray(labels), mask
+    )
     chosen = [
-        choose_blend(task.name, dense[:, seed], *arrays, grid)
+        choose_blend(task.name, scores[:, seed], truth, counted, grid)
         for seed in range(num_seeds)
     ]
     return np.stack([np.asarray(one.weights) for one in chosen])
@@ -145,6 +177,7 @@ def _scores(
         smoothings=options.smoothings if smoothings is None else smoothings,
         threshold_rule=options.threshold_rule,
         causal=options.causal,
+        clips=chosen_clips(predicted, options),
     )
 
 
@@ -186,12 +219,12 @@ def _confidences(
     dense = dense_scores(predicted, rows, smoothings, causal=options.causal)
     trusted = dense_scores(predicted, probs, smoothings, causal=options.causal)
     labels = predicted.table.dense_labels
-    mask = predicted.with_crop
+    mask, clips = predicted.with_crop, chosen_clips(predicted, options)
     levels = jnp.asarray(_CONFIDENCES, jnp.float32)
     chosen, scores = [], []
     for own, extractor in zip(dense, trusted, strict=True):
         f1 = score_confidences(
-            own, extractor, jnp.asarray(labels), jnp.asarray(mask), levels
+            own, extractor, jnp.asarray(labels), jnp.asarray(mask), levels, clips
         )
         best = int(np.argmax(f1))
         chosen.append(_CONFIDENCES[best])

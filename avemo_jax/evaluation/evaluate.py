@@ -16,8 +16,10 @@ from avemo_jax.data.predictions.predictions_file import (
 )
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
+from avemo_jax.evaluation.by_video import write_by_video
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.intervals import intervals_of, videos_with, write_resamples
+from avemo_jax.metrics.ceilings import ceiling_of
 from avemo_jax.models.blend import Model
 from avemo_jax.models.card import UNKNOWN, Evaluated
 from avemo_jax.models.embedded_frames import RuledScores, fixed_rates, ruled_scores
@@ -38,6 +40,7 @@ from avemo_jax.models.selection import (
     best_seed,
     fixed_selection,
 )
+from avemo_jax.postprocess.clips import Clips
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
@@ -109,7 +112,7 @@ def evaluate(
         model: A head checkpoint, a blend, or an ensemble, loaded.
         data: The store.
         workdir: Gets ``results.json``, ``resamples.npz``, ``predictions.csv`` and
-            ``plots/``.
+            ``plots/``; where labels are of whole videos ``predictions_by_video.csv``.
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the model's card.
@@ -258,9 +261,17 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
     return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, ruled)
 
 
-def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, SmoothingScores]:
-    """The task's scores of ``finished.dense``, by the smoothing of each seed."""
-    if finished.ruled is None:
+def _final_scores(
+    model: Model, finished: Finished, clips: Clips | None = None
+) -> dict[Smoothing, SmoothingScores]:
+    """The task's scores of ``finished.dense``, by the smoothing of each seed.
+
+    Args:
+        model: The model.
+        finished: The split's final scores.
+        clips: The clips to score as wholes; None scores frames.
+    """
+    if finished.ruled is None and clips is None:
         return finished.sweep
     task, selection = model.task, finished.selection
     scores = score_frames(
@@ -270,6 +281,7 @@ def _final_scores(model: Model, finished: Finished) -> dict[Smoothing, Smoothing
         finished.predicted.table.dense_labels,
         thresholds=selection.thresholds if task.kind == "multilabel" else None,
         threshold_rule=model.options.threshold_rule,
+        clips=clips,
     )
     return dict.fromkeys(selection.smoothings, scores)
 
@@ -324,6 +336,15 @@ def _write(
             labels=bool(finished.sweep),
         )
     )
+    ruled = finished.ruled
+    write_by_video(
+        workdir,
+        predicted,
+        dense,
+        thresholds=limits,
+        embedded=None if ruled is None else ruled.embedded[best],
+        labels=bool(finished.sweep),
+    )
     if finished.sweep:
         figures.draw_figures(
             workdir / "plots",
@@ -355,6 +376,7 @@ def describe(
         "num_seeds": len(card.seeds),
         "seed": card.seeds[0],
         "chosen_on": selection.on,
+        "chosen_by": selection.by if selection.on else None,
         "chosen_on_reason": selection.reason,
         "protocol": card.protocol,
         "trained_on_this_split": bool(
@@ -391,7 +413,6 @@ def scored(
     predicted, selection = finished.predicted, finished.selection
     valid = task.valid(predicted.table.dense_labels)
     masks = {"with_crop": predicted.with_crop, "all_labelled": valid}
-    frames = {name: int(mask.sum()) for name, mask in masks.items()}
     given = "_given" if task.kind == "multilabel" else ""
     best = choose_smoothing(finished.sweep, task.headline)
     tuned = tuple(choice.smoothing for choice in best)
@@ -401,22 +422,28 @@ def scored(
         tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
     num = model.options.num_resamples
     raw_dense = dense_scores(predicted, finished.rows, none)
-    table = predicted.table
+    table, clips = predicted.table, predicted.clips
+    counts = {
+        name: {"num_frames": int(mask.sum())}
+        | ({"num_videos": len(videos_with(table, mask))} if clips is not None else {})
+        for name, mask in masks.items()
+    }
 
     def block(
         scores: Any,
         smoothings: tuple[Smoothing, ...],
         dense: Any,
         limits: Any,
+        clips: Clips | None = None,
         **how: Any,
     ) -> Any:
         within = {name: masks[name] for name in how.get("sets", masks)}
-        beside = intervals_of(table, dense, within, limits, num)
+        beside = intervals_of(table, dense, within, limits, num, clips)
         means, by_seed = results.block_of(
             task,
             scores,
             smoothings,
-            frames,
+            counts,
             fps=results.median_fps(table),
             causal=model.options.causal,
             intervals=beside.ends,
@@ -445,12 +472,24 @@ def scored(
         ),
         "tuned_on_reported": block(sweep, tuned, best_dense, tuned_limits),
     }
+    if clips is not None:
+        blocks["per_video"] = block(
+            _final_scores(model, finished, clips),
+            chosen,
+            finished.dense,
+            selection.thresholds,
+            clips,
+            ending=given,
+        )
     metrics = {name: means for name, (means, _, _) in blocks.items()}
     if task.kind == "multilabel":
         at_best = finished.raw[NO_SMOOTHING]["with_crop"]
         metrics["raw"]["tuned_on_reported"] = results.mean_scores(task, at_best)
     by_seed = {name: each for name, (_, each, _) in blocks.items()}
     found = {"metrics": metrics, "per_seed": _by_seed(model, selection, by_seed)}
+    ceilings = {n: ceiling_of(task, table.dense_labels, m) for n, m in masks.items()}
+    if any(ceilings.values()):
+        found["ceiling"] = {name: one for name, one in ceilings.items() if one}
     drawn = {name: each for name, (_, _, each) in blocks.items() if each is not None}
     if drawn:
         drawn["videos"] = np.array(table.videos)[videos_with(table, masks["with_crop"])]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import plots
-from avemo_jax.evaluation.report import data_title
+from avemo_jax.evaluation.report import ceilings_of, data_title
 from avemo_jax.metrics.numpy_states import video_states
 from avemo_jax.metrics.states import Confusion, decide
 from avemo_jax.models.card import Card
@@ -45,6 +45,7 @@ def draw_figures(
     """
     task = table.task
     title = f"{data_title(found)}, {task.name}, {table.split}"
+    title = "\n".join([title, *ceilings_of(found)])
     valid = task.valid(table.dense_labels)
     if task.kind == "multiclass":
         predicted = decide(task, dense)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.metrics.intervals import named_ends
 from avemo_jax.postprocess.bootstrap import bootstrap
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.runtime.atomic_files import whole_file
 
 RESAMPLES = "resamples.npz"
@@ -35,6 +36,7 @@ def intervals_of(
     masks: Mapping[str, np.ndarray],
     thresholds: Float[np.ndarray, "seeds units"] | None,
     num_resamples: int,
+    clips: Clips | None = None,
 ) -> Intervals:
     """Intervals of the mean over seeds, over resampled videos.
 
@@ -48,15 +50,20 @@ def intervals_of(
             frame have no interval.
         thresholds: AU: thresholds of each seed; None for other tasks.
         num_resamples: Number of resamples of videos; 0 gives no intervals.
+        clips: The clips to score as wholes; None scores frames.
     """
     found, resamples = Intervals({}, {})
     labels, task = jnp.asarray(table.dense_labels), table.task
     offsets = table.dense_offsets
+    if clips is not None:
+        offsets = np.arange(len(offsets))
+    bounds = jnp.asarray(offsets, jnp.int32)
     for name, mask in masks.items():
         found[name] = {}
         if not num_resamples or len(videos_with(table, mask)) < 2:
             continue
-        arguments = (dense, labels, jnp.asarray(mask), jnp.asarray(offsets, jnp.int32))
+        units = scored_units(clips, dense, labels, jnp.asarray(mask))
+        arguments = (*units, bounds)
         limits = None if thresholds is None else jnp.asarray(thresholds)
         interval = bootstrap(task.name, *arguments, limits, num_resamples=num_resamples)
         resamples[name] = np.asarray(interval.samples[task.headline])

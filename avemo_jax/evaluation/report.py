@@ -3,23 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from avemo_jax.metrics.ceilings import ceiling_notes, metric_titles
 from avemo_jax.packing.demo.demo import DEMO_TITLE
-from avemo_jax.tasks import Task, get_task
+from avemo_jax.tasks import get_task
 
 _FRAMES = {"with_crop": "with crop", "all_labelled": "all labelled"}
-_BLOCKS = ("raw", "smoothed", "tuned_on_reported")
-_METRICS = {
-    "multiclass": {"f1_macro": "macro F1", "accuracy": "accuracy"},
-    "multilabel": {"f1_mean": "mean F1", "f1_mean_at_0.5": "mean F1, thresholds 0.5"},
-}
-
-
-def metric_titles(task: Task) -> dict[str, str]:
-    """Titles of the scores that a table shows, by their names in results.json."""
-    if task.kind == "regression":
-        each = {f"ccc_{name}": f"CCC {name}" for name in task.columns}
-        return {"ccc_mean": "mean CCC", **each}
-    return _METRICS[task.kind]
+_BLOCKS = ("raw", "smoothed", "tuned_on_reported", "per_video")
 
 
 def data_title(results: Mapping[str, Any]) -> str:
@@ -69,8 +58,9 @@ def scores_table(results: Mapping[str, Any]) -> str:
         for name, block in blocks.items():
             cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
             rows.append((f"  {name}{_smoothing(block)}", *cells))
-    counts = [_num_frames(blocks, frames) for frames in _FRAMES]
-    rows.append(("frames", *counts))
+    for counted in ("frames", "videos") if "per_video" in blocks else ("frames",):
+        counts = [_count(blocks, frames, f"num_{counted}") for frames in _FRAMES]
+        rows.append((counted, *counts))
     return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
 
 
@@ -135,11 +125,11 @@ def _in_words(mode: str, half_width: int) -> str:
     return "no window" if mode == "none" else f"{mode} ±{half_width}"
 
 
-def _num_frames(blocks: Mapping[str, Any], frames: str) -> str:
-    """How many frames were scored."""
+def _count(blocks: Mapping[str, Any], frames: str, name: str) -> str:
+    """How many frames, or videos, were scored."""
     for block in blocks.values():
-        if "num_frames" in (block.get(frames) or {}):
-            return f"{block[frames]['num_frames']:,}"
+        if name in (block.get(frames) or {}):
+            return f"{block[frames][name]:,}"
     return "-"
 
 
@@ -162,12 +152,15 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
     what = "window and thresholds" if au else "window"
     fitted = f"raw: thresholds, smoothed: {what}" if au else f"smoothed: {what}"
     if "smoothed" in blocks and chosen_on:
-        notes.append(f"{fitted} chosen on {chosen_on}.")
+        by = ", by whole videos" if results.get("chosen_by") == "video" else ""
+        notes.append(f"{fitted} chosen on {chosen_on}{by}.")
         notes += _more_chosen(results)
     elif "smoothed" in blocks:
         reason = results.get("chosen_on_reason")
         because = f": {reason}" if reason else ""
         notes.append(f"smoothed: fixed {what}, nothing was chosen{because}.")
+    if "per_video" in blocks:
+        notes.append("per_video: mean of each video's smoothed scores, scored once.")
     if "smoothed" in blocks and "frame_rate" in results:
         notes.append(rate_words(results))
     if "tuned_on_reported" in blocks:
@@ -175,7 +168,17 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
             f"tuned_on_reported: {what} chosen on {results['split']} itself, "
             "so too good to report."
         )
-    return notes
+    return [*notes, *(f"{words}." for words in ceilings_of(results))]
+
+
+def ceilings_of(results: Mapping[str, Any]) -> list[str]:
+    """What some outputs' lack of frames means for the scores; empty where none lacks.
+
+    Args:
+        results: Content of results.json, whose ``ceiling`` may be missing.
+    """
+    task = get_task(results["task"])
+    return ceiling_notes(task, results.get("ceiling", {}), _FRAMES)
 
 
 def rate_words(results: Mapping[str, Any]) -> str:

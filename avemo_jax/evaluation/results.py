@@ -38,7 +38,7 @@ def block_of(
     task: Task,
     scores: Mapping[Smoothing, SmoothingScores],
     smoothings: Sequence[Smoothing],
-    frames: Mapping[str, int],
+    counts: Mapping[str, Mapping[str, int]],
     *,
     ending: str = "",
     sets: Sequence[str] = FRAME_SETS,
@@ -47,13 +47,13 @@ def block_of(
     intervals: Mapping[str, Mapping[str, Any]] | None = None,
     embedded: Bool[np.ndarray, "seeds frames"] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """One of ``raw``, ``smoothed``, ``tuned_on_reported``: means, and by seed.
+    """One block of ``metrics``, such as ``raw``: means, and by seed.
 
     Args:
         task: The task that is scored.
         scores: The task's scores at every smoothing.
         smoothings: The smoothing of each seed.
-        frames: Number of frames in each set.
+        counts: Numbers beside the scores of each set, such as ``num_frames``.
         ending: "_given" for thresholds chosen elsewhere.
         sets: Names of the sets of frames to report.
         fps: Frames per second, to give windows in seconds; None where unknown.
@@ -68,7 +68,7 @@ def block_of(
         found = pick(scores, smoothings, name + ending)
         beside = (intervals or {}).get(name, {})
         means = mean_scores(task, found)
-        block[name] = {**means, **beside, "num_frames": frames[name]}
+        block[name] = {**means, **beside, **counts[name]}
         for i, one in enumerate(by_seed):
             one[name] = {key: named(task, v[i]) for key, v in found.items()}
     if len(sets) > 1:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from avemo_jax.models.frame_scores import SplitScores, dense_scores
 from avemo_jax.models.selection import NO_SMOOTHING
+from avemo_jax.postprocess.clips import Clips
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate.comparison import DenseSplit, RateChoice
 from avemo_jax.postprocess.frame_rate.rules import (
@@ -67,6 +68,7 @@ def choose_rates(
     rows: Float[np.ndarray, "seeds rows outputs"],
     smoothings: Sequence[Smoothing],
     thresholds: Float[np.ndarray, "seeds units"] | None,
+    clips: Clips | None = None,
 ) -> tuple[RateChoice, ...]:
     """Each seed's rule, chosen on dev by the frames with a crop.
 
@@ -77,6 +79,7 @@ def choose_rates(
         smoothings: Smoothing chosen for each seed.
         thresholds: Thresholds of the action units chosen for each seed; None for other
             tasks.
+        clips: The clips that rules are scored by; None: by frames.
     """
     chosen = []
     for seed, smoothing in enumerate(smoothings):
@@ -86,6 +89,7 @@ def choose_rates(
             wanted,
             smoothing=smoothing,
             thresholds=None if thresholds is None else thresholds[seed],
+            clips=clips,
         )
         chosen.append(_with_reach(choice, smoothing))
     return tuple(chosen)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.models.options import Options
 from avemo_jax.models.selection import Selection
+from avemo_jax.postprocess.clips import Clips, clips_of
 from avemo_jax.postprocess.gaps import FillMap, make_fill_map
 from avemo_jax.postprocess.smoothed_frames import Trusted, smoothed_frames
 from avemo_jax.postprocess.smoothing import Smoothing
@@ -46,6 +47,13 @@ class SplitScores:
         """Frames that have a face crop and a valid label."""
         valid = self.task.valid(self.table.dense_labels)
         return np.asarray(valid & ~np.asarray(self.fill_map.filled))
+
+    @property
+    def clips(self) -> Clips | None:
+        """The videos as wholes, where labels are of these; else None."""
+        if not self.table.of_clips:
+            return None
+        return clips_of(self.task, self.table.dense_labels, self.table.dense_offsets)
 
 
 def table_fill_map(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
@@ -14,6 +14,7 @@ from avemo_jax.postprocess.smoothing_sweep import (
     smoothings_of,
 )
 
+Unit = Literal["auto", "frame", "video"]
 _GROUPS = ("postprocess", "blend", "evaluate")
 
 
@@ -32,6 +33,8 @@ class Options:
             confident.
         num_resamples: Number of resamples of videos for intervals; 0 gives none.
         frame_rate: The kind of rule for the frames to embed.
+        unit: What is best on dev: by "frame", by "video", or "auto": by video where
+            labels are of whole videos.
     """
 
     faithful: bool = False
@@ -42,6 +45,7 @@ class Options:
     trust_extractor: bool = False
     num_resamples: int = 1000
     frame_rate: FrameRate = ALL
+    unit: Unit = "auto"
 
     @classmethod
     def of_config(
@@ -87,4 +91,5 @@ class Options:
             trust_extractor=config.blend.trust_extractor,
             num_resamples=config.evaluate.num_resamples,
             frame_rate=frame_rate,
+            unit=config.evaluate.get("unit", "auto"),  # older cards have no such field
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +40,7 @@ class Selection:
             None where it never is.
         frame_rates: The rule of each seed for the frames to embed; None where all are
             embedded.
+        by: What it was scored by on dev: frames, or videos as wholes.
     """
 
     on: str | None
@@ -53,6 +54,7 @@ class Selection:
     offsets: Float[np.ndarray, "seeds classes"] | None = None
     confidences: Float[np.ndarray, " seeds"] | None = None
     frame_rates: "tuple[RateChoice, ...] | None" = None
+    by: Literal["frame", "video"] = "frame"
 
     def to_dict(self) -> dict[str, Any]:
         """The selection in the form that ``head.json`` keeps."""
@@ -68,6 +70,8 @@ class Selection:
         }
         if self.frame_rates is not None:
             stored["frame_rates"] = [choice.to_dict() for choice in self.frame_rates]
+        if self.by != "frame":
+            stored["chosen_by"] = self.by
         return stored | {name: _listed(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
@@ -91,6 +95,7 @@ class Selection:
             ),
             dev_scores=tuple(stored["dev_scores"]),
             frame_rates=_rates(stored["frame_rates"]),
+            by=stored.get("chosen_by", "frame"),
             **{name: _array(stored[name]) for name in _ARRAYS},
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.tasks import get_task
 
 # Where each of the task's classes is among AffectNet's: Anger, Contempt, Disgust, Fear,
@@ -214,12 +215,23 @@ def score_confidences(
     labels: Int[Array, " frames"],
     mask: Bool[Array, " frames"],
     confidences: Float[Array, " levels"],
+    clips: Clips | None = None,
 ) -> Float[Array, " levels"]:
-    """Macro F1 of :func:`trust_confident` at every confidence, in one program."""
+    """Macro F1 of :func:`trust_confident` at every confidence, in one program.
+
+    Args:
+        probs: The model's probabilities.
+        extractor: The extractor's probabilities in the task's order.
+        labels: Classes.
+        mask: True where a frame counts.
+        confidences: Confidences over which the extractor is trusted.
+        clips: The clips to score as wholes; None scores frames.
+    """
 
     def score(confidence: Array) -> Array:
         trusted = trust_confident(probs, extractor, confidence)
-        return task_metrics("EXPR", trusted, labels, mask)["f1_macro"]
+        units = scored_units(clips, trusted, labels, mask)
+        return task_metrics("EXPR", *units)["f1_macro"]
 
     return jax.lax.map(score, confidences)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from avemo_jax.metrics.scores import best_thresholds, task_metrics
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.postprocess.names import ThresholdRule
 from avemo_jax.postprocess.smoothed_frames import Trusted, smoothed_frames
@@ -78,6 +79,7 @@ def score_smoothings(
     threshold_rule: ThresholdRule = "grid",
     causal: bool = False,
     trusted: Trusted | None = None,
+    clips: Clips | None = None,
 ) -> dict[Smoothing, SmoothingScores]:
     """The task's scores at every smoothing, for every seed.
 
@@ -95,6 +97,7 @@ def score_smoothings(
         causal: Windows end with their own frame.
         trusted: EXPR only: the extractor's probabilities, smoothed like the scores and
             put in their place where confident; None leaves them out.
+        clips: The clips to score as wholes; None scores frames.
 
     Returns:
         Scores by smoothing, set of frames and name: ``with_crop`` (valid label, a row
@@ -111,7 +114,7 @@ def score_smoothings(
         raise ValueError(
             f"thresholds given for {task.name}; expected them for AU only; omit them"
         )
-    score = _scorer(task, fill_map, labels, threshold_rule)
+    score = _scorer(task, fill_map, labels, threshold_rule, clips)
     by_seed: list[dict[Smoothing, Any]] = []
     chosen = [tuple(smoothings)] * len(scores)
     dense = smoothed_frames(
@@ -139,6 +142,7 @@ def score_frames(
     *,
     thresholds: Float[np.ndarray, "seeds units"] | None = None,
     threshold_rule: ThresholdRule = "grid",
+    clips: Clips | None = None,
 ) -> SmoothingScores:
     """The task's scores of final scores of every frame, for every seed.
 
@@ -149,12 +153,13 @@ def score_frames(
         labels: Labels of the frames (``FrameTable.dense_labels``).
         thresholds: AU only: thresholds chosen elsewhere.
         threshold_rule: AU only: how the thresholds best for these frames are found.
+        clips: The clips to score as wholes; None scores frames.
 
     Returns:
         Scores by set of frames and name, like those of ``score_smoothings`` at one
         smoothing.
     """
-    score = _scorer(task, fill_map, labels, threshold_rule)
+    score = _scorer(task, fill_map, labels, threshold_rule, clips)
     limits = [None] * len(frames) if thresholds is None else thresholds
     pairs = zip(frames, limits, strict=True)
     return _stack_sets([jax.device_get(score(one, given)) for one, given in pairs])
@@ -248,6 +253,7 @@ def _scorer(
     fill_map: FillMap,
     labels: Shaped[np.ndarray, "frames ..."],
     rule: ThresholdRule,
+    clips: Clips | None,
 ) -> Callable[..., dict[str, dict[str, Array]]]:
     """What scores one seed's frames: of their scores and of thresholds, or None."""
     valid = jnp.asarray(task.valid(labels))
@@ -256,16 +262,18 @@ def _scorer(
 
     def score(frames: Array, given: np.ndarray | None) -> dict[str, dict[str, Array]]:
         limits = None if given is None else jnp.asarray(given, jnp.float32)
-        return _metrics(task, frames, on_device, masks, limits, rule)
+        units = {
+            name: scored_units(clips, frames, on_device, mask)
+            for name, mask in masks.items()
+        }
+        return _metrics(task, units, limits, rule)
 
     return score
 
 
 def _metrics(
     task: Task,
-    frames: Float[Array, "frames outputs"],
-    labels: Shaped[Array, "frames ..."],
-    masks: Mapping[str, Array],
+    units: Mapping[str, tuple[Array, Array, Array]],
     given: Float[Array, " outputs"] | None,
     rule: ThresholdRule,
 ) -> dict[str, dict[str, Array]]:
@@ -275,13 +283,12 @@ def _metrics(
         best = jnp.full(task.num_outputs, 0.5, jnp.float32)
     elif task.kind == "multilabel":
         find = exact_thresholds if rule == "exact" else best_thresholds
-        best = find(frames, labels, masks["with_crop"])
+        best = find(*units["with_crop"])
     out = {}
-    for name, mask in masks.items():
-        out[name] = task_metrics(task.name, frames, labels, mask, best)
+    for name, scored in units.items():
+        out[name] = task_metrics(task.name, *scored, best)
         if given is not None:
-            at_given = task_metrics(task.name, frames, labels, mask, given)
-            out[f"{name}_given"] = at_given
+            out[f"{name}_given"] = task_metrics(task.name, *scored, given)
     return out
 
 

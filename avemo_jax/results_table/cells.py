@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.evaluation.intervals import RESAMPLES
+from avemo_jax.metrics.ceilings import ceiling_words
 from avemo_jax.results_table.contents import Cell, Effect
 from avemo_jax.results_table.rows import RowSpec
 from avemo_jax.tasks import get_task
@@ -61,6 +62,8 @@ def cell_of(row: RowSpec, found: Mapping[str, Any]) -> Cell:
         notes.append(f"mean weights {means}, chosen on {found['chosen_on']}")
     if reason := found["chosen_on_reason"]:
         notes.append(f"nothing was chosen: {reason}")
+    if ceiling := found.get("ceiling", {}).get("with_crop"):
+        notes.append(ceiling_words(task, ceiling))
     return Cell(
         task=task.name,
         row=row.id,

@@ -33,6 +33,20 @@ from avemo_jax.postprocess.gaps import make_fill_map
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
 
+def test_classes_without_a_frame_are_said(tmp_path, capsys):
+    """For all labelled frames, and for those predicted, where more may lack."""
+    labels = {v: np.where(y == 3, 0, y) for v, y in labels_of(EXPR).items()}
+    root = write_annotations(tmp_path / "truth", EXPR, labels)
+    path = as_csv(tmp_path / "predictions", EXPR, predicted_of(EXPR, labels))
+    flags = [str(path), "--task=expr", f"--annotations={root}"]
+    assert main([*flags, f"--json={tmp_path / 'scores.json'}"]) == 0
+    told = "note: no frame of Fear: macro F1 cannot exceed 0.875\n"
+    assert told in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "scores.json").read_text())["files"]
+    one = {"f1_macro": 0.875, "without_frames": ["Fear"]}
+    assert found["ceiling"] == {"with_prediction": one, "all_labelled": one}
+
+
 def ccc(x: np.ndarray, y: np.ndarray) -> float:
     """As the challenge defines it."""
     covariance = np.mean((x - x.mean()) * (y - y.mean()))

@@ -41,11 +41,11 @@ SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p.parent != PACKAGE / "co
 BY_NAME = {field.name: field for field in FIELDS}
 CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
 IDENTITIES = {
-    "EXPR mlp": "62718302",
-    "AU transformer": "b9098bc1",
-    "VA mlp": "234de271",
-    "VA mlp, original": "4e42d267",
-    "EXPR transformer, original": "a6b480ce",
+    "EXPR mlp": "85712964",
+    "AU transformer": "9a47f48d",
+    "VA mlp": "b1e593d9",
+    "VA mlp, original": "587463c4",
+    "EXPR transformer, original": "abf9ea9f",
 }
 NUMBERS = [field for field in FIELDS if field.value_type in (int, float)]
 

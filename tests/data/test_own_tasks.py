@@ -22,6 +22,7 @@ from sklearn.metrics import f1_score
 from avemo_jax import experiment
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import open_store
+from avemo_jax.evaluation.report import scores_table
 from avemo_jax.packing import command
 from avemo_jax.tasks import EXPR, TASKS, definition, from_definition, own_task, register
 
@@ -99,8 +100,10 @@ def test_classes_are_trained_scored_and_drawn(mood):
     smoothed = found["metrics"]["smoothed"]["with_crop"]
     assert set(smoothed["f1_per_class"]) == set(CLASSES)
     assert smoothed["f1_macro"] > 0.6
-    assert found["chosen_on"] == "dev"
     assert "shared_groups" not in found
+    assert (found["chosen_on"], found["chosen_by"]) == ("dev", "frame")
+    assert found["metrics"].keys() == {"raw", "smoothed", "tuned_on_reported"}
+    assert not (folder / "run" / "predictions_by_video.csv").exists()
     assert (folder / "run" / "plots" / "confusion.png").is_file()
     with (folder / "run" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -122,6 +125,58 @@ def test_classes_are_trained_scored_and_drawn(mood):
         workdir=folder / "again",
     )
     assert again["metrics"] == found["metrics"]
+
+
+def test_labels_of_whole_videos(tmp_path, caplog):
+    """Scored and chosen by video too; what has no frame is said."""
+    rng = np.random.default_rng(4)
+    classes = np.repeat([0, 1, 2, 0, 1, 2, 0, 2], FRAMES)
+    cells = [CLASSES[c] for c in classes]
+    hidden = 0.9 * np.eye(DIM)[classes] + 0.7 * rng.standard_normal((TOTAL, DIM))
+    made_material(tmp_path, {"mood": cells})
+    made_features(tmp_path, hidden)
+    lines = [f"{v},{cells[i * FRAMES]}\n" for i, v in enumerate(VIDEOS)]
+    (tmp_path / "labels.csv").write_text("video,mood\n" + "".join(lines))
+    build(tmp_path)
+    caplog.set_level("INFO")
+    found = trained(tmp_path)
+    lacking = "no frame of calm: macro F1 cannot exceed 0.667"
+    assert f"validation, mood: {lacking}" in caplog.text
+    assert "dev, mood: no frame of " in caplog.text
+    assert "mood: labels are of whole videos, by which all is chosen on" in caplog.text
+    ceiling = {"f1_macro": pytest.approx(2 / 3), "without_frames": ["calm"]}
+    assert found["ceiling"] == {"with_crop": ceiling, "all_labelled": ceiling}
+    assert (found["chosen_on"], found["chosen_by"]) == ("dev", "video")
+    told = pyarrow.csv.read_csv(tmp_path / "run" / "predictions.csv").to_pylist()
+    truth = ("bored", "keen")
+    by_name = {v: [r for r in told if r["video"] == v] for v in VIDEOS[6:]}
+    probs = [[[r[c] for c in CLASSES] for r in rows] for rows in by_name.values()]
+    means = np.mean(probs, axis=1)
+    decided = [CLASSES[i] for i in means.argmax(axis=1)]
+    expected = f1_score(
+        truth, decided, labels=CLASSES, average="macro", zero_division=0
+    )
+    metrics = found["metrics"]
+    by_video = metrics["per_video"]["with_crop"]
+    assert by_video["f1_macro"] == pytest.approx(expected)
+    assert by_video["f1_macro"] != metrics["smoothed"]["with_crop"]["f1_macro"]
+    assert (by_video["num_videos"], by_video["num_frames"]) == (2, 2 * FRAMES)
+    assert len(by_video["f1_macro_ci95"]) == 2
+    assert metrics["per_video"]["all_labelled"]["num_videos"] == 2
+    path = tmp_path / "run" / "predictions_by_video.csv"
+    rows = pyarrow.csv.read_csv(path).to_pylist()
+    assert [(r["video"], r["mood"], r["label_mood"]) for r in rows] == [
+        (VIDEOS[6], decided[0], truth[0]),
+        (VIDEOS[7], decided[1], truth[1]),
+    ]
+    np.testing.assert_allclose(
+        [[r[c] for c in CLASSES] for r in rows], means, atol=2e-6
+    )
+    assert rows[0]["num_frames"] == FRAMES
+    words = scores_table(found)
+    assert lacking in words
+    assert "per_video, " in words
+    assert "window chosen on dev, by whole videos." in words
 
 
 @pytest.mark.slow

@@ -315,7 +315,7 @@ def test_damaged_store(data_dir, tmp_path):
 def test_no_banner_and_no_tensorflow(data_dir):
     code = (
         "import sys, avemo_jax.data.store.store as s;"
-        f"s.open_store({str(data_dir)!r}).load_table('EXPR', 'train', ['face@a']);"
+        f"s.open_store({str(data_dir)!r}).load_table('VA', 'train', ['face@a']);"
         "assert not {'tensorflow', 'torch'} & set(sys.modules)"
     )
     ran = subprocess.run(

@@ -70,6 +70,25 @@ def test_table_names_data_choices_and_scores():
     assert len({len(line) for line in f1}) == 1
 
 
+def test_table_of_whole_videos_and_of_classes_without_frames():
+    scores = {"f1_macro": 0.6, "accuracy": 0.7, "num_frames": 9, "num_videos": 3}
+    metrics = made_results()["metrics"] | {
+        "per_video": {
+            **{"mode": "median", "half_width_frames": 100},
+            **dict.fromkeys(("with_crop", "all_labelled"), scores),
+        }
+    }
+    one = {"f1_macro": 0.75, "without_frames": ["Fear", "Other"]}
+    found = made_results(metrics=metrics, chosen_by="video", ceiling={"with_crop": one})
+    lines = scores_table(found).split("\n")
+    assert "  per_video, median ±100" in [line[:24] for line in lines]
+    assert any(line.split() == ["videos", "3", "3"] for line in lines)
+    assert "smoothed: window chosen on dev, by whole videos." in lines
+    assert "per_video: mean of each video's smoothed scores, scored once." in lines
+    told = "with crop: no frame of Fear, Other: macro F1 cannot exceed 0.75."
+    assert lines[-1] == told
+
+
 def test_table_where_nothing_was_chosen():
     table = scores_table(
         made_results(

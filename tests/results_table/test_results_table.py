@@ -236,6 +236,21 @@ def test_a_split_without_labels_has_no_score():
     assert "no labels" in cell.note
 
 
+def test_classes_without_frames_are_noted():
+    """The cell's score is of frames with a crop, and so is the note."""
+    scores = {"with_crop": {"f1_macro": 0.5}}
+    found = {
+        "task": "EXPR",
+        "metrics": dict.fromkeys(("raw", "smoothed", "tuned_on_reported"), scores),
+        "chosen_on": "dev",
+        "chosen_on_reason": "",
+        "per_seed": [{"raw": scores}],
+        "ceiling": {"with_crop": {"f1_macro": 0.875, "without_frames": ["Fear"]}},
+    }
+    note = cell_of(ROWS[BOTH], found).note
+    assert note == "no frame of Fear: macro F1 cannot exceed 0.875"
+
+
 def test_damaged_results_are_named(tmp_path):
     for text in ("", "[]", '{"data": "demo"}'):
         (tmp_path / "results.json").write_text(text)

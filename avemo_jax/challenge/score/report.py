@@ -5,10 +5,9 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from avemo_jax.challenge.score.scores import SCORED_FRAMES
+from avemo_jax.challenge.score.scores import SCORED_FRAMES, TITLES
 from avemo_jax.runtime.atomic_files import whole_file
 
-TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
 _FIELDS = (
     "predictions",
     "frames",

@@ -13,12 +13,14 @@ from avemo_jax.challenge.score.matching import Matched, match
 from avemo_jax.challenge.score.truth import Split, Truth, read_truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.metrics.ceilings import ceiling_notes, ceiling_of
 from avemo_jax.metrics.intervals import interval_of, named, named_ends
 from avemo_jax.metrics.numpy_states import VideoStates, video_states
 from avemo_jax.metrics.states import Scores
 from avemo_jax.tasks import AU, TASKS
 
-SCORED_FRAMES = ("with_prediction", "all_labelled")
+TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
+SCORED_FRAMES = tuple(TITLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +124,9 @@ def score_file(
             for name, mask in masks.items():
                 value = _states(truth, at_half, mask).together()["f1_mean"]
                 block["scores"][name]["f1_mean_at_0.5"] = float(value)
+    ceilings = {n: ceiling_of(truth.task, truth.labels, m) for n, m in masks.items()}
+    block["ceiling"] = {name: one for name, one in ceilings.items() if one}
+    notes += ceiling_notes(truth.task, block["ceiling"], TITLES)
     block["coverage"] = matched.coverage
     block["per_video"] = _per_video(truth, states)
     block["notes"] = notes

@@ -1,13 +1,14 @@
-"""predictions.csv, the scores of every frame of every video: its writer."""
+"""predictions.csv, scores of every frame, and of every video: their writers."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from jaxtyping import Float
+from jaxtyping import Float, Int8, Shaped
 
 from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.data.predictions.threshold_file import thresholds_file, write_thresholds
@@ -20,21 +21,31 @@ from avemo_jax.tasks import Task
 PARQUET_ROWS = 1_000_000
 _CHUNK_ROWS = 1 << 16
 _DECIMALS = 6
+_FRAME_TYPES = {
+    "video": pa.string(),
+    "frame": pa.int32(),
+    "has_crop": pa.int8(),
+    "filled": pa.int8(),
+}
+_VIDEO_TYPES = {
+    "video": pa.string(),
+    "num_frames": pa.int32(),
+    "share_embedded": pa.float64(),
+    "share_filled": pa.float64(),
+}
 
 
-def column_types(task: Task, *, labels: bool) -> dict[str, pa.DataType]:
+def column_types(
+    task: Task, *, labels: bool, by_video: bool = False
+) -> dict[str, pa.DataType]:
     """The file's columns for one task, in order, with their types.
 
     Args:
         task: The task whose scores the file holds.
         labels: Whether the file holds the labels too.
+        by_video: Whether its lines are of videos, not of frames.
     """
-    types: dict[str, pa.DataType] = {
-        "video": pa.string(),
-        "frame": pa.int32(),
-        "has_crop": pa.int8(),
-        "filled": pa.int8(),
-    }
+    types = dict(_VIDEO_TYPES if by_video else _FRAME_TYPES)
     if task.kind == "multiclass":
         types[task.decided] = pa.string()
     types |= dict.fromkeys(task.columns, pa.float64())
@@ -113,18 +124,10 @@ def write_predictions(found: FramePredictions) -> None:
     path, task = found.path, found.task
     labels = found.labels is not None
     schema = pa.schema(list(column_types(task, labels=labels).items()))
-    quoted = any(set(name) & set(',"\r\n') for name in found.videos)
-    style = "needed" if quoted else "none"
-
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in (thresholds_file(path), path.with_suffix(".parquet")):
         other.unlink(missing_ok=True)  # never those of other predictions
-    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write((",".join(schema.names) + "\n").encode())
-        with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-            for batch in _chunks(schema, found):
-                writer.write_batch(batch)
+    _write_csv(path, schema, found.videos, _chunks(schema, found))
     if len(found.frame) > PARQUET_ROWS:
         with (
             whole_file(path.with_suffix(".parquet")) as temporary,
@@ -136,9 +139,62 @@ def write_predictions(found: FramePredictions) -> None:
         write_thresholds(path, task, found.thresholds)
 
 
+def write_predictions_by_video(
+    path: pathlib.Path,
+    task: Task,
+    videos: Sequence[str],
+    about: Mapping[str, Any],
+    scores: Float[np.ndarray, "videos outputs"],
+    *,
+    thresholds: Float[np.ndarray, " outputs"] | None = None,
+    labels: Shaped[np.ndarray, "videos ..."] | None = None,
+) -> None:
+    """Write one line per video, like the lines of frames that are in predictions.csv.
+
+    Args:
+        path: The file, usually ``WORKDIR/predictions_by_video.csv``.
+        task: The task of the scores.
+        videos: Names of the videos.
+        about: ``num_frames``, ``share_embedded`` and ``share_filled`` by video.
+        scores: Scores of whole videos.
+        thresholds: Threshold of each unit; None: 0.5.
+        labels: Labels of the videos; None: there are none.
+    """
+    types = column_types(task, labels=labels is not None, by_video=True)
+    counts = np.asarray(about["num_frames"], np.int32)
+    shares = [
+        np.round(about[f"share_{of}"], _DECIMALS) for of in ("embedded", "filled")
+    ]
+    columns: list[pa.Array] = [pa.array(videos, pa.string())]
+    columns += map(pa.array, (counts, *shares))
+    columns += _score_columns(task, scores, decisions_of(task, scores, thresholds))
+    if labels is not None:
+        columns += _label_columns(task, labels)
+    schema = pa.schema(list(types.items()))
+    _write_csv(path, schema, videos, [pa.record_batch(columns, schema=schema)])
+
+
+def _write_csv(
+    path: pathlib.Path,
+    schema: pa.Schema,
+    videos: Sequence[str],
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    """Write a header, and lines in which names are quoted only where one needs it."""
+    quoted = any(set(name) & set(',"\r\n') for name in videos)
+    style = "needed" if quoted else "none"
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write((",".join(schema.names) + "\n").encode())
+        with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+
 def _chunks(schema: pa.Schema, found: FramePredictions) -> Iterator[pa.RecordBatch]:
     """The file's lines, some at a time."""
     assert found.has_crop is not None
+    assert found.scores is not None
     names = pa.array(found.videos, pa.string())
     for start in range(0, len(found.frame), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
@@ -147,25 +203,31 @@ def _chunks(schema: pa.Schema, found: FramePredictions) -> Iterator[pa.RecordBat
             pa.array(found.frame[rows].astype(np.int32)),
             pa.array(found.has_crop[rows].astype(np.int8)),
             pa.array(found.filled[rows].astype(np.int8)),
-            *_score_columns(found, rows),
+            *_score_columns(
+                found.task,
+                found.scores[rows],
+                None if found.decided is None else found.decided[rows],
+            ),
         ]
         if found.labels is not None:
             columns += _label_columns(found.task, found.labels[rows])
         yield pa.record_batch(columns, schema=schema)
 
 
-def _score_columns(found: FramePredictions, rows: slice) -> list[pa.Array]:
+def _score_columns(
+    task: Task,
+    scores: Float[np.ndarray, "rows outputs"],
+    decided: Int8[np.ndarray, "rows decisions"] | None,
+) -> list[pa.Array]:
     """Columns of the scores and of what is decided from them."""
-    assert found.scores is not None
-    task, decided = found.task, found.decided
-    values = np.round(_in_units(task, found.scores[rows]), _DECIMALS) + 0.0  # no -0
+    values = np.round(_in_units(task, scores), _DECIMALS) + 0.0  # no -0
     columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
     if decided is None:
         return columns
     if task.kind == "multiclass":
         classes = pa.array(task.columns, pa.string())
-        return [classes.take(pa.array(decided[rows, 0])), *columns]
-    return columns + [pa.array(np.ascontiguousarray(one)) for one in decided[rows].T]
+        return [classes.take(pa.array(decided[:, 0])), *columns]
+    return columns + [pa.array(np.ascontiguousarray(one)) for one in decided.T]
 
 
 def _in_units(task: Task, values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from avemo_jax.data.corpus.splits import nominal_fps, source_video
 from avemo_jax.data.store import tfds
 from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.table import FrameTable
+from avemo_jax.metrics.ceilings import ceilings_in_words
 from avemo_jax.tasks import JointTask, Task
 
 
@@ -86,6 +87,8 @@ def assemble(
     words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report.items()]
     said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
     logging.info("%s %s, %s: %s", joined.task.name, joined.split, names, said)
+    for lack in ceilings_in_words(joined.task, labels, valid):
+        logging.warning("%s, %s", joined.split, lack)
     known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
     return FrameTable(
         task=joined.task,
@@ -105,7 +108,22 @@ def assemble(
         dense_labels=dense,
         fingerprint=fingerprint,
         report=report,
+        of_clips=_of_clips(annotated, joined.task),
     )
+
+
+def _of_clips(annotated: Mapping[str, AnnotatedVideo], task: Task) -> bool:
+    """Whether each labelled video has one label, and one of them on several frames."""
+    if isinstance(task, JointTask):
+        return all(_of_clips(annotated, one) for one in task.tasks)
+    most = 0
+    for video in annotated.values():
+        labels = video.labels[task.name]
+        labels = labels[task.valid(labels)]
+        if (labels != labels[:1]).any():
+            return False
+        most = max(most, len(labels))
+    return most > 1
 
 
 def _unannotated(video: str) -> AnnotatedVideo:

@@ -58,6 +58,8 @@ class FrameTable:
             frames without a row.
         fingerprint: Digest of the data: annotations and feature sets.
         report: Counts of what was joined, missing or dropped, for results and logs.
+        of_clips: Whether labels are of whole videos: in all splits of the store each
+            labelled video has one label of the task, and not just of one frame.
     """
 
     task: Task
@@ -77,6 +79,7 @@ class FrameTable:
     dense_labels: Shaped[np.ndarray, "frames ..."]
     fingerprint: str
     report: dict[str, int | list[str]]
+    of_clips: bool = False
 
     @property
     def num_rows(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.metrics.scores import task_metrics
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.postprocess.frame_rate.fitting import (
     RuleOutcome,
     fit_refined,
@@ -129,6 +130,7 @@ def evaluate_rules(
     *,
     smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
+    clips: Clips | None = None,
 ) -> list[RatePoint]:
     """The point of each rule, in the order of the rules.
 
@@ -138,6 +140,7 @@ def evaluate_rules(
         rules: The rules, e.g. from ``fit_rules``.
         smoothing: (mode, half width) of the smoothing; sliding windows take medians.
         thresholds: Thresholds of the action units; None is 0.5.
+        clips: The clips to score as wholes; None scores frames.
 
     Raises:
         ValueError: If no frame counts, or a sequential rule is not for EXPR.
@@ -155,7 +158,8 @@ def evaluate_rules(
         task, *where, rules, smoothing=smoothing, thresholds=thresholds
     )
     for rule, (refined, window_share) in outcomes:
-        scored = task_metrics(task.name, refined.scores, labels, mask, units)
+        what = scored_units(clips, refined.scores, labels, mask)
+        scored = task_metrics(task.name, *what, units)
         share = float(np.asarray(refined.embedded).mean())
         score = float(scored[task.headline])
         found[rule] = RatePoint(rule, share, window_share, score)
@@ -250,6 +254,7 @@ def choose_on_dev(
     *,
     smoothing: Smoothing,
     thresholds: Float[np.ndarray, " units"] | None = None,
+    clips: Clips | None = None,
 ) -> RateChoice:
     """The rule of the wanted kind, its limits fitted and the rule chosen on dev.
 
@@ -261,6 +266,7 @@ def choose_on_dev(
         wanted: The kind of rule, other than "all".
         smoothing: (mode, half width) of the smoothing.
         thresholds: Thresholds of the action units; None is 0.5.
+        clips: The clips that rules are scored by, once fitted; None: by frames.
 
     Raises:
         ValueError: If no frame counts, or "sequential" is wanted for other than EXPR.
@@ -274,7 +280,7 @@ def choose_on_dev(
     else:
         rules = [FrameRateRule(family, strides) for strides in wanted.lists]
     tried = tuple(dict.fromkeys((ALL_FRAMES, *rules)))
-    points = evaluate_rules(task, dev, tried, **how)
+    points = evaluate_rules(task, dev, tried, **how, clips=clips)
     if wanted.is_chosen:
         return choose_in_family(points, family)
     full, only = points[0], points[-1]
