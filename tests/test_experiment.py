@@ -197,8 +197,8 @@ def test_results_have_these_keys(runs, task, seeds):
     assert found == json.loads(json.dumps(run.returned))
     assert found.keys() == {
         *("schema_version", "task", "data", "synthetic", "features", "head", "split"),
-        *("num_seeds", "seed", "chosen_on", "protocol", "counts", "per_seed"),
-        *("metrics", "chosen_on_reason", "trained_on_this_split", "joined"),
+        *("num_seeds", "seed", "chosen_on", "chosen_by", "protocol", "counts"),
+        *("per_seed", "metrics", "chosen_on_reason", "trained_on_this_split", "joined"),
     }
     assert found["schema_version"] == 1
     assert found["task"] == task

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Array, Float
 
 from avemo_jax.batches.tables import Data, memory_budget
 from avemo_jax.config.checks import check_frame_rate
@@ -16,40 +15,21 @@ from avemo_jax.data.predictions.predictions_file import (
 )
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
+from avemo_jax.evaluation.blocks import scored
 from avemo_jax.evaluation.by_video import write_by_video
 from avemo_jax.evaluation.dev_selection import select_on_dev
-from avemo_jax.evaluation.intervals import intervals_of, videos_with, write_resamples
-from avemo_jax.metrics.ceilings import ceiling_of
+from avemo_jax.evaluation.finished import Finished, finish
+from avemo_jax.evaluation.intervals import write_resamples
 from avemo_jax.models.blend import Model
 from avemo_jax.models.card import UNKNOWN, Evaluated
-from avemo_jax.models.embedded_frames import RuledScores, fixed_rates, ruled_scores
+from avemo_jax.models.embedded_frames import fixed_rates
 from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
-from avemo_jax.models.frame_scores import (
-    SplitScores,
-    corrected_rows,
-    dense_scores,
-    smoothable,
-    trusted_of,
-    warn_of_lost,
-)
+from avemo_jax.models.frame_scores import warn_of_lost
 from avemo_jax.models.head import TrainedHead, check_feature_sets
 from avemo_jax.models.options import Options
-from avemo_jax.models.selection import (
-    NO_SMOOTHING,
-    Selection,
-    best_seed,
-    fixed_selection,
-)
-from avemo_jax.postprocess.clips import Clips
+from avemo_jax.models.selection import Selection, best_seed, fixed_selection
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
-from avemo_jax.postprocess.smoothing import Smoothing
-from avemo_jax.postprocess.smoothing_sweep import (
-    SmoothingScores,
-    choose_smoothing,
-    pick,
-    score_frames,
-    score_smoothings,
-)
+from avemo_jax.postprocess.smoothing_sweep import pick
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.progress import Stages
@@ -187,105 +167,6 @@ def evaluate(
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """A split's scores after all post-processing.
-
-    Attributes:
-        predicted: The split's scores before post-processing.
-        selection: What was chosen, and is applied here.
-        rows: Scores of rows by each seed, blended and corrected.
-        unsmoothed: The rows that are smoothed: ``rows``, or 0/1 decisions for AU like
-            the original.
-        dense: Final scores of every frame by each seed.
-        raw: The task's scores without smoothing; empty where the split has no labels.
-        sweep: The task's scores at every smoothing; empty where the split has no
-            labels.
-        ruled: What the seeds' rules give and cost; None where all frames are embedded.
-    """
-
-    predicted: SplitScores
-    selection: Selection
-    rows: Float[np.ndarray, "seeds rows outputs"]
-    unsmoothed: Float[np.ndarray, "seeds rows outputs"]
-    dense: Float[Array, "seeds frames outputs"]
-    raw: dict[Smoothing, SmoothingScores]
-    sweep: dict[Smoothing, SmoothingScores]
-    ruled: RuledScores | None = None
-
-
-def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finished:
-    """Final scores by what was chosen, and the task's scores at every smoothing."""
-    task, options = model.task, model.options
-    rows = corrected_rows(predicted, selection)
-    unsmoothed = smoothable(task, rows, selection.raw_thresholds, options)
-    labels = predicted.table.dense_labels
-    raw: dict[Smoothing, SmoothingScores] = {}
-    sweep: dict[Smoothing, SmoothingScores] = {}
-    if task.valid(labels).any():
-        given: Any = None
-        given_raw: Any = None
-        smoothings = tuple(dict.fromkeys((*options.smoothings, *selection.smoothings)))
-        if task.kind == "multilabel":
-            given = dict.fromkeys(smoothings, selection.thresholds)
-            given_raw = {NO_SMOOTHING: selection.raw_thresholds}
-        raw = score_smoothings(
-            task,
-            rows,
-            predicted.fill_map,
-            labels,
-            smoothings=(NO_SMOOTHING,),
-            thresholds=given_raw,
-            threshold_rule=options.threshold_rule,
-        )
-        sweep = score_smoothings(
-            task,
-            unsmoothed,
-            predicted.fill_map,
-            labels,
-            smoothings=smoothings,
-            thresholds=given,
-            threshold_rule=options.threshold_rule,
-            causal=options.causal,
-            trusted=trusted_of(predicted, selection),
-        )
-    ruled = None
-    if selection.frame_rates is None:
-        dense = _dense(model, predicted, selection, unsmoothed, selection.smoothings)
-    else:
-        rules = [choice.rule for choice in selection.frame_rates]
-        ruled = ruled_scores(
-            predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
-        )
-        dense = ruled.dense
-    return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, ruled)
-
-
-def _final_scores(
-    model: Model, finished: Finished, clips: Clips | None = None
-) -> dict[Smoothing, SmoothingScores]:
-    """The task's scores of ``finished.dense``, by the smoothing of each seed.
-
-    Args:
-        model: The model.
-        finished: The split's final scores.
-        clips: The clips to score as wholes; None scores frames.
-    """
-    if finished.ruled is None and clips is None:
-        return finished.sweep
-    task, selection = model.task, finished.selection
-    scores = score_frames(
-        task,
-        finished.dense,
-        finished.predicted.fill_map,
-        finished.predicted.table.dense_labels,
-        thresholds=selection.thresholds if task.kind == "multilabel" else None,
-        threshold_rule=model.options.threshold_rule,
-        clips=clips,
-    )
-    return dict.fromkeys(selection.smoothings, scores)
-
-
 def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
     """The block ``frame_rate`` of results.json."""
     choices, ruled = finished.selection.frame_rates, finished.ruled
@@ -299,23 +180,6 @@ def _frame_rate(model: Model, finished: Finished) -> dict[str, Any]:
         all_frames = scores[model.task.headline].tolist()
     rule = model.options.frame_rate.rule
     return results.frame_rate_block(rule, choices, ruled, all_frames)
-
-
-def _dense(
-    model: Model,
-    predicted: SplitScores,
-    selection: Selection,
-    unsmoothed: Float[np.ndarray, "seeds rows outputs"],
-    smoothings: tuple[Smoothing, ...],
-) -> Float[Array, "seeds frames outputs"]:
-    """Final scores of every frame by each seed, at its smoothing of ``smoothings``."""
-    return dense_scores(
-        predicted,
-        unsmoothed,
-        smoothings,
-        causal=model.options.causal,
-        trusted=trusted_of(predicted, selection),
-    )
 
 
 def _write(
@@ -397,121 +261,3 @@ def describe(
     chosen = {k: v for k, v in selection.to_dict().items() if v is not None}
     wanted = ("weights", "temperatures", "offsets", "confidences")
     return found | {name: chosen[name] for name in wanted if name in chosen}
-
-
-def scored(
-    model: Model, finished: Finished
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The blocks ``metrics`` and ``per_seed`` of results.json, and the resamples.
-
-    Returns:
-        The blocks by their names; and by the names of the metrics' blocks the headline
-        score over ``with_crop`` on every resample, with ``videos``, the names of the
-        videos that are drawn. The second is empty where there are no intervals.
-    """
-    task, card = model.task, model.card
-    predicted, selection = finished.predicted, finished.selection
-    valid = task.valid(predicted.table.dense_labels)
-    masks = {"with_crop": predicted.with_crop, "all_labelled": valid}
-    given = "_given" if task.kind == "multilabel" else ""
-    best = choose_smoothing(finished.sweep, task.headline)
-    tuned = tuple(choice.smoothing for choice in best)
-    none = (NO_SMOOTHING,) * len(card.seeds)
-    tuned_limits = None
-    if task.kind == "multilabel":
-        tuned_limits = np.stack([np.asarray(c.thresholds) for c in best])
-    num = model.options.num_resamples
-    raw_dense = dense_scores(predicted, finished.rows, none)
-    table, clips = predicted.table, predicted.clips
-    counts = {
-        name: {"num_frames": int(mask.sum())}
-        | ({"num_videos": len(videos_with(table, mask))} if clips is not None else {})
-        for name, mask in masks.items()
-    }
-
-    def block(
-        scores: Any,
-        smoothings: tuple[Smoothing, ...],
-        dense: Any,
-        limits: Any,
-        clips: Clips | None = None,
-        **how: Any,
-    ) -> Any:
-        within = {name: masks[name] for name in how.get("sets", masks)}
-        beside = intervals_of(table, dense, within, limits, num, clips)
-        means, by_seed = results.block_of(
-            task,
-            scores,
-            smoothings,
-            counts,
-            fps=results.median_fps(table),
-            causal=model.options.causal,
-            intervals=beside.ends,
-            **how,
-        )
-        return means, by_seed, beside.resamples.get("with_crop")
-
-    chosen, sweep = selection.smoothings, finished.sweep
-    best_dense = _dense(model, predicted, selection, finished.unsmoothed, tuned)
-    blocks = {
-        "raw": block(
-            finished.raw,
-            none,
-            raw_dense,
-            selection.raw_thresholds,
-            ending=given,
-            sets=("with_crop",),
-        ),
-        "smoothed": block(
-            _final_scores(model, finished),
-            chosen,
-            finished.dense,
-            selection.thresholds,
-            ending=given,
-            embedded=None if finished.ruled is None else finished.ruled.embedded,
-        ),
-        "tuned_on_reported": block(sweep, tuned, best_dense, tuned_limits),
-    }
-    if clips is not None:
-        blocks["per_video"] = block(
-            _final_scores(model, finished, clips),
-            chosen,
-            finished.dense,
-            selection.thresholds,
-            clips,
-            ending=given,
-        )
-    metrics = {name: means for name, (means, _, _) in blocks.items()}
-    if task.kind == "multilabel":
-        at_best = finished.raw[NO_SMOOTHING]["with_crop"]
-        metrics["raw"]["tuned_on_reported"] = results.mean_scores(task, at_best)
-    by_seed = {name: each for name, (_, each, _) in blocks.items()}
-    found = {"metrics": metrics, "per_seed": _by_seed(model, selection, by_seed)}
-    ceilings = {n: ceiling_of(task, table.dense_labels, m) for n, m in masks.items()}
-    if any(ceilings.values()):
-        found["ceiling"] = {name: one for name, one in ceilings.items() if one}
-    drawn = {name: each for name, (_, _, each) in blocks.items() if each is not None}
-    if drawn:
-        drawn["videos"] = np.array(table.videos)[videos_with(table, masks["with_crop"])]
-    return found, drawn
-
-
-def _by_seed(
-    model: Model, selection: Selection, blocks: dict[str, list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    """The block ``per_seed`` of results.json."""
-    task, card = model.task, model.card
-    best_epochs = model.best_epochs
-    per_seed: list[dict[str, Any]] = []
-    for i, seed in enumerate(card.seeds):
-        one: dict[str, Any] = {"seed": seed, "best_epoch": best_epochs[i]}
-        dev: dict[str, float] = {}
-        if card.dev_scores:
-            dev[task.criterion] = card.dev_scores[i]
-        if selection.dev_scores:
-            dev[f"smoothed_{task.headline}"] = selection.dev_scores[i]
-        if dev:
-            one["dev"] = dev
-        one |= {name: by_seed[i] for name, by_seed in blocks.items()}
-        per_seed.append(one)
-    return per_seed
