@@ -51,7 +51,8 @@ def _run(args: argparse.Namespace) -> int:
     kinds = {choice.kind for choice in choices}
     if "visual" in kinds and not (material.crops or material.videos):
         raise ValueError(
-            "--visual without pictures; expected --crops or --videos: give one"
+            "--visual without pictures; expected --crops, or --videos with a video: "
+            "give one"
         )
     if "audio" in kinds and not (material.videos or material.sounds):
         raise ValueError(

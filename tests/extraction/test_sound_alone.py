@@ -190,7 +190,7 @@ def test_what_cannot_be_taken_is_a_failure(tmp_path, extracted):
     assert extracted(*flags, "--fps", "25")[2:] == (failures,)
 
 
-def test_flags_that_do_not_go_together(tmp_path, extracted):
+def test_flags_that_do_not_go_together(tmp_path, extracted, capsys):
     write_wav(tmp_path / "wavs/a.wav", 1)
     flags = ["--audio-dir", tmp_path / "wavs"]
     status, said, _ = extracted(*flags, "--fps", "0")
@@ -198,6 +198,9 @@ def test_flags_that_do_not_go_together(tmp_path, extracted):
     both = ["--audio", f"{SOUND},wav2vec2_base"]
     args = [*map(str, flags), *both, "--out", str(tmp_path / "features")]
     assert command.main(args) == 1
+    said = capsys.readouterr().err
+    assert "rows every 0.96 s (vggish), 0.02 s (wav2vec2_base); expected rows" in said
+    assert "give --fps, as --fps 10" in said
 
 
 # --- to a score

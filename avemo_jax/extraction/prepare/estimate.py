@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import pathlib
 import shutil
 import time
@@ -96,8 +97,9 @@ def estimate(
         per_s = _images_per_s(extractor, folders) if folders else None
     else:
         known = {video: facts.get(video, VideoFacts()) for video in videos}
+        rate = 1 / extractor.hop_s if math.isnan(material.fps) else material.fps
         rows = sum(
-            one.frames or material.num_frames.get(video, 0)
+            one.frames or material.num_frames.get(video) or round(one.sound_s * rate)
             for video, one in known.items()
         )
         amount, unit = sum((one.sound_s for one in known.values()), 0.0), "s of sound"
