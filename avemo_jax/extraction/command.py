@@ -4,8 +4,6 @@ import argparse
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
-from absl import logging
-
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.corpus.official_trees import (
     SOUND_ENDINGS,
@@ -107,7 +105,7 @@ def _material(args: argparse.Namespace) -> Material:
 
 
 def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) -> None:
-    """Log which sound files are taken for the sound of videos, and which alone."""
+    """Print which sound files are taken for the sound of videos, and which alone."""
     for what, names in (
         ("sound of the videos of their names", [v for v in sounds if v in seen]),
         ("sound alone", [v for v in sounds if v not in seen]),
@@ -115,7 +113,7 @@ def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) ->
         if names:
             some = ", ".join(sounds[video].name for video in names[:5])
             more = ", ..." if len(names) > 5 else ""
-            logging.info("%d files taken for %s: %s%s", len(names), what, some, more)
+            print(f"{len(names)} files taken for {what}: {some}{more}")
 
 
 def _check_one_rate(choices: Sequence[ExtractorChoice], material: Material) -> None:

@@ -210,7 +210,7 @@ def _times_alone(
         times_s=frame_times(max(count, num_hops) if by_hop else count, fps),
         fps=fps,
         constant_rate=True,
-        notes=(f"sound alone, a row every {1 / fps:.4g} s",),
+        notes=() if job.file is None else ("no pictures: taken for sound alone",),
     ), ("hops" if by_hop else "fps")
 
 
