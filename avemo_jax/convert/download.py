@@ -7,8 +7,6 @@ of its Hub alone, begins each anew in every process, and checks length without s
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import os
 import pathlib
 import re
@@ -26,10 +24,9 @@ from avemo_jax.convert.transfer import (
     transfer,
 )
 from avemo_jax.extractors.published import PublishedFile
+from avemo_jax.runtime import locks
 from avemo_jax.runtime.atomic_files import sync_folder, whole_file
 from avemo_jax.runtime.progress import progress_bar
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class ChecksumError(DownloadError):
@@ -97,18 +94,20 @@ def download(
         DownloadError: If the file cannot be downloaded or written.
         ValueError: If ``source.file`` is not a plain name.
     """
-    if source.file in ("", "..") or "/" in source.file:
+    if source.file in ("", "..") or re.search(r"[/\\:]", source.file):
         raise ValueError(f"file {source.file!r} of a source; expected a plain name")
     target = pathlib.Path(directory) / source.file
     try:
         if os.path.lexists(target):
             return _taken(target, source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _held(target.with_name(f"{target.name}.part")) as part:
+        path = target.with_name(f"{target.name}.part")
+        lock = path.with_name(f"{path.name}.lock")
+        with locks.held(lock, what=f"the download of {target}", wait=True):
             if os.path.lexists(target):  # another process was first
-                _remove(part)
                 return _taken(target, source)
-            _fill(part, source, target, show_progress, patience, allow_loopback)
+            with _opened(path) as part:
+                _fill(part, source, target, show_progress, patience, allow_loopback)
             _finish(part, source, target)
     except OSError as error:
         raise DownloadError(
@@ -123,7 +122,7 @@ def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
     record = _record(target)
     known = source
     if not source.checkable and record.exists():
-        text = record.read_text().partition(" ")[0]
+        text = record.read_text(encoding="utf-8").partition(" ")[0]
         if not re.fullmatch("[0-9a-f]{64}", text):
             raise DownloadError(
                 f"{record}: {text[:80]!r}; expected the sha256 of {target.name}; "
@@ -144,46 +143,18 @@ def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _held(path: pathlib.Path) -> Iterator[PartialFile]:
-    """The file at ``path``, locked until the process ends, killed or not.
-
-    The process that finishes renames the file, so after waiting for the lock the name
-    is looked at again.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    while True:
-        descriptor = os.open(path, flags, 0o644)
-        try:
-            _lock(descriptor, path)
-            if _is(descriptor, path):
-                yield PartialFile(descriptor, path)
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _lock(descriptor: int, path: pathlib.Path) -> None:
+def _opened(path: pathlib.Path) -> Iterator[PartialFile]:
+    """The file at ``path``, made if missing; if it stays empty, an error removes it."""
+    part = PartialFile(locks.open_for_writing(path), path)
+    whole = False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logging.warning("%s: another process downloads it; waiting", path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        logging.warning(
-            "%s is on a file system without locks (%s): see to it that nobody else "
-            "downloads it at the same time",
-            path,
-            error.strerror,
-        )
-
-
-def _is(descriptor: int, path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
+        yield part
+        whole = True
+    finally:
+        is_waste = not (whole or part.size)
+        os.close(part.descriptor)
+        if is_waste:
+            _remove(part)
 
 
 def _fill(
@@ -214,14 +185,12 @@ def _fill(
         except NoRoomError:
             raise
         except DownloadError as error:
-            if not part.size:
-                _remove(part)
             raise DownloadError(
                 f"{source.url}: {error}. Try again later, or get the file by another "
                 f"way and put it at {target}"
             ) from error
     if not (told or source.checkable):
-        _remove(part)
+        part.clear()
         raise DownloadError(
             f"{source.url}: neither a length nor a checksum of it is known, so that a "
             f"cut file would look whole; get it by another way and put it at {target}"
@@ -251,7 +220,7 @@ def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> N
 
 
 def _remove(part: PartialFile) -> None:
-    """Remove the file's name; a process that waits for it then makes a new one."""
+    """Remove the file and what is kept beside it."""
     part.state_path.unlink(missing_ok=True)
     part.path.unlink()
 
@@ -263,7 +232,9 @@ def _record(target: pathlib.Path) -> pathlib.Path:
 def _write_record(target: pathlib.Path, sha256: str) -> None:
     """Write the sha256 in the form that ``sha256sum --check`` reads."""
     with whole_file(_record(target)) as temporary:
-        temporary.write_text(f"{sha256}  {target.name}\n")
+        temporary.write_text(
+            f"{sha256}  {target.name}\n", encoding="utf-8", newline="\n"
+        )
 
 
 def _digests(path: pathlib.Path) -> tuple[str, str]:

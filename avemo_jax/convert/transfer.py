@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import time
 import urllib.parse
 from typing import Any
@@ -81,8 +82,12 @@ class PartialFile:
 
     def begin(self, state: "_State") -> None:
         """Starts anew, without a byte, and writes the state to its file."""
-        os.ftruncate(self.descriptor, 0)
+        self.clear()
         write_json(self.state_path, dataclasses.asdict(state))
+
+    def clear(self) -> None:
+        """Drops all bytes."""
+        os.ftruncate(self.descriptor, 0)
 
     def append(self, data: bytes) -> None:
         """Appends ``data``."""
@@ -96,7 +101,7 @@ class PartialFile:
         if not self.size:
             return None
         try:
-            state = _State(**json.loads(self.state_path.read_text()))
+            state = _State(**json.loads(self.state_path.read_text("utf-8")))
         except (OSError, ValueError, TypeError) as error:
             logging.info("%s: not resumed (%s)", self.path, error)
             return None
@@ -268,7 +273,7 @@ def _check_status(response: requests.Response, part: PartialFile) -> None:
     status = response.status_code
     said = f"the server answers {status} {response.reason}"
     if status == 416:
-        os.ftruncate(part.descriptor, 0)
+        part.clear()
         raise _Again(f"{said}: from the start")
     if status in _FOR_NOW or status >= 500:
         wish = response.headers.get("Retry-After", "")
@@ -305,7 +310,7 @@ def _check_continues(
         and (not state.etag or not etag or etag == state.etag)
     ):
         return int(match[3])
-    os.ftruncate(part.descriptor, 0)
+    part.clear()
     raise _Again(f"the server sends another part ({text!r}): from the start")
 
 
@@ -331,14 +336,14 @@ def _copy(
     bar: "tqdm[Any]",
 ) -> None:
     bar.total = total
-    free = os.fstatvfs(part.descriptor)
-    if total is not None and total - part.size > free.f_bavail * free.f_frsize:
+    free = shutil.disk_usage(part.path.parent).free
+    if total is not None and total - part.size > free:
         raise no_room(part, f"{total} bytes in all")
     for chunk in response.iter_content(_CHUNK):
         part.append(chunk)
         bar.update(part.size - bar.n)
         if part.size > (patience.max_bytes if total is None else total):
-            os.ftruncate(part.descriptor, 0)
+            part.clear()
             raise _Again(f"over {total or patience.max_bytes} bytes")
     if total is not None and part.size < total:
         raise _Again(f"cut off after {part.size} of {total} bytes")

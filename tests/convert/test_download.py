@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pathlib
 import random
 import signal
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 import requests
@@ -499,8 +499,8 @@ def test_part_of_another_address_starts_anew(server, tmp_path):
 
 
 def test_full_disk_before(server, tmp_path, monkeypatch):
-    full = os.statvfs_result((4096, 4096, 100, 10, 10, 1, 1, 1, 0, 255))
-    monkeypatch.setattr("os.fstatvfs", lambda descriptor: full)
+    full = types.SimpleNamespace(free=299_999)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
     with pytest.raises(NoRoomError, match=r"300000 bytes in all.*make room"):
         get(source(server), tmp_path)
     monkeypatch.undo()
@@ -588,7 +588,7 @@ def first_and_waiting(server, folder, opened):
     wait_for(first, lambda: growing.exists() and growing.stat().st_size >= 2**16)
     second = started(source(server), folder)
     line = second.stderr.readline()
-    assert "another process downloads it; waiting" in line
+    assert f"{NAME} is in use by process {first.pid} on " in line
     return first, second
 
 
