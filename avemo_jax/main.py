@@ -19,6 +19,7 @@ from typing import Any, get_args
 from absl import logging
 
 from avemo_jax.config.flags import add_config, parse, read_config
+from avemo_jax.config.recipe_files import file_and_argument
 from avemo_jax.postprocess.names import RuleName
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.errors import guarded, run_program
@@ -213,7 +214,7 @@ def _train(args: argparse.Namespace, config: Any) -> None:
         config.workdir = args.workdir
     if args.data_dir:
         config.data.dir = args.data_dir
-    name = pathlib.Path(args.config.split(":")[0]).stem
+    name = pathlib.Path(file_and_argument(args.config)[0]).stem
     experiment.run_experiment(config, name=name)
 
 

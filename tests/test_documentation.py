@@ -88,8 +88,6 @@ avemo
     ]
 
 
-# Configuration files are loaded by a method of importlib that is to go.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_every_command_is_understood(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     parsers = cli.parsers()

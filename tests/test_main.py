@@ -14,14 +14,11 @@ from made.tiny_store import FRAMES, build_tiny_store
 
 from avemo_jax import main
 
-# Configuration files are loaded by a method of importlib that is to go.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "expr_mlp.py")
 
-_STRICT = ("-W", "error", "-W", "ignore:the load_module() method:DeprecationWarning")
-# Of protobuf 6, to which apache-beam holds it.
-_STRICT += ("-W", "ignore:label() is deprecated:DeprecationWarning")
+# The second is of protobuf 6, to which apache-beam holds it.
+_STRICT = ("-W", "error", "-W", "ignore:label() is deprecated:DeprecationWarning")
 
 # What is typed (STORE, EMPTY and HERE are folders), and what the answer says.
 WRONG = {

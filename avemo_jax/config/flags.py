@@ -1,13 +1,16 @@
 """The configuration on a command line: ``--config FILE --config.FIELD=VALUE ...``."""
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from avemo_jax.config.recipe_files import located
+from avemo_jax.config.recipe_files import (
+    file_and_argument,
+    recipe_file,
+    run_recipe,
+)
 from avemo_jax.config.reference import fields_text, recipes_text
 from avemo_jax.config.workdir_config import kept_config
 
@@ -75,20 +78,22 @@ def read_config(name: str, fields: Sequence[str]) -> ConfigDict:
     Raises:
         ValueError: If there is no such file, or a field or its value is wrong.
     """
-    values = flags.FlagValues()
-    line = ["avemo", *fields]
-    place = located(name)
-    if place.endswith(".json"):
-        config_flags.DEFINE_config_dict(
-            "config",
-            kept_config(pathlib.Path(place)),
-            flag_values=values,
-            sys_argv=line,
-        )
+    file, argument = file_and_argument(name)
+    path = recipe_file(file)
+    if path.suffix != ".json":
+        made = run_recipe(path, argument)
+    elif argument is None:
+        made = kept_config(path)
     else:
-        line.insert(1, f"--config={place}")
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=line)
+        raise ValueError(
+            f"{name!r} gives a run's config.json an argument; expected none, since the "
+            "file is only read: leave out the colon and what follows"
+        )
+    values, line = flags.FlagValues(), ["avemo", *fields]
     try:
+        config_flags.DEFINE_config_dict(
+            "config", made, flag_values=values, sys_argv=line
+        )
         left = values(line)[1:]
     except (AttributeError, KeyError) as error:
         reason = error.args[0]

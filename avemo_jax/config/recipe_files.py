@@ -1,9 +1,15 @@
 """The recipes in ``configs/``, found by name wherever the package is installed."""
 
 import pathlib
+import re
+import runpy
 
-# A link to the folder beside the package; in a wheel the folder itself.
-FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+from ml_collections import ConfigDict
+
+# In a wheel the folder is in the package (setup.py), in a checkout beside it.
+_PACKAGE = pathlib.Path(__file__).parents[1]
+_INSTALLED = _PACKAGE / "configs"
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
 
 
 def recipe_names() -> list[str]:
@@ -40,16 +46,32 @@ def recipe_file(name: str) -> pathlib.Path:
     return FOLDER / f"{name}.py"
 
 
-def located(name: str) -> str:
-    """What ``--config`` names, with a file in the place of a recipe's name.
+def file_and_argument(name: str) -> tuple[str, str | None]:
+    """What ``--config`` names, and the argument behind its colon, None without one.
 
     Args:
-        name: A path or the name of a recipe, perhaps with an argument behind a colon,
-            as "expr_mlp:vggish".
+        name: A path or the name of a recipe, as "expr_mlp:vggish"; on Windows the path
+            may begin with a drive, "C:/own.py:vggish".
+    """
+    drive = name[:2] if re.match(r"[A-Za-z]:[\\/]", name) else ""
+    file, colon, argument = name.removeprefix(drive).partition(":")
+    return drive + file, argument if colon else None
+
+
+def run_recipe(path: pathlib.Path, argument: str | None = None) -> ConfigDict:
+    """The configuration that the Python file at ``path`` makes.
+
+    Args:
+        path: The file, which is run.
+        argument: What its ``get_config`` is called with; None: nothing.
 
     Raises:
-        ValueError: If there is no such file and no such recipe, or the file is neither
-            Python nor JSON.
+        ValueError: If it has no ``get_config``.
     """
-    file, colon, argument = name.partition(":")
-    return f"{recipe_file(file)}{colon}{argument}"
+    get_config = runpy.run_path(str(path)).get("get_config")
+    if get_config is None:
+        raise ValueError(
+            f"{path} has no function get_config; expected one that returns a "
+            "configuration: write one as configs/expr_mlp.py has it"
+        )
+    return get_config() if argument is None else get_config(argument)

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from made.tables import made_table
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from avemo_jax.config import fields as config_lib
 from avemo_jax.config import reference
@@ -29,7 +28,12 @@ from avemo_jax.config.fields import (
     to_plain,
 )
 from avemo_jax.config.flags import read_config
-from avemo_jax.config.recipe_files import located, recipe_names
+from avemo_jax.config.recipe_files import (
+    file_and_argument,
+    recipe_file,
+    recipe_names,
+    run_recipe,
+)
 from avemo_jax.config.workdir_config import take_workdir
 from avemo_jax.training.objective import configured_loss
 
@@ -47,23 +51,13 @@ IDENTITIES = {
     "VA mlp, original": "587463c4",
     "EXPR transformer, original": "abf9ea9f",
 }
+OWN_RECIPE = """
+from ml_collections import ConfigDict
+
+def get_config(*argument):
+    return ConfigDict({"called_with": argument})
+"""
 NUMBERS = [field for field in FIELDS if field.value_type in (int, float)]
-
-
-# The library loads configuration files by a method of importlib that is to go.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:the load_module.. method is deprecated:DeprecationWarning"
-)
-
-
-def loaded(*arguments: str):
-    """The configuration as the program gets it from its command line."""
-    values, line = flags.FlagValues(), ["program", *arguments]
-    holder = config_flags.DEFINE_config_file(
-        "config", flag_values=values, sys_argv=line
-    )
-    values(line)
-    return holder.value
 
 
 def chain(node: ast.AST) -> list[str] | None:
@@ -208,7 +202,7 @@ TRAINS = re.compile(r"Trains with ((?:\w+ [\d.e-]+(?:, )?)+)\.")
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_file_loads_as_on_the_command_line(path):
     """By its path and by its name, and it trains with what it says."""
-    config = loaded(f"--config={path}")
+    config = read_config(str(path), [])
     text = path.read_text()
     assert len(text.splitlines()) <= 60
     said = TRAINS.search(" ".join(text.split()))[1]
@@ -218,7 +212,7 @@ def test_file_loads_as_on_the_command_line(path):
         name: config[name] for name in values
     }
     name = str(path.relative_to(ROOT / "configs").with_suffix(""))
-    assert flatten(loaded(f"--config={located(name)}")) == flatten(config)
+    assert flatten(read_config(name, [])) == flatten(config)
     assert config.is_locked
     if path.parent.name == "hsemotion":
         assert config.data.features == "enet_b0_8_va_mtl"
@@ -229,7 +223,7 @@ def test_file_loads_as_on_the_command_line(path):
         assert path.stem == f"{several}_{config.head.kind}"
     assert (config.protocol == "original") is (path.parent.name == "original")
     check_config(config)
-    named = loaded(f"--config={path}:vggish")
+    named = read_config(f"{path}:vggish", [])
     assert named.data.features == "vggish"
 
 
@@ -249,17 +243,23 @@ def test_recipes_are_found_by_name(tmp_path, monkeypatch):
     names = {str(p.relative_to(ROOT / "configs").with_suffix("")) for p in FILES}
     assert set(recipe_names()) == names
     monkeypatch.chdir(tmp_path)
-    file, _, argument = located("original/va_mlp:face+sound").partition(":")
-    assert pathlib.Path(file).samefile(ROOT / "configs" / "original" / "va_mlp.py")
-    assert argument == "face+sound"
+    file = recipe_file("original/va_mlp")
+    assert file.samefile(ROOT / "configs" / "original" / "va_mlp.py")
     own = tmp_path / "expr_mlp.py"
-    own.touch()
-    assert located("expr_mlp.py") == "expr_mlp.py"
+    own.write_text(OWN_RECIPE)
+    assert run_recipe(own).called_with == ()
+    assert run_recipe(own, "face+sound").called_with == ("face+sound",)
+    assert file_and_argument(r"C:\own.py") == (r"C:\own.py", None)
+    assert file_and_argument("C:/own.py:a:b") == ("C:/own.py", "a:b")
+    assert file_and_argument("c:vggish") == ("c", "vggish")
+    own.write_text("config = 1\n")
+    with pytest.raises(ValueError, match=r"expr_mlp\.py has no function get_config"):
+        run_recipe(own)
     for wrong in ("expr", "../configs/expr_mlp", "configs/expr_mlp.py", ""):
         message = rf"no configuration '{wrong}'; expected a file or one of au_mlp, .*"
         message += r"original/va_transformer; name one: --config expr_mlp"
         with pytest.raises(ValueError, match=message):
-            located(wrong)
+            recipe_file(wrong)
 
 
 def test_the_page_and_the_help_have_every_field_and_recipe():
@@ -283,8 +283,7 @@ def test_the_help_is_had_without_jax():
 
 
 def test_flags_override_every_kind_of_field():
-    config = loaded(
-        f"--config={ROOT / 'configs' / 'expr_mlp.py'}",
+    fields = (
         "--config.data.dir=/some/store",
         "--config.workdir=here",
         "--config.data.device_budget_gb=0.5",
@@ -294,6 +293,7 @@ def test_flags_override_every_kind_of_field():
         "--config.log.progress=false",
         "--config.head.kind=transformer",
     )
+    config = read_config("expr_mlp", fields)
     assert config.data.dir == "/some/store"
     assert config.workdir == "here"
     assert config.data.device_budget_gb == 0.5
@@ -335,7 +335,7 @@ def test_protocol_is_a_label_that_changes_no_loss():
 
 
 def test_placeholders_are_none_until_given():
-    config = loaded(f"--config={ROOT / 'configs' / 'expr_mlp.py'}")
+    config = read_config("expr_mlp", [])
     assert config.data.dir is None
     assert config.workdir is None
     assert config.data.device_budget_gb is None
@@ -352,9 +352,8 @@ def test_placeholders_are_none_until_given():
     ],
 )
 def test_unknown_field_is_an_error_that_names_it(name, part):
-    path = ROOT / "configs" / "expr_mlp.py"
-    with pytest.raises((AttributeError, KeyError), match=part):
-        loaded(f"--config={path}", f"--config.{name}=1")
+    with pytest.raises(ValueError, match=f"no such field in .*{part}"):
+        read_config("expr_mlp", [f"--config.{name}=1"])
     with pytest.raises((AttributeError, KeyError), match=part):
         base_config("EXPR", "mlp").update_from_flattened_dict({name: 1})
 

@@ -36,8 +36,6 @@ CASES = {
         {"head.window": 8, "train.window_stride": 4, "head.audio_flag": True},
     ),
 }
-# ml_collections 1.1 reads configuration files by a loader's old method.
-OLD_LOADER = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +231,6 @@ def test_an_outline_holds_no_features(several):
     assert bytes_of(shapes) == 29
 
 
-@OLD_LOADER
 def test_the_command(several, tmp_path, capsys):
     file = tmp_path / "plan.json"
     line = ["--data-dir", str(several), "--config", str(ROOT / "configs/expr_mlp.py")]
@@ -253,7 +250,6 @@ def test_the_command(several, tmp_path, capsys):
     ]
 
 
-@OLD_LOADER
 def test_the_command_refuses_what_training_refuses(several, capsys):
     line = ["--data-dir", str(several), "--config", str(ROOT / "configs/expr_mlp.py")]
     line += ["--config.batch_size=30"]
@@ -277,7 +273,6 @@ def test_the_command_refuses_what_training_refuses(several, capsys):
         ),
     ],
 )
-@OLD_LOADER
 def test_wrong_lines_end_in_one(arguments, message, several, capsys):
     path = str(ROOT / "configs" / "expr_mlp.py")
     line = [one.replace("CONFIG", path) for one in arguments]
