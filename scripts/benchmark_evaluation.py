@@ -59,7 +59,9 @@ def main() -> None:
     }
     _print(result)
     if flags.json:
-        pathlib.Path(flags.json).write_text(json.dumps(result, indent=2) + "\n")
+        pathlib.Path(flags.json).write_text(
+            json.dumps(result, indent=2) + "\n", "utf-8"
+        )
     if flags.check:
         _check(result)
 

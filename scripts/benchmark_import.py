@@ -58,7 +58,7 @@ def main() -> None:
             seconds, peak = _timed([sys.executable, "-m", "avemo_jax.cli", *command])
             figures |= {f"{step}_s": seconds, f"{step}_gb": peak}
             print(f"avemo {step}: {seconds:.1f} s, peak {peak:.2f} GB", flush=True)
-        found = json.loads((root / "run" / "results.json").read_text())
+        found = json.loads((root / "run" / "results.json").read_text("utf-8"))
         scores = found["metrics"]["smoothed"]["all_labelled"]
         low, high = scores["f1_macro_ci95"]
         print(f"validation macro F1 {scores['f1_macro']:.3f} [{low:.3f}, {high:.3f}]")

@@ -28,6 +28,7 @@ import numpy as np
 
 from avemo_jax.data.records import FeatureSource, VideoAnnotations, VideoFeatures
 from avemo_jax.packing.build import build_store
+from avemo_jax.runtime.machine import num_cpus
 
 PARTS = ("sharding", "compile", "memory", "steps")
 FEATURES, DIM = "made@made", 2176
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = SMALL if options.small else WHOLE
     if options.rounds:
         sizes = sizes._replace(rounds=options.rounds)
-    found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
+    found: dict[str, Any] = {"cores": num_cpus()}
     bars: dict[str, tuple[str, float]] = {}
     # The steps last: from then on this process holds the accelerator, which the
     # processes of the other parts need.

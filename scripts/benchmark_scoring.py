@@ -65,7 +65,7 @@ def main() -> None:
             command = [sys.executable, "-m", "avemo_jax.cli", "score", path, "--ci"]
             command += ["--task", "expr", "--annotations", root / "A"]
             figures[f"{form}_s"], _ = _timed([*command, "--json", written])
-            (one,) = json.loads(written.read_text())["files"]
+            (one,) = json.loads(written.read_text("utf-8"))["files"]
             found = one["scores"]["all_labelled"]["f1_macro"]
             if abs(found - expected) > 1e-12:
                 raise SystemExit(f"{form}: F1 {found!r}, scikit-learn's {expected!r}")
@@ -103,7 +103,7 @@ def _made(root: pathlib.Path, frames: int) -> dict[str, pathlib.Path]:
     for i, count in enumerate(np.diff(np.linspace(0, frames, _VIDEOS + 1).astype(int))):
         labels = rng.integers(-1, EXPR.num_outputs, count)
         text = "\n".join([EXPR.header, *map(str, labels)])
-        (folder / f"video{i:03d}.txt").write_text(text + "\n")
+        (folder / f"video{i:03d}.txt").write_text(text + "\n", "utf-8")
         one = rng.random((count, EXPR.num_outputs)).astype(np.float32)
         one[np.arange(count), labels] += 0.3
         scores[f"video{i:03d}"] = one / one.sum(axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def _made(root: pathlib.Path, frames: int) -> dict[str, pathlib.Path]:
         "pickle": root / "given.pkl",
     }
     header = f"image_location,{EXPR.header}"
-    files["submission"].write_text("\n".join([header, *lines]) + "\n")
+    files["submission"].write_text("\n".join([header, *lines]) + "\n", "utf-8")
     np.savez(files["npz"], **scores)
     files["pickle"].write_bytes(pickle.dumps(by_image))
     return files

@@ -15,7 +15,6 @@ import argparse
 import functools
 import gc
 import json
-import os
 import pathlib
 import platform
 import resource
@@ -42,6 +41,7 @@ from avemo_jax.models.card import Card, CardData, CardFeatures, read_card
 from avemo_jax.postprocess.blending import blend
 from avemo_jax.postprocess.frame_rate.sequential import sequential, stride_entries
 from avemo_jax.postprocess.smoothing import smooth
+from avemo_jax.runtime.machine import num_cpus
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS, Task
 
@@ -137,7 +137,7 @@ def main() -> None:
     machine = {
         "devices": [str(device) for device in jax.devices()],
         "device kind": jax.devices()[0].device_kind,
-        "cores": _num_cores(),
+        "cores": num_cpus(),
         "processor": platform.processor() or platform.machine(),
         "frames scale": options.frames_scale,
     }
@@ -157,7 +157,7 @@ def main() -> None:
     _print(found)
     if options.json:
         content = {"machine": machine, "peak MB": _peak_mb(), "rows": found}
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
+        options.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     if options.check:
         _check(found)
 
@@ -346,13 +346,6 @@ def _timed(row: Row) -> dict[str, Any]:
     }
     print(f"  {row.title}: {first:.2f} s, then {result['warm_s']:.2f} s", flush=True)
     return result
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _peak_mb() -> float:

@@ -139,7 +139,7 @@ def limited(action: Callable[[], int]) -> int:
     def stop(*_: object) -> None:
         raise TooLong
 
-    used = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    used = int(pathlib.Path("/proc/self/statm").read_text("utf-8").split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
     allowed = used * resource.getpagesize() + _LIMIT_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (allowed, limits[1]))

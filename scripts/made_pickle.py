@@ -52,7 +52,7 @@ def make(out: pathlib.Path, *, share: float = 1.0, dim: int = DIM) -> pathlib.Pa
             video = f"{start + i}-30-1280x720"
             labels = _labels(rng, int(count))
             lines = "\n".join([EXPR.header, *map(str, labels)])
-            (place / f"{video}.txt").write_text(lines + "\n")
+            (place / f"{video}.txt").write_text(lines + "\n", "utf-8")
             vectors = rng.standard_normal((count, dim), np.float32)
             vectors += _SPEED * centers[labels] / np.sqrt(dim) * 4
             logits = vectors @ centers.T / np.float32(dim)

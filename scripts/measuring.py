@@ -91,6 +91,6 @@ def report(found: Mapping[str, Any], bars: Bars, options: argparse.Namespace) ->
         mark = "" if good else "   MISSED"
         print(f"{name:<{width}}{shown:>10}   {sign} {'' if bar is None else bar}{mark}")
     if options.json:
-        options.json.write_text(json.dumps(dict(found), indent=2) + "\n")
+        options.json.write_text(json.dumps(dict(found), indent=2) + "\n", "utf-8")
     if options.check and missed:
         sys.exit(1)

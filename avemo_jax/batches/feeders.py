@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import chex
-import grain.python as grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -209,6 +208,8 @@ class StreamedFeeder:
             order: Index of each step: (steps, batch) or (steps, windows, 3).
             length: Steps in a chunk; the last chunk may be shorter.
         """
+        import grain.python as grain  # 0.4 s, for what is streamed alone
+
         place = place_of(order, self._mesh)
         options = grain.ReadOptions(
             num_threads=self._threads, prefetch_buffer_size=self._threads + 1

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +22,7 @@ from avemo_jax.heads import HeadSpec
 from avemo_jax.packing.demo import demo
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.cache import cache_dir as default_cache_dir
+from avemo_jax.runtime.machine import memory_bytes
 from avemo_jax.runtime.workdir import refuse_remote_data
 from avemo_jax.tasks import TASKS
 
@@ -149,7 +149,7 @@ def memory_budget(
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(_SHARE_OF_DEVICE * stats["bytes_limit"])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return memory_bytes() // 2
 
 
 def is_resident(joined: Join, left: int) -> bool:

@@ -1,11 +1,11 @@
 """How an extraction is carried out: parts of a job, workers, what may fail."""
 
 import dataclasses
-import os
 
 import jax
 
 from avemo_jax.extraction.image_decoding import Decoders, WorkerKind
+from avemo_jax.runtime.machine import num_cpus
 
 PART_FAILURES = "failures-{}-of-{}.jsonl"  # index of the part, number of parts
 
@@ -51,7 +51,7 @@ class Settings:
     @property
     def workers(self) -> int:
         """Number of threads or processes that decode pictures."""
-        cpus = len(os.sched_getaffinity(0))
+        cpus = num_cpus()
         on_cpu = jax.default_backend() == "cpu"
         own = max(1, cpus // 2) if on_cpu else min(32, cpus)
         return self.decode_workers or own

@@ -79,9 +79,11 @@ def build_store(
             several splits and may not be, rows of sound alone and labels are of
             different rates, or a config stands with other content and ``overwrite`` is
             False.
-        ImportError: If Beam is asked for and not installed.
+        ImportError: If stores cannot be written here, or Beam is asked for and not
+            installed.
         RuntimeError: If another build writes into ``out_dir``, or Beam fails.
     """
+    tfds_lib.check_installed()
     engine = _engine(beam_runner, beam_options)
     root = store_folder.checked_folder(pathlib.Path(out_dir))
     sources = _by_name(feature_sources)

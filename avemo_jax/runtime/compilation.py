@@ -93,7 +93,7 @@ def _machine() -> str:
     cpu = host.machine()
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
-        lines = info.read_text().splitlines()
+        lines = info.read_text("utf-8").splitlines()
         cpu += next((line for line in lines if line.startswith("flags")), "")
     digest = hashlib.sha256(cpu.encode()).hexdigest()[:8]
     return f"{jaxlib.__version__}-{digest}"

@@ -1,5 +1,6 @@
 """How commands end: the meaning of exit statuses, and errors as one line."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -61,6 +62,9 @@ def guarded(
         leave: Called with an error and its text before the command ends by it, so that
             one process of several can tell the others. It need not return.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is escaped, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run() or 0
     except Preempted as stop:

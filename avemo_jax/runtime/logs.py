@@ -74,21 +74,22 @@ class MetricsLog:
             return
         kept = [line for line in self.read() if line["epoch"] <= epoch]
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(self._path)
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines; a last line cut by a kill is left out."""
         if not self._path.exists():
             return []
-        lines = self._path.read_text().split("\n")
+        lines = self._path.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends ``record``, which names its epoch; TensorBoard gets only floats."""
         if not self._writes:
             return
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())

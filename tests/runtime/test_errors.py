@@ -1,6 +1,7 @@
 """How commands end: one frame for all of them."""
 
 import functools
+import io
 
 import pytest
 
@@ -74,3 +75,15 @@ def test_others_are_told_before_the_line(capsys):
     assert told == ["error: x"]
     guarded(raising(Preempted("saved")), leave=leave)
     assert len(told) == 1  # it is no error: all of them stop
+
+
+def test_names_that_the_terminal_lacks_are_escaped(monkeypatch):
+    """A console on Windows, or a file's name that is no text."""
+    printed = io.BytesIO()
+    terminal = io.TextIOWrapper(printed, encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert guarded(lambda: print("vidéo, видео, \udcff", flush=True)) == 0
+    assert (
+        printed.getvalue()
+        == b"vid\xe9o, \\u0432\\u0438\\u0434\\u0435\\u043e, \\udcff\n"
+    )

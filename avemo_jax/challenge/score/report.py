@@ -43,7 +43,10 @@ def difference_text(names: Sequence[str], block: dict[str, Any]) -> str:
 def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
     """Write a line for each score of each set of frames, overall and by video."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
         writer.writeheader()
         for one in report["files"]:

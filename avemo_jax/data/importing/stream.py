@@ -79,6 +79,18 @@ class _StreamPolicy(FeaturePolicy):
         return self.finished(value)
 
 
+def _advise(data: mmap.mmap, advice: str, *span: int) -> None:
+    """Say how a mapped file is read, where the system takes advice; Windows does not.
+
+    Args:
+        data: The file.
+        advice: Name of the constant in ``mmap``.
+        span: First byte and number of bytes; none: the whole file.
+    """
+    if hasattr(data, "madvise"):
+        data.madvise(getattr(mmap, advice), *span)
+
+
 class _StreamMachine(safe_pickle.Machine):
     """Reads a memory-mapped file, and frees the pages that it has read."""
 
@@ -111,7 +123,8 @@ class _StreamMachine(safe_pickle.Machine):
         if self.position - self.released > _RELEASED:
             start = self.released // page * page
             self.released = self.position // page * page
-            self.mapped.madvise(mmap.MADV_DONTNEED, start, self.released - start)
+            span = (start, self.released - start)
+            _advise(self.mapped, "MADV_DONTNEED", *span)
 
     def put(self, index: int) -> None:
         """Keep the last value to be named again; forget old ones over the budget."""
@@ -177,7 +190,7 @@ def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
-        data.madvise(mmap.MADV_SEQUENTIAL)
+        _advise(data, "MADV_SEQUENTIAL")
         policy = _StreamPolicy(path, len(data), sink)
         try:
             value = _StreamMachine(data, policy, start).run()

@@ -14,7 +14,7 @@ import numpy as np
 from avemo_jax.data.corpus.splits import SPLITS, base_video, shared_groups
 from avemo_jax.data.features import names as feature_sets
 from avemo_jax.data.features.frame_runs import check_runs, from_runs
-from avemo_jax.data.store import assembly, join, layout, vectors
+from avemo_jax.data.store import assembly, join, layout, tfds, vectors
 from avemo_jax.data.store.assembly import AnnotatedVideo
 from avemo_jax.data.store.join import Join, JoinCounts, JoinedVideo, Missing
 from avemo_jax.data.store.table import FeatureSet, FrameTable
@@ -36,7 +36,9 @@ def open_store(data_dir: str | os.PathLike[str]) -> "Store":
     Raises:
         ValueError: If there is no store, it was written in another format, or its
             metadata are damaged.
+        ImportError: If stores cannot be read here.
     """
+    tfds.check_installed()
     root = pathlib.Path(data_dir)
     folder = root / layout.DATASET
     if not layout.config_folder(root, layout.ANNOTATIONS).is_dir():

@@ -15,9 +15,28 @@ from avemo_jax.data.store.fields import check_declared
 from avemo_jax.data.store.layout import SPLIT
 
 
+def check_installed() -> None:
+    """Check that stores can be read and written here.
+
+    Raises:
+        ImportError: If array-record is not installed.
+    """
+    if importlib.util.find_spec("array_record") is None:
+        raise ImportError(
+            "a store needs array-record, which is not installed and has no build for "
+            "Windows; expected Linux or macOS: on Windows use WSL, elsewhere install "
+            "it (pip install array-record)"
+        )
+
+
 @functools.cache
 def import_tfds() -> types.ModuleType:
-    """The module ``tensorflow_datasets``, without its banner about TensorFlow."""
+    """The module ``tensorflow_datasets``, without its banner about TensorFlow.
+
+    Raises:
+        ImportError: If stores cannot be read and written here.
+    """
+    check_installed()
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.utils import lazy_imports_utils
 

@@ -18,7 +18,7 @@ from avemo_jax.data.corpus.official_trees import (
     what_is_there,
 )
 from avemo_jax.data.records import VideoAnnotations
-from avemo_jax.data.store import folder
+from avemo_jax.data.store import folder, tfds
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.command import print_summaries
 from avemo_jax.extraction.extractor_choice import ExtractorChoice
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
+    tfds.check_installed()
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops_are)
     features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES

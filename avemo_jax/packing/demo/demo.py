@@ -32,7 +32,7 @@ import time
 
 from absl import logging
 
-from avemo_jax.data.store import layout
+from avemo_jax.data.store import layout, tfds
 from avemo_jax.packing.build import build_store
 from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
 from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
@@ -73,7 +73,9 @@ def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
 
     Raises:
         OSError: If the cache directory cannot be written to.
+        ImportError: If stores cannot be written here.
     """
+    tfds.check_installed()
     cache_dir = (cache_dir or cache.cache_dir()).expanduser()
     place = cache_dir / f"demo-v{DEMO_VERSION}-{demo_fingerprint()}"
     if _is_whole(place):
@@ -91,7 +93,9 @@ def demo_store(cache_dir: pathlib.Path | None = None) -> pathlib.Path:
                 bar.update()
         sources = corpus.sources(demo_fingerprint())
         build_store(ours, annotations, sources, synthetic=True)
-        (ours / _MANIFEST).write_text(json.dumps(_sizes(ours), indent=1) + "\n")
+        (ours / _MANIFEST).write_text(
+            json.dumps(_sizes(ours), indent=1) + "\n", "utf-8"
+        )
         _put_in_place(ours, place, pathlib.Path(scratch) / "damaged")
     return place
 
@@ -112,7 +116,7 @@ def _is_whole(place: pathlib.Path) -> bool:
     if not manifest.is_file():
         return False
     try:
-        expected = json.loads(manifest.read_text())
+        expected = json.loads(manifest.read_text("utf-8"))
     except ValueError:
         return False  # the manifest is cut off
     found = _sizes(place)

@@ -1,0 +1,20 @@
+"""What this process may use of its machine, on every system."""
+
+import os
+
+import psutil
+
+
+def num_cpus() -> int:
+    """Number of CPUs that this process may use.
+
+    macOS and Windows keep no process to some of them, so there these are all.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Bytes of the machine's memory, in use or free."""
+    return int(psutil.virtual_memory().total)
