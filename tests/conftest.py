@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Dear files first; the order inside of a file stays."""
     place = {name: i for i, name in enumerate(DEAR_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Also where the suite runs in the background, which shells let ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

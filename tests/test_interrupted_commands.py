@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from made.tiny_store import build_tiny_store
 
+pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
 ROOT = pathlib.Path(__file__).parents[1]
 LIMIT_S = 300.0
 EPOCHS = 400

@@ -21,6 +21,7 @@ from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
 from avemo_jax.runtime.beam import checked_options, import_beam
+from avemo_jax.runtime.interrupts import workers_apart
 
 BEAM_PREFIX = ".beam-"  # begins the names of folders that hold workers' outcomes
 # Beam runs a function in several threads of a worker; the devices take one at a time.
@@ -53,7 +54,7 @@ def outcomes_on_beam(
     quiet = dataclasses.replace(settings, show_progress=False)
     place = pathlib.Path(tempfile.mkdtemp(prefix=BEAM_PREFIX, dir=features))
     try:
-        with beam.Pipeline(options=checked) as pipeline:
+        with workers_apart(), beam.Pipeline(options=checked) as pipeline:
             _ = (
                 pipeline
                 | "jobs" >> beam.Create(list(jobs), reshuffle=True)

@@ -1,5 +1,6 @@
 """Annotations and features -> a store on disk, with no TensorFlow."""
 
+import contextlib
 import os
 import pathlib
 import tempfile
@@ -19,6 +20,7 @@ from avemo_jax.packing.report import BuildReport, report_of
 from avemo_jax.packing.row_rates import rates_of, with_rates
 from avemo_jax.packing.store_splits import make_splits
 from avemo_jax.runtime.beam import checked_options
+from avemo_jax.runtime.interrupts import workers_apart
 from avemo_jax.runtime.json_files import read_json
 from avemo_jax.tasks import TASKS, Task, register
 from data_builders.affwild2.contents import (
@@ -246,7 +248,11 @@ def _build_config(root: pathlib.Path, content: Contents, engine: Any) -> None:
     folder = layout.config_folder(root, content.name)
     builder = Builder(contents=content, config=config, data_dir=os.fspath(root))
     # TFDS wants a folder for downloads, of which there are none.
-    with store_folder.replacing(folder), tempfile.TemporaryDirectory() as downloads:
+    with (
+        store_folder.replacing(folder),
+        tempfile.TemporaryDirectory() as downloads,
+        workers_apart() if engine is not None else contextlib.nullcontext(),
+    ):
         builder.download_and_prepare(download_dir=downloads, download_config=engine)
 
 

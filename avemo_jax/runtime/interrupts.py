@@ -6,10 +6,12 @@ the process at once.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,12 +22,22 @@ STOPPED = 130  # exit status, as a shell gives it for SIGINT
 _AGAIN_S = 0.1
 
 _came = threading.Event()
+_groups: set[int] = set()  # process groups of workers that end with this process
 _own_signals: list[int] = []  # those that this process has sent itself
 
 
 def came() -> bool:
     """Whether a Ctrl-C has interrupted this process, which then only ends."""
     return _came.is_set()
+
+
+def hears_ctrl_c() -> bool:
+    """Whether this thread may take Ctrl-C: the main one, unless it is to be ignored.
+
+    Shells let what they start in the background ignore it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 @contextlib.contextmanager
@@ -45,13 +57,39 @@ def sheltered() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def workers_apart() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that a library starts inside, as sessions apart.
+
+    This is for libraries that start workers by ``subprocess.Popen`` from threads of
+    their own, and let nobody say how. Workers that outlive an interrupted command would
+    tell of the connection that they lost; they are killed with it.
+    """
+    before = subprocess.Popen
+    started: set[int] = set()
+
+    class Apart(before):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "start_new_session": True})
+            started.add(self.pid)
+            _groups.add(self.pid)
+
+    subprocess.Popen = Apart  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        subprocess.Popen = before  # type: ignore[misc]
+        if not came():
+            _groups.difference_update(started)
+
+
+@contextlib.contextmanager
 def second_ends_at_once() -> Iterator[None]:
     """Interrupt what runs inside by the first Ctrl-C, end the process by the second.
 
     Python tells its main thread of a signal when that comes back from compiled code,
     which may take minutes; a thread of its own hears of it at once.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not hears_ctrl_c():
         yield
         return
     heard, told = socket.socketpair()
@@ -78,6 +116,9 @@ def end_at_once() -> NoReturn:
     """End this process and its workers, without waiting for threads, by status 130."""
     for child in multiprocessing.active_children():
         child.kill()
+    for group in _groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)
@@ -86,6 +127,7 @@ def end_at_once() -> NoReturn:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     _came.set()
+    logging.disable()  # threads of libraries tell of it too
     raise KeyboardInterrupt
 
 

@@ -11,6 +11,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from avemo_jax.runtime import distributed
+from avemo_jax.runtime.interrupts import hears_ctrl_c
 
 # JAX's preemption service needs numbers that count up while the process lives.
 _numbers = itertools.count()
@@ -34,10 +35,11 @@ class Preemption:
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "Preemption":
-        if threading.current_thread() is threading.main_thread():
+        if hears_ctrl_c():
             self._old[signal.SIGINT] = signal.signal(signal.SIGINT, self._note)
-            if not distributed.is_several():
-                self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
+        main_thread = threading.current_thread() is threading.main_thread()
+        if main_thread and not distributed.is_several():
+            self._old[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

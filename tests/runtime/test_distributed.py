@@ -79,6 +79,7 @@ def test_one_process_is_the_first_and_agrees_with_itself():
     distributed.abandon(ValueError("stays"), "nothing")
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_once_and_given_back(caplog, number):
     before = signal.getsignal(number)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("hears_ctrl_c")
 ROOT = pathlib.Path(__file__).parents[2]
 LIMIT_S = 120.0
 LINE = "stopped: what was done is kept; the same command goes on\n"
@@ -115,6 +116,16 @@ def test_one_line(tmp_path, work):
         assert said == LINE.replace("; the same", f" {told}")
     else:
         assert said == LINE
+
+
+def test_in_the_background_it_is_ignored(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(FRAME.format(work="ready(); time.sleep(0.5)"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does
+    with started(tmp_path, str(program), "") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_S) == 0
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 def test_the_second_ends_compiled_code_at_once(tmp_path):

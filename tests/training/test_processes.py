@@ -77,6 +77,7 @@ def test_sigterm_saves_on_all_and_the_run_goes_on(store, long_whole, tmp_path):
     assert bits(workdir) == bits(long_whole)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_stopped_run_goes_on_with_other_devices(store, long_whole, tmp_path):
     """Two processes' checkpoint on one device, then that one's on eight.
 
