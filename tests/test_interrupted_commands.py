@@ -69,7 +69,7 @@ MIDDLE = {
         "what was downloaded and converted is kept",
     ),
     "convert": (
-        ["vggish", "a.pth"],
+        ["vggish", "a.pth", "--out=a.safetensors"],
         "avemo_jax.convert.command:_run",
         "weights are written at the end, so nothing was",
     ),

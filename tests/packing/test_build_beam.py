@@ -192,6 +192,38 @@ def test_killed_while_workers_write(tmp_path):
     assert not list(root.glob("affwild2/*/incomplete*"))
 
 
+@pytest.mark.slow
+@needs_beam
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_a_ctrl_c_while_workers_write_is_one_line(tmp_path):
+    """As a terminal sends it, to the group of the command."""
+    root = tmp_path / "store"
+    body = KILLED.partition("build_store(\n")
+    inside = "".join(f"    {line}\n" for line in "".join(body[1:]).splitlines())
+    program = (
+        f"{body[0]}from avemo_jax.runtime.errors import guarded, run_program\n"
+        f"def work():\n{inside}"
+        "run_program(lambda: guarded(work, kept='sets packed whole are kept'))\n"
+    )
+    command = [sys.executable, "-c", program, str(root), str(TESTS)]
+    log = tmp_path / "log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=said, start_new_session=True
+        )
+        end = time.monotonic() + 120
+        parts = "affwild2/slow@a/incomplete*/.shard-*"
+        while not list(root.glob(parts)) and time.monotonic() < end:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        before = len(log.read_text())
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    time.sleep(3)  # for what lost workers would tell
+    line = "stopped: sets packed whole are kept; the same command goes on\n"
+    assert log.read_text()[before:] == line
+
+
 def test_without_beam(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ImportError, match=r"pip install 'avemo_jax\[beam\]'"):
