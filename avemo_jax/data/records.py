@@ -53,11 +53,14 @@ class Remarks:
         failed: Frames that have no row because of a fault in their picture, each with
             the fault.
         notes: Anything else that the extraction noted.
+        decoders: Versions of what decoded its pictures or sound, by name; empty: not
+            known.
     """
 
     mended: Mapping[str, int] = dataclasses.field(default_factory=dict)
     failed: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
+    decoders: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +116,8 @@ class FeatureSource:
             is written, on Apache Beam by other processes: so it can be pickled, and
             keeps no state.
         provenance: How the vectors were made, as far as it is known: ``extractor``,
-            ``weights_sha256``, ``settings``, ``input``, ``alignment``. Kept in the
-            store as JSON.
+            ``weights_sha256``, ``settings``, ``input``, ``alignment``, ``decoding``.
+            Kept in the store as JSON.
         rates: The rate of the rows, by video, for sound alone; a video that is not
             named has a row for each of its frames, or of some.
     """

@@ -13,7 +13,7 @@ from avemo_jax.data.corpus.official_trees import (
     find_sounds,
     what_is_there,
 )
-from avemo_jax.extraction.extractor_choice import ExtractorChoice
+from avemo_jax.extraction.extractor_choice import FULL_FRAME, ExtractorChoice
 from avemo_jax.extraction.flag_values import (
     choices_of,
     existing_folder,
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    choices = choices_of(args, source=args.crops_are if args.crops else "full_frame")
+    choices = choices_of(args, source=args.crops_are if args.crops else FULL_FRAME)
     material = _material(args)
     kinds = {choice.kind for choice in choices}
     if "visual" in kinds and not (material.crops or material.videos):

@@ -12,7 +12,9 @@ from avemo_jax.embed import AnyExtractor, load_extractor
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extractors import Modality, get_extractor
 from avemo_jax.media.alignment import AlignmentRule
+from avemo_jax.media.decoding import Medium
 
+FULL_FRAME = "full_frame"  # begins the input's name where whole pictures are embedded
 SoundWay = Literal["ours", "original"]
 # Options that do as the original system did, where the defaults here differ.
 _ORIGINAL_SOUND = {
@@ -47,6 +49,13 @@ class ExtractorChoice:
         """Whether its input is pictures ("visual") or sound ("audio")."""
         return get_extractor(self.name).kind
 
+    @property
+    def medium(self) -> Medium:
+        """What is decoded for it: files of pictures, or a file's pictures or sound."""
+        if self.kind == "audio":
+            return "sound"
+        return "video" if self.input_name.startswith(FULL_FRAME) else "pictures"
+
     def load(self) -> AnyExtractor:
         """The extractor, ready to run."""
         return load_extractor(
@@ -61,6 +70,7 @@ class ExtractorChoice:
             extractor,
             features,
             input_name=self.input_name,
+            medium=self.medium,
             alignment=self.alignment,
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from avemo_jax.data.features.writer import FeatureFileWriter, checked_meta, read_meta
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.media.alignment import AlignmentRule
+from avemo_jax.media.decoding import DECODING_VERSIONS, Medium, decoders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,9 @@ class ExtractedSet:
         output_dim: Columns of the extractor's own outputs; 0: none.
         meta: Metadata that every file has: ``fingerprint``, ``kind``, ``extractor``,
             ``weights_sha256``, ``settings``, ``input``, ``alignment`` for sound, and
-            ``columns`` where each number has a name and a unit.
+            ``columns`` where each number has a name and a unit, and ``decoding`` unless
+            that version is 0.
+        medium: What is decoded: files of pictures, or a file's pictures or sound.
     """
 
     name: str
@@ -31,6 +34,7 @@ class ExtractedSet:
     dim: int
     output_dim: int
     meta: Mapping[str, Any]
+    medium: Medium
 
     @classmethod
     def of(
@@ -39,6 +43,7 @@ class ExtractedSet:
         features: pathlib.Path,
         *,
         input_name: str,
+        medium: Medium,
         alignment: AlignmentRule | None = None,
     ) -> "ExtractedSet":
         """The feature set that ``extractor`` gives.
@@ -47,12 +52,16 @@ class ExtractedSet:
             extractor: The extractor, ready to run.
             features: The folder of all sets.
             input_name: Name of its input, such as ``cropped_aligned-224`` or ``16k``.
+            medium: What is decoded: files of pictures, or a file's pictures or sound.
             alignment: Rule that gives each frame a hop of sound; None for pictures.
         """
         known = extractor.extractor
-        decisive = {"extractor": extractor.fingerprint, "input": input_name}
+        rules: dict[str, Any] = {}
         if alignment is not None:
-            decisive["alignment"] = alignment
+            rules["alignment"] = alignment
+        if version := DECODING_VERSIONS[medium]:
+            rules["decoding"] = version
+        decisive = {"extractor": extractor.fingerprint, "input": input_name, **rules}
         text = json.dumps(decisive, sort_keys=True)
         meta = {
             "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
@@ -61,13 +70,12 @@ class ExtractedSet:
             "weights_sha256": extractor.weights_sha256,
             "settings": extractor.settings,
             "input": input_name,
+            **rules,
         }
-        if alignment is not None:
-            meta["alignment"] = alignment
         if known.columns:
             meta["columns"] = [dataclasses.asdict(column) for column in known.columns]
-        name = f"{known.name}@{input_name}"
-        return cls(name, features / name, known.dim, known.output_dim, meta)
+        name, dims = f"{known.name}@{input_name}", (known.dim, known.output_dim)
+        return cls(name, features / name, *dims, meta, medium)
 
     def path_of(self, video: str) -> pathlib.Path:
         """The feature file of a video."""
@@ -98,7 +106,12 @@ class ExtractedSet:
             notes: What else a user should know.
             **more: Further metadata of this file.
         """
-        said = {"source": dict(source), "failed": failed, "notes": notes}
+        said = {
+            "source": dict(source),
+            "failed": failed,
+            "notes": notes,
+            "decoders": decoders(self.medium),
+        }
         return {**self.meta, **said, **more}
 
     def check_standing(self) -> None:
@@ -144,7 +157,7 @@ class ExtractedSet:
 
 def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """How the metadata of two files differ, in words."""
-    names = ("extractor", "weights_sha256", "input", "alignment")
+    names = ("extractor", "weights_sha256", "input", "alignment", "decoding")
     pairs = [(name, found.get(name), expected.get(name)) for name in names]
     before, now = found.get("settings") or {}, expected["settings"]
     pairs += [

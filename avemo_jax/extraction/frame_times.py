@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from avemo_jax.media.alignment import frame_times
+from avemo_jax.media.decoding import DECODING_VERSIONS
 from avemo_jax.media.video import FrameTimes, open_video
 from avemo_jax.runtime.atomic_files import whole_file
 
@@ -109,8 +110,9 @@ def with_one_more(times: FrameTimes) -> np.ndarray:
 
 
 def _digest(path: pathlib.Path) -> str:
-    """A digest of a file's name and size, which tells whether it is still the same."""
-    text = json.dumps([_FORMAT, path.name, path.stat().st_size])
+    """A digest of how and what is decoded: the file is known by its name and size."""
+    version = DECODING_VERSIONS["video"]
+    text = json.dumps([_FORMAT, version, path.name, path.stat().st_size])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

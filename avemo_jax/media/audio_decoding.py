@@ -8,7 +8,7 @@ import numpy as np
 from av.container import InputContainer
 from jaxtyping import Float32
 
-from avemo_jax.media.containers import picture_tracks, start_s, tagged_end_s
+from avemo_jax.media.containers import picture_tracks, seconds, start_s, tagged_end_s
 
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # shorter gaps of the time stamps are jitter
@@ -163,17 +163,16 @@ class Reading:
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
         """Samples from time 0 to the frame's first; None: it has no time stamp."""
-        if frame.pts is None or frame.time_base is None:
+        if (time_s := seconds(frame.pts, frame.time_base)) is None:
             return None
-        time_s = frame.pts * frame.time_base
         if self._zero_s is None:
             self._zero_s = time_s
         return round((time_s - self._zero_s) * rate_hz)
 
     def _declared_s(self, has_pictures: bool) -> float | None:
         container, track = self._container, self.track
-        if track.duration is not None and track.time_base is not None:
-            length_s = float(track.duration * track.time_base)
+        if (stated_s := seconds(track.duration, track.time_base)) is not None:
+            length_s = float(stated_s)
             if self._zero_s is not None:
                 length_s += float((start_s(track) or 0) - self._zero_s)
         elif (end_s := tagged_end_s(track)) is not None:

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 from fractions import Fraction
+from numbers import Rational
 
 import av
 from av.container import InputContainer
@@ -31,6 +32,10 @@ _OPTIONS = {
     "format_whitelist": ",".join([*_SOUND_FORMATS.split(), *_VIDEO_FORMATS.split()]),
     "protocol_whitelist": "file",
 }
+# PyAV reads tags of any encoding from 19 on; before, only when it is told to.
+_TAGS = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 _CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 
 
@@ -47,7 +52,7 @@ def open_container(path: pathlib.Path) -> InputContainer:
     # An absolute path, since libav takes "name:" for a protocol. Tags may be in any
     # encoding, but those used here are ASCII.
     absolute = os.fspath(path.resolve())
-    return av.open(absolute, metadata_errors="replace", options=dict(_OPTIONS))
+    return av.open(absolute, options=dict(_OPTIONS), **_TAGS)
 
 
 def picture_tracks(container: InputContainer) -> list[VideoStream]:
@@ -56,11 +61,22 @@ def picture_tracks(container: InputContainer) -> list[VideoStream]:
     return [v for v in container.streams.video if not v.disposition & cover]
 
 
+def seconds(ticks: int | None, tick_s: Rational | None) -> Fraction | None:
+    """Seconds of so many ticks, exact; None: either of them is not stated.
+
+    Args:
+        ticks: A time stamp or a length; None: not stated.
+        tick_s: PyAV's ``time_base``, seconds of one tick. Not stated it is None, and
+            from PyAV 19 on a rational number that counts as False.
+    """
+    if ticks is None or not tick_s:
+        return None
+    return ticks * Fraction(tick_s)
+
+
 def start_s(stream: Stream) -> Fraction | None:
     """Seconds at which the track starts, by its time stamps; None: not stated."""
-    if stream.start_time is None or stream.time_base is None:
-        return None
-    return stream.start_time * stream.time_base
+    return seconds(stream.start_time, stream.time_base)
 
 
 def tagged_end_s(stream: Stream) -> float | None:
@@ -74,8 +90,8 @@ def tagged_end_s(stream: Stream) -> float | None:
 
 def duration_s(container: InputContainer, stream: Stream) -> float | None:
     """Declared seconds of a track, else of the container; None: neither is declared."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+    if (stated_s := seconds(stream.duration, stream.time_base)) is not None:
+        return float(stated_s)
     if (end_s := tagged_end_s(stream)) is not None:
         return end_s - float(start_s(stream) or 0)
     return None if container.duration is None else container.duration / av.time_base

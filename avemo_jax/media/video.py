@@ -281,7 +281,8 @@ def open_video(path: str | os.PathLike[str], *, num_threads: int = 0) -> VideoFi
 
 def _stated_fps(track: av.VideoStream) -> Fraction | None:
     for rate in (track.average_rate, track.base_rate):
-        if rate is not None and 0 < rate <= MAX_FPS:
+        # Not stated it is None, and from PyAV 19 on a number that counts as False.
+        if rate and 0 < rate <= MAX_FPS:
             return Fraction(rate)
     return None
 

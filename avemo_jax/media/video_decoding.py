@@ -112,14 +112,15 @@ def stamps_of(
     # Eight bytes a picture, since there may be hundreds of thousands.
     numbers = np.fromiter((_NONE if n is None else n for n in given), np.int64)
     known = numbers[numbers != _NONE]
-    if not len(known) or track.time_base is None:
+    base = track.time_base
+    # Not stated it is None, and from PyAV 19 on a number that counts as False.
+    if not len(known) or not base:
         return np.full(len(numbers), np.nan)
     zero = known[0] if track.start_time is None else track.start_time
     if is_avi:
         zero = known.min()
         if len(known) == len(numbers):
             numbers = np.sort(known)
-    base = track.time_base
     seconds = (numbers - zero) * base.numerator / base.denominator
     seconds[numbers == _NONE] = np.nan
     return seconds

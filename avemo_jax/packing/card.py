@@ -228,12 +228,17 @@ def _provenance(metadata: Mapping[str, Any]) -> str:
         ("input", "input"),
         ("alignment", "alignment of sound to frames"),
         ("weights_sha256", "sha256 of the weights"),
+        ("decoding", "version of our decoding"),
     ):
         if known.get(key):
             lines.append(f"- {title}: `{known[key]}`")
     if settings := known.get("settings"):
         pairs = (f"`{k}` {json.dumps(v)}" for k, v in sorted(settings.items()))
         lines.append(_wrapped(f"- settings: {', '.join(pairs)}", indent="  "))
+    for versions, videos in (known.get("decoders") or {}).items():
+        unit = "video" if videos == 1 else "videos"
+        line = f"- decoded with {versions}: {_count(videos)} {unit}"
+        lines.append(_wrapped(line, indent="  "))
     if not known and not metadata["synthetic"]:
         lines.append("- extractor, weights and settings: the files did not tell")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ examples were made.
 """
 
 import abc
+import collections
 import functools
 import hashlib
 import json
@@ -165,11 +166,17 @@ class FeatureContents(Contents):
             "failed": len(remarks.failed),
             "first_failed": [list(pair) for pair in remarks.failed[:MAX_TOLD]],
             "notes": list(remarks.notes),
+            "decoders": ", ".join(f"{k} {v}" for k, v in remarks.decoders.items()),
         }
         return example, fact
 
     def metadata(self) -> dict[str, Any]:
         """What the set is, which frames each video has, and a report of faults."""
+        provenance = dict(self.source.provenance)
+        decoded = [self.facts[video]["decoders"] for video in self.videos]
+        if any(decoded):
+            # The number of videos by the versions that decoded them.
+            provenance["decoders"] = dict(collections.Counter(filter(None, decoded)))
         return {
             "format": FORMAT,
             "content": self.digest,
@@ -178,7 +185,7 @@ class FeatureContents(Contents):
             "dim": self.source.dim,
             "output_dim": self.source.output_dim,
             "fingerprint": self.source.fingerprint,
-            "provenance": dict(self.source.provenance),
+            "provenance": provenance,
             "runs": {video: self.facts[video]["runs"] for video in self.videos},
             "report": _report({video: self.facts[video] for video in self.videos}),
         }

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, vggish
 from avemo_jax.media.alignment import align_original
 from avemo_jax.media.audio import open_sound
+from avemo_jax.media.decoding import DECODING_VERSIONS, decoders
 from avemo_jax.media.images import read_image
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
@@ -109,6 +111,8 @@ def test_faces_are_as_extracted_one_by_one(tree, features, choices, loaded):
         assert meta["settings"] == extractor.settings
         assert meta["weights_sha256"] == extractor.weights_sha256
         assert meta["source"]["crops"] == len(crops.frame)
+        assert meta["decoders"] == decoders("pictures")
+        assert "decoding" not in meta  # its version is 0
         assert str(tree) not in json.dumps(meta)
 
 
@@ -116,6 +120,8 @@ def test_sound_has_a_row_for_every_frame_and_one_more(tree, features, choices, l
     extractor = loaded[choices["sound"]]
     for video, path in find_videos(tree).items():
         found, meta = read_feature_file(features / SOUND_SET / f"{video}.npz")
+        assert meta["decoders"] == decoders("sound")
+        assert meta["decoding"] == DECODING_VERSIONS["sound"]
         if video == SILENT:
             assert len(found.frame) == 0
             assert meta["notes"] == ["no sound track"]
@@ -191,8 +197,10 @@ def test_whole_pictures_of_videos(tmp_path, weights):
     flags += ["--out", str(tmp_path / "out"), "--quiet", "--batch-size", "16"]
     assert command.main(["--videos", str(tmp_path / "videos"), *flags]) == 0
     path = tmp_path / "out" / f"{FACES}@full_frame-32" / "a.npz"
-    found, _ = read_feature_file(path)
+    found, meta = read_feature_file(path)
     np.testing.assert_array_equal(found.frame, np.arange(1, 21))
+    assert meta["decoders"] == decoders("video")
+    assert meta["decoding"] == DECODING_VERSIONS["video"]
 
 
 # --- faults of the material
@@ -326,6 +334,38 @@ def test_other_weights_never_mix(tree, tmp_path, choices, features):
     ):
         extract(out, [other], Material(find_crops(tree), {}), QUIET)
     assert contents_of(out) | {"failures.jsonl": b""} == before
+
+
+@pytest.mark.parametrize(("kind", "medium"), [("faces", "pictures"), ("sound",) * 2])
+def test_other_decoding_never_mixes(
+    kind, medium, tree, tmp_path, run, features, monkeypatch
+):
+    out = shutil.copytree(features, tmp_path / "out")
+    was = DECODING_VERSIONS[medium] or None
+    monkeypatch.setitem(DECODING_VERSIONS, medium, 7)
+    how = rf"extracted otherwise \(decoding {was} there, 7 now\)"
+    with pytest.raises(ValueError, match=how):
+        run(tree, out, [kind])
+
+
+def test_times_of_another_decoding_are_not_used(tree, features, monkeypatch):
+    [path] = (tree / "videos").rglob("1-25-64x48.mp4")
+    kept = KeptFrameTimes(features)
+    assert kept.stands("1-25-64x48", path)
+    monkeypatch.setitem(DECODING_VERSIONS, "video", 7)
+    assert not kept.stands("1-25-64x48", path)
+
+
+def test_crops_extracted_before_decoding_had_a_version_still_stand(
+    features, choices, loaded
+):
+    made = choices["faces"].feature_set(loaded[choices["faces"]], features)
+    facts = {
+        "extractor": loaded[choices["faces"]].fingerprint,
+        "input": "cropped_aligned-32",
+    }
+    text = json.dumps(facts, sort_keys=True)
+    assert made.meta["fingerprint"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_parts_make_the_same_files(tree, tmp_path, run, features):

@@ -378,7 +378,7 @@ def test_lists_of_other_files_are_refused(name, tmp_path):
 def test_a_sequence_of_images_is_refused(tmp_path):
     image = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))
     for number in (1, 2):
-        image.save(tmp_path / f"i{number}.png")
+        image.save(os.fspath(tmp_path / f"i{number}.png"))
     pattern = tmp_path / "i%d.png"
     shutil.copy(tmp_path / "i1.png", pattern)
     with av.open(os.fspath(pattern)) as container:

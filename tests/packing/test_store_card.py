@@ -60,7 +60,9 @@ def folder(tmp_path) -> pathlib.Path:
                 "notes": [f"sound of {video}\nis short"],
             }
         path = tmp_path / "features" / "mine@x" / f"{video}.npz"
-        write_feature_file(path, rows, {**META, **faults})
+        decoders = {"av": "19.0.2" if video == "c" else "18.1.0", "libavutil": "60"}
+        meta = {**META, **faults, "decoding": 1, "decoders": decoders}
+        write_feature_file(path, rows, meta)
     return tmp_path / "features"
 
 
@@ -170,6 +172,9 @@ def test_card_tells_how_it_was_made(tmp_path, folder, records):
         "- extractor: `mine`",
         f"- sha256 of the weights: `{'ab' * 32}`",
         f"- fingerprint: `{'f' * 64}`",
+        "- version of our decoding: `1`",
+        "- decoded with av 18.1.0, libavutil 60: 2 videos",
+        "- decoded with av 19.0.2, libavutil 60: 1 video\n",
         '- settings: `precision` "highest", `size_px` 4',
         "- failed frames: 12\n- failed videos: 2 (`b: 6`, `c: 6`)",
         "  - `b, frame 5: no 'picture' 5`",
@@ -185,7 +190,9 @@ def test_card_tells_how_it_was_made(tmp_path, folder, records):
     assert "synthetic" not in card
     metadata = read_metadata(root, "mine@x")
     assert metadata["provenance"] == {
-        key: META[key] for key in ("extractor", "weights_sha256", "settings", "input")
+        **{k: META[k] for k in ("extractor", "weights_sha256", "settings", "input")},
+        "decoding": 1,
+        "decoders": {"av 18.1.0, libavutil 60": 2, "av 19.0.2, libavutil 60": 1},
     }
     assert metadata["report"]["failed_frames"] == 12
     assert len(metadata["report"]["first_failed"]) == 10

@@ -32,7 +32,9 @@ from avemo_jax.runtime.progress import progress_bar
 
 _SUFFIXES = (".npz", ".npy")
 # The fields of a file's meta that tell how the vectors of the whole set were made.
-_PROVENANCE = ("extractor", "weights_sha256", "settings", "input", "alignment")
+_PROVENANCE = (
+    *("extractor", "weights_sha256", "settings", "input", "alignment", "decoding"),
+)
 
 
 def find_feature_sources(
@@ -226,18 +228,21 @@ def _read_checked(
 def _remarks(
     mended: Mapping[str, int], meta: Mapping[str, Any], path: pathlib.Path
 ) -> Remarks:
-    """Remarks: what was mended, and the faults and notes in the file's meta."""
+    """Remarks: what was mended; the faults, notes and decoders in the file's meta."""
     failed, notes = meta.get("failed", []), meta.get("notes", [])
+    decoders = meta.get("decoders", {})
     try:
         pairs = tuple((int(frame), str(reason)) for frame, reason in failed)
         if not isinstance(notes, list):
             raise TypeError(f"notes are a {type(notes).__name__}")
-    except (TypeError, ValueError) as error:
+        versions = {str(name): str(text) for name, text in decoders.items()}
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: meta has failed {failed!r:.80} and notes {notes!r:.80}; expected "
-            "lists, [[frame, reason], ...] and [text, ...]: extract this video again"
+            f"{path}: meta has failed {failed!r:.80}, notes {notes!r:.80} and decoders "
+            f"{decoders!r:.80}; expected [[frame, reason], ...], [text, ...] and "
+            "{name: version, ...}: extract this video again"
         ) from error
-    return Remarks(mended, pairs, tuple(map(str, notes)))
+    return Remarks(mended, pairs, tuple(map(str, notes)), versions)
 
 
 def _original_fingerprint(name: str) -> str:
