@@ -14,7 +14,7 @@ from avemo_jax.config.field import Field
 from avemo_jax.config.recipes import ORIGINAL, OURS, recipe_values
 from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.heads.spec import CHOICES
-from avemo_jax.postprocess.names import RuleName, ThresholdRule
+from avemo_jax.postprocess.names import RuleName, ThresholdRule, Unit
 from avemo_jax.tasks import TASKS, get_task
 
 OWN = "own"  # the only task of the store
@@ -281,7 +281,7 @@ FIELDS = (
         "auto",
         "What smoothing, thresholds, weights and frame rate are chosen by on dev: "
         "frames, or whole videos; auto: whole videos where each has one label",
-        choices=("auto", "frame", "video"),
+        choices=get_args(Unit),
     ),
     Field(
         "postprocess.faithful_gaps",

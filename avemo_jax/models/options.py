@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from avemo_jax.postprocess.frame_rate.rules import ALL, FrameRate
+from avemo_jax.postprocess.names import Unit
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
     SMOOTHINGS,
@@ -14,7 +15,6 @@ from avemo_jax.postprocess.smoothing_sweep import (
     smoothings_of,
 )
 
-Unit = Literal["auto", "frame", "video"]
 _GROUPS = ("postprocess", "blend", "evaluate")
 
 

@@ -6,3 +6,5 @@ from typing import Literal
 RuleName = Literal["all", "stride", "sliding", "sequential", "refine"]
 # How the thresholds of action units are found on dev.
 ThresholdRule = Literal["grid", "exact", "fixed"]
+# What is scored where something is chosen on dev.
+Unit = Literal["auto", "frame", "video"]
