@@ -4,7 +4,7 @@ No network is loaded here; ``avemo_jax.embed`` does that. Other packages add ext
 by :mod:`avemo_jax.extractors.plugins`.
 """
 
-from avemo_jax.extractors import acoustic_columns, hog, plugins
+from avemo_jax.extractors import acoustic_columns, plugins
 from avemo_jax.extractors.contract import (
     Column,
     Extractor,
@@ -112,7 +112,7 @@ _ALL = (
     Extractor(
         name="face_hog",
         network="hog",
-        dim=hog.DIM,
+        dim=1984,  # hog.DIM, whose module loads JAX
         default_input="cropped_aligned-112",
         takes=ImageInput(112, (112,), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         licence="",
