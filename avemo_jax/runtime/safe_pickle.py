@@ -97,6 +97,9 @@ class Policy:
         """The pickle's value, given ``value`` at the end of all instructions."""
         return value
 
+    def check_parts(self, value: Any) -> None:
+        """Check that the finished value can be gone through by who takes it."""
+
 
 class Machine:
     """Carries out the instructions of one pickle.
@@ -127,7 +130,9 @@ class Machine:
                 opcode = self.data[self.position]
                 self.position += 1
                 if opcode == ord("."):
-                    return self.policy.finished(self.stack.pop())
+                    value = self.policy.finished(self.stack.pop())
+                    self.policy.check_parts(value)
+                    return value
                 action = actions.get(opcode)
                 if action is None:
                     raise Refusal(f"the instruction {bytes([opcode])!r}")

@@ -9,8 +9,15 @@ from made.torch_files import pickled, storage, tensor, zip_form
 from avemo_jax.convert import torch_pickle
 from avemo_jax.convert.source_file import read_state
 from avemo_jax.convert.torch_file import TorchFileError, read_torch, state_dict_of
-from avemo_jax.data.features.original_npy import read_original_npy
+from avemo_jax.data.features.original_npy import (
+    read_original_npy,
+    read_pickled_dict,
+)
+from avemo_jax.data.importing.pickled import import_pickle
+from avemo_jax.data.importing.spooled import SpooledRows
+from avemo_jax.data.predictions.arrays import read_pickle
 from avemo_jax.runtime import safe_pickle
+from avemo_jax.tasks import TASKS
 
 NPY = (
     b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }"
@@ -195,3 +202,30 @@ def test_wrappers_around_wrappers(tmp_path):
 
     assert name_of("module._orig_mod.module.fc.weight") == "fc.weight"
     assert name_of("module." * 10**5 + "w").startswith("module.")
+
+
+WITHOUT_END = {
+    "a list in itself": b"]q\x00h\x00a",
+    "a list in its tuple": b"]q\x00(h\x00tq\x01a0h\x01",
+    "2 ** 60 lists": b"]" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(60)),
+    "2 ** 28 lists": b"]"
+    + b"".join(b"q%c0](" % i + b"h%c" % i * 16 + b"e" for i in range(7)),
+    "tuples 20 deep": b"K\x01" + b"\x85" * 20,
+}
+
+
+@pytest.mark.parametrize("value", WITHOUT_END.values(), ids=WITHOUT_END.keys())
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_pickled_dict,
+        lambda path: read_pickle(path, TASKS["EXPR"]),
+        lambda path: import_pickle(path, SpooledRows(path, path.parent)),
+    ],
+    ids=["original", "score", "import"],
+)
+def test_values_without_end_are_refused(tmp_path, value, read):
+    path = tmp_path / "v.pkl"
+    path.write_bytes(b"\x80\x03}(" + text("v/00001.jpg") + value + b"u.")
+    with pytest.raises(ValueError, match=r"v\.pkl.*without end"):
+        read(path)

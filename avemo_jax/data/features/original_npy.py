@@ -53,6 +53,9 @@ _HEADER = re.compile(
 # An array may be named by many keys (one hop of sound serves several frames).
 _MAX_REPEATS = 64
 _MAX_AXES = 64  # numpy's
+_MAX_DEPTH = 8  # a dict of dicts of tuples of lists, with room
+_SPARE_PARTS = 1 << 20
+_CONTAINERS = (list, tuple, dict, np.ndarray)
 
 
 @dataclasses.dataclass(slots=True)
@@ -147,6 +150,7 @@ class FeaturePolicy(safe_pickle.Policy):
     def __init__(self, path: pathlib.Path, size: int) -> None:
         self.source = path
         self.objects_left = size
+        self.parts_left = size + _SPARE_PARTS
 
     def find(self, module: str, name: str) -> _Global:
         """What an allowed name means.
@@ -247,6 +251,25 @@ class FeaturePolicy(safe_pickle.Policy):
         if value.value is None:
             raise ValueError("an array without content")
         return value.value
+
+    def check_parts(self, value: Any) -> None:
+        """Check that going through all parts of a value ends, and soon.
+
+        Raises:
+            ValueError: If values lie deeper within one another than any table of
+                vectors needs, or all that were checked have more parts than bytes.
+        """
+        pending = [(value, 0)] if isinstance(value, _CONTAINERS) else []
+        while pending:
+            one, depth = pending.pop()
+            if isinstance(one, np.ndarray):
+                one = list(one.flat) if one.dtype == object else ()
+            elif isinstance(one, dict):
+                one = list(one.values())
+            self.parts_left -= len(one)
+            if depth > _MAX_DEPTH or self.parts_left < 0:
+                raise ValueError("values within one another without end")
+            pending += [(p, depth + 1) for p in one if isinstance(p, _CONTAINERS)]
 
     @staticmethod
     def size_of(value: Any) -> int:

@@ -75,8 +75,10 @@ class _StreamPolicy(FeaturePolicy):
     def _whole(self, value: Any) -> Any:
         """A value with finished arrays, also within a tuple."""
         if isinstance(value, tuple):
-            return tuple(self.finished(each) for each in value)
-        return self.finished(value)
+            value = tuple(self.finished(each) for each in value)
+        value = self.finished(value)
+        self.check_parts(value)
+        return value
 
 
 def _advise(data: mmap.mmap, advice: str, *span: int) -> None:
