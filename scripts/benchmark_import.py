@@ -88,6 +88,7 @@ def _commands(root: pathlib.Path) -> dict[str, list]:
         "import-features": [
             *("import-features", root / "features.pickle", "--as", _NAME),
             *("--kind", "visual", "--out", features, "--annotations", annotations),
+            *("--made-by", "a program"),  # without, all rows are read once more
         ],
         "build-store": [
             *("build-store", "--annotations", annotations),

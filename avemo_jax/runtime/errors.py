@@ -35,7 +35,9 @@ def run_program(program: Callable[[], int | None]) -> NoReturn:
     with interrupts.second_ends_at_once():
         try:
             status = program() or 0
-        except KeyboardInterrupt:  # outside of the command, as while modules load
+        except BaseException as error:  # outside of the command, as while modules load
+            if not (isinstance(error, KeyboardInterrupt) or interrupts.came()):
+                raise
             status = _say_stopped("nothing had begun")
         if status == STOPPED and interrupts.came():
             interrupts.end_at_once()

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, elsewhere a line now and then."""
 
 import io
+import os
 import sys
 import time
 from typing import Any
@@ -45,7 +46,7 @@ def progress_bar(
     }
     if in_bytes:
         options |= {"unit_scale": True, "unit_divisor": 1024}
-    if sys.stderr.isatty():
+    if _has_room():
         return tqdm(**options, delay=delay_s, leave=keep)
     return _Lines(
         **options,
@@ -54,6 +55,17 @@ def progress_bar(
         mininterval=LINE_EVERY_S,
         miniters=1,
     )
+
+
+def _has_room() -> bool:
+    """Whether standard error is a terminal on which a bar can be drawn."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return True  # of unknown size
+    return columns > 0 and rows > 0
 
 
 class Stages:

@@ -118,6 +118,16 @@ def test_one_line(tmp_path, work):
         assert said == LINE
 
 
+def test_while_modules_load(tmp_path):
+    """Which turn it into errors of their own."""
+    program = tmp_path / "program.py"
+    failing = "try: ready(); time.sleep(60)\n    except BaseException: import nowhere"
+    frame = FRAME.replace('guarded(work, kept="what was done is kept")', "work()")
+    program.write_text(frame.format(work=failing))
+    said = interrupted(tmp_path, str(program), "")
+    assert said == "stopped: nothing had begun; the same command goes on\n"
+
+
 def test_in_the_background_it_is_ignored(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(FRAME.format(work="ready(); time.sleep(0.5)"))
