@@ -13,6 +13,7 @@ import jax
 from absl import flags
 from absl import logging as absl_logging
 
+from avemo_jax.runtime.progress import clear_bars
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
@@ -43,11 +44,18 @@ def speak_plainly(process: int | None = None) -> None:
         )
     )
     handler.addFilter(_is_ours_or_warns)
+    handler.addFilter(_clears_bars)
 
 
 def _is_ours_or_warns(record: logging.LogRecord) -> bool:
     ours = _ROOT in pathlib.Path(record.pathname).parents
     return ours or record.levelno >= logging.WARNING
+
+
+def _clears_bars(record: logging.LogRecord) -> bool:
+    del record
+    clear_bars()
+    return True
 
 
 class MetricsLog:

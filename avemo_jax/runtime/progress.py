@@ -57,6 +57,12 @@ def progress_bar(
     )
 
 
+def clear_bars() -> None:
+    """Clear the line of every bar, for a message; a bar that moves is drawn again."""
+    for bar in tuple(getattr(tqdm, "_instances", ())):
+        bar.clear()
+
+
 def _has_room() -> bool:
     """Whether standard error is a terminal on which a bar can be drawn."""
     if not sys.stderr.isatty():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from avemo_jax.runtime import progress
-from avemo_jax.runtime.progress import Stages, progress_bar
+from avemo_jax.runtime.progress import Stages, clear_bars, progress_bar
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -70,6 +70,13 @@ def test_stages(monkeypatch):
     assert re.search(r"evaluating: +0%.* 0/2 \[.*, dev\]", drawn)
     assert re.search(r"evaluating: +50%.* 1/2 \[.*, validation\]", drawn)
     assert drawn.endswith("\r")  # nothing of it stays
+
+
+def test_messages_stand_on_lines_of_their_own(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar(2, "loading", "video"):
+        clear_bars()
+        assert re.search(r"0/2 .*\r +\r$", sys.stderr.getvalue())
 
 
 def test_there_is_no_other_bar():
