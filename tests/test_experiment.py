@@ -643,7 +643,7 @@ def no_params(directory: pathlib.Path) -> None:
     ("change", "message"),
     [
         (flip_a_bit, "params"),
-        (cut_the_card, r"head\.json:\d+"),
+        (cut_the_card, r"head\.json: line \d+"),
         (newer_schema, "schema 99; expected 1, which this version reads"),
         (no_params, "params"),
     ],
