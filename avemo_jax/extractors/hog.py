@@ -29,6 +29,7 @@ _CLIP = 0.2  # of a normalised vote, as in both papers
 _ORIENTATION_SCALE, _BLOCK_SCALE = 0.5, 0.2357
 # Squared votes of a block that hardly differs from a flat one, for pixels in [0, 1].
 _FLAT = 1e-4
+_GROUP = 8  # crops whose votes stay in a CPU's cache
 
 
 def apply(
@@ -47,14 +48,28 @@ def apply(
     Raises:
         ValueError: If the crops are no squares of that size.
     """
-    n, size = pixels.shape[:2]
+    size = pixels.shape[1]
     if pixels.shape[1:] != (size, size, 3) or size < MIN_SIZE_PX:
         raise ValueError(
             f"crops of shape {pixels.shape[1:]}; expected (size, size, 3), size at "
             f"least {MIN_SIZE_PX}; resize them with avemo_jax.media.resizing"
         )
-    # Products: XLA would fuse a sum into what follows, and compute it again for each
-    # orientation.
+    return jax.lax.platform_dependent(pixels, cpu=_in_groups, default=_histograms)
+
+
+def _in_groups(pixels: Float[Array, "n size size 3"]) -> Float[Array, "n dim"]:
+    """The histograms, a few crops at a time."""
+    n = pixels.shape[0]
+    if n <= _GROUP:
+        return _histograms(pixels)
+    padded = jnp.pad(pixels, ((0, -n % _GROUP), (0, 0), (0, 0), (0, 0)))
+    groups = padded.reshape(-1, _GROUP, *pixels.shape[1:])
+    return jax.lax.map(_histograms, groups).reshape(-1, DIM)[:n]
+
+
+def _histograms(pixels: Float[Array, "n size size 3"]) -> Float[Array, "n dim"]:
+    n, size = pixels.shape[:2]
+    # A product: XLA would fuse a sum into the votes, and compute it for each of them.
     grey = jnp.dot(pixels, _LUMA, precision="highest")
     inside = _shares(size)[1:-1]
     votes = _votes(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from PIL import Image, ImageDraw
 
 from avemo_jax.convert.conversion import convert
 from avemo_jax.convert.rules import ConversionError
@@ -105,6 +106,36 @@ def test_light_and_contrast_hardly_matter(extractor):
     darker = (image * 0.5 + 20).astype(np.uint8)
     a, b = extractor.extract([image, darker]).features
     assert np.abs(a - b).mean() < 0.02 * a.mean()
+
+
+def drawn(mouth, rng):
+    """A face in colours and on a ground of its own; nothing is quite in its place."""
+    light, ground = rng.integers(110, 250, 3), rng.integers(0, 100, 3)
+    picture = Image.new("RGB", (112, 112), tuple(map(int, ground)))
+    draw = ImageDraw.Draw(picture)
+    x, y = rng.uniform(-3, 3, 2)
+    draw.ellipse([12 + x, 6 + y, 100 + x, 108 + y], tuple(map(int, light)))
+    for eye in (38 + x, 74 + x):
+        draw.ellipse([eye - 6, 44 + y, eye + 6, 52 + y], "black")
+    place = [38 + x, 72 + y, 74 + x, 92 + y]
+    if mouth == "open":
+        draw.ellipse([48 + x, 72 + y, 64 + x, 92 + y], "black")
+    else:
+        draw.arc(place, *((20, 160) if mouth == "up" else (200, 340)), "black", 3)
+    noise = rng.normal(0, 8, (112, 112, 1))
+    return np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+
+
+def test_mouths_are_told_apart_in_faces_that_were_not_seen(extractor):
+    """By the nearest mean alone, which knows no place, light or colour."""
+    rng = np.random.default_rng(0)
+    mouths = ["up", "down", "open"]
+    images = np.stack([[drawn(mouth, rng) for mouth in mouths] for _ in range(24)])
+    found = extractor.extract(images.reshape(-1, 112, 112, 3)).features
+
+    rows = found.reshape(24, 3, -1)
+    away = np.linalg.norm(rows[12:, :, None] - rows[:12].mean(axis=0), axis=-1)
+    assert (away.argmin(axis=-1) == np.arange(3)).mean() > 0.9
 
 
 def test_crops_of_other_sizes_are_resized(extractor):
