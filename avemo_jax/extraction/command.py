@@ -96,7 +96,7 @@ def _material(args: argparse.Namespace) -> Material:
             seen = what_is_there(wanted, follow_links=follow)
             raise ValueError(
                 f"{flag} {wanted} has none ({seen}); expected {expected}: correct the "
-                "path"
+                "path, or rename them"
             )
     sounds = {**beside, **sounds}
     frames = known_frames(crops, {})

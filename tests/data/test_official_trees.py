@@ -322,6 +322,21 @@ def test_crops_of_a_users_own_folder(tmp_path: pathlib.Path):
         find_crops(tmp_path)
 
 
+def test_pictures_of_other_names_are_told(tmp_path: pathlib.Path, caplog):
+    """A folder that has both is used in part, which nobody is to find out later."""
+    crops_at(tmp_path / "Anna", "1.png", "IMG_2.png", "IMG_3.png")
+    for number in range(12):
+        touch(tmp_path / f"day {number:02d}" / "face.jpg")
+    with caplog.at_level("WARNING"):
+        assert find_crops(tmp_path)["Anna"].frame.tolist() == [1]
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].endswith(
+        "Anna: 2 files (IMG_2.png, IMG_3.png) not pictures named by numbers"
+    )
+    assert said[1].endswith("1 file (face.jpg) not pictures named by numbers")
+    assert (len(said), said[-1]) == (11, "not used: ... (13 in all)")
+
+
 def test_names_are_compared_in_one_form(tmp_path: pathlib.Path):
     name = "vidéo ü 視頻 1"
     apart = unicodedata.normalize("NFD", name)

@@ -28,6 +28,7 @@ _TASK_FOLDERS = {
     *(name for task in TASKS.values() for name in task.folders),
 }
 _NAMED = 3  # names in a line
+_LOGGED = 10  # lines on what is not used
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -303,7 +304,8 @@ class _Seen:
         unused = [name for name in folder.files if _ending(name) not in used]
         where = printable(folder.path)
         if unused and others:
-            what = "pictures named by numbers" if folder.pictures else "of a known kind"
+            pictures = folder.pictures or any(map(_is_named_picture, unused))
+            what = "pictures named by numbers" if pictures else "of a known kind"
             self.ignored.append(f"{where}: {_files(unused)} not {what}")
         if folder.special:
             self.ignored.append(f"{where}: {_files(folder.special)} not regular files")
@@ -371,12 +373,19 @@ class _Seen:
         return tuple(dict.fromkeys(self.ignored))
 
     def log_ignored(self) -> None:
-        for text in self.all_ignored():
-            logging.info("not used: %s", text)
+        ignored = self.all_ignored()
+        for text in ignored[:_LOGGED]:
+            logging.warning("not used: %s", text)
+        if len(ignored) > _LOGGED:
+            logging.warning("not used: ... (%d in all)", len(ignored))
 
 
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
+
+
+def _is_named_picture(name: str) -> bool:
+    return _ending(name) in (".jpg", ".jpeg", ".png")
 
 
 def _files(names: list[str] | tuple[str, ...]) -> str:
