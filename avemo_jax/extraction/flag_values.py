@@ -28,7 +28,8 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
     if not (visual or audio):
         raise ValueError(
             "no extractor; expected --visual, --audio or both: give names, as "
-            "--visual enet_b2_8_best --audio wav2vec2_base,vggish"
+            "--visual enet_b2_8_best --audio wav2vec2_base,vggish, or --visual "
+            "face_hog --audio acoustic, which need no weights"
         )
     return [
         *choose_visual(

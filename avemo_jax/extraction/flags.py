@@ -77,8 +77,8 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
         "--visual",
         default="",
         metavar="NAMES",
-        help="extractors of faces, as enet_b2_8_best,enet_b0_8_va_mtl; avemo "
-        "extractors lists all",
+        help="extractors of faces, as enet_b2_8_best,enet_b0_8_va_mtl, or face_hog, "
+        "which needs no weights; avemo extractors lists all",
     )
     group.add_argument(
         "--audio",

@@ -91,6 +91,22 @@ def test_the_store(prepared, task):
     assert test.num_frames.tolist() == list(UNLABELLED.values())
 
 
+def test_without_weights(tree, tmp_path, monkeypatch):
+    """No file of weights is there, and none is missed."""
+    monkeypatch.setenv("AVEMO_CACHE", str(tmp_path / "empty"))
+    out = tmp_path / "out"
+    said = run(tree, out, "--visual", "face_hog", "--audio", "acoustic", "--quiet")
+    faces = "face_hog@cropped_aligned-112"
+    assert f"{faces}: 6 videos to extract, 0 stand; 114 images at" in said
+    assert f"{faces}: 6 videos extracted, 0 stood already; 114 images" in said
+    table = open_store(out).load_table("EXPR", "validation", ["face_hog", "acoustic"])
+    rows = np.asarray(table.features)
+    assert rows.shape[0] == sum(VALIDATION.values()) - len(VALIDATION)
+    assert np.isfinite(rows).all()
+    assert rows[:, :1984].any(axis=1).all()
+    assert "sha256 of the weights" not in (out / "README.md").read_text()
+
+
 def test_again_nothing_is_done(tree, prepared, flags):
     out, _ = prepared
     before = {p: p.stat().st_mtime_ns for p in out.glob("**/*.npz")}
