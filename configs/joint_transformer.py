@@ -1,7 +1,8 @@
 """EXPR, AU and VA together by a Transformer over windows of 128 consecutive frames.
 
 The tasks share one trunk; each has outputs of its own. Trains with learning_rate 3e-4,
-dropout 0.3, batch_size 2048, num_epochs 6. On the demo corpus, which is synthetic: EXPR
+dropout 0.3; batches and epochs follow the number of training frames: 6 passes of
+batches of 2,048 frames from 10,000 on. On the demo corpus, which is synthetic: EXPR
 macro F1 .625, AU mean F1 .565, VA mean CCC .654 on validation, smoothed as chosen on
 dev, after about 70 s of processor time on 2 CPU cores, compiling included.
 

@@ -1,8 +1,9 @@
 """A task of one's own by a Transformer over windows of 128 consecutive frames.
 
 The task is the store's only one; of several, --config.task=NAME chooses one. Trains
-with learning_rate 3e-4, dropout 0.3, batch_size 2048, num_epochs 6. The demo corpus has
-no such task, so there is nothing to expect of it.
+with learning_rate 3e-4, dropout 0.3; features are standardised; batches and epochs
+follow the number of training frames, 1,000 steps at least. The demo corpus has no such
+task, so there is nothing to expect of it.
 
 Feature sets are the argument: --config own_transformer:dinov2.
 """

@@ -23,6 +23,7 @@ from avemo_jax.data.store.table import FeatureSet, FrameTable
 from avemo_jax.heads import build_head
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import EXPR
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
@@ -90,6 +91,7 @@ class Ours:
         config.learning_rate = 1e-3
         mesh = sharding.make_mesh()
         spec = make_spec(config, DIMS)
+        config = fitted(config, table, spec, mesh)
         head, candidates = build_head(spec), make_candidates(config)
         self._order = make_order(config, table, spec, mesh)
         self.feeder = options.get("feeder") or make_feeder(

@@ -28,6 +28,7 @@ from avemo_jax.heads import build_head
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.tasks import get_task
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
@@ -62,6 +63,7 @@ class MadeTraining:
         """
         mesh = sharding.make_mesh()
         self.spec = make_spec(config, DIMS)
+        config = fitted(config, table, self.spec, mesh)
         head, self.candidates = build_head(self.spec), make_candidates(config)
         self.order = make_order(config, table, self.spec, mesh)
         self.feeder = feeder or make_feeder(
@@ -141,7 +143,7 @@ def compile_all(folder: str, files: list[str]) -> None:
     for path in map(pathlib.Path, files):
         config = runpy.run_path(str(path))["get_config"]()
         if config.task not in tables:
-            tables[config.task] = table_of(config.task, 4 * config.batch_size)
+            tables[config.task] = table_of(config.task, 8192)
         seconds.clear()
         counts.clear()
         MadeTraining(config, tables[config.task], None).epoch()

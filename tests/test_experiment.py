@@ -199,7 +199,10 @@ def test_results_have_these_keys(runs, task, seeds):
         *("schema_version", "task", "data", "synthetic", "features", "head", "split"),
         *("num_seeds", "seed", "chosen_on", "chosen_by", "protocol", "counts"),
         *("per_seed", "metrics", "chosen_on_reason", "trained_on_this_split", "joined"),
+        "training",
     }
+    training = {"batch_size": 32, "num_epochs": 2, "passes_per_epoch": 1}
+    assert found["training"].items() >= training.items()
     assert found["schema_version"] == 1
     assert found["task"] == task
     assert found["data"].keys() == {"path", "fingerprint"}

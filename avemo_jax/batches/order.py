@@ -1,5 +1,7 @@
 """The order of an epoch: which rows, or windows of frames, each step sees.
 
+An epoch is one pass over the training frames, or several where they are few.
+
 The host draws it from the table and a seed alone, so that all processes of a run, and a
 run that is resumed, draw the same order.
 
@@ -16,9 +18,9 @@ from jaxtyping import Int
 from avemo_jax.data.store.table import FrameTable
 
 
-def epoch_rng(order_seed: int, epoch: int) -> np.random.Generator:
-    """The random generator of one epoch's order, the same when a run is resumed."""
-    return np.random.Generator(np.random.Philox(key=[order_seed, epoch]))
+def pass_rng(order_seed: int, number: int) -> np.random.Generator:
+    """The random generator of one pass' order, the same when a run is resumed."""
+    return np.random.Generator(np.random.Philox(key=[order_seed, number]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +31,19 @@ class FrameOrder:
         table: Table whose valid rows are drawn.
         batch_size: Frames per step.
         order_seed: Seed that the order is drawn from.
-        frames_per_video: Most frames that an epoch draws from a video; 0: all.
+        frames_per_video: Most frames that a pass draws from a video; 0: all.
+        passes: Passes over the frames in an epoch.
     """
 
     table: FrameTable
     batch_size: int
     order_seed: int
     frames_per_video: int = 0
+    passes: int = 1
 
     @property
     def num_rows(self) -> int:
-        """Frames in an epoch, before the last incomplete batch is left out."""
+        """Frames in a pass."""
         counts = np.bincount(
             self.table.video_of_row[self.table.valid],
             minlength=len(self.table.videos),
@@ -51,11 +55,18 @@ class FrameOrder:
     @property
     def num_steps(self) -> int:
         """Steps of an epoch."""
-        return self.num_rows // self.batch_size
+        return self.num_rows * self.passes // self.batch_size
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "steps batch"]:
-        """Rows of each step of ``epoch`` (from 0)."""
-        rng = epoch_rng(self.order_seed, epoch)
+        """Rows of each step of ``epoch`` (from 0), in whole batches."""
+        passes = range(epoch * self.passes, (epoch + 1) * self.passes)
+        order = np.concatenate([self._rows(one) for one in passes])
+        order = order[: self.num_steps * self.batch_size]
+        return order.reshape(self.num_steps, self.batch_size)
+
+    def _rows(self, number: int) -> Int[np.ndarray, " rows"]:
+        """The rows of one pass, counted from 0 over all epochs."""
+        rng = pass_rng(self.order_seed, number)
         order = rng.permutation(np.flatnonzero(self.table.valid).astype(np.int32))
         if self.frames_per_video:
             video = self.table.video_of_row[order]
@@ -64,8 +75,7 @@ class FrameOrder:
             rank = np.empty(len(order), np.int64)
             rank[by_video] = np.arange(len(order)) - starts[video[by_video]]
             order = order[rank < self.frames_per_video]
-        order = order[: self.num_steps * self.batch_size]
-        return order.reshape(self.num_steps, self.batch_size)
+        return order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +88,7 @@ class WindowOrder:
         order_seed: Seed that order and phase are drawn from.
         window: Frames per window.
         stride: Frames from the start of one window to the start of the next.
+        passes: Passes over the videos in an epoch.
     """
 
     table: FrameTable
@@ -85,6 +96,7 @@ class WindowOrder:
     order_seed: int
     window: int
     stride: int
+    passes: int = 1
 
     @property
     def windows_per_step(self) -> int:
@@ -103,7 +115,7 @@ class WindowOrder:
     @property
     def num_steps(self) -> int:
         """Steps of an epoch; a phase changes the number of windows, never this."""
-        return self.num_windows // self.windows_per_step
+        return self.num_windows * self.passes // self.windows_per_step
 
     def epoch(self, epoch: int) -> Int[np.ndarray, "steps windows 3"]:
         """Windows of each step of ``epoch`` (from 0).
@@ -111,15 +123,21 @@ class WindowOrder:
         The last axis is the window's first dense frame, the first dense frame of its
         video and the end of the video.
         """
-        rng = epoch_rng(self.order_seed, epoch)
+        passes = range(epoch * self.passes, (epoch + 1) * self.passes)
+        windows = np.concatenate([self._windows(one) for one in passes])
+        needed = self.num_steps * self.windows_per_step
+        windows = np.resize(windows, (needed, 3))  # begins again where too few
+        return windows.reshape(self.num_steps, self.windows_per_step, 3)
+
+    def _windows(self, number: int) -> Int[np.ndarray, "windows 3"]:
+        """The windows of one pass, counted from 0 over all epochs."""
+        rng = pass_rng(self.order_seed, number)
         lengths = self.table.num_frames
         phases = rng.integers(0, min(self.stride, self.window), len(lengths))
         windows = video_windows(self.table, self.stride, phases)
         useful = _windows_with_labels(self.table, windows, self.window)
-        windows = rng.permutation(windows[useful])
-        needed = self.num_steps * self.windows_per_step
-        windows = np.resize(windows, (needed, 3))  # begins again where too few
-        return windows.reshape(self.num_steps, self.windows_per_step, 3)
+        found: np.ndarray = rng.permutation(windows[useful])
+        return found
 
 
 def video_windows(

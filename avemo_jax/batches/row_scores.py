@@ -107,12 +107,12 @@ class Predictor:
         self.program = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
         if self._window:
             size = max(batch_size // self._window, 1)
-            self.order = _pad(self._windows(), size, mesh.size)
+            self.order = padded(self._windows(), size, mesh.size)
         else:
             rows = np.arange(table.num_rows, dtype=np.int32)
             # Where the batch is the sequence, padding would change the scores.
             multiple = 1 if head.spec.batch_is_sequence else mesh.size
-            self.order = _pad(rows, batch_size, multiple)
+            self.order = padded(rows, batch_size, multiple)
 
     def _windows(self) -> Int[np.ndarray, "windows 3"]:
         """Windows that cover all videos, each overlapping the next by half."""
@@ -178,17 +178,22 @@ class Predictor:
         return sums[:, rows] / weights[rows][:, None]
 
 
-def _pad(
+def padded(
     index: Int[np.ndarray, "n ..."], size: int, multiple: int
 ) -> Int[np.ndarray, "_ m ..."]:
     """``index`` cut into groups of ``size``, the last one filled up with padding.
 
     The size is rounded up to a multiple of ``multiple``, so that devices can share a
     group.
+
+    Args:
+        index: Rows, or windows.
+        size: Most of them in a group.
+        multiple: Number of devices.
     """
     size = -(-min(size, len(index)) // multiple) * multiple
     missing = -len(index) % size
     # Row -1 is padding; so is a window that ends before it begins.
     fill = np.full((missing, *index.shape[1:]), -1, index.dtype)
-    padded: Any = np.concatenate([index, fill])
-    return np.asarray(padded.reshape(-1, size, *index.shape[1:]))
+    whole: Any = np.concatenate([index, fill])
+    return np.asarray(whole.reshape(-1, size, *index.shape[1:]))

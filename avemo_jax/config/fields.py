@@ -58,8 +58,22 @@ FIELDS = (
         "A label that results.json keeps; it changes no number",
         choices=("ours", "original"),
     ),
-    Field("batch_size", 1024, "Frames of a step, over all devices", least=1),
-    Field("num_epochs", 10, "Passes over the training frames", least=1),
+    Field(
+        "batch_size",
+        None,
+        "Frames of a step, over all devices; none: by the number of training frames, "
+        "1024 (2048 in windows) of large tables",
+        least=1,
+        kind=int,
+    ),
+    Field(
+        "num_epochs",
+        None,
+        "Epochs, each ended by a score on dev; none: by the number of training frames, "
+        "10 (6 in windows) of large tables",
+        least=1,
+        kind=int,
+    ),
     Field("learning_rate", 1e-3, "Peak of the schedule, AdamW", least=0),
     Field("weight_decay", 1e-4, "Decoupled, AdamW", least=0),
     Field("dropout", 0.0, "Rate at which values are set to zero", least=0, below=1),
@@ -142,6 +156,12 @@ FIELDS = (
         "Transformer: over windows of frames in a row, or the batch (the original's)",
         choices=CHOICES["attention"],
     ),
+    Field(
+        "head.standardize",
+        False,
+        "Whether inputs are taken less their mean and over their deviation, of the "
+        "training frames; kept in the checkpoint",
+    ),
     Field("head.window", 128, "Frames of a window; Transformer over windows", least=2),
     Field("head.num_layers", 4, "Encoder layers; Transformer", least=1),
     Field(
@@ -179,10 +199,28 @@ FIELDS = (
         choices=("metric", "loss", "ccc_valence"),
     ),
     Field(
-        "train.early_stop_epochs",
-        5,
-        "Epochs without a better score on dev after which a seed stops; 0: none do",
+        "train.least_steps",
+        None,
+        "Steps of a run, the least; smaller batches and more passes make them; none: "
+        "2,000 (1,000 in windows) of tables under 10,000 training frames",
         least=0,
+        kind=int,
+    ),
+    Field(
+        "train.passes_per_epoch",
+        None,
+        "Passes over the training frames in an epoch; none: 1, more of small tables "
+        "where num_epochs is none too",
+        least=1,
+        kind=int,
+    ),
+    Field(
+        "train.early_stop_epochs",
+        None,
+        "Epochs without a better score on dev after which a seed stops; 0: none do; "
+        "none: 5, or as many as 1,000 steps take of a run with a least number of steps",
+        least=0,
+        kind=int,
     ),
     Field(
         "train.eval_mode",
@@ -192,7 +230,7 @@ FIELDS = (
     Field(
         "train.frames_per_video",
         0,
-        "Frames drawn from each video in an epoch; 0: all",
+        "Frames drawn from each video in a pass; 0: all",
         least=0,
     ),
     Field(
@@ -389,7 +427,9 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
         part[name] = none if field.default is None else field.default
     own = {"task": task, "head.kind": head}
     own["data.features"] = features or DEFAULT_FEATURES
-    config.update_from_flattened_dict(own | recipe_values(OURS, task, head))
+    official = set(task.split("+")) <= set(TASKS)
+    kind = task if official else OWN
+    config.update_from_flattened_dict(own | recipe_values(OURS, kind, head))
     return config.lock()
 
 

@@ -250,6 +250,14 @@ def describe(
         "counts": {**card.counts, table.split: table.counts()},
         "joined": table.report,
     }
+    trained = card.config.get("train", {})
+    if model.blend is None and trained.get("passes_per_epoch"):
+        found["training"] = {
+            "batch_size": card.config["batch_size"],
+            "num_epochs": card.config["num_epochs"],
+            "passes_per_epoch": trained["passes_per_epoch"],
+            "early_stop_epochs": trained["early_stop_epochs"],
+        }
     if model.blend is not None:
         found["heads"] = [
             {"features": head.features, "head": head.kind} for head in model.heads

@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from avemo_jax.heads.layers import Mode, Start
+from avemo_jax.heads.matmul import accumulator
 from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.heads.variables import INPUTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,18 +36,20 @@ class Head:
         return self.spec.takes_windows
 
     def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Parameters drawn as PyTorch draws them, and BatchNorm's first statistics.
+        """Parameters drawn as PyTorch draws them, and the first statistics.
+
+        Those of the inputs are means of 0 and deviations of 1, until they are measured.
 
         Args:
             key: PRNG key that the parameters are drawn from.
 
         Returns:
             Two nested dicts of float32 arrays, parameters and statistics; the latter is
-            {} where the head has no BatchNorm.
+            {} where the head has no BatchNorm and does not standardise its inputs.
         """
         module = _module(self.spec, Start(key, self.num_params()))
         params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats) | self._inputs()
 
     def apply(
         self,
@@ -63,7 +67,7 @@ class Head:
 
         Args:
             params: Parameters, in the form that :meth:`init` returns.
-            stats: Statistics of BatchNorm, in the form that :meth:`init` returns.
+            stats: Statistics, in the form that :meth:`init` returns.
             x: Features, finite everywhere: (batch, dim), or (windows, frames, dim) for
                 a head over windows. A head over the batch takes (batch, dim) as one
                 sequence.
@@ -73,7 +77,8 @@ class Head:
             key: PRNG key of dropout; may be None where ``dropout`` is 0.0 or ``train``
                 is False.
             dropout: Rate in [0, 1), may be traced; a Python 0.0 costs nothing.
-            update_stats: False leaves the statistics as they are.
+            update_stats: False leaves the statistics of BatchNorm as they are; those
+                of the inputs stay in any case.
 
         Returns:
             Logits in float32, without meaning where ``mask`` is False; and the
@@ -87,19 +92,31 @@ class Head:
         mode = Mode(train, mask, key, dropout, update_stats)
         # Trees read from files hold NumPy arrays.
         arrays = jax.tree.map(jnp.asarray, (params, stats))
-        module = nnx.merge(_graphdef(self.spec), *arrays)
+        params, stats = arrays
+        inputs = {INPUTS: stats.pop(INPUTS)} if self.spec.standardize else {}
+        if inputs:
+            wide = x.astype(accumulator(x.dtype))
+            x = (wide - inputs[INPUTS]["mean"]) / inputs[INPUTS]["deviation"]
+        module = nnx.merge(_graphdef(self.spec), params, stats)
         if self.spec.batch_is_sequence:
             mode.mask = None if mask is None else mask[None]
             logits = module(x[None], mode)[0]
         else:
             logits = module(x, mode)
-        return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+        return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)) | inputs
 
     def num_params(self) -> int:
         """Number of trainable values; running statistics do not count."""
         module = nnx.eval_shape(lambda: _module(self.spec, Start()))
         leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
         return sum(math.prod(leaf.shape) for leaf in leaves)
+
+    def _inputs(self) -> dict[str, Any]:
+        """Statistics of inputs that are not measured yet; {} where none are kept."""
+        if not self.spec.standardize:
+            return {}
+        dim = self.spec.input_dim
+        return {INPUTS: {"mean": jnp.zeros(dim), "deviation": jnp.ones(dim)}}
 
     def _check(self, x: Array) -> None:
         spec = self.spec

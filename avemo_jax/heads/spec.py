@@ -88,6 +88,8 @@ class HeadSpec:
         attention: Transformer only. "window": over consecutive frames of one video.
             "batch": over the frames of the batch, whatever they are (the original).
         window: Most frames in a window, for attention "window".
+        standardize: Whether inputs are taken less their mean and over their deviation,
+            which are among the head's statistics.
         positions: Transformer only. How a frame's offset in the window enters; the
             frames of attention "batch" have no order, so that demands "none".
         dtype: Type of the arithmetic. With "bfloat16" the parameters, softmax, the
@@ -111,6 +113,7 @@ class HeadSpec:
     kind: str
     dims: tuple[int, ...]
     audio_flag: bool = False
+    standardize: bool = False
     va_form: str = "affine"
     attention: str = "window"
     window: int = 128

@@ -4,6 +4,8 @@ from typing import Any
 
 import chex
 
+INPUTS = "inputs"  # in the statistics: {"mean": (dim,), "deviation": (dim,)}
+
 
 @chex.dataclass(frozen=True, mappable_dataclass=False)
 class Variables:
@@ -11,7 +13,9 @@ class Variables:
 
     Attributes:
         params: What is trained: nested dicts of arrays.
-        stats: Running statistics of BatchNorm: nested dicts of arrays; {} without any.
+        stats: What is not trained: nested dicts of arrays. Running statistics of
+            BatchNorm, and under :data:`INPUTS` the mean and deviation of the inputs; {}
+            without any.
     """
 
     params: dict[str, Any]

@@ -33,6 +33,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
         kind=config.head.kind,
         dims=dims,
         audio_flag=config.head.audio_flag,
+        standardize=config.head.standardize,
         va_form=config.head.va_form,
         attention=config.head.attention,
         window=config.head.window,
@@ -128,6 +129,7 @@ def make_order(
         config.batch_size,
         config.data.order_seed,
         config.train.frames_per_video,
+        config.train.passes_per_epoch,
     )
     if not order.num_steps:
         size = order.num_rows // mesh.size * mesh.size or order.num_rows
@@ -143,7 +145,12 @@ def _window_order(
 ) -> WindowOrder:
     size = max(config.batch_size // window, 1) * window
     order = WindowOrder(
-        table, size, config.data.order_seed, window, config.train.window_stride
+        table,
+        size,
+        config.data.order_seed,
+        window,
+        config.train.window_stride,
+        config.train.passes_per_epoch,
     )
     if not order.num_steps:
         windows = order.num_windows // mesh.size * mesh.size or order.num_windows

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from avemo_jax.heads import Head, Variables
+from avemo_jax.heads.variables import INPUTS
 from avemo_jax.training.optimiser import make_optimizer
 from avemo_jax.training.seeds import Candidates
 
@@ -49,7 +50,11 @@ class TrainState:
 
 
 def fresh_state(
-    config: ConfigDict, candidates: Candidates, head: Head, num_steps: int
+    config: ConfigDict,
+    candidates: Candidates,
+    head: Head,
+    num_steps: int,
+    inputs: dict[str, Any] | None = None,
 ) -> TrainState:
     """The state of a run before its first step.
 
@@ -58,13 +63,19 @@ def fresh_state(
         candidates: The models that are trained together.
         head: Their network.
         num_steps: Steps of the whole training.
+        inputs: Mean and deviation of the inputs; None: 0 and 1, or the head does not
+            standardise them.
     """
-    variables = candidates.init(head)
+    variables, count = candidates.init(head), len(candidates.seeds)
+    if inputs is not None:
+        each = {name: jnp.stack([value] * count) for name, value in inputs.items()}
+        variables = dataclasses.replace(
+            variables, stats=variables.stats | {INPUTS: each}
+        )
 
     def start(params: Any, hyper: Any) -> Any:
         return make_optimizer(config, hyper, num_steps).init(params)
 
-    count = len(candidates.seeds)
     return TrainState(
         models=Models(
             variables=variables,
@@ -95,7 +106,9 @@ def keep_best(
     """
     # A single score would be taken for that of every candidate.
     chex.assert_equal_shape([scores, state.best_score])
-    better = (scores > state.best_score) & ~state.stopped
+    # Of equal scores, which few frames on dev make common, the last: the learning rate
+    # has fallen.
+    better = (scores >= state.best_score) & ~state.stopped
 
     def choose(new: Array, old: Array) -> Array:
         where = better.reshape(-1, *[1] * (new.ndim - 1))

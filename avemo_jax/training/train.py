@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from avemo_jax.batches import sharding
 from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.input_statistics import input_statistics
 from avemo_jax.batches.tables import Data, Loader, feature_names, memory_budget
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import build_head
@@ -24,6 +25,7 @@ from avemo_jax.runtime.preemption import Preemption
 from avemo_jax.runtime.progress import progress_bar
 from avemo_jax.runtime.workdir import Workdir, claimed, open_workdir
 from avemo_jax.tasks import JointTask
+from avemo_jax.training.amount import fitted, say_amount
 from avemo_jax.training.dev_scores import DevScorer, values_of
 from avemo_jax.training.epochs import Epochs, Progress
 from avemo_jax.training.objective import (
@@ -63,7 +65,8 @@ def train(
         The head checkpoint ``workdir/best_model``.
 
     Raises:
-        TrainingError: If there is nothing to train on or the loss is not finite.
+        TrainingError: If there is nothing to train on, or the loss or all scores of a
+            seed on dev are not finite.
         HeldError: If another process works in the folder ``workdir``.
         Preempted: After a SIGTERM; what is done is saved.
         Interrupted: After a Ctrl-C; what is done is saved.
@@ -89,12 +92,14 @@ def train(
     dev = loader.load("dev", spec, names) if has_dev else None
     table, feeder = loader.load(config.data.train_on, spec, names)
 
-    # 2. What is trained, and in which order it sees the frames.
+    # 2. What is trained, how much, and in which order it sees the frames.
+    config = fitted(config, table, spec, mesh)
     head = build_head(spec)
     candidates = make_candidates(config)
     order = make_order(config, table, spec, mesh)
     loss_of = configured_loss(config, table)
     num_steps = order.num_steps * config.num_epochs
+    say_amount(config, table, order.num_steps)
     chunk = make_train_chunk(config, candidates, head, loss_of, feeder, mesh, num_steps)
     dev_scorer = DevScorer(config, head, loss_of, *dev, mesh) if dev else None
 
@@ -106,7 +111,11 @@ def train(
     )
     checkpoints = checkpoint.RunCheckpoints(workdir.checkpoints, mesh)
     hyper = sharding.replicate(candidates.hyper(), mesh)
-    state = sharding.replicate(fresh_state(config, candidates, head, num_steps), mesh)
+    inputs = None
+    if spec.standardize:
+        inputs = input_statistics(table, feeder, spec, mesh)
+    fresh = fresh_state(config, candidates, head, num_steps, inputs)
+    state = sharding.replicate(fresh, mesh)
     progress = Progress(0)
     if restored := checkpoints.restore(state):
         progress, state = Progress.from_dict(restored[0]), restored[1]
@@ -170,7 +179,7 @@ def train(
     make_card = functools.partial(
         trained_card, config, spec, data, table, dev[0] if dev else None
     )
-    return _export(workdir, make_card, candidates, state, table)
+    return _export(workdir, make_card, candidates, state, table, chosen=has_dev)
 
 
 def _save(
@@ -197,17 +206,27 @@ def _export(
     candidates: Candidates,
     state: TrainState,
     table: FrameTable,
+    *,
+    chosen: bool,
 ) -> pathlib.Path:
     """Writes the best setting's seeds, each at its best epoch, as ``best_model/``.
 
     Raises:
-        TrainingError: If several settings were swept and there is no dev to choose on.
+        TrainingError: If several settings were swept and there is no dev to choose on,
+            or a candidate has no finite score on dev.
     """
     scores = np.asarray(state.best_score)
     which = slice(0, candidates.num_seeds)
     settings: list[dict[str, float]] = []
-    chosen = bool(np.isfinite(scores).all())
     if chosen:
+        if lost := np.flatnonzero(~np.isfinite(scores)).tolist():
+            seeds = sorted({candidates.seeds[i] for i in lost})
+            raise TrainingError(
+                f"no score on dev of seeds {', '.join(map(str, seeds))} was finite in "
+                "any epoch, so none can be chosen; expected a number, metrics.jsonl "
+                "has what came out; look at dev's labels and features, or lower "
+                "config.learning_rate, and remove the work directory"
+            )
         which, settings = best_setting(candidates, scores)
     elif candidates.swept:
         raise TrainingError(

@@ -4,7 +4,8 @@ HSEmotion reports a mean F1 of .508 for this recipe on Aff-Wild2's validation se
 (ABAW-6) at thresholds of .5, and .546 with tuned thresholds and a mean over 3 frames on
 each side. Both figures are HSEmotion's, not ours.
 
-Trains with learning_rate 1e-3, dropout 0, batch_size 1024, num_epochs 10.
+Trains with learning_rate 1e-3, dropout 0; batches and epochs follow the number of
+training frames: 10 passes of batches of 1,024 frames from 10,000 on.
 
 Feature sets are the argument: --config hsemotion/au:enet_b0_8_va_mtl+wav2vec2_base.
 """

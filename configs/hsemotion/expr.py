@@ -5,7 +5,8 @@ extractor's own probabilities are confident after smoothing, they replace the bl
 HSEmotion reports a macro F1 of .424 for the faces alone on Aff-Wild2's validation set
 (ABAW-6), and .449 with the sound and that rule. Both figures are HSEmotion's, not ours.
 
-Trains with learning_rate 1e-3, dropout 0, batch_size 1024, num_epochs 10. On the demo
+Trains with learning_rate 1e-3, dropout 0; batches and epochs follow the number of
+training frames: 10 passes of batches of 1,024 frames from 10,000 on. On the demo
 corpus, which is synthetic: macro F1 .628 on validation, smoothed as chosen on dev,
 after about 25 s of processor time on 2 CPU cores, compiling included.
 

@@ -21,7 +21,7 @@ def get_config(features: str = "enet_b0_8_va_mtl"):
     # The best of 1e-2, 3e-2, 1e-1 and 3e-1 on the demo corpus' dev (CCC, 2 seeds):
     # .598, .604, .603, .600; 10 epochs give .590 (1e-2) and less, 100 no more.
     config.learning_rate = 3e-2
-    config.num_epochs = 30
+    config.batch_size, config.num_epochs = 1024, 30
     config.train.early_stop_epochs = 10
     config.postprocess.half_widths = (5, 15, 30, 50, 60, 100, 200)
     return config

@@ -21,6 +21,7 @@ from avemo_jax.batches.tables import Data, Loader
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training import train
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import (
     TrainingError,
     configured_loss,
@@ -80,6 +81,7 @@ class Trainer:
         loader = Loader(data, self.mesh, **options)
         self.table, self.feeder = loader.load("train", self.spec, NAMES)
         self.head, candidates = build_head(self.spec), make_candidates(config)
+        config = fitted(config, self.table, self.spec, self.mesh)
         self.order = make_order(config, self.table, self.spec, self.mesh)
         loss_of = configured_loss(config, self.table)
         self.chunk = make_train_chunk(
@@ -179,7 +181,7 @@ def dev_scores() -> list[float]:
     found = []
     for count in (1, 8):
         config = small_config("VA", "mlp", num_epochs=4, learning_rate=3e-3)
-        config.batch_size = 64
+        config.batch_size, config.head.standardize = 64, True
         sharding.make_mesh = lambda count=count: mesh_of(count)
         with tempfile.TemporaryDirectory() as folder:
             workdir = pathlib.Path(folder)

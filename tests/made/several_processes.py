@@ -39,6 +39,7 @@ class Run:
         command += ["--config.batch_size=16", f"--config.num_epochs={EPOCHS}"]
         command += ["--config.dropout=0.1", "--config.num_seeds=2"]
         command += ["--config.train.early_stop_epochs=0"]
+        command += ["--config.head.standardize=true"]
         command += ["--config.log.tensorboard=false", "--config.train.scan_steps=2"]
         command += [f"--config.distributed.heartbeat_s={HEARTBEAT_S}", *options]
         flags = f"--xla_force_host_platform_device_count={devices}"

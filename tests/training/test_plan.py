@@ -16,6 +16,7 @@ from avemo_jax.batches.head_inputs import input_dims
 from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import make_order, make_spec
 from avemo_jax.training.plan import command
 from avemo_jax.training.plan.sizes import bytes_of, plan_run
@@ -71,6 +72,7 @@ class Really:
         )
         self.loaded = {s: loader.load(s, self.spec, names) for s in ("dev", "train")}
         table, self.feeder = self.loaded["train"]
+        config = fitted(config, table, self.spec, mesh)
         self.order = make_order(config, table, self.spec, mesh)
         candidates = make_candidates(config)
         steps = self.order.num_steps * config.num_epochs

@@ -43,6 +43,7 @@ from avemo_jax.metrics.scores import best_thresholds
 from avemo_jax.postprocess import smoothing_sweep, thresholds
 from avemo_jax.postprocess.smoothing import smooth_all
 from avemo_jax.tasks import AU, EXPR, VA
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.dev_scores import DevScorer
 from avemo_jax.training.objective import configured_loss, make_order, make_spec
 from avemo_jax.training.plan.sizes import bytes_of, plan_run
@@ -177,6 +178,11 @@ class Run:
             split: data.store.outline(data.store.join(self.config.task, split, names))
             for split in ("train", "validation")
         }
+        # A large table's, for which TPUs are.
+        self.config.batch_size, self.config.num_epochs = 2048, 10
+        self.config = fitted(
+            self.config, self.tables["train"], self.spec, sharding.make_mesh()
+        )
 
     def state(self, num_steps: int, place):
         make = functools.partial(
@@ -381,6 +387,7 @@ def test_dev_scores_lower(platform, case, tmp_path):
     config = base_config(task, kind, "enet_b2_8_best+vggish")
     config.head.window = 8
     mesh = sharding.make_mesh()
+    config.batch_size = 64
     spec = make_spec(config, (12, 5))
     data = open_data(str(build_several_sets(tmp_path)))
     loader = Loader(data, mesh, task=task, missing_audio="zeros", budget=10**9)

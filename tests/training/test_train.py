@@ -17,7 +17,7 @@ from avemo_jax.heads import Head
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import read_card
 from avemo_jax.models.head import load_trained_head
-from avemo_jax.training import step
+from avemo_jax.training import dev_scores, step
 from avemo_jax.training.objective import TrainingError, make_order, make_spec
 from avemo_jax.training.train import train
 
@@ -56,6 +56,7 @@ def best(workdir):
 def long_config(task="EXPR", head="mlp"):
     """What :func:`resident` trains."""
     config = small_config(task, head, num_epochs=4, dropout=0.1)
+    config.head.standardize = True
     config.data.device_budget_gb = 1.0
     return config
 
@@ -225,8 +226,10 @@ def test_train_and_dev_together_keep_the_last_epoch(tmp_path):
 
 
 def test_eval_mode_leaves_batchnorm_alone(resident, tmp_path):
-    trained(small_config("VA", train__eval_mode=True), tmp_path)
+    config = small_config("VA", train__eval_mode=True)
+    trained(config, tmp_path)
     frozen, free = best(tmp_path).stats, best(resident("VA", "mlp")[0]).stats
+    del free["inputs"]
     start = jax.tree.map(np.round, frozen)  # means of 0, variances of 1
     chex.assert_trees_all_equal(frozen, start)
     means = [leaf for leaf in jax.tree.leaves(free) if not (leaf == 1).all()]
@@ -245,7 +248,7 @@ def test_no_valid_label_is_an_error(tmp_path):
 
 def test_batch_larger_than_the_data_is_reduced(caplog):
     caplog.set_level("WARNING")
-    config = small_config(batch_size=100_000)
+    config = small_config(batch_size=100_000, train__passes_per_epoch=1)
     spec, table = make_spec(config, (12, 5)), made_table()
     order = make_order(config, table, spec, sharding.make_mesh())
     assert "100000" in caplog.text
@@ -285,3 +288,17 @@ def test_windows_stay_in_their_video_and_cover_it():
     for start, low, high in windows:
         seen[max(start, low) : min(start + 16, high)] += 1
     assert (seen > 0).mean() > 0.85
+
+
+def test_dev_scores_that_are_never_finite_are_an_error(tmp_path, monkeypatch):
+    """Else the first parameters would be taken for the best."""
+    scorer = dev_scores.DevScorer.__call__
+
+    def lost(self, variables):
+        scores, record = scorer(self, variables)
+        return np.where([False, True], np.nan, scores), record
+
+    monkeypatch.setattr(dev_scores.DevScorer, "__call__", lost)
+    with pytest.raises(TrainingError, match=r"no score on dev of seeds 1 was finite"):
+        trained(small_config(num_seeds=2), tmp_path)
+    assert not (tmp_path / "best_model").exists()

@@ -3,7 +3,9 @@
 import pytest
 from made.tables import made_data, made_table
 
+from avemo_jax.batches import sharding
 from avemo_jax.config.fields import base_config, original_config
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import make_spec
 from avemo_jax.training.trained_card import trained_card
 
@@ -20,10 +22,11 @@ from avemo_jax.training.trained_card import trained_card
 def test_evaluation_batch_is_the_training_one_only_where_it_is_the_sequence(
     recipe, head, batch
 ):
-    config = recipe("EXPR", head)
+    config, table = recipe("EXPR", head), made_table()
     spec = make_spec(config, (12, 5))
+    config = fitted(config, table, spec, sharding.make_mesh())
     card = trained_card(
-        *(config, spec, made_data(), made_table(), None),
+        *(config, spec, made_data(), table, None),
         candidates=(0, 1),
         seeds=[0],
         setting={},

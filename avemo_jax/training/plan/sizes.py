@@ -35,6 +35,7 @@ from avemo_jax.batches.tables import (
 from avemo_jax.config.checks import check_config
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import TrainingError, make_order, make_spec
 from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.state import TrainState, fresh_state
@@ -142,6 +143,7 @@ def plan_run(
     spec = make_spec(config, input_dims(sets, config.data.inputs))
     budget = memory_budget(config.data.device_budget_gb, device_memory_gb)
     tables, table = _tables(config, data, spec, budget)
+    config = fitted(config, table, spec, _mesh(devices))
     problem = None
     try:
         order = make_order(config, table, spec, _mesh(devices))
