@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from made.sounds import write_wav
 from made.trees import make_weights_dir, write_crops, write_video
 
 import avemo_jax
 from avemo_jax import cli
 from avemo_jax.config.flags import parse, read_config
 from avemo_jax.embed.weights import default_weights_path
+from avemo_jax.extraction import command as extract
 from avemo_jax.tasks import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -156,6 +158,10 @@ def elsewhere(tmp_path, monkeypatch):
 def test_python_examples_run(text, elsewhere, request, capsys):
     if "open_data" in text:
         request.getfixturevalue("demo_store_dir")
+    if "features/acoustic" in text:
+        write_wav(elsewhere / "wavs" / "speech.wav", 2)
+        flags = ["--audio", "acoustic", "--audio-dir", "wavs", "--out", "features"]
+        assert extract.main(flags) == 0
     run_python(text, capsys)
 
 

@@ -131,8 +131,7 @@ def pitch(
     """The fundamental frequency of each frame in Hz, and how periodic it is there.
 
     The frequency is YIN's, and means nothing where the frame is not periodic. pYIN's
-    path through all frames takes 8 times as long or more, and depends on the whole
-    track.
+    path through all frames takes 50 times as long, and depends on the whole track.
 
     Returns:
         Frequencies; and correlations in [0, 1] of the sound with itself a period later.
