@@ -239,7 +239,7 @@ def test_parts_are_estimated_by_their_own_share(tree, named, tmp_path, said):
 def test_room_for_packing_is_needed_unless_what_is_packed_stands(prepared, tmp_path):
     out = shutil.copytree(prepared, tmp_path / "out")
     folder = out / "features" / SOUND_SET
-    feature_set = ExtractedSet(SOUND_SET, folder, 128, 0, {})
+    feature_set = ExtractedSet(SOUND_SET, folder, 128, 0, {}, "sound")
     files = sorted(folder.glob("*.npz"))
     standing = tuple(VideoOutcome(SOUND_SET, path.stem, stood=True) for path in files)
     work = Work((), standing, {})
