@@ -50,7 +50,7 @@ unset PYTHONPATH
 "$python" -m venv "$work/venv"
 bin="$work/venv/bin"
 if [ "$which" = newest ]; then
-  "$bin/pip" install --quiet --disable-pip-version-check --upgrade -e ".[test]"
+  "$bin/pip" install --quiet --disable-pip-version-check -e ".[test]"
 else
   "$python" -m venv "$work/uv"
   "$work/uv/bin/pip" install --quiet --disable-pip-version-check uv
