@@ -11,6 +11,7 @@ import pathlib
 import re
 from fractions import Fraction
 from numbers import Rational
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -33,7 +34,7 @@ _OPTIONS = {
     "protocol_whitelist": "file",
 }
 # PyAV reads tags of any encoding from 19 on; before, only when it is told to.
-_TAGS = (
+_TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 _CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
