@@ -418,8 +418,8 @@ def test_the_sweeps_scores_lower(platform, task, rule):
     mask = jax.ShapeDtypeStruct((50,), bool)
 
     def score(frames, labels, mask):
-        masks = {"with_crop": mask, "all_labelled": mask}
-        return smoothing_sweep._metrics(task, frames, labels, masks, None, rule)
+        units = dict.fromkeys(("with_crop", "all_labelled"), (frames, labels, mask))
+        return smoothing_sweep._metrics(task, units, None, rule)
 
     exported = jax.export.export(jax.jit(score), platforms=[platform])
     program = exported(frames, labels, mask)
