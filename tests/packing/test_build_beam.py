@@ -118,7 +118,7 @@ def test_all_examples_are_read_in_order(built):
 
 def test_counts_of_other_processes_arrive(built):
     metadata = read_metadata(built[0] / "beam", "mine@x")
-    assert metadata["runs"]["v039"] == [1, 2, 4, 4]
+    assert metadata["runs"]["v039"] == (1, 2, 4, 4)
     assert metadata["provenance"] == {"extractor": "mine"}
     videos = ["v000", "v013", "v026", "v039"]
     assert metadata["report"] == {
