@@ -415,6 +415,17 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     """
     if task != OWN:
         get_task(task)
+    config = default_config()
+    own = {"task": task, "head.kind": head}
+    own["data.features"] = features or DEFAULT_FEATURES
+    official = set(task.split("+")) <= set(TASKS)
+    kind = task if official else OWN
+    config.update_from_flattened_dict(own | recipe_values(OURS, kind, head))
+    return config.lock()
+
+
+def default_config() -> ConfigDict:
+    """A configuration, not locked, in which every field has its default."""
     config = ConfigDict()
     for field in FIELDS:
         *groups, name = field.name.split(".")
@@ -425,12 +436,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
             part = part[group]
         none = config_dict.placeholder(field.value_type)
         part[name] = none if field.default is None else field.default
-    own = {"task": task, "head.kind": head}
-    own["data.features"] = features or DEFAULT_FEATURES
-    official = set(task.split("+")) <= set(TASKS)
-    kind = task if official else OWN
-    config.update_from_flattened_dict(own | recipe_values(OURS, kind, head))
-    return config.lock()
+    return config
 
 
 def original_config(task: str, head: str, features: str | None = None) -> ConfigDict:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config.fields import OWN, base_config, changed_fields, flatten, to_plain
+from avemo_jax.config.fields import changed_fields, default_config, flatten, to_plain
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.json_files import read_json
 
@@ -46,7 +46,7 @@ def kept_config(path: pathlib.Path) -> ConfigDict:
     """
     remedy = "name a config.json that a run of this version wrote"
     plain = read_json(path, dict, remedy=remedy)
-    config = base_config(OWN, "mlp")  # the file has every field
+    config = default_config().lock()
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in flatten(plain).items()

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import pathlib
 import re
 import subprocess
@@ -509,6 +510,16 @@ def test_identity_is_8_hex_digits_and_the_same_each_time():
     assert first == identity(base_config("AU", "transformer"))
     assert len(first) == 8
     assert set(first) <= set("0123456789abcdef")
+
+
+def test_fields_that_an_older_run_lacks_have_their_defaults(tmp_path):
+    plain = to_plain(base_config("own", "mlp"))
+    assert plain["head"].pop("standardize") is True
+    plain["train"].pop("least_steps")
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    again = read_config(str(tmp_path / "config.json"), [])
+    assert again.head.standardize is False
+    assert again.train.least_steps is None
 
 
 def test_a_runs_config_is_read_and_repeats_the_run(tmp_path):
