@@ -3,7 +3,7 @@
 import os
 import pathlib
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -36,6 +36,11 @@ def nfc(name: str) -> str:
     Archives made on macOS have names in the form NFD.
     """
     return unicodedata.normalize("NFC", name)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first names of many, and dots where there are more: "a, b, ..."."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def by_video(

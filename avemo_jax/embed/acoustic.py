@@ -1,7 +1,6 @@
 """Acoustic features of sound tracks of any length, in bounded memory."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from avemo_jax.embed.contract import (
     Embeddings,
     SoundSource,
     check_float32,
+    hundredths,
     joined,
 )
 from avemo_jax.embed.spans import mono, spans_of
@@ -70,9 +70,15 @@ class AcousticExtractor:
         """
         check_float32(extractor.name, dtype)
         takes = extractor.sound
-        self._hop = _frames_in("hop_s", takes.hop_s if hop_s is None else hop_s)
-        self._context = _frames_in(
-            "context_s", takes.receptive_field_s if context_s is None else context_s
+        self._hop, self._context = (
+            hundredths(extractor, option, s, unit="frame", instead="correct it")
+            for option, s in (
+                ("hop_s", takes.hop_s if hop_s is None else hop_s),
+                (
+                    "context_s",
+                    takes.receptive_field_s if context_s is None else context_s,
+                ),
+            )
         )
         if self._context < self._hop:
             raise ValueError(
@@ -181,13 +187,3 @@ def _padded(sound: SoundSource) -> Iterator[Float[np.ndarray, " samples"]]:
         yield np.zeros(
             -count % FRAME_SAMPLES + (WINDOW_SAMPLES - FRAME_SAMPLES) // 2, np.float32
         )
-
-
-def _frames_in(option: str, seconds: float) -> int:
-    frames = round(seconds * FRAMES_PER_S) if math.isfinite(seconds) else 0
-    if frames < 1 or abs(frames - seconds * FRAMES_PER_S) > 1e-6:
-        raise ValueError(
-            f"{option} {seconds} for acoustic; expected a multiple of 0.01, one frame "
-            "or more; correct it"
-        )
-    return frames

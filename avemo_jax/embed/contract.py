@@ -1,6 +1,7 @@
 """The results of every extractor, and checks of its input and options."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -114,6 +115,30 @@ def check_count(extractor: Extractor, option: str, value: Any, least: int) -> No
             f"{option} {value!r} for {extractor.name}; expected a whole number, at "
             f"least {least}; correct the option"
         )
+
+
+def hundredths(
+    extractor: Extractor, option: str, seconds: float, *, unit: str, instead: str
+) -> int:
+    """Seconds as a number of 10 ms, in which sound is analysed.
+
+    Args:
+        extractor: The extractor that takes the option, for errors.
+        option: Name of the option.
+        seconds: Its value, a multiple of 0.01.
+        unit: What lasts 10 ms there, such as "frame".
+        instead: What to do about another value.
+
+    Raises:
+        ValueError: If it is no multiple of 0.01, or less.
+    """
+    count = round(seconds * 100) if math.isfinite(seconds) else 0
+    if count < 1 or abs(count - seconds * 100) > 1e-6:
+        raise ValueError(
+            f"{option} {seconds} for {extractor.name}; expected a multiple of 0.01, "
+            f"one {unit} or more; {instead}"
+        )
+    return count
 
 
 def check_float32(name: str, dtype: str) -> None:

@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from avemo_jax.embed import identity
-from avemo_jax.embed.contract import Embeddings, SoundSource, check_count, joined
+from avemo_jax.embed.contract import (
+    Embeddings,
+    SoundSource,
+    check_count,
+    hundredths,
+    joined,
+)
 from avemo_jax.embed.devices import (
     in_flight,
     on_all_devices,
@@ -67,7 +73,8 @@ class VggishExtractor:
             WeightsError: If the tensors are not those of this network.
         """
         hop_s = extractor.sound.hop_s if hop_s is None else hop_s
-        hop = _spectra_per_hop(hop_s)
+        instead = "take 0.96 for the original's"
+        hop = hundredths(extractor, "hop_s", hop_s, unit="spectrum", instead=instead)
         check_count(extractor, "batch_size", batch_size, 1)
         spec = VggishSpec(output)
         identity.check_tensors(
@@ -176,13 +183,3 @@ class VggishExtractor:
         starts = np.arange(first, first + rows) * self.hop_s
         middle = self.extractor.sound.receptive_field_s / 2
         return Embeddings(features, times_s=starts + middle)
-
-
-def _spectra_per_hop(hop_s: float) -> int:
-    hop = round(hop_s * _SPECTRA_PER_S) if np.isfinite(hop_s) else 0
-    if hop < 1 or abs(hop - hop_s * _SPECTRA_PER_S) > 1e-6:
-        raise ValueError(
-            f"hop_s {hop_s} for vggish; expected a multiple of 0.01, one spectrum or "
-            "more; take 0.96 for the original's"
-        )
-    return hop

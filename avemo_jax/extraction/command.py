@@ -13,6 +13,7 @@ from avemo_jax.data.corpus.official_trees import (
     find_sounds,
     what_is_there,
 )
+from avemo_jax.data.listing import first_of
 from avemo_jax.extraction.extractor_choice import FULL_FRAME, ExtractorChoice
 from avemo_jax.extraction.flag_values import (
     choices_of,
@@ -111,9 +112,8 @@ def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) ->
         ("sound alone", [v for v in sounds if v not in seen]),
     ):
         if names:
-            some = ", ".join(sounds[video].name for video in names[:5])
-            more = ", ..." if len(names) > 5 else ""
-            print(f"{len(names)} files taken for {what}: {some}{more}")
+            some = first_of([sounds[video].name for video in names], 5)
+            print(f"{len(names)} files taken for {what}: {some}")
 
 
 def _check_one_rate(choices: Sequence[ExtractorChoice], material: Material) -> None:
@@ -152,8 +152,8 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
             more = f", ... ({len(videos)} videos)" if len(videos) > 5 else ""
             print(f"    {text}: {names}{more}")
         if one.others:
-            names = ", ".join(one.others[:5]) + (", ..." if one.others[5:] else "")
-            print(f"    {len(one.others)} more lie there from other runs: {names}")
+            some = first_of(one.others, 5)
+            print(f"    {len(one.others)} more lie there from other runs: {some}")
     if outcomes.failures:
         # A faulty file fails once in each set, and is counted once.
         failed = [one for one in outcomes.all if one.failures]

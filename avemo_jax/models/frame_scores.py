@@ -1,6 +1,7 @@
 """From the scores of rows to those of every frame, by what was chosen."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ class SplitScores:
         valid = self.task.valid(self.table.dense_labels)
         return np.asarray(valid & ~np.asarray(self.fill_map.filled))
 
-    @property
+    @functools.cached_property
     def clips(self) -> Clips | None:
         """The videos as wholes, where labels are of these; else None."""
         if not self.table.of_clips:

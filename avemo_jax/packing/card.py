@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import logging
 
+from avemo_jax.data.listing import first_of
 from avemo_jax.data.store import layout
 from avemo_jax.data.store.store import Store, open_store
 from avemo_jax.packing import card_tables
@@ -293,9 +294,8 @@ def _faults(store: Store, reports: Mapping[str, BuildReport]) -> str:
                 lines.append(f"- {words}:")
                 lines += [f"  - {_plain(text)}" for text in value]
             else:
-                told = ", ".join(f"`{text}`" for text in value[:_TOLD])
-                more = ", ..." if len(value) > _TOLD else ""
-                line = f"- {words}: {len(value)} ({told}{more})"
+                told = first_of([f"`{text}`" for text in value], _TOLD)
+                line = f"- {words}: {len(value)} ({told})"
                 lines.append(_wrapped(line, indent="  "))
         if lines:
             parts.append(f"`{name}`:\n\n" + "\n".join(lines))

@@ -171,6 +171,5 @@ def print_report(out: str, report: Mapping[str, BuildReport]) -> None:
                 continue
             text = str(value)
             if isinstance(value, list):
-                names = ", ".join(value[:5]) + (", ..." if len(value) > 5 else "")
-                text = f"{len(value)} ({names})"
+                text = f"{len(value)} ({listing.first_of(value, 5)})"
             print(f"    {key.replace('_', ' ')}: {text}")

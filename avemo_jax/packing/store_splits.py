@@ -6,6 +6,7 @@ from typing import Any
 from absl import logging
 
 from avemo_jax.data.corpus.splits import check_splits, draw_splits, shared_groups
+from avemo_jax.data.listing import first_of
 from avemo_jax.data.records import VideoAnnotations
 
 _TOLD = 5  # names in a line
@@ -65,10 +66,8 @@ def make_splits(
 
 def shared_words(shared: Mapping[str, Iterable[str]]) -> str:
     """The first of some groups with their splits, in words."""
-    told = [
-        f"{name!r} in {' and '.join(shared[name])}" for name in list(shared)[:_TOLD]
-    ]
-    return ", ".join(told) + (", ..." if len(shared) > _TOLD else "")
+    told = [f"{name!r} in {' and '.join(splits)}" for name, splits in shared.items()]
+    return first_of(told, _TOLD)
 
 
 def _origin(official: SplitsByTask, seed: int, grouped: bool) -> dict[str, Any]:
@@ -110,7 +109,7 @@ def _say_left_out(task: str, videos: list[str]) -> None:
             task,
             len(videos),
             task,
-            ", ".join(videos[:_TOLD]) + (", ..." if len(videos) > _TOLD else ""),
+            first_of(videos, _TOLD),
         )
 
 

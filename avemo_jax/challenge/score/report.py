@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avemo_jax.challenge.score.scores import SCORED_FRAMES, TITLES
+from avemo_jax.data.listing import first_of
 from avemo_jax.runtime.atomic_files import whole_file
 
 _FIELDS = (
@@ -135,8 +136,7 @@ def _coverage(found: dict[str, Any]) -> list[str]:
         ),
     ):
         if names := found[key]:
-            more = ", ..." if len(names) > _NAMED else ""
-            lines.append(f"  {words}: {len(names)} ({', '.join(names[:_NAMED])}{more})")
+            lines.append(f"  {words}: {len(names)} ({first_of(names, _NAMED)})")
     for key, words in (
         ("labelled_frames_missing", "labelled frames filled from their neighbours"),
         ("frames_after_the_last_label", "predictions after the last label, unused"),

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from jaxtyping import Int
 
-from avemo_jax.data.listing import read_names
+from avemo_jax.data.listing import first_of, read_names
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import TASKS, Task
 
@@ -248,5 +248,5 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """How many names there are, with the first ``most``: "3 videos (a, b, c)"."""
     if not names:
         return "none"
-    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"{len(names)} video{'s' if len(names) > 1 else ''} ({shown})"
+    videos = "video" if len(names) == 1 else "videos"
+    return f"{len(names)} {videos} ({first_of(names, most)})"

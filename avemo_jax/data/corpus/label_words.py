@@ -11,6 +11,7 @@ from absl import logging
 from jaxtyping import Shaped
 
 from avemo_jax.data.corpus.manifest import alike, fail
+from avemo_jax.data.listing import first_of
 from avemo_jax.tasks import MAX_CLASSES, Task
 
 INTEGER = re.compile(r"[+-]?\d+")
@@ -42,8 +43,7 @@ def task_lines(
     if task.kind == "multiclass":
         counts = np.bincount(joined[joined >= 0], minlength=task.num_outputs)
         told = [f"{n} {count:,}" for n, count in zip(task.columns, counts, strict=True)]
-        more = ", ..." if len(told) > _TOLD else ""
-        lines.append(f"  frames of each class: {', '.join(told[:_TOLD])}{more}")
+        lines.append(f"  frames of each class: {first_of(told, _TOLD)}")
     else:
         lines += [
             f"  {_column_words(task, name, joined[:, i])}"

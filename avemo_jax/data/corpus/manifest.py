@@ -12,7 +12,7 @@ from typing import NoReturn
 from absl import logging
 
 from avemo_jax.data.corpus.splits import SPLITS, nominal_fps, source_video
-from avemo_jax.data.listing import nfc
+from avemo_jax.data.listing import first_of, nfc
 
 _COLUMNS = ("video", "path", "split", "group", "fps")
 
@@ -235,5 +235,5 @@ def say_unlabelled(
             "%d videos of the manifest have no labels and are in no training and no "
             "score: %s",
             len(lost),
-            ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else ""),
+            first_of(lost, 5),
         )

@@ -18,6 +18,7 @@ from avemo_jax.data.corpus.file_tree import (
     printable,
     walk,
 )
+from avemo_jax.data.listing import first_of
 from avemo_jax.tasks import TASKS
 
 Crops = Literal["cropped_aligned", "cropped"]
@@ -390,7 +391,6 @@ def _is_named_picture(name: str) -> bool:
 
 def _files(names: list[str] | tuple[str, ...]) -> str:
     """How many files there are, and the names of the first."""
-    text = ", ".join(printable(name) for name in names[:_NAMED])
-    more = ", ..." if len(names) > _NAMED else ""
+    text = first_of([printable(name) for name in names], _NAMED)
     count = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{count} ({text}{more})"
+    return f"{count} ({text})"

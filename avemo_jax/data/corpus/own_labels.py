@@ -25,7 +25,7 @@ from avemo_jax.data.corpus.manifest import (
     number_of,
     say_unlabelled,
 )
-from avemo_jax.data.listing import nfc
+from avemo_jax.data.listing import first_of, nfc
 from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
 from avemo_jax.tasks import Task, TaskKind, own_task
 
@@ -175,7 +175,7 @@ def _rows(
             "score: %s",
             table.path,
             len(unknown),
-            ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ""),
+            first_of(unknown, 5),
         )
     return rows
 

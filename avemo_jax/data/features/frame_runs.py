@@ -7,9 +7,8 @@ from jaxtyping import Int
 
 from avemo_jax.data.records import MAX_FRAME
 
-MAX_FRAMES = (
-    500_000_000  # of a feature set: 4,600 hours at 30 frames/s, 2 GB of numbers
-)
+# Of a feature set: 4,600 hours at 30 frames/s, 2 GB of numbers.
+MAX_FRAMES = 500_000_000
 
 
 def to_runs(frame: Int[np.ndarray, " rows"]) -> list[int]:

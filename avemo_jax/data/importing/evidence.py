@@ -7,6 +7,7 @@ import numpy as np
 
 from avemo_jax.data.corpus.splits import base_video
 from avemo_jax.data.importing.source import ImportSource
+from avemo_jax.data.listing import first_of
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.tasks import TASKS
 
@@ -148,5 +149,4 @@ def report(
         ("with features, but not annotated", surplus(source, kind, records)),
     ):
         if names:
-            more = ", ..." if len(names) > _NAMED else ""
-            yield f"{words}: {len(names)} videos ({', '.join(names[:_NAMED])}{more})"
+            yield f"{words}: {len(names)} videos ({first_of(names, _NAMED)})"

@@ -22,6 +22,13 @@ _CLASSES = {
     "tensor": "tensor_feature.Tensor",
     "fields": "features_dict.FeaturesDict",
 }
+# What the builder writes into dataset_info.json.
+_INFO = {
+    "name": layout.DATASET,
+    "version": layout.STORE_VERSION,
+    "fileFormat": "array_record",
+    "moduleName": "data_builders.affwild2.affwild2_dataset_builder",
+}
 _REMEDY = "the store is not as it was built; build it again, or get it from its makers"
 
 
@@ -108,14 +115,6 @@ def check_declared(folder: str | os.PathLike[str]) -> None:
             f"{path}: {named} differ from what the builder writes; expected the same: "
             f"{_REMEDY}"
         )
-
-
-_INFO = {
-    "name": layout.DATASET,
-    "version": layout.STORE_VERSION,
-    "fileFormat": "array_record",
-    "moduleName": "data_builders.affwild2.affwild2_dataset_builder",
-}
 
 
 def _are_shards(splits: Any) -> bool:
