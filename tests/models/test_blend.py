@@ -226,7 +226,7 @@ def test_folders_that_are_no_blend(heads, blend_run, tmp_path):
     write_blend(tmp_path / "blend", heads)
     path = tmp_path / "blend" / "blend.json"
     path.write_text('{"schema": 1,\n "head_paths": [')
-    with pytest.raises(CheckpointError, match=r"blend\.json:2: .*: blend anew"):
+    with pytest.raises(CheckpointError, match=r"blend\.json: line 2: .*: blend anew"):
         load_heads(path.parent)
     for text in ('{"schema": 9}', "[1]"):
         path.write_text(text)
