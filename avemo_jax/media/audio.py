@@ -28,11 +28,11 @@ from avemo_jax.media.audio_decoding import (
     SoundError,
 )
 from avemo_jax.media.containers import open_container
+from avemo_jax.media.declared import short_length
 
 QUALITY = "HQ"  # soxr's quality, librosa's default
 MIN_RATE_HZ = 1000  # a file's least rate: lower ones would resample to far too much
 _BLOCK = 2**16  # samples that are resampled at once
-_SHORT_S = 0.1  # less sound than declared, by so much, is reported
 
 
 class Sound:
@@ -198,11 +198,9 @@ class SoundFile:
                 "show it"
             )
         stated_s = None if reading.is_estimate else self.declared_s
-        if stated_s is not None and seconds < stated_s - _SHORT_S:
-            losses.append(
-                f"sound of {seconds:.2f} s where the file declares {stated_s:.2f} s; "
-                "the rest is lost"
-            )
+        if self.declared_s is None:
+            losses += reading.file_end.short("sound")
+        losses += short_length("sound", seconds, stated_s)
         if reading.before_s > HOLE_S:
             notes.append(
                 f"{reading.before_s:.2f} s of sound before the first picture are left "

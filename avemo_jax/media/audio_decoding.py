@@ -8,7 +8,8 @@ import numpy as np
 from av.container import InputContainer
 from jaxtyping import Float32
 
-from avemo_jax.media.containers import picture_tracks, seconds, start_s, tagged_end_s
+from avemo_jax.media.containers import picture_tracks, seconds, start_s
+from avemo_jax.media.declared import FileEnd, length_s, tagged_end_s
 
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # shorter gaps of the time stamps are jitter
@@ -39,30 +40,35 @@ class Reading:
             of each frame whose values are too high for sound.
         before_s: Seconds of sound before the first picture, which are left out.
         ahead_s: Most seconds by which samples ran ahead of their time stamps.
+        file_end: Where the packets of the file ended, of all tracks.
     """
 
     def __init__(self, container: InputContainer, stream: int):
         self.track = container.streams.audio[stream]
         self.faults: list[str] = []
         self.before_s = self.ahead_s = 0.0
+        self.file_end = FileEnd(container)
         self._container = container
         # Decoding changes the track's bit rate, and the container will be closed.
         self._bit_rate, self._num_bytes = self.track.bit_rate, container.size
         self._first_byte: int | None = None
         pictures = picture_tracks(container)
         self._zero_s = start_s(pictures[0]) if pictures else None
-        self.declared_s = self._declared_s(bool(pictures))
+        self.declared_s = self._declared_s()
 
     def frames(self) -> Iterator[av.AudioFrame]:
         """The frames of sound that can be decoded, in order."""
-        packets = self._container.demux(self.track)
+        packets = self._container.demux()
         while True:
             try:
                 if (packet := next(packets, None)) is None:
                     return
+                self.file_end.see(packet)
+                if packet.stream_index != self.track.index:
+                    continue
                 if self._first_byte is None:
                     self._first_byte = packet.pos
-                decoded = packet.decode()
+                decoded = self.track.decode(packet)
             except av.error.FFmpegError as error:
                 # Damage: the next packets may be whole. After its own error the
                 # container has none.
@@ -169,22 +175,22 @@ class Reading:
             self._zero_s = time_s
         return round((time_s - self._zero_s) * rate_hz)
 
-    def _declared_s(self, has_pictures: bool) -> float | None:
+    def _declared_s(self) -> float | None:
         container, track = self._container, self.track
         if (stated_s := seconds(track.duration, track.time_base)) is not None:
-            length_s = float(stated_s)
+            declared_s = float(stated_s)
             if self._zero_s is not None:
-                length_s += float((start_s(track) or 0) - self._zero_s)
+                declared_s += float((start_s(track) or 0) - self._zero_s)
         elif (end_s := tagged_end_s(track)) is not None:
-            length_s = end_s - float(self._zero_s or 0)
-        elif container.duration is not None and not has_pictures:
-            length_s = container.duration / av.time_base
+            declared_s = end_s - float(self._zero_s or 0)
+        elif (alone_s := length_s(container, track)) is not None:
+            declared_s = alone_s
         else:
             return None
         if container.format.name == "wav" and track.bit_rate:
             # libav states the length that is there, not the one in the header.
-            length_s += 8 * _missing_bytes(container.name) / track.bit_rate
-        return length_s
+            declared_s += 8 * _missing_bytes(container.name) / track.bit_rate
+        return declared_s
 
 
 def _missing_bytes(path: str) -> int:

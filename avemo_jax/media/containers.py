@@ -1,4 +1,4 @@
-"""Files opened with libav: real containers only, and what their headers state.
+"""Files opened with libav: real containers only, and when their tracks start.
 
 libav also knows formats that are lists of other files or addresses (concat, HLS, DASH,
 SDP, sequences of images, ...), and recognises them under any name. Such a "video" would
@@ -8,7 +8,6 @@ are opened, and only from files.
 
 import os
 import pathlib
-import re
 from fractions import Fraction
 from numbers import Rational
 from typing import Any
@@ -37,7 +36,6 @@ _OPTIONS = {
 _TAGS: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
-_CLOCK = r"(\d{2,6}):(\d\d):(\d\d(?:\.\d+)?)"  # Matroska's hh:mm:ss.fraction
 
 
 def open_container(path: pathlib.Path) -> InputContainer:
@@ -78,21 +76,3 @@ def seconds(ticks: int | None, tick_s: Rational | None) -> Fraction | None:
 def start_s(stream: Stream) -> Fraction | None:
     """Seconds at which the track starts, by its time stamps; None: not stated."""
     return seconds(stream.start_time, stream.time_base)
-
-
-def tagged_end_s(stream: Stream) -> float | None:
-    """Seconds at which the track ends, by Matroska's tag; None: no tag with a time."""
-    tag = re.fullmatch(_CLOCK, stream.metadata.get("DURATION", ""))
-    if tag is None:
-        return None
-    hours, minutes, seconds = map(float, tag.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
-def duration_s(container: InputContainer, stream: Stream) -> float | None:
-    """Declared seconds of a track, else of the container; None: neither is declared."""
-    if (stated_s := seconds(stream.duration, stream.time_base)) is not None:
-        return float(stated_s)
-    if (end_s := tagged_end_s(stream)) is not None:
-        return end_s - float(start_s(stream) or 0)
-    return None if container.duration is None else container.duration / av.time_base

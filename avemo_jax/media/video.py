@@ -19,7 +19,14 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
-from avemo_jax.media.containers import duration_s, open_container, picture_tracks
+from avemo_jax.media.containers import open_container, picture_tracks
+from avemo_jax.media.declared import (
+    duration_s,
+    length_s,
+    short_count,
+    short_length,
+    shown_pictures,
+)
 from avemo_jax.media.picture_times import mend, rate_of
 from avemo_jax.media.video_decoding import (
     NoPicturesError,
@@ -33,9 +40,6 @@ from avemo_jax.media.video_decoding import (
 __all__ = ["FrameTimes", "NoPicturesError", "VideoError", "VideoFile", "open_video"]
 
 MAX_FPS = 1000  # a stated rate beyond this is ignored
-# More missing than this part of the declared pictures or length is reported, ...
-_LACKING = 0.005
-_LACKING_S = 0.5  # ... for a length only if it is also more than this many seconds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,8 +72,8 @@ class VideoFile:
 
     Attributes:
         path: Path of the file.
-        declared_frames: Number of pictures that the container states, else its length
-            times its rate; None: it states neither.
+        declared_frames: Number of pictures that the container states, without those
+            that it hides, else its length times its rate; None: it states neither.
         declared_s: Stated length of the pictures in seconds; None: not stated.
         fps: Stated average rate; None: not stated, or over 1000.
         width: Width in pixels of the pictures that :meth:`pictures` gives.
@@ -89,8 +93,9 @@ class VideoFile:
         with self._opened() as container:
             track = self._track(container)
             self.fps = _stated_fps(track)
+            self._own_s = length_s(container, track)
             self.declared_s = duration_s(container, track)
-            self.declared_frames: int | None = track.frames or None
+            self.declared_frames = shown_pictures(container, track)
             self._is_counted = self.declared_frames is not None
             self._is_avi = container.format.name == "avi"
             if not self._is_counted and self.declared_s and self.fps:
@@ -99,6 +104,7 @@ class VideoFile:
             self.num_sound_tracks = len(sounds)
             self.sound_s = duration_s(container, sounds[0]) if sounds else None
             reading = Pass(container, track)
+            self._file_end = reading.file_end
             first = next(reading.frames(), None)
         if first is None:
             raise VideoError(self._undecodable(reading))
@@ -184,6 +190,7 @@ class VideoFile:
                         break
                     given += 1
                     yield frame
+            self._file_end = reading.file_end
             if reading.is_whole and given == reading.num_packets:
                 self.notes = ()
                 return
@@ -193,6 +200,7 @@ class VideoFile:
             for number, frame in enumerate(reading.frames()):
                 if number >= given:
                     yield frame
+        self._file_end = reading.file_end
         self.notes = _notes_of(reading)
 
     def _opened(self) -> InputContainer:
@@ -242,25 +250,16 @@ class VideoFile:
             count: Number of pictures that were decoded.
             seconds: Time at which the last of them ends; None: not known.
         """
-        declared = self.declared_frames
-        if self._is_counted and declared is not None:
-            lacking = declared - count
-            # AVI counts places, some of which are empty while a picture stays.
-            if self._is_avi and seconds is not None and self.fps is not None:
-                lacking = declared - max(count, round(seconds * self.fps))
-            if lacking > max(1, _LACKING * declared):
-                return (
-                    f"{count} pictures where the file declares {declared}; it is cut "
-                    "short or damaged",
-                )
-        elif self.declared_s is not None and seconds is not None:
+        if not self._is_counted:
             # A count by an average rate would be wrong where the rate varies.
-            if self.declared_s - seconds > max(_LACKING_S, _LACKING * self.declared_s):
-                return (
-                    f"pictures of {seconds:.2f} s where the file declares "
-                    f"{self.declared_s:.2f} s; it is cut short or damaged",
-                )
-        return ()
+            if self._own_s is None:
+                return self._file_end.short("pictures")
+            return short_length("pictures", seconds, self._own_s)
+        found = count
+        # AVI counts places, some of which are empty while a picture stays.
+        if self._is_avi and seconds is not None and self.fps is not None:
+            found = max(count, round(seconds * self.fps))
+        return short_count(found, self.declared_frames)
 
 
 def open_video(path: str | os.PathLike[str], *, num_threads: int = 0) -> VideoFile:

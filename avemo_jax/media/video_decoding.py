@@ -9,6 +9,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
+from avemo_jax.media.declared import FileEnd
+
 # Skips work that changes pixels only, not the number of pictures.
 _TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
 
@@ -29,6 +31,7 @@ class Pass:
         num_packets: Number of packets read whose pictures are to be shown.
         num_pictures: Number of pictures decoded.
         num_damaged: Number of pictures that libav marks as damaged.
+        file_end: Where the packets of the file ended, of all tracks.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Pass:
         """
         self.faults: list[str] = []
         self.num_packets = self.num_pictures = self.num_damaged = 0
+        self.file_end = FileEnd(container)
         self._container, self._track = container, track
         context = track.codec_context
         context.thread_type = "NONE" if num_threads == 1 else "FRAME"
@@ -77,7 +81,7 @@ class Pass:
 
     def _packets(self) -> Iterator[Packet | None]:
         """All packets of the track, then None, which empties the decoder."""
-        packets = self._container.demux(self._track)
+        packets = self._container.demux()
         while True:
             try:
                 if (packet := next(packets, None)) is None:
@@ -86,6 +90,9 @@ class Pass:
                 # After its own error the container has no more.
                 self.faults.append(str(error.strerror))
                 break
+            self.file_end.see(packet)
+            if packet.stream_index != self._track.index:
+                continue
             # A packet without bytes would end the decoding: it is libav's own last, or
             # stands for a picture that the writer left out.
             if packet.size:
