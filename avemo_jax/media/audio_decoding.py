@@ -64,7 +64,7 @@ class Reading:
                 if (packet := next(packets, None)) is None:
                     return
                 self.file_end.see(packet)
-                if packet.stream_index != self.track.index:
+                if packet.stream.index != self.track.index:
                     continue
                 if self._first_byte is None:
                     self._first_byte = packet.pos

@@ -91,7 +91,7 @@ class Pass:
                 self.faults.append(str(error.strerror))
                 break
             self.file_end.see(packet)
-            if packet.stream_index != self._track.index:
+            if packet.stream.index != self._track.index:
                 continue
             # A packet without bytes would end the decoding: it is libav's own last, or
             # stands for a picture that the writer left out.
