@@ -18,7 +18,7 @@ FILES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))]
 # A room within a room ("data.store") is named where it has a place of its own.
 ROOMS = (
     *("tasks", "runtime", "media", "extractors", "heads", "metrics"),
-    *("postprocess", "postprocess.frame_rate", "config", "embed"),
+    *("postprocess", "postprocess.frame_rate", "config", "embed", "faces"),
     *("data.listing", "data.records", "data.corpus", "data.features", "data.store"),
     *("data.importing", "data.predictions"),
     *("data_builders", "packing", "packing.demo", "batches", "models", "convert"),
@@ -27,7 +27,7 @@ ROOMS = (
     *("challenge.submit", "main", "cli"),
 )
 # Rooms that know no files.
-PURE = ("tasks", "heads", "metrics", "postprocess", "extractors")
+PURE = ("tasks", "heads", "metrics", "postprocess", "extractors", "faces")
 PURE += ("runtime.safe_pickle", "postprocess.frame_rate", "batches.sharding")
 PURE += ("training.losses", "training.optimiser")
 OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"}

@@ -14,14 +14,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from avemo_jax.extractors.efficientnet_layers import (
-    Block,
-    Form,
-    Pointwise,
-    Stem,
-    pooled,
-    silu,
-)
+from avemo_jax.extractors.convolutions import Form, Pointwise, Stem
+from avemo_jax.extractors.efficientnet_layers import Block, pooled, silu
 from avemo_jax.extractors.efficientnet_spec import (
     NORM_LEAVES,
     NUM_STAGES,

@@ -21,13 +21,9 @@ from reference.torch_libraries import state_of
 
 from avemo_jax.embed.devices import on_all_devices
 from avemo_jax.extractors import EXTRACTORS, efficientnet
+from avemo_jax.extractors.convolutions import Depthwise, Stem, same_padding
 from avemo_jax.extractors.efficientnet import EfficientNetSpec
-from avemo_jax.extractors.efficientnet_layers import (
-    Block,
-    Depthwise,
-    Stem,
-    same_padding,
-)
+from avemo_jax.extractors.efficientnet_layers import Block
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "efficientnet.npz"
 TINY = EfficientNetSpec("tiny", 3)

@@ -1,0 +1,1 @@
+"""Faces in pictures: a detector, crops, and tracks over time; all pure."""

@@ -1,0 +1,114 @@
+"""Faces cut out of pictures: aligned by five points, or as tight boxes."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+ALIGNED_PX = 112  # side of an aligned crop
+# Where ArcFace's crops have the five points (J. Deng et al., ArcFace, CVPR 2019, as
+# InsightFace publishes it). Made with it by YuNet's points, found at 640 pixels or more
+# of the longer side, crops of seven people agree with crops that another detector made
+# with it: their grey pictures correlate by .98 in the median, by over .8 in 95 %. With
+# YuNet's mean points on those crops as the template it is .89 and 94 %.
+ARCFACE_TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Points = Float[np.ndarray, "5 2"]
+
+
+def similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
+    """The turn, scale and shift that bring points nearest to a template.
+
+    The sum of squared distances is least; nothing is mirrored. S. Umeyama,
+    Least-squares estimation of transformation parameters between two point patterns,
+    IEEE TPAMI 13 (4), 1991; in the plane complex numbers have it in closed form.
+
+    Args:
+        points: x and y of the points of a face in a picture.
+        template: Where they are to come.
+
+    Returns:
+        The matrix M for which ``M @ (x, y, 1)`` is a point's place in the crop.
+
+    Raises:
+        ValueError: If all points are one.
+    """
+    z, goal = (np.asarray(p, np.float64) @ [1, 1j] for p in (points, template))
+    middle, centre = z.mean(), goal.mean()
+    spread = (np.abs(z - middle) ** 2).sum()
+    if not spread > 0:
+        raise ValueError(
+            f"points {np.asarray(points).tolist()} of a face; expected different ones; "
+            "leave the face out"
+        )
+    turn = (np.conj(z - middle) * (goal - centre)).sum() / spread
+    shift = centre - turn * middle
+    return np.array(
+        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
+    )
+
+
+def aligned(
+    picture: Picture, points: Points, template: Points, *, size_px: int = ALIGNED_PX
+) -> UInt8[np.ndarray, "size size 3"]:
+    """A face turned, scaled and shifted so that its points lie at a template's.
+
+    Pixels are interpolated between their four neighbours, without averaging where the
+    face is made smaller, as ``cv2.warpAffine`` does, by which such crops are made
+    elsewhere; what lies outside the picture is black.
+
+    Args:
+        picture: RGB.
+        points: x and y of the face's five points, in pixels, (0, 0) the centre of the
+            first pixel.
+        template: Where they come in the crop.
+        size_px: Side of the crop.
+
+    Raises:
+        ValueError: If all points are one.
+    """
+    matrix = np.vstack([similarity(points, template), [0, 0, 1]])
+    back = np.linalg.inv(matrix)[:2]
+    # Pillow takes the corner of the first pixel for (0, 0).
+    back[:, 2] += 0.5 - 0.5 * back[:, :2].sum(axis=1)
+    image = Image.fromarray(picture).transform(
+        (size_px, size_px),
+        Image.Transform.AFFINE,
+        tuple(back.ravel()),
+        Image.Resampling.BILINEAR,
+    )
+    return np.asarray(image)
+
+
+def tight(
+    picture: Picture, box: Float[np.ndarray, " 4"]
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """What a box shows of a picture, cut at the picture's edges; not copied.
+
+    Args:
+        picture: RGB.
+        box: Left, top, width and height in pixels.
+
+    Raises:
+        ValueError: If the box lies outside the picture.
+    """
+    height, width = picture.shape[:2]
+    left, top, right, bottom = np.round(
+        [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+    ).astype(int)
+    left, top = max(left, 0), max(top, 0)
+    right, bottom = min(right, width), min(bottom, height)
+    if left >= right or top >= bottom:
+        raise ValueError(
+            f"a box {np.asarray(box).tolist()} (left, top, width, height) outside the "
+            f"picture of {width} x {height} pixels; expected one inside; correct it"
+        )
+    return picture[top:bottom, left:right]

@@ -1,0 +1,125 @@
+"""Tracks of made boxes, and of two real faces in one video."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from avemo_jax.convert.torch_file import read_torch
+from avemo_jax.faces import detection, yunet
+from avemo_jax.faces.tracks import LONGEST_GAP_S, Tracker, is_cut, matches
+from avemo_jax.media.video import open_video
+
+BOX = [100.0, 100.0, 40.0, 40.0]
+
+
+def tracked(*frames, fps: float = 10, cuts: tuple[int, ...] = ()) -> list:
+    """(frames, picks) of the tracks of lists of (left edge, score)."""
+    tracker = Tracker()
+    for number, faces in enumerate(frames, start=1):
+        if number in cuts:
+            tracker.cut()
+        boxes = np.array([[x, *BOX[1:]] for x, _ in faces]).reshape(-1, 4)
+        scores = np.array([score for _, score in faces])
+        tracker.add(number, number / fps, boxes, scores)
+    return [(track.frames, track.picks) for track in tracker.tracks]
+
+
+def test_faces_that_pass_keep_their_tracks():
+    """Two move past a third that stands; the boxes come in any order."""
+    frames = [[(5 * i, 0.9), (300, 0.9)][:: (-1) ** i] for i in range(10)]
+    assert tracked(*frames) == [
+        (list(range(1, 11)), [i % 2 for i in range(10)]),
+        (list(range(1, 11)), [1 - i % 2 for i in range(10)]),
+    ]
+
+
+def test_a_low_score_goes_on_but_begins_nothing():
+    assert tracked([(0, 0.4)], [(0, 0.9)], [(2, 0.4)], [(200, 0.4)]) == [
+        ([2, 3], [0, 0])
+    ]
+    # The better box is taken, though the other is nearer.
+    assert tracked([(0, 0.9)], [(0, 0.4), (4, 0.9)]) == [([1, 2], [0, 1])]
+
+
+def test_a_face_that_comes_back_soon_is_the_same():
+    away = int(LONGEST_GAP_S * 10)
+    near = [[(0, 0.9)], *[[]] * (away - 1), [(0, 0.9)]]
+    assert tracked(*near) == [([1, away + 1], [0, 0])]
+    late = [[(0, 0.9)], *[[]] * (away + 1), [(0, 0.9)]]
+    assert tracked(*late) == [([1], [0]), ([away + 3], [0])]
+
+
+def test_a_cut_ends_all_tracks():
+    assert tracked([(0, 0.9)], [(0, 0.9)], cuts=(2,)) == [([1], [0]), ([2], [0])]
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 200), st.sampled_from([0.4, 0.7, 0.9]))),
+        max_size=8,
+    )
+)
+@settings(deadline=None)
+def test_a_box_is_in_one_track_at_most(frames):
+    pairs = [
+        list(zip(numbers, picks, strict=True)) for numbers, picks in tracked(*frames)
+    ]
+    for track in pairs:
+        numbers = [number for number, _ in track]
+        assert numbers == sorted(set(numbers)), "one box of a frame"
+    every = list(itertools.chain(*pairs))
+    assert len(every) == len(set(every))
+    high = {
+        (number, pick)
+        for number, faces in enumerate(frames, start=1)
+        for pick, (_, score) in enumerate(faces)
+        if score > 0.6
+    }
+    assert high <= set(every), "each high score is in a track"
+
+
+def test_pairs_have_the_largest_sum():
+    """The nearest pair alone would leave the other two apart."""
+    old = [np.array([0.0, 0, 10, 10]), np.array([6.0, 0, 10, 10])]
+    new = np.array([[3.5, 0, 10, 10], [11.0, 0, 10, 10]])
+    assert matches(old, new) == [(0, 0), (1, 1)]
+    assert matches(old, new[:0]) == []
+    assert matches([], new) == []
+
+
+def test_cuts():
+    y, x = np.mgrid[:90, :160]
+    scene = np.stack([x, y, x], axis=-1).astype(np.uint8)
+    brighter = np.minimum(scene.astype(int) + 8, 255).astype(np.uint8)
+    assert not is_cut(scene, brighter)
+    assert not is_cut(scene, np.roll(scene, 4, axis=1))
+    assert is_cut(scene, 255 - scene)
+
+
+@pytest.mark.slow
+def test_two_real_people_are_two_tracks(shared_data):
+    """Frames in which both have crops, at four fifths of the video's size."""
+    root = shared_data / "affwild2_mini"
+    stored = read_torch(shared_data / "weights" / "yunet_n.pth")["state_dict"]
+    params = jax.device_put(yunet.prepare({n: stored[n] for n in yunet.state_shapes()}))
+    detect = jax.jit(detection.detect)
+    tracker, before, cuts = Tracker(), None, 0
+    (path,) = root.glob("videos/*/5-60-1920x1080-4.*")
+    for number, picture in enumerate(open_video(path).pictures(), start=1):
+        cuts += before is not None and is_cut(before, picture)
+        before = picture
+        image = np.zeros((1, 544, 960, 3), np.uint8)
+        image[0, :540] = np.asarray(Image.fromarray(picture))
+        found = jax.device_get(detect(params, jnp.asarray(image)))
+        kept = found.scores[0] > 0
+        tracker.add(number, number / 25, found.boxes[0, kept], found.scores[0, kept])
+    assert not cuts
+    lengths = sorted((len(track.frames) for track in tracker.tracks), reverse=True)
+    crops = len(list(root.glob("cropped_aligned_new_50_vids/5-60*_left/*.jpg")))
+    assert lengths[1] >= crops, "both stay for as long as they have crops"
