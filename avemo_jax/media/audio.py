@@ -29,6 +29,7 @@ from avemo_jax.media.audio_decoding import (
 )
 from avemo_jax.media.containers import open_container
 from avemo_jax.media.declared import short_length
+from avemo_jax.media.regular_files import fault_of
 
 QUALITY = "HQ"  # soxr's quality, librosa's default
 MIN_RATE_HZ = 1000  # a file's least rate: lower ones would resample to far too much
@@ -45,6 +46,8 @@ class Sound:
 
     def __init__(self, samples: np.ndarray, sample_rate_hz: int):
         """Checks the samples and converts them to float32.
+
+        Nothing is mended here, unlike in files: who has the array can mend it.
 
         Args:
             samples: (n,) or (n, channels). Floats in [-1, 1] (up to 2 is taken for
@@ -160,13 +163,15 @@ class SoundFile:
         """The samples from time 0 at ``sample_rate_hz``, in pieces, in bounded memory.
 
         Values are nominally in [-1, 1]; lossy codecs and resampling may pass 1 a bit.
-        Sound that cannot be decoded, or decodes to values over 8, becomes silence; at
-        the end this is noted and logged as a warning.
+        Sound that cannot be decoded, or decodes to values over 8, becomes silence, and
+        so do samples of files of floats that are no number; those over 2 are clipped to
+        2. At the end this is noted, with numbers, and logged as a warning.
 
         Raises:
             SoundError: If the rate is not positive; on the way, if the file is gone, if
-                the sound changes its rate or channels, if it is PCM with values that
-                are not finite or over 2, or if its time stamps leap.
+                the sound changes its rate or channels, or if its time stamps leap; at
+                the end, if over 1 % of a file of floats is no number or over 2, as
+                where they were not divided by their full scale.
         """
         _check_rate(sample_rate_hz)
         return _resampled(
@@ -201,6 +206,15 @@ class SoundFile:
         if self.declared_s is None:
             losses += reading.file_end.short("sound")
         losses += short_length("sound", seconds, stated_s)
+        if reading.num_no_number:
+            losses.append(
+                f"{reading.num_no_number} samples that are no number became silence"
+            )
+        if reading.num_clipped:
+            notes.append(
+                f"{reading.num_clipped} samples of up to {reading.peak:g} were clipped "
+                f"to {MAX_OVERSHOOT:g}"
+            )
         if reading.before_s > HOLE_S:
             notes.append(
                 f"{reading.before_s:.2f} s of sound before the first picture are left "
@@ -216,10 +230,9 @@ class SoundFile:
             logging.warning("%s: %s", self.path, text)
 
     def _opened(self) -> InputContainer:
-        if not self.path.is_file():
+        if fault := fault_of(self.path):
             raise SoundError(
-                f"{self.path}: no such file; expected a file with sound; correct the "
-                "path"
+                f"{self.path}: {fault}; expected a file with sound; correct the path"
             )
         try:
             return open_container(self.path)

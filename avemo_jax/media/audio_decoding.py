@@ -1,6 +1,5 @@
 """One pass over a sound track with libav: placed in time, holes filled, float32."""
 
-import os
 from collections.abc import Iterator
 
 import av
@@ -10,6 +9,7 @@ from jaxtyping import Float32
 
 from avemo_jax.media.containers import picture_tracks, seconds, start_s
 from avemo_jax.media.declared import FileEnd, length_s, tagged_end_s
+from avemo_jax.media.wave_lengths import stated_length
 
 MAX_CHANNELS = 32
 HOLE_S = 0.1  # shorter gaps of the time stamps are jitter
@@ -18,6 +18,7 @@ _LONGEST_SILENCE_S = 3600.0  # most silence that may fill the holes of a track
 _ROUNDING_S = 1e-3  # libav rounds lengths by less
 _LONGEST_PADDING = 4096  # samples: two frames of AAC with its extension
 MAX_OVERSHOOT = 2.0  # floats of a decoder, resampler or writer may pass 1 by some
+_FEW = 0.01  # more of a file's floats that are no sound than this are refused
 _NO_SOUND = 8.0  # 18 dB over full scale: lossy decoders give such values for damage
 _SILENCE = 2**16  # samples of silence in one piece
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}
@@ -38,6 +39,9 @@ class Reading:
             estimates them; None: it does not.
         faults: Libav's error for each packet that could not be decoded, and the peak
             of each frame whose values are too high for sound.
+        num_no_number: Number of samples, of all channels, that are not finite.
+        num_clipped: Number of samples, of all channels, beyond ``MAX_OVERSHOOT``.
+        peak: Highest absolute value of all that are finite, if one was clipped; else 0.
         before_s: Seconds of sound before the first picture, which are left out.
         ahead_s: Most seconds by which samples ran ahead of their time stamps.
         file_end: Where the packets of the file ended, of all tracks.
@@ -46,7 +50,8 @@ class Reading:
     def __init__(self, container: InputContainer, stream: int):
         self.track = container.streams.audio[stream]
         self.faults: list[str] = []
-        self.before_s = self.ahead_s = 0.0
+        self.before_s = self.ahead_s = self.peak = 0.0
+        self.num_no_number = self.num_clipped = self._num_values = self._num_loud = 0
         self.file_end = FileEnd(container)
         self._container = container
         # Decoding changes the track's bit rate, and the container will be closed.
@@ -92,9 +97,9 @@ class Reading:
         """The samples from time 0 to the track's end, in pieces.
 
         Raises:
-            SoundError: If the sound changes its rate or channels, is PCM with values
-                that are not finite or over 2, has samples of an unknown form, or its
-                time stamps leap. The message lacks the file's name.
+            SoundError: If the sound changes its rate or channels, has samples of an
+                unknown form, or its time stamps leap; at the end, if over 1 % of it are
+                values that are no number or over 2. The message lacks the file's name.
         """
         pieces = self._placed(rate_hz, channels)
         if self.declared_s is None or "mp4" not in self._container.format.name:
@@ -151,21 +156,51 @@ class Reading:
             position += hole
             yield samples[max(-position, 0) :]
             position += len(samples)
+        self._check_values()
 
     def _sound(self, frame: av.AudioFrame) -> Samples:
         """The samples of a frame; zeros if a lossy decoder made no sound of it."""
         samples = _float32(frame)
+        if self.track.codec_context.name.startswith("pcm"):
+            return self._bounded(samples)
         peak = float(np.abs(samples).max(initial=0.0))
-        stored = self.track.codec_context.name.startswith("pcm")
-        if peak <= (MAX_OVERSHOOT if stored else _NO_SOUND):
+        if peak <= _NO_SOUND:
             return samples
-        if stored:
-            raise SoundError(
-                f"values of up to {peak} (or not finite); expected [-1, 1]; divide by "
-                "the full scale, and mend what is not a number"
-            )
         self.faults.append(f"values of up to {peak}")
         return np.zeros_like(samples)
+
+    def _bounded(self, samples: Samples) -> Samples:
+        """Stored samples without what is no sound: silenced or clipped, and counted."""
+        self._num_values += samples.size
+        self._num_loud += int(np.count_nonzero(samples))
+        peak = float(np.abs(samples).max(initial=0.0))
+        if peak <= MAX_OVERSHOOT:
+            return samples
+        is_number = np.isfinite(samples)
+        self.num_no_number += int((~is_number).sum())
+        samples = np.where(is_number, samples, np.float32(0))
+        self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
+        self.num_clipped += int((np.abs(samples) > MAX_OVERSHOOT).sum())
+        return samples.clip(-MAX_OVERSHOOT, MAX_OVERSHOOT)
+
+    def _check_values(self) -> None:
+        """Raise ``SoundError`` if much of a whole track of stored samples is no sound.
+
+        Digital silence is left out of the comparison of loudness, for a recording may
+        be silent for most of its time.
+        """
+        if self.num_no_number > _FEW * self._num_values:
+            raise SoundError(
+                f"{self.num_no_number} of {self._num_values} samples are no number; "
+                "expected floats in [-1, 1]; write the file again"
+            )
+        if self.num_clipped > _FEW * self._num_loud:
+            raise SoundError(
+                f"values of up to {self.peak:g}, {self.num_clipped} of "
+                f"{self._num_loud} beyond {MAX_OVERSHOOT:g}; expected floats in "
+                "[-1, 1]; divide by the full scale, as by 32768 for 16 bits, or write "
+                "the file as integers"
+            )
 
     def _position(self, frame: av.AudioFrame, rate_hz: int) -> int | None:
         """Samples from time 0 to the frame's first; None: it has no time stamp."""
@@ -187,20 +222,15 @@ class Reading:
             declared_s = alone_s
         else:
             return None
-        if container.format.name == "wav" and track.bit_rate:
-            # libav states the length that is there, not the one in the header.
-            declared_s += 8 * _missing_bytes(container.name) / track.bit_rate
+        length = stated_length(container.name)
+        if length is not None and track.bit_rate:
+            # Libav states the length in one place of the header, or what is there.
+            there_s = 8 * length.there / track.bit_rate
+            if length.stated is None:
+                return there_s
+            if length.stated > length.there:
+                declared_s = max(declared_s, 8 * length.stated / track.bit_rate)
         return declared_s
-
-
-def _missing_bytes(path: str) -> int:
-    """How many bytes fewer a RIFF file has than its header says; 0 for other files."""
-    with open(path, "rb") as file:
-        head = file.read(8)
-        stated = int.from_bytes(head[4:], "little") + 8
-        # A writer that does not know the length puts 0 or all ones.
-        unknown = head[:4] != b"RIFF" or stated in (8, 2**32 + 7)
-        return 0 if unknown else max(0, stated - file.seek(0, os.SEEK_END))
 
 
 def _silence(count: int, channels: int) -> Iterator[Samples]:

@@ -17,6 +17,8 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from avemo_jax.media.wave_lengths import MendedFile, stated_length
+
 # The names that libav gives formats; one of several names of a format is enough.
 _SOUND_FORMATS = """
     aac ac3 ac4 aiff amr amrnb amrwb ape au caf dsf dts dtshd eac3 flac gsm ircam loas
@@ -50,8 +52,12 @@ def open_container(path: pathlib.Path) -> InputContainer:
     """
     # An absolute path, since libav takes "name:" for a protocol. Tags may be in any
     # encoding, but those used here are ASCII.
-    absolute = os.fspath(path.resolve())
-    return av.open(absolute, options=dict(_OPTIONS), **_TAGS)
+    absolute = path.resolve()
+    length = stated_length(absolute)
+    if length is not None and length.mended:
+        mended = MendedFile(absolute, length.mended)
+        return av.open(mended, options=dict(_OPTIONS), **_TAGS)
+    return av.open(os.fspath(absolute), options=dict(_OPTIONS), **_TAGS)
 
 
 def picture_tracks(container: InputContainer) -> list[VideoStream]:

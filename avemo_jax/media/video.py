@@ -28,6 +28,7 @@ from avemo_jax.media.declared import (
     shown_pictures,
 )
 from avemo_jax.media.picture_times import mend, rate_of
+from avemo_jax.media.regular_files import fault_of
 from avemo_jax.media.video_decoding import (
     NoPicturesError,
     Pass,
@@ -204,13 +205,10 @@ class VideoFile:
         self.notes = _notes_of(reading)
 
     def _opened(self) -> InputContainer:
-        if not self.path.is_file():
+        if fault := fault_of(self.path):
             raise VideoError(
-                f"{self.path}: no such file; expected a video; correct the path"
-            )
-        if not self.path.stat().st_size:
-            raise VideoError(
-                f"{self.path}: has 0 bytes; expected a video; get it again"
+                f"{self.path}: {fault}; expected a video; correct the path, or get it "
+                "again"
             )
         try:
             return open_container(self.path)

@@ -1,3 +1,4 @@
+import io
 import os
 import pathlib
 import struct
@@ -300,9 +301,8 @@ def test_no_sound_file(content, tmp_path):
 
 
 def test_no_file(tmp_path):
-    for path in (tmp_path / "none.wav", tmp_path):
-        with pytest.raises(SoundError, match="no such file; expected a file with"):
-            open_sound(path)
+    with pytest.raises(SoundError, match="no such file; expected a file with"):
+        open_sound(tmp_path / "none.wav")
 
 
 def test_a_name_is_no_protocol(tmp_path, monkeypatch):
@@ -467,21 +467,52 @@ def test_a_change_of_form_is_refused(tmp_path):
         whole(open_sound(one))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_not_finite(bad, tmp_path):
-    waves = tones(RATE)
-    waves[777] = bad
-    path = encode(tmp_path / "a.wav", waves, "pcm_f32le")
-    with pytest.raises(SoundError, match=r"a\.wav: values of up to \w+ \(or not fin"):
-        whole(open_sound(path))
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
+def test_samples_that_are_no_number_become_silence(codec, tmp_path, warned):
+    waves = tones(RATE, 2)
+    waves[777:779, 1] = np.nan, -np.inf
+    waves[10_000, 0] = np.inf
+    sound = open_sound(encode(tmp_path / "a.wav", waves, codec))
+    samples = whole(sound)
+    expected = np.where(np.isfinite(waves), waves, 0)
+    np.testing.assert_allclose(samples, expected, atol=1e-7)
+    assert sound.losses == ("3 samples that are no number became silence",)
+    assert warned == [f"{sound.path}: {sound.losses[0]}"]
     with pytest.raises(SoundError, match="not finite"):
         Sound(waves, RATE)
 
 
+def test_peaks_over_the_bound_are_clipped(tmp_path, warned):
+    waves = tones(RATE)
+    waves[[5, 700, 701], 0] = 3.5, -1e30, 1.9
+    sound = open_sound(encode(tmp_path / "a.wav", waves, "pcm_f32le"))
+    np.testing.assert_array_equal(whole(sound), waves.clip(-2, 2))
+    assert (sound.losses, sound.notes) == (
+        (),
+        ("2 samples of up to 1e+30 were clipped to 2",),
+    )
+    assert warned == [f"{sound.path}: {sound.notes[0]}"]
+
+
+def test_a_track_that_is_mostly_no_number_is_refused(tmp_path):
+    waves = tones(RATE)
+    waves[: RATE // 50] = np.nan
+    path = encode(tmp_path / "a.wav", waves, "pcm_f32le")
+    with pytest.raises(
+        SoundError, match=r"a\.wav: 960 of 48000 samples are no number; ex.*write the"
+    ):
+        whole(open_sound(path))
+
+
 @pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
-def test_files_of_floats_that_were_not_scaled(codec, tmp_path):
-    path = encode(tmp_path / "a.wav", tones(RATE) * 32_768, codec)
-    with pytest.raises(SoundError, match=r"a\.wav: values of up to 3276.* full scale"):
+@pytest.mark.parametrize("silent", [0, 9 * RATE])
+def test_files_of_floats_that_were_not_scaled(codec, silent, tmp_path):
+    """However long the recording is silent."""
+    waves = np.pad(tones(RATE) * 32_768, ((silent, 0), (0, 0)))
+    path = encode(tmp_path / "a.wav", waves, codec)
+    with pytest.raises(
+        SoundError, match=r"a\.wav: values of up to 29491.* beyond 2; .* by 32768"
+    ):
         whole(open_sound(path))
 
 
@@ -559,3 +590,108 @@ def test_real_sound(shared_data, warned):
         with_sound += 1
     assert with_sound >= 4
     assert not warned
+
+
+# --- lengths that are not known
+
+UNKNOWN = [0x7FFFF024, 0x80000024, 0x7FFFFFFF, 0x80000000, 0, 0xFFFFFFFF, 0xFFFFFFDB]
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "adpcm_ima_wav"])
+@pytest.mark.parametrize("whole_size", [None, 36, *UNKNOWN])
+@pytest.mark.parametrize("sound_size", [*UNKNOWN, 0x7FFFF000])
+def test_wav_of_unknown_length_is_read_to_its_end(
+    whole_size, sound_size, codec, tmp_path, warned
+):
+    waves = tones(RATE // 2)
+    path = encode(tmp_path / "a.wav", waves, codec)
+    data = bytearray(path.read_bytes())
+    expected = whole(open_sound(path))
+    at = data.index(b"data") + 4
+    data[at : at + 4] = struct.pack("<I", sound_size)
+    if whole_size is not None:
+        data[4:8] = struct.pack("<I", whole_size)
+    if b"fact" in data and whole_size in (0, 0xFFFFFFFF):
+        fact = data.index(b"fact") + 8
+        data[fact : fact + 4] = struct.pack("<I", whole_size)
+    path.write_bytes(data)
+    sound = open_sound(path)
+    np.testing.assert_array_equal(whole(sound), expected)
+    assert sound.declared_s == pytest.approx(len(expected) / RATE, abs=0.05)
+    assert not warned
+
+
+class Pipe(io.RawIOBase):
+    """Takes what is written, and cannot go back."""
+
+    def __init__(self):
+        self.data = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.data += bytes(data)
+        return len(data)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("wav", {}),
+        ("wav", {"rf64": "always"}),
+        ("wav", {"rf64": "auto"}),
+        ("w64", {}),
+        ("caf", {}),
+        ("au", {}),
+    ],
+)
+def test_sound_that_went_through_a_pipe(form, options, tmp_path, warned):
+    pipe, waves = Pipe(), tones(RATE)
+    codec = "pcm_s16be" if form == "au" else "pcm_s16le"
+    with av.open(pipe, "w", format=form, options=options) as container:
+        track = container.add_stream(codec, rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (waves.T * 2**15).astype(np.int16), "s16", "mono"
+        )
+        frame.sample_rate = RATE
+        container.mux(track.encode(frame))
+    path = tmp_path / f"a.{form}"
+    path.write_bytes(pipe.data)
+    sound = open_sound(path)
+    for _ in range(2):
+        np.testing.assert_allclose(whole(sound), waves, atol=2.0**-14)
+    assert sound.declared_s == pytest.approx(1, abs=1e-3)
+    assert not warned
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "options"),
+    [
+        ("wav", "pcm_f32le", {}),
+        ("wav", "pcm_mulaw", {}),
+        ("wav", "pcm_s16le", {"rf64": "always"}),
+        ("w64", "pcm_s16le", {}),
+        ("w64", "pcm_f32le", {}),
+        ("caf", "pcm_s16le", {}),
+        ("aiff", "pcm_s16be", {}),
+    ],
+)
+def test_what_a_header_states_twice_is_one_loss(form, codec, options, tmp_path, warned):
+    path, waves = tmp_path / f"a.{form}", tones(2 * RATE)
+    with av.open(os.fspath(path), "w", options=options) as container:
+        track = container.add_stream(codec, rate=RATE, layout="mono")
+        resampler = av.AudioResampler(track.codec_context.format, "mono", RATE)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(waves.T), "fltp", "mono"
+        )
+        frame.sample_rate = RATE
+        for made in resampler.resample(frame):
+            container.mux(track.encode(made))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.6 * len(data))])
+    sound = open_sound(path)
+    whole(sound)
+    assert sound.declared_s == pytest.approx(2, abs=1e-3)
+    assert len(warned) == 1
+    assert "s where the file declares 2.00 s" in warned[0]

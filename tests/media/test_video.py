@@ -294,11 +294,11 @@ def test_damaged_files_count_alike_however_read(small_files, data):
 
 def test_no_video(tmp_path):
     for path in (tmp_path / "none.mp4", tmp_path):
-        with pytest.raises(VideoError, match="no such file; expected a video; corr"):
+        with pytest.raises(VideoError, match=r"(no such file|is a folder); expected a"):
             open_video(path)
     path = tmp_path / "a.mp4"
     path.write_bytes(b"")
-    with pytest.raises(VideoError, match=r"a\.mp4: has 0 bytes; expected a video; get"):
+    with pytest.raises(VideoError, match=r"a\.mp4: empty, 0 bytes; expected a video"):
         open_video(path)
     for content in (b"This is a text.\n" * 50, b"\x89PNG\r\n\x1a\n", bytes(5000)):
         path.write_bytes(content)

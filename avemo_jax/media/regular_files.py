@@ -1,0 +1,32 @@
+"""What may be opened: regular files, and links to them, that can be read.
+
+Reading a pipe or a socket waits for somebody who writes into it, and a device may have
+no end, so they are refused before they are opened.
+"""
+
+import os
+import stat
+
+_KINDS = {
+    stat.S_IFDIR: "is a folder",
+    stat.S_IFIFO: "is a pipe",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
+
+
+def fault_of(path: str | os.PathLike[str]) -> str:
+    """Why a path is not opened, in words such as "is a folder"; empty: it may be."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return "no such file"
+    # ValueError is raised for a path with a NUL.
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if not stat.S_ISREG(found.st_mode):
+        return _KINDS.get(stat.S_IFMT(found.st_mode), "is no regular file")
+    if not found.st_size:
+        return "empty, 0 bytes"
+    return ""
