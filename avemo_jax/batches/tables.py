@@ -78,7 +78,7 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
 
     Raises:
         ValueError: If the store has no task of this name, or if the task is "own" and
-            the store has several.
+            the store has none or several.
     """
     if config.task in TASKS:
         return config  # a store without it has no rows in its splits
@@ -86,6 +86,12 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
         data.store.task(config.task)
         return config
     tasks = data.store.tasks
+    if not tasks:
+        raise ValueError(
+            f"config.task is 'own' and {data.name} has no labels, only videos to "
+            "predict; expected labels to train by: build a store with --labels, or "
+            "predict: avemo evaluate --split test"
+        )
     if len(tasks) > 1:
         raise ValueError(
             f"config.task is 'own' and {data.name} has {', '.join(tasks)}; expected "

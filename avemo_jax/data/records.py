@@ -29,7 +29,8 @@ class VideoAnnotations:
             where invalid. Lengths may differ between tasks.
         splits: "train", "dev", "validation" or "test", by task name. Official train
             videos are "train"; ``build_store`` draws dev from them.
-        num_frames: Frames of the decoded video; 0 if unknown.
+        num_frames: Frames of the decoded video, or as its annotations count them; 0 if
+            unknown.
         fps: Frames per second; NaN if unknown.
         source: The recording or person that no two splits are to share; empty: the
             one of :func:`avemo_jax.data.corpus.splits.source_video`.

@@ -142,7 +142,10 @@ def words_of(found: Mapping[str, Any]) -> str:
     """The scores of results.json as text, of one task or of several and their sum."""
     if "tasks" not in found:
         if "metrics" not in found:
-            words = f"{found['split']} has no labels: predictions only"
+            words = (
+                f"{found['split']} has no labels, so there is nothing to score: "
+                "predictions only"
+            )
             return f"{words}; {rate_words(found)}" if "frame_rate" in found else words
         return scores_table(found)
     texts = [words_of(one) for one in found["tasks"].values()]

@@ -44,7 +44,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
     features = results["features"]
     names = [features] if isinstance(features, str) else features
     lines = [
-        f"{task.title} ({task.name}): {data_title(results)}, {results['split']}",
+        f"{task.full_title}: {data_title(results)}, {results['split']}",
         f"{results['head']} on {' + '.join(names)}"
         + _of_heads(results)
         + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else "")

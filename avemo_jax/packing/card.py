@@ -123,6 +123,8 @@ def _text(store: Store, command: str | None) -> str:
 def _head(store: Store, annotations: BuildReport) -> str:
     title = "Own labels" if store.has_own_tasks else "Aff-Wild2: labels"
     title, warning = f"{title} and features", ""
+    if not store.tasks:
+        title = "Features of videos to predict"
     if store.synthetic:
         title = "Made data (synthetic): labels and features"
         warning = "\n\n> " + _wrapped(
@@ -132,13 +134,12 @@ def _head(store: Store, annotations: BuildReport) -> str:
             width=_WIDTH - 2,
         ).replace("\n", "\n> ")
     sets = len(store.feature_sets)
+    tasks = ", ".join(task.full_title for task in store.tasks.values())
     text = (
         f"{_count(annotations['videos'])} annotated subject-videos with "
         f"{_count(annotations['frames'])} frames, and {sets} feature "
-        f"{'set' if sets == 1 else 'sets'}, for the tasks "
-        + ", ".join(
-            f"{task.name} ({task.title.lower()})" for task in store.tasks.values()
-        )
+        f"{'set' if sets == 1 else 'sets'}, "
+        + (f"for the tasks {tasks}" if tasks else "to be predicted: without labels")
         + f". Fingerprint of the whole: `{store.fingerprint[:16]}`."
     )
     return f"# {title}{warning}\n\n{_wrapped(text)}"
@@ -152,7 +153,7 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
         for split, one in splits.items()
         if one.labelled
     ]
-    task, split = labelled[0] if labelled else (next(iter(store.tasks)), "test")
+    task, split = labelled[0] if labelled else (next(iter(store.tasks), ""), "test")
     file = task.lower() if task in TASKS else "own"
     # The widest set of each kind: no set is meant to be the best.
     by_kind = {
@@ -172,6 +173,16 @@ def _reading(store: Store, counts: Mapping[str, Mapping[str, SplitCounts]]) -> s
     )
     if not names:
         return f"## Reading it\n\n{lie}"
+    if not store.tasks:
+        return f"""## Reading it
+
+`DIR` is the folder of this file. To predict its videos by a trained head:
+
+```bash
+avemo evaluate --checkpoint RUN/best_model --data-dir DIR --split test
+```
+
+{lie}"""
     return f"""## Reading it
 
 `DIR` is the folder of this file.
@@ -250,6 +261,8 @@ def _labels(
     counts: Mapping[str, Mapping[str, SplitCounts]],
     how: Mapping[str, Any],
 ) -> str:
+    if not store.tasks:
+        return "## Labels\n\nNone: all videos are test videos, of any task."
     visual = [one.name for one in store.feature_sets.values() if one.kind == "visual"]
     way = "The splits were given by the user."
     if how.get("origin") == "drawn":

@@ -18,7 +18,9 @@ def parser() -> argparse.ArgumentParser:
         example=_EXAMPLE,
     )
     group = parser.add_argument_group("input")
-    flags.add_annotations(group, "folder of the official task folders")
+    flags.add_annotations(
+        group, "folder of the official task folders, a task's own, or one of its sets"
+    )
     group.add_argument(
         "--features",
         action="append",
@@ -88,7 +90,7 @@ def _add_own_labels(parser: argparse.ArgumentParser) -> None:
         "--labels",
         metavar="FILE",
         help="CSV with video, frame (from 1) or start_s and end_s (neither: labels of "
-        "whole videos), and the labels",
+        "whole videos), and the labels; a manifest of test videos alone needs none",
     )
     group.add_argument(
         "--task",

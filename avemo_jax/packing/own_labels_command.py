@@ -1,12 +1,16 @@
-"""The part of ``avemo build-store`` that reads a user's own labels."""
+"""The part of ``avemo build-store`` that reads a user's own labels.
+
+A manifest of test videos alone needs no labels: the store is one to predict, and its
+task is that of the head.
+"""
 
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from avemo_jax.data.corpus.manifest import Entry, read_manifest
-from avemo_jax.data.corpus.own_labels import Wish, read_labels
+from avemo_jax.data.corpus.own_labels import Wish, read_labels, unlabelled
 from avemo_jax.data.records import FeatureSource, RowRate, VideoAnnotations
 from avemo_jax.packing.row_rates import check_rate, last_frame, rates_of
 from avemo_jax.tasks import Task, TaskKind
@@ -19,6 +23,8 @@ def read_own(
     args: argparse.Namespace, sources: Sequence[FeatureSource]
 ) -> tuple[dict[str, Task], list[VideoAnnotations]]:
     """Tasks and records of ``--manifest`` and ``--labels``; says what the tasks are.
+
+    There are no tasks where no label is given and all videos are test videos.
 
     Args:
         args: The parsed flags.
@@ -38,6 +44,10 @@ def read_own(
         rate = rates.get(entry.video)
         return last_frame(entry.video, sources) if rate is None else rate.num_rows
 
+    if not args.labels:
+        _check_to_predict(args.manifest, manifest)
+        print(f"no labels: a store to predict, with {len(manifest)} videos")
+        return {}, unlabelled(manifest)
     return read_labels(
         args.labels,
         manifest,
@@ -49,19 +59,42 @@ def read_own(
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Check that both files of a user's own labels are given, and no official ones.
+    """Check that the files of a user's own labels are given, and no official ones.
 
     Raises:
-        ValueError: If one is missing, or flags of both kinds are given.
+        ValueError: If the manifest is missing, flags of both kinds are given, or flags
+            on labels without these.
     """
     official = [name for name in _OFFICIAL if getattr(args, name)]
-    if not args.manifest or not args.labels or official:
+    said = [name for name in ("task", "classes", "range") if getattr(args, name)]
+    if args.manifest and said and not args.labels:
+        raise ValueError(
+            f"--{', --'.join(said)} without --labels; expected it with them: add "
+            "--labels, or leave it out, since a store to predict has the head's task"
+        )
+    if not args.manifest or official:
         given = [f"--{name}" for name in ("manifest", "labels") if getattr(args, name)]
         flags = [*given, *(f"--{name.replace('_', '-')}" for name in official)]
         raise ValueError(
             f"{' '.join(flags) or 'no labels are named'}; expected --manifest with "
-            "--labels, or --annotations of the challenge: give the one or the other"
+            "--labels, or alone to predict, or --annotations of the challenge: give "
+            "the one or the other"
         )
+
+
+def _check_to_predict(path: str, manifest: Mapping[str, Entry]) -> None:
+    """Check that all videos are test videos.
+
+    Raises:
+        ValueError: If one is not, as its labels are missing.
+    """
+    for video, entry in manifest.items():
+        if entry.split != "test":
+            raise ValueError(
+                f"{path}, line {entry.line}: {video!r} is in {entry.split!r} and there "
+                "are no --labels; expected labels, or test videos alone: add --labels "
+                "FILE, or write test"
+            )
 
 
 def _with_rate(entry: Entry, rate: RowRate | None) -> Entry:

@@ -126,7 +126,7 @@ def _task(table: ResultsTable, task: str) -> list[str]:
         header += ["reported by the original", "s reported by the original"]
     header.append("smoothing")
     lines = [_line(table, row, cell, on) for row, cell in table.pairs(task)]
-    title = f"## {TASKS[task].title} ({task}), {metric_title(task)}: "
+    title = f"## {TASKS[task].full_title}, {metric_title(task)}: "
     section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
     if notes := _notes(table, task):
         section.append("\n".join(notes))

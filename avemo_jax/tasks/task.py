@@ -80,6 +80,16 @@ class Task:
         """Outputs per frame; 8, 12 and 2 for EXPR, AU and VA."""
         return len(self.columns)
 
+    @property
+    def full_title(self) -> str:
+        """The title with the name behind it: "Expressions (EXPR)".
+
+        A user's own task has its name for a title, which is said once.
+        """
+        if self.title == self.name:
+            return self.name
+        return f"{self.title} ({self.name})"
+
     def activate(self, logits: "Array") -> "Array":
         """Scores (..., outputs) in float32: probabilities, or values in [-1, 1].
 

@@ -261,7 +261,7 @@ class AnnotationContents(Contents):
             "synthetic": self.synthetic,
             "how": self.how,
             "num_frames": {v: self.facts[v]["num_frames"] for v in self.videos},
-            **({"tasks": self.own} if self.own else {}),
+            **({} if self.tasks == TASKS else {"tasks": self.own}),
         }
 
 

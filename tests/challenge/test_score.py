@@ -297,6 +297,13 @@ def test_splits_and_lists(tmp_path, capsys):
     assert videos() == ["1-30-64x48"]
     where[-1] = own / "Train_Set"
     assert videos("--split", "train") == ["360"]
+    # What a test set has for labels is scored only where it alone is given.
+    invalid = {"1-30-64x48_left": np.full((3, 1), -1.0)}
+    write_annotations(root, EXPR, invalid, "TEST_SET")
+    for where[-1] in (root, own):
+        assert videos("--split", "all") == ["1-30-64x48", "360"]
+    where[-1] = own / "TEST_SET"
+    assert "annotations of no validation video" in fails(capsys, path, *where)
 
 
 def test_neither_jax_nor_a_device_is_loaded():

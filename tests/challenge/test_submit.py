@@ -296,6 +296,21 @@ def test_numbers_of_frames_from_a_list(tmp_path, capsys):
     assert "predictions without a row: 2" in capsys.readouterr().out
 
 
+def test_numbers_of_frames_from_a_test_set(tmp_path, capsys):
+    made.predicted(tmp_path / "predictions.csv", VA)
+    lengths = {"360": 4, "video3_left": 7, "14-30-1920x1080": 6}
+    made.write_list(tmp_path / "list.txt", lengths)
+    folder = tmp_path / VA.folders[0] / "Test_Set"
+    folder.mkdir(parents=True)
+    for video, count in lengths.items():
+        rows = [VA.header, *["-5,-5"] * count]
+        made.write_list(folder / f"{video}.txt", rows)
+    assert submit(tmp_path, VA, "--frames", str(tmp_path)) == 0
+    out = (tmp_path / "out" / "VA.txt").read_text().splitlines()
+    assert len(out) == 1 + 4 + 7 + 6
+    assert f"numbers of frames: {tmp_path}" in capsys.readouterr().out
+
+
 def test_a_video_without_predictions_is_an_error_or_neutral(tmp_path, capsys):
     made.write_list(tmp_path / "frames.csv", ["video,frames", "lost,2", "360,1"])
     made.write_list(tmp_path / "list.txt", ["lost", "360"])

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avemo_jax.data.corpus.annotations import read_annotations
+from avemo_jax.data.corpus.annotations import (
+    frames_of_test_videos,
+    read_annotations,
+)
 from avemo_jax.data.corpus.label_files import (
     MTL_HEADERS,
     read_label_file,
@@ -176,8 +179,6 @@ def test_tree_errors(tmp_path):
     ) as caught:
         read_annotations(tmp_path, tasks=["AU"])
     assert "it has those of EXPR, VA: ask for that" in str(caught.value)
-    with pytest.raises(ValueError, match="give the folder above"):
-        read_annotations(tmp_path / VA.folders[0])
     (tmp_path / EXPR.folders[1]).mkdir()
     with pytest.raises(ValueError, match="has both"):
         read_annotations(tmp_path)
@@ -195,6 +196,55 @@ def test_misspelt_set_folder(tmp_path):
     (tmp_path / VA.folders[0] / "Trian_Set").mkdir()
     with pytest.raises(ValueError, match="Trian_Set"):
         read_annotations(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Test_Set", "test_set", "TEST SET", "Testing-Set"])
+def test_test_sets_tell_numbers_of_frames(tmp_path, name, caplog):
+    """What stands in them for labels, here of no class at all, is not read."""
+    make_tree(tmp_path)
+    write(tmp_path / EXPR.folders[0] / name / "later.txt", EXPR.header, ["9"] * 7)
+    write(tmp_path / EXPR.folders[0] / name / "video2_left.txt", EXPR.header, [])
+    (tmp_path / EXPR.folders[0] / name / "empty.txt").touch()
+    write(tmp_path / VA.folders[0] / name / "later.txt", VA.header, ["-5,-5"] * 8)
+    with caplog.at_level("INFO"):
+        records = {record.video: record for record in read_annotations(tmp_path)}
+    later = records["later"]
+    assert (later.num_frames, dict(later.labels)) == (8, {})
+    assert later.splits == {"EXPR": "test", "VA": "test"}
+    assert records["empty"].num_frames == records["video2_left"].num_frames == 0
+    assert records["video1"].splits == {"EXPR": "train"}
+    assert "EXPR: 3 test videos with 7 frames in" in caplog.text
+    assert frames_of_test_videos(tmp_path) == {"later": 8}
+    assert frames_of_test_videos(tmp_path / EXPR.folders[0]) == {"later": 7}
+    assert frames_of_test_videos(tmp_path / EXPR.folders[0] / name) == {"later": 7}
+
+
+def test_a_test_set_of_another_task_is_refused(tmp_path):
+    make_tree(tmp_path)
+    write(tmp_path / EXPR.folders[0] / "Test_Set" / "a.txt", VA.header, ["0,0"])
+    with pytest.raises(ValueError, match=r"a\.txt, line 1: header 'valence,arousal'"):
+        read_annotations(tmp_path)
+    (tmp_path / EXPR.folders[0] / "Test_Set" / "a.txt").unlink()
+    assert len(read_annotations(tmp_path)) == 2
+    with pytest.raises(ValueError, match="tells no test video's frames; expected Test"):
+        frames_of_test_videos(tmp_path)
+
+
+def test_a_tasks_own_folder_and_one_set(tmp_path):
+    """Which task it is, the headers of the files tell; the folder may be renamed."""
+    make_tree(tmp_path)
+    first, second = read_annotations(tmp_path / EXPR.folders[0])
+    assert (first.splits, second.splits) == ({"EXPR": "train"}, {"EXPR": "validation"})
+    (tmp_path / VA.folders[0]).rename(tmp_path / "mine")
+    (only,) = read_annotations(tmp_path / "mine")
+    assert (only.video, only.splits) == ("video2", {"VA": "train"})
+    (only,) = read_annotations(tmp_path / "mine" / "Train_Set")
+    assert (only.video, only.splits) == ("video2", {"VA": "train"})
+    (tmp_path / "mine" / "Train_Set" / "video2.txt").write_text("a\n1\n")
+    with pytest.raises(
+        ValueError, match=r"video2\.txt, begins with the header of EXPR"
+    ):
+        read_annotations(tmp_path / "mine")
 
 
 def test_video_in_both_sets(tmp_path):

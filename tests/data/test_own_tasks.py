@@ -179,6 +179,69 @@ def test_labels_of_whole_videos(tmp_path, caplog):
     assert "window chosen on dev, by whole videos." in words
 
 
+@pytest.mark.parametrize("labels", ["", "video,frame,mood\n"])
+def test_a_store_to_predict_needs_no_labels(mood, tmp_path, labels, capsys):
+    """Test videos alone; the head knows its task and the classes."""
+    folder, _ = mood
+    trained(folder)
+    lines = ["video,split", *(f"{video},test" for video in VIDEOS[6:])]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    flags = ["--manifest", tmp_path / "manifest.csv", "--out", tmp_path / "store"]
+    if labels:
+        (tmp_path / "labels.csv").write_text(labels)
+        flags += ["--labels", tmp_path / "labels.csv"]
+    flags += ["--features", folder / "features", "--quiet"]
+    assert command.main([*map(str, flags)]) == 0
+    assert "a store to predict, with 2 videos" in capsys.readouterr().out
+    store = open_store(tmp_path / "store")
+    assert (store.tasks, store.has_own_tasks) == ({}, True)
+    card = (tmp_path / "store" / "README.md").read_text()
+    assert "\n# Features of videos to predict\n" in card
+    assert "--data-dir DIR --split test" in card
+
+    def evaluate(split):
+        return experiment.evaluate_checkpoint(
+            folder / "run" / "best_model",
+            data_dir=str(tmp_path / "store"),
+            split=split,
+            workdir=tmp_path / "out",
+        )
+
+    found = evaluate("test")
+    assert "metrics" not in found
+    assert found["counts"]["test"]["videos"] == 2
+    said = capsys.readouterr().out
+    assert "test has no labels, so there is nothing to score: predictions only" in said
+    assert not (tmp_path / "out" / "plots").exists()
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "run" / "predictions.csv").open() as file:
+        scored = list(csv.DictReader(file))
+    for row in scored:
+        del row["label_mood"]
+    assert rows == scored
+    with pytest.raises(
+        ValueError, match=r"no labels, only 2 videos to predict; .*test"
+    ):
+        evaluate("validation")
+    config = base_config("own", "mlp", "look")
+    config.data.dir = str(tmp_path / "store")
+    with pytest.raises(
+        ValueError, match=r"no labels, only videos to predict; .*--labe"
+    ):
+        experiment.run_experiment(config)
+
+
+def test_videos_to_train_by_need_labels(tmp_path, capsys):
+    (tmp_path / "manifest.csv").write_text("video,split\na,test\nb,train\n")
+    flags = ["--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "s")]
+    assert command.main(flags) == 1
+    told = capsys.readouterr().err
+    assert "manifest.csv, line 3: 'b' is in 'train' and there are no --labels" in told
+    assert command.main([*flags, "--classes", "a,b"]) == 1
+    assert "--classes without --labels" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_transformer_folds_and_correction_of_classes(mood):
     folder, _ = mood

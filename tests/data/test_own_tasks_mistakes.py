@@ -212,7 +212,7 @@ def test_wrong_flags(tmp_path, capsys):
     base = [f"--manifest={manifest}", f"--labels={labels}", f"--out={tmp_path / 's'}"]
     for flags, message in (
         ([base[2]], "no labels are named; expected --manifest"),
-        ([base[0], base[2]], "--manifest; expected --manifest with --labels"),
+        ([base[1], base[2]], "--labels; expected --manifest with --labels"),
         ([*base, "--annotations=x"], "--labels --annotations; expected"),
         ([*base, "--task=mood=classes"], "expected NAME=KIND with KIND one of"),
         ([*base, "--task=a=regression", "--range=1"], "expected two numbers"),

@@ -457,7 +457,7 @@ def test_split_without_labels_has_a_share(run, tmp_path):
         *("rule", "per_seed", "share_embedded", "share_embedded_std"),
         *("share_of_window_entries", "share_of_window_entries_std"),
     }
-    words = r"no labels: predictions only; \d+\.\d% of the frames embedded"
+    words = r"nothing to score: predictions only; \d+\.\d% of the frames embedded"
     assert re.search(words, printed.getvalue())
     assert (tmp_path / "predictions.csv").exists()
 

@@ -9,7 +9,7 @@ from avemo_jax.data.corpus.splits import draw_dev, source_video
 from avemo_jax.data.features.files import read_original_file, write_feature_file
 from avemo_jax.data.store.store import open_store
 from avemo_jax.packing.command import main
-from avemo_jax.tasks import TASKS
+from avemo_jax.tasks import EXPR, TASKS
 
 
 @pytest.fixture
@@ -62,6 +62,27 @@ def test_command_on_real_material(tmp_path, shared_data, annotations, capsys):
     again, errors = capsys.readouterr()
     assert again == said
     assert "7/7" not in errors
+
+
+def test_a_test_set_gives_test_videos_of_its_task_and_their_frames(tmp_path):
+    """Sound runs a frame further, and the official count of frames is longer still."""
+    folder = tmp_path / "features" / "vggish@0.96s"
+    folder.mkdir(parents=True)
+    for video in ("new", "other", "seen"):
+        rows = vectors("x", {video: list(range(1, 10))}, 128)[video]
+        write_feature_file(folder / f"{video}.npz", rows, {"fingerprint": "f"})
+    folder = tmp_path / "made" / EXPR.folders[1]
+    for name, video in (("Validation_Set", "seen"), ("Test_Set", "new")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{video}.txt").write_text(f"{EXPR.header}\n" + "1\n" * 12)
+    (tmp_path / "list.txt").write_text("new\n")
+    flags = ["--annotations", folder, "--test-list", f"EXPR={tmp_path / 'list.txt'}"]
+    flags += ["--features", tmp_path / "features", "--out", tmp_path / "store"]
+    assert main([*map(str, flags), "--quiet"]) == 0
+    table = open_store(tmp_path / "store").load_table("EXPR", "test", ["vggish"])
+    assert table.videos == ("new", "other")
+    assert table.num_frames.tolist() == [12, 9]
+    assert not table.valid.any()
 
 
 def real_vectors(shared_data: pathlib.Path, video: str):

@@ -70,8 +70,6 @@ def said(capsys, *args: str) -> str:
     ("flag", "path", "advice"),
     [
         ("annotations", ".", "give {tree}/labels"),
-        ("annotations", "labels/VA_Estimation_Challenge", "them, {tree}/labels"),
-        ("annotations", "labels/VA_Estimation_Challenge/Train_Set", "{tree}/labels"),
         ("annotations", "nowhere", "does not exist"),
         ("features", ".", "give {tree}/features itself"),
         ("features", "features/audiofeat_vggish", "folder, give {tree}/features"),

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--task", required=True, help="expr, au or va")
     flags.add_annotations(
         group,
-        "the folder of the tasks' folders, a task's own, or one of VIDEO.txt",
+        "folder of the official task folders, a task's own, or one of VIDEO.txt",
         required=True,
     )
     group.add_argument(

@@ -69,7 +69,13 @@ def read_truth(
     paths = by_video(sets, lambda path: path.stem, str(root))
     files = {video: (sets[path], path) for video, path in paths.items()}
     if split_list is None:
-        videos = [video for video, (own, _) in files.items() if split in (own, "all")]
+        # What stands in a test set for labels is scored only if nothing else is given.
+        only_test = {own for own, _ in files.values()} == {"test"}
+        videos = [
+            video
+            for video, (own, _) in files.items()
+            if split in (own, "all") and (own != "test" or only_test)
+        ]
         if not videos:
             raise ValueError(
                 f"{root} has {task.name} annotations of no {split} video; expected "

@@ -37,9 +37,10 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--frames",
-        metavar="FILE",
-        help="lines VIDEO,NUMBER under the header video,frames: frames of each video; "
-        "without this and --example, the last predicted frame is a video's last one",
+        metavar="FILE|DIR",
+        help="frames of each video: lines VIDEO,NUMBER under the header video,frames, "
+        "or the folder of Test_Set; without this and --example, the last predicted "
+        "frame is a video's last one",
     )
     group.add_argument(
         "--fill-missing-videos",

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from jaxtyping import Int
 
+from avemo_jax.data.corpus.annotations import frames_of_test_videos
 from avemo_jax.data.listing import first_of, read_names
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.tasks import TASKS, Task
@@ -85,12 +86,18 @@ def read_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def read_frame_counts(path: str | os.PathLike[str]) -> dict[str, int]:
-    """How many frames each video has, from lines ``VIDEO,NUMBER`` under a header.
+    """How many frames each video has.
+
+    Args:
+        path: A file of lines ``VIDEO,NUMBER`` under a header; or a folder of official
+            annotations with ``Test_Set``, or that itself.
 
     Raises:
         ValueError: If the file is missing, or has another header, a line that is no
-            such pair, or a video twice.
+            such pair, or a video twice; or the folder tells no frames.
     """
+    if os.path.isdir(path):
+        return frames_of_test_videos(path)
     (_, header), *lines = read_names(path) or [(1, "")]
     if header != _FRAMES_HEADER:
         raise ValueError(

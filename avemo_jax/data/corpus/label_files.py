@@ -30,21 +30,54 @@ _EXPECTED = {
 }
 
 
-def _read_body(path: pathlib.Path, headers: tuple[str, ...]) -> bytes:
-    """All after the header line, with Unix line ends and no blank lines at the end."""
+def task_of_file(path: pathlib.Path) -> Task | None:
+    """The task whose header a file begins with; None: no task's."""
+    header, _ = _parts(path)
+    return next((task for task in (EXPR, AU, VA) if task.header == header), None)
+
+
+def count_frames(path: pathlib.Path, task: Task) -> int:
+    """The number of lines after the header, whose labels are not read.
+
+    Returns:
+        0 where there are none, as in a file that is empty or a header alone.
+
+    Raises:
+        ValueError: If the first line is not the header of the task.
+    """
+    header, body = _parts(path)
+    if not (header or body.strip()):
+        return 0
+    _check_header(path, header, (task.header,))
+    body = body.rstrip()
+    return body.count(b"\n") + 1 if body else 0
+
+
+def _parts(path: pathlib.Path) -> tuple[str, bytes]:
+    """The header without spaces around its names, and what follows its line."""
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     first, _, body = data.partition(b"\n")
-    if not data.strip():
-        raise ValueError(
-            f"{path} is empty; expected the header {headers[0]!r} and one line per "
-            "frame: unpack the annotations again"
-        )
-    header = ",".join(c.strip() for c in first.decode("utf-8", "replace").split(","))
+    names = first.decode("utf-8", "replace").split(",")
+    return ",".join(name.strip() for name in names), body
+
+
+def _check_header(path: pathlib.Path, header: str, headers: tuple[str, ...]) -> None:
     if header not in headers:
         raise ValueError(
             f"{path}, line 1: header {header[:120]!r}; expected "
             f"{' or '.join(repr(h) for h in headers)}: is this another task's file?"
         )
+
+
+def _read_body(path: pathlib.Path, headers: tuple[str, ...]) -> bytes:
+    """All after the header line, with Unix line ends and no blank lines at the end."""
+    header, body = _parts(path)
+    if not (header or body.strip()):
+        raise ValueError(
+            f"{path} is empty; expected the header {headers[0]!r} and one line per "
+            "frame: unpack the annotations again"
+        )
+    _check_header(path, header, headers)
     if not body.strip():
         raise ValueError(
             f"{path}, line 2: no labels after the header; expected one line per "

@@ -8,7 +8,7 @@ from typing import Literal
 
 from absl import logging
 
-from avemo_jax.data.corpus.annotations import MTL_FOLDER
+from avemo_jax.data.corpus.annotations import MTL_FOLDER, holds_annotations
 from avemo_jax.data.corpus.crop_folders import CropFolder, crop_folder
 from avemo_jax.data.corpus.file_tree import (
     ALIGNED,
@@ -207,7 +207,7 @@ def _annotations(
                 "remove the others, or move them out of the tree"
             )
         return found[0] if found else None
-    if not any((given / name).is_dir() for name in _TASK_FOLDERS):
+    if not holds_annotations(given):
         raise ValueError(
             f"{printable(given)} has no annotations; expected a folder with "
             f"{', '.join(sorted(_TASK_FOLDERS))}, or one of them: correct the path"

@@ -77,7 +77,8 @@ def read_labels(
     labels a whole video; then labels. A single
     column of texts or whole numbers is multiclass, and the task has the column's name;
     several columns of 0 and 1 are multilabel ("labels"); others are values ("values").
-    An empty cell is an invalid label, and so is that of a frame that has no line.
+    An empty cell is an invalid label, and so is that of a frame that has no line. Where
+    there is no label at all and all videos are test videos, there are no tasks.
 
     Args:
         path: The CSV file of labels.
@@ -102,6 +103,10 @@ def read_labels(
     rates: dict[str, float] = {}
     rows = _rows(table, manifest, place, fps_of, frames_of, rates)
     length = _check_once(table, rows, whole=place == "video")
+    none = not any(row.cells[name] for row in rows for name in columns)
+    if none and all(entry.split == "test" for entry in manifest.values()):
+        told(f"{path}: no labels, so a store to predict, with {len(manifest)} videos")
+        return {}, unlabelled(manifest)
     tasks: dict[str, Task] = {}
     labels: dict[str, dict[str, np.ndarray]] = {video: {} for video in manifest}
     for wish in wishes:
@@ -128,6 +133,14 @@ def read_labels(
         for video, entry in manifest.items()
     ]
     return tasks, records
+
+
+def unlabelled(manifest: Mapping[str, Entry]) -> list[VideoAnnotations]:
+    """A record of each video of the manifest, without labels and task."""
+    return [
+        VideoAnnotations(video, {}, {}, fps=entry.fps, source=entry.group)
+        for video, entry in manifest.items()
+    ]
 
 
 def _rows(

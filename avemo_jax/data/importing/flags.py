@@ -38,8 +38,9 @@ def parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("checking")
     flags.add_annotations(
         group,
-        "folder of the official task folders; with it the command tells which frames "
-        "are covered, and whether they are likely to be off by one",
+        "folder of the official task folders, a task's own, or one of its sets; with "
+        "it the command tells which frames are covered, and whether they are likely to "
+        "be off by one",
     )
     flags.add_mtl(group)
     group.add_argument(

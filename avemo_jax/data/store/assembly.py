@@ -24,8 +24,10 @@ class AnnotatedVideo:
         num_frames: Decoded or annotated length in frames, whichever is larger.
         fps: Frames per second; NaN if unknown.
         source_video: The recording that the video is a part of.
-        labels: Labels of the frames 1 to ``num_frames``, by task.
-        splits: The video's split by task; "" where it is in none.
+        labels: Labels of the frames 1 to ``num_frames``, by task; none in a store to
+            predict.
+        splits: The video's split by task; "" where it is in none. None in a store to
+            predict.
     """
 
     num_frames: int
@@ -118,7 +120,7 @@ def _of_clips(annotated: Mapping[str, AnnotatedVideo], task: Task) -> bool:
         return all(_of_clips(annotated, one) for one in task.tasks)
     most = 0
     for video in annotated.values():
-        labels = video.labels[task.name]
+        labels = _labels_of(video, task)
         labels = labels[task.valid(labels)]
         if (labels != labels[:1]).any():
             return False
@@ -146,6 +148,8 @@ def _dense_labels(
 
 
 def _labels_of(video: AnnotatedVideo, task: Task) -> Shaped[np.ndarray, "frames ..."]:
+    if not video.labels:
+        return task.empty_labels(video.num_frames)
     if isinstance(task, JointTask):
         return task.join(video.labels, video.num_frames)
     return video.labels[task.name]

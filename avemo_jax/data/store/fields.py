@@ -92,8 +92,10 @@ def check_declared(folder: str | os.PathLike[str]) -> None:
     root, name = folder.parents[2], folder.parent.name
     metadata = layout.read_metadata(root, name)
     if name == layout.ANNOTATIONS:
-        own = metadata.get("tasks", [])
-        tasks = {task.name: task for task in map(from_definition, own)} or TASKS
+        own = metadata.get("tasks")
+        tasks = TASKS
+        if own is not None:
+            tasks = {task.name: task for task in map(from_definition, own)}
         good = [annotation_fields(tasks)]
     else:
         known = EXTRACTORS.get(split_name(name)[0])

@@ -32,7 +32,8 @@ class AnnotationsMetadata(TypedDict):
         synthetic: Whether the data are made.
         how: How the splits came about.
         num_frames: Length of each video.
-        tasks: Definitions of a user's own tasks; absent: the challenge's.
+        tasks: Definitions of a user's own tasks, none in a store to predict; absent:
+            the challenge's.
     """
 
     format: Literal[1]

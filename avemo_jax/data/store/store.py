@@ -22,6 +22,7 @@ from avemo_jax.tasks import (
     TASKS,
     Task,
     from_definition,
+    get_task,
     joint_split,
     joint_task,
     register,
@@ -62,7 +63,8 @@ class Store:
         feature_sets: The feature sets by full name.
         fingerprint: Digest of everything in the store.
         synthetic: Whether the data are made: every result made from them says so.
-        tasks: The tasks whose labels the store has, by name.
+        tasks: The tasks whose labels the store has, by name; none in a store to
+            predict, whose videos are test videos of any task.
     """
 
     def __init__(
@@ -112,7 +114,10 @@ class Store:
         """Videos with features and no annotations: test videos of every task.
 
         A name that has sound only and belongs to a video of several faces is left out.
+        A store to predict has the videos that were listed, and no others.
         """
+        if not self.tasks:
+            return frozenset()
         have = {video for name in self.feature_sets for video in self.frames(name)}
         seen = {
             video
@@ -126,15 +131,18 @@ class Store:
 
     @property
     def has_own_tasks(self) -> bool:
-        """Whether the labels are a user's own, not the challenge's."""
-        return any(name not in TASKS for name in self.tasks)
+        """Whether the videos, and labels if any, are a user's own, not Aff-Wild2's."""
+        return self.tasks.keys() != TASKS.keys()
 
     def task(self, name: str) -> Task:
         """The task called ``name``; for names joined by "+", those tasks as one.
 
         Raises:
-            ValueError: If the store has no labels of the task.
+            ValueError: If the store has no labels of the task, or there is no such
+                task.
         """
+        if not self.tasks:
+            return get_task(name)
         if "+" in name:
             return joint_task([self.task(one) for one in name.split("+")])
         if name not in self.tasks:
@@ -175,7 +183,9 @@ class Store:
         self.task(task)
         splits = dict.fromkeys(self._unlabelled, "test")
         for video, annotated in self._annotated.items():
-            of_tasks = [annotated.splits[one] for one in task.split("+")]
+            of_tasks = ["test"]
+            if self.tasks:
+                of_tasks = [annotated.splits[one] for one in task.split("+")]
             if split := joint_split(of_tasks):
                 splits[video] = split
         return dict(sorted(splits.items()))
@@ -270,6 +280,12 @@ class Store:
         joined = [self._join(v, sets, missing_audio, counts) for v in names]
         videos = tuple(video for video in joined if video is not None)
         if not any(len(video.frame) for video in videos):
+            if not self.tasks:
+                raise ValueError(
+                    f"{self.path} has no labels, only {len(self._annotated)} videos to "
+                    f"predict; expected those of {task} {split}: name the split test, "
+                    "or another store"
+                )
             by_task = {one: tuple(self.split_of(one).values()) for one in self.tasks}
             by_task[task] = tuple(self.split_of(task).values())
             join.fail_without_rows(task, split, sets, names, counts, by_task)

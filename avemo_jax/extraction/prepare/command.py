@@ -140,7 +140,7 @@ def _find_material(
             )
     records = _records(args, corpus)
     labelled = {
-        video: max((len(labels) for labels in record.labels.values()), default=0)
+        video: max([record.num_frames, *map(len, record.labels.values())])
         for video, record in records.items()
     }
     frames = known_frames(corpus.crops, labelled)

@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
         "--root", required=True, metavar="DIR", help="the official folders, anywhere in"
     )
     flags.add_annotations(
-        group, "folder of the tasks' folders; default: the one in --root"
+        group,
+        "folder of the official task folders, a task's own, or one of its sets; "
+        "default: the one in --root",
     )
     group.add_argument(
         "--video",

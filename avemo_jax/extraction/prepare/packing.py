@@ -150,7 +150,8 @@ def _measured(
         record = records.get(video, VideoAnnotations(video, {}, test))
         own = times.get(base_video(video))
         if own is not None:
-            record = dataclasses.replace(record, num_frames=own.num_frames, fps=own.fps)
+            frames = max(own.num_frames, record.num_frames)
+            record = dataclasses.replace(record, num_frames=frames, fps=own.fps)
         found[video] = record
     return found
 
