@@ -101,9 +101,9 @@ def test_a_frame_twice(error, tmp_path):
     [
         ("360,1,Hapiness", "line 2: expression 'Hapiness'"),
         ("360,1,8", "line 2: expression '8'"),
-        ("360,1,", "line 2: no value for expression"),
-        ("360,1", "Expected 3 columns, got 2"),
-        ("360,one,1", "column frame"),
+        ("360,1,", "no predictions, as all values are missing"),
+        ("360,1", "line 2: 2 cells; expected 3, as in the header"),
+        ("360,one,1", "line 2, column 'frame': 'one'; expected a number"),
         ("360,1.5,1", "line 2: frame 1.5; expected an integer"),
         (",1,1", "line 2: no value for video"),
     ],
@@ -274,6 +274,6 @@ def test_a_folder_of_something_else(error, tmp_path, made):
     (folder / "360.txt").write_text("4\n4\n")
     assert "360.txt, line 1: '4'; expected the header" in error(folder)
     (folder / "360.txt").write_text(f"{EXPR.header}\n4\n4,5\n")
-    assert "360.txt, line 3: '4,5'" in error(folder)
+    assert "360.txt, line 3: 2 cells; expected 1" in error(folder)
     (folder / "360.txt").write_text(f"{VA.header}\n0.1,0.2\n")
     assert "pass --task va" in error(folder)

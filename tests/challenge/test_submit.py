@@ -434,7 +434,7 @@ def test_lists_that_are_refused(tmp_path, capsys, names, message):
         (EXPR, "360,1,1,0,", "360,,1,0,", r"line 17: no value for frame"),
         (VA, "360,1,1,0,", "video3_left,9,1,0,", r"frame 9 of 'video3_left'"),
         (AU, "AU01_c,", "AU01_d,", r"line 1: no column for AU01_c; expected"),
-        (AU, "AU01_c,", "", r"expected 39 values a line, as under the header"),
+        (AU, "AU01_c,", "", r"40 cells; expected 39, as in the header"),
     ],
 )
 def test_predictions_that_are_refused(tmp_path, capsys, task, old, new, message):

@@ -215,7 +215,7 @@ def test_parquet_beside_many_rows(tmp_path, monkeypatch):
     table = pyarrow.parquet.read_table(tmp_path / "many.parquet")
     odd = tmp_path / "odd.parquet"
     pyarrow.parquet.write_table(table.drop_columns(["frame"]), odd)
-    with pytest.raises(ValueError, match=r"line 1: .*expected video and frame"):
+    with pytest.raises(ValueError, match=r"odd.parquet: .*expected video and frame"):
         read_frame_predictions(odd, EXPR)
 
 
@@ -259,14 +259,17 @@ def test_scores_that_do_not_fit_are_refused(tmp_path):
         ),
         (
             lambda text: text.replace("a_left,1,", "a_left,one,"),
-            "predictions.csv, column frame: .*one",
+            "predictions.csv, line 2, column 'frame': 'one'",
         ),
-        (lambda text: text + "a,1\n", "predictions.csv: .*[Ee]xpected 8 columns"),
+        (
+            lambda text: text + "a,1\n",
+            "predictions.csv, line 7: 2 cells; expected 8, as in the header",
+        ),
         (
             lambda text: text.replace(",0.25,", ",high,"),
-            "expected numbers in label_val",
+            "line 2, column 'label_valence': 'high'; expected a number",
         ),
-        (lambda text: "", "predictions.csv: Empty CSV file; expected"),
+        (lambda text: "", "predictions.csv, line 1: an empty file; expected"),
     ],
 )
 def test_files_that_are_no_predictions_are_refused(tmp_path, change, message):

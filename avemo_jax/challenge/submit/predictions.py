@@ -1,17 +1,16 @@
 """Predictions of a file, with decisions and thresholds, for a submission."""
 
-import csv
 import dataclasses
 import os
 import pathlib
 
 import numpy as np
-import pyarrow.parquet
 from jaxtyping import Float
 
 from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
-from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.data.predictions.reading import is_table, read_frame_predictions
 from avemo_jax.data.predictions.threshold_file import thresholds_file
+from avemo_jax.runtime.tables import header_of
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
 
 # Scores were rounded to six decimals after they were compared with the thresholds.
@@ -98,18 +97,17 @@ def task_of(path: pathlib.Path) -> Task | None:
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; expected predictions or a model")
-    suffix = path.suffix.lower()
-    if path.is_dir() or suffix not in (".csv", ".txt", ".parquet"):
+    if path.is_dir() or not is_table(path):
         return None
-    if suffix == ".parquet":
-        names = set(pyarrow.parquet.read_schema(path).names)
-    else:
-        with path.open("rb") as file:
-            first = file.readline().decode("utf-8-sig", "replace")
-        names = {name.strip() for name in next(csv.reader([first]), [])}
+    names = {name.casefold() for name in header_of(path)}
 
     def named(task: Task) -> tuple[bool, int]:
-        forms = [set(task.columns), set(task.header.split(",")), {task.decided} - {""}]
+        own = (
+            task.columns,
+            task.header.split(","),
+            [task.decided] if task.decided else [],
+        )
+        forms = [{name.casefold() for name in one} for one in own]
         return any(f <= names for f in forms if f), max(len(f & names) for f in forms)
 
     best = max(TASKS.values(), key=named)

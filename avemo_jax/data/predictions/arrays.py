@@ -14,6 +14,7 @@ from avemo_jax.data.features.original_npy import read_pickled_dict
 from avemo_jax.data.listing import entries, nfc
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.tables import IMAGE, FramePlaces, joined_names
+from avemo_jax.runtime.tables import header_of, read_table
 from avemo_jax.tasks import EXPR, TASKS, Task
 
 _DAMAGES = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -164,31 +165,17 @@ def _array(path: pathlib.Path, task: Task) -> np.ndarray:
 
 def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
     """The numbers in one video's text, a row for each line below the header."""
-    first, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
-    header = ",".join(name.strip() for name in first.split(","))
+    header = ",".join(header_of(path))
     if header != task.header:
         own = [t.name for t in TASKS.values() if t.header == header]
         instead = f"pass --task {own[0].lower()}" if own else "write it in line 1"
         raise ValueError(
-            f"{path}, line 1: {first[:80]!r}; expected the header {task.header!r}, "
+            f"{path}, line 1: {header[:80]!r}; expected the header {task.header!r}, "
             f"then a line for every frame: {instead}"
         )
-    widths = (1, task.num_outputs) if task is EXPR else (task.num_outputs,)
-    lines = body.rstrip().split("\n") if body.strip() else []
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            row = [float(field) for field in line.split(",")]
-        except ValueError:
-            row = []
-        if len(row) not in widths or (rows and len(row) != len(rows[0])):
-            raise ValueError(
-                f"{path}, line {number}: {line[:80]!r}; expected "
-                f"{' or '.join(map(str, widths))} numbers, as many in every line: "
-                "correct it"
-            )
-        rows.append(row)
-    return np.array(rows, np.float64).reshape(len(rows), -1)
+    narrow = (task.decided,) if task is EXPR else ()
+    table = read_table(path, narrow=narrow)
+    return np.stack([table.numbers(name) for name in table.columns], axis=1)
 
 
 def of_videos(

@@ -11,6 +11,9 @@ from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.metrics.states import decide
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
 
+# What else than video and frame ``FramePredictions`` has a row of, or None.
+_OF_ROWS = ("filled", "scores", "decided", "has_crop", "labels")
+
 
 @dataclasses.dataclass(frozen=True)
 class FramePredictions:
@@ -127,10 +130,52 @@ def checked(
         )
     if columns is not None:
         raw = dataclasses.replace(raw, scores=_picked(raw, columns), named=True)
+    raw = _without_missing(raw)
     found = _sorted(dataclasses.replace(raw, frame=raw.frame + (1 - first_frame)))
     _check_frames(found, first_frame)
     assert found.scores is not None
     return _CHECKS[found.task.name](found, found.scores)
+
+
+def _without_missing(raw: FramePredictions) -> FramePredictions:
+    """``raw`` without the rows that hold no prediction, as if they were left out.
+
+    These are NaN in all outputs, or -1 as a class or in all units.
+
+    Raises:
+        ValueError: If no row holds a prediction, or one holds a part of it.
+    """
+    assert raw.scores is not None
+    missing = np.isnan(raw.scores)
+    if raw.task is AU or (raw.task is EXPR and raw.scores.shape[1] == 1):
+        missing |= raw.scores == -1
+    lacking = missing.all(axis=1)
+    if raw.decided is not None:
+        undecided = raw.decided < 0
+        half = undecided.any(axis=1) & ~(undecided.all(axis=1) & lacking)
+        half |= lacking & ~undecided.all(axis=1)
+        if half.any():
+            raise ValueError(
+                f"{raw.place(int(np.argmax(half)))} has scores or a decision alone; "
+                "expected both: write it again, or leave the frame out"
+            )
+    if not lacking.any():
+        return raw
+    if lacking.all():
+        raise ValueError(
+            f"{raw.path} has no predictions, as all values are missing (empty, NA, NaN "
+            "or -1); expected one for every frame: write it again"
+        )
+    rows: dict[str, Any] = {"video": raw.video, "frame": raw.frame}
+    rows |= {name: getattr(raw, name) for name in _OF_ROWS}
+    kept: dict[str, Any] = {
+        n: None if v is None else v[~lacking] for n, v in rows.items()
+    }
+    note = (
+        "rows without a prediction (empty, NA, NaN or -1), taken as frames that were "
+        f"left out: {int(lacking.sum()):,}"
+    )
+    return dataclasses.replace(raw, notes=(*raw.notes, note), **kept)
 
 
 def _sorted(raw: FramePredictions) -> FramePredictions:
@@ -141,7 +186,7 @@ def _sorted(raw: FramePredictions) -> FramePredictions:
     video = rank[raw.video]
     order = np.lexsort((raw.frame, video))
     rows: dict[str, Any] = {}
-    for name in ("frame", "filled", "scores", "decided", "has_crop", "labels"):
+    for name in ("frame", *_OF_ROWS):
         values = getattr(raw, name)
         rows[name] = None if values is None else values[order]
     videos = tuple(raw.videos[i] for i in order_of)

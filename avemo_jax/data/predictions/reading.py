@@ -5,12 +5,11 @@ import pathlib
 
 from avemo_jax.data.predictions import arrays, tables
 from avemo_jax.data.predictions.frames import FramePredictions, checked
+from avemo_jax.runtime.tables import header_of
 from avemo_jax.tasks import TASKS, Task
 
-_READERS = {
-    ".csv": tables.read_text,
-    ".txt": tables.read_text,
-    ".parquet": tables.read_parquet,
+_TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq")
+_ARRAYS = {
     ".npz": arrays.read_npz,
     ".npy": arrays.read_npy,
     ".pkl": arrays.read_pickle,
@@ -28,12 +27,13 @@ def read_frame_predictions(
 ) -> FramePredictions:
     """The predictions in a file or a folder of any form.
 
-    A ``.csv``, ``.txt`` or ``.parquet`` has a row per frame: ``video`` and ``frame``,
-    or ``image_location`` (``VIDEO/00001.jpg``), and the outputs by name; so do our
-    ``predictions.csv`` and a submission. A ``.npz`` holds ``video``, ``frame``,
-    ``scores``, or one array (frames, outputs) a video; a ``.npy`` one video's array or
-    a pickled dict; a ``.pkl`` a dict by image or by video. A folder has ``VIDEO.txt``
-    (in the form of annotations) or ``VIDEO.npy``. Row i of an array is frame i + 1.
+    A table (``.csv``, ``.tsv``, ``.txt``, these with ``.gz``, ``.parquet``) has a row
+    per frame: ``video`` and ``frame``, or ``image_location`` (``VIDEO/00001.jpg``), and
+    the outputs by name; so do our ``predictions.csv`` and a submission. A ``.npz``
+    holds ``video``, ``frame``, ``scores``, or one array (frames, outputs) a video; a
+    ``.npy`` one video's array or a pickled dict; a ``.pkl`` a dict by image or by
+    video. A folder has ``VIDEO.txt`` (in the form of annotations) or ``VIDEO.npy``. Row
+    i of an array is frame i + 1. Rows without any value are taken as left out.
 
     Args:
         path: The file or folder.
@@ -55,20 +55,25 @@ def read_frame_predictions(
         )
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; expected a file of predictions")
-    reader = arrays.read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
-    if reader is tables.read_text and _is_annotation(path):
-        reader = arrays.read_one_text
+    reader = _ARRAYS.get(path.suffix.lower())
+    if path.is_dir():
+        reader = arrays.read_folder
+    elif is_table(path):
+        reader = arrays.read_one_text if _is_annotation(path) else tables.read_columns
     if reader is None:
         raise ValueError(
             f"{path}: the ending {path.suffix!r}; expected "
-            f"{', '.join(sorted(_READERS))}, or a folder: rename or convert it"
+            f"{', '.join((*_TABLES, *_ARRAYS))}, or a folder: rename or convert it"
         )
     return checked(reader(path, task), first_frame=first_frame, columns=columns)
 
 
+def is_table(path: pathlib.Path) -> bool:
+    """Whether a file's ending is one of tables, perhaps packed by gzip."""
+    return path.name.lower().removesuffix(".gz").endswith(_TABLES)
+
+
 def _is_annotation(path: pathlib.Path) -> bool:
-    """Whether a text has the header of annotations, which names no frames."""
-    with path.open("rb") as file:
-        first = file.readline().decode("utf-8-sig", "replace")
-    header = ",".join(name.strip() for name in first.split(","))
+    """Whether a table has the header of annotations, which names no frames."""
+    header = ",".join(header_of(path))
     return any(header == task.header for task in TASKS.values())

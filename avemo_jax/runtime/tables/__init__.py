@@ -1,0 +1,5 @@
+"""Tables that any program wrote: texts of many forms and Parquet, read in one place."""
+
+from avemo_jax.runtime.tables.table import Table, header_of, read_table
+
+__all__ = ["Table", "header_of", "read_table"]

@@ -1,0 +1,63 @@
+"""Cells of a table in words: what is missing, true or false, and what is a number."""
+
+import re
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# What programs write where there is no value: nothing (pandas, polars, DuckDB, csv),
+# R, NumPy, pandas' own types, Python, SQL and its dumps, spreadsheets. Excel's #N/A,
+# which formulas give, counts; "none" in small letters is no program's, but a class.
+MISSING = (
+    *("", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "-nan"),
+    *("null", "NULL", "None", "NaT", r"\N", "#NULL!"),
+)
+_TRUTH = {"true": "1", "false": "0"}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+LARGEST = 2.0**53  # up to it float64 holds every whole number
+# What a spreadsheet takes as a formula that could call something.
+_FORMULA = r"(?s)^'*(=|[+@-].*[(|!])"
+_NEUTRAL = r"(?s)^'('*(?:=|[+@-].*[(|!]).*)$"
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a plain finite number, with a point for the decimals."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def with_point(text: str) -> str:
+    """``text`` with a point in place of its comma, where it is a number with one."""
+    return text.replace(",", ".") if _WITH_COMMA.fullmatch(text) else text
+
+
+def truth_of(text: str) -> str:
+    """A text such as TRUE or False as "1" or "0"; any other text as it is."""
+    return _TRUTH.get(text.lower(), text)
+
+
+def whole(text: str) -> str:
+    """A number such as 1.0 or 2e0 as "1", "2"; any other text as it is."""
+    if not is_number(text) or text.isdigit():
+        return text
+    value = float(text)
+    if value != round(value) or abs(value) > LARGEST:
+        return text
+    return text if set(text) <= set("+-0123456789") else str(int(value))
+
+
+def neutral(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Texts for a CSV file, of which a spreadsheet runs none.
+
+    Those that it would take as a formula get an apostrophe in front, which
+    :func:`as_meant` takes away.
+    """
+    risky = pc.match_substring_regex(texts, _FORMULA)
+    return pc.if_else(risky, pc.binary_join_element_wise("'", texts, ""), texts)
+
+
+def as_meant(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Texts of a file without the apostrophes of :func:`neutral`."""
+    if not pc.any(pc.starts_with(texts, "'")).as_py():
+        return texts
+    return pc.replace_substring_regex(texts, _NEUTRAL, r"\1")
