@@ -1,12 +1,13 @@
 """The ``avemo`` command: each sub-command runs the program of one module."""
 
-import argparse
 import dataclasses
 import pkgutil
 import sys
 from typing import Any
 
+from avemo_jax.runtime.command_line import CommandParser, did_you_mean, program
 from avemo_jax.runtime.errors import run_program
+from avemo_jax.runtime.versions import VERSION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ GROUPS = {
 COMMANDS = {one.name: one for group in GROUPS.values() for one in group}
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, CommandParser]:
     """The parser of each command, by its name, in the order of ``avemo --help``."""
     return {name: _resolve(one.parser)() for name, one in COMMANDS.items()}
 
@@ -96,27 +97,40 @@ def _resolve(place: str) -> Any:
 def _usage() -> str:
     """The commands in their groups, a line each."""
     width = max(map(len, COMMANDS))
-    lines = ["usage: avemo COMMAND [OPTIONS]"]
+    lines = [f"usage: {program()} COMMAND [OPTIONS]"]
     for title, commands in GROUPS.items():
         lines += ["", f"{title}:"]
         lines += [f"  {one.name:<{width}}  {one.does}" for one in commands]
-    return "\n".join([*lines, "", "avemo COMMAND --help shows its flags."])
+    return "\n".join([*lines, "", f"{program()} COMMAND --help shows its flags."])
 
 
 def main() -> None:
     """Runs the sub-command that the command line names."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("--help", "-h", "help"):
-        print(_usage())
+    if name in ("--version", "-V", "version"):
+        print(f"avemo_jax {VERSION}")
         return
+    if name in ("--help", "-h", "help"):
+        if not arguments:
+            print(_usage())
+            return
+        name, arguments = arguments[0], ["--help"]
     if name not in COMMANDS:
-        print(f"avemo: unknown command {name!r}\n\n{_usage()}", file=sys.stderr)
+        print(
+            f"{program()}: error: unknown command {name!r}; "
+            f"{did_you_mean(name, COMMANDS)}expected one of {', '.join(COMMANDS)}: put "
+            f"it before all flags; {program()} --help says what they do",
+            file=sys.stderr,
+        )
         sys.exit(2)
     command = COMMANDS[name]
+    parser = _resolve(command.parser)()
     if {"--help", "-h"} & set(arguments):
-        _resolve(command.parser)().print_help()
+        parser.print_help()
         return
-    # Looked up inside, for loading its modules takes seconds.
+    # A mistake in a flag ends the program here, before the command's modules load,
+    # which takes seconds.
+    parser.parse_args(arguments)
     run_program(lambda: _resolve(command.program)(arguments))
 
 

@@ -12,29 +12,30 @@ import argparse
 import functools
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from absl import logging
 
-from avemo_jax.config.flags import add_config, parse, read_config
+from avemo_jax.config.flags import add_config, read_config
 from avemo_jax.config.recipe_files import file_and_argument
 from avemo_jax.postprocess.names import RuleName
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser, program
 from avemo_jax.runtime.errors import guarded, run_program
+from avemo_jax.runtime.versions import VERSION
 
 # Flags of one command, and what stands for them in another's configuration.
 _ONLY = {
-    "--frame-rate": ("evaluate", "--config.postprocess.frame_rate.rule"),
+    "--frame-rate": ("evaluate", "config.postprocess.frame_rate.rule"),
     "--ensemble": ("evaluate", ""),
-    "--trust-extractor": ("blend", "--config.blend.trust_extractor"),
+    "--trust-extractor": ("blend", "config.blend.trust_extractor"),
 }
 
 
-def train_parser() -> argparse.ArgumentParser:
+def train_parser() -> CommandParser:
     """The parser of ``avemo train``."""
-    parser = flags.command_parser(
+    parser = _parser(
         "train",
         "Train a head, choose on dev, and evaluate the best epoch. The same command "
         "goes on\nwhere a run that was stopped has ended.",
@@ -42,6 +43,7 @@ def train_parser() -> argparse.ArgumentParser:
         "avemo train --config va_mlp --config.data.dir=store --config.num_seeds=5",
     )
     add_config(parser, listed=True)
+    parser.bare = "--config expr_mlp"
     group = parser.add_argument_group("input and output")
     flags.add_data_dir(group, "store, as --config.data.dir names it")
     _add_workdir(group, "; default: runs/<config>-<identity>")
@@ -49,14 +51,15 @@ def train_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def evaluate_parser() -> argparse.ArgumentParser:
+def evaluate_parser() -> CommandParser:
     """The parser of ``avemo evaluate``."""
-    parser = flags.command_parser(
+    parser = _parser(
         "evaluate",
         "Score a trained head, or an ensemble, on a split.",
         example="avemo evaluate --checkpoint=RUN/best_model --split=dev\n"
         "avemo evaluate --checkpoint=RUN --ensemble=folds --data-dir=store",
     )
+    parser.bare = "--checkpoint=RUN/best_model"
     group = parser.add_argument_group("model")
     _add_checkpoint(group, "DIR", "head checkpoint, as RUN/best_model")
     flags.add_ensemble(group)
@@ -78,13 +81,14 @@ def evaluate_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def blend_parser() -> argparse.ArgumentParser:
+def blend_parser() -> CommandParser:
     """The parser of ``avemo blend``."""
-    parser = flags.command_parser(
+    parser = _parser(
         "blend",
         "Weight several models, chosen on dev, and score the blend on a split.",
         example="avemo blend --checkpoint=A/best_model,B/best_model --workdir=W",
     )
+    parser.bare = "--checkpoint=A/best_model,B/best_model"
     group = parser.add_argument_group("models")
     _add_checkpoint(
         group,
@@ -110,6 +114,18 @@ def blend_parser() -> argparse.ArgumentParser:
 _PARSERS = {"train": train_parser, "evaluate": evaluate_parser, "blend": blend_parser}
 
 
+def _parser(command: str, description: str, *, example: str) -> CommandParser:
+    """A parser that knows the other two commands' flags, and which fit each other."""
+    parser = command_parser(command, description, example=example)
+    parser.check = functools.partial(_check, command)
+    parser.elsewhere = {
+        flag: f"expected it with avemo {other} (--mode={other})"
+        + (f"; to train, --{field}={{value}}" if field else "")
+        for flag, (other, field) in _ONLY.items()
+    }
+    return parser
+
+
 def _add_checkpoint(to: Any, metavar: str, help_text: str) -> None:
     to.add_argument(
         "--checkpoint",
@@ -120,7 +136,7 @@ def _add_checkpoint(to: Any, metavar: str, help_text: str) -> None:
     )
 
 
-def _add_evaluation(parser: argparse.ArgumentParser, workdir: str) -> None:
+def _add_evaluation(parser: CommandParser, workdir: str) -> None:
     """Add the flags of what is evaluated and where it goes."""
     group = parser.add_argument_group("input and output")
     flags.add_data_dir(group, "store to evaluate on, where --config names none")
@@ -143,7 +159,7 @@ def _add_workdir(to: Any, default: str) -> None:
     )
 
 
-def _add_devices(parser: argparse.ArgumentParser) -> None:
+def _add_devices(parser: CommandParser) -> None:
     """Add the flags of devices, processes and messages."""
     group = parser.add_argument_group("devices and processes")
     group.add_argument(
@@ -268,9 +284,7 @@ _PROGRAMS: dict[str, Callable[[argparse.Namespace, Any], None]]
 _PROGRAMS = {"train": _train, "evaluate": _evaluate, "blend": _blend}
 
 
-def _check(
-    command: str, parser: argparse.ArgumentParser, args: argparse.Namespace
-) -> None:
+def _check(command: str, parser: CommandParser, args: argparse.Namespace) -> None:
     """Ends the program if flags are missing, or do not fit each other."""
     if command == "train":
         if args.config is None:
@@ -298,21 +312,6 @@ def _check(
         parser.error("no --workdir; expected --workdir=DIR for what comes out: name it")
 
 
-def _refuse_others(
-    command: str, parser: argparse.ArgumentParser, arguments: Sequence[str]
-) -> None:
-    """Ends the program if a flag of another command is there, and says whose it is."""
-    for argument in arguments:
-        flag, _, value = argument.partition("=")
-        other, field = _ONLY.get(flag, (command, ""))
-        if other != command:
-            instead = f"; to train, {field}={value or True}" if field else ""
-            parser.error(
-                f"{argument} with avemo {command}; expected it with avemo {other} "
-                f"(--mode={other}){instead}"
-            )
-
-
 def _leave(error: Exception, message: str) -> None:
     """Ends this process without waiting for the others, where there are some."""
     from avemo_jax.runtime import distributed
@@ -333,18 +332,17 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
         with 2.
     """
     parser = _PARSERS[command]()
-    _refuse_others(command, parser, arguments)
-    args = parse(parser, arguments)
-    _check(command, parser, args)
+    args = parser.parse_args(arguments)
     logging.set_verbosity(args.verbosity)
 
-    def program() -> None:
+    def work() -> None:
         config = args.config and read_config(args.config, args.fields)
         _prepare_devices(args, config)
         _PROGRAMS[command](args, config)
 
     return guarded(
-        program,
+        work,
+        prog=parser.prog,
         kept=_KEPT[command],
         plainly=args.verbosity < logging.DEBUG,
         leave=_leave,
@@ -362,19 +360,11 @@ def run(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: The arguments; None: those of the process.
     """
-    modes = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    modes = CommandParser(prog=program(), add_help=False, allow_abbrev=False)
     modes.add_argument("--mode", choices=tuple(_PARSERS), default="train")
-    arguments = [_dashed(one) for one in (sys.argv[1:] if argv is None else argv)]
-    args, rest = modes.parse_known_args(arguments)
+    modes.add_argument("--version", action="version", version=f"avemo_jax {VERSION}")
+    args, rest = modes.parse_known_args(argv)
     run_program(lambda: run_command(args.mode, rest))
-
-
-def _dashed(argument: str) -> str:
-    """A flag with dashes in place of underscores; other arguments as they are."""
-    flag, equals, value = argument.partition("=")
-    if not flag.startswith("--") or flag.startswith(("--config.", "--noconfig.")):
-        return argument
-    return f"{flag.replace('_', '-')}{equals}{value}"
 
 
 if __name__ == "__main__":

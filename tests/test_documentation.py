@@ -13,7 +13,7 @@ from made.trees import make_weights_dir, write_crops, write_video
 
 import avemo_jax
 from avemo_jax import cli
-from avemo_jax.config.flags import parse, read_config
+from avemo_jax.config.flags import read_config
 from avemo_jax.embed.weights import default_weights_path
 from avemo_jax.extraction import command as extract
 from avemo_jax.tasks import registry
@@ -98,7 +98,7 @@ def test_every_command_is_understood(monkeypatch, capsys):
     wrong = []
     for page, (name, *words) in found:
         try:
-            args = parse(parsers[name], words)
+            args = parsers[name].parse_args(words)
             if getattr(args, "config", None) and "$" not in args.config:
                 read_config(args.config, args.fields)
         except (SystemExit, KeyError, ValueError) as error:

@@ -167,7 +167,9 @@ def test_two_trainings_in_one_workdir(store, tmp_path):
     second = started(store, run)
     assert second.wait(LIMIT_S) == 1
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert last.startswith(f"error: {run} is in use by process {first.pid} on ")
+    assert last.startswith(
+        f"avemo train: error: {run} is in use by process {first.pid} on "
+    )
     assert first.poll() is None
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

@@ -90,9 +90,12 @@ WRONG = {
     ),
     "word without dashes": (
         [f"--config={CONFIG}", "fast"],
-        r"unrecognized arguments: fast",
+        r"unexpected 'fast'; expected a flag before it: --config expr_mlp",
     ),
-    "no such flag": (["--speed=3"], r"unrecognized arguments: --speed=3"),
+    "no such flag": (
+        ["--speed=3"],
+        r"unknown flag --speed; did you mean --config.seed\? expected one that",
+    ),
     "no such mode": (["--mode=think"], r"'train', 'evaluate', 'blend'"),
     "no such split": (
         ["--mode=evaluate", "--split=val"],

@@ -27,7 +27,7 @@ BUILDER = {
     for name in ("affwild2_dataset_builder", "on_beam", "records")
 }
 NEEDS = (
-    "error: a store needs array-record, which is not installed and has no build for "
+    "a store needs array-record, which is not installed and has no build for "
     "Windows; expected Linux or macOS: on Windows use WSL, elsewhere install it (pip "
     "install array-record)"
 )
@@ -62,7 +62,7 @@ def on_windows(tmp_path_factory) -> tuple[pathlib.Path, dict]:
 def test_everything_but_the_builder_is_imported(on_windows):
     _, found = on_windows
     assert found["errors"].keys() == BUILDER
-    assert {f"error: {text}" for text in found["errors"].values()} == {NEEDS}
+    assert set(found["errors"].values()) == {NEEDS}
 
 
 def test_what_needs_no_store_works(on_windows):
@@ -78,7 +78,8 @@ def test_what_needs_a_store_says_so(on_windows):
     _, found = on_windows
     assert len(found["needs_a_store"]) == 4
     for line, (status, said) in found["needs_a_store"].items():
-        assert (line, status, said.splitlines()[-1:]) == (line, 1, [NEEDS])
+        last = said.splitlines()[-1].removeprefix(f"avemo {line.split()[0]}: error: ")
+        assert (line, status, last) == (line, 1, NEEDS)
 
 
 def test_names_of_files_are_allowed_on_windows(on_windows):

@@ -1,11 +1,11 @@
 """The configuration on a command line: ``--config FILE --config.FIELD=VALUE ...``."""
 
-import argparse
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from avemo_jax.config.fields import FIELDS
 from avemo_jax.config.recipe_files import (
     file_and_argument,
     recipe_file,
@@ -13,15 +13,17 @@ from avemo_jax.config.recipe_files import (
 )
 from avemo_jax.config.reference import fields_text, recipes_text
 from avemo_jax.config.workdir_config import kept_config
+from avemo_jax.runtime.command_line import CommandParser
 
 
-def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None:
-    """Add ``--config`` and its fields, for :func:`parse`.
+def add_config(parser: CommandParser, *, listed: bool = False) -> None:
+    """Add ``--config`` and its fields, for :func:`read_config`.
 
     Args:
         parser: The command's parser.
         listed: Whether ``--help`` ends with all recipes and fields.
     """
+    parser.fields = [field.name for field in FIELDS]
     group = parser.add_argument_group("configuration")
     group.add_argument(
         "--config",
@@ -30,7 +32,7 @@ def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None
         "with its feature sets behind a colon if they are others: "
         "expr_mlp:dinov2+vggish; or the config.json of a run, to repeat it",
     )
-    # For --help alone: fields are taken out before the parser sees them.
+    # For --help alone: the parser takes fields out before it looks for flags.
     group.add_argument(
         "--config.FIELD",
         metavar="VALUE",
@@ -40,31 +42,6 @@ def add_config(parser: argparse.ArgumentParser, *, listed: bool = False) -> None
     if listed:
         texts = [parser.epilog or "", recipes_text(), fields_text()]
         parser.epilog = "\n\n".join(texts)
-
-
-def parse(
-    parser: argparse.ArgumentParser, arguments: Sequence[str]
-) -> argparse.Namespace:
-    """The flags, of which ``config`` and ``fields`` are for :func:`read_config`."""
-    fields: list[str] = []
-    others: list[str] = []
-    bare = False  # the last argument was a field without its value
-    for argument in arguments:
-        if argument.startswith(("--config.", "--noconfig.")):
-            fields.append(argument)
-            bare = "=" not in argument
-        else:
-            (fields if bare and not argument.startswith("--") else others).append(
-                argument
-            )
-            bare = False
-    args = parser.parse_args(others, argparse.Namespace(fields=fields))
-    if fields and args.config is None:
-        parser.error(
-            f"{fields[0]} without --config; expected the configuration whose field it "
-            "is; name one: --config expr_mlp"
-        )
-    return args
 
 
 def read_config(name: str, fields: Sequence[str]) -> ConfigDict:

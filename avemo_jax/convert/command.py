@@ -10,9 +10,12 @@ from avemo_jax.runtime.errors import guarded
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo convert``: 0, or 1 after an error, which is told on stderr."""
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     return guarded(
-        lambda: _run(args), kept="weights are written at the end, so nothing was"
+        lambda: _run(args),
+        prog=flags.prog,
+        kept="weights are written at the end, so nothing was",
     )
 
 

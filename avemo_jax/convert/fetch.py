@@ -1,14 +1,13 @@
 """The command that downloads, checks and converts published weights."""
 
 import argparse
-import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
-from avemo_jax.convert.flags import fetch_parser
+from avemo_jax.convert.flags import THESIS, fetch_parser
 from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
@@ -21,9 +20,8 @@ from avemo_jax.embed.weights import (
 )
 from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile, ThesisHead
-from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.errors import guarded, text_of
 
-THESIS = "thesis"
 _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)
 
 
@@ -164,32 +162,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo fetch``: 0, 1 after an error told on stderr, 130 if stopped."""
     parser = fetch_parser()
     args = parser.parse_args(argv)
-    if args.list:
-        _print_list()
-        return 0
-    heads = {head.name: head for head in THESIS_HEADS}
-    known = [*EXTRACTORS, THESIS, *heads]
-    if unknown := [name for name in args.names if name not in known]:
-        parser.error(
-            f"unknown name {unknown[0]!r}; expected one of {', '.join(EXTRACTORS)}, "
-            f"{THESIS}, or one of its heads; --list shows all"
-        )
-    if not args.names:
-        parser.error("nothing to fetch; expected a NAME; --list shows all")
-    if len(args.names) > 1 and (args.given or args.source):
-        parser.error(f"{len(args.names)} names; expected one with --from and --source")
-    if args.source and args.names[0] not in EXTRACTORS:
-        parser.error(f"--source with {args.names[0]}, which has one source; omit it")
-    if args.names[0] == THESIS and args.given and not args.given.is_dir():
-        parser.error(f"--from {args.given}; expected a folder for {THESIS}")
+    args.prog = parser.prog
     return guarded(
-        lambda: _fetch_all(args, heads),
+        lambda: _print_list() if args.list else _fetch_all(args),
+        prog=parser.prog,
         kept="what was downloaded and converted is kept",
     )
 
 
-def _fetch_all(args: argparse.Namespace, heads: Mapping[str, ThesisHead]) -> int:
+def _fetch_all(args: argparse.Namespace) -> int:
     """Fetch all that is named; 1 if something failed, else 0."""
+    heads = {head.name: head for head in THESIS_HEADS}
     failed = 0
     for name in args.names:
         if name in EXTRACTORS:
@@ -214,7 +197,7 @@ def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
             show_progress=not args.quiet,
         )
     except _ERRORS as error:
-        print(f"error: {extractor.name}: {error}", file=sys.stderr)
+        _say(args, extractor.name, error)
         others = [source.file for source in extractor.sources[1:]]
         if isinstance(error, DownloadError) and others and not args.source:
             print(f"another source: --source {others[0]}", file=sys.stderr)
@@ -243,7 +226,7 @@ def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
         except _ERRORS as error:
             failed += 1
             print(f"{head.name}: failed", flush=True)
-            print(f"error: {head.name}: {error}", file=sys.stderr)
+            _say(args, head.name, error)
             # If one cannot be downloaded, each of the others is tried only once.
             if isinstance(error, DownloadError) and not isinstance(
                 error, ChecksumError
@@ -257,15 +240,13 @@ def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
     return failed
 
 
+def _say(args: argparse.Namespace, name: str, error: Exception) -> None:
+    print(f"{args.prog}: error: {name}: {text_of(error)}", file=sys.stderr)
+
+
 def _print_list() -> None:
-    """Print the list; end quietly if its reader stops, such as ``head``."""
-    try:
-        for line in _listed():
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Text still buffered is discarded, else the interpreter's last flush fails.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in _listed():
+        print(line)
 
 
 def _listed() -> Iterator[str]:

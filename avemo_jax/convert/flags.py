@@ -4,14 +4,17 @@ import argparse
 import pathlib
 
 from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser, did_you_mean
 
+THESIS = "thesis"  # all heads of the original system
 _WITH_WEIGHTS = [name for name, one in EXTRACTORS.items() if one.needs_weights]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo convert``."""
-    parser = flags.command_parser(
+    parser = command_parser(
         "convert",
         "Weights of other programs to weights of avemo_jax. No code in them is run.",
         example="avemo convert vggish vggish.pth --pca vggish_pca_params.npz "
@@ -48,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fetch_parser() -> argparse.ArgumentParser:
+def fetch_parser() -> CommandParser:
     """The parser of ``avemo fetch``."""
-    parser = flags.command_parser(
+    parser = command_parser(
         "fetch",
         "Download published weights, check them and convert them.",
         example="avemo fetch enet_b2_8_best wav2vec2_base\n"
@@ -82,4 +85,35 @@ def fetch_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("output")
     flags.add_overwrite(group, "weights that are there")
     flags.add_quiet(group)
+    parser.check = _check_fetch
     return parser
+
+
+def _check_fetch(parser: CommandParser, args: argparse.Namespace) -> None:
+    """Ends the program if names are unknown, or flags do not fit them."""
+    if args.list:
+        return
+    known = [*EXTRACTORS, THESIS, *(head.name for head in THESIS_HEADS)]
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(
+            f"unknown name {unknown[0]!r}; {did_you_mean(unknown[0], known)}expected "
+            f"one of {', '.join(EXTRACTORS)}, {THESIS}, or one of its heads: --list "
+            "shows all"
+        )
+    if not args.names:
+        parser.error("nothing to fetch; expected a NAME: --list shows all")
+    if len(args.names) > 1 and (args.given or args.source):
+        parser.error(
+            f"{len(args.names)} names; expected one with --from and --source: fetch "
+            "one after the other"
+        )
+    if args.source and args.names[0] not in EXTRACTORS:
+        parser.error(
+            f"--source with {args.names[0]}, which has one source; expected it with an "
+            "extractor: leave it out"
+        )
+    if args.names[0] == THESIS and args.given and not args.given.is_dir():
+        parser.error(
+            f"--from {args.given}; expected a folder for {THESIS}: name the folder of "
+            "the files"
+        )

@@ -37,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: all features are there. 3: the run is complete, but videos or frames failed,
         which ``failures.jsonl`` lists. 1: an error, told on stderr. 130: stopped.
     """
+    flags = parser()
+    args = flags.parse_args(argv)
     return guarded(
-        lambda: _run(parser().parse_args(argv)),
+        lambda: _run(args),
+        prog=flags.prog,
         kept="features of the videos that were done are kept",
     )
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import jax
 
 from avemo_jax.embed import AnyExtractor, load_extractor
+from avemo_jax.embed.weights import WeightsError, default_weights_path
 from avemo_jax.extraction.feature_set import ExtractedSet
-from avemo_jax.extractors import Modality, get_extractor
+from avemo_jax.extractors import Modality, PluginExtractor, get_extractor
 from avemo_jax.media.alignment import AlignmentRule
 from avemo_jax.media.decoding import Medium
 
@@ -56,8 +57,22 @@ class ExtractorChoice:
             return "sound"
         return "video" if self.input_name.startswith(FULL_FRAME) else "pictures"
 
+    @property
+    def missing_weights(self) -> pathlib.Path | None:
+        """The file of its weights, if it needs one that is not there."""
+        known = get_extractor(self.name)
+        if isinstance(known, PluginExtractor) or not known.needs_weights:
+            return None
+        file = pathlib.Path(self.weights or default_weights_path(self.name))
+        return None if file.is_file() else file
+
     def load(self) -> AnyExtractor:
-        """The extractor, ready to run."""
+        """The extractor, ready to run.
+
+        Raises:
+            WeightsError: If its weights are missing, damaged or another network's.
+        """
+        check_weights([self])
         return load_extractor(
             self.name, weights=self.weights, dtype=self.dtype, **dict(self.options)
         )
@@ -72,6 +87,24 @@ class ExtractorChoice:
             input_name=self.input_name,
             medium=self.medium,
             alignment=self.alignment,
+        )
+
+
+def check_weights(choices: Sequence[ExtractorChoice]) -> None:
+    """Check that no file of weights is missing.
+
+    Raises:
+        WeightsError: If some are; it says by which flags they are found.
+    """
+    files = {one.name: one.missing_weights for one in choices}
+    if missing := {name: file for name, file in files.items() if file is not None}:
+        first = next(iter(missing))
+        raise WeightsError(
+            f"no weights of {', '.join(missing)}: there is no "
+            f"{', '.join(map(str, missing.values()))}; expected NAME.safetensors for "
+            f"each: get them, avemo fetch {' '.join(missing)}, or convert files that "
+            f"you have, avemo convert {first} FILE --out DIR/{first}.safetensors, and "
+            "name their folder, --weights DIR"
         )
 
 

@@ -13,8 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0: all are usable. 3: some plug-ins are faulty, and their errors are listed.
     """
-    extractors_parser().parse_args(argv)
-    return guarded(_run, kept="the list writes nothing")
+    flags = extractors_parser()
+    flags.parse_args(argv)
+    return guarded(_run, prog=flags.prog, kept="the list writes nothing")
 
 
 def _run() -> int:

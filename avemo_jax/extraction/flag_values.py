@@ -25,6 +25,8 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
         ValueError: If none is named, or a name is wrong.
     """
     visual, audio = _names(args.visual), _names(args.audio)
+    if args.weights is not None:
+        existing_folder(args.weights, "--weights")
     if not (visual or audio):
         raise ValueError(
             "no extractor; expected --visual, --audio or both: give names, as "

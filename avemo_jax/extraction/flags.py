@@ -3,6 +3,7 @@
 import argparse
 
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
 _DESCRIPTION = "Extract features of a folder of face crops, videos or sound."
@@ -11,9 +12,9 @@ avemo extract --videos videos --audio wav2vec2_base,vggish --out features
 avemo extract --audio-dir wavs --audio vggish --out features"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo extract``."""
-    parser = flags.command_parser("extract", _DESCRIPTION, example=_EXAMPLE)
+    parser = command_parser("extract", _DESCRIPTION, example=_EXAMPLE)
     group = parser.add_argument_group("input")
     group.add_argument(
         "--crops",
@@ -34,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def extractors_parser() -> argparse.ArgumentParser:
+def extractors_parser() -> CommandParser:
     """The parser of ``avemo extractors``, which has no flags."""
-    return flags.command_parser(
+    return command_parser(
         "extractors",
         "List all extractors, of this package and of plug-ins.",
         example="avemo extractors",

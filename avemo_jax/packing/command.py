@@ -27,8 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build or complete a store; returns 0, or 1 after an error, told on stderr."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "build-store", *arguments])
+    flags = parser()
+    args = flags.parse_args(arguments)
     return guarded(
-        lambda: _run(parser().parse_args(arguments), command),
+        lambda: _run(args, command),
+        prog=flags.prog,
         kept="feature sets that were packed whole are kept",
     )
 

@@ -3,6 +3,7 @@
 import argparse
 
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _EXAMPLE = r"""avemo build-store --annotations Annotations --features features \
     --out store
@@ -10,9 +11,9 @@ avemo build-store --manifest manifest.csv --labels labels.csv --features feature
     --out store"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo build-store``."""
-    parser = flags.command_parser(
+    parser = command_parser(
         "build-store",
         "Build a store of feature files and annotations, or complete one.",
         example=_EXAMPLE,

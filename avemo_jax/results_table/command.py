@@ -9,6 +9,7 @@ from avemo_jax.results_table.table import make_table
 from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import write_table
 from avemo_jax.runtime import compilation, logs
+from avemo_jax.runtime.command_line import CommandParser
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.runtime.flags import add_compilation_cache, add_data_dir, add_out
 from avemo_jax.tasks import TASKS
@@ -20,8 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 after an error, which stderr tells; 130: stopped.
     """
+    parser = _parser()
+    args = parser.parse_args(argv)
     return guarded(
-        lambda: _run(_parser().parse_args(argv)),
+        lambda: _run(args),
+        prog=parser.prog,
         kept="runs that were trained and scored are kept",
     )
 
@@ -54,8 +58,8 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         description="The original's results table: each row is a run, as avemo train "
         "makes it, or one evaluated otherwise. The same command goes on where it ended."
     )

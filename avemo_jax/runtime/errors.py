@@ -1,15 +1,18 @@
 """How commands end: the meaning of exit statuses, and errors as one line."""
 
 import io
+import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from avemo_jax.runtime import interrupts
+from avemo_jax.runtime import interrupts, system_errors
 from avemo_jax.runtime.interrupts import STOPPED
 
 SOME_FAILED = 3  # the work is done, but videos or frames failed
+UNREAD = 141  # nobody reads what is printed, as a shell tells SIGPIPE
 PREEMPTED = 75  # by SIGTERM, saved: the same command resumes (EX_TEMPFAIL)
 _TOLD = 200  # characters of an error that came while a command stopped
 
@@ -47,6 +50,7 @@ def run_program(program: Callable[[], int | None]) -> NoReturn:
 def guarded(
     run: Callable[[], int | None],
     *,
+    prog: str,
     kept: str,
     plainly: bool = True,
     leave: Callable[[Exception, str], None] | None = None,
@@ -54,11 +58,14 @@ def guarded(
     """The exit status that ``run`` gives; after an error 1, and a line on stderr.
 
     Errors that a user can mend (ValueError, RuntimeError, ImportError, OSError) are
-    told without a traceback; any other is a fault of the program and is raised. After a
-    Ctrl-C it is 130, and one line says what is kept.
+    told without a traceback, "avemo score: error: ..."; any other is a fault of the
+    program and is raised. After a Ctrl-C it is 130, and one line says what is kept.
+    Where nobody reads what is printed any more, as behind ``| head``, the program ends
+    without a word.
 
     Args:
         run: The command; returns an exit status, or None for 0.
+        prog: The command as it was called, "avemo score"; errors begin with it.
         kept: What is kept of a command that was stopped, in words.
         plainly: Tell errors in one line; False raises them all, with a traceback.
         leave: Called with an error and its text before the command ends by it, so that
@@ -68,7 +75,9 @@ def guarded(
         # A name that the terminal's encoding lacks is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run() or 0
+        status = run() or 0
+        sys.stdout.flush()
+        return status
     except Preempted as stop:
         print(stop, file=sys.stderr)
         return PREEMPTED
@@ -77,7 +86,9 @@ def guarded(
     except Exception as error:
         if interrupts.came():  # libraries make errors of their own of it
             return _say_stopped(f"{kept} ({_first_line(error)})")
-        line = _line(error) if plainly else None
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return UNREAD
+        line = _line(prog, error) if plainly else None
         if leave:
             leave(error, line or traceback.format_exc())
         if line is None:
@@ -97,14 +108,28 @@ def _first_line(error: Exception) -> str:
     return f"while it stopped: {type(error).__name__} {first}".strip()
 
 
-def _line(error: Exception) -> str | None:
-    """The line for an error that a user can mend; None for another one."""
-    # The system's own errors have a number, and do not say what to do.
+def _nobody_reads() -> bool:
+    """Whether standard output is closed at its other end; what is left is dropped."""
+    if not hasattr(select, "poll"):
+        return False  # Windows tells of it in another way
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not any(state & select.POLLERR for _, state in output.poll(0)):
+        return False
+    # Else the interpreter's own last flush fails.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def text_of(error: Exception) -> str:
+    """What an error says to a user, also one of the operating system."""
     if isinstance(error, OSError) and error.errno is not None:
-        return (
-            f"error: {error}; expected files that can be read, and for the output a "
-            "place that can be written, with room: mend that; the same command goes on"
-        )
+        return system_errors.words(error)
+    return str(error)
+
+
+def _line(prog: str, error: Exception) -> str | None:
+    """The line for an error that a user can mend; None for another one."""
     if isinstance(error, ValueError | RuntimeError | ImportError | OSError):
-        return f"error: {error}"
+        return f"{prog}: error: {text_of(error)}"
     return None

@@ -1,31 +1,8 @@
-"""The form of all command lines, and the flags that several of them have.
-
-Nothing here loads JAX, so that ``avemo COMMAND --help`` answers at once.
-"""
+"""The flags that several commands have."""
 
 import argparse
-import textwrap
 
 _Group = argparse._ActionsContainer  # a parser, or a group of its flags
-
-
-def command_parser(
-    command: str, description: str, *, example: str
-) -> argparse.ArgumentParser:
-    """The parser of ``avemo COMMAND``, without flags yet; none may be shortened.
-
-    Args:
-        command: Name of the command.
-        description: Text that ``--help`` shows before the flags, as it stands.
-        example: Command lines that ``--help`` shows after them.
-    """
-    return argparse.ArgumentParser(
-        prog=f"avemo {command}",
-        description=description,
-        epilog=f"example:\n{textwrap.indent(example, '  ')}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def add_data_dir(to: _Group, help_text: str = "the store") -> None:

@@ -36,7 +36,7 @@ def error(capsys, made):
         where = ["--task", task, "--annotations", str(made[1])]
         assert main([str(path), *where, *map(str, more)]) == 1
         found = capsys.readouterr()
-        assert found.err.startswith("error: ")
+        assert found.err.startswith("avemo score: error: ")
         return found.err
 
     return run

@@ -824,7 +824,7 @@ def test_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):
     name, source, out, *more = arguments
     assert main([name, source, "--out", out, *more]) == 1
     said = capsys.readouterr().err
-    assert re.match(f"error: .*{message}", said), said
+    assert re.match(f"avemo convert: error: .*{message}", said), said
     assert collections.Counter(tmp_path.iterdir()) == before
 
 

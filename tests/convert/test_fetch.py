@@ -354,7 +354,7 @@ def test_a_file_that_is_not_there(cache, capsys):
     place = cache / "vggish.pth"
     assert fetch.main(["vggish", "--from", str(place)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: vggish: {place}: no such file")
+    assert error.startswith(f"avemo fetch: error: vggish: {place}: no such file")
 
 
 @pytest.mark.parametrize("options", [["-u"], []], ids=["by line", "as a whole"])
@@ -372,7 +372,7 @@ def test_a_list_that_nobody_reads_ends_quietly(cache, options):
         )
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_list(server, converted, capsys):
@@ -395,7 +395,10 @@ def test_list(server, converted, capsys):
     ("arguments", "words"),
     [
         ([], "nothing to fetch"),
-        (["wav2vec"], "unknown name 'wav2vec'; expected one of enet_b2_8_best"),
+        (
+            ["wav2vec"],
+            "unknown name 'wav2vec'; did you mean wav2vec2_base? expected one of enet",
+        ),
         (["vggish", "enet_b2_8", "--from", "x"], "2 names; expected one"),
         (["thesis", "--source", "x"], "has one source"),
         (["thesis", "--from", "/nowhere"], "expected a folder"),

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -85,7 +86,8 @@ def test_wrong_flags(tree, tmp_path, capsys, main, flags, message):
     out = tmp_path / "out"
     assert main([material, str(tree), "--out", str(out), *flags]) == 1
     error = capsys.readouterr().err.splitlines()[-1]  # behind what is not used
-    assert error.startswith("error: ")
+    name = "prepare" if main is command.main else "extract"
+    assert error.startswith(f"avemo {name}: error: ")
     assert message in error
     assert not out.exists()
 
@@ -130,7 +132,7 @@ def test_wrong_roots(tree, named, tmp_path, said, root, message):
     path = tree / root
     status, _, error = said("--root", path, "--out", tmp_path / "out", *named)
     assert status == 1
-    assert error.startswith(f"error: {message.format(path)}")
+    assert error.startswith(f"avemo prepare: error: {message.format(path)}")
     assert not (tmp_path / "out").exists()
 
 
@@ -149,13 +151,40 @@ def test_wrong_weights(tree, weights, tmp_path, said):
     same = ["--root", tree, "--out", tmp_path / "out", "--visual", FACES]
     status, _, error = said(*same, "--weights", tmp_path / "nowhere")
     assert status == 1
-    assert f"{FACES}.safetensors: no such file; expected the weights" in error
+    assert "--weights" in error
+    assert "nowhere is not there; expected a folder: correct the path" in error
     other = tmp_path / "other"
     other.mkdir()
+    status, out, error = said(*same, "--audio", SOUND, "--weights", other)
+    assert status == 1
+    assert "to be done" not in out
+    assert f"no weights of {FACES}, {SOUND}: there is no {other / FACES}" in error
+    assert f"avemo fetch {FACES} {SOUND}, or convert files" in error
+    assert error.endswith("and name their folder, --weights DIR\n")
     shutil.copy(weights / f"{SOUND}.safetensors", other / f"{FACES}.safetensors")
     status, _, error = said(*same, "--weights", other)
     assert status == 1
     assert f"holds weights of {SOUND!r}; expected {FACES}" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_without_weights_says_what_it_can(tree, weights, tmp_path, said):
+    """The inventory, what there is to do, its room on the disk, and what is missing."""
+    some = tmp_path / "some"
+    some.mkdir()
+    shutil.copy(weights / f"{SOUND}.safetensors", some)
+    flags = ["--root", tree, "--out", tmp_path / "out", "--size-px", "32", "--dry-run"]
+    flags += ["--visual", FACES, "--audio", SOUND, "--weights", some]
+    status, out, error = said(*flags)
+    assert status == 1
+    assert f"no weights of {FACES}: there is no {some / FACES}.safetensors;" in error
+    lines = [line.strip() for line in out.splitlines()]
+    (faces,) = [line for line in lines if line.startswith(f"{FACES}: 6 videos to")]
+    assert re.search(r"; [\d,]+ images; no trial: its weights are missing$", faces)
+    assert any(re.match(rf"{SOUND_SET}: \d+ videos to", line) for line in lines)
+    assert any(line.endswith(f" s, and what {FACES} will take") for line in lines)
+    assert any(line.startswith("disk: ") for line in lines)
+    assert lines[-1] == "dry run: nothing was extracted"
     assert not (tmp_path / "out").exists()
 
 

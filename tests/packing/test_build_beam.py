@@ -203,7 +203,8 @@ def test_a_ctrl_c_while_workers_write_is_one_line(tmp_path):
     program = (
         f"{body[0]}from avemo_jax.runtime.errors import guarded, run_program\n"
         f"def work():\n{inside}"
-        "run_program(lambda: guarded(work, kept='sets packed whole are kept'))\n"
+        "kept = 'sets packed whole are kept'\n"
+        "run_program(lambda: guarded(work, prog='build', kept=kept))\n"
     )
     command = [sys.executable, "-c", program, str(root), str(TESTS)]
     log = tmp_path / "log"

@@ -97,7 +97,7 @@ def test_an_error_is_one_line(tree, capsys):
         lines = capsys.readouterr().err.splitlines()
         errors = [line for line in lines if not re.match(r"[\d:]+ I ", line)]
         assert len(errors) == 1
-        assert errors[0].startswith("error: ")
+        assert errors[0].startswith("avemo build-store: error: ")
 
 
 def test_the_inside_of_a_store_is_no_place_for_one(tree, capsys):

@@ -8,7 +8,9 @@ import pytest
 from avemo_jax.runtime import errors
 from avemo_jax.runtime.errors import PREEMPTED, STOPPED, Interrupted, Preempted
 
-guarded = functools.partial(errors.guarded, kept="what was done is kept")
+guarded = functools.partial(
+    errors.guarded, prog="avemo score", kept="what was done is kept"
+)
 
 
 def raising(error: BaseException):
@@ -26,11 +28,11 @@ def test_status_is_that_of_the_command(given, status):
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        (ValueError("no such field"), 1, "error: no such field\n"),
-        (RuntimeError("nan"), 1, "error: nan\n"),
-        (ImportError("no gcsfs"), 1, "error: no gcsfs\n"),
-        (FileNotFoundError("no store in 'x'"), 1, "error: no store in 'x'\n"),
-        (OSError(28, "No space left"), 1, "with room: mend that"),
+        (ValueError("no such field"), 1, "avemo score: error: no such field\n"),
+        (RuntimeError("nan"), 1, "avemo score: error: nan\n"),
+        (ImportError("no gcsfs"), 1, "avemo score: error: no gcsfs\n"),
+        (FileNotFoundError("no store in 'x'"), 1, "score: error: no store in 'x'\n"),
+        (OSError(28, "No space left"), 1, "expected room for what is written"),
         (Preempted("stopped after epoch 2"), PREEMPTED, "stopped after epoch 2\n"),
         (
             KeyboardInterrupt(),
@@ -72,7 +74,7 @@ def test_others_are_told_before_the_line(capsys):
         told.append(message)
 
     assert guarded(raising(ValueError("x")), leave=leave) == 1
-    assert told == ["error: x"]
+    assert told == ["avemo score: error: x"]
     guarded(raising(Preempted("saved")), leave=leave)
     assert len(told) == 1  # it is no error: all of them stop
 

@@ -42,7 +42,7 @@ def work():
     {work}
 
 if __name__ == "__main__":
-    run_program(lambda: guarded(work, kept="what was done is kept"))
+    run_program(lambda: guarded(work, prog="p", kept="what was done is kept"))
 """
 WORK = {
     "sleeping": "ready(); time.sleep(60)",
@@ -122,7 +122,9 @@ def test_while_modules_load(tmp_path):
     """Which turn it into errors of their own."""
     program = tmp_path / "program.py"
     failing = "try: ready(); time.sleep(60)\n    except BaseException: import nowhere"
-    frame = FRAME.replace('guarded(work, kept="what was done is kept")', "work()")
+    frame = FRAME.replace(
+        'guarded(work, prog="p", kept="what was done is kept")', "work()"
+    )
     program.write_text(frame.format(work=failing))
     said = interrupted(tmp_path, str(program), "")
     assert said == "stopped: nothing had begun; the same command goes on\n"

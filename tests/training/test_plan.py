@@ -265,7 +265,6 @@ def test_the_command_refuses_what_training_refuses(several, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no configuration; expected one; name it: --config expr_mlp"),
         (["--config", "configs/none.py"], "no configuration 'configs/none.py'"),
         (["--config=CONFIG", "--config.none=1"], "no such field in the configuration"),
         (["--config=CONFIG", "--data-dir=/none"], "no store in '/none'"),

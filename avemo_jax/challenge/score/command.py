@@ -22,9 +22,12 @@ SCORE_SCHEMA_VERSION = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the scores; returns 0, or 1 after an error, told on stderr."""
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     return guarded(
-        lambda: _run(args), kept="scores are written at the end, so nothing was"
+        lambda: _run(args),
+        prog=flags.prog,
+        kept="scores are written at the end, so nothing was",
     )
 
 

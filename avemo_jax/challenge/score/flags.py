@@ -1,9 +1,8 @@
 """The flags of ``avemo score``."""
 
-import argparse
-
 from avemo_jax.metrics.intervals import NUM_RESAMPLES
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _DESCRIPTION = """Score predictions made anywhere against the official annotations.
 
@@ -13,9 +12,9 @@ dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.t
 VIDEO.npy. Two files give their difference as well."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo score``."""
-    parser = flags.command_parser(
+    parser = command_parser(
         "score",
         _DESCRIPTION,
         example="avemo score predictions.csv --task expr --annotations Annotations "

@@ -39,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if the files are there and have no faults; 1 if a file has faults, told on
         stdout, or after an error, told on stderr.
     """
-    args = parser().parse_args(argv)
+    flags = parser()
+    args = flags.parse_args(argv)
     return guarded(
         lambda: _check(args) if args.check else _write(args),
+        prog=flags.prog,
         kept="files that were written are whole",
     )
 

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 from avemo_jax.tasks import TASKS, Task
 
 _DESCRIPTION = """Write the text files of the ABAW challenge from predictions, or check
@@ -19,9 +20,9 @@ avemo submit --submission first=runs/expr/best_model --data-dir store \
 avemo submit --check submission/EXPR.txt --task EXPR --example EXPR_example.txt"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo submit``."""
-    parser = flags.command_parser("submit", _DESCRIPTION, example=_EXAMPLE)
+    parser = command_parser("submit", _DESCRIPTION, example=_EXAMPLE)
     _add_sources(parser.add_argument_group("what is submitted"))
     group = parser.add_argument_group("rows")
     flags.add_test_list(

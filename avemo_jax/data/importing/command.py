@@ -37,8 +37,13 @@ _INPUT = "imported"  # input of an unknown extractor, where the user names none
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Import features; returns 0, or 1 after an error, told on stderr."""
-    args = parser().parse_args(argv)
-    return guarded(lambda: _run(args), kept="videos that were written whole are kept")
+    flags = parser()
+    args = flags.parse_args(argv)
+    return guarded(
+        lambda: _run(args),
+        prog=flags.prog,
+        kept="videos that were written whole are kept",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _DESCRIPTION = """Import features that were made elsewhere, as files that a store is
 built from.
@@ -20,9 +21,9 @@ _EXAMPLE = r"""avemo import-features enet.pickle --as enet_b0_8_best_vgaf \
 avemo build-store --annotations Annotations --features features --out store"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo import-features``."""
-    parser = flags.command_parser("import-features", _DESCRIPTION, example=_EXAMPLE)
+    parser = command_parser("import-features", _DESCRIPTION, example=_EXAMPLE)
     group = parser.add_argument_group("input")
     group.add_argument("source", metavar="SRC", type=pathlib.Path)
     group.add_argument(

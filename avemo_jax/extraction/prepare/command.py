@@ -21,7 +21,7 @@ from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder, tfds
 from avemo_jax.embed import AnyExtractor
 from avemo_jax.extraction.command import print_summaries
-from avemo_jax.extraction.extractor_choice import ExtractorChoice
+from avemo_jax.extraction.extractor_choice import ExtractorChoice, check_weights
 from avemo_jax.extraction.flag_values import (
     choices_of,
     existing_folder,
@@ -35,12 +35,14 @@ from avemo_jax.extraction.prepare.estimate import (
     duration,
     estimate,
     estimate_frame_times,
+    estimate_untried,
 )
 from avemo_jax.extraction.prepare.flags import parser
 from avemo_jax.extraction.prepare.inventory import Inventory, take_inventory
 from avemo_jax.extraction.prepare.packing import check_split_flags, pack_store
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.extractors import get_extractor
 from avemo_jax.packing.command import add_test_videos, print_report
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
@@ -57,8 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = shlex.join(["avemo", "prepare", *arguments])
+    flags = parser()
+    args = flags.parse_args(arguments)
     return guarded(
-        lambda: _run(parser().parse_args(arguments), command),
+        lambda: _run(args, command),
+        prog=flags.prog,
         kept="features of the videos that were done are kept, and sets packed whole",
     )
 
@@ -72,11 +77,14 @@ def _run(args: argparse.Namespace, command: str) -> int:
     _print_inventory(args.root, inventory, records)
     _check_material(args, material)
     check_split_flags(records, material, args)
+    if not args.dry_run:
+        check_weights(choices)
     compilation.keep_compiled(args.compilation_cache)
     load = functools.cache(ExtractorChoice.load)
     enough = _print_estimates(choices, load, features, material, settings, inventory)
     if args.dry_run:
         print("dry run: nothing was extracted")
+        check_weights(choices)
         return 0
     if not enough and not args.ignore_disk:
         raise ValueError(
@@ -202,11 +210,16 @@ def _print_estimates(
     # Packing needs the frame times of all videos; one part needs those of its sound.
     timed = dict(material.videos) if alone else {}
     for choice in choices:
-        extractor = load(choice)
-        feature_set = choice.feature_set(extractor, features)
         jobs: Any = (
             material.face_jobs() if choice.kind == "visual" else material.sound_jobs()
         )
+        if choice.missing_weights is not None:
+            known = get_extractor(choice.name)
+            found.append(estimate_untried(known, material, list(jobs), inventory.facts))
+            print(f"  {found[-1].line()}", flush=True)
+            continue
+        extractor = load(choice)
+        feature_set = choice.feature_set(extractor, features)
         work = find_work(
             feature_set,
             jobs,
@@ -229,7 +242,10 @@ def _print_estimates(
             timed |= {job.video: job.file for job in work.todo if job.file is not None}
     found.append(estimate_frame_times(KeptFrameTimes(features), timed, inventory.facts))
     print(f"  {found[-1].line()}", flush=True)
-    print(f"  together: {duration(sum((one.seconds for one in found), 0.0))}")
+    together = duration(sum((one.seconds for one in found), 0.0))
+    untried = [one.name for one in found if one.untried]
+    more = f", and what {', '.join(untried)} will take" if untried else ""
+    print(f"  together: {together}{more}")
     text, enough = disk_line(found, features)
     print(f"  {text}", flush=True)
     return enough

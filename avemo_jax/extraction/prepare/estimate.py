@@ -18,6 +18,7 @@ from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.image_decoding import decode_all
 from avemo_jax.extraction.jobs import Material, Work
 from avemo_jax.extraction.prepare.inventory import VideoFacts, hours
+from avemo_jax.extractors import Extractor
 from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
 from avemo_jax.media.video import open_video
 
@@ -40,6 +41,8 @@ class Estimate:
         per_s: Amount done in a second in the trial; None: there was nothing to try.
         num_bytes: Size of the files to be written.
         packed_bytes: Size of the set in the store; 0 if it is not packed.
+        untried: Why there was no trial, although there is something to try; "": there
+            was one.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Estimate:
     per_s: float | None
     num_bytes: int
     packed_bytes: int = 0
+    untried: str = ""
 
     @property
     def seconds(self) -> float:
@@ -61,6 +65,8 @@ class Estimate:
         text = f"{self.name}: {self.videos} videos to extract, {self.stand} stand"
         if not self.videos:
             return text
+        if self.untried:
+            return f"{text}; {self.amount:,.0f} {self.unit}; no trial: {self.untried}"
         if self.per_s is None:
             return f"{text}; no trial, since nothing could be read"
         return (
@@ -89,22 +95,15 @@ def estimate(
         packs: Whether the set is packed into the store afterwards.
     """
     videos = [job.video for job in work.todo]
-    row = 4 + 2 * feature_set.dim + 4 * feature_set.output_dim
+    known = extractor.extractor
     if isinstance(extractor, ImageExtractor):
         folders = [material.crops[video] for video in videos if video in material.crops]
-        rows = sum(len(one.frame) for one in folders)
-        amount, unit = float(rows), "images"
         per_s = _images_per_s(extractor, folders) if folders else None
+        size, amount, unit = _amount(known, material, videos, facts, hop_s=math.nan)
     else:
-        known = {video: facts.get(video, VideoFacts()) for video in videos}
-        rate = 1 / extractor.hop_s if math.isnan(material.fps) else material.fps
-        rows = sum(
-            one.frames or material.num_frames.get(video) or round(one.sound_s * rate)
-            for video, one in known.items()
-        )
-        amount, unit = sum((one.sound_s for one in known.values()), 0.0), "s of sound"
         per_s = _sound_per_s(extractor, material, videos) if videos else None
-    size = rows * row + len(videos) * _META_BYTES
+        hop_s = extractor.hop_s
+        size, amount, unit = _amount(known, material, videos, facts, hop_s=hop_s)
     packed = packed_bytes(feature_set, work, size) if packs else 0
     return Estimate(
         name=feature_set.name,
@@ -116,6 +115,57 @@ def estimate(
         num_bytes=size,
         packed_bytes=packed,
     )
+
+
+def estimate_untried(
+    known: Extractor, material: Material, videos: Sequence[str], facts: Facts
+) -> Estimate:
+    """What a feature set whose weights are missing will take, but for the time.
+
+    Args:
+        known: The extractor's entry in the table.
+        material: The files to extract from.
+        videos: All videos that have pictures or sound for it.
+        facts: Declared frames, seconds and sound, by base video.
+    """
+    hop_s = known.sound.hop_s if known.kind == "audio" else math.nan
+    size, amount, unit = _amount(known, material, videos, facts, hop_s=hop_s)
+    return Estimate(
+        name=known.name,
+        videos=len(videos),
+        stand=0,
+        amount=amount,
+        unit=unit,
+        per_s=None,
+        num_bytes=size,
+        packed_bytes=size,
+        untried="its weights are missing",
+    )
+
+
+def _amount(
+    known: Extractor,
+    material: Material,
+    videos: Sequence[str],
+    facts: Facts,
+    *,
+    hop_s: float,
+) -> tuple[int, float, str]:
+    """Bytes of an extractor's feature files, and how much of what it runs on."""
+    if known.kind == "visual":
+        folders = [material.crops[video] for video in videos if video in material.crops]
+        rows = sum(len(one.frame) for one in folders)
+        amount, unit = float(rows), "images"
+    else:
+        each = {video: facts.get(video, VideoFacts()) for video in videos}
+        rate = 1 / hop_s if math.isnan(material.fps) else material.fps
+        rows = sum(
+            one.frames or material.num_frames.get(video) or round(one.sound_s * rate)
+            for video, one in each.items()
+        )
+        amount, unit = sum((one.sound_s for one in each.values()), 0.0), "s of sound"
+    row = 4 + 2 * known.dim + 4 * known.output_dim
+    return rows * row + len(videos) * _META_BYTES, amount, unit
 
 
 def packed_bytes(feature_set: ExtractedSet, work: Work, num_bytes: int) -> int:

@@ -1,7 +1,5 @@
 """The flags of ``avemo prepare``."""
 
-import argparse
-
 from avemo_jax.extraction.flags import (
     add_extractor_flags,
     add_material_flags,
@@ -9,6 +7,7 @@ from avemo_jax.extraction.flags import (
 )
 from avemo_jax.packing.flags import add_store_flags
 from avemo_jax.runtime import flags
+from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _DESCRIPTION = """Make a store of the official Aff-Wild2 folders.
 
@@ -19,9 +18,9 @@ _EXAMPLE = r"""avemo prepare --root AffWild2 --visual enet_b2_8_best \
     --audio wav2vec2_base,vggish --out store"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of ``avemo prepare``."""
-    parser = flags.command_parser("prepare", _DESCRIPTION, example=_EXAMPLE)
+    parser = command_parser("prepare", _DESCRIPTION, example=_EXAMPLE)
     group = parser.add_argument_group("input")
     group.add_argument(
         "--root", required=True, metavar="DIR", help="the official folders, anywhere in"

@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from avemo_jax.config.flags import parse, read_config
+from avemo_jax.config.flags import read_config
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.training.plan.flags import parser
 
@@ -21,13 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after an error, which stderr gets; also 1 where training
         would refuse to begin.
     """
-    args = parse(parser(), sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(args), kept="a plan writes nothing")
+    flags = parser()
+    args = flags.parse_args(argv)
+    return guarded(lambda: _run(args), prog=flags.prog, kept="a plan writes nothing")
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.config is None:
-        raise ValueError("no configuration; expected one; name it: --config expr_mlp")
     config = read_config(options.config, options.fields)
     # After the flags, which need no JAX:
     from avemo_jax.batches.tables import open_data
