@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.convert.rules import ConversionError, failure
+from avemo_jax.runtime.array_files import damage_told, opened_file
 
 _INSTALL = 'pip install "onnx>=1.17"'
 
@@ -92,14 +93,13 @@ def _load(path: pathlib.Path) -> Any:
             f"{path}: the package onnx is not installed ({error}); expected it for "
             f"reading .onnx files; install it with: {_INSTALL}"
         ) from error
-    try:
-        # Weights in another file beside this one are read when they are looked up.
-        return onnx.load(str(path), load_external_data=False)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise ConversionError(
-            f"{path}: not readable as ONNX ({error}); expected a whole .onnx file; "
-            "take another copy"
-        ) from error
+    expected = "expected a whole .onnx file; take another copy"
+    with damage_told(path, expected, error=ConversionError), opened_file(path):
+        try:
+            # Weights in another file beside this one are read when they are looked up.
+            return onnx.load(str(path), load_external_data=False)
+        except (DecodeError, onnx.checker.ValidationError) as error:
+            raise ValueError(str(error)) from error
 
 
 def _check_names(path: pathlib.Path, graph: Any) -> None:
@@ -227,16 +227,18 @@ class _Walk:
         if tensor.data_type not in _floating():
             self.faults.append(f"source {name}: not floating point")
             return None
-        try:
-            # onnx opens files in this folder only.
-            array = np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
+        expected = (
+            "expected a whole .onnx file, with as many values as its shapes say, and "
+            "its .data file beside it where it has one; take another copy"
+        )
+        where = f"{name:.80} in the .onnx file"
+        with damage_told(where, expected, error=ConversionError):
+            try:
+                # onnx opens files in this folder only.
+                array = np.asarray(numpy_helper.to_array(tensor, str(self._folder)))
+            except checker.ValidationError as error:
+                raise ValueError(str(error)) from error
             self._count_outside(tensor, array)
-        except (ValueError, TypeError, OSError, checker.ValidationError) as error:
-            raise ConversionError(
-                f"{name:.80} in the .onnx file: not as many values as its shape says, "
-                f"or not readable ({error}); expected a whole file, with its .data "
-                "file beside it where it has one; take another copy"
-            ) from error
         self._arrays[name] = array
         return array
 

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from avemo_jax.convert.checksums import digests
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import read_torch, state_dict_of
 from avemo_jax.extractors.published import PublishedFile
+from avemo_jax.runtime.array_files import damage_told, opened_file
 
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 ONNX = ".onnx"
@@ -114,23 +114,18 @@ def _unwrapped(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "tensors_sha256" in metadata:
-                raise ConversionError(
-                    f"{path} was written by avemo convert already; expected original "
-                    "weights; use it as it is"
-                )
+    expected = (
+        "expected a whole .safetensors file of floating-point tensors; take another "
+        "copy"
+    )
+    with (
+        damage_told(path, expected, error=ConversionError),
+        opened_file(path),
+        safetensors.safe_open(path, framework="numpy") as file,
+    ):
+        if "tensors_sha256" not in (file.metadata() or {}):
             return {name: file.get_tensor(name) for name in file.keys()}
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        struct.error,
-        TypeError,
-        AttributeError,  # raised for a type that numpy lacks, such as float8
-    ) as error:
-        raise ConversionError(
-            f"{path}: not readable as .safetensors ({error}); expected a whole file "
-            "of floating-point tensors; take another copy"
-        ) from error
+    raise ConversionError(
+        f"{path} was written by avemo convert already; expected original weights; use "
+        "it as it is"
+    )

@@ -56,6 +56,8 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
             f"{path}: not readable ({error.strerror or error}); expected a file of "
             "torch.save (.pt, .pth, .bin); give its path"
         ) from error
+    except (MemoryError, RecursionError, OverflowError) as error:
+        raise _wrong(path, f"{type(error).__name__} {error!s:.80}") from error
     except (safe_pickle.RefusedPickleError, safe_pickle.DamagedPickleError) as error:
         raise TorchFileError(str(error)) from error
 

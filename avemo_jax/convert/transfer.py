@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import os
 import pathlib
 import re
@@ -16,6 +15,7 @@ from absl import logging
 from tqdm import tqdm
 
 from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.json_files import read_json
 
 _MIB = 2**20
 _CHUNK = 64 * 2**10
@@ -101,8 +101,8 @@ class PartialFile:
         if not self.size:
             return None
         try:
-            state = _State(**json.loads(self.state_path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            state: _State = read_json(self.state_path, _State, remedy="not resumed")
+        except (OSError, ValueError) as error:
             logging.info("%s: not resumed (%s)", self.path, error)
             return None
         return state if state.url == url and state.resumable else None

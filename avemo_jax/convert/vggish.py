@@ -1,10 +1,7 @@
 """VGGish: tensors by torchvggish's names, and the published PCA."""
 
-import io
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,9 +15,9 @@ from avemo_jax.convert.rules import (
     rename,
 )
 from avemo_jax.extractors.vggish import PCA_SHAPES, state_shapes
+from avemo_jax.runtime.array_files import read_npz
 
 _PCA_ARRAYS = {"pca_eigen_vectors": "pca.eigen_vectors", "pca_means": "pca.means"}
-_PCA_BYTES = 2**20  # most bytes of an array; the published ones have 64 KiB or less
 _RULES = (
     Renaming(r"pproc\.pca_eigen_vectors", "pca.eigen_vectors"),
     # The means are published as one column.
@@ -68,55 +65,27 @@ def from_state(
 def read_pca(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The tensors of the published PCA, float32.
 
-    Nothing in the file is executed, and no more is read than a PCA has.
+    Nothing in the file is executed.
 
     Raises:
         ConversionError: If the file is not readable, or holds no such PCA.
     """
     path = pathlib.Path(path)
-    state = {}
+    expected = (
+        f"expected the arrays {' and '.join(_PCA_ARRAYS)}; take vggish_pca_params.npz "
+        "as published"
+    )
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in _PCA_ARRAYS:
-                with archive.open(f"{name}.npy") as file:
-                    state[name] = _read_array(file.read(_PCA_BYTES))
-    except KeyError as error:
-        raise _no_pca(path, f"it has no {error.args[0]!r}") from error
-    # zipfile raises RuntimeError for encryption and NotImplementedError for methods.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as error:
-        raise _no_pca(path, str(error)) from error
+        found = read_npz(path, expected=expected)
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+    state = {name: found[name] for name in _PCA_ARRAYS if name in found}
+    if len(state) < len(_PCA_ARRAYS) or any(
+        a.dtype.kind != "f" for a in state.values()
+    ):
+        kinds = {name: array.dtype.name for name, array in found.items()}
+        raise ConversionError(
+            f"{path} is not the PCA of VGGish: it has {kinds!s:.200}; {expected}"
+        )
     rules = [Renaming(name, target, squeeze=1) for name, target in _PCA_ARRAYS.items()]
     return rename(state, PCA_SHAPES, rules, file=path.name, wanted="a PCA").tensors
-
-
-def _read_array(content: bytes) -> np.ndarray:
-    """The array of a ``.npy`` file, whose header must agree with its size."""
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise ValueError(f"a .npy of version {version}")
-    shape, fortran, dtype = readers[version](stream)
-    rest = content[stream.tell() :]
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if dtype.hasobject or size != len(rest) or dtype.kind != "f":
-        raise ValueError(f"{len(rest)} bytes for an array {shape} of {dtype}")
-    order = "F" if fortran else "C"
-    return np.frombuffer(rest, dtype).reshape(shape, order=order)  # type: ignore
-
-
-def _no_pca(path: pathlib.Path, reason: str) -> ConversionError:
-    return ConversionError(
-        f"{path}: not readable as the PCA of VGGish ({reason}); expected the arrays "
-        f"{' and '.join(_PCA_ARRAYS)}; take vggish_pca_params.npz as published"
-    )

@@ -4,11 +4,11 @@ The file holds the tensors of the reference network in its layout; the parameter
 device computes with are derived from them on loading.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from avemo_jax.runtime.array_files import damage_told, opened_file
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.cache import cache_dir
 from avemo_jax.runtime.json_files import parsed
@@ -23,6 +24,10 @@ from avemo_jax.runtime.json_files import parsed
 WEIGHTS_SCHEMA = 1
 # The types that tensors may have, and their names in .safetensors.
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}
+_EXPECTED = (
+    "expected a .safetensors file written by avemo convert; convert the original "
+    "weights (.pt, .pth, .bin, .onnx) with it"
+)
 
 
 class WeightsError(ValueError):
@@ -122,22 +127,21 @@ def read_weights(
             other tensors than were written, or those of another extractor.
     """
     path = pathlib.Path(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = _parsed(path, file.metadata() or {})
-            _check_dtypes(path, {n: file.get_slice(n).get_dtype() for n in file.keys()})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
+    if not path.exists():
         raise WeightsError(
             f"{path}: no such file; expected weights in .safetensors; fetch them with "
             "avemo fetch, or convert a file that you have with avemo convert"
-        ) from None
-    except (safetensors.SafetensorError, OSError, struct.error) as error:
-        raise WeightsError(
-            f"{path}: not readable as .safetensors ({error}); expected a file written "
-            "by avemo convert; convert the original weights (.pt, .pth, .bin, .onnx) "
-            "with it"
-        ) from error
+        )
+    with contextlib.ExitStack() as opened:
+        with damage_told(path, _EXPECTED, error=WeightsError), opened_file(path):
+            safe = safetensors.safe_open(path, framework="numpy")
+            file = opened.enter_context(safe)
+            texts = file.metadata() or {}
+            dtypes = {n: file.get_slice(n).get_dtype() for n in file.keys()}
+        metadata = _parsed(path, texts)
+        _check_dtypes(path, dtypes)
+        with damage_told(path, _EXPECTED, error=WeightsError):
+            tensors = {name: file.get_tensor(name) for name in dtypes}
     if metadata.get("tensors_sha256") != tensors_digest(tensors):
         raise WeightsError(
             f"{path}: its tensors are not those that were written (sha256 differs); "

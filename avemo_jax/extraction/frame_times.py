@@ -2,22 +2,34 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from absl import logging
 
 from avemo_jax.media.alignment import frame_times
 from avemo_jax.media.decoding import DECODING_VERSIONS
 from avemo_jax.media.video import FrameTimes, open_video
+from avemo_jax.runtime.array_files import read_npz
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.json_files import fitted, parsed
 
 FOLDER = ".frame_times"  # in the folder of all sets; hidden, so that it is no set
 _FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What is kept beside a video's times."""
+
+    digest: str
+    fps: float
+    constant_rate: bool
+    notes: tuple[str, ...]
 
 
 class KeptFrameTimes:
@@ -79,14 +91,10 @@ class KeptFrameTimes:
         if times.losses:
             return times
         self._folder.mkdir(parents=True, exist_ok=True)
-        facts = {
-            "digest": digest,
-            "fps": times.fps,
-            "constant_rate": times.constant_rate,
-            "notes": list(times.notes),
-        }
+        facts = _Facts(digest, times.fps, times.constant_rate, times.notes)
+        text = json.dumps(dataclasses.asdict(facts))
         with whole_file(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, times_s=times.times_s, facts=np.array(json.dumps(facts)))
+            np.savez(file, times_s=times.times_s, facts=np.array(text))
         return times
 
 
@@ -121,23 +129,14 @@ def _read(kept: pathlib.Path, digest: str) -> FrameTimes | None:
     if not kept.is_file():
         return None
     try:
-        with np.load(kept, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            if facts["digest"] != digest:
-                return None
-            return FrameTimes(
-                times_s=file["times_s"],
-                fps=facts["fps"],
-                constant_rate=facts["constant_rate"],
-                notes=tuple(facts["notes"]),
-            )
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OSError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ):
-        return None  # damaged: decoded again
+        found = read_npz(kept, expected="expected frame times")
+        facts = fitted(_Facts, parsed(str(found.get("facts"))))
+    except ValueError as error:
+        logging.info("%s; the video is decoded again", error)
+        return None
+    times_s = found.get("times_s")
+    if facts.digest != digest or times_s is None:
+        return None
+    if times_s.ndim != 1 or times_s.dtype != np.float64:
+        return None
+    return FrameTimes(times_s, facts.fps, facts.constant_rate, facts.notes)

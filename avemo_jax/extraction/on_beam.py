@@ -22,6 +22,7 @@ from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.sounds import SoundJob
 from avemo_jax.runtime.beam import checked_options, import_beam
 from avemo_jax.runtime.interrupts import workers_apart
+from avemo_jax.runtime.json_files import fitted, parsed
 
 BEAM_PREFIX = ".beam-"  # begins the names of folders that hold workers' outcomes
 # Beam runs a function in several threads of a worker; the devices take one at a time.
@@ -90,21 +91,9 @@ def _lines_of(
         [outcome] = outcomes_of(
             extractor, feature_set, [job], pathlib.Path(features), settings
         )
-    return json.dumps(
-        {
-            "feature_set": outcome.feature_set,
-            "video": outcome.video,
-            "rows": outcome.rows,
-            "failed": outcome.failed,
-            "notes": outcome.notes,
-            "losses": outcome.losses,
-            "error": outcome.error,
-        }
-    )
+    return json.dumps(dataclasses.asdict(outcome))
 
 
 def _outcome(line: str) -> VideoOutcome:
-    fields = json.loads(line)
-    failed = tuple((int(frame), str(why)) for frame, why in fields.pop("failed"))
-    notes, losses = tuple(fields.pop("notes")), tuple(fields.pop("losses"))
-    return VideoOutcome(failed=failed, notes=notes, losses=losses, **fields)
+    found: VideoOutcome = fitted(VideoOutcome, parsed(line))
+    return found

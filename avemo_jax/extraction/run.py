@@ -19,6 +19,7 @@ from avemo_jax.extraction.on_beam import BEAM_PREFIX, outcomes_on_beam
 from avemo_jax.extraction.one_set import outcomes_of
 from avemo_jax.extraction.outcomes import Outcomes, VideoOutcome
 from avemo_jax.extraction.settings import PART_FAILURES, Settings
+from avemo_jax.runtime.atomic_files import LEFTOVER
 
 
 @dataclasses.dataclass
@@ -89,7 +90,8 @@ def held(features: pathlib.Path, *, shared: bool) -> Iterator[None]:
 
 def _remove_leftovers(features: pathlib.Path) -> None:
     """Remove what killed runs left: half-written files, folders of Beam's outcomes."""
-    left = [*features.glob(".*.tmp"), *features.glob("*/.*.tmp")]
+    hidden = [*features.glob(".*"), *features.glob("*/.*")]
+    left = [path for path in hidden if LEFTOVER.fullmatch(path.name)]
     for path in sorted([*left, *features.glob(f"{BEAM_PREFIX}*")]):
         logging.warning("removing what an earlier run left: %s", path)
         if path.is_dir():

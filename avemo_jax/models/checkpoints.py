@@ -6,9 +6,8 @@ checked on loading.
 
 import dataclasses
 import hashlib
-import os
+import math
 import pathlib
-import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +22,8 @@ from avemo_jax.batches import sharding
 from avemo_jax.heads import Variables
 from avemo_jax.models.card import HEAD_FILE, Card, CheckpointError, write_card
 from avemo_jax.runtime import distributed
+from avemo_jax.runtime.array_files import check_growth
+from avemo_jax.runtime.atomic_files import LEFTOVER, random_number, temporary_name
 from avemo_jax.runtime.workdir import Workdir, open_workdir
 
 
@@ -137,17 +138,11 @@ class RunCheckpoints:
         self._checkpointer.close()
 
 
-# What a killed write leaves: .NAME.PID.tmp, .NAME.PID.old, .predictions.csv.RANDOM
-_LEFTOVER = re.compile(
-    r"\.(best_model|\w+\.json|predictions\.\w+)\.\w+(\.tmp|\.old)?|\.\w+\.\d+\.(tmp|old)"
-)
-
-
 def remove_leftovers(workdir: pathlib.Path) -> None:
     """Removes the half-written files and folders that a killed run left."""
     for folder in (workdir, workdir / "best_model"):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if not _LEFTOVER.fullmatch(path.name):
+            if not LEFTOVER.fullmatch(path.name):
                 continue
             logging.info("removing %s, left by a run that was killed", path)
             if path.is_dir():
@@ -173,13 +168,13 @@ def save_head(
         workdir: The workdir that ``directory`` lies in, which may be in a bucket; None
             opens the parent folder.
     """
-    number = distributed.first_says(os.getpid())
-    temporary = directory.with_name(f".{directory.name}.{number}.tmp")
+    number = distributed.first_says(random_number())
+    name = directory.name
+    temporary = directory.with_name(temporary_name(name, number=number))
     workdir = workdir or open_workdir(directory.parent)
     tree = variables.to_dict()
 
     def begin() -> None:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
 
     def end() -> None:
@@ -187,7 +182,7 @@ def save_head(
         whole = dataclasses.replace(card, sha256=leaf_digests(tree))
         write_card(temporary / HEAD_FILE, whole)
         if directory.exists():
-            old = directory.with_name(f".{directory.name}.{number}.old")
+            old = directory.with_name(temporary_name(name, "old", number))
             directory.rename(old)
             temporary.rename(directory)
             shutil.rmtree(old)
@@ -197,6 +192,18 @@ def save_head(
     distributed.on_first(begin)
     ocp.save(workdir.shared / temporary.name / "params", tree)
     distributed.on_first(end)
+
+
+def _check_size(params: pathlib.Path, like: Variables) -> None:
+    """Check that a card promises no more than its parameters' files may hold.
+
+    Raises:
+        ValueError: If it does.
+    """
+    leaves = jax.tree.leaves(like.to_dict())
+    declared = sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+    files = [path for path in params.rglob("*") if path.is_file()]
+    check_growth(declared, sum(path.stat().st_size for path in files))
 
 
 def load_head(
@@ -215,8 +222,10 @@ def load_head(
     """
     place = sharding.replicated(mesh)
     try:
+        params = (directory / "params").absolute()
+        _check_size(params, like)
         wanted = _abstract(like.to_dict(), place)
-        tree = ocp.load((directory / "params").absolute(), wanted)
+        tree = ocp.load(params, wanted)
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{directory}/params: {error}") from error
     if damaged := _damaged(tree, card.sha256):

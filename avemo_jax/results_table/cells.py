@@ -10,6 +10,7 @@ from avemo_jax.evaluation.intervals import RESAMPLES
 from avemo_jax.metrics.ceilings import ceiling_words
 from avemo_jax.results_table.contents import Cell, Effect
 from avemo_jax.results_table.rows import RowSpec
+from avemo_jax.runtime.array_files import read_npz
 from avemo_jax.tasks import get_task
 
 # Name, first row, second row: the first is expected to be better.
@@ -131,8 +132,12 @@ def _resamples(folder: pathlib.Path, row: RowSpec) -> dict[str, np.ndarray]:
     path = folder / RESAMPLES
     if not path.exists():
         return {}
-    with np.load(path) as stored:
-        return {"scores": stored[_block(row)], "videos": stored["videos"]}
+    expected = "expected the file that evaluate writes: evaluate the run again"
+    stored = read_npz(path, expected=expected)
+    names = {"scores": _block(row), "videos": "videos"}
+    if lacking := set(names.values()) - set(stored):
+        raise ValueError(f"{path} has no {', '.join(sorted(lacking))}; {expected}")
+    return {name: stored[own] for name, own in names.items()}
 
 
 def _ci95(

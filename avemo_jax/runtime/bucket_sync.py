@@ -5,14 +5,13 @@ import contextlib
 import hashlib
 import itertools
 import pathlib
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from absl import logging
 
-from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.atomic_files import LEFTOVER, whole_file
 from avemo_jax.runtime.bucket import BucketFolder, Stored, crc32c
 from avemo_jax.runtime.cache import cache_dir
 from avemo_jax.runtime.locks import first_held
@@ -21,8 +20,6 @@ CHECKPOINTS = "checkpoints"
 # A card means that the folder that it stands in, and those below, are whole.
 _CARDS = ("head.json", "blend.json")
 _RESULTS = "results.json"
-# Names that avemo_jax.models.checkpoints gives to folders that are half written.
-_HALF = re.compile(r"\.[\w.-]+\.\d+\.tmp")
 _CONNECTIONS = 8
 
 T = TypeVar("T")
@@ -173,7 +170,7 @@ def _is_synced(name: str) -> bool:
 
 def _is_half(name: str) -> bool:
     parts = name.split("/")[:-1]
-    return CHECKPOINTS not in parts and any(_HALF.fullmatch(part) for part in parts)
+    return CHECKPOINTS not in parts and any(LEFTOVER.fullmatch(part) for part in parts)
 
 
 def _below(name: str, card: str) -> bool:

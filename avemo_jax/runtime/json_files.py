@@ -40,11 +40,41 @@ def read_json(
     """
     path = pathlib.Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("no regular file; expected one of JSON")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         return fitted(kind, parsed(data))
     except ValueError as fault:
         raise error(f"{path}: {fault}: {remedy}") from fault
+
+
+def read_json_lines(
+    path: str | os.PathLike[str], kind: Any, *, remedy: str
+) -> list[Any]:
+    """The values in a file with one value of JSON a line, each fitting a type.
+
+    A last line without an end, which a killed writer leaves, is left out.
+
+    Args:
+        path: The file.
+        kind: What every line should hold, as :func:`fitted` takes it.
+        remedy: What a person should do about a line that does not fit, for the error.
+
+    Raises:
+        ValueError: If a line does not fit; names the file and the line.
+        OSError: If the file cannot be read.
+    """
+    found = []
+    with pathlib.Path(path).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES), b""), 1):
+            if not line.endswith(b"\n") and len(line) < MAX_BYTES:
+                break
+            try:
+                found.append(fitted(kind, parsed(line)))
+            except ValueError as fault:
+                raise ValueError(f"{path}, line {number}: {fault}: {remedy}") from fault
+    return found
 
 
 def parsed(data: bytes | str) -> Any:

@@ -39,7 +39,7 @@ def open_for_writing(path: pathlib.Path) -> int:
         OSError: If the file cannot be opened.
     """
     only_here = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(path, os.O_RDWR | os.O_CREAT | only_here, 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT | only_here, 0o666)
 
 
 @contextlib.contextmanager

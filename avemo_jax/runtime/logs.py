@@ -7,12 +7,14 @@ import os
 import pathlib
 import platform
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 from absl import flags
 from absl import logging as absl_logging
 
+from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.json_files import read_json_lines
 from avemo_jax.runtime.progress import clear_bars
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 
@@ -58,6 +60,12 @@ def _clears_bars(record: logging.LogRecord) -> bool:
     return True
 
 
+class _Line(TypedDict):
+    """What every line of ``metrics.jsonl`` has."""
+
+    epoch: int
+
+
 class MetricsLog:
     """``metrics.jsonl``: one JSON object a line; scalars to TensorBoard as well."""
 
@@ -81,17 +89,20 @@ class MetricsLog:
         if not self._writes:
             return
         kept = [line for line in self.read() if line["epoch"] <= epoch]
-        temporary = self._path.with_suffix(".tmp")
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._path)
+        with whole_file(self._path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines; a last line cut by a kill is left out."""
+        """All whole lines; a last line cut by a kill is left out.
+
+        Raises:
+            ValueError: If a line is no JSON object that names its epoch.
+        """
         if not self._path.exists():
             return []
-        lines = self._path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        remedy = "remove the line; the plots will lack it"
+        return read_json_lines(self._path, _Line, remedy=remedy)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends ``record``, which names its epoch; TensorBoard gets only floats."""

@@ -14,6 +14,7 @@ hashes or prints values has to bound that: a pickle of 100 bytes can name the sa
 The instructions are described in Python's Lib/pickletools.py.
 """
 
+import codecs
 import mmap
 import struct
 from collections.abc import Callable, Mapping
@@ -23,9 +24,11 @@ from typing import Any, NoReturn
 # or more for one, on average; a file of nothing else ends here.
 _SPARE_OBJECTS = 1 << 18
 _BYTES_OF_OBJECT = 16
-_MAKING = frozenset(b"])}t\x8f\x85\x86\x87\x91R\x81\x92c\x93Q")
+_MAKING = frozenset(b"])}tld\x8f\x85\x86\x87\x91R\x81\x92c\x93Q")
 _MAX_MARKS = 10_000  # open at once: values within one another
 _MAX_REASON = 200  # characters; a KeyError prints the whole key
+# Instructions that only make plain values: sets, and numbers of thousands of digits.
+_PLAIN_VALUES = frozenset(b"\x8f\x90\x91\x8b")
 
 
 class RefusedPickleError(ValueError):
@@ -60,6 +63,10 @@ class Policy:
     def instructions(self) -> "Mapping[int, Action]":
         """The instructions that may be carried out, by opcode."""
         return PLAIN
+
+    def new_dict(self) -> Any:
+        """The value that stands for a new dict."""
+        return {}
 
     def find(self, module: str, name: str) -> Any:
         """The value that a name stands for."""
@@ -134,6 +141,8 @@ class Machine:
                     self.policy.check_parts(value)
                     return value
                 action = actions.get(opcode)
+                if action is None and opcode in _PLAIN_VALUES:
+                    raise ValueError("a set, or another value that no table needs")
                 if action is None:
                     raise Refusal(f"the instruction {bytes([opcode])!r}")
                 if opcode in _MAKING:
@@ -149,12 +158,17 @@ class Machine:
             TypeError,
             ValueError,
             OverflowError,
+            MemoryError,
+            RecursionError,
             struct.error,
         ) as error:
-            reason = f"{type(error).__name__}: {error!s:.{_MAX_REASON}}"
+            reason = f"{error!s:.{_MAX_REASON}}"
+            if type(error) is not ValueError:
+                reason = f"{type(error).__name__}: {reason}"
             raise DamagedPickleError(
                 f"{self.policy.source}, byte {self.position}: damaged or no pickle "
-                f"({reason}); expected {self.policy.expected}: copy the file again"
+                f"({reason}); expected {self.policy.expected}: copy or save the "
+                "file again"
             ) from error
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
@@ -190,14 +204,32 @@ class Machine:
         """The next text; ``code`` is the code of its length in bytes."""
         return self.take(self.number(code)).decode("utf-8")
 
-    def line(self) -> str:
-        """The next line of text."""
+    def line(self) -> bytes:
+        """The next line."""
         end = self.data.find(b"\n", self.position)
         if end < 0:
             raise ValueError("a line without an end")
-        text = self.data[self.position : end].decode("utf-8")
+        line = self.data[self.position : end]
         self.position = end + 1
-        return text
+        return line
+
+    def name(self) -> str:
+        """The next line, as a name."""
+        return self.line().decode("utf-8")
+
+    def integer_line(self) -> int | bool:
+        """The next line as an integer, which protocol 0 writes truths as too."""
+        line = self.line()
+        if line in (b"00", b"01"):
+            return line == b"01"
+        return int(line.removesuffix(b"L"))
+
+    def quoted_line(self) -> str | bytes:
+        """The next line as a string of Python 2: a text, or bytes."""
+        line = self.line()
+        if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+            raise ValueError("a string without quotes")
+        return text_or_bytes(codecs.escape_decode(line[1:-1])[0])
 
     def mark(self) -> None:
         """Mark the top of the stack."""
@@ -253,11 +285,28 @@ class Machine:
         Picklers number values from 0 on, Python 2's from 1 on. Free numbers would let a
         file choose how long each look-up takes.
         """
-        if index > len(self.memo) + 1:
+        if not 0 <= index <= len(self.memo) + 1:
             raise ValueError(f"value {index} put behind {len(self.memo)} others")
         if index == len(self.memo) + 1:
             self.memo.append(None)
         self.memo[index : index + 1] = [self.stack[-1]]
+
+    def get(self, index: int) -> None:
+        """Push the value that was remembered as number ``index``."""
+        if index < 0:
+            raise ValueError(f"value {index}")
+        self.stack.append(self.memo[index])
+
+    def dict_of(self, items: list[Any]) -> None:
+        """Push a dict of keys and values, in turn."""
+        self.stack.append(self.policy.new_dict())
+        if items:
+            self.set_items(items)
+
+    def list_of(self, items: list[Any]) -> None:
+        """Push a list of these values."""
+        self.stack.append([])
+        self.append_items(items)
 
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values, in turn, into the last value."""
@@ -270,6 +319,14 @@ class Machine:
     def add_items(self, items: list[Any]) -> None:
         """Add to the set that is the last value."""
         self.policy.add_items(self.stack[-1], items)
+
+
+def text_or_bytes(content: bytes) -> str | bytes:
+    """A string of Python 2, which may be either; text where it is one."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content
 
 
 Action = Callable[[Machine], object]
@@ -292,6 +349,20 @@ PLAIN: dict[int, Action] = {
         "\x95": lambda m: m.take(8),
         "(": lambda m: m.mark(),
         "0": lambda m: m.stack.pop(),
+        "1": lambda m: m.to_mark(),
+        "2": _pushes(lambda m: m.stack[-1]),
+        # Protocol 0 writes lines of text.
+        "I": _pushes(lambda m: m.integer_line()),
+        "L": _pushes(lambda m: m.integer_line()),
+        "F": _pushes(lambda m: float(m.line())),
+        "S": _pushes(lambda m: m.quoted_line()),
+        "V": _pushes(lambda m: m.line().decode("raw-unicode-escape")),
+        "d": lambda m: m.dict_of(m.to_mark()),
+        "l": lambda m: m.list_of(m.to_mark()),
+        "p": lambda m: m.put(int(m.line())),
+        "g": lambda m: m.get(int(m.line())),
+        "T": _pushes(lambda m: text_or_bytes(m.take(m.number("<i")))),
+        "U": _pushes(lambda m: text_or_bytes(m.take(m.number("<B")))),
         "N": _pushes(lambda m: None),
         "\x88": _pushes(lambda m: True),
         "\x89": _pushes(lambda m: False),
@@ -313,28 +384,26 @@ PLAIN: dict[int, Action] = {
         "\x86": lambda m: m.tuple_of(2),
         "\x87": lambda m: m.tuple_of(3),
         "]": _pushes(lambda m: []),
-        "}": _pushes(lambda m: {}),
+        "}": lambda m: m.dict_of([]),
         "a": lambda m: m.append_items([m.stack.pop()]),
         "e": lambda m: m.append_items(m.to_mark()),
         "s": lambda m: m.set_items([m.stack.pop(-2), m.stack.pop()]),
         "u": lambda m: m.set_items(m.to_mark()),
-        "c": lambda m: m.find(m.line(), m.line()),
+        "c": lambda m: m.find(m.name(), m.name()),
         "\x93": lambda m: m.find(m.stack.pop(-2), m.stack.pop()),
         "R": lambda m: m.reduce(),
         "b": lambda m: m.build(),
         "q": lambda m: m.put(m.number("<B")),
         "r": lambda m: m.put(m.number("<I")),
         "\x94": lambda m: m.put(len(m.memo)),
-        "h": _pushes(lambda m: m.memo[m.number("<B")]),
-        "j": _pushes(lambda m: m.memo[m.number("<I")]),
+        "h": lambda m: m.get(m.number("<B")),
+        "j": lambda m: m.get(m.number("<I")),
     }.items()
 }
-# Also objects of classes, sets, strings of Python 2, and values outside the pickle.
+# Also objects of classes, sets, and values outside the pickle; strings are texts.
 WITH_OBJECTS: dict[int, Action] = PLAIN | {
     ord(code): action
     for code, action in {
-        "1": lambda m: m.to_mark(),
-        "2": _pushes(lambda m: m.stack[-1]),
         "\x8b": _pushes(lambda m: m.integer("<i")),
         "T": _pushes(lambda m: m.text("<i")),
         "U": _pushes(lambda m: m.text("<B")),

@@ -84,7 +84,8 @@ class Workdir:
         in the process that writes; nothing is done for a local path.
 
         Args:
-            path: Folder below ``local`` that is, or lies in, ``.NAME.NUMBER.tmp``.
+            path: Folder below ``local`` that is, or lies in, one that
+                :func:`avemo_jax.runtime.atomic_files.temporary_name` named.
 
         Raises:
             BucketError: If the bucket refuses.

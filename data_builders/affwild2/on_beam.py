@@ -15,6 +15,7 @@ from typing import Any
 from absl import logging
 
 from avemo_jax.runtime.beam import import_beam
+from avemo_jax.runtime.json_files import read_json
 from data_builders.affwild2 import fields, records
 from data_builders.affwild2.contents import Contents, Fact
 
@@ -101,7 +102,7 @@ def _taken_note(path: pathlib.Path) -> dict[str, Any]:
             f"no worker has written {path}; expected each to see {path.parent}: use a "
             "folder that all workers share"
         )
-    told: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    told: dict[str, Any] = read_json(note, dict, remedy="start the build again")
     note.unlink()
     return told
 

@@ -411,7 +411,7 @@ def test_onnx_with_weights_beside_it(tmp_path):
         np.testing.assert_array_equal(layer.weight, WEIGHT + index)
     content = data.read_bytes()
     data.write_bytes(content[:-1])
-    with pytest.raises(ConversionError, match=r"with its \.data file beside it"):
+    with pytest.raises(ConversionError, match=r"its \.data file beside it"):
         onnx_file.read_layers(path)
     data.write_bytes(content)
     model = onnx.load(path, load_external_data=False)
@@ -424,7 +424,7 @@ def test_onnx_with_weights_beside_it(tmp_path):
     with pytest.raises(ConversionError, match="over one another"):
         onnx_file.read_layers(path)
     data.unlink()
-    with pytest.raises(ConversionError, match=r"with its \.data file beside it"):
+    with pytest.raises(ConversionError, match=r"its \.data file beside it"):
         onnx_file.read_layers(path)
 
 

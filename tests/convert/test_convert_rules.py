@@ -206,7 +206,7 @@ def test_safetensors_of_others_are_read_and_ours_are_refused(tmp_path):
     with pytest.raises(ConversionError, match="written by avemo convert already"):
         read_state(path)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ConversionError, match=r"not readable as \.safetensors"):
+    with pytest.raises(ConversionError, match=r"cannot be read .*\.safetensors"):
         read_state(path)
 
 
@@ -214,7 +214,7 @@ def test_types_that_numpy_has_not(tmp_path):
     header = b'{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}'
     content = len(header).to_bytes(8, "little") + header + bytes(4)
     (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(ConversionError, match=r"not readable as \.safetensors"):
+    with pytest.raises(ConversionError, match=r"cannot be read .*\.safetensors"):
         read_state(tmp_path / "a.safetensors")
 
 

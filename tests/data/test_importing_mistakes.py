@@ -295,7 +295,7 @@ def test_hdf5_of_something_else(error, tmp_path):
         file["a"] = np.zeros((3, 4))
     with h5py.File(path, "w") as file:
         file["a"] = h5py.ExternalLink("elsewhere.h5", "a")
-    assert "a links to elsewhere.h5" in error(path)
+    assert "/a is a link to 'a' in 'elsewhere.h5'" in error(path)
     with h5py.File(path, "w") as file:
         layout = h5py.VirtualLayout((3, 4), "f4")
         layout[:] = h5py.VirtualSource(str(tmp_path / "elsewhere.h5"), "a", (3, 4))

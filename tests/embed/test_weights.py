@@ -85,7 +85,7 @@ def test_a_file_that_ends_too_soon(length, tmp_path):
     path = tmp_path / "w.safetensors"
     write_weights(path, X, {"extractor": "vggish"})
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(WeightsError, match=r"not readable as \.safetensors"):
+    with pytest.raises(WeightsError, match=r"cannot be read .*\.safetensors"):
         read_weights(path)
 
 

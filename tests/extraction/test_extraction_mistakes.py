@@ -93,7 +93,11 @@ def test_what_killed_runs_and_parts_left_is_removed(tree, extracted, tmp_path):
     out = tmp_path / "out"
     assert (out / "failures-00001-of-00002.jsonl").exists()
     (out / ".beam-abc").mkdir()
-    for path in (".beam-abc/outcomes", ".failures.jsonl.7.tmp", f"{SOUND_SET}/.a.tmp"):
+    for path in (
+        ".beam-abc/outcomes",
+        ".failures.jsonl.7.tmp",
+        f"{SOUND_SET}/.a.npz.7.tmp",
+    ):
         (out / path).write_text("half")
     assert extracted(*flags)[0] == 0
     left = {path.name for path in out.iterdir()}

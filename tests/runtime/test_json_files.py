@@ -1,12 +1,19 @@
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from avemo_jax.runtime.json_files import MAX_BYTES, fitted, parsed, read_json
+from avemo_jax.runtime.json_files import (
+    MAX_BYTES,
+    fitted,
+    parsed,
+    read_json,
+    read_json_lines,
+)
 
 
 class Video(TypedDict):
@@ -80,3 +87,23 @@ def test_damaged_files_are_named(tmp_path, data, told):
 def test_texts_and_bytes_are_read_alike():
     text = json.dumps({"ä": [1, None, "é"]}, ensure_ascii=False)
     assert parsed(text) == parsed(text.encode()) == {"ä": [1, None, "é"]}
+
+
+def test_lines_of_json(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"frames": 1}\n{"frames": 2, "more": 1}\n{"fra')
+    assert read_json_lines(path, Video, remedy="x") == [
+        {"frames": 1},
+        {"frames": 2, "more": 1},
+    ]
+    for line in ("[1]", '{"frames": "1"}', "[" * 10**5, ""):
+        path.write_text(f'{{"frames": 1}}\n{line}\n{{"frames": 3}}\n')
+        told = r"a\.jsonl, line 2: .*: remove it$"
+        with pytest.raises(ValueError, match=told):
+            read_json_lines(path, Video, remedy="remove it")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json: no regular file"):
+        read_json(tmp_path / "a.json", dict, remedy="write it anew")

@@ -8,8 +8,6 @@ are ``KIND/VIDEO.npy``, a pickled dict ``VIDEO/00001.jpg`` -> vector.
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,21 +16,15 @@ import numpy as np
 from avemo_jax.data.features.original_npy import read_original_npy
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.data.records import MAX_FRAME, VideoFeatures
+from avemo_jax.runtime.array_files import damage_told, read_npz
 from avemo_jax.runtime.json_files import parsed
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
-# What zipfile and numpy raise on damaged files: RuntimeError for zip features that
-# numpy never writes, MemoryError for shapes that no file has.
-_DAMAGES = (
-    ValueError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 _FIELDS = {"frame", "features", "outputs", "meta"}
+_EXPECTED = (
+    "expected a .npz with frame, features and meta (JSON text): extract this video "
+    "again"
+)
 
 
 def write_feature_file(
@@ -72,15 +64,9 @@ def read_feature_file(
         ValueError: If the file is damaged, or fields, shapes or dtypes are wrong.
     """
     path = pathlib.Path(path)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+    arrays = read_npz(path, expected=_EXPECTED)
+    with damage_told(path, _EXPECTED):
         meta = parsed(str(arrays.get("meta", "null")))
-    except _DAMAGES as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected a .npz with frame, features "
-            "and meta (JSON text): extract this video again"
-        ) from error
     shapes = {name: (a.dtype.name, a.shape) for name, a in arrays.items()}
     rows = shapes.get("frame", ("", (0,)))[1][:1]
     good = (

@@ -34,8 +34,8 @@ def from_runs(runs: Sequence[int]) -> Int[np.ndarray, " rows"]:
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
-def check_runs(by_video: Mapping[str, Sequence[int]], *, where: str) -> None:
-    """Check that runs from a file are those of frames, before arrays are made of them.
+def check_runs(by_video: Mapping[str, Sequence[int]], *, where: str) -> int:
+    """How many frames runs from a file have, checked before arrays are made of them.
 
     Args:
         by_video: First and last number of each run, in turn, by video.
@@ -61,3 +61,4 @@ def check_runs(by_video: Mapping[str, Sequence[int]], *, where: str) -> None:
             f"{where}: {total:,} frames; expected at most {MAX_FRAMES:,}: the store is "
             "damaged, build it again, or divide it"
         )
+    return int(total)

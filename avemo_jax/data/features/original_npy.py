@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.runtime import safe_pickle
-from avemo_jax.runtime.safe_pickle import RefusedPickleError
+from avemo_jax.runtime.array_files import damage_told, opened_file
 
 # Names that a pickle may use, and what each means; numpy 1 has numpy.core, numpy 2
 # numpy._core.
@@ -36,8 +36,14 @@ _GLOBALS = {
     ("numpy.core.numeric", "_frombuffer"): "frombuffer",
     ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("collections", "OrderedDict"): "OrderedDict",
+    ("collections", "defaultdict"): "defaultdict",
     # bytes, in protocols before 3
     ("_codecs", "encode"): "encode",
+} | {
+    # what a defaultdict would make of missing keys; nothing asks for any
+    (module, name): "factory"
+    for module in ("builtins", "__builtin__")
+    for name in ("list", "dict", "tuple", "set", "int", "float", "str")
 }
 _DTYPES = {
     f"{kind}{size}": np.dtype(f"{kind}{size}")
@@ -55,6 +61,7 @@ _MAX_REPEATS = 64
 _MAX_AXES = 64  # numpy's
 _MAX_DEPTH = 8  # a dict of dicts of tuples of lists, with room
 _SPARE_PARTS = 1 << 20
+_MAX_KEY = 10_000  # characters
 _CONTAINERS = (list, tuple, dict, np.ndarray)
 
 
@@ -88,7 +95,7 @@ def read_original_npy(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             plain containers. Nothing of it was run.
     """
     path = pathlib.Path(path)
-    data = path.read_bytes()
+    data = _content(path)
     header = _HEADER.match(data)
     if header is None:
         raise ValueError(
@@ -115,9 +122,16 @@ def read_pickled_dict(path: str | os.PathLike[str]) -> dict[Any, Any]:
             containers. Nothing of it was run.
     """
     path = pathlib.Path(path)
-    data = path.read_bytes()
+    data = _content(path)
     header = _HEADER.match(data)
     return _dict_of(path, data, header.end() if header else 0)
+
+
+def _content(path: pathlib.Path) -> bytes:
+    """The bytes of a file."""
+    expected = "expected a pickled dict of vectors: copy the file again"
+    with damage_told(path, expected), opened_file(path) as file:
+        return file.read()
 
 
 def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
@@ -131,13 +145,6 @@ def _dict_of(path: pathlib.Path, data: bytes, start: int) -> dict[Any, Any]:
             f"{path} holds a {type(value).__name__}; expected a dict "
             "{'VIDEO/00001.jpg': vector}: is this another kind of file?"
         )
-    arrays = [array for array in value.values() if isinstance(array, np.ndarray)]
-    total = sum(array.nbytes for array in arrays)
-    if total > _MAX_REPEATS * len(data):
-        raise RefusedPickleError(
-            f"{path}: {total} bytes of vectors from a file of {len(data)}; expected "
-            f"at most {_MAX_REPEATS} frames to share one: do not trust this file"
-        )
     return value
 
 
@@ -145,12 +152,14 @@ class FeaturePolicy(safe_pickle.Policy):
     """The rules that a pickle of features must keep: it builds numpy arrays only."""
 
     allowed = "numpy arrays and plain containers"
-    expected = "np.save of a dict of vectors"
+    expected = "np.save or pickle.dump of a dict of vectors"
 
     def __init__(self, path: pathlib.Path, size: int) -> None:
         self.source = path
         self.objects_left = size
         self.parts_left = size + _SPARE_PARTS
+        self.size = size
+        self.bytes_left = _MAX_REPEATS * size
 
     def find(self, module: str, name: str) -> _Global:
         """What an allowed name means.
@@ -172,18 +181,26 @@ class FeaturePolicy(safe_pickle.Policy):
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise safe_pickle.Refusal(f"a call of {type(function).__name__}")
         match function.meaning, arguments:
-            case "reconstruct", (_Global(meaning="ndarray"), tuple(), bytes()):
+            case "reconstruct", (_Global(meaning="ndarray"), tuple(), bytes() | str()):
                 return _Array()
             case "dtype", (str(code), *_):
                 return _Dtype(None if code in ("O8", "O4", "O") else _DTYPES[code])
-            case "scalar", (_Dtype(value=np.dtype() as dtype), bytes(raw)):
-                return _numeric(dtype, (), raw)[()]
+            case "scalar", (_Dtype(value=np.dtype() as dtype), bytes() | str() as raw):
+                return _numeric(dtype, (), _as_bytes(raw))[()]
             case "frombuffer", (bytes(raw), _Dtype() as dtype, tuple(shape), str(o)):
                 return _Array(self.filled(dtype, shape, raw, fortran=o == "F"))
             case "encode", (str(text), "latin1"):
                 return text.encode("latin1")
-            case "OrderedDict", ():
-                return {}
+            case "OrderedDict", () | (list(),):
+                made = self.new_dict()
+                for pair in arguments[0] if arguments else ():
+                    self.objects_left -= 1
+                    if type(pair) not in (list, tuple) or self.objects_left < 0:
+                        raise ValueError("an OrderedDict of odd pairs")
+                    self.set_items(made, list(pair))
+                return made
+            case "defaultdict", () | (None | _Global(meaning="factory"),):
+                return self.new_dict()
         raise safe_pickle.Refusal(
             f"{function.meaning} of {len(arguments)} odd arguments"
         )
@@ -209,6 +226,7 @@ class FeaturePolicy(safe_pickle.Policy):
             Refusal: If the file asks for more objects than it has bytes.
         """
         if dtype.value is not None:
+            raw = _as_bytes(raw)
             if type(raw) is not bytes:
                 raise ValueError(f"a {type(raw).__name__} as an array's content")
             array = _numeric(dtype.value, shape[::-1] if fortran else shape, raw)
@@ -229,10 +247,22 @@ class FeaturePolicy(safe_pickle.Policy):
         if type(target) is not dict or len(items) % 2:
             raise safe_pickle.Refusal(f"entries in a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # The hash of a number could be chosen, and with it the time to find it.
-            if not isinstance(key, str | bytes):
-                raise ValueError(f"a {type(key).__name__} as a key; expected a text")
+            self.check_key(key)
             target[key] = self.finished(value)
+
+    @staticmethod
+    def check_key(key: Any) -> None:
+        """Check that a key is a text, as long as names of files are.
+
+        The hash of a number could be chosen, and with it the time to find it.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if not isinstance(key, str | bytes):
+            raise ValueError(f"a {type(key).__name__} as a key; expected a text")
+        if len(key) > _MAX_KEY:
+            raise ValueError(f"{len(key)} characters as a key; expected a name")
 
     def append_items(self, target: Any, items: list[Any]) -> None:
         """Append to a list."""
@@ -257,12 +287,20 @@ class FeaturePolicy(safe_pickle.Policy):
 
         Raises:
             ValueError: If values lie deeper within one another than any table of
-                vectors needs, or all that were checked have more parts than bytes.
+                vectors needs, or all that were checked have more parts, or many times
+                more numbers, than the file has bytes.
         """
         pending = [(value, 0)] if isinstance(value, _CONTAINERS) else []
         while pending:
             one, depth = pending.pop()
             if isinstance(one, np.ndarray):
+                self.bytes_left -= one.nbytes
+                if self.bytes_left < 0:
+                    raise ValueError(
+                        f"over {_MAX_REPEATS} times as many bytes of vectors as the "
+                        f"file's {self.size:,}, as where many frames share one; save a "
+                        "copy for each frame"
+                    )
                 one = list(one.flat) if one.dtype == object else ()
             elif isinstance(one, dict):
                 one = list(one.values())
@@ -279,8 +317,15 @@ class FeaturePolicy(safe_pickle.Policy):
         return 100 + (0 if value.value is None else value.value.nbytes)
 
 
+def _as_bytes(raw: Any) -> Any:
+    """An array's content as bytes: Python 2 had one type for these and for texts."""
+    return raw.encode("utf-8") if type(raw) is str else raw
+
+
 def numpy_header(path: pathlib.Path) -> int:
     """The byte at which the pickle begins: after the header of ``np.save``, if any."""
+    if not path.is_file():
+        return 0
     with path.open("rb") as file:
         header = _HEADER.match(file.read(1000))
     return header.end() if header else 0

@@ -7,7 +7,6 @@ import os
 import pathlib
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.data.records import as_float16
+from avemo_jax.runtime.array_files import opened_npz, read_entry
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.json_files import parsed
 
@@ -22,6 +22,7 @@ _PIECE = 1 << 20  # bytes that are copied or hashed at a time
 # Bytes of a spool that wait in memory: hundreds of short videos may be under way, and a
 # process may often have 1,024 files open.
 _IN_MEMORY = 1 << 16
+_EXPECTED = "expected a whole feature file: extract this video again"
 
 
 class RowSpool:
@@ -222,7 +223,7 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: If the file is damaged or has no meta.
     """
-    with _damage_told(pathlib.Path(path)), zipfile.ZipFile(path) as archive:
+    with opened_npz(path, expected=_EXPECTED) as archive:
         return _meta_of(archive)
 
 
@@ -234,8 +235,7 @@ def checked_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: If the file is damaged, has no checksums, or they do not fit.
     """
-    path = pathlib.Path(path)
-    with _damage_told(path), zipfile.ZipFile(path) as archive:
+    with opened_npz(path, expected=_EXPECTED) as archive:
         meta = _meta_of(archive)
         arrays = {name.removesuffix(".npy") for name in archive.namelist()} - {"meta"}
         found = {name: _digest_of(archive, name) for name in sorted(arrays)}
@@ -245,8 +245,7 @@ def checked_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _meta_of(archive: zipfile.ZipFile) -> dict[str, Any]:
-    with archive.open("meta.npy") as stream:
-        meta = parsed(str(np.lib.format.read_array(stream, allow_pickle=False)))
+    meta = parsed(str(read_entry(archive, "meta.npy")))
     if not isinstance(meta, dict) or not isinstance(meta.get("fingerprint"), str):
         raise ValueError("its meta has no fingerprint")
     return meta
@@ -261,24 +260,3 @@ def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
         while piece := stream.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _damage_told(path: pathlib.Path) -> Iterator[None]:
-    """Raise errors of zipfile and numpy as one ``ValueError`` that names the file."""
-    try:
-        yield
-    except (
-        ValueError,
-        KeyError,
-        EOFError,
-        RuntimeError,
-        MemoryError,
-        OSError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected a whole feature file: extract "
-            "this video again"
-        ) from error

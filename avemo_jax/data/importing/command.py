@@ -15,10 +15,11 @@ from avemo_jax.data.importing import native
 from avemo_jax.data.importing.evidence import off_by_one, report
 from avemo_jax.data.importing.flags import parser
 from avemo_jax.data.importing.folders import import_folder
+from avemo_jax.data.importing.hdf5 import import_hdf5
 from avemo_jax.data.importing.pickled import import_pickle
 from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.importing.spooled import SpooledRows
-from avemo_jax.data.importing.tables import import_hdf5, import_parquet
+from avemo_jax.data.importing.tables import import_parquet
 from avemo_jax.data.importing.writing import (
     ImportedSet,
     check_standing,
@@ -134,6 +135,11 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
     if path.is_dir():
         return import_folder(path, first_frame=first)
     ending = path.suffix.lower()
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is neither a file nor a folder; expected features: correct the "
+            "path"
+        )
     if ending in _HDF5:
         return import_hdf5(path, first_frame=first)
     if ending not in (*_PICKLES, ".parquet"):

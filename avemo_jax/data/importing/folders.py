@@ -12,6 +12,7 @@ from avemo_jax.data.features.original_npy import numpy_header
 from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
 from avemo_jax.data.listing import by_video, entries, read_names, subfolders
 from avemo_jax.data.records import VideoFeatures
+from avemo_jax.runtime.array_files import read_npy
 
 # Endings of the file beside VIDEO.npy that has the frame number of each row.
 SIDECARS = (".frames.npy", ".frames.txt")
@@ -56,13 +57,8 @@ def load(path: pathlib.Path, *, mapped: bool = False) -> np.ndarray:
     Raises:
         ValueError: If the file is damaged or holds objects.
     """
-    try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected numbers as np.save writes "
-            "them: save it again, without objects"
-        ) from error
+    expected = "expected numbers as np.save writes them: save it again, without objects"
+    return read_npy(path, expected=expected, mapped=mapped)
 
 
 def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:

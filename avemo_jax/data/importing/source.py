@@ -74,11 +74,12 @@ def check_vectors(features: Any, dim: int | None, where: str) -> Any:
         ValueError: If they are not.
     """
     good = features.ndim == 2 and features.dtype.kind in "fiu" and features.shape[1]
+    good = good and len(features) <= MAX_FRAME
     if not good or dim not in (None, features.shape[1]):
         raise ValueError(
             f"{where} is {features.dtype} of shape {features.shape}; expected numbers "
-            f"of shape (frames, {'dim' if dim is None else dim}), as the others: "
-            "extract this video again, or leave it out"
+            f"of shape (frames, {'dim' if dim is None else dim}), as the others, of at "
+            f"most {MAX_FRAME} frames: extract this video again, or leave it out"
         )
     return features
 

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 from avemo_jax.data.features.writer import RowSpool
 from avemo_jax.data.importing.source import ImportSource, counted, narrowed
@@ -59,8 +59,8 @@ class SpooledRows:
         self,
         video: Int[np.ndarray, " rows"],
         frame: Int[np.ndarray, " rows"],
-        features: Float[np.ndarray, "rows dim"],
-        outputs: Float[np.ndarray, "rows outputs"] | None,
+        features: Shaped[np.ndarray, "rows dim"],
+        outputs: Shaped[np.ndarray, "rows outputs"] | None,
         where: str,
     ) -> None:
         """Add rows after those that are there.
@@ -68,7 +68,7 @@ class SpooledRows:
         Args:
             video: Each row's video, as a number from :meth:`number`.
             frame: Each row's frame number, as the source counts.
-            features: Vectors of the same length as those before.
+            features: Vectors of numbers, of the same length as those before.
             outputs: The extractor's own outputs; None for all rows of a source without.
             where: The place that errors name.
 

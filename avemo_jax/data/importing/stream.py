@@ -9,7 +9,7 @@ were named again are kept. A pickle that names an older one is refused with that
 import collections
 import mmap
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,15 @@ class _StreamPolicy(FeaturePolicy):
         self.sink = sink
         self.root: _Root | None = None
 
-    @property
-    def instructions(self) -> Mapping[int, safe_pickle.Action]:
-        """The machine's instructions, with those that forget old values."""
-        return _ACTIONS
+    def new_dict(self) -> Any:
+        """What stands for the outermost dict at first, then an empty one.
+
+        In a file of ``np.save`` the outermost dict is in an array of one object.
+        """
+        if self.root is None:
+            self.root = _Root()
+            return self.root
+        return {}
 
     def set_items(self, target: Any, items: list[Any]) -> None:
         """Hand on entries of the outermost dict; put others into their own dict."""
@@ -64,8 +69,10 @@ class _StreamPolicy(FeaturePolicy):
             super().set_items(target, items)
             return
         if len(items) % 2:
-            raise safe_pickle.Refusal("a key without a value")
+            raise ValueError("a key without a value")
         keys, values = items[::2], items[1::2]
+        for key in keys:
+            self.check_key(key)
         whole = [(k, self._whole(v)) for k, v in zip(keys, values, strict=True)]
         try:
             self.sink(whole)
@@ -105,19 +112,6 @@ class _StreamMachine(safe_pickle.Machine):
         self.kept: set[int] = set()
         self.size = 0
 
-    def new_dict(self) -> None:
-        """Push an empty dict; the first one is the outermost.
-
-        In a file of ``np.save`` the outermost dict is in an array of one object.
-        """
-        policy = self.policy
-        assert isinstance(policy, _StreamPolicy)
-        if policy.root is None:
-            policy.root = _Root()
-            self.stack.append(policy.root)
-        else:
-            self.stack.append({})
-
     def set_items(self, items: list[Any]) -> None:
         """Hand entries on, and free the pages of the file that were read."""
         super().set_items(items)
@@ -143,7 +137,8 @@ class _StreamMachine(safe_pickle.Machine):
 
     def get(self, index: int) -> None:
         """Push a value that was kept, and keep it from now on."""
-        value = self.memo[index]
+        super().get(index)
+        value = self.stack[-1]
         if value is _FORGOTTEN:
             raise ValueError(
                 f"value {index} is named again after {_BUDGET >> 20} MB of others, as "
@@ -152,7 +147,6 @@ class _StreamMachine(safe_pickle.Machine):
             )
         if _size_of(value):
             self.kept.add(index)
-        self.stack.append(value)
 
 
 def _size_of(value: Any) -> int:
@@ -164,13 +158,6 @@ def _size_of(value: Any) -> int:
     if isinstance(value, tuple | list | dict):
         return _EACH + 8 * len(value)
     return FeaturePolicy.size_of(value)
-
-
-_ACTIONS: dict[int, safe_pickle.Action] = safe_pickle.PLAIN | {
-    ord("}"): lambda m: m.new_dict(),
-    ord("h"): lambda m: m.get(m.number("<B")),
-    ord("j"): lambda m: m.get(m.number("<I")),
-}
 
 
 def stream_entries(path: pathlib.Path, start: int, sink: Sink) -> None:

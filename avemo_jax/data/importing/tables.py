@@ -1,140 +1,18 @@
-"""Vectors in HDF5 and Parquet files."""
+"""Vectors in Parquet files."""
 
 import pathlib
 import re
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
+from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.importing.spooled import SpooledRows
-from avemo_jax.data.listing import by_video
-from avemo_jax.data.records import VideoFeatures
 
 _BATCH_ROWS = 4096
 _NUMBERED = re.compile(r"(.*?)(\d+)")
-
-
-def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
-    """A source from a dataset (frames, dim) for each video.
-
-    In place of a dataset there may be a group with ``features`` and ``frame``, the
-    number of each row; without numbers row i is frame i + 1.
-
-    Args:
-        path: A ``.h5`` or ``.hdf5`` file.
-        first_frame: The number that ``frame`` gives to a video's first frame.
-
-    Raises:
-        ImportError: If h5py is not installed.
-        ValueError: If the file is damaged, or holds something else, such as links to
-            other files.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs h5py, which is not installed; expected the extra h5: "
-            "pip install 'avemo_jax[h5]'"
-        ) from error
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(
-            f"{path}: {error}; expected an HDF5 file: copy it again"
-        ) from error
-    found: dict[str, Any] = {}
-    frames: dict[str, np.ndarray] = {}
-    dim, numbered = None, False
-    try:
-        for video, name in by_video(file, str, str(path)).items():
-            data, numbers = _entry(path, file, name)
-            rows = check_vectors(data, dim, f"{path}: {name}")
-            dim = rows.shape[1]
-            found[video] = data
-            where = f"{path}: {name}/frame"
-            frames[video] = _numbers(numbers, len(data), first_frame, where)
-            numbered = numbered or numbers is not None
-    except BaseException:
-        file.close()
-        raise
-    if dim is None:
-        file.close()
-        raise ValueError(f"{path} is empty; expected a dataset for each video")
-
-    def read(video: str) -> VideoFeatures:
-        return VideoFeatures(frames[video], found[video][()].astype(np.float32))
-
-    return ImportSource(
-        form="HDF5",
-        dim=dim,
-        output_dim=0,
-        frames=frames,
-        numbered=numbered,
-        read=read,
-        close=file.close,
-    )
-
-
-def _entry(path: pathlib.Path, file: Any, name: str) -> tuple[Any, np.ndarray | None]:
-    """A video's dataset, and its frame numbers; None where it has none."""
-    import h5py
-
-    data = _own(path, file, name)
-    if not isinstance(data, h5py.Group):
-        return data, None
-    if "features" not in data:
-        raise ValueError(
-            f"{path}: {name} has {', '.join(data) or 'nothing'}; expected features "
-            "(frames, dim), and frame: write it so"
-        )
-    numbers = _own(path, data, "frame")[()] if "frame" in data else None
-    return _own(path, data, "features"), numbers
-
-
-def _own(path: pathlib.Path, group: Any, name: str) -> Any:
-    """The group or dataset of numbers called ``name``, if it is all in this file.
-
-    Raises:
-        ValueError: If it is in another file, or a dataset of no numbers.
-    """
-    import h5py
-
-    link = group.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        raise ValueError(
-            f"{path}: {name} links to {link.filename}; expected the data themselves: "
-            "copy them into the file"
-        )
-    data = group[name]
-    if isinstance(data, h5py.Dataset):
-        if data.is_virtual or data.external:
-            raise ValueError(
-                f"{path}: {name} lies in other files; expected the data themselves: "
-                "copy them into the file"
-            )
-        if data.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{path}: {name} is {data.dtype}; expected numbers: write it again"
-            )
-    return data
-
-
-def _numbers(
-    numbers: np.ndarray | None, rows: int, first_frame: int, where: str
-) -> np.ndarray:
-    """Official frame numbers of the rows, 1, 2, ... where the file has none."""
-    if numbers is None:
-        return np.arange(1, rows + 1, dtype=np.int32)
-    if numbers.shape != (rows,) or numbers.dtype.kind not in "iu":
-        raise ValueError(
-            f"{where} is {numbers.dtype} of shape {numbers.shape}; expected {rows} "
-            "integers, one for each row: write it again"
-        )
-    return counted(numbers, first_frame, where)
 
 
 def import_parquet(path: pathlib.Path, rows: SpooledRows) -> ImportSource:

@@ -3,21 +3,21 @@
 import dataclasses
 import pathlib
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.data.features.original_npy import read_pickled_dict
+from avemo_jax.data.features.original_npy import numpy_header, read_pickled_dict
 from avemo_jax.data.listing import entries, nfc
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.tables import IMAGE, FramePlaces, joined_names
+from avemo_jax.runtime import array_files
 from avemo_jax.runtime.tables import header_of, read_table
 from avemo_jax.tasks import EXPR, TASKS, Task
 
-_DAMAGES = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)
+_ROW_BYTES = 24  # of each row beside its values: video, frame, and their order
 _KEY = re.compile(IMAGE)
 
 
@@ -30,14 +30,8 @@ def read_npz(path: pathlib.Path, task: Task) -> FramePredictions:
     Raises:
         ValueError: If the file is damaged, or holds other arrays.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except _DAMAGES as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected a .npz of numbers and texts: "
-            "save it again, without objects"
-        ) from error
+    expected = "expected a .npz of numbers and texts: save it again, without objects"
+    arrays = array_files.read_npz(path, expected=expected)
     if {"video", "frame", "scores"} <= set(arrays):
         return _columnar(path, task, arrays)
     return of_videos(path, task, arrays, "arrays by video")
@@ -49,14 +43,9 @@ def read_npy(path: pathlib.Path, task: Task) -> FramePredictions:
     Raises:
         ValueError: If the file is damaged, or holds something else.
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except _DAMAGES as error:
-        if "Object arrays" not in str(error):
-            raise ValueError(
-                f"{path} cannot be read ({error}); expected a .npy: save it again"
-            ) from error
+    if numpy_header(path):
         return read_pickle(path, task)
+    array = _array(path, task)
     return of_videos(path, task, {path.stem: array}, "array of one video")
 
 
@@ -154,13 +143,8 @@ def read_one_text(path: pathlib.Path, task: Task) -> FramePredictions:
 def _array(path: pathlib.Path, task: Task) -> np.ndarray:
     """The array in one video's file; ``task`` is not needed."""
     del task
-    try:
-        return np.load(path, allow_pickle=False)
-    except _DAMAGES as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); expected numbers of shape (frames, "
-            "outputs): save it again"
-        ) from error
+    expected = "expected numbers of shape (frames, outputs): save it again"
+    return array_files.read_npy(path, expected=expected)
 
 
 def _text_values(path: pathlib.Path, task: Task) -> np.ndarray:
@@ -192,6 +176,7 @@ def of_videos(
     Raises:
         ValueError: If an array has another shape, or its width is not the others'.
     """
+    _check_size(path, arrays)
     parts: list[np.ndarray] = []
     frames: list[np.ndarray] = []
     names: list[str] = []
@@ -218,6 +203,18 @@ def of_videos(
     place = joined_names(names, video, np.concatenate(frames))
     values = np.concatenate(parts)
     return _unnamed(path, task, form, place, values, numbered=False)
+
+
+def _check_size(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that the rows, once they are scores of frames, fit what the file has.
+
+    Raises:
+        ValueError: If they are more.
+    """
+    files = entries(path) if path.is_dir() else [path]
+    needed = sum(8 * a.size + _ROW_BYTES * len(a) for a in arrays.values() if a.ndim)
+    with array_files.damage_told(path, "expected a row for each frame: save it again"):
+        array_files.check_growth(needed, sum(file.stat().st_size for file in files))
 
 
 def _unnamed(
@@ -247,6 +244,7 @@ def _columnar(
     path: pathlib.Path, task: Task, arrays: Mapping[str, np.ndarray]
 ) -> FramePredictions:
     """Predictions from the arrays ``video``, ``frame`` and ``scores``, row by row."""
+    _check_size(path, arrays)
     video, frame, scores = (arrays[name] for name in ("video", "frame", "scores"))
     scores = scores[:, None] if scores.ndim == 1 else scores
     good = video.ndim == frame.ndim == 1 and scores.ndim == 2

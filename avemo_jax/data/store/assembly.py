@@ -9,6 +9,7 @@ from absl import logging
 from jaxtyping import Float, Shaped
 
 from avemo_jax.data.corpus.splits import nominal_fps, source_video
+from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.data.store import tfds
 from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.table import FrameTable
@@ -40,18 +41,32 @@ class AnnotatedVideo:
 def read_annotated(
     folder: str | os.PathLike[str], tasks: Iterable[str]
 ) -> dict[str, AnnotatedVideo]:
-    """All examples of the config ``annotations`` in ``folder``, by video."""
+    """All examples of the config ``annotations`` in ``folder``, by video.
+
+    Raises:
+        ValueError: If a video has another number of frames than videos can have, or
+            more labels than frames.
+    """
     names = tuple(tasks)
-    return {
-        example["video"].decode(): AnnotatedVideo(
+    found: dict[str, AnnotatedVideo] = {}
+    for example in tfds.open_examples(folder):
+        video = AnnotatedVideo(
             num_frames=int(example["num_frames"]),
             fps=float(example["fps"]),
             source_video=example["source_video"].decode(),
             labels={task: example[task.lower()] for task in names},
             splits={t: example[f"{t.lower()}_split"].decode() for t in names},
         )
-        for example in tfds.open_examples(folder)
-    }
+        name = example["video"].decode()
+        labelled = max(map(len, video.labels.values()), default=0)
+        if not labelled <= video.num_frames <= MAX_FRAME:
+            raise ValueError(
+                f"{folder}: {name!r:.80} has {video.num_frames} frames and {labelled} "
+                f"labels; expected up to {MAX_FRAME} frames, each with a label at "
+                "most: build the store again"
+            )
+        found[name] = video
+    return found
 
 
 def assemble(

@@ -7,12 +7,13 @@ a file of the right size with the right fingerprint is the right one.
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import logging
+
+from avemo_jax.runtime.atomic_files import whole_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,36 +66,28 @@ def open_or_write(
     if all(file.stands(fingerprint) for file in files):
         logging.info("%s stands already", files[0].path)
         return [file.open() for file in files]
-    temporary = []
-    try:
+    with contextlib.ExitStack() as written:
         matrices = []
+        paths = []
         for file in files:
             file.path.parent.mkdir(parents=True, exist_ok=True)
-            path = file.path.with_name(f".{file.path.name}.{os.getpid()}")
-            temporary.append(path)
-            matrices.append(_new(path, file))
+            paths.append(written.enter_context(whole_file(file.path)))
+            matrices.append(_new(paths[-1], file))
         fill(*matrices)
         for matrix in matrices:
             if isinstance(matrix, np.memmap):
                 matrix.flush()
         del matrices
-        for path, file in zip(temporary, files, strict=True):
+        for path, file in zip(paths, files, strict=True):
             with path.open("rb+") as stream:
                 stream.seek(file.num_bytes)
                 stream.write(fingerprint.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(path, file.path)
-    finally:
-        for path in temporary:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
     return [file.open() for file in files]
 
 
 def _new(path: pathlib.Path, file: FlatFile) -> np.ndarray:
-    """A matrix of zeros in a new file; rows never written take no room on disk."""
-    with path.open("wb") as stream:
+    """A matrix of zeros in an empty file; rows never written take no room on disk."""
+    with path.open("rb+") as stream:
         stream.truncate(file.num_bytes)
     if not file.num_bytes:
         return np.zeros(file.shape, file.dtype)

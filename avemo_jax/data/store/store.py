@@ -18,6 +18,7 @@ from avemo_jax.data.store import assembly, join, layout, tfds, vectors
 from avemo_jax.data.store.assembly import AnnotatedVideo
 from avemo_jax.data.store.join import Join, JoinCounts, JoinedVideo, Missing
 from avemo_jax.data.store.table import FeatureSet, FrameTable
+from avemo_jax.runtime.array_files import check_growth, damage_told
 from avemo_jax.tasks import (
     TASKS,
     Task,
@@ -105,9 +106,24 @@ class Store:
         if name not in self._frames:
             file = layout.config_folder(self.path, name) / "metadata.json"
             runs = self._metadata[name]["runs"]
-            check_runs(runs, where=str(file))
+            rows = check_runs(runs, where=str(file))
+            self._check_rows(name, rows, file)
             self._frames[name] = {video: from_runs(r) for video, r in runs.items()}
         return self._frames[name]
+
+    def _check_rows(self, name: str, rows: int, file: pathlib.Path) -> None:
+        """Check that the shards of a set may hold so many vectors, before any is read.
+
+        Raises:
+            ValueError: If they have too few bytes.
+        """
+        one = self.feature_sets[name]
+        declared = rows * (2 * one.dim + 4 * one.output_dim)
+        stored = sum(
+            path.stat().st_size for path in file.parent.glob("*.array_record*")
+        )
+        with damage_told(file, "build the store again, or get it from its makers"):
+            check_growth(declared, stored)
 
     @functools.cached_property
     def _unlabelled(self) -> frozenset[str]:

@@ -29,6 +29,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 
 from absl import logging
 
@@ -37,6 +38,7 @@ from avemo_jax.packing.build import build_store
 from avemo_jax.packing.demo.corpus import DemoCorpus, demo_videos
 from avemo_jax.packing.demo.parameters import PARAMETERS, Parameters
 from avemo_jax.runtime import cache
+from avemo_jax.runtime.json_files import read_json
 from avemo_jax.runtime.progress import progress_bar
 
 DEMO_TITLE = "demo corpus (synthetic)"
@@ -116,9 +118,10 @@ def _is_whole(place: pathlib.Path) -> bool:
     if not manifest.is_file():
         return False
     try:
-        expected = json.loads(manifest.read_text("utf-8"))
-    except ValueError:
-        return False  # the manifest is cut off
+        expected = read_json(manifest, Mapping[str, int], remedy="written anew")
+    except ValueError as error:
+        logging.info("%s", error)
+        return False
     found = _sizes(place)
     return all(found.get(name) == size for name, size in expected.items())
 
