@@ -5,13 +5,11 @@ import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.corpus.found_instead import CROPS, SOUNDS, VIDEOS, found_instead
 from avemo_jax.data.corpus.official_trees import (
-    SOUND_ENDINGS,
-    VIDEO_ENDINGS,
     find_crops,
     find_recordings,
     find_sounds,
-    what_is_there,
 )
 from avemo_jax.data.listing import first_of
 from avemo_jax.extraction.extractor_choice import FULL_FRAME, ExtractorChoice
@@ -28,6 +26,13 @@ from avemo_jax.extraction.run import SetSummary, extract, held
 from avemo_jax.extractors import get_extractor
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
+
+# Where each kind of file belongs.
+_FLAGS = {
+    "crops": "give them with --crops",
+    "videos": "give them with --videos",
+    "sounds": "give them with --audio-dir",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,18 +94,16 @@ def _material(args: argparse.Namespace) -> Material:
     if args.audio_dir:
         folder = existing_folder(args.audio_dir, "--audio-dir")
         sounds = find_sounds(folder, follow_links=follow)
-    media = f"VIDEO{', '.join(sorted(VIDEO_ENDINGS))}"
-    tracks = f"VIDEO{', '.join(sorted(SOUND_ENDINGS))}"
-    for flag, wanted, found, expected in (
-        ("--crops", args.crops, crops, "folders VIDEO of 00001.jpg, 00002.jpg, ..."),
-        ("--videos", args.videos, videos or beside, f"{media}, or {tracks}"),
-        ("--audio-dir", args.audio_dir, sounds, tracks),
+    for flag, wanted, found, what, expected in (
+        ("--crops", args.crops, crops, "face crops", CROPS),
+        ("--videos", args.videos, videos or beside, "videos and no sound", VIDEOS),
+        ("--audio-dir", args.audio_dir, sounds, "sound files", SOUNDS),
     ):
         if wanted and not found:
-            seen = what_is_there(wanted, follow_links=follow)
+            seen = found_instead(wanted, _FLAGS, follow_links=follow)
             raise ValueError(
-                f"{flag} {wanted} has none ({seen}); expected {expected}: correct the "
-                "path, or rename them"
+                f"{flag} {wanted} has no {what}, only {seen}; expected {expected}: "
+                "correct the path, or move or rename the files"
             )
     sounds = {**beside, **sounds}
     frames = known_frames(crops, {})

@@ -168,10 +168,13 @@ def choose_audio(
             context are given without acoustic features.
     """
     _check(names, "audio")
-    if _ACOUSTIC not in names and (hop_s, context_s) != (None, None):
+    given = {"--hop-s": hop_s, "--context-s": context_s}
+    given = {flag: value for flag, value in given.items() if value is not None}
+    if _ACOUSTIC not in names and given:
+        flags = " ".join(f"{flag} {value:g}" for flag, value in given.items())
         raise ValueError(
-            f"--hop-s {hop_s}, --context-s {context_s} without --audio {_ACOUSTIC}; "
-            "expected them with it alone: leave them out"
+            f"{flags} without --audio {_ACOUSTIC}; expected with it alone: leave out "
+            f"{' and '.join(given)}, or add {_ACOUSTIC}"
         )
     found = []
     for name in names:

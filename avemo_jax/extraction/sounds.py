@@ -174,9 +174,9 @@ def _times(job: SoundJob, kept: KeptFrameTimes) -> FrameTimes | None:
     if not job.fps > 0:
         raise VideoError(
             f"{job.sound}: no video {job.video!r} for this sound, with "
-            f"{job.num_frames} known frames at an unknown rate; expected the video's "
-            "file, or a name such as 7-30-1280x720 that tells the rate: add the video, "
-            "or give --fps"
+            f"{job.num_frames} known frames at a rate that its name does not tell, as "
+            "ID-FPS-WIDTHxHEIGHT would; expected the video's file, or the rate: add "
+            "the video, or give --fps"
         )
     return assumed_times(job.num_frames, job.fps)
 

@@ -17,21 +17,11 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from avemo_jax.media.file_endings import FORMATS
 from avemo_jax.media.wave_lengths import MendedFile, stated_length
 
-# The names that libav gives formats; one of several names of a format is enough.
-_SOUND_FORMATS = """
-    aac ac3 ac4 aiff amr amrnb amrwb ape au caf dsf dts dtshd eac3 flac gsm ircam loas
-    mlp mp3 mpc mpc8 nistsphere ogg oma qcp rf64 rso sox spdif tak truehd tta voc w64
-    wav wv
-"""
-_VIDEO_FORMATS = """
-    apng asf av1 avi avs2 avs3 cavsvideo dhav dirac dnxhd dv evc flv gif gxf h261 h263
-    h264 hevc ivf kux live_flv lxf m4v matroska mjpeg mjpeg_2000 mov mpeg mpegts
-    mpegtsraw mpegvideo mxf nsv nut nuv obu pva rm vc1 vc1test vvc wtv yuv4mpegpipe
-"""
 _OPTIONS = {
-    "format_whitelist": ",".join([*_SOUND_FORMATS.split(), *_VIDEO_FORMATS.split()]),
+    "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
 }
 # PyAV reads tags of any encoding from 19 on; before, only when it is told to.

@@ -297,5 +297,5 @@ def test_source_errors(tmp_path):
         source.read("b")
 
     save_original(folder / "a.npy", {"a/00001.jpg": np.zeros(3, np.float32)})
-    with pytest.raises(ValueError, match="'a' is also in"):
+    with pytest.raises(ValueError, match="both video 'a'"):
         find_feature_sources([tmp_path], kinds={"mine@x": "audio"})

@@ -281,9 +281,7 @@ def test_two_unicode_forms_among_feature_files(tmp_path):
     folder.mkdir()
     for name in (NFC, NFD):
         (folder / f"{name}.npz").touch()
-    with pytest.raises(
-        ValueError, match=rf"of video '{NFC}' is also in .*Unicode form"
-    ):
+    with pytest.raises(ValueError, match=rf"both video '{NFC}', as .*Unicode form"):
         find_feature_sources([tmp_path], kinds={"look@cropped-224": "visual"})
 
 

@@ -21,8 +21,6 @@ from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.coverage import SplitCoverage, coverage_of
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.corpus.official_trees import (
-    SOUND_ENDINGS,
-    VIDEO_ENDINGS,
     Corpus,
     find_corpus,
     find_crops,
@@ -30,6 +28,7 @@ from avemo_jax.data.corpus.official_trees import (
     find_videos,
 )
 from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
+from avemo_jax.media import file_endings
 
 Arrangement = dict[str, str]  # by kind of material, the folder that it is in
 
@@ -283,16 +282,17 @@ def test_videos_and_crops_given_one_by_one(tmp_path: pathlib.Path):
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", sorted(VIDEO_ENDINGS))
+@pytest.mark.parametrize("ending", sorted(file_endings.VIDEO_ENDINGS))
 def test_endings_of_videos(ending: str, tmp_path: pathlib.Path):
     lower = touch(tmp_path / "a" / f"one.two{ending}")
     upper = touch(tmp_path / f"other{ending.upper()}")
     touch(tmp_path / "readme.txt")
+    touch(tmp_path / ending)  # a hidden file without a name
     assert find_videos(tmp_path) == {"one.two": lower, "other": upper}
     assert find_sounds(tmp_path) == {}
 
 
-@pytest.mark.parametrize("ending", sorted(SOUND_ENDINGS))
+@pytest.mark.parametrize("ending", sorted(file_endings.SOUND_ENDINGS))
 def test_endings_of_sounds(ending: str, tmp_path: pathlib.Path):
     sound = touch(tmp_path / "a" / f"X{ending.upper()}")
     touch(tmp_path / "X.mp4")
@@ -300,6 +300,28 @@ def test_endings_of_sounds(ending: str, tmp_path: pathlib.Path):
     touch(tmp_path / "b" / f"X{ending}")
     with pytest.raises(ValueError, match="video 'X' in"):
         find_sounds(tmp_path)
+
+
+@pytest.mark.parametrize("ending", sorted(file_endings.PICTURE_ENDINGS))
+def test_endings_of_crops(ending: str, tmp_path: pathlib.Path):
+    crops_at(tmp_path / "Anna", f"1{ending}", f"00002{ending.upper()}", f"a{ending}")
+    assert find_crops(tmp_path)["Anna"].frame.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "video"),
+    [
+        ("a.mp4.wav", "a"),
+        ("a.MOV.mts", "a"),
+        ("a.b.wav", "a.b"),
+        ("7-30-1280x720.mp4.wav", "7-30-1280x720"),
+        ("mp4.wav", "mp4"),
+        ("a.txt.wav", "a.txt"),
+    ],
+)
+def test_a_name_is_without_endings_of_media(name, video, tmp_path: pathlib.Path):
+    touch(tmp_path / name)
+    assert [*find_videos(tmp_path), *find_sounds(tmp_path)] == [video]
 
 
 def test_crops_of_a_users_own_folder(tmp_path: pathlib.Path):
@@ -369,7 +391,7 @@ def test_a_name_that_is_no_text(tmp_path: pathlib.Path):
 
 def test_what_is_not_used_is_said(tmp_path: pathlib.Path):
     folder = crops_at(tmp_path / "cropped_aligned" / "X", "00001.jpg")
-    for name in ("00001.txt", "frame_2.jpg", "00003 (1).jpg", "4.bmp", "٣.jpg"):
+    for name in ("00001.txt", "frame_2.jpg", "00003 (1).jpg", "4.heic", "٣.jpg"):
         touch(folder / name)
     for name in (".DS_Store", "._00001.jpg", "Thumbs.db", "__MACOSX/X/00002.jpg"):
         touch(folder / name)
@@ -383,7 +405,7 @@ def test_what_is_not_used_is_said(tmp_path: pathlib.Path):
     assert list(corpus.videos) == ["X"]
     text = "\n".join(corpus.ignored)
     assert len(corpus.ignored) == 4, text
-    assert f"{folder}: 5 files (00001.txt, 00003 (1).jpg, 4.bmp, ...)" in text
+    assert f"{folder}: 5 files (00001.txt, 00003 (1).jpg, 4.heic, ...)" in text
     assert "videos: 1 file (notes.docx) not" in text
     assert "videos: 1 file (Y.mp4) not regular" in text
     assert "Z: an empty folder" in text

@@ -65,7 +65,11 @@ def test_settings_are_in_the_name(tmp_path, extracted):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--audio", "vggish", "--hop-s", "0.5"], "--hop-s 0.5, --context-s None"),
+        (["--audio", "vggish", "--hop-s", "0.5"], "--hop-s 0.5 without --aud"),
+        (
+            ["--audio", "vggish", "--context-s", "2", "--hop-s", "0.5"],
+            "--hop-s 0.5 --context-s 2 without",
+        ),
         (["--audio", "acoustic", "--hop-s", "0"], "hop_s 0.0 for acoustic; expected"),
         (["--audio", "acoustic", "--sound", "original"], "the original system lacks"),
         (["--audio", "acoustic", "--dtype", "bfloat16"], "expected float32"),

@@ -122,8 +122,8 @@ def test_an_unknown_beam_runner_is_told_at_once(tree, tmp_path, capsys, main):
     [
         ("nowhere", "--root {} is not there; expected a folder"),
         (f"videos/batch1/{VIDEO}.mp4", "--root {} is a file; expected a folder"),
-        ("Annotations", "{} has no face crops and no videos; expected folders such"),
-        ("videos", f"--visual {FACES} and no face crops in {{}}; expected"),
+        ("Annotations", "{} has no face crops and no videos, only "),
+        ("videos", f"--visual {FACES} and no face crops in {{}}, only "),
         ("cropped_aligned", f"--audio {SOUND} and no sound in {{}}; expected videos"),
         (f"cropped_aligned/{VIDEO}", "{} has no cropped_aligned face crops, but 1"),
     ],
@@ -193,8 +193,8 @@ def test_sound_files_where_there_are_none(tree, named, tmp_path, said):
     flags = ["--root", tree, "--out", tmp_path / "out", *named]
     status, _, error = said(*flags, "--audio-dir", folder)
     assert status == 1
-    assert f"--audio-dir {folder} has no sound files (" in error
-    assert "); expected VIDEO.aac, .flac, " in error
+    assert f"--audio-dir {folder} has no sound files, only 1" in error
+    assert "); expected VIDEO.wav, .flac, " in error
 
 
 def test_wrong_lists_of_splits_are_told_before_the_work(tree, named, tmp_path, said):

@@ -146,28 +146,54 @@ def test_a_folder_of_videos_and_sound(tmp_path, extracted, loaded):
         (
             ["a.txt", "b.docx"],
             "--audio-dir",
-            "has none (2 files (a.txt, b.docx) not of",
+            "no sound files, only 2 files of other endings (a.txt, b.docx); expected "
+            "VIDEO.wav, .flac, ",
         ),
         (
-            ["a.mp4"],
+            ["a.mp4", "deep/b.MTS", "c.zip"],
             "--audio-dir",
-            "has none (1 file (a.mp4) not of a known kind); expected VIDEO.aac, .flac",
+            "no sound files, only 2 videos (a.mp4, b.MTS; give them with --videos), "
+            "1 archives (c.zip; unpack them); expected",
         ),
-        ([], "--videos", "has none (an empty folder); expected VIDEO.avi"),
+        (
+            [],
+            "--videos",
+            "no videos and no sound, only an empty folder; expected VIDEO.mp4",
+        ),
         (
             ["00001.jpg", "x.csv"],
             "--videos",
-            "has none (1 file (x.csv) not pictures named by numbers; 1 pictures)",
+            "no videos and no sound, only 1 folders of face crops (given; give them "
+            "with --crops), 1 files of other endings (x.csv); expected",
+        ),
+        (
+            ["face_1.jpg", "face_2.png", "a.wma"],
+            "--crops",
+            "no face crops, only 1 sound files (a.wma; give them with --audio-dir), 2 "
+            "pictures (face_1.jpg, face_2.png; names must be the frame's number); "
+            "expected a folder for each video with its pictures by frame: VIDEO/00001.",
         ),
     ],
 )
-def test_a_folder_without_sound(tmp_path, extracted, files, flag, said):
+def test_a_folder_without_what_is_wanted(tmp_path, extracted, files, flag, said):
     (tmp_path / "given").mkdir()
     for name in files:
+        (tmp_path / "given" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "given" / name).write_text("x")
     status, printed, _ = extracted(flag, tmp_path / "given")
     assert status == 1
-    assert f"{flag} {tmp_path / 'given'} {said}" in printed
+    assert f"{flag} {tmp_path / 'given'} has {said}" in printed
+
+
+def test_a_name_that_keeps_the_ending_of_its_video(tmp_path, extracted):
+    """As programs that extract sound call it; the name tells the rate all the same."""
+    write_wav(tmp_path / "wavs/7-30-64x48.mp4.wav", 1)
+    write_crops(tmp_path / "crops/7-30-64x48", [1, 2], np.random.default_rng(0))
+    flags = ["--crops", tmp_path / "crops", "--audio-dir", tmp_path / "wavs"]
+    status, said, _ = extracted(*flags)
+    assert status == 0
+    assert "sound of the videos of their names: 7-30-64x48.mp4.wav" in said
+    assert len(rows_of(tmp_path, "7-30-64x48")[0].frame) == 3
 
 
 def test_what_cannot_be_taken_is_a_failure(tmp_path, extracted):
@@ -182,7 +208,7 @@ def test_what_cannot_be_taken_is_a_failure(tmp_path, extracted):
     write_crops(tmp_path / "crops/good", [1, 2], np.random.default_rng(0))
     flags = ["--crops", tmp_path / "crops", "--audio-dir", tmp_path / "wavs"]
     again = {one["video"]: one["reason"] for one in extracted(*flags)[2]}
-    assert "no video 'good' for this sound, with 2 known frames" in again.pop("good")
+    assert "with 2 known frames at a rate that its name does not" in again.pop("good")
     assert again == reasons
     assert extracted(*flags, "--fps", "25")[2:] == (failures,)
 

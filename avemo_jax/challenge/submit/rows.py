@@ -14,6 +14,7 @@ from jaxtyping import Int
 from avemo_jax.data.corpus.annotations import frames_of_test_videos
 from avemo_jax.data.listing import first_of, read_names
 from avemo_jax.data.records import MAX_FRAME
+from avemo_jax.media.file_endings import VIDEO_ENDINGS, ending_of
 from avemo_jax.tasks import TASKS, Task
 
 IMAGE_COLUMN = "image_location"
@@ -21,7 +22,6 @@ _FRAMES_HEADER = "video,frames"
 # Characters that a video's name may not have in rows "VIDEO/00001.jpg,...".
 _FORBIDDEN = frozenset('/\\,"')
 _IMAGE = r"^(?P<video>[^/]+)/(?P<frame>\d{5}|[1-9]\d{5,7})\.jpg$"
-_VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_list(path: str | os.PathLike[str]) -> tuple[str, ...]:
                 f"{where}: video {video!r} again, after line {first[video]}; expected "
                 "each once: remove one of the lines"
             )
-        if video.lower().endswith(_VIDEO_ENDINGS):
+        if ending_of(video) in VIDEO_ENDINGS:
             raise ValueError(
                 f"{where}: {video!r}, the name of a file; expected the video's name: "
                 f"write {video.rpartition('.')[0]!r}"

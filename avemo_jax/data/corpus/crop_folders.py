@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Int32, Int64, Shaped
 
 from avemo_jax.data.records import MAX_FRAME
+from avemo_jax.media.file_endings import PICTURE_ENDINGS
 
 # Digits are 0 to 9; Python would take those of other scripts for numbers too.
-_PICTURE = re.compile(r"[0-9]+\.(?:jpg|jpeg|png)", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile("[0-9]+")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +58,8 @@ class CropFolder:
 
 def is_picture(name: str) -> bool:
     """Whether a file's name is a frame number and the ending of a picture."""
-    return _PICTURE.fullmatch(name) is not None
+    number, _, ending = name.partition(".")
+    return f".{ending}".lower() in PICTURE_ENDINGS and bool(_NUMBER.fullmatch(number))
 
 
 def crop_folder(video: str, path: pathlib.Path, pictures: dict[str, int]) -> CropFolder:

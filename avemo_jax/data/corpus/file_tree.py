@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from avemo_jax.data.corpus.crop_folders import is_picture
 from avemo_jax.data.listing import nfc
+from avemo_jax.media.file_endings import without_endings
 from avemo_jax.runtime.progress import progress_bar
 
 ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
@@ -65,13 +66,13 @@ def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
 
     Args:
         path: The file or folder; "." and ".." are resolved.
-        stem: Leave out the ending.
+        stem: Leave out the ending, and endings of media before it.
 
     Raises:
         ValueError: If the name is not UTF-8.
     """
-    absolute = pathlib.Path(os.path.abspath(path))
-    name = absolute.stem if stem else absolute.name
+    name = pathlib.Path(os.path.abspath(path)).name
+    name = without_endings(name) if stem else name
     try:
         name.encode()
     except UnicodeEncodeError as error:

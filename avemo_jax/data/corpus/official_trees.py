@@ -18,12 +18,17 @@ from avemo_jax.data.corpus.file_tree import (
     printable,
     walk,
 )
+from avemo_jax.data.corpus.found_instead import found_instead
 from avemo_jax.data.listing import first_of
+from avemo_jax.media.file_endings import (
+    PICTURE_ENDINGS,
+    SOUND_ENDINGS,
+    VIDEO_ENDINGS,
+    ending_of,
+)
 from avemo_jax.tasks import TASKS
 
 Crops = Literal["cropped_aligned", "cropped"]
-VIDEO_ENDINGS = frozenset(".mp4 .avi .mkv .mov .webm .m4v .mpg .mpeg .wmv .flv".split())
-SOUND_ENDINGS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus".split())
 _TASK_FOLDERS = {
     MTL_FOLDER,
     *(name for task in TASKS.values() for name in task.folders),
@@ -167,19 +172,6 @@ def find_recordings(
     return videos, sounds
 
 
-def what_is_there(folder: str | os.PathLike[str], *, follow_links: bool = False) -> str:
-    """The files beneath a folder in which nothing of use was found, for an error."""
-    seen = _Seen(pathlib.Path(folder))
-    pictures = 0
-    for one in walk(seen.root, follow_links=follow_links):
-        seen.note_unused(one, frozenset())
-        pictures += len(one.pictures)
-    root = f"{printable(seen.root)}: "
-    found = [text.removeprefix(root) for text in seen.all_ignored()[:_NAMED]]
-    found += [f"{pictures} pictures"] if pictures else []
-    return "; ".join(found)
-
-
 def _found(
     folder: str | os.PathLike[str], follow_links: bool, *kinds: frozenset[str]
 ) -> list[dict[str, pathlib.Path]]:
@@ -259,9 +251,11 @@ class _Other:
                 f"pass --crops {unwanted}, or unpack the others{aligned}"
             )
         if not (seen.crops or seen.videos):
+            found = found_instead(seen.root, {}, follow_links=True)
             raise ValueError(
-                f"{root} has no face crops and no videos; expected folders such as "
-                "cropped_aligned/VIDEO/00001.jpg and batch1/VIDEO.mp4: correct the path"
+                f"{root} has no face crops and no videos, only {found}; expected "
+                "folders such as cropped_aligned/VIDEO/00001.jpg and "
+                "batch1/VIDEO.mp4: correct the path"
             )
         if self.first is None:
             return []
@@ -295,17 +289,19 @@ class _Seen:
     def add_videos(self, folder: Folder, endings: frozenset[str]) -> None:
         """Add a folder's files with these endings."""
         for name in folder.files:
-            if _ending(name) in endings:
+            if ending_of(name) in endings:
                 self.add_video(folder.path / name)
 
     def note_unused(
         self, folder: Folder, used: frozenset[str], *, others: bool = True
     ) -> None:
         """Note what is not used in a folder; other files only if ``others``."""
-        unused = [name for name in folder.files if _ending(name) not in used]
+        unused = [name for name in folder.files if ending_of(name) not in used]
         where = printable(folder.path)
         if unused and others:
-            pictures = folder.pictures or any(map(_is_named_picture, unused))
+            pictures = folder.pictures or any(
+                ending_of(name) in PICTURE_ENDINGS for name in unused
+            )
             what = "pictures named by numbers" if pictures else "of a known kind"
             self.ignored.append(f"{where}: {_files(unused)} not {what}")
         if folder.special:
@@ -379,14 +375,6 @@ class _Seen:
             logging.warning("not used: %s", text)
         if len(ignored) > _LOGGED:
             logging.warning("not used: ... (%d in all)", len(ignored))
-
-
-def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _is_named_picture(name: str) -> bool:
-    return _ending(name) in (".jpg", ".jpeg", ".png")
 
 
 def _files(names: list[str] | tuple[str, ...]) -> str:

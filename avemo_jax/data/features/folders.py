@@ -60,7 +60,7 @@ def find_feature_sources(
             given for no set, or a video is there twice. Reading a video from a source
             raises it if the files of a set disagree in fingerprint, kind or dim.
     """
-    found: dict[str, dict[str, pathlib.Path]] = {}
+    found: dict[str, list[pathlib.Path]] = {}
     kind_of: dict[str, Modality | None] = {}
     asked = dict(kinds or {})
     unused = set(asked)
@@ -76,13 +76,21 @@ def find_feature_sources(
                 raise ValueError(f"{subfolder}: {error}") from error
             unused -= {subfolder.name, name}
             kind_of[name] = asked.get(subfolder.name, asked.get(name, kind))
-            _add_files(paths, name, found.setdefault(name, {}))
+            found.setdefault(name, []).extend(paths)
     if unused:
         raise ValueError(
             f"a kind is given for {', '.join(sorted(unused))}; expected a set that is "
             f"there ({', '.join(sorted(found)) or 'none'}): correct --kind"
         )
-    return [_source(name, found[name], kind_of[name], quiet) for name in sorted(found)]
+    return [
+        _source(
+            name,
+            listing.by_video(found[name], lambda path: path.stem, name),
+            kind_of[name],
+            quiet,
+        )
+        for name in sorted(found)
+    ]
 
 
 def _no_sets(folder: pathlib.Path) -> NoReturn:
@@ -114,21 +122,6 @@ def _feature_files(folder: pathlib.Path) -> list[pathlib.Path]:
     if others:
         logging.warning("%s: ignored what is no feature file: %s", folder, others)
     return paths
-
-
-def _add_files(
-    paths: Iterable[pathlib.Path], name: str, files: dict[str, pathlib.Path]
-) -> None:
-    """Add the feature files of a set to ``files``, by video."""
-    for path in paths:
-        video = listing.nfc(path.stem)
-        if video in files:
-            raise ValueError(
-                f"{path}: {name} of video {video!r} is also in {files[video]} (names "
-                "are compared in one Unicode form); expected one file: remove one of "
-                "the two"
-            )
-        files[video] = path
 
 
 def _read_any(path: pathlib.Path) -> tuple[VideoFeatures, dict[str, Any]]:

@@ -10,12 +10,11 @@ from typing import Any
 
 from avemo_jax.data.corpus import annotations
 from avemo_jax.data.corpus.coverage import coverage_of
+from avemo_jax.data.corpus.found_instead import SOUNDS, found_instead
 from avemo_jax.data.corpus.official_trees import (
-    SOUND_ENDINGS,
     Corpus,
     find_corpus,
     find_sounds,
-    what_is_there,
 )
 from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder, tfds
@@ -48,6 +47,8 @@ from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 
 FEATURES = "features"  # the folder of all sets in the folder of the store
+# Where other files than sound belong.
+_PLACES = {"crops": "they belong under --root", "videos": "they belong under --root"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,10 +142,12 @@ def _find_material(
             follow_links=args.follow_links,
         )
         if not sounds:
-            seen = what_is_there(args.audio_dir, follow_links=args.follow_links)
+            seen = found_instead(
+                args.audio_dir, _PLACES, follow_links=args.follow_links
+            )
             raise ValueError(
-                f"--audio-dir {args.audio_dir} has no sound files ({seen}); expected "
-                f"VIDEO{', '.join(sorted(SOUND_ENDINGS))}: correct the path"
+                f"--audio-dir {args.audio_dir} has no sound files, only {seen}; "
+                f"expected {SOUNDS}: correct the path, or move or rename the files"
             )
     records = _records(args, corpus)
     labelled = {
@@ -159,10 +162,11 @@ def _find_material(
 def _check_material(args: argparse.Namespace, material: Material) -> None:
     """Check that there are files to extract from for each kind of extractor."""
     if args.visual and not material.crops:
+        seen = found_instead(args.root, {}, follow_links=args.follow_links)
         raise ValueError(
-            f"--visual {args.visual} and no face crops in {args.root}; expected "
-            f"{args.crops_are}/VIDEO/00001.jpg, ...: unpack them there, or leave "
-            "--visual out"
+            f"--visual {args.visual} and no face crops in {args.root}, only "
+            f"{seen}; expected {args.crops_are}/VIDEO/00001.jpg, ...: unpack them "
+            "there, or leave --visual out"
         )
     if args.audio and not (material.videos or material.sounds):
         raise ValueError(
