@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.faces.boxes import overlaps
-from avemo_jax.faces.tracks import matches
+from avemo_jax.faces.tracks import HIGH_SCORE, matches
 
 INTERVAL_S = 0.2  # of the grid: five detections a second
 # Intersection over union of the same face in two frames that agree; a box that moves
@@ -29,7 +29,7 @@ class FrameFaces:
     Attributes:
         boxes: Left, top, width and height in pixels.
         points: x and y in pixels of the five points of each.
-        scores: Of the detector, 0 to 1.
+        scores: What the detector gives them, 0 to 1.
         is_detected: Whether the frame was detected, not interpolated.
     """
 
@@ -97,12 +97,15 @@ def grid(times_s: Float[np.ndarray, " frames"], interval_s: float) -> list[int]:
 
 
 def agree(a: FrameFaces, b: FrameFaces) -> bool:
-    """Whether two frames show the same faces, each nearly where it is in the other."""
-    if len(a.boxes) != len(b.boxes):
-        return False
+    """Whether two frames show the same faces, each nearly where it is in the other.
+
+    A face with a low score in the one may lack in the other.
+    """
     pairs = matches(list(a.boxes), b.boxes)
-    if len(pairs) < len(a.boxes):
-        return False
+    rows, columns = ({pair[axis] for pair in pairs} for axis in (0, 1))
+    for frame, paired in ((a, rows), (b, columns)):
+        if not paired.issuperset(np.flatnonzero(frame.scores >= HIGH_SCORE).tolist()):
+            return False
     overlap = overlaps(a.boxes, b.boxes)
     return all(overlap[pair] >= AGREEING_OVERLAP for pair in pairs)
 
@@ -125,11 +128,12 @@ def _in_doubt(
 
 
 def _between(a: FrameFaces, b: FrameFaces, share: float) -> FrameFaces:
-    """The faces of a frame between two that agree, in the order of the first."""
-    order = [column for _, column in sorted(matches(list(a.boxes), b.boxes))]
+    """The faces of a frame between two that agree: those that are in both."""
+    pairs = np.array(matches(list(a.boxes), b.boxes), int).reshape(-1, 2)
+    first, second = pairs.T
     return FrameFaces(
-        boxes=a.boxes + share * (b.boxes[order] - a.boxes),
-        points=a.points + share * (b.points[order] - a.points),
-        scores=np.minimum(a.scores, b.scores[order]),
+        boxes=a.boxes[first] + share * (b.boxes[second] - a.boxes[first]),
+        points=a.points[first] + share * (b.points[second] - a.points[first]),
+        scores=np.minimum(a.scores[first], b.scores[second]),
         is_detected=False,
     )

@@ -1,5 +1,6 @@
 """Faces between detected frames, against films whose faces are known."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -88,6 +89,16 @@ def test_every_frame():
         film.found(interval_s=-1.0)
 
 
+def test_a_doubtful_face_of_one_end_is_not_between():
+    first = dataclasses.replace(faces(100, 10), scores=np.array([0.4, 0.9]))
+    film = Film(lambda i: first if not i else faces(10 + 0.4 * i), 6)
+    found = film.found()
+    assert film.asked == [0, 5]
+    np.testing.assert_allclose(
+        [f.boxes[:, 0] for f in found[1:]], [[10.4], [10.8], [11.2], [11.6], [12.0]]
+    )
+
+
 def test_nothing_to_detect():
     assert faces_of_frames(np.zeros(0), [], lambda wanted: []) == []
     (only,) = faces_of_frames(np.zeros(1), [], lambda wanted: [faces()])
@@ -101,6 +112,10 @@ def test_frames_that_agree():
     assert agree(faces(), faces())
     assert agree(faces(10, 100), faces(102, 11))
     assert not agree(faces(10), faces(20))
+    doubtful = dataclasses.replace(faces(10, 100), scores=np.array([0.9, 0.4]))
+    assert agree(faces(10), doubtful)
+    assert agree(doubtful, faces(10))
+    assert not agree(faces(100), doubtful)
     assert not agree(faces(10), faces(10, 100))
     assert not agree(faces(10, 100), faces(10, 150))
 

@@ -1,0 +1,174 @@
+"""The faces of a video: found, followed, and cut out of its pictures.
+
+The video is decoded twice: to find the faces, of which boxes and points are kept, and
+to cut them out. So at most a hundred pictures are in memory, however long the video is,
+and which face is seen the longest is known before the first is cut out.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned
+from avemo_jax.faces.detector import reduced, scaled
+from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
+from avemo_jax.faces.tracks import Tracker, is_cut
+from avemo_jax.media.video import VideoFile
+
+_CHUNK = 100  # frames that are in memory at once, reduced to 0.7 MiB or less each
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+Detect = Callable[[Sequence[Picture]], list[FrameFaces]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One face over the frames that show it.
+
+    Attributes:
+        frame: Numbers of the frames, from 1, ascending.
+        boxes: Left, top, width and height in pixels of the video's pictures.
+        points: x and y of the eyes, the nose and the corners of the mouth, the
+            picture's left before its right, in pixels.
+        scores: What the detector gives them, 0 to 1.
+        detected: Which frames were detected; those between were interpolated.
+    """
+
+    frame: Int[np.ndarray, " rows"]
+    boxes: Float[np.ndarray, "rows 4"]
+    points: Float[np.ndarray, "rows 5 2"]
+    scores: Float[np.ndarray, " rows"]
+    detected: Bool[np.ndarray, " rows"]
+
+
+def find_faces(
+    video: VideoFile,
+    detect: Detect,
+    times_s: Float[np.ndarray, " frames"],
+    *,
+    interval_s: float = INTERVAL_S,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> list[FaceTrack]:
+    """The faces of a video, the one that is seen in most frames first.
+
+    Args:
+        video: The video, which is decoded once, from its start.
+        detect: Finds the faces of pictures, in their own pixels, as
+            :class:`avemo_jax.faces.detector.FaceDetector` does.
+        times_s: When each frame is shown, as ``video.frame_times()`` tells.
+        interval_s: Seconds between two frames of those that are always detected; 0:
+            every frame is detected.
+        progress: Called with the number of frames that were done since the last call.
+
+    Raises:
+        VideoError: If the file is gone.
+        ValueError: If ``interval_s`` is negative, or the video has other frames than
+            have times.
+    """
+    tracker = Tracker()
+    found: list[FrameFaces] = []
+    for is_scene, faces in _by_frame(video, detect, times_s, interval_s):
+        if is_scene:
+            tracker.cut()
+        found.append(faces)
+        number = len(found)
+        time_s = float(times_s[number - 1])
+        tracker.add(number, time_s, faces.boxes, faces.scores)
+        progress(1)
+    if len(found) != len(times_s):
+        raise ValueError(
+            f"{video.path}: {len(found)} frames where {len(times_s)} have times; "
+            "expected as many: was the file changed? Run it again"
+        )
+    size, small = (video.height, video.width), _reduced_size(video)
+    tracks = []
+    for track in sorted(tracker.tracks, key=lambda t: (-len(t.frames), t.frames[0])):
+        rows = [
+            (found[frame - 1], pick)
+            for frame, pick in zip(track.frames, track.picks, strict=True)
+        ]
+        faces = scaled(
+            FrameFaces(
+                np.stack([of.boxes[pick] for of, pick in rows]),
+                np.stack([of.points[pick] for of, pick in rows]),
+                np.array([of.scores[pick] for of, pick in rows]),
+            ),
+            small,
+            size,
+        )
+        detected = np.array([of.is_detected for of, _ in rows])
+        frames = np.array(track.frames, np.int32)
+        tracks.append(
+            FaceTrack(frames, faces.boxes, faces.points, faces.scores, detected)
+        )
+    return tracks
+
+
+def _reduced_size(video: VideoFile) -> tuple[int, int]:
+    """Height and width of the pictures that are searched."""
+    height, width = reduced(np.zeros((video.height, video.width, 3), np.uint8)).shape[
+        :2
+    ]
+    return height, width
+
+
+def _by_frame(
+    video: VideoFile,
+    detect: Detect,
+    times_s: Float[np.ndarray, " frames"],
+    interval_s: float,
+) -> Iterator[tuple[bool, FrameFaces]]:
+    """Whether each frame begins a scene, and its faces in the reduced pictures."""
+    pictures = map(reduced, video.pictures())
+    # The last frame of a chunk is the first of the next, which knows its faces.
+    held: list[Picture] = []
+    last: FrameFaces | None = None
+    start = 0
+    while chunk := list(itertools.islice(pictures, _CHUNK)):
+        held = held[-1:] + chunk
+        cuts = [i for i in range(1, len(held)) if is_cut(held[i - 1], held[i])]
+
+        def detected(
+            wanted: Sequence[int],
+            held: Sequence[Picture] = held,
+            last: FrameFaces | None = last,
+        ) -> list[FrameFaces]:
+            anew = [i for i in wanted if i or last is None]
+            found = dict(zip(anew, detect([held[i] for i in anew]), strict=True))
+            return [found[i] if i in found or last is None else last for i in wanted]
+
+        shown_s = times_s[start : start + len(held)]
+        faces = faces_of_frames(shown_s, cuts, detected, interval_s=interval_s)
+        known = len(held) - len(chunk)
+        for i in range(known, len(faces)):
+            yield i in cuts, faces[i]
+        last = faces[-1]
+        start += len(held) - 1
+
+
+def crops(
+    video: VideoFile,
+    track: FaceTrack,
+    *,
+    template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,
+) -> Iterator[tuple[int, UInt8[np.ndarray, "size size 3"]]]:
+    """The number of each frame of a track, and its aligned crop.
+
+    Args:
+        video: The video, which is decoded once, from its start to the track's end.
+        track: The face.
+        template: Where the five points come in the crop.
+
+    Raises:
+        VideoError: If the file is gone.
+    """
+    rows = {int(number): row for row, number in enumerate(track.frame)}
+    last = int(track.frame[-1])
+    for number, picture in enumerate(video.pictures(), start=1):
+        if number in rows:
+            yield number, aligned(picture, track.points[rows[number]], template)
+        if number == last:
+            return

@@ -1,0 +1,163 @@
+"""Faces found in a made film by their colours, and in real ones by the detector."""
+
+import pathlib
+from collections.abc import Sequence
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from avemo_jax.convert.torch_file import read_torch
+from avemo_jax.extraction import face_tracks
+from avemo_jax.extraction.face_tracks import FaceTrack, crops, find_faces
+from avemo_jax.faces import yunet
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
+from avemo_jax.faces.detector import FaceDetector
+from avemo_jax.faces.keyframes import FrameFaces
+from avemo_jax.media.images import read_image
+from avemo_jax.media.video import open_video
+
+SIZE = (320, 240)
+SIDE = 48
+FPS = 25
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+# Where the points lie in a box, as in a crop.
+INSIDE = ARCFACE_TEMPLATE / 112 * SIDE
+
+
+def script(number: int) -> dict[str, tuple[int, int]]:
+    """Left upper corners of the faces in frame ``number``, from 1, of 60."""
+    shown = {"red": (10 + 2 * number, 40)}
+    if 20 <= number < 45:
+        shown["blue"] = (200 - number, 150)
+    return shown if number <= 50 else {}
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> pathlib.Path:
+    """Squares that move evenly, one of which comes and goes, then none."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = (*SIZE, "yuv444p")
+        for number in range(1, 61):
+            picture = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+            for name, (left, top) in script(number).items():
+                picture[top : top + SIDE, left : left + SIDE] = COLOURS[name]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+class ByColour:
+    """Finds squares of the two colours.
+
+    Attributes:
+        pictures: Number of pictures that it was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[FrameFaces]:
+        self.pictures += len(pictures)
+        return [self._faces(picture) for picture in pictures]
+
+    def _faces(self, picture: np.ndarray) -> FrameFaces:
+        boxes = []
+        for colour in COLOURS.values():
+            y, x = np.nonzero((np.abs(picture.astype(int) - colour) < 60).all(axis=-1))
+            if len(x) > 100:
+                boxes.append([x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1])
+        boxes = np.array(boxes, float).reshape(-1, 4)
+        points = boxes[:, None, :2] + INSIDE
+        return FrameFaces(boxes, points, np.full(len(boxes), 0.9))
+
+
+def check_script(tracks: Sequence[FaceTrack]):
+    """The red face is first, for it is there for longer; edges may blur a bit."""
+    red, blue = tracks
+    np.testing.assert_array_equal(red.frame, range(1, 51))
+    np.testing.assert_array_equal(blue.frame, range(20, 45))
+    for track, name in ((red, "red"), (blue, "blue")):
+        expected = [[*script(n)[name], SIDE, SIDE] for n in track.frame]
+        assert np.abs(track.boxes - expected).max() <= 1
+        shift = track.points - track.boxes[:, None, :2] - INSIDE
+        assert np.abs(shift).max() <= 1
+
+
+@pytest.mark.parametrize("chunk", [100, 7, 1])
+def test_tracks_do_not_depend_on_the_chunks(chunk, film, monkeypatch):
+    monkeypatch.setattr(face_tracks, "_CHUNK", chunk)
+    video, detect, done = open_video(film), ByColour(), []
+    times_s = video.frame_times().times_s
+    check_script(find_faces(video, detect, times_s, progress=done.append))
+    assert sum(done) == 60
+    assert detect.pictures == 60 if chunk == 1 else detect.pictures < 45
+    every = ByColour()
+    tracks = find_faces(video, every, times_s, interval_s=0.0)
+    check_script(tracks)
+    assert every.pictures == 60
+    assert all(track.detected.all() for track in tracks)
+
+
+def test_crops_are_cut_from_the_right_frames(film):
+    video = open_video(film)
+    tracks = find_faces(video, ByColour(), video.frame_times().times_s)
+    for track, name in zip(tracks, COLOURS, strict=True):
+        numbers = []
+        for number, crop in crops(video, track):
+            assert crop.shape == (112, 112, 3)
+            assert np.abs(crop[8:-8, 8:-8].astype(int) - COLOURS[name]).max() < 25
+            numbers.append(number)
+        assert numbers == track.frame.tolist()
+
+
+def test_a_reduced_film_gives_boxes_of_its_own_size(film, monkeypatch):
+    monkeypatch.setattr("avemo_jax.faces.detector.LONG_SIDE_PX", 160)
+    video = open_video(film)
+    tracks = find_faces(video, ByColour(), video.frame_times().times_s)
+    red = tracks[0]
+    expected = [[*script(n)["red"], SIDE, SIDE] for n in red.frame]
+    assert np.abs(red.boxes - expected).max() <= 3
+
+
+def test_times_of_another_file_are_refused(film):
+    with pytest.raises(ValueError, match="60 frames where 61 have times; expected as"):
+        find_faces(open_video(film), ByColour(), np.arange(61) / FPS)
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).convert("L"), float).ravel()
+
+
+@pytest.mark.slow
+def test_crops_of_real_faces_are_those_of_another_detector(shared_data):
+    """For each official crop, one of the tracks has nearly the same one."""
+    stored = read_torch(shared_data / "weights" / "yunet_n.pth")["state_dict"]
+    detector = FaceDetector({name: stored[name] for name in yunet.state_shapes()})
+    root = shared_data / "affwild2_mini"
+    folders = sorted(root.glob("cropped_aligned*/*"))
+    likeness: dict[str, float] = {}
+    for file in sorted(root.glob("videos/*/*")):
+        video = open_video(file)
+        tracks = find_faces(video, detector, video.frame_times().times_s)
+        made: dict[int, list[np.ndarray]] = {}
+        for track in tracks:
+            for number, crop in crops(video, track):
+                made.setdefault(number, []).append(grey(crop))
+        for folder in folders:
+            if folder.name.removesuffix("_left").removesuffix("_right") == file.stem:
+                likeness |= {
+                    f"{folder.name}/{path.name}": max(
+                        np.corrcoef(ours, grey(read_image(path)))[0, 1]
+                        for ours in made.get(int(path.stem), [np.arange(112.0**2)])
+                    )
+                    for path in folder.glob("*.jpg")
+                }
+    values = np.array(list(likeness.values()))
+    assert len(values) == 1040
+    assert np.median(values) > 0.95
+    assert np.mean(values > 0.8) > 0.92
