@@ -47,6 +47,7 @@ class _Item:
     frame: int = 0
     picture: UInt8[np.ndarray, "height width 3"] | None = None
     fault: str | None = None
+    notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     error: str | None = None
 
@@ -160,20 +161,22 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         """The outcome, its file finished, once all rows are there; else nothing."""
         if self.end is None or self.waiting:
             return []
-        losses = self.end.losses
+        notes, losses = self.end.notes, self.end.losses
         outcome = VideoOutcome(
             self._set.name,
             self._job.video,
             len(self._writer),
             failed=tuple(sorted(self.failed)),
-            notes=losses,
+            notes=notes,
             losses=losses,
             error=self.end.error,
         )
         if outcome.error is None:
-            said = list(losses)
             meta = self._set.meta_of(
-                self._job.source, list(outcome.failed), said, losses=said
+                self._job.source,
+                list(outcome.failed),
+                list(notes),
+                losses=list(losses),
             )
             self._writer.finish(meta)
         self._writer.close()
@@ -216,4 +219,4 @@ def _of_video(job: FaceJob) -> Iterator[_Item]:
         reason = str(error).replace(str(job.file), job.file.name)
         yield _Item(job, error=reason)
         return
-    yield _Item(job, losses=tuple(video.notes))
+    yield _Item(job, notes=video.notes, losses=video.losses)

@@ -22,7 +22,7 @@ Medium = Literal["pictures", "video", "sound"]
 # and which is then supported. Features that were made before are not mixed with new
 # ones then, and users extract them again; so a faster way to the same numbers is no
 # reason. Version 0 leaves the fingerprints as they were before decoding had a version.
-DECODING_VERSIONS: dict[Medium, int] = {"pictures": 0, "video": 1, "sound": 1}
+DECODING_VERSIONS: dict[Medium, int] = {"pictures": 0, "video": 2, "sound": 1}
 
 _LIBAV = ("libavutil", "libavformat", "libavcodec", "libswscale", "libswresample")
 

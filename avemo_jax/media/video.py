@@ -29,12 +29,11 @@ from avemo_jax.media.declared import (
 )
 from avemo_jax.media.picture_times import mend, rate_of
 from avemo_jax.media.regular_files import fault_of
+from avemo_jax.media.rgb_pictures import ToRGB, shape_of
 from avemo_jax.media.video_decoding import (
     NoPicturesError,
     Pass,
     VideoError,
-    is_turned,
-    rgb,
     stamps_of,
 )
 
@@ -82,14 +81,15 @@ class VideoFile:
         num_sound_tracks: Number of sound tracks.
         sound_s: Stated length of the first sound track in seconds; None: there is no
             track, or it is not stated.
-        notes: What could not be decoded when the file was last read to its end and,
+        losses: What could not be decoded when the file was last read to its end and,
             after :meth:`pictures`, what is missing, in words.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 0):
         """Reads the header and the first picture; use :func:`open_video`."""
         self.path = pathlib.Path(path)
-        self.notes: tuple[str, ...] = ()
+        self.losses: tuple[str, ...] = ()
+        self._changes: tuple[str, ...] = ()
         self._num_threads = num_threads
         with self._opened() as container:
             track = self._track(container)
@@ -105,13 +105,18 @@ class VideoFile:
             self.num_sound_tracks = len(sounds)
             self.sound_s = duration_s(container, sounds[0]) if sounds else None
             reading = Pass(container, track)
-            self._file_end = reading.file_end
+            self._reading = reading
             first = next(reading.frames(), None)
-        if first is None:
-            raise VideoError(self._undecodable(reading))
-        self._size = (first.width, first.height)
-        turned = is_turned(first)
-        self.width, self.height = self._size[::-1] if turned else self._size
+            if first is None:
+                raise VideoError(self._undecodable(reading))
+            self._shape = shape_of(first, track)
+            self._hides_alpha = track.metadata.get("alpha_mode") == "1"
+        self.width, self.height = self._shape.shown
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The losses, and what :meth:`pictures` changed or left, in words."""
+        return (*self.losses, *self._changes)
 
     def frame_times(self) -> FrameTimes:
         """When each picture is shown; the whole video is decoded, only times are kept.
@@ -128,7 +133,8 @@ class VideoFile:
         stated = None if self.fps is None else float(self.fps)
         times_s, mended = mend(stamps_s, stated)
         fps, is_constant = rate_of(times_s, stated)
-        losses = self.notes + self._missing(len(times_s), float(times_s[-1]) + 1 / fps)
+        self.losses += self._missing(len(times_s), float(times_s[-1]) + 1 / fps)
+        losses = self.losses
         return FrameTimes(times_s, fps, is_constant, losses + mended, losses)
 
     def decoding_rate(self, at_most: int = 200) -> float:
@@ -150,13 +156,15 @@ class VideoFile:
     def pictures(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """The pictures, RGB, upright, as many as :meth:`frame_times` has times.
 
-        Pictures are decoded one by one, as they are asked for, and scaled to the size
-        of the first. At the end ``notes`` says what could not be decoded or is missing.
+        Pictures are decoded one by one, as they are asked for, in square pixels and
+        scaled to the size of the first. High dynamic range is tone-mapped, and what is
+        transparent lies on black. At the end ``notes`` says what was done, could not be
+        decoded or is missing.
 
         Raises:
             VideoError: If the file is gone.
         """
-        count, base = 0, None
+        count, base, convert = 0, None, ToRGB(self._shape)
         stamps: list[int] = []  # the lowest and the highest
         for frame in self._frames():
             count += 1
@@ -164,12 +172,13 @@ class VideoFile:
             stamp = frame.dts if frame.pts is None else frame.pts
             if stamp is not None:
                 stamps = [min([*stamps, stamp]), max([*stamps, stamp])]
-            yield rgb(frame, self._size)
+            yield convert(frame)
         seconds = None
         if stamps and base and self.fps:
             # The last picture ends when a next one would be shown.
             seconds = float((stamps[-1] - stamps[0]) * base + 1 / self.fps)
-        self.notes += self._missing(count, seconds)
+        self.losses += self._missing(count, seconds)
+        self._changes = convert.notes + self._left()
 
     def _frames(self, *, times_only: bool = False) -> Iterator[VideoFrame]:
         """All pictures that can be decoded.
@@ -191,9 +200,9 @@ class VideoFile:
                         break
                     given += 1
                     yield frame
-            self._file_end = reading.file_end
+            self._reading = reading
             if reading.is_whole and given == reading.num_packets:
-                self.notes = ()
+                self.losses = ()
                 return
         with self._opened() as container:
             track = self._track(container)
@@ -201,8 +210,8 @@ class VideoFile:
             for number, frame in enumerate(reading.frames()):
                 if number >= given:
                     yield frame
-        self._file_end = reading.file_end
-        self.notes = _notes_of(reading)
+        self._reading = reading
+        self.losses = _losses_of(reading)
 
     def _opened(self) -> InputContainer:
         if fault := fault_of(self.path):
@@ -241,6 +250,18 @@ class VideoFile:
             "get it again"
         )
 
+    def _left(self) -> tuple[str, ...]:
+        """What the pictures would need, and was left as it is, in words."""
+        left = []
+        if len(self._reading.aspects) > 1:
+            left.append(
+                "the shape of pixels changes on the way; that of the first picture is "
+                "kept"
+            )
+        if self._hides_alpha:
+            left.append("transparency, which is not decoded and shows what is beneath")
+        return tuple(left)
+
     def _missing(self, count: int, seconds: float | None) -> tuple[str, ...]:
         """A note on pictures that are declared and missing, if there are any.
 
@@ -251,7 +272,7 @@ class VideoFile:
         if not self._is_counted:
             # A count by an average rate would be wrong where the rate varies.
             if self._own_s is None:
-                return self._file_end.short("pictures")
+                return self._reading.file_end.short("pictures")
             return short_length("pictures", seconds, self._own_s)
         found = count
         # AVI counts places, some of which are empty while a picture stays.
@@ -284,7 +305,7 @@ def _stated_fps(track: av.VideoStream) -> Fraction | None:
     return None
 
 
-def _notes_of(reading: Pass) -> tuple[str, ...]:
+def _losses_of(reading: Pass) -> tuple[str, ...]:
     notes = []
     if reading.faults:
         notes.append(

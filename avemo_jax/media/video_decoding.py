@@ -1,13 +1,14 @@
 """One pass over a video's pictures with libav."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from avemo_jax.media.declared import FileEnd
 
@@ -32,6 +33,7 @@ class Pass:
         num_pictures: Number of pictures decoded.
         num_damaged: Number of pictures that libav marks as damaged.
         file_end: Where the packets of the file ended, of all tracks.
+        aspects: All ratios of a pixel's width to its height that the codec stated.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Pass:
         self.faults: list[str] = []
         self.num_packets = self.num_pictures = self.num_damaged = 0
         self.file_end = FileEnd(container)
+        self.aspects: set[Fraction] = set()
         self._container, self._track = container, track
         context = track.codec_context
         context.thread_type = "NONE" if num_threads == 1 else "FRAME"
@@ -67,9 +70,10 @@ class Pass:
 
     def frames(self) -> Iterator[VideoFrame]:
         """The pictures that can be decoded, in the order in which they are shown."""
+        context = self._track.codec_context
         for packet in self._packets():
             try:
-                decoded = self._track.codec_context.decode(packet)
+                decoded = context.decode(packet)
             except av.error.FFmpegError as error:
                 # Damage: the next packets may be whole.
                 self.faults.append(str(error.strerror))
@@ -77,6 +81,7 @@ class Pass:
             for frame in decoded:
                 self.num_pictures += 1
                 self.num_damaged += frame.is_corrupt
+                self.aspects.add(Fraction(context.sample_aspect_ratio or 1))
                 yield frame
 
     def _packets(self) -> Iterator[Packet | None]:
@@ -131,47 +136,3 @@ def stamps_of(
     seconds = (numbers - zero) * base.numerator / base.denominator
     seconds[numbers == _NONE] = np.nan
     return seconds
-
-
-def rgb(
-    frame: VideoFrame, size: tuple[int, int] | None = None
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture as RGB, turned upright.
-
-    Args:
-        frame: The decoded picture.
-        size: Width and height to scale it to before it is turned; None: its own.
-    """
-    width, height = size or (None, None)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    matrix = _matrix(frame)
-    if matrix is None:
-        return image
-    # A point (x, y) goes to (a x + c y, b x + d y); y is downwards.
-    (a, b), (c, d) = matrix[:2, :2].tolist()
-    if abs(b) > abs(a):
-        image = image.transpose(1, 0, 2)
-        a, d = c, b
-    image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(image)
-
-
-def is_turned(frame: VideoFrame) -> bool:
-    """Whether the picture lies on its side, so that width and height change places."""
-    matrix = _matrix(frame)
-    return matrix is not None and bool(abs(matrix[0, 1]) > abs(matrix[0, 0]))
-
-
-def _matrix(frame: VideoFrame) -> Float64[np.ndarray, "3 3"] | None:
-    """The picture's display matrix; None: it is shown as it is stored."""
-    try:
-        side_data = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
-    except KeyError:
-        return None
-    except ValueError:
-        # Other side data is there, of a kind that is newer than PyAV. The rotation can
-        # be had even so, though not whether the picture is mirrored.
-        angle = np.deg2rad(frame.rotation)
-        cos, sin = np.cos(angle), np.sin(angle)
-        return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    return np.frombuffer(bytes(side_data), np.int32).reshape(3, 3) / 65536

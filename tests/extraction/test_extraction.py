@@ -3,11 +3,14 @@ import hashlib
 import json
 import re
 import shutil
+from fractions import Fraction
 
+import av
 import chex
 import numpy as np
 import pytest
 from made.trees import SILENT, contents_of, make_weights_dir, write_video
+from made.videos import encode_frames
 
 from avemo_jax.data.corpus.official_trees import find_crops, find_videos
 from avemo_jax.data.features.files import read_feature_file
@@ -201,6 +204,25 @@ def test_whole_pictures_of_videos(tmp_path, weights):
     np.testing.assert_array_equal(found.frame, np.arange(1, 21))
     assert meta["decoders"] == decoders("video")
     assert meta["decoding"] == DECODING_VERSIONS["video"]
+
+
+def test_what_is_changed_in_pictures_is_a_note_and_no_failure(
+    tmp_path, weights, capsys
+):
+    picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+    path = tmp_path / "videos/a.mp4"
+    path.parent.mkdir()
+    frames = [picture.reformat(format="yuv420p") for _ in range(3)]
+    encode_frames(path, "mpeg4", frames, aspect=Fraction(3, 2))
+    flags = ["--visual", FACES, "--weights", str(weights), "--size-px", "32"]
+    flags += ["--out", str(tmp_path / "out"), "--quiet"]
+    assert command.main(["--videos", str(path.parent), *flags]) == 0
+    kept = tmp_path / "out" / f"{FACES}@full_frame-32" / "a.npz"
+    _, meta = read_feature_file(kept)
+    note = "pixels of 3:2 made square: 32 x 32 stretched to 48 x 32"
+    assert (meta["notes"], meta["losses"]) == ([note], [])
+    assert (tmp_path / "out/failures.jsonl").read_text(encoding="utf-8") == ""
+    assert f"{note}: a" in capsys.readouterr().out
 
 
 # --- faults of the material

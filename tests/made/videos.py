@@ -2,8 +2,9 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -91,3 +92,61 @@ def encode(
             container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
     return path
+
+
+def encode_frames(
+    path: pathlib.Path,
+    codec: str,
+    frames: Sequence[av.VideoFrame],
+    *,
+    aspect: Fraction | None = None,
+    told: Mapping[str, int] | None = None,
+    options: Mapping[str, str] | None = None,
+    turned: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """A video of these pictures in their own format, 25 a second.
+
+    Args:
+        path: File to write.
+        codec: libav's name of the encoder.
+        frames: The pictures, all of the size and format of the first.
+        aspect: Width of a pixel by its height, told by container and codec.
+        told: What the file tells of its colours: attributes of the encoder such as
+            ``color_trc``, with their numbers.
+        options: Options of the encoder.
+        turned: The display matrix, as PyAV takes it.
+    """
+    with av.open(os.fspath(path), "w") as container:
+        video = container.add_stream(codec, rate=25, options=dict(options or {}))
+        video.width, video.height = frames[0].width, frames[0].height
+        video.pix_fmt = frames[0].format.name
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
+        for name, number in (told or {}).items():
+            setattr(video.codec_context, name, number)
+        if turned is not None:
+            video.set_display_rotation(**turned)
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+def ten_bits(codes: np.ndarray) -> av.VideoFrame:
+    """A picture in 10 bits, 4:2:0, limited range, of Y, Cb, Cr: (height, width, 3).
+
+    Args:
+        codes: Y in [0, 1], Cb and Cr in [-0.5, 0.5]; even sizes.
+    """
+    height, width, _ = codes.shape
+    frame = av.VideoFrame(width, height, "yuv420p10le")
+    luma = 64 + 876 * codes[..., 0]
+    chroma = 512 + 896 * codes[::2, ::2, 1:]
+    for plane, values in zip(
+        frame.planes, (luma, chroma[..., 0], chroma[..., 1]), strict=True
+    ):
+        rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
+        rows[:, : plane.width] = np.round(values)
+        plane.update(rows.tobytes())
+    return frame
