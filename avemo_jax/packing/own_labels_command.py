@@ -40,6 +40,8 @@ def read_own(
         for video, entry in read_manifest(args.manifest).items()
     }
 
+    _check_names(args.manifest, manifest, sources)
+
     def frames_of(entry: Entry) -> int:
         rate = rates.get(entry.video)
         return last_frame(entry.video, sources) if rate is None else rate.num_rows
@@ -82,6 +84,25 @@ def check_flags(args: argparse.Namespace) -> None:
         )
 
 
+def _check_names(
+    path: str, manifest: Mapping[str, Entry], sources: Sequence[FeatureSource]
+) -> None:
+    """Check that no video is called by its file's name, where features are not.
+
+    Raises:
+        ValueError: If one is, and its name without the ending has features.
+    """
+    known = {video for source in sources for video in source.videos}
+    for video, entry in manifest.items():
+        name, dot, ending = video.rpartition(".")
+        if video not in known and name in known:
+            raise ValueError(
+                f"{path}, {entry.place}, column 'video': {video!r} has no features, "
+                f"but {name!r} has; expected names as feature files have them: leave "
+                f"the ending {dot + ending} out"
+            )
+
+
 def _check_to_predict(path: str, manifest: Mapping[str, Entry]) -> None:
     """Check that all videos are test videos.
 
@@ -91,7 +112,7 @@ def _check_to_predict(path: str, manifest: Mapping[str, Entry]) -> None:
     for video, entry in manifest.items():
         if entry.split != "test":
             raise ValueError(
-                f"{path}, line {entry.line}: {video!r} is in {entry.split!r} and there "
+                f"{path}, {entry.place}: {video!r} is in {entry.split!r} and there "
                 "are no --labels; expected labels, or test videos alone: add --labels "
                 "FILE, or write test"
             )

@@ -486,11 +486,14 @@ def test_examples_that_are_refused(tmp_path, capsys, text, message):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["360,1"], r"line 1: header '360,1'; expected 'video,frames'"),
-        ([], r"line 1: header ''"),
-        (["video,frames", "360,one"], r"line 2: '360,one'; expected VIDEO,NUMBER"),
-        (["video,frames", "360,0"], r"line 2: '360,0'"),
-        (["video,frames", "360,1", "360,2"], r"line 3: video '360' again"),
+        (["360,1"], r"line 1: no column 'video' among 360, 1"),
+        ([], r"line 1: an empty file"),
+        (
+            ["video,frames", "360,one"],
+            r"line 2, column 'frames': 'one'; expected a number",
+        ),
+        (["video,frames", "360,0"], r"line 2: '360', 0; expected each video once"),
+        (["video,frames", "360,1", "360,2"], r"line 3: '360' again, 2"),
         (["video,frames", "a,1"], r"1 video \(360\) not in it"),
     ],
 )

@@ -313,4 +313,4 @@ def test_flags_that_do_not_fit(error, tmp_path):
     more = ["--rate-hz", 50, "--fps-file", rates]
     assert "fps.csv, line 1" in error(path, *more, kind="audio")
     rates.write_text("video,fps\n360,fast\n")
-    assert "fps.csv, line 2: '360,fast'" in error(path, *more, kind="audio")
+    assert "fps.csv, line 2, column 'fps': 'fast'" in error(path, *more, kind="audio")

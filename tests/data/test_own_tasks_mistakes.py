@@ -37,7 +37,7 @@ WRONG_MANIFESTS = {
     "val": ("video,split\na,val\n", r"'val'.*write validation, or dev"),
     "twice": ("video,split\na,train\na,dev\n", r"line 3, column 'video': 'a' again"),
     "folder": ("video,split\nx/a.mp4,train\n", r"'x/a.mp4'.*name without folder"),
-    "semicolons": ("video;split\na;train\n", r"line 1: 'video;split' has no comma"),
+    "spaces": ("video split\na train\n", r"line 1: no commas in 'video split'"),
     "cells": ("video,split\na,train,1\n", r"line 2: 3 cells; expected 2"),
     "rate": ("video,split,fps\na,train,0\n", r"column 'fps': 0; expected frames per"),
     "comma": ('video,split,fps\na,train,"29,97"\n', r"'29,97'.*a point"),
@@ -92,7 +92,12 @@ WRONG_LABELS = {
     "NaN": (
         "video,frame,v\na,1,nan\n",
         {"name": "s", "kind": "regression"},
-        r"line 2, column 'v': 'nan'; expected -1 to 1 or an empty",
+        r"column 'v': no label in it; expected some",
+    ),
+    "infinity": (
+        "video,frame,v\na,1,inf\n",
+        {"name": "s", "kind": "regression"},
+        r"line 2, column 'v': 'inf'; expected a number",
     ),
     "mixed": ("video,frame,v,w\na,1,x,2\n", {}, r"several kinds.*--task NAME="),
     "official": (LABELS, {"name": "au"}, r"task name 'au'.*choose another"),

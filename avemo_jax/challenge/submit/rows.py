@@ -12,13 +12,12 @@ import pyarrow.csv
 from jaxtyping import Int
 
 from avemo_jax.data.corpus.annotations import frames_of_test_videos
-from avemo_jax.data.listing import first_of, read_names
+from avemo_jax.data.listing import first_of, read_names, read_numbers
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.media.file_endings import VIDEO_ENDINGS, ending_of
 from avemo_jax.tasks import TASKS, Task
 
 IMAGE_COLUMN = "image_location"
-_FRAMES_HEADER = "video,frames"
 # Characters that a video's name may not have in rows "VIDEO/00001.jpg,...".
 _FORBIDDEN = frozenset('/\\,"')
 _IMAGE = r"^(?P<video>[^/]+)/(?P<frame>\d{5}|[1-9]\d{5,7})\.jpg$"
@@ -89,37 +88,17 @@ def read_frame_counts(path: str | os.PathLike[str]) -> dict[str, int]:
     """How many frames each video has.
 
     Args:
-        path: A file of lines ``VIDEO,NUMBER`` under a header; or a folder of official
+        path: A table with the columns video and frames; or a folder of official
             annotations with ``Test_Set``, or that itself.
 
     Raises:
-        ValueError: If the file is missing, or has another header, a line that is no
+        ValueError: If the file is missing, or has other columns, a line that is no
             such pair, or a video twice; or the folder tells no frames.
     """
     if os.path.isdir(path):
         return frames_of_test_videos(path)
-    (_, header), *lines = read_names(path) or [(1, "")]
-    if header != _FRAMES_HEADER:
-        raise ValueError(
-            f"{path}, line 1: header {header[:80]!r}; expected {_FRAMES_HEADER!r}: "
-            "write it above the lines VIDEO,NUMBER"
-        )
-    frames: dict[str, int] = {}
-    for number, line in lines:
-        video, _, count = line.rpartition(",")
-        digits = count.isascii() and count.isdigit()
-        if not video or not digits or not 1 <= int(count) <= MAX_FRAME:
-            raise ValueError(
-                f"{path}, line {number}: {line[:80]!r}; expected VIDEO,NUMBER with a "
-                f"number from 1 to {MAX_FRAME}: correct the line"
-            )
-        if video in frames:
-            raise ValueError(
-                f"{path}, line {number}: video {video!r} again; expected each once: "
-                "remove one of the lines"
-            )
-        frames[video] = int(count)
-    return frames
+    frames = read_numbers(path, "frames", most=MAX_FRAME, whole=True)
+    return {video: int(number) for video, number in frames.items()}
 
 
 def lengths_of(

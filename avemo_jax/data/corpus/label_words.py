@@ -1,20 +1,20 @@
 """What is said of a user's labels: what tasks were taken for, and what looks wrong."""
 
-import collections
 import difflib
 import pathlib
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from absl import logging
 from jaxtyping import Shaped
 
+from avemo_jax.data.corpus.label_columns import LabelColumn
 from avemo_jax.data.corpus.manifest import alike, fail
 from avemo_jax.data.listing import first_of
+from avemo_jax.runtime.tables import Table
+from avemo_jax.runtime.tables.words import INTEGER
 from avemo_jax.tasks import MAX_CLASSES, Task
 
-INTEGER = re.compile(r"[+-]?\d+")
 # A Likert scale has five points or more; so many whole numbers may well be values.
 _MANY_NUMBERS = 5
 _TOLD = 40  # classes in a line
@@ -51,6 +51,24 @@ def task_lines(
         ]
     missing = total - int(task.valid(joined).sum())
     return [*lines, f"  without a whole label: {missing:,} of {total:,} frames"]
+
+
+def column_lines(columns: Iterable[LabelColumn], *, classes: bool) -> list[str]:
+    """Lines on labels that stand otherwise in the file, and on what is no label.
+
+    Args:
+        columns: The columns of a task.
+        classes: Whether the labels are classes, any of which may be named.
+    """
+    lines = []
+    for column in columns:
+        lines += [f"  column {column.name}: {told}" for told in column.told]
+        if column.missing:
+            told = first_of([f"{n:,} {w!r}" for w, n in column.missing.items()], _TOLD)
+            otherwise = " (--classes=A,B,... with it keeps it as one)"
+            line = f"  column {column.name}: taken as missing: {told}"
+            lines.append(line + (otherwise if classes else ""))
+    return lines
 
 
 def _column_words(task: Task, name: str, values: Shaped[np.ndarray, " frames"]) -> str:
@@ -109,7 +127,10 @@ def warn_of_numbers(
 
 
 def warn_of_spelling(
-    path: pathlib.Path, column: str, cells: Iterable[tuple[int, str]]
+    table: Table,
+    column: str,
+    counts: Mapping[str, int],
+    first: Callable[[str], int],
 ) -> None:
     """Log the classes that look like another one, misspelt.
 
@@ -117,23 +138,21 @@ def warn_of_spelling(
     and similar to another.
 
     Args:
-        path: The file of labels.
+        table: The table of labels.
         column: The column that the classes stand in.
-        cells: Line and class of each label that is not missing.
+        counts: How often each class occurs.
+        first: Gives the first row of a class.
     """
-    lines: dict[str, int] = {}
-    counts: collections.Counter[str] = collections.Counter()
-    for line, text in cells:
-        lines.setdefault(text, line)
-        counts[text] += 1
     same = alike(counts)
     for names in same:
         logging.warning(
             "%s, column %r: classes %s differ only in case or spaces, and are taken as "
             "%d; if they are one, write them alike",
-            path,
+            table.path,
             column,
-            ", ".join(f"{n!r} ({counts[n]}, first on line {lines[n]})" for n in names),
+            ", ".join(
+                f"{n!r} ({counts[n]}, first on {table.place(first(n))})" for n in names
+            ),
             len(names),
         )
     told = {name for names in same for name in names}
@@ -142,11 +161,9 @@ def warn_of_spelling(
         near = difflib.get_close_matches(text, others, 1, 0.75)
         if count == 1 and near and not text.isdigit() and text not in told:
             logging.warning(
-                "%s, line %d, column %r: class %r occurs once and is near %r; if it is "
+                "%s: class %r occurs once and is near %r; if it is "
                 "misspelt correct it, else name the classes: --classes",
-                path,
-                lines[text],
-                column,
+                table.where(first(text), column),
                 text,
                 near[0],
             )

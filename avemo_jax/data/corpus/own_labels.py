@@ -4,29 +4,25 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from absl import logging
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
+from avemo_jax.data.corpus.label_columns import LabelColumn, label_column
 from avemo_jax.data.corpus.label_words import (
-    INTEGER,
+    column_lines,
     task_lines,
     warn_of_numbers,
     warn_of_spelling,
 )
-from avemo_jax.data.corpus.manifest import (
-    CsvTable,
-    Entry,
-    fail,
-    meant,
-    number_of,
-    say_unlabelled,
-)
+from avemo_jax.data.corpus.manifest import Entry, fail, meant, say_unlabelled
 from avemo_jax.data.listing import first_of, nfc
 from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
+from avemo_jax.runtime.tables import Table, read_table
+from avemo_jax.runtime.tables.words import INTEGER, is_number, with_point
 from avemo_jax.tasks import Task, TaskKind, own_task
 
 _PLACES = ("video", "frame", "start_s", "end_s")
@@ -55,10 +51,9 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    line: int
+    row: int  # of the table, from 0
     video: str
     frames: range  # 1-based
-    cells: Mapping[str, str]
 
 
 def read_labels(
@@ -81,7 +76,7 @@ def read_labels(
     there is no label at all and all videos are test videos, there are no tasks.
 
     Args:
-        path: The CSV file of labels.
+        path: The table of labels.
         manifest: Entries of the manifest, by video.
         wishes: What the user says about each task; with several, each names its
             columns.
@@ -93,34 +88,42 @@ def read_labels(
     Raises:
         ValueError: If the file is wrong; the error names file, line and column.
     """
-    table = CsvTable(path)
+    table = read_table(path, known=_PLACES)
     table.need("video")
     place = _place_of(table)
     columns = tuple(name for name in table.columns if name not in _PLACES)
     if not columns:
         has = f"only {', '.join(table.columns)}"
-        fail(f"{path}, line 1", has, "a column of labels", "add it")
+        fail(table.header, has, "a column of labels", "add it")
     rates: dict[str, float] = {}
     rows = _rows(table, manifest, place, fps_of, frames_of, rates)
     length = _check_once(table, rows, whole=place == "video")
-    none = not any(row.cells[name] for row in rows for name in columns)
-    if none and all(entry.split == "test" for entry in manifest.values()):
+    used = np.zeros(table.num_rows, bool)
+    used[[row.row for row in rows]] = True
+    if all(entry.split == "test" for entry in manifest.values()) and not any(
+        label_column(table, name, used).texts for name in columns
+    ):
         told(f"{path}: no labels, so a store to predict, with {len(manifest)} videos")
         return {}, unlabelled(manifest)
     tasks: dict[str, Task] = {}
     labels: dict[str, dict[str, np.ndarray]] = {video: {} for video in manifest}
     for wish in wishes:
         wanted = _wanted_columns(table, wish, columns, alone=len(wishes) == 1)
-        task = _task_of(table, rows, wish, wanted)
+        seen = [label_column(table, name, used, wish.classes) for name in wanted]
+        task, found = _task_of(table, seen, wish)
         if task.name.lower() in {name.lower() for name in tasks}:
             fail(str(path), f"two tasks {task.name!r}", "different names", "rename one")
         tasks[task.name] = task
-        dense = _dense(table, rows, task, wanted, length)
+        dense = _dense(table, rows, task, found, length)
         for video, own in dense.items():
             labels[video][task.name] = own
         guessed = wish.kind is None
         for line in task_lines(task, wanted, dense.values(), guessed=guessed):
             told(line)
+        for line in column_lines(found, classes=task.kind == "multiclass"):
+            told(line)
+    for note in table.notes:
+        told(f"{path}: {note}")
     say_unlabelled(manifest, labels)
     records = [
         VideoAnnotations(
@@ -144,7 +147,7 @@ def unlabelled(manifest: Mapping[str, Entry]) -> list[VideoAnnotations]:
 
 
 def _rows(
-    table: CsvTable,
+    table: Table,
     manifest: Mapping[str, Entry],
     place: Place,
     fps_of: Callable[[Entry], float],
@@ -163,12 +166,17 @@ def _rows(
         frames_of: Gives a video's number of frames; 0: unknown.
         rates: Filled with the frames per second used for times, by video.
     """
-    rows, unknown = [], []
-    for line, cells in table.rows():
-        entry = _entry_of(table, line, cells, manifest)
-        where = f"{table.path}, line {line}, column"
+    rows: list[_Row] = []
+    unknown: list[str] = []
+    entries = _entries_of(table, manifest)
+    if place == "frame":
+        numbers = table.frames("frame")
+        _check_frames(table, numbers)
+    elif place == "time":
+        starts, ends = table.numbers("start_s"), table.numbers("end_s")
+    for row, entry in enumerate(entries):
         if place == "frame":
-            frames = _frame(where, cells["frame"])
+            frames = range(numbers[row], numbers[row] + 1)
         elif place == "video":
             frames = range(1, frames_of(entry) + 1)
             if not frames:
@@ -177,8 +185,9 @@ def _rows(
         else:
             if entry.video not in rates:
                 rates[entry.video] = fps_of(entry)
-            frames = _shown(where, cells, entry, rates[entry.video])
-        rows.append(_Row(line, entry.video, frames, cells))
+            span = (float(starts[row]), float(ends[row]))
+            frames = _shown(table, row, span, entry, rates[entry.video])
+        rows.append(_Row(row, entry.video, frames))
     if unknown and not rows:
         told = "labels of whole videos, none of which has features"
         fail(str(table.path), told, "features of them", "extract them first")
@@ -193,81 +202,89 @@ def _rows(
     return rows
 
 
-def _place_of(table: CsvTable) -> Place:
+def _place_of(table: Table) -> Place:
     """What a line of the table labels, by its columns."""
     times = [name for name in ("start_s", "end_s") if name in table.columns]
     if ("frame" in table.columns and times) or len(times) == 1:
         has = ", ".join(table.columns)
         expected = "a column 'frame', or 'start_s' and 'end_s', or none of them"
-        fail(f"{table.path}, line 1", f"columns {has}", expected, "correct the header")
+        fail(table.header, f"columns {has}", expected, "correct the header")
     if times:
         return "time"
     return "frame" if "frame" in table.columns else "video"
 
 
-def _entry_of(
-    table: CsvTable, line: int, cells: Mapping[str, str], manifest: Mapping[str, Entry]
-) -> Entry:
-    video = nfc(cells["video"])
-    if video not in manifest:
-        where = f"{table.path}, line {line}, column 'video'"
-        instead = meant(video, manifest, "add it there, or remove the line")
-        fail(where, f"unknown video {video!r}", "one of the manifest", instead)
-    return manifest[video]
+def _entries_of(table: Table, manifest: Mapping[str, Entry]) -> list[Entry]:
+    """The manifest's entry of each row's video."""
+    table.check_there("video")
+    names, index = table.encoded("video")
+    entries: list[Entry] = []
+    for i, name in enumerate(names):
+        video = nfc(name)
+        if video not in manifest:
+            where = table.where(int(np.argmax(index == i)), "video")
+            instead = meant(video, manifest, "add it there, or remove the line")
+            fail(where, f"unknown video {video!r}", "one of the manifest", instead)
+        entries.append(manifest[video])
+    return [entries[i] for i in index.tolist()]
 
 
-def _frame(where: str, text: str) -> range:
-    if not INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_FRAME:
+def _check_frames(table: Table, numbers: Int[np.ndarray, " rows"]) -> None:
+    wrong = (numbers < 1) | (numbers > MAX_FRAME)
+    if wrong.any():
+        row = int(np.argmax(wrong))
         instead = "correct the cell"
-        if text == "0":
+        if numbers[row] == 0:
             instead = "frames count from 1: add 1 to each"
-        fail(f"{where} 'frame'", f"{text!r}", f"1 to {MAX_FRAME}", instead)
-    return range(int(text), int(text) + 1)
+        told = f"'{numbers[row]}'"
+        fail(table.where(row, "frame"), told, f"1 to {MAX_FRAME}", instead)
 
 
-def _shown(where: str, cells: Mapping[str, str], entry: Entry, fps: float) -> range:
+def _shown(
+    table: Table, row: int, span: tuple[float, float], entry: Entry, fps: float
+) -> range:
     """The frames from ``start_s`` up to ``end_s``."""
-    start = number_of(cells["start_s"], f"{where} 'start_s'")
-    end = number_of(cells["end_s"], f"{where} 'end_s'")
+    start, end = span
     if not 0 <= start < end < math.inf:
-        told = f"{cells['start_s']} to {cells['end_s']}"
-        fail(f"{where} 'end_s'", told, "0 <= start_s < end_s", "correct the cells")
+        told = f"{start:g} to {end:g}"
+        where = table.where(row, "end_s")
+        fail(where, told, "0 <= start_s < end_s", "correct the cells")
     if math.isnan(fps):
         told = f"times of {entry.video!r}, whose frames per second are unknown"
         instead = "add a column fps, or path, to the manifest"
-        fail(f"{where} 'start_s'", told, "its rate", instead)
+        fail(table.where(row, "start_s"), told, "its rate", instead)
     # A frame's time still means that frame when it was rounded to microseconds.
     first = math.ceil(start * fps - 1e-4) + 1
     last = math.ceil(end * fps - 1e-4)
     if last > MAX_FRAME:
-        fail(f"{where} 'end_s'", cells["end_s"], f"up to frame {MAX_FRAME}", "seconds?")
+        where = table.where(row, "end_s")
+        fail(where, f"{end:g}", f"up to frame {MAX_FRAME}", "seconds?")
     return range(first, last + 1)
 
 
-def _check_once(
-    table: CsvTable, rows: Sequence[_Row], *, whole: bool
-) -> dict[str, int]:
+def _check_once(table: Table, rows: Sequence[_Row], *, whole: bool) -> dict[str, int]:
     """Labelled length of each video; an error where a frame has two rows."""
     by_video: dict[str, list[_Row]] = {}
     for row in rows:
         by_video.setdefault(row.video, []).append(row)
     for video, own in by_video.items():
-        own.sort(key=lambda row: (row.frames.start, row.line))
+        own.sort(key=lambda row: (row.frames.start, row.row))
         for before, row in itertools.pairwise(own):
             if row.frames.start < before.frames.stop:
                 told = f"frame {row.frames.start} of {video!r} again"
-                expected = f"each frame once (line {before.line})"
-                line = max(row.line, before.line)
-                where, instead = f"{table.path}, line {line}", "correct the times"
+                first = table.place(min(row.row, before.row))
+                expected = f"each frame once ({first})"
+                where = table.where(max(row.row, before.row))
+                instead = "correct the times"
                 if whole:
                     told, instead = f"{video!r} again", "add a column frame, or times"
-                    expected = f"each whole video once (line {before.line})"
+                    expected = f"each whole video once ({first})"
                 fail(where, told, expected, f"remove one, or {instead}")
     return {video: own[-1].frames.stop - 1 for video, own in by_video.items()}
 
 
 def _wanted_columns(
-    table: CsvTable, wish: Wish, columns: tuple[str, ...], *, alone: bool
+    table: Table, wish: Wish, columns: tuple[str, ...], *, alone: bool
 ) -> tuple[str, ...]:
     for name in wish.columns:
         if name not in columns:
@@ -284,64 +301,76 @@ def _wanted_columns(
 
 
 def _task_of(
-    table: CsvTable, rows: Sequence[_Row], wish: Wish, columns: tuple[str, ...]
-) -> Task:
-    """The task whose labels the columns hold, as the user says or as they look."""
-    seen = {name: {row.cells[name] for row in rows} - {""} for name in columns}
-    for name in [name for name, texts in seen.items() if not texts]:
-        where = f"{table.path}, column {name!r}"
-        fail(where, "no label in it", "some", "fill it, or remove the column")
-    kind = wish.kind or _kind_of(table, seen)
-    if kind == "multiclass" and len(columns) > 1:
-        told = f"{len(columns)} columns for one task of classes: {', '.join(columns)}"
+    table: Table, found: Sequence[LabelColumn], wish: Wish
+) -> tuple[Task, Sequence[LabelColumn]]:
+    """The task whose labels the columns hold, as the user says or as they look.
+
+    Returns:
+        The task; and the columns, in which -1 is no label of classes and units.
+    """
+    from_0 = [column.without_minus_one(wish.classes) for column in found]
+    for column in from_0:
+        if not column.texts:
+            where = f"{table.path}, column {column.name!r}"
+            fail(where, "no label in it", "some", "fill it, or remove the column")
+    kind = wish.kind or _kind_of(table, from_0)
+    if kind != "regression":
+        found = from_0
+    if kind == "multiclass" and len(found) > 1:
+        named = ", ".join(column.name for column in found)
+        told = f"{len(found)} columns for one task of classes: {named}"
         instead = "choose it, --task NAME=multiclass:COLUMN"
         fail(str(table.path), told, "one column", instead)
     where = f"{table.path}: "
     try:
-        if kind == "multiclass":
-            name, (column,) = wish.name or columns[0], columns
-            classes = wish.classes or _sorted_classes(seen[column])
-            if not wish.classes:
-                cells = [(row.line, row.cells[column]) for row in rows]
-                warn_of_spelling(table.path, column, [c for c in cells if c[1]])
-                if wish.kind is None:
-                    warn_of_numbers(table.path, name, column, seen[column])
-            return own_task(name, kind, classes)
-        if wish.classes:
-            told = f"classes for {kind} labels"
-            fail(str(table.path), told, "multiclass ones", "remove --classes")
-        if kind == "multilabel":
-            return own_task(wish.name or "labels", kind, columns)
-        bounds = wish.value_range or (-1.0, 1.0)
-        return own_task(wish.name or "values", kind, columns, bounds)
+        return _own_task(table, found, wish, kind), found
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(where) else where + text) from error
 
 
-def _kind_of(table: CsvTable, seen: Mapping[str, set[str]]) -> TaskKind:
-    if len(seen) > 1 and all(texts <= {"0", "1"} for texts in seen.values()):
+def _own_task(
+    table: Table, found: Sequence[LabelColumn], wish: Wish, kind: TaskKind
+) -> Task:
+    """The task of a kind that the columns hold.
+
+    Raises:
+        ValueError: If a name, or the number of classes, is wrong.
+    """
+    names = tuple(column.name for column in found)
+    if kind == "multiclass":
+        (column,) = found
+        name = wish.name or column.name
+        if not wish.classes:
+            warn_of_spelling(table, column.name, column.counts(), column.first)
+            if wish.kind is None:
+                warn_of_numbers(table.path, name, column.name, column.texts)
+        return own_task(name, kind, wish.classes or _sorted_classes(column.texts))
+    if wish.classes:
+        told = f"classes for {kind} labels"
+        fail(str(table.path), told, "multiclass ones", "remove --classes")
+    if kind == "multilabel":
+        return own_task(wish.name or "labels", kind, names)
+    bounds = wish.value_range or (-1.0, 1.0)
+    return own_task(wish.name or "values", kind, names, bounds)
+
+
+def _kind_of(table: Table, found: Sequence[LabelColumn]) -> TaskKind:
+    if len(found) > 1 and all(set(one.texts) <= {"0", "1"} for one in found):
         return "multilabel"
-    texts = set().union(*seen.values())
+    texts = {text for column in found for text in column.texts}
     whole = all(INTEGER.fullmatch(text) for text in texts)
-    numbers = all(_is_number(text) for text in texts)
-    if len(seen) == 1:
+    numbers = all(map(is_number, texts))
+    if len(found) == 1:
         return "regression" if numbers and not whole else "multiclass"
     if numbers and not whole:
         return "regression"
-    told = f"columns {', '.join(seen)} of several kinds of labels"
+    told = f"columns {', '.join(one.name for one in found)} of several kinds of labels"
     instead = "say it, --task NAME=multiclass|multilabel|regression[:COLUMN,...]"
     fail(str(table.path), told, "one kind", instead)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
+def _sorted_classes(texts: Collection[str]) -> tuple[str, ...]:
     """Names of classes in order: whole numbers by size, other texts by letters."""
     if all(INTEGER.fullmatch(text) for text in texts):
         return tuple(sorted(texts, key=int))
@@ -349,46 +378,76 @@ def _sorted_classes(texts: set[str]) -> tuple[str, ...]:
 
 
 def _dense(
-    table: CsvTable,
+    table: Table,
     rows: Sequence[_Row],
     task: Task,
-    columns: tuple[str, ...],
+    found: Sequence[LabelColumn],
     length: Mapping[str, int],
 ) -> dict[str, Shaped[np.ndarray, "frames ..."]]:
     """Labels of the frames 1 to the last labelled one, by video."""
     dense = {video: task.empty_labels(count) for video, count in length.items()}
-    numbers = {name: i for i, name in enumerate(task.columns)}
-    for row in rows:
-        part = slice(row.frames.start - 1, row.frames.stop - 1)
-        for i, column in enumerate(columns):
-            text = row.cells[column]
-            if not text:
+    for i, column in enumerate(found):
+        value = _class if task.kind == "multiclass" else _value
+        values = [value(table, column, text, task) for text in column.texts]
+        for row in rows:
+            label = column.index[row.row]
+            if label < 0:
                 continue
-            where = f"{table.path}, line {row.line}, column {column!r}"
+            part = slice(row.frames.start - 1, row.frames.stop - 1)
             if task.kind == "multiclass":
-                dense[row.video][part] = _class(where, text, numbers)
+                dense[row.video][part] = values[label]
             else:
-                dense[row.video][part, i] = _value(where, text, task)
+                dense[row.video][part, i] = values[label]
     return dense
 
 
-def _class(where: str, text: str, numbers: Mapping[str, int]) -> int:
-    if text not in numbers:
-        instead = meant(text, numbers, "correct the cell, or --classes")
-        expected = f"one of {', '.join(numbers)}"
+def _class(table: Table, column: LabelColumn, text: str, task: Task) -> int:
+    """The number of a class.
+
+    Args:
+        table: The table of labels.
+        column: The column that the label stands in.
+        text: The label.
+        task: The task, of classes.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    if text not in task.columns:
+        where = table.where(column.first(text), column.name)
+        instead = meant(text, task.columns, "correct the cell, or --classes")
+        expected = f"one of {', '.join(task.columns)}"
         fail(where, f"unknown class {text!r}", expected, instead)
-    return numbers[text]
+    return task.columns.index(text)
 
 
-def _value(where: str, text: str, task: Task) -> float:
-    """The label in a cell: a unit's 0 or 1, or a value brought to [-1, 1]."""
+def _value(table: Table, column: LabelColumn, text: str, task: Task) -> float:
+    """The label in a cell: a unit's 0 or 1, or a value brought to [-1, 1].
+
+    Args:
+        table: The table of labels.
+        column: The column that the label stands in.
+        text: The label.
+        task: The task, of units or values.
+
+    Raises:
+        ValueError: If the label is none of the task's.
+    """
     if task.kind == "multilabel":
         if text not in ("0", "1"):
+            where = table.where(column.first(text), column.name)
             fail(where, f"{text!r}", "0, 1 or an empty cell", "correct the cell")
         return float(text)
     low, high = task.value_range
-    value = number_of(text, where)
+    if not is_number(text):
+        where = table.where(column.first(text), column.name)
+        instead = "correct the cell"
+        if with_point(text) != text:
+            instead = "write a point for the decimals"
+        fail(where, f"{text!r}", "a number", instead)
+    value = float(text)
     if not low <= value <= high:
+        where = table.where(column.first(text), column.name)
         instead = "correct the cell, or state the range: --range LOW,HIGH"
         fail(where, f"{text!r}", f"{low:g} to {high:g} or an empty cell", instead)
     if (low, high) == (-1.0, 1.0):

@@ -26,6 +26,7 @@ from avemo_jax.data.importing.writing import (
     contents_of,
     write_files,
 )
+from avemo_jax.data.listing import read_numbers
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
@@ -114,9 +115,9 @@ def _check_flags(args: argparse.Namespace) -> None:
             f"--rate-hz {rate} with --kind {args.kind}; expected a positive number, "
             "with audio: correct the flags"
         )
-    if args.fps is not None and not 0 < args.fps < 1000:
+    if args.fps is not None and not 0 < args.fps <= native.MAX_FPS:
         raise ValueError(
-            f"--fps {args.fps}; expected a positive number below 1000: correct the flag"
+            f"--fps {args.fps}; expected a number over 0, up to 1000: correct the flag"
         )
 
 
@@ -169,7 +170,9 @@ def _aligned(
     """The source with one row a frame, and how sound was aligned, if it was."""
     if args.rate_hz is None:
         return source, None
-    rates = native.read_rates(args.fps_file) if args.fps_file else {}
+    rates: dict[str, float] = {}
+    if args.fps_file:
+        rates = read_numbers(args.fps_file, "fps", most=native.MAX_FPS)
     aligned, beyond = native.at_frames(
         source, args.rate_hz, records=records, fps=args.fps, rates=rates
     )

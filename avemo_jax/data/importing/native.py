@@ -1,8 +1,6 @@
 """Sound features at their native rate -> one row for each frame of the video."""
 
-import csv
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,34 +11,7 @@ from avemo_jax.data.records import VideoAnnotations, VideoFeatures
 from avemo_jax.media.alignment import align_by_time, count_beyond, frame_times
 
 RULE = "time"
-
-
-def read_rates(path: pathlib.Path) -> dict[str, float]:
-    """Frames per second by video, from lines ``VIDEO,FPS`` under ``video,fps``.
-
-    Raises:
-        ValueError: If the header or a line is wrong, or a video is there twice.
-    """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.reader(file))
-    if not lines or [name.strip() for name in lines[0]] != ["video", "fps"]:
-        raise ValueError(
-            f"{path}, line 1: {','.join(lines[0])[:80] if lines else 'nothing'!r}; "
-            "expected the header video,fps: write it above the lines"
-        )
-    found: dict[str, float] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            video, fps = line[0].strip(), float(line[1])
-        except (IndexError, ValueError):
-            video, fps = "", 0.0
-        if not video or not 0 < fps < 1000 or len(line) != 2 or video in found:
-            raise ValueError(
-                f"{path}, line {number}: {','.join(line)[:80]!r}; expected VIDEO,FPS, "
-                "each video once: correct the line"
-            )
-        found[video] = fps
-    return found
+MAX_FPS = 1000
 
 
 def at_frames(

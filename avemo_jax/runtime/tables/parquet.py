@@ -114,6 +114,10 @@ class ParquetTable:
         """Where a row is, in words: "row 4"."""
         return f"row {row + 1}"
 
+    def places(self) -> Iterator[str]:
+        """The places of all rows."""
+        return map(self.place, range(self.num_rows))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -1,8 +1,9 @@
 """One table, whatever program wrote it: its columns as texts, numbers and frames."""
 
+import difflib
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
 import numpy as np
@@ -46,9 +47,31 @@ class Table:
         """In which respects the file has not the plain form, and how it was read."""
         return tuple(self._notes)
 
+    def need(self, name: str) -> None:
+        """Check that there is a column ``name``.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if name not in self.columns:
+            near = difflib.get_close_matches(name, self.columns, 1)
+            raise ValueError(
+                f"{self.header}: no column {name!r} among {', '.join(self.columns)}; "
+                f"expected a column {name!r}: "
+                + (f"rename {near[0]!r}" if near else "add it")
+            )
+
+    def place(self, row: int) -> str:
+        """The place of a row in the file: "line 5"."""
+        return self._source.place(row)
+
+    def places(self) -> Iterator[str]:
+        """The places of all rows."""
+        return self._source.places()
+
     def where(self, row: int, column: str = "") -> str:
         """The place of a row, for errors: "PATH, line 5, column 'frame'"."""
-        place = f"{self.path}, {self._source.place(row)}"
+        place = f"{self.path}, {self.place(row)}"
         return f"{place}, column {column!r}" if column else place
 
     @property
@@ -166,7 +189,7 @@ class Table:
         except pa.ArrowInvalid:
             found = self._parsed_slowly(name, known)
         else:
-            if self._may_have_commas and not self._points:
+            if self.may_have_commas and not self._points:
                 points = pc.any(pc.match_substring(known, ".")).as_py()
                 self._points = name * bool(points)
         return pc.fill_null(found, np.nan).to_numpy().copy()
@@ -183,7 +206,7 @@ class Table:
         spelt = encoded.dictionary.to_pylist()
         plain = [words.truth_of(one) for one in spelt]
         truths = plain != spelt
-        if self._may_have_commas:
+        if self.may_have_commas:
             points = any(words.is_number(one) and "." in one for one in plain)
             self._points = self._points or name * points
             pointed = [words.with_point(one) for one in plain]
@@ -208,7 +231,7 @@ class Table:
         return pa.chunked_array([pc.take(values, encoded.indices)])
 
     @property
-    def _may_have_commas(self) -> bool:
+    def may_have_commas(self) -> bool:
         """Whether a comma cannot divide cells, so that it can be one of decimals."""
         return isinstance(self._source, text.TextTable) and self._source.divider != ","
 

@@ -86,9 +86,14 @@ class TextTable:
 
     def place(self, row: int) -> str:
         """Where a row is, in words: "line 5"."""
-        number = row if self._kept is None else int(self._kept[row])
-        line = next(itertools.islice(self._lines(), number, None), (0, []))[0]
-        return f"line {line}"
+        return next(itertools.islice(self.places(), row, None))
+
+    def places(self) -> Iterator[str]:
+        """The places of all rows."""
+        kept = None if self._kept is None else set(self._kept.tolist())
+        for number, (line, _) in enumerate(self._lines()):
+            if kept is None or number in kept:
+                yield f"line {line}"
 
     def _header(self, narrow: tuple[str, ...]) -> None:
         """Find the header, what divides its cells, and the names in it."""
