@@ -26,9 +26,10 @@ from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, words_of
+from avemo_jax.evaluation.output_folders import check_free, default_folder
 from avemo_jax.evaluation.report import sweep_table
 from avemo_jax.models import checkpoints
-from avemo_jax.models.blend import Model, check_trust, write_blend
+from avemo_jax.models.blend import Model, blend_fingerprint, check_trust, write_blend
 from avemo_jax.models.card import JOINT_FILE, read_card
 from avemo_jax.models.ensembles import EnsembleOver, load_model
 from avemo_jax.models.joint import is_joint
@@ -107,9 +108,8 @@ def evaluate_checkpoint(
             itself for an ensemble of folds.
         data_dir: Folder of the store; None: the demo corpus, for heads trained on it.
         split: "validation", "dev", "train" or "test".
-        workdir: Gets the results, a path or ``gs://BUCKET/FOLDER``. None:
-            ``evaluation-<split>`` (``-<ensemble>``, ``-<rule><stride>``) in the run's
-            folder.
+        workdir: Gets the results, a path or ``gs://BUCKET/FOLDER``. None: the folder of
+            :func:`avemo_jax.evaluation.output_folders.default_folder`.
         cache_dir: Folder for the demo corpus and streamed tables; None: the default.
         device_budget_gb: Memory for tables in 10^9 bytes; None: a share of the
             device's.
@@ -122,14 +122,11 @@ def evaluate_checkpoint(
             configuration says.
 
     Raises:
-        ValueError: If there is no checkpoint or store there, or they do not fit.
+        ValueError: If there is no checkpoint or store there, they do not fit, or
+            ``workdir`` has results of another checkpoint.
     """
-    run_folder = (
-        directory.absolute() if ensemble == "folds" else directory.absolute().parent
-    )
-    rate = frame_rate and f"{frame_rate.rule}{frame_rate.stride or ''}"
-    name = "-".join(filter(None, ("evaluation", split, ensemble, rate)))
-    with _opened(workdir or run_folder / name) as opened:
+    place = default_folder(directory, split, ensemble=ensemble, frame_rate=frame_rate)
+    with _opened(workdir or place) as opened:
         return _evaluate_checkpoint(
             directory,
             opened,
@@ -159,6 +156,7 @@ def _evaluate_checkpoint(
         ValueError: If there is no checkpoint or store there, or they do not fit.
     """
     model = _load(directory, ensemble)
+    _check_free(workdir, model.fingerprint)
     trained_on = model.card.data.name
     if data_dir is None and trained_on != "demo":
         raise ValueError(
@@ -170,6 +168,12 @@ def _evaluate_checkpoint(
     found = _scored(model, data, workdir.local, split=split, **options)
     _say(found, workdir)
     return found
+
+
+def _check_free(workdir: Workdir, fingerprint: str) -> None:
+    """Refuses a work directory with results of another checkpoint."""
+    check = functools.partial(check_free, name=workdir.name)
+    distributed.on_first(lambda: check(workdir.local, fingerprint))
 
 
 def _load(
@@ -214,7 +218,8 @@ def blend_checkpoints(
             unknown, so that nothing is chosen on dev.
 
     Raises:
-        ValueError: If the checkpoints do not fit each other or the store.
+        ValueError: If the checkpoints do not fit each other or the store, or
+            ``workdir`` has results of others.
     """
     if len(directories) < 2:
         raise ValueError(
@@ -225,6 +230,7 @@ def blend_checkpoints(
     config["blend"] = {"trust_extractor": trust_extractor}
     with _opened(workdir) as opened:
         best = opened.local / "best_model"
+        _check_free(opened, blend_fingerprint(directories))
         distributed.on_first(
             lambda: write_blend(best, directories, config, trained_on=trained_on)
         )

@@ -77,7 +77,11 @@ def evaluate_parser() -> CommandParser:
         help="with --frame-rate: frames from one embedded frame to the next (stride, "
         "sliding), or the coarsest such number (sequential, refine); 0: chosen on dev",
     )
-    _add_evaluation(parser, "; default: evaluation-<split> in the run")
+    _add_evaluation(
+        parser,
+        "; default: RUN/evaluation-<split> of RUN/best_model, "
+        "HEADS/evaluation-<name>-<split> of HEADS/<name>",
+    )
     return parser
 
 

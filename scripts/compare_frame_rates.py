@@ -14,6 +14,8 @@ from frame_rate_plot import plot_frame_rates
 
 from avemo_jax.batches.tables import memory_budget, open_data
 from avemo_jax.evaluation.evaluate import select
+from avemo_jax.evaluation.report import model_title
+from avemo_jax.metrics.ceilings import metric_titles
 from avemo_jax.models.blend import load_heads, scores_by_head
 from avemo_jax.models.embedded_frames import dense_split
 from avemo_jax.models.frame_scores import corrected_rows, smoothable
@@ -42,6 +44,7 @@ class Rates:
 
     Attributes:
         title: What the data is called.
+        model: The kind of head and its features.
         task: The task of the head.
         smoothing: Smoothing of the seed.
         dev: Points on dev.
@@ -50,6 +53,7 @@ class Rates:
     """
 
     title: str
+    model: str
     task: Task
     smoothing: Smoothing
     dev: list[RatePoint]
@@ -101,6 +105,7 @@ def measure_rates(
     rules = comparison.rules_of_dev(task, dev, **how)
     return Rates(
         title=data.title,
+        model=model_title(model.kind, model.features),
         task=task,
         smoothing=smoothing,
         dev=comparison.evaluate_rules(task, dev, rules, **how),
@@ -185,8 +190,8 @@ def main() -> None:
     plot_frame_rates(
         options.out / "frame_rates.png",
         comparison.by_family(rates.reported),
-        f"{rates.title}, {rates.task.name}, validation",
-        metric=rates.task.headline,
+        f"{rates.model}\n{rates.title}, {rates.task.name}, validation",
+        metric=metric_titles(rates.task)[rates.task.headline],
         full_score=rates.point(ALL_FRAMES).score,
         chosen=rates.choice,
     )

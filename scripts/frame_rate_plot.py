@@ -49,8 +49,8 @@ def plot_frame_rates(
     Args:
         path: The PNG file to write.
         points_by_family: One split's points, from ``comparison.by_family``.
-        title: Names the data and the split.
-        metric: Name of the score.
+        title: Names the model, its features, the data and the split.
+        metric: What the axis calls the score.
         full_score: Score with all frames.
         chosen: The rule chosen on dev, marked where the points have it; None marks
             none.
@@ -71,7 +71,7 @@ def plot_frame_rates(
         color=GREY,
         alpha=0.45,
         lw=0,
-        label=f"up to {TOLERANCE} under all frames",
+        label=f"up to {TOLERANCE} under the score of all frames",
     )
     for family, (colour, marker) in _STYLES.items():
         _draw_sliding(panel, family, points_by_family.get(family, ()), colour, marker)
@@ -96,7 +96,14 @@ def _draw_grids(
 ) -> None:
     """Lines of the families that embed fewer frames."""
     fixed = sorted(points_by_family.get(FIXED, ()), key=lambda p: p.share)
-    _draw(panel, fixed, "o-", color=BLUE, ms=5, label=FIXED)
+    _draw(
+        panel,
+        fixed,
+        "o-",
+        color=BLUE,
+        ms=5,
+        label=f"{FIXED}, with its number of frames",
+    )
     for point in fixed:
         panel.annotate(
             str(point.rule.strides[0]),
@@ -109,7 +116,9 @@ def _draw_grids(
     refined = points_by_family.get(REFINED, ())
     _draw(panel, refined, ".", color=ORANGE, alpha=0.3, ms=5, label="")
     envelope = upper_envelope(refined)
-    _draw(panel, envelope, "D--", color=ORANGE, ms=4, label=f"{REFINED}, best")
+    _draw(
+        panel, envelope, "D--", color=ORANGE, ms=4, label="best of the grid refinements"
+    )
 
 
 def _draw(panel: Any, points: Sequence[RatePoint], style: str, **how: Any) -> None:
@@ -126,8 +135,8 @@ def _draw_sliding(
         return
     scores = [p.score for p in points]
     costs = (
-        ([p.share for p in points], colour, "distinct frames"),
-        ([p.window_share for p in points], "none", "at the share of window entries"),
+        ([p.share for p in points], colour, "share of distinct frames"),
+        ([p.window_share for p in points], "none", "share of window entries"),
     )
     for shares, face, label in costs:
         panel.plot(
@@ -148,6 +157,8 @@ def _mark(panel: Any, points: Sequence[RatePoint], chosen: RateChoice | None) ->
         return
     for point in points:
         if point.rule == chosen.rule:
-            strides = ", ".join(map(str, chosen.rule.strides))
-            label = f"chosen on dev: {chosen.rule.family} {strides}"
+            strides = ", then ".join(map(str, chosen.rule.strides))
+            label = f"chosen on dev: {chosen.rule.family}, every {strides} frames"
+            if chosen.rule.strides == (1,):
+                label = "chosen on dev: all frames"
             panel.plot(point.share, point.score, "k*", ms=13, label=label)

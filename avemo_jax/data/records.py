@@ -121,6 +121,8 @@ class FeatureSource:
             Kept in the store as JSON.
         rates: The rate of the rows, by video, for sound alone; a video that is not
             named has a row for each of its frames, or of some.
+        read_frames: Gives a video's frame numbers by its name, in any order, without
+            its vectors; None: only ``read`` gives them.
     """
 
     name: str
@@ -133,6 +135,7 @@ class FeatureSource:
     read: Callable[[str], VideoFeatures]
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, RowRate] = dataclasses.field(default_factory=dict)
+    read_frames: Callable[[str], Int[np.ndarray, " rows"]] | None = None
 
 
 def as_float16(

@@ -237,6 +237,8 @@ def describe(
         "features": model.features,
         "head": model.kind,
         "split": table.split,
+        "checkpoint": model.fingerprint,
+        "faces": any(one.kind == "visual" for one in table.feature_sets),
         "num_seeds": len(card.seeds),
         "seed": card.seeds[0],
         "chosen_on": selection.on,

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import plots
-from avemo_jax.evaluation.report import ceilings_of, data_title
+from avemo_jax.evaluation.report import ceilings_of, data_title, model_title
+from avemo_jax.metrics.ceilings import metric_titles
 from avemo_jax.metrics.numpy_states import video_states
 from avemo_jax.metrics.states import Confusion, decide
 from avemo_jax.models.card import Card
@@ -44,8 +45,9 @@ def draw_figures(
         seed: Index of the seed that is best on dev.
     """
     task = table.task
-    title = f"{data_title(found)}, {task.name}, {table.split}"
-    title = "\n".join([title, *ceilings_of(found)])
+    data = f"{data_title(found, whole=False)}, {task.name}, {table.split}"
+    model = model_title(found["head"], found["features"])
+    title = "\n".join([model, data, *ceilings_of(found)])
     valid = task.valid(table.dense_labels)
     if task.kind == "multiclass":
         predicted = decide(task, dense)
@@ -62,6 +64,7 @@ def draw_figures(
             title,
             names=task.columns,
             value_range=task.value_range,
+            filled="no face crop (filled)" if found["faces"] else "no sound (filled)",
         )
     plots.plot_smoothing(
         directory / "smoothing.png",
@@ -70,7 +73,7 @@ def draw_figures(
             for smoothing, by_frames in sweep.items()
         },
         title,
-        metric=task.headline,
+        metric=metric_titles(task)[task.headline],
         chosen=selection.smoothings[seed] if selection.on else None,
     )
 
@@ -89,7 +92,9 @@ def draw_learning_curves(
         card: Card of the head checkpoint.
         title: Names the data.
     """
-    criterion = get_task(card.task).criterion
+    task = get_task(card.task)
+    criterion = task.criterion
+    model = model_title(card.head["kind"], [one.name for one in card.features])
     kept = slice(*card.candidates)
     if not history or f"dev_{criterion}" not in history[0]:
         return  # trained without dev: there is no dev score to draw
@@ -112,8 +117,9 @@ def draw_learning_curves(
     plots.plot_learning_curves(
         directory / "learning_curves.png",
         records,
-        f"{title}, {card.task}",
+        f"{model}\n{title}, {card.task}",
         criterion=criterion,
+        metric=metric_titles(task).get(criterion, criterion),
         best_epochs=[epoch for epoch in card.best_epochs if epoch is not None],
     )
 

@@ -11,9 +11,9 @@ from avemo_jax.batches.tables import Data
 from avemo_jax.config.checks import check_rule
 from avemo_jax.evaluation import results
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.evaluation.report import rate_words, scores_table
+from avemo_jax.evaluation.report import frame_sets, rate_words, scores_table
 from avemo_jax.models.blend import Model
-from avemo_jax.models.card import JOINT_FILE, Card, read_as
+from avemo_jax.models.card import JOINT_FILE, Card, combined, read_as
 from avemo_jax.models.ensembles import EnsembleOver, load_model
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
@@ -28,6 +28,7 @@ _COMMON = (
     "features",
     "head",
     "protocol",
+    "faces",
     "num_seeds",
 )
 
@@ -43,6 +44,11 @@ class JointModel:
 
     card: Card
     models: dict[str, Model]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the heads of all tasks."""
+        return combined(model.fingerprint for model in self.models.values())
 
 
 def load_joint(
@@ -111,6 +117,7 @@ def evaluate_joint(
         "schema_version": results.SCHEMA_VERSION,
         "task": joint.card.task,
         **{name: first[name] for name in _COMMON},
+        "checkpoint": joint.fingerprint,
         "tasks": by_task,
     }
     if all("metrics" in one for one in by_task.values()):
@@ -161,6 +168,6 @@ def _sums_table(found: Mapping[str, Any]) -> str:
         for frames, scores in by_frames.items():
             deviation = scores.get(f"{SCORE}_std")
             behind = "" if deviation is None else f" ± {deviation:.3f}"
-            where = frames.replace("_", " ")
+            where = frame_sets(found)[frames]
             lines.append(f"  {block}, {where}: {scores[SCORE]:.3f}{behind}")
     return "\n".join(lines)

@@ -6,10 +6,12 @@ well.
 """
 
 import pathlib
+import textwrap
 from typing import Any
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 _DPI = 120
+_LETTERS_PER_INCH = 11.5  # of a title
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -20,8 +22,16 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: str | pathlib.Path, title: str) -> None:
-    """Adds a title, a light frame and a grid, and writes the PNG file."""
-    figure.suptitle(title, fontsize=12)
+    """Adds a title, a light frame and a grid, and writes the PNG file.
+
+    Lines of the title that are wider than the figure are broken between words.
+    """
+    most = int(_LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [
+        textwrap.fill(line, most, break_on_hyphens=False, break_long_words=False)
+        for line in title.split("\n")
+    ]
+    figure.suptitle("\n".join(lines), fontsize=11)
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)
         if not panel.images and panel.get_label() != "<colorbar>":

@@ -1,4 +1,4 @@
-"""Plots of a run. Every title names the data and the split."""
+"""Plots of a run. Every title names the model, its features, the data and the split."""
 
 import dataclasses
 import pathlib
@@ -30,7 +30,7 @@ class Timeline:
         fps: Frames per second; NaN where unknown, the axis then counts frames.
         scores: Predicted values of the frames 1, 2, ...
         labels: Annotated values of the same frames; NaN where invalid.
-        filled: Frames without a face crop, whose scores were filled in.
+        filled: Frames without a face crop, or sound, whose scores were filled in.
     """
 
     video: str
@@ -46,6 +46,7 @@ def plot_learning_curves(
     title: str,
     *,
     criterion: str,
+    metric: str,
     best_epochs: Sequence[int] = (),
 ) -> None:
     """Training loss and the dev score by which the best epoch is taken, by epoch.
@@ -54,8 +55,9 @@ def plot_learning_curves(
         path: The PNG file to write.
         history: A record per epoch: ``epoch``, ``loss`` and ``criterion``; each value
             a number, or a list with one per seed; NaN where one has stopped.
-        title: Names the data.
+        title: Names the model and the data.
         criterion: Name of the dev score in the records.
+        metric: What the axis calls that score.
         best_epochs: The epoch that each seed keeps; marked.
 
     Raises:
@@ -68,7 +70,7 @@ def plot_learning_curves(
     epochs = [record["epoch"] for record in history]
     figure = new_figure(9.0, 3.8)
     panels = figure.subplots(1, 2)
-    names = (("loss", "training loss"), (criterion, f"dev {criterion}"))
+    names = (("loss", "training loss"), (criterion, f"{metric} on dev"))
     for panel, (key, label), colour in zip(panels, names, (BLUE, ORANGE), strict=True):
         values = np.array([np.atleast_1d(record[key]) for record in history], float)
         several = values.shape[1] > 1
@@ -180,7 +182,7 @@ def plot_au_f1(
         ]
     panel.set_xticks(at, ticks, rotation=90 if many else 0)
     panel.grid(visible=False, axis="x")
-    panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.7, len(names) - 0.3))
+    panel.set(ylabel="F1 of each unit", ylim=(0, 1), xlim=(-0.7, len(names) - 0.3))
     figure.legend(loc="outside lower center", ncols=2)
     save_figure(figure, path, title)
 
@@ -192,6 +194,7 @@ def plot_va_timeline(
     *,
     names: Sequence[str] = ("valence", "arousal"),
     value_range: tuple[float, float] = (-1.0, 1.0),
+    filled: str = "no face crop (filled)",
 ) -> None:
     """Values of a few videos over time, predictions against labels.
 
@@ -201,6 +204,7 @@ def plot_va_timeline(
         title: Names the data and the split.
         names: Names of the values; the first 16 have a row of panels each.
         value_range: Least and largest value.
+        filled: What the legend calls frames whose scores were filled in.
 
     Raises:
         ValueError: If there is no video.
@@ -222,7 +226,7 @@ def plot_va_timeline(
         time, half = np.arange(1, len(video.scores) + 1) / rate, 0.5 / rate
         for row, name in enumerate(names):
             panel = panels[row, column]
-            _shade(panel, time, video.filled, half)
+            _shade(panel, time, video.filled, half, filled)
             panel.plot(time, video.labels[:, row], color="black", lw=1.6, label="label")
             panel.plot(
                 time, video.scores[:, row], color=ORANGE, lw=1.2, label="predicted"
@@ -262,7 +266,7 @@ def plot_smoothing(
         scores: Scores at each smoothing, one per seed; lines are means, bands ± the
             standard deviation over seeds.
         title: Names the data and the split.
-        metric: Name of the score.
+        metric: What the axis calls the score.
         chosen: The smoothing to mark, chosen on dev.
     """
     figure = new_figure(7.0, 4.0)
@@ -293,12 +297,18 @@ def plot_smoothing(
             np.mean(scores[chosen]),
             "k*",
             ms=13,
-            label=f"chosen on dev: {chosen[0]} {chosen[1]}",
+            label=f"chosen on dev: {_in_words(chosen)}",
         )
-    panel.set_xticks(range(len(widths)), ["none" if not w else str(w) for w in widths])
+    ticks = [str(width) if width else "no\nsmoothing" for width in widths]
+    panel.set_xticks(range(len(widths)), ticks)
     panel.set(xlabel="half width of the window (frames)", ylabel=metric)
     panel.legend()
     save_figure(figure, path, title)
+
+
+def _in_words(smoothing: Smoothing) -> str:
+    mode, half_width = smoothing
+    return "no smoothing" if mode == "none" else f"{mode} over ±{half_width} frames"
 
 
 def _shade(
@@ -306,6 +316,7 @@ def _shade(
     time: Float[np.ndarray, " frames"],
     where: Bool[np.ndarray, " frames"],
     half: float,
+    label: str,
 ) -> None:
     """Grey where ``where`` holds; ``half`` is half the time from frame to frame."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]])))
@@ -316,5 +327,5 @@ def _shade(
             color=GREY,
             alpha=0.3,
             lw=0,
-            label=None if number else "no face crop (filled)",
+            label=None if number else label,
         )

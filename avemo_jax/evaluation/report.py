@@ -1,5 +1,6 @@
 """The scores of a run as a small table of plain text."""
 
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,23 +8,46 @@ from avemo_jax.metrics.ceilings import ceiling_notes, metric_titles
 from avemo_jax.packing.demo.demo import DEMO_TITLE
 from avemo_jax.tasks import get_task
 
-_FRAMES = {"with_crop": "with crop", "all_labelled": "all labelled"}
 _BLOCKS = ("raw", "smoothed", "tuned_on_reported", "per_video")
 
 
-def data_title(results: Mapping[str, Any]) -> str:
+def data_title(results: Mapping[str, Any], *, whole: bool = True) -> str:
     """What titles and tables call the data: the demo corpus, or the store's path.
 
     Args:
         results: Content of results.json; ``data`` is "demo", a path, or a mapping with
             ``path`` and ``fingerprint``.
+        whole: Give the whole path; False: the name of the store's folder.
     """
     if results["synthetic"]:
         return DEMO_TITLE
     data = results["data"]
+    path = str(data["path"] if isinstance(data, Mapping) else data)
+    name = path if whole else pathlib.PurePath(path).name or path
     if isinstance(data, Mapping):
-        return f"{data['path']} ({str(data['fingerprint'])[:8]})"
-    return str(data)
+        return f"{name} ({str(data['fingerprint'])[:8]})"
+    return name
+
+
+def model_title(head: str, features: Sequence[str]) -> str:
+    """What titles and tables call a model: "mlp on SET + SET".
+
+    Args:
+        head: Kind of the head, or of all heads of a blend, joined by " + ".
+        features: Full names of its feature sets.
+    """
+    return f"{head} on {' + '.join(features)}"
+
+
+def frame_sets(results: Mapping[str, Any]) -> dict[str, str]:
+    """Titles of the sets of frames that are scored, by their names.
+
+    Args:
+        results: Content of results.json. Without ``faces``, as in heads of sound alone,
+            the frames that have features have no crops.
+    """
+    first = "with crop" if results.get("faces", True) else "with features"
+    return {"with_crop": first, "all_labelled": "all labelled"}
 
 
 def scores_table(results: Mapping[str, Any]) -> str:
@@ -45,21 +69,22 @@ def scores_table(results: Mapping[str, Any]) -> str:
     names = [features] if isinstance(features, str) else features
     lines = [
         f"{task.full_title}: {data_title(results)}, {results['split']}",
-        f"{results['head']} on {' + '.join(names)}"
+        model_title(results["head"], names)
         + _of_heads(results)
         + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else "")
         + ("; [95 % interval over videos]" if _has_intervals(metrics) else ""),
         "",
     ]
     blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
-    rows: list[Sequence[str]] = [("", *_FRAMES.values())]
+    sets = frame_sets(results)
+    rows: list[Sequence[str]] = [("", *sets.values())]
     for metric, title in metric_titles(task).items():
         rows.append((title, "", ""))
         for name, block in blocks.items():
-            cells = [_cell(block.get(frames) or {}, metric) for frames in _FRAMES]
+            cells = [_cell(block.get(frames) or {}, metric) for frames in sets]
             rows.append((f"  {name}{_smoothing(block)}", *cells))
     for counted in ("frames", "videos") if "per_video" in blocks else ("frames",):
-        counts = [_count(blocks, frames, f"num_{counted}") for frames in _FRAMES]
+        counts = [_count(blocks, frames, f"num_{counted}") for frames in sets]
         rows.append((counted, *counts))
     return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
 
@@ -103,7 +128,8 @@ def _cell(scores: Mapping[str, Any], metric: str) -> str:
 
 def _has_intervals(metrics: Mapping[str, Any]) -> bool:
     """Whether any score has an interval."""
-    sets = [metrics[b].get(f) or {} for b in _BLOCKS if b in metrics for f in _FRAMES]
+    names = ("with_crop", "all_labelled")
+    sets = [metrics[b].get(f) or {} for b in _BLOCKS if b in metrics for f in names]
     return any(name.endswith("_ci95") for scores in sets for name in scores)
 
 
@@ -159,6 +185,7 @@ def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
         reason = results.get("chosen_on_reason")
         because = f": {reason}" if reason else ""
         notes.append(f"smoothed: fixed {what}, nothing was chosen{because}.")
+        notes += _weights(results)
     if "per_video" in blocks:
         notes.append("per_video: mean of each video's smoothed scores, scored once.")
     if "smoothed" in blocks and "frame_rate" in results:
@@ -178,7 +205,7 @@ def ceilings_of(results: Mapping[str, Any]) -> list[str]:
         results: Content of results.json, whose ``ceiling`` may be missing.
     """
     task = get_task(results["task"])
-    return ceiling_notes(task, results.get("ceiling", {}), _FRAMES)
+    return ceiling_notes(task, results.get("ceiling", {}), frame_sets(results))
 
 
 def rate_words(results: Mapping[str, Any]) -> str:
@@ -199,12 +226,25 @@ def rate_words(results: Mapping[str, Any]) -> str:
     return f"smoothed: {words}; with all frames {title} {score:.3f}."
 
 
+def _weights(results: Mapping[str, Any]) -> list[str]:
+    """A line for each head of a blend, with its weight by each seed."""
+    weights = results.get("weights")
+    if not weights:
+        return []
+    heads = results.get("heads") or [{}] * len(weights[0])
+    seeds = "" if len(weights) == 1 else f" by each of {len(weights)} seeds"
+    lines = [f"weights of the {len(heads)} heads{seeds}, for all outputs alike:"]
+    by_head = zip(heads, zip(*weights, strict=True), strict=True)
+    for number, (head, own) in enumerate(by_head, start=1):
+        parts = (head.get("head", ""), " + ".join(head.get("features", ())))
+        named = " on ".join(filter(None, parts)) or f"head {number}"
+        lines.append(f"  {', '.join(f'{weight:.2f}' for weight in own)}: {named}")
+    return lines
+
+
 def _more_chosen(results: Mapping[str, Any]) -> list[str]:
     """Sentences on weights, confidences and corrections, with one value per seed."""
-    lines = []
-    if weights := results.get("weights"):
-        words = ", ".join(":".join(f"{w:.1f}" for w in each) for each in weights)
-        lines.append(f"weights of the {len(weights[0])} heads: {words}.")
+    lines = _weights(results)
     if levels := results.get("confidences"):
         words = ", ".join("never" if v >= 1 else f"from {v:.2f}" for v in levels)
         lines.append(f"the extractor's own probabilities are taken {words}.")

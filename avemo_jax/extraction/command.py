@@ -87,13 +87,13 @@ def _material(args: argparse.Namespace) -> Material:
     sounds: Mapping[str, pathlib.Path] = {}
     if args.crops:
         folder = existing_folder(args.crops, "--crops")
-        crops = find_crops(folder, follow_links=follow)
+        crops = find_crops(folder, follow_links=follow, names=args.names)
     if args.videos:
         folder = existing_folder(args.videos, "--videos")
-        videos, beside = find_recordings(folder, follow_links=follow)
+        videos, beside = find_recordings(folder, follow_links=follow, names=args.names)
     if args.audio_dir:
         folder = existing_folder(args.audio_dir, "--audio-dir")
-        sounds = find_sounds(folder, follow_links=follow)
+        sounds = find_sounds(folder, follow_links=follow, names=args.names)
     for flag, wanted, found, what, expected in (
         ("--crops", args.crops, crops, "face crops", CROPS),
         ("--videos", args.videos, videos or beside, "videos and no sound", VIDEOS),

@@ -28,6 +28,13 @@ def parser() -> CommandParser:
         "of its name, or alone; without --crops, --visual sees whole pictures",
     )
     add_material_flags(group)
+    group.add_argument(
+        "--names",
+        choices=("file", "path"),
+        default="file",
+        help="what names a video: its file, or crops' folder; or with the folders "
+        "above, P01--IMG_0001 for P01/IMG_0001.mov (default: %(default)s)",
+    )
     add_extractor_flags(parser)
     group = parser.add_argument_group("output")
     flags.add_out(group, "folder that gets a folder for each feature set")

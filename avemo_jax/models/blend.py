@@ -7,7 +7,7 @@ or files of predictions made elsewhere), what was chosen for it on dev, and how.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from avemo_jax.models.card import (
     CheckpointError,
     Evaluated,
     Videos,
+    combined,
     read_as,
     read_card,
     write_card,
@@ -80,6 +81,11 @@ class Model:
         return " + ".join(head.kind for head in self.heads)
 
     @property
+    def fingerprint(self) -> str:
+        """Digest of all heads, whatever was chosen for them and wherever they lie."""
+        return combined(head.fingerprint for head in self.heads)
+
+    @property
     def training_videos(self) -> Videos:
         """The videos that any of the heads was trained on."""
         videos: set[str] = set()
@@ -121,6 +127,21 @@ class Model:
         else:
             self.blend = dataclasses.replace(self.blend, **content)
             write_card(self.directory / BLEND_FILE, self.blend)
+
+
+def blend_fingerprint(heads: Iterable[pathlib.Path]) -> str:
+    """The fingerprint of the blend of these heads, before it is written.
+
+    Args:
+        heads: Head checkpoints, or files of predictions made elsewhere.
+
+    Raises:
+        CheckpointError: If one is neither.
+    """
+    return combined(
+        digest(one) if is_prediction_file(one) else read_card(one).fingerprint
+        for one in heads
+    )
 
 
 def write_blend(

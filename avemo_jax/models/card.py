@@ -4,8 +4,10 @@ Here alone are they read and written. Loads no JAX.
 """
 
 import dataclasses
+import hashlib
+import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -188,6 +190,11 @@ class Card(Evaluated):
         "read it with the version that wrote it, or train or convert the head anew"
     )
 
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex) of the variables and the task: another head has another one."""
+        return combined([self.task, *map(str, sorted((self.sha256 or {}).items()))])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlendCard(Evaluated):
@@ -258,6 +265,11 @@ def read_as(kind: type[_C], path: pathlib.Path) -> _C:
 def write_card(path: pathlib.Path, card: Evaluated) -> None:
     """Writes a card as JSON, whole or not at all."""
     write_json(path, card.to_dict())
+
+
+def combined(texts: Iterable[str]) -> str:
+    """Sha256 (hex) of texts in their order."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def own_definition(task: Task) -> dict[str, Any] | None:

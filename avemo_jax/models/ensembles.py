@@ -185,6 +185,7 @@ def _stacked(directory: pathlib.Path, heads: Sequence[Any]) -> TrainedHead:
         training_videos=tuple(
             sorted({video for head in heads for video in head.training_videos})
         ),
+        sha256={str(i): head.fingerprint for i, head in enumerate(heads)},
     )
     return TrainedHead(directory, card, heads[0].head, variables, heads[0].mesh)
 

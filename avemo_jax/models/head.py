@@ -60,6 +60,11 @@ class TrainedHead:
         return self.head.spec.kind
 
     @property
+    def fingerprint(self) -> str:
+        """Digest of what the network is; another head has another one."""
+        return self.card.fingerprint
+
+    @property
     def training_videos(self) -> Videos:
         """The videos that the head was trained on."""
         return self.card.training_videos

@@ -42,6 +42,11 @@ class PredictionFile:
         return []
 
     @property
+    def fingerprint(self) -> str:
+        """Digest of the file."""
+        return digest(self.predictions.path)
+
+    @property
     def best_epochs(self) -> Sequence[int | None]:
         """None for each seed, since training is unknown."""
         return [None] * self.num_seeds

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from avemo_jax.data.corpus.manifest import Entry, read_manifest
 from avemo_jax.data.corpus.own_labels import Wish, read_labels, unlabelled
 from avemo_jax.data.records import FeatureSource, RowRate, VideoAnnotations
-from avemo_jax.packing.row_rates import check_rate, last_frame, rates_of
+from avemo_jax.packing.row_rates import check_rate, last_frames, rates_of
 from avemo_jax.tasks import Task, TaskKind
 
 _KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
@@ -41,10 +41,11 @@ def read_own(
     }
 
     _check_names(args.manifest, manifest, sources)
+    last_frame = last_frames(sources)
 
     def frames_of(entry: Entry) -> int:
         rate = rates.get(entry.video)
-        return last_frame(entry.video, sources) if rate is None else rate.num_rows
+        return last_frame(entry.video) if rate is None else rate.num_rows
 
     if not args.labels:
         _check_to_predict(args.manifest, manifest)

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
 
 from avemo_jax.data.corpus.splits import base_video
 from avemo_jax.data.records import FeatureSource, RowRate, VideoAnnotations
@@ -88,17 +91,30 @@ def check_rate(video: str, fps: float, rate: RowRate) -> None:
         )
 
 
-def last_frame(video: str, sources: Sequence[FeatureSource]) -> int:
-    """The last frame of a video that has a vector; 0: there is none.
+def last_frames(sources: Sequence[FeatureSource]) -> Callable[[str], int]:
+    """A function that gives the last frame of a video with a vector; 0: there is none.
 
     Sound runs one frame past the pictures, so faces tell it where there are some.
     """
-    for kind in ("visual", "audio"):
-        of_kind = [one for one in sources if one.kind == kind and video in one.videos]
-        frames = [one.read(video).frame for one in of_kind]
-        if last := max((int(frame[-1]) for frame in frames if len(frame)), default=0):
-            return last
-    return 0
+    having: dict[str, dict[str, list[FeatureSource]]] = {"visual": {}, "audio": {}}
+    for source in sources:
+        for video in source.videos:
+            having[source.kind].setdefault(video, []).append(source)
+
+    def last_frame(video: str) -> int:
+        for by_video in having.values():
+            frames = [_frames(one, video) for one in by_video.get(video, ())]
+            if last := max((int(f.max()) for f in frames if len(f)), default=0):
+                return last
+        return 0
+
+    return last_frame
+
+
+def _frames(source: FeatureSource, video: str) -> Int[np.ndarray, " rows"]:
+    if source.read_frames is None:
+        return source.read(video).frame
+    return source.read_frames(video)
 
 
 def alike(one: float, other: float) -> bool:

@@ -66,7 +66,7 @@ def plot_scores(path: pathlib.Path, table: ResultsTable, task: str) -> None:
     if panel.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=2)
     with whole_file(path) as temporary:
-        title = f"{TASKS[task].title}: {table.title}, {table.split}"
+        title = f"{TASKS[task].full_title}: {table.title}, {table.split}"
         save_figure(figure, temporary, title)
 
 

@@ -126,9 +126,10 @@ def test_evaluation_takes_it_and_chooses_nothing(store, tmp_path):
     assert found["chosen_on_reason"] == "the videos that it was trained on are unknown"
     assert found["protocol"] == "original"
     assert found["trained_on_this_split"] is False
-    written = json.loads((tmp_path / "evaluation-validation/results.json").read_text())
+    folder = tmp_path / "evaluation-head-validation"
+    written = json.loads((folder / "results.json").read_text())
     assert written["metrics"]["smoothed"].keys() >= {"with_crop", "all_labelled"}
-    assert (tmp_path / "evaluation-validation" / "predictions.csv").is_file()
+    assert (folder / "predictions.csv").is_file()
 
 
 def test_a_converted_head_needs_a_store(tmp_path):

@@ -24,9 +24,11 @@ from avemo_jax.data.corpus.official_trees import (
     Corpus,
     find_corpus,
     find_crops,
+    find_recordings,
     find_sounds,
     find_videos,
 )
+from avemo_jax.data.corpus.splits import base_video
 from avemo_jax.data.records import MAX_FRAME, VideoAnnotations
 from avemo_jax.media import file_endings
 
@@ -280,6 +282,51 @@ def test_videos_and_crops_given_one_by_one(tmp_path: pathlib.Path):
     refuses("crops of 'test 1'", root, crop_folders=[
         crops_at(tmp_path / "a" / "test 1"), crops_at(tmp_path / "b" / "test 1")
     ])  # fmt: skip
+
+
+def test_names_with_the_folders_on_the_way(tmp_path: pathlib.Path):
+    """Cameras count their files anew on each card."""
+    files = [
+        touch(tmp_path / "P01" / "IMG_0001.MOV"),
+        touch(tmp_path / "P02" / "day 1" / "IMG_0001.MOV"),
+        touch(tmp_path / "IMG_0001.MOV"),
+        touch(tmp_path / "P03" / "left.mp4"),
+    ]
+    with pytest.raises(ValueError, match=r"'IMG_0001' in .*, or pass --names path"):
+        find_recordings(tmp_path, names="file")
+    videos, sounds = find_recordings(tmp_path, names="path")
+    names = ["P01--IMG_0001", "P02--day 1--IMG_0001", "IMG_0001", "P03--left"]
+    assert videos == dict(zip(names, files, strict=True))
+    assert sounds == {}
+    assert [base_video(name) for name in names] == names
+    sound = touch(tmp_path / "P01" / "IMG_0001.wav")
+    assert find_sounds(tmp_path, names="path") == {"P01--IMG_0001": sound}
+    crops_at(tmp_path / "P01" / "IMG_0001_left")
+    crops_at(tmp_path / "P02" / "IMG_0001_left")
+    crops = find_crops(tmp_path, names="path")
+    assert list(crops) == ["P01--IMG_0001_left", "P02--IMG_0001_left"]
+    assert list(find_crops(tmp_path / "P01" / "IMG_0001_left", names="path")) == [
+        "IMG_0001_left"
+    ]
+
+
+@pytest.mark.parametrize("folder", ["a--b", "a-"])
+def test_names_that_do_not_tell_their_folders(folder: str, tmp_path: pathlib.Path):
+    touch(tmp_path / folder / "c.mp4")
+    with pytest.raises(ValueError, match=rf"'{folder}--c' does not tell its folders"):
+        find_recordings(tmp_path, names="path")
+
+
+def test_the_same_names_that_no_folder_tells_apart(tmp_path: pathlib.Path):
+    """The flag would not help, and a command without it does not name it."""
+    touch(tmp_path / "P01" / "a.mov")
+    touch(tmp_path / "P01" / "a.mp4")
+    for names in ("file", "path"):
+        with pytest.raises(ValueError, match=r"rename one of each pair$"):
+            find_recordings(tmp_path, names=names)
+    (tmp_path / "P01" / "a.mov").rename(tmp_path / "a.mov")
+    with pytest.raises(ValueError, match=r"rename one of each pair$"):
+        find_videos(tmp_path)
 
 
 @pytest.mark.parametrize("ending", sorted(file_endings.VIDEO_ENDINGS))

@@ -211,6 +211,20 @@ def test_plan_tells_before_loading(store):
     assert joined.report["rows_not_in_all_visual_sets"] == 3
 
 
+def test_what_a_table_lacks_is_said_once(data_dir, caplog):
+    """Dev is loaded to train by, and again to choose by."""
+    store = open_store(data_dir)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            store.load_table("EXPR", "dev", ["face@a"])
+    told = [record.getMessage() for record in caplog.records]
+    assert len([line for line in told if line.startswith("EXPR dev, face@a")]) == 1
+    assert len([line for line in told if line.startswith("dev, ")]) == 1
+    with caplog.at_level("INFO"):
+        store.load_table("EXPR", "validation", ["face@a"])
+    assert caplog.records[-1].getMessage().startswith("validation, ")
+
+
 def test_own_splits(store):
     train_videos = store.split_videos("EXPR", "train+dev")
     folds = grouped_folds(train_videos, 2)

@@ -5,11 +5,14 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from avemo_jax.evaluation import plots
+from avemo_jax.evaluation.plot_style import new_figure, save_figure
 from avemo_jax.evaluation.report import data_title, scores_table
-from avemo_jax.tasks import AU, EXPRESSIONS
+from avemo_jax.tasks import AU, EXPRESSIONS, own_task, register
 
 TITLE = "Expressions: demo corpus (synthetic), validation"
 
@@ -153,11 +156,33 @@ def test_table_of_more_that_was_chosen():
         "temperatures": [1.0, 0.5],
     }
     lines = scores_table(made_results(**more)).split("\n")
-    assert "weights of the 2 heads: 0.3:0.7, 1.0:0.0." in lines
+    at = lines.index(
+        "weights of the 2 heads by each of 2 seeds, for all outputs alike:"
+    )
+    assert lines[at + 1 : at + 3] == ["  0.30, 1.00: head 1", "  0.70, 0.00: head 2"]
     assert "the extractor's own probabilities are taken never, from 0.85." in lines
     assert "classes corrected by their shares; temperatures 1, 0.5." in lines
-    fixed = scores_table(made_results(chosen_on=None, **more))
-    assert "weights" not in fixed
+    heads = [{"features": ["look", "vggish"], "head": "mlp"}]
+    heads.append({"features": [], "head": "predictions (theirs.csv)"})
+    more = {"weights": [[0.5, 0.5]], "heads": heads}
+    lines = scores_table(made_results(chosen_on=None, **more)).split("\n")
+    at = lines.index("weights of the 2 heads, for all outputs alike:")
+    named = ["  0.50: mlp on look + vggish", "  0.50: predictions (theirs.csv)"]
+    assert lines[at + 1 : at + 3] == named
+
+
+def test_tables_of_sound_alone_speak_of_features():
+    one = {"f1_macro": 0.75, "without_frames": ["Fear", "Other"]}
+    found = made_results(faces=False, ceiling={"with_crop": one})
+    table = scores_table(found)
+    assert "crop" not in table
+    assert "with features" in table.split("\n")[3]
+
+
+def test_an_own_tasks_name_is_its_title():
+    register(own_task("feeling", "multiclass", ("glad", "sad")))
+    table = scores_table(made_results(task="feeling"))
+    assert table.startswith("feeling: demo corpus (synthetic), validation\n")
 
 
 def test_titles_name_the_data():
@@ -165,6 +190,51 @@ def test_titles_name_the_data():
     real = {"synthetic": False, "data": {"path": "/store", "fingerprint": "0123456789"}}
     assert data_title(real) == "/store (01234567)"
     assert data_title({"synthetic": False, "data": "/store"}) == "/store"
+    real = {
+        "synthetic": False,
+        "data": {"path": "/my/store", "fingerprint": "012345678"},
+    }
+    assert data_title(real, whole=False) == "store (01234567)"
+    assert data_title({"synthetic": False, "data": "/my/store"}, whole=False) == "store"
+
+
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures of the plots to come, which are not written."""
+    found: list[Figure] = []
+
+    def keep(figure, path, title):
+        figure.suptitle(title)
+        found.append(figure)
+
+    monkeypatch.setattr(plots, "save_figure", keep)
+    return found
+
+
+def test_plots_speak_in_words(monkeypatch):
+    """Axes and legends have no name of a configuration or of results.json."""
+    figures = drawn(monkeypatch)
+    draw("", "curves")
+    draw("", "smoothing")
+    scores = {("none", 0): np.zeros(1)}
+    plots.plot_smoothing("", scores, TITLE, metric="macro F1", chosen=("none", 0))
+    video = plots.Timeline("a", 25.0, *[np.zeros((3, 2))] * 2, np.ones(3, bool))
+    plots.plot_va_timeline("", [video], TITLE, filled="no sound (filled)")
+    said = [{text.get_text() for text in one.findobj(Text)} for one in figures]
+    assert {"training loss", "macro F1 on dev"} <= said[0]
+    assert {"macro F1", "chosen on dev: median over ±200 frames"} <= said[1]
+    assert {"chosen on dev: no smoothing", "no\nsmoothing"} <= said[2]
+    assert "no sound (filled)" in said[3]
+    assert not any("f1_macro" in text for one in said for text in one)
+
+
+def test_titles_wider_than_a_figure_are_broken(tmp_path):
+    figure = new_figure(4.0, 2.0)
+    figure.subplots()
+    save_figure(figure, tmp_path / "a.png", "one two " * 9 + "\nthree")
+    *most, last = figure.get_suptitle().split("\n")
+    assert last == "three"
+    assert len(most) == 2
+    assert " ".join(most) == "one two " * 8 + "one two"
 
 
 def draw(path, kind):
@@ -175,7 +245,12 @@ def draw(path, kind):
             for e in (1, 2, 3)
         ]
         plots.plot_learning_curves(
-            path, history, TITLE, criterion="f1_macro", best_epochs=[3, 1]
+            path,
+            history,
+            TITLE,
+            criterion="f1_macro",
+            metric="macro F1",
+            best_epochs=[3, 1],
         )
     elif kind == "confusion":
         counts = rng.integers(0, 1000, (8, 8))
@@ -202,7 +277,7 @@ def draw(path, kind):
         scores = {("none", 0): rng.random(2), ("mean", 5): rng.random(2)}
         scores |= {("median", 5): rng.random(2), ("median", 200): rng.random(2)}
         plots.plot_smoothing(
-            path, scores, TITLE, metric="f1_macro", chosen=("median", 200)
+            path, scores, TITLE, metric="macro F1", chosen=("median", 200)
         )
 
 
@@ -217,7 +292,8 @@ def test_plots_are_drawn_and_repeatable(tmp_path, kind):
 
 def test_one_epoch_one_member_one_frame(tmp_path):
     history = [{"epoch": 1, "loss": 0.5, "ccc_mean": 0.1}]
-    plots.plot_learning_curves(tmp_path / "c.png", history, "", criterion="ccc_mean")
+    how = {"criterion": "ccc_mean", "metric": "mean CCC"}
+    plots.plot_learning_curves(tmp_path / "c.png", history, "", **how)
     one = plots.Timeline(
         "a", 25.0, np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1, bool)
     )
@@ -228,7 +304,7 @@ def test_one_epoch_one_member_one_frame(tmp_path):
 
 def test_nothing_to_plot_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no epoch"):
-        plots.plot_learning_curves(tmp_path / "c.png", [], "", criterion="f1_macro")
+        plots.plot_learning_curves(tmp_path / "c", [], "", criterion="x", metric="x")
     with pytest.raises(ValueError, match="no video"):
         plots.plot_va_timeline(tmp_path / "v.png", [], "")
 

@@ -35,6 +35,19 @@ def extracted(weights, tmp_path, capsys):
     return run
 
 
+def test_cameras_that_count_anew_on_each_card(extracted, tmp_path):
+    """The same names in several folders are told apart by the folders, if asked."""
+    rng = np.random.default_rng(0)
+    for person in ("P01", "P02"):
+        write_crops(tmp_path / "tree" / person / "IMG_0001", [1, 2], rng)
+    flags = ["--crops", tmp_path / "tree", "--visual", FACES]
+    status, said, _ = extracted(*flags)
+    assert (status, "or pass --names path" in said) == (1, True)
+    assert extracted(*flags, "--names", "path")[0] == 0
+    files = sorted((tmp_path / "out" / FACE_SET).glob("*.npz"))
+    assert [path.stem for path in files] == ["P01--IMG_0001", "P02--IMG_0001"]
+
+
 def test_no_file_stands_for_a_video_that_became_unreadable(tree, extracted, tmp_path):
     videos = shutil.copytree(tree / "videos", tmp_path / "videos")
     assert extracted("--videos", videos, "--audio", SOUND)[0] == 0

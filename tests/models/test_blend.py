@@ -12,7 +12,13 @@ from made.several_sets import FRAMES, SILENT, VIDEOS, several_config
 from avemo_jax import experiment, main
 from avemo_jax.data.features.names import full_name
 from avemo_jax.evaluation.evaluate import evaluate
-from avemo_jax.models.blend import check_trust, load_heads, scores_by_head, write_blend
+from avemo_jax.models.blend import (
+    blend_fingerprint,
+    check_trust,
+    load_heads,
+    scores_by_head,
+    write_blend,
+)
 from avemo_jax.models.card import CheckpointError
 from avemo_jax.models.head import row_scores
 from avemo_jax.tasks import AU, EXPR
@@ -231,7 +237,7 @@ def test_folders_that_are_no_blend(heads, blend_run, tmp_path):
     for text in ('{"schema": 9}', "[1]"):
         path.write_text(text)
         with pytest.raises(
-            CheckpointError, match=r"blend\.json: schema .* expected 1, .*: blend"
+            CheckpointError, match=r"blend\.json: .* expected (1|an object).*: blend"
         ):
             load_heads(path.parent)
     with pytest.raises(ValueError, match="1 checkpoint to blend; expected two or more"):
@@ -343,6 +349,48 @@ def test_causal_windows_are_told_in_seconds_of_the_past(heads, data, tmp_path):
 # --- The command line -----------------------------------------------------------------
 
 
+def test_heads_side_by_side_do_not_overwrite_each_other(
+    heads, store, tmp_path, no_plots, capsys
+):
+    names = dict(zip("ab", heads, strict=True))
+    for name, head in names.items():
+        shutil.copytree(head, tmp_path / name)
+        flags = [f"--checkpoint={tmp_path / name}", f"--data-dir={store}"]
+        assert main.evaluate(flags) == 0
+    places = [tmp_path / f"evaluation-{name}-validation" for name in names]
+    assert sorted(tmp_path.glob("eval*")) == places
+    kept = (places[0] / "results.json").read_bytes()
+    # b into the folder of a; and a once more, which is of the same checkpoint.
+    assert main.evaluate([*flags, f"--workdir={places[0]}"]) == 1
+    told = capsys.readouterr().err
+    assert f"{places[0]} has results of another checkpoint" in told
+    assert "--workdir DIR" in told
+    flags[0] = f"--checkpoint={names['a']}"
+    assert main.evaluate([*flags, f"--workdir={places[0]}"]) == 0
+    assert (places[0] / "results.json").read_bytes() == kept
+    # Nor does a blend take the place of a head, or of another blend.
+    two = [f"--checkpoint={tmp_path / 'a'},{tmp_path / 'b'}", flags[1]]
+    assert main.blend([*two, f"--workdir={places[0]}"]) == 1
+    assert "has results of another checkpoint" in capsys.readouterr().err
+    assert not (places[0] / "best_model").exists()
+
+
+def test_a_blend_of_other_heads_is_not_overwritten(heads, blend_run, tmp_path):
+    """Blends of the same heads are the same, wherever these lie."""
+    both = [*heads, heads[0]]
+    own = read_json(blend_run / "results.json")["checkpoint"]
+    assert (
+        blend_fingerprint(heads)
+        == own
+        == load_heads(blend_run / "best_model").fingerprint
+    )
+    copies = [shutil.copytree(one, tmp_path / str(i)) for i, one in enumerate(heads)]
+    assert blend_fingerprint(copies) == own
+    assert blend_fingerprint(both) != own
+    (tmp_path / "theirs.csv").write_text("video,frame\n")
+    assert blend_fingerprint([heads[0], tmp_path / "theirs.csv"]) != own
+
+
 def test_checkpoints_are_blended_from_the_command_line(
     heads, store, data, tmp_path, capsys
 ):
@@ -352,7 +400,7 @@ def test_checkpoints_are_blended_from_the_command_line(
     flags = [f"--checkpoint={names}", "--trust-extractor"]
     assert main.blend([*flags, f"--data-dir={store}", f"--workdir={out}"]) == 0
     said = capsys.readouterr().out
-    assert "weights of the 2 heads: " in said
+    assert "weights of the 2 heads" in said
     assert "the extractor's own probabilities are taken " in said
     best = out / "best_model"
     stored = read_json(best / "blend.json")

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from avemo_jax.data.corpus.crop_folders import is_picture
@@ -11,6 +11,7 @@ from avemo_jax.data.listing import nfc
 from avemo_jax.media.file_endings import without_endings
 from avemo_jax.runtime.progress import progress_bar
 
+_BETWEEN = "--"  # between the folders of a name that is made from a path
 ALIGNED = "cropped_aligned"  # how the official folders of aligned crops begin
 # Files and folders that systems and archives leave and that hold no data; lower case.
 _LEFTOVERS = frozenset(
@@ -81,6 +82,30 @@ def name_of(path: pathlib.Path, *, stem: bool = False) -> str:
             "written into lists and stores: rename it"
         ) from error
     return nfc(name)
+
+
+def name_of_path(parts: Sequence[str], root: pathlib.Path) -> str:
+    """The name that a file or folder gives to its video with the folders on its way.
+
+    The parts are joined by ``--``, as in ``P01--IMG_0001``: no rule for official names
+    (faces ``_left``, numbered parts) reads that, and the parts can be told again.
+
+    Args:
+        parts: Names from the tree's root to the file, without its ending.
+        root: The tree's root, for errors.
+
+    Raises:
+        ValueError: If a name is not UTF-8, or the parts could not be told again.
+    """
+    names = [name_of(root / part) for part in parts]
+    name = _BETWEEN.join(names)
+    if name.split(_BETWEEN) != names:
+        raise ValueError(
+            f"{printable(root.joinpath(*parts))}: {name!r} does not tell its folders; "
+            f"expected none that has {_BETWEEN!r} or ends with '-', which --names path "
+            "puts between them: rename it"
+        )
+    return name
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -14,6 +14,7 @@ from avemo_jax.data.corpus.file_tree import (
     ALIGNED,
     Folder,
     name_of,
+    name_of_path,
     one_folder,
     printable,
     walk,
@@ -29,6 +30,7 @@ from avemo_jax.media.file_endings import (
 from avemo_jax.tasks import TASKS
 
 Crops = Literal["cropped_aligned", "cropped"]
+Names = Literal["file", "path"]
 _TASK_FOLDERS = {
     MTL_FOLDER,
     *(name for task in TASKS.values() for name in task.folders),
@@ -118,15 +120,24 @@ def find_corpus(
 
 
 def find_crops(
-    folder: str | os.PathLike[str], *, follow_links: bool = False
+    folder: str | os.PathLike[str],
+    *,
+    follow_links: bool = False,
+    names: Names | None = None,
 ) -> dict[str, CropFolder]:
     """The folders of crops among ``folder`` and those beneath it, by name.
+
+    Args:
+        folder: Where to look.
+        follow_links: Follow links that lead out of the tree.
+        names: What names a subject-video: its own folder ("file"), or with those on the
+            way to it ("path"). None: its own, where no choice is offered.
 
     Raises:
         ValueError: If a folder cannot be read, a name or frame is there twice, crops
             are misnamed, or links lead out of the tree or nowhere.
     """
-    seen = _Seen(pathlib.Path(folder))
+    seen = _Seen(pathlib.Path(folder), names)
     for one in walk(seen.root, follow_links=follow_links):
         seen.add_crops(one)
         seen.note_unused(one, frozenset())
@@ -148,35 +159,57 @@ def find_videos(
 
 
 def find_sounds(
-    folder: str | os.PathLike[str], *, follow_links: bool = False
+    folder: str | os.PathLike[str],
+    *,
+    follow_links: bool = False,
+    names: Names | None = None,
 ) -> dict[str, pathlib.Path]:
     """Every sound file beneath ``folder``, by its name without the ending.
+
+    Args:
+        folder: Where to look.
+        follow_links: Follow links that lead out of the tree.
+        names: What names a file, the same choices as for :func:`find_recordings`.
 
     Raises:
         ValueError: If a folder cannot be read, a name is there twice, or links lead out
             of the tree or nowhere.
     """
-    return _found(folder, follow_links, SOUND_ENDINGS)[0]
+    return _found(folder, follow_links, SOUND_ENDINGS, names=names)[0]
 
 
 def find_recordings(
-    folder: str | os.PathLike[str], *, follow_links: bool = False
+    folder: str | os.PathLike[str],
+    *,
+    follow_links: bool = False,
+    names: Names | None = None,
 ) -> tuple[dict[str, pathlib.Path], dict[str, pathlib.Path]]:
     """Every video file and every sound file beneath ``folder``, each by its name.
+
+    Args:
+        folder: Where to look.
+        follow_links: Follow links that lead out of the tree.
+        names: What names a recording: its file without the ending ("file"), or with the
+            folders on the way to it ("path"). None: its file, where no choice is
+            offered.
 
     Raises:
         ValueError: If a folder cannot be read, a name is there twice among the videos
             or among the sound files, or links lead out of the tree or nowhere.
     """
-    videos, sounds = _found(folder, follow_links, VIDEO_ENDINGS, SOUND_ENDINGS)
+    kinds = (VIDEO_ENDINGS, SOUND_ENDINGS)
+    videos, sounds = _found(folder, follow_links, *kinds, names=names)
     return videos, sounds
 
 
 def _found(
-    folder: str | os.PathLike[str], follow_links: bool, *kinds: frozenset[str]
+    folder: str | os.PathLike[str],
+    follow_links: bool,
+    *kinds: frozenset[str],
+    names: Names | None = None,
 ) -> list[dict[str, pathlib.Path]]:
     """The files of each kind, which is told by endings; those of no kind are logged."""
-    found = [_Seen(pathlib.Path(folder)) for _ in kinds]
+    found = [_Seen(pathlib.Path(folder), names) for _ in kinds]
     for one in walk(folder, follow_links=follow_links):
         for seen, kind in zip(found, kinds, strict=True):
             seen.add_videos(one, kind)
@@ -268,18 +301,22 @@ class _Other:
 class _Seen:
     """What was found in a tree so far."""
 
-    def __init__(self, root: pathlib.Path):
+    def __init__(self, root: pathlib.Path, names: Names | None = None):
         self.root = root
+        self.names = names
         self.videos: dict[str, pathlib.Path] = {}
         self.crops: dict[str, CropFolder] = {}
         self.ignored: list[str] = []
         self.twice: list[str] = []
+        self.apart = False  # whether folders tell two such names apart
 
     def add_crops(self, folder: Folder) -> None:
         """Add a folder's pictures as crops, if it has any."""
         if not folder.pictures:
             return
         name = name_of(folder.path)
+        if self.names == "path" and folder.parts:
+            name = name_of_path(folder.parts, self.root)
         if name in self.crops:
             self._again(f"crops of {name!r}", self.crops[name].path, folder.path)
         else:
@@ -290,7 +327,7 @@ class _Seen:
         """Add a folder's files with these endings."""
         for name in folder.files:
             if ending_of(name) in endings:
-                self.add_video(folder.path / name)
+                self.add_video(folder.path / name, folder.parts)
 
     def note_unused(
         self, folder: Folder, used: frozenset[str], *, others: bool = True
@@ -337,9 +374,11 @@ class _Seen:
             )
         self.add_video(path)
 
-    def add_video(self, path: pathlib.Path) -> None:
-        """Add one video file."""
+    def add_video(self, path: pathlib.Path, parts: tuple[str, ...] = ()) -> None:
+        """Add one video file, which lies in the folders ``parts`` of the tree."""
         name = name_of(path, stem=True)
+        if self.names == "path":
+            name = name_of_path((*parts, path.stem), self.root)
         before = self.videos.setdefault(name, path)
         if before is not path:
             self._again(f"video {name!r}", before, path)
@@ -347,16 +386,21 @@ class _Seen:
     def _again(self, what: str, one: pathlib.Path, two: pathlib.Path) -> None:
         """Note a name that is there twice, unless both paths lead to one place."""
         if os.path.realpath(one) != os.path.realpath(two):
+            self.apart |= one.parent != two.parent
             self.twice.append(f"{what} in {printable(one)} and {printable(two)}")
 
     def check_once(self) -> None:
         """Raise ``ValueError`` if a name is there twice."""
         if self.twice:
             more = f", ... ({len(self.twice)} in all)"
+            flag = ""
+            if self.apart and self.names == "file":
+                flag = ", or pass --names path, which puts the folders into the names"
             raise ValueError(
                 f"{'; '.join(self.twice[:_NAMED])}"
                 f"{more if len(self.twice) > _NAMED else ''}; expected each name once "
                 "(without ending, in Unicode NFC): remove or rename one of each pair"
+                f"{flag}"
             )
 
     def sorted_videos(self) -> dict[str, pathlib.Path]:

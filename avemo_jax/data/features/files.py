@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from avemo_jax.data.features.original_npy import read_original_npy
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.data.records import MAX_FRAME, VideoFeatures
-from avemo_jax.runtime.array_files import damage_told, read_npz
+from avemo_jax.runtime.array_files import damage_told, opened_npz, read_entry, read_npz
 from avemo_jax.runtime.json_files import parsed
 
 _KEY = re.compile(r"(?:(.*)[/\\])?(\d+)\.(?:jpg|jpeg|png)")
@@ -91,6 +92,23 @@ def read_feature_file(
         )
     rows_of = VideoFeatures(arrays["frame"], arrays["features"], arrays.get("outputs"))
     return rows_of, meta
+
+
+def read_frame_numbers(path: pathlib.Path) -> Int[np.ndarray, " rows"]:
+    """The frame numbers of a feature file's rows, as they stand there.
+
+    Of a ``.npz`` nothing else is read.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if path.suffix != ".npz":
+        return read_original_file(path).frame
+    with opened_npz(path, expected=_EXPECTED) as archive:
+        frame = read_entry(archive, "frame.npy")
+        if frame.dtype != np.int32 or frame.ndim != 1:
+            raise ValueError(f"frame {frame.dtype.name} of shape {frame.shape}")
+        return frame
 
 
 def read_original_file(path: str | os.PathLike[str]) -> VideoFeatures:

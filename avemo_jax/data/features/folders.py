@@ -10,13 +10,16 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+import numpy as np
 from absl import logging
+from jaxtyping import Int
 
 from avemo_jax.data import listing
 from avemo_jax.data.features import names
 from avemo_jax.data.features.files import (
     clean_rows,
     read_feature_file,
+    read_frame_numbers,
     read_original_file,
 )
 from avemo_jax.data.features.writer import read_meta
@@ -159,7 +162,14 @@ def _source(
         read=functools.partial(_read_checked, places, name, kind, dim, fingerprint),
         provenance={key: meta[key] for key in _PROVENANCE if key in meta},
         rates=_rates(places) if kind == "audio" else {},
+        read_frames=functools.partial(_frame_numbers, places),
     )
+
+
+def _frame_numbers(
+    files: Mapping[str, pathlib.Path], video: str
+) -> Int[np.ndarray, " rows"]:
+    return read_frame_numbers(files[video])
 
 
 def _rates(files: Mapping[str, pathlib.Path]) -> dict[str, RowRate]:

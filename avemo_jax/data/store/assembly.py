@@ -100,12 +100,6 @@ def assemble(
         "rows_with_label": int(valid.sum()),
         "labelled_frames_without_row": labelled - int(valid.sum()),
     }
-    names = "+".join(one.name for one in joined.feature_sets)
-    words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report.items()]
-    said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
-    logging.info("%s %s, %s: %s", joined.task.name, joined.split, names, said)
-    for lack in ceilings_in_words(joined.task, labels, valid):
-        logging.warning("%s, %s", joined.split, lack)
     known = [annotated.get(v.video, _unannotated(v.video)) for v in videos]
     return FrameTable(
         task=joined.task,
@@ -127,6 +121,26 @@ def assemble(
         report=report,
         of_clips=_of_clips(annotated, joined.task),
     )
+
+
+def say_table(table: FrameTable, told: set[str]) -> None:
+    """Log what a table has and lacks, each line once for a store.
+
+    Args:
+        table: The table.
+        told: The lines that were logged before; gets the new ones.
+    """
+    names = "+".join(one.name for one in table.feature_sets)
+    report = table.report.items()
+    words = [f"{len(v) if isinstance(v, list) else v:,} {k}" for k, v in report]
+    said = ", ".join(w.replace("_", " ") for w in words if not w.startswith("0 "))
+    lines = [(logging.INFO, f"{table.task.name} {table.split}, {names}: {said}")]
+    for lack in ceilings_in_words(table.task, table.labels, table.valid):
+        lines.append((logging.WARNING, f"{table.split}, {lack}"))
+    for level, line in lines:
+        if line not in told:
+            told.add(line)
+            logging.log(level, "%s", line)
 
 
 def _of_clips(annotated: Mapping[str, AnnotatedVideo], task: Task) -> bool:

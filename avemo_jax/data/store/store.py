@@ -86,6 +86,7 @@ class Store:
             if name != layout.ANNOTATIONS
         }
         self._frames: dict[str, dict[str, np.ndarray]] = {}
+        self._told: set[str] = set()
 
     @functools.cached_property
     def _annotated(self) -> dict[str, AnnotatedVideo]:
@@ -399,13 +400,7 @@ class Store:
             memmap_path,
             show_progress=show_progress,
         )
-        return assembly.assemble(
-            joined,
-            self._annotated,
-            features,
-            outputs,
-            fingerprint=self.data_fingerprint(joined.feature_sets),
-        )
+        return self._assembled(joined, features, outputs)
 
     def outline(self, joined: Join) -> FrameTable:
         """The table that :meth:`load` loads, without its vectors.
@@ -416,13 +411,21 @@ class Store:
         outputs = None
         if joined.output_dim:
             outputs = np.broadcast_to(np.float32(0), (joined.rows, joined.output_dim))
-        return assembly.assemble(
+        features = np.broadcast_to(np.float16(0), (joined.rows, joined.dim))
+        return self._assembled(joined, features, outputs)
+
+    def _assembled(
+        self, joined: Join, features: np.ndarray, outputs: np.ndarray | None
+    ) -> FrameTable:
+        table = assembly.assemble(
             joined,
             self._annotated,
-            np.broadcast_to(np.float16(0), (joined.rows, joined.dim)),
+            features,
             outputs,
             fingerprint=self.data_fingerprint(joined.feature_sets),
         )
+        assembly.say_table(table, self._told)
+        return table
 
     def data_fingerprint(self, sets: Sequence[FeatureSet]) -> str:
         """Digest of the annotations and of these sets; other sets do not change it."""
