@@ -23,6 +23,7 @@ from avemo_jax.postprocess.names import RuleName
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser, program
 from avemo_jax.runtime.errors import guarded, run_program
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.runtime.versions import VERSION
 
 # Flags of one command, and what stands for them in another's configuration.
@@ -234,6 +235,8 @@ def _train(args: argparse.Namespace, config: Any) -> None:
         config.workdir = args.workdir
     if args.data_dir:
         config.data.dir = args.data_dir
+    if config.workdir:
+        check_out("--workdir", config.workdir, config.data.dir or None)
     name = pathlib.Path(file_and_argument(args.config)[0]).stem
     experiment.run_experiment(config, name=name)
 
@@ -243,6 +246,10 @@ def _evaluate(args: argparse.Namespace, config: Any) -> None:
     from avemo_jax.postprocess.frame_rate.rules import FrameRate
 
     rule = args.frame_rate
+    if args.workdir:
+        # In the folder of a run with folds results of them all have their place.
+        heads = [] if args.ensemble == "folds" else args.checkpoint
+        check_out("--workdir", args.workdir, _data_dir(args, config), *heads)
     experiment.evaluate_checkpoint(
         pathlib.Path(args.checkpoint[0]),
         data_dir=_data_dir(args, config),
@@ -257,6 +264,8 @@ def _blend(args: argparse.Namespace, config: Any) -> None:
     from avemo_jax import experiment
     from avemo_jax.data.listing import read_names
 
+    read = (*args.checkpoint, args.trained_on, _data_dir(args, config))
+    check_out("--workdir", args.workdir, *read)
     trained_on = None
     if args.trained_on:
         trained_on = [name for _, name in read_names(args.trained_on)]

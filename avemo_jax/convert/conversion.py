@@ -25,6 +25,7 @@ from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extracto
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.models import checkpoints
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.runtime.versions import VERSION
 
 HEAD = "head"
@@ -99,6 +100,7 @@ def convert(
             raise ConversionError(
                 f"{flag} with {name}; expected it with {owner} only; leave it out"
             )
+    check_out("--out", target, source, pca)
     _check_out(name, target, overwrite)
     opened = source_file.open_source(source)
     if name == HEAD:

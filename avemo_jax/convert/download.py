@@ -6,7 +6,6 @@ of its Hub alone, begins each anew in every process, and checks length without s
 """
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import re
@@ -33,17 +32,31 @@ class ChecksumError(DownloadError):
     """A file that is not the published one."""
 
 
-def verify(path: str | os.PathLike[str], source: PublishedFile) -> str:
+def verify(
+    path: str | os.PathLike[str],
+    source: PublishedFile,
+    *,
+    pins: str | os.PathLike[str] | None = None,
+) -> str:
     """Check a file against the published checksums; its sha256.
 
-    If none is published, a warning says so, with the sha256.
+    Where no whole sha256 is published, that of the first file that came is kept in
+    ``NAME.sha256``, and every later one must have it.
+
+    Args:
+        path: The file.
+        source: What it should be.
+        pins: Folder of the sha256 that are kept; None: none is kept or looked for.
 
     Raises:
-        ChecksumError: If it is not the published file.
+        ChecksumError: If it is not the published file, or another than at first.
         DownloadError: If it cannot be read.
     """
     path = pathlib.Path(path)
     sha256, git_blob = _digests(path)
+    record = None
+    if pins is not None and not source.whole:
+        record = pathlib.Path(pins) / f"{source.file}.sha256"
     faults = [
         f"{kind} {found} (expected {expected}{'...' * (len(expected) < len(found))})"
         for kind, found, expected in (
@@ -57,14 +70,46 @@ def verify(path: str | os.PathLike[str], source: PublishedFile) -> str:
             f"{path} has {', '.join(faults)}; it is not {source.file} as published at "
             f"{source.url}"
         )
-    if not source.checkable:
-        logging.warning(
-            "%s: no checksum of it is published, so it is taken as it came; its "
-            "sha256 is %s",
-            path,
-            sha256,
+    if record is None:
+        return sha256
+    if record.exists():
+        pinned = _pinned(record)
+        if pinned != sha256:
+            raise ChecksumError(
+                f"{path} has sha256 {sha256} (expected {pinned}, as {record} has it "
+                f"from the first time); {source.file} is another file now than it was "
+                f"then, at {source.url}: if its makers say that they replaced it, "
+                f"remove {record.name}"
+            )
+        return sha256
+    logging.warning(
+        "%s: no whole sha256 of it is published; it is %s, which is kept in %s: "
+        "another file will be refused",
+        path,
+        sha256,
+        record,
+    )
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(record) as temporary:  # in the form that sha256sum --check reads
+        temporary.write_text(
+            f"{sha256}  {source.file}\n", encoding="utf-8", newline="\n"
         )
     return sha256
+
+
+def _pinned(record: pathlib.Path) -> str:
+    """The sha256 that was kept of a file.
+
+    Raises:
+        DownloadError: If the record holds none.
+    """
+    text = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise DownloadError(
+            f"{record}: {text[:80]!r}; expected the sha256 of {record.stem}; remove it "
+            "to take the file as it is"
+        )
+    return text
 
 
 def download(
@@ -78,9 +123,7 @@ def download(
     """Path of the published file in ``directory``: checked, downloaded if missing.
 
     The download grows in ``NAME.part``, which one process at a time holds, and which
-    the next process or call continues. If no checksum is published, the sha256 is kept
-    in ``NAME.sha256`` and the file is checked against it from then on. Companions are
-    not downloaded.
+    the next process or call continues. Companions are not downloaded.
 
     Args:
         source: The published file.
@@ -119,26 +162,13 @@ def download(
 
 def _taken(target: pathlib.Path, source: PublishedFile) -> pathlib.Path:
     """The path of a file that is there already, checked."""
-    record = _record(target)
-    known = source
-    if not source.checkable and record.exists():
-        text = record.read_text(encoding="utf-8").partition(" ")[0]
-        if not re.fullmatch("[0-9a-f]{64}", text):
-            raise DownloadError(
-                f"{record}: {text[:80]!r}; expected the sha256 of {target.name}; "
-                "remove it to take the file as it is"
-            )
-        known = dataclasses.replace(source, sha256=text)
     try:
-        sha256 = verify(target, known)
+        verify(target, source, pins=target.parent)
     except ChecksumError as error:
-        beside = "" if known is source else f" (as {record.name} has it)"
         raise ChecksumError(
-            f"{error}{beside}; remove it to download it again, or put the right file "
-            "in its place"
+            f"{error}; remove it to download it again, or put the right file in its "
+            "place"
         ) from error
-    if not known.checkable:
-        _write_record(target, sha256)
     return target
 
 
@@ -204,7 +234,7 @@ def _fill(
 def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> None:
     """Check the bytes, and give the file its name."""
     try:
-        sha256 = verify(part.path, source)
+        verify(part.path, source, pins=target.parent)
     except ChecksumError as error:
         _remove(part)
         raise ChecksumError(
@@ -213,8 +243,6 @@ def _finish(part: PartialFile, source: PublishedFile, target: pathlib.Path) -> N
             f"put it at {target}"
         ) from error
     os.replace(part.path, target)
-    if not source.checkable:
-        _write_record(target, sha256)
     part.state_path.unlink(missing_ok=True)
     sync_folder(target.parent)
 
@@ -223,18 +251,6 @@ def _remove(part: PartialFile) -> None:
     """Remove the file and what is kept beside it."""
     part.state_path.unlink(missing_ok=True)
     part.path.unlink()
-
-
-def _record(target: pathlib.Path) -> pathlib.Path:
-    return target.with_name(f"{target.name}.sha256")
-
-
-def _write_record(target: pathlib.Path, sha256: str) -> None:
-    """Write the sha256 in the form that ``sha256sum --check`` reads."""
-    with whole_file(_record(target)) as temporary:
-        temporary.write_text(
-            f"{sha256}  {target.name}\n", encoding="utf-8", newline="\n"
-        )
 
 
 def _digests(path: pathlib.Path) -> tuple[str, str]:

@@ -149,7 +149,7 @@ def _file(
             f"{source.url}; put it there, or leave --from out to download it"
         )
     try:
-        verify(path, source)
+        verify(path, source, pins=sources_dir())
     except ChecksumError as error:
         raise ChecksumError(
             f"{error}; get it again, or convert it as weights of your own with avemo "

@@ -26,6 +26,7 @@ from avemo_jax.extraction.run import SetSummary, extract, held
 from avemo_jax.extractors import get_extractor
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
+from avemo_jax.runtime.output_places import check_out
 
 # Where each kind of file belongs.
 _FLAGS = {
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    check_out("--out", args.out, args.crops, args.videos, args.audio_dir)
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops_are if args.crops else FULL_FRAME)
     material = _material(args)

@@ -37,6 +37,11 @@ class PublishedFile:
         """Whether a checksum of the file is known."""
         return bool(self.git_blob or self.sha256)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all digits of its sha256 are known; if not, ours are kept."""
+        return len(self.sha256) == 64
+
 
 def hsemotion(path: str, git_blob: str) -> PublishedFile:
     """A file in ``affectnet_emotions`` of HSEmotion's repository (A. Savchenko)."""

@@ -20,6 +20,7 @@ from avemo_jax.packing.flags import parser
 from avemo_jax.packing.report import BuildReport
 from avemo_jax.runtime.beam import read_options
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.tasks import TASKS
 
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
+    inputs = (args.annotations, args.manifest, args.labels, args.split_dir)
+    check_out("--out", args.out, *args.features, *inputs)
     find_sources = functools.partial(
         folders.find_feature_sources,
         args.features,

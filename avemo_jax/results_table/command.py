@@ -12,6 +12,7 @@ from avemo_jax.runtime import compilation, logs
 from avemo_jax.runtime.command_line import CommandParser
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.runtime.flags import add_compilation_cache, add_data_dir, add_out
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.tasks import TASKS
 
 
@@ -42,6 +43,7 @@ def _run(flags: argparse.Namespace) -> int:
             f"--seeds is {flags.seeds}, --epochs {flags.epochs}; expected 1 or more"
         )
     out = pathlib.Path(flags.out)
+    check_out("--out", out, flags.data_dir)
     table_run = TableRun(
         out=out,
         data_dir=flags.data_dir,

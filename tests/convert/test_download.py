@@ -1,7 +1,9 @@
 """Downloads from a server on this machine on its bad days."""
 
+import dataclasses
 import hashlib
 import io
+import itertools
 import pathlib
 import random
 import signal
@@ -100,7 +102,8 @@ def test_whole_then_taken_without_network(server, tmp_path, checks):
     assert path == folder / NAME
     assert path.read_bytes() == CONTENT
     assert verify(path, wanted) == sha256(CONTENT)
-    assert names(folder) == [NAME]
+    kept = [] if wanted.whole else [f"{NAME}.sha256"]
+    assert names(folder) == [NAME, *kept]
     assert get(wanted, folder) == path
     assert server.ranges == [None]
 
@@ -449,14 +452,14 @@ def test_endless_answers_are_cut_off(server, tmp_path):
 
 def test_nothing_to_check_by(server, tmp_path, caplog):
     path = get(unchecked(server), tmp_path)
-    assert f"its sha256 is {sha256(CONTENT)}" in caplog.text
+    assert f"it is {sha256(CONTENT)}, which is kept in" in caplog.text
     record = tmp_path / f"{NAME}.sha256"
     assert record.read_text() == f"{sha256(CONTENT)}  {NAME}\n"
     caplog.clear()
     assert get(unchecked(server), tmp_path) == path
     assert caplog.text == ""
     path.write_bytes(OTHER)
-    with pytest.raises(ChecksumError, match=r"as net\.pt\.sha256 has it"):
+    with pytest.raises(ChecksumError, match=r"as \S*net\.pt\.sha256 has it"):
         get(unchecked(server), tmp_path)
     record.write_text("no digits")
     with pytest.raises(DownloadError, match="'no'; expected the sha256"):
@@ -465,6 +468,37 @@ def test_nothing_to_check_by(server, tmp_path, caplog):
     assert get(unchecked(server), tmp_path) == path
     assert record.read_text().startswith(sha256(OTHER))
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("published", ["", "first digits", "git"])
+def test_a_file_that_changes_after_its_first_use_is_refused(
+    server, tmp_path, published
+):
+    """Also where it is downloaded anew, and where a part of a checksum is published."""
+    wanted = unchecked(server)
+    if published == "first digits":
+        wanted = dataclasses.replace(wanted, sha256=sha256(CONTENT)[:1])
+    elif published == "git":
+        wanted = dataclasses.replace(wanted, git_blob=git_blob(CONTENT))
+    path = get(wanted, tmp_path)
+    assert verify(path, wanted, pins=tmp_path) == sha256(CONTENT)
+    path.unlink()
+    other = next(
+        one
+        for one in (
+            OTHER[:-2] + bytes(pair)
+            for pair in itertools.product(range(256), range(256))
+        )
+        if sha256(one).startswith(wanted.sha256)
+    )
+    server.files[NAME] = other
+    told = r"from the first time" if published != "git" else "git blob"
+    with pytest.raises(ChecksumError, match=told):
+        get(wanted, tmp_path)
+    assert not path.exists()
+    (tmp_path / "given").write_bytes(other)
+    with pytest.raises(ChecksumError, match=told):
+        verify(tmp_path / "given", wanted, pins=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/x"])

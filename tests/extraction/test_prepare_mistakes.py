@@ -308,16 +308,13 @@ def test_a_damaged_state_is_told(tree, named, prepared, tmp_path, said):
     assert said("--root", tree, "--out", out, *named)[0] == 0
 
 
-def test_the_output_may_lie_in_the_tree(tree, named, tmp_path, said):
-    """The next run does not take it for material."""
+def test_the_output_does_not_lie_in_the_tree(tree, named, tmp_path, said):
     own = shutil.copytree(tree, tmp_path / "tree")
-    assert said("--root", own, "--out", own, *named)[0] == 0
-    before = contents_of(own)
-    status, printed, _ = said("--root", own, "--out", own, *named)
-    assert status == 0
-    assert f"{FACE_SET}: 0 videos extracted, 6 stood already" in printed
-    assert "videos: 5 files" in printed
-    assert contents_of(own) == before
+    for out in (own, own / "store", own / "videos" / "new"):
+        status, _, error = said("--root", own, "--out", out, *named)
+        assert status == 1
+        assert "what is read; expected a place outside of it" in error
+    assert contents_of(own) == contents_of(tree)
 
 
 def test_one_fault_in_two_sets_is_one(tree, weights, tmp_path, capsys):

@@ -147,7 +147,8 @@ def test_command_test_list(tmp_path, mini, capsys):
 
 def test_command_errors(tmp_path, mini, capsys):
     out = ["--out", str(tmp_path / "s"), "--quiet"]
-    assert main(["--annotations", str(tmp_path), *out]) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["--annotations", str(tmp_path / "empty"), *out]) == 1
     assert "no annotations in" in capsys.readouterr().err
     assert main([*mini, *out, "--kind", "mine=video"]) == 1
     assert "--kind 'mine=video'; expected" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import AU, TASKS
 
@@ -42,6 +43,9 @@ def _run(args: argparse.Namespace) -> int:
             f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
             "one file or two, and 1 resample or more: correct the command"
         )
+    for flag, out in (("--json", args.json), ("--csv", args.csv)):
+        if out:
+            check_out(flag, out, *args.predictions, args.annotations, args.split_list)
     thresholds = thresholds_of_flag("--thresholds", args.thresholds)
     if thresholds is not None and task is not AU:
         raise ValueError(

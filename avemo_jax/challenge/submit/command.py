@@ -29,6 +29,7 @@ from avemo_jax.challenge.submit.writing import write_submission
 from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.tasks import AU, TASKS
 
 
@@ -167,6 +168,10 @@ def _submissions(
 
 def _write(args: argparse.Namespace) -> int:
     """Write and check all files, or none if one of them cannot be written."""
+    if args.out:
+        wanted = parse_submissions(args.submission)
+        read = [source.path for one in wanted for source in one.sources]
+        check_out("--out", args.out, *args.predictions, args.data_dir, *read)
     thresholds = thresholds_of_flag("--thresholds", args.thresholds)
     inputs = _inputs(args, thresholds)
     if thresholds is not None and all(i.predictions.task is not AU for i in inputs):

@@ -30,6 +30,7 @@ from avemo_jax.data.listing import read_numbers
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
+from avemo_jax.runtime.output_places import check_out
 from avemo_jax.runtime.progress import progress_bar
 
 _PICKLES = (".pkl", ".pickle", ".p", ".npy")
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     _check_flags(args)
+    check_out("--out", args.out, args.source, args.annotations)
     name = _name(args.name)
     records = {}
     if args.annotations:

@@ -45,6 +45,7 @@ from avemo_jax.extractors import get_extractor
 from avemo_jax.packing.command import add_test_videos, print_report
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
+from avemo_jax.runtime.output_places import check_out
 
 FEATURES = "features"  # the folder of all sets in the folder of the store
 # Where other files than sound belong.
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, command: str) -> int:
     tfds.check_installed()
+    inputs = (*args.video, *args.crop_folder, args.annotations, args.audio_dir)
+    check_out("--out", args.out, args.root, *inputs)
     settings = settings_of(args)
     choices = choices_of(args, source=args.crops_are)
     features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES
