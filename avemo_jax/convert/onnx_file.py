@@ -17,7 +17,7 @@ import numpy as np
 from avemo_jax.convert.rules import ConversionError, failure
 from avemo_jax.runtime.array_files import damage_told, opened_file
 
-_INSTALL = 'pip install "onnx>=1.17"'
+_INSTALL = 'pip install "onnx>=1.21"'
 
 
 @dataclasses.dataclass(frozen=True)
