@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -28,6 +29,7 @@ from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, words_of
 from avemo_jax.evaluation.output_folders import check_free, default_folder
 from avemo_jax.evaluation.report import sweep_table
+from avemo_jax.metrics.intervals import resample_bytes
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, blend_fingerprint, check_trust, write_blend
 from avemo_jax.models.card import JOINT_FILE, read_card
@@ -37,8 +39,11 @@ from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.logs import MetricsLog, environment
+from avemo_jax.runtime.machine import memory_bytes
 from avemo_jax.runtime.workdir import Workdir, claimed, open_workdir
 from avemo_jax.tasks import get_task
+from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.plan.sizes import plan_run
 from avemo_jax.training.train import train
 
 
@@ -62,7 +67,9 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     data = open_data(config.data.dir, config.data.cache_dir)
     config = with_task(config, data)
     check_config(config)  # now that the store's tasks are known
-    _check_heads(config, data)  # before anything is written to the workdir
+    # Before anything is written to the work directory:
+    _check_heads(config, data)
+    _check_memory(config, data)
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
     with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:
         distributed.on_first(lambda: take_workdir(workdir.local, config))
@@ -268,6 +275,30 @@ def _check_heads(config: ConfigDict, data: Data) -> None:
         input_dims(feature_sets, config.data.inputs)
     if config.blend.trust_extractor:
         check_trust(get_task(config.task), sets[0])
+
+
+def _check_memory(config: ConfigDict, data: Data) -> None:
+    """Refuses to begin what memory cannot hold.
+
+    Raises:
+        TrainingError: If a head's training cannot begin; it names the field to lower.
+    """
+    for one in _heads(config):
+        if one.data.folds and one.data.fold < 0:
+            one = one.copy_and_resolve_references()
+            one.data.fold = 0  # the others are as large
+        plan = plan_run(one, data, devices=jax.device_count(), evaluated=False)
+        if plan.problem:
+            raise TrainingError(plan.problem)
+    split, resamples = config.evaluate.split, config.evaluate.num_resamples
+    videos = len(data.store.split_videos(config.task, split, data.splits))
+    drawn, there = resample_bytes(resamples, videos), memory_bytes()
+    if drawn > there:
+        raise TrainingError(
+            f"config.evaluate.num_resamples is {resamples:,}, which takes {drawn:,} "
+            f"bytes of memory for {videos:,} videos, and there are {there:,}; expected "
+            "less: lower it"
+        )
 
 
 def _run_blend(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def evaluate_parser() -> CommandParser:
     )
     group.add_argument(
         "--frame-rate-stride",
-        type=int,
+        type=flags.whole(0, 1_000_000),
         default=0,
         metavar="N",
         help="with --frame-rate: frames from one embedded frame to the next (stride, "
@@ -187,13 +187,13 @@ def _add_devices(parser: CommandParser) -> None:
     )
     group.add_argument(
         "--num-processes",
-        type=int,
+        type=flags.whole(1, flags.MOST_PROCESSES),
         metavar="N",
         help="processes of the whole program, with --coordinator",
     )
     group.add_argument(
         "--process-id",
-        type=int,
+        type=flags.whole(0, flags.MOST_PROCESSES - 1),
         metavar="I",
         help="number of this process, from 0, with --coordinator",
     )

@@ -25,6 +25,8 @@ from avemo_jax.models.card import CheckpointError, read_card
 from avemo_jax.postprocess.smoothing_sweep import smoothings_of
 from avemo_jax.runtime import locks
 from avemo_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
+from avemo_jax.training.objective import TrainingError
+from avemo_jax.training.plan import memory
 from avemo_jax.training.train import train
 
 HEADLINES = {"EXPR": "f1_macro", "AU": "f1_mean", "VA": "ccc_mean"}
@@ -541,6 +543,23 @@ def test_nothing_is_left_where_there_is_no_checkpoint(tmp_path):
         experiment.evaluate_checkpoint(
             tmp_path / "no" / "best_model", data_dir="EXPR", split="dev", workdir=None
         )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("field", "there", "message"),
+    [
+        ("num_seeds", 10**9, r"training takes [\d,]+ bytes .*lower config.num_seeds"),
+        ("evaluate__num_resamples", 10**6, r"is 100,000, which takes [\d,]+ bytes of"),
+    ],
+)
+def test_what_memory_cannot_hold_does_not_claim_the_workdir(
+    tmp_path, monkeypatch, field, there, message
+):
+    monkeypatch.setattr(experiment, "memory_bytes", lambda: there)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 10**9)
+    with pytest.raises(TrainingError, match=message):
+        ran("EXPR", tmp_path / "run", **{field: 100_000})
     assert not list(tmp_path.iterdir())
 
 

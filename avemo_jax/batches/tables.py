@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -22,7 +21,7 @@ from avemo_jax.heads import HeadSpec
 from avemo_jax.packing.demo import demo
 from avemo_jax.runtime import distributed
 from avemo_jax.runtime.cache import cache_dir as default_cache_dir
-from avemo_jax.runtime.machine import memory_bytes
+from avemo_jax.runtime.machine import device_bytes, memory_bytes
 from avemo_jax.runtime.workdir import refuse_remote_data
 from avemo_jax.tasks import TASKS
 
@@ -152,10 +151,8 @@ def memory_budget(
         return int(gigabytes * 1e9)
     if device_gb is not None:
         return int(_SHARE_OF_DEVICE * device_gb * 1e9)
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(_SHARE_OF_DEVICE * stats["bytes_limit"])
-    return memory_bytes() // 2
+    own = device_bytes()
+    return memory_bytes() // 2 if own is None else int(_SHARE_OF_DEVICE * own)
 
 
 def is_resident(joined: Join, left: int) -> bool:

@@ -14,13 +14,17 @@ from avemo_jax.config.field import Field
 from avemo_jax.config.recipes import ORIGINAL, OURS, recipe_values
 from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.heads.spec import CHOICES
-from avemo_jax.postprocess.names import RuleName, ThresholdRule, Unit
+from avemo_jax.metrics.intervals import MOST_RESAMPLES
+from avemo_jax.postprocess.names import MAX_HALF_WIDTH, RuleName, ThresholdRule, Unit
 from avemo_jax.tasks import TASKS, get_task
 
 OWN = "own"  # the only task of the store
 DEFAULT_FEATURES = "enet_b2_8_best+wav2vec2_base"
 
 HEARTBEAT_S = 30
+# Bounds that no run comes near; what memory there is bounds more (training/plan/).
+_SEED = 2**31 - 1
+_MANY = 1_000_000
 
 
 # The groups that the first parts of names make, in words.
@@ -50,8 +54,16 @@ FIELDS = (
         "seed",
         0,
         "Of the parameters and dropout; model i of num_seeds has seed + i",
+        least=-_SEED,
+        most=_SEED,
     ),
-    Field("num_seeds", 1, "Models trained together in one program", least=1),
+    Field(
+        "num_seeds",
+        1,
+        "Models trained together in one program",
+        least=1,
+        most=100_000,
+    ),
     Field(
         "protocol",
         "ours",
@@ -64,6 +76,7 @@ FIELDS = (
         "Frames of a step, over all devices; none: by the number of training frames, "
         "1024 (2048 in windows) of large tables",
         least=1,
+        most=_MANY * 1000,
         kind=int,
     ),
     Field(
@@ -72,6 +85,7 @@ FIELDS = (
         "Epochs, each ended by a score on dev; none: by the number of training frames, "
         "10 (6 in windows) of large tables",
         least=1,
+        most=_MANY,
         kind=int,
     ),
     Field("learning_rate", 1e-3, "Peak of the schedule, AdamW", least=0),
@@ -108,9 +122,10 @@ FIELDS = (
         0,
         "k: each of k parts of the official train videos is dev in turn; 0: none",
         least=0,
+        most=1000,
     ),
     Field("data.fold", -1, "One fold, from 0; -1 runs them all", least=-1),
-    Field("data.fold_seed", 0, "Of the draw of folds"),
+    Field("data.fold_seed", 0, "Of the draw of folds", least=0, most=_SEED),
     Field(
         "data.missing_audio",
         "zeros",
@@ -121,6 +136,8 @@ FIELDS = (
         "data.order_seed",
         0,
         "Of the order of rows in an epoch; the same for all seeds",
+        least=-_SEED,
+        most=_SEED,
     ),
     Field(
         "data.device_budget_gb",
@@ -162,8 +179,14 @@ FIELDS = (
         "Whether inputs are taken less their mean and over their deviation, of the "
         "training frames; kept in the checkpoint",
     ),
-    Field("head.window", 128, "Frames of a window; Transformer over windows", least=2),
-    Field("head.num_layers", 4, "Encoder layers; Transformer", least=1),
+    Field(
+        "head.window",
+        128,
+        "Frames of a window; Transformer over windows",
+        least=2,
+        most=16_384,
+    ),
+    Field("head.num_layers", 4, "Encoder layers; Transformer", least=1, most=256),
     Field(
         "head.positions",
         "learned",
@@ -204,6 +227,7 @@ FIELDS = (
         "Steps of a run, the least; smaller batches and more passes make them; none: "
         "2,000 (1,000 in windows) of tables under 10,000 training frames",
         least=0,
+        most=_MANY * 1000,
         kind=int,
     ),
     Field(
@@ -212,6 +236,7 @@ FIELDS = (
         "Passes over the training frames in an epoch; none: 1, more of small tables "
         "where num_epochs is none too",
         least=1,
+        most=_MANY,
         kind=int,
     ),
     Field(
@@ -220,6 +245,7 @@ FIELDS = (
         "Epochs without a better score on dev after which a seed stops; 0: none do; "
         "none: 5, or as many as 1,000 steps take of a run with a least number of steps",
         least=0,
+        most=_MANY,
         kind=int,
     ),
     Field(
@@ -232,12 +258,14 @@ FIELDS = (
         0,
         "Frames drawn from each video in a pass; 0: all",
         least=0,
+        most=_MANY * 1000,
     ),
     Field(
         "train.window_stride",
         64,
         "Frames from the start of a window to that of the next",
         least=1,
+        most=_MANY,
     ),
     Field(
         "train.seed_mode",
@@ -250,6 +278,7 @@ FIELDS = (
         0,
         "Steps in one compiled scan; 0: chosen by batch_size",
         least=0,
+        most=_MANY,
     ),
     Field(
         "loss.class_weights",
@@ -307,12 +336,13 @@ FIELDS = (
         "window in whose centre it is",
         choices=("average", "centre"),
     ),
-    Field("evaluate.batch_size", 8192, "Frames at once", least=1),
+    Field("evaluate.batch_size", 8192, "Frames at once", least=1, most=_MANY * 1000),
     Field(
         "evaluate.num_resamples",
         1000,
         "Resamples of videos, for intervals; 0: no intervals",
         least=0,
+        most=MOST_RESAMPLES,
     ),
     Field(
         "evaluate.unit",
@@ -331,6 +361,7 @@ FIELDS = (
         (),
         "Frames on each side, of the smoothings tried on dev; (): the standard ones",
         least=1,
+        most=MAX_HALF_WIDTH,
         kind=int,
     ),
     Field("postprocess.gaussian", True, "Whether Gaussian smoothing is tried too"),
@@ -369,6 +400,8 @@ FIELDS = (
         "Frames from one embedded frame, or entry, to the next. stride, sliding: 0 "
         "chooses on dev among 1, 2, 5, 10, 25, 50, 100 and 200; sequential, refine: "
         "the coarsest that may be chosen, at least 50 and 5, 0: any; all: 0",
+        least=0,
+        most=_MANY,
     ),
     Field(
         "blend.features",
@@ -388,6 +421,7 @@ FIELDS = (
         HEARTBEAT_S,
         "Seconds of silence after which a process counts as lost, which ends all",
         least=5,
+        most=86_400,
         counts=False,
     ),
     Field("log.progress", True, "Progress bars", counts=False),

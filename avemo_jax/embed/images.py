@@ -11,6 +11,7 @@ from avemo_jax.embed.contract import Embeddings, check_count, joined
 from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
 from avemo_jax.extractors import Extractor, efficientnet
 from avemo_jax.media import resizing
+from avemo_jax.runtime.machine import device_bytes, memory_bytes
 
 Images = np.ndarray | Sequence[np.ndarray]
 
@@ -80,6 +81,7 @@ class ImageExtractor:
         self.settings = settings
         self.fingerprint = identity.fingerprint(extractor, weights_sha256, settings)
         devices = jax.local_device_count()
+        _check_memory(extractor, -(-batch_size // devices), size)
         self.batch_size = -(-batch_size // devices) * devices
 
         def resized(_: Any, batch: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -139,6 +141,22 @@ class ImageExtractor:
         )
         pixels = self._resize(None, (canvas, heights, widths))
         return self._embed(self._params, pixels)
+
+
+def _check_memory(extractor: Extractor, rows: int, size_px: int) -> None:
+    """Check that a batch fits into a device's memory, or the machine's on a CPU.
+
+    Raises:
+        ValueError: If its pixels, as bytes and as numbers, take more.
+    """
+    needed = rows * 3 * size_px**2 * (1 + np.dtype(np.float32).itemsize)
+    there = device_bytes() or memory_bytes()
+    if needed > there:
+        raise ValueError(
+            f"batch_size {rows:,} on a device for {extractor.name} takes at least "
+            f"{needed:,} bytes of memory for its pixels, and there are {there:,}; "
+            "expected less: lower the batch size"
+        )
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

@@ -61,21 +61,11 @@ def settings_of(args: argparse.Namespace) -> Settings:
             runner or its options are wrong.
         ImportError: If Beam is asked for and not installed.
     """
-    if args.num_shards < 1 or not 0 <= args.shard_index < args.num_shards:
+    if args.shard_index >= args.num_shards:
         raise ValueError(
             f"--num-shards {args.num_shards} --shard-index {args.shard_index}; "
             "expected an index from 0 to num-shards - 1: correct the flags"
         )
-    for flag, value, least in (
-        ("--decode-workers", args.decode_workers, 1),
-        ("--batch-size", args.batch_size, 1),
-        ("--size-px", args.size_px, 1),
-        ("--max-failures", args.max_failures, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(
-                f"{flag} {value}; expected {least} or more: correct the flag"
-            )
     if args.beam_runner and args.num_shards > 1:
         raise ValueError(
             f"--beam-runner with --num-shards {args.num_shards}; expected one of the "

@@ -101,7 +101,10 @@ def add_extractor_flags(parser: argparse.ArgumentParser) -> None:
         "avemo fetch keeps in the cache directory",
     )
     group.add_argument(
-        "--size-px", type=int, metavar="N", help="side that faces are resized to"
+        "--size-px",
+        type=flags.whole(1, 4096),
+        metavar="N",
+        help="side that faces are resized to",
     )
     group.add_argument(
         "--hop-s",
@@ -133,11 +136,14 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how the work is carried out."""
     group = parser.add_argument_group("running")
     group.add_argument(
-        "--batch-size", type=int, metavar="N", help="faces that run at once"
+        "--batch-size",
+        type=flags.whole(1, 1_000_000),
+        metavar="N",
+        help="faces that run at once",
     )
     group.add_argument(
         "--decode-workers",
-        type=int,
+        type=flags.whole(1, 1024),
         metavar="N",
         help="threads or processes that decode pictures; on Beam of each worker",
     )
@@ -148,7 +154,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-failures",
-        type=int,
+        type=flags.whole(0, 1_000_000_000),
         metavar="N",
         help="stop when more videos and frames than N failed (on Beam when a set is "
         "done); default: never",
@@ -162,9 +168,17 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_compilation_cache(group)
     group = parser.add_argument_group("many machines")
     group.add_argument(
-        "--num-shards", type=int, default=1, metavar="N", help="parts of a job array"
+        "--num-shards",
+        type=flags.whole(1, flags.MOST_PROCESSES),
+        default=1,
+        metavar="N",
+        help="parts of a job array",
     )
     group.add_argument(
-        "--shard-index", type=int, default=0, metavar="I", help="this part, from 0"
+        "--shard-index",
+        type=flags.whole(0, flags.MOST_PROCESSES - 1),
+        default=0,
+        metavar="I",
+        help="this part, from 0",
     )
     flags.add_beam(group, "the videos")

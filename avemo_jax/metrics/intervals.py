@@ -8,6 +8,7 @@ from avemo_jax.metrics.states import Scores
 from avemo_jax.tasks import Task
 
 NUM_RESAMPLES = 1000
+MOST_RESAMPLES = 100_000  # more make an interval's ends no surer
 
 
 class Interval(NamedTuple):
@@ -26,6 +27,11 @@ class Interval(NamedTuple):
     high: Scores
     share_above: Scores
     samples: Scores
+
+
+def resample_bytes(num_resamples: int, num_videos: int) -> int:
+    """Bytes of the draws of videos, and of how often each is drawn, in 32 bits."""
+    return num_resamples * num_videos * 2 * 4
 
 
 def interval_of(value: Scores, samples: Scores, level: Any = 0.95) -> Interval:

@@ -58,7 +58,11 @@ def add_store_flags(
         "original's Train.txt, Val.txt, Test.txt; or folders EXPR, AU, VA of such",
     )
     group.add_argument(
-        "--split-seed", type=int, default=0, metavar="N", help="seed of the draw of dev"
+        "--split-seed",
+        type=flags.seed,
+        default=0,
+        metavar="N",
+        help="seed of the draw of dev",
     )
     group.add_argument(
         "--ungrouped-dev",

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
+from avemo_jax.postprocess.names import MAX_HALF_WIDTH
+
 # Positions of a block, as a power of two: its matrix (96 kB an output) stays in cache.
 _BLOCK_BITS = 12
 # Parts of a block: a part whose windows are all odd takes half the look-ups.
 _GROUPS = 4
 # Positions and half a score's bits are sorted together in 32 bits.
 _MAX_BLOCK_BITS = 16
-MAX_HALF_WIDTH = 1 << (_MAX_BLOCK_BITS - 3)
+assert MAX_HALF_WIDTH == 1 << (_MAX_BLOCK_BITS - 3)  # a halo of half a block
 
 
 def sliding_medians(

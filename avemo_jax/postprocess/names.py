@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+# Frames on each side of a smoothed one, at most; 4.5 minutes at 30 a second.
+MAX_HALF_WIDTH = 8192
 # Frames that are embedded.
 RuleName = Literal["all", "stride", "sliding", "sequential", "refine"]
 # How the thresholds of action units are found on dev.

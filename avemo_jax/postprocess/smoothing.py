@@ -16,7 +16,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from avemo_jax.postprocess.gaussians import sliding_gaussians
-from avemo_jax.postprocess.medians import MAX_HALF_WIDTH, sliding_medians
+from avemo_jax.postprocess.medians import sliding_medians
+from avemo_jax.postprocess.names import MAX_HALF_WIDTH
 
 SmoothingMode = Literal["none", "mean", "median", "gaussian"]
 Smoothing = tuple[SmoothingMode, int]

@@ -1,8 +1,35 @@
 """The flags that several commands have."""
 
 import argparse
+from collections.abc import Callable
 
+MOST_PROCESSES = 100_000  # and devices, and parts of a job
 _Group = argparse._ActionsContainer  # a parser, or a group of its flags
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The ``type`` of a flag that takes a whole number of a range.
+
+    Args:
+        least: Least number.
+        most: Largest number.
+    """
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected a whole number from {least} to {most}: correct it"
+            )
+        return number
+
+    return read
+
+
+seed = whole(0, 2**31 - 1)  # of draws by NumPy
 
 
 def add_data_dir(to: _Group, help_text: str = "the store") -> None:

@@ -18,3 +18,11 @@ def num_cpus() -> int:
 def memory_bytes() -> int:
     """Bytes of the machine's memory, in use or free."""
     return int(psutil.virtual_memory().total)
+
+
+def device_bytes() -> int | None:
+    """Bytes of memory of one of this process' devices; None: it uses the machine's."""
+    import jax  # what asks for the machine alone starts no devices
+
+    stats = jax.local_devices()[0].memory_stats()
+    return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import chex
@@ -73,6 +74,16 @@ class Candidates:
             trees.append(Variables(params=params, stats=stats))
         stacked: Variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
         return stacked
+
+
+def count_candidates(config: ConfigDict) -> int:
+    """How many candidates ``config`` asks for, which are not made."""
+    lists = (
+        config.sweep.learning_rate,
+        config.sweep.weight_decay,
+        config.sweep.dropout,
+    )
+    return int(config.num_seeds) * math.prod(max(len(one), 1) for one in lists)
 
 
 def make_candidates(config: ConfigDict) -> Candidates:

@@ -15,7 +15,7 @@ from jax import export
 from made.weights import made_state, made_weights, network_shapes, small_networks
 from PIL import Image
 
-from avemo_jax.embed import load_extractor
+from avemo_jax.embed import images, load_extractor
 from avemo_jax.embed.contract import check_count
 from avemo_jax.embed.devices import in_flight
 from avemo_jax.embed.weights import (
@@ -227,6 +227,18 @@ def test_unknown_names_and_options(weights):
             check_count(get_extractor(NAME), "size_px", value, 1)
 
 
+def test_a_batch_that_memory_cannot_hold_is_refused(monkeypatch):
+    """Told before its arrays are made."""
+    monkeypatch.setattr(images, "memory_bytes", lambda: 10**6)
+    message = (
+        r"batch_size 100 on a device for face_hog takes at least 6,144,000 bytes of "
+        r"memory for its pixels, and there are 1,000,000; expected less: lower"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_extractor("face_hog", batch_size=100, size_px=64)
+    assert load_extractor("face_hog", batch_size=10, size_px=64).batch_size == 10
+
+
 def test_a_missing_file_says_where_weights_come_from(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"nowhere.*avemo fetch enet_b0_8_va_mtl"):
         load_extractor(NAME, weights=tmp_path / "nowhere.safetensors")
@@ -290,7 +302,7 @@ def test_the_table_is_whole():
 _ON_EIGHT = """
 import json, sys
 import jax, numpy as np
-from avemo_jax.embed import load_extractor
+from avemo_jax.embed import images, load_extractor
 from made.weights import small_networks
 images = np.random.default_rng(0).integers(0, 256, (11, 40, 40, 3), np.uint8)
 with small_networks():

@@ -11,10 +11,12 @@ from made.trees import TRAIN, contents_of
 
 from avemo_jax.extraction import command as extraction
 from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.extraction.flags import parser as extract_parser
 from avemo_jax.extraction.jobs import Work
 from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.prepare import command
 from avemo_jax.extraction.prepare.estimate import packed_bytes
+from avemo_jax.extraction.prepare.flags import parser as prepare_parser
 
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 FACE_SET, SOUND_SET = f"{FACES}@cropped_aligned-32", f"{SOUND}@0.96s"
@@ -59,12 +61,7 @@ def said(capsys):
         (["--audio", FACES], f"{FACES} is visual; expected audio extractors there"),
         (["--audio", "wav2vec"], "unknown extractor 'wav2vec'; expected one of"),
         (["--audio", "vggish,vggish"], "vggish given twice; expected each"),
-        (["--audio", SOUND, "--size-px", "0"], "--size-px 0; expected 1 or more"),
-        (["--audio", SOUND, "--batch-size", "0"], "--batch-size 0; expected 1 or"),
-        (["--audio", SOUND, "--decode-workers", "0"], "--decode-workers 0; expected"),
-        (["--audio", SOUND, "--max-failures", "-1"], "--max-failures -1; expected 0"),
         (["--audio", SOUND, "--shard-index", "1"], "expected an index from 0 to"),
-        (["--audio", SOUND, "--num-shards", "0"], "expected an index from 0 to"),
         (
             ["--audio", SOUND, "--beam-options=--direct_num_workers=2"],
             "--beam-options '--direct_num_workers=2' without a runner; expected both",
@@ -90,6 +87,30 @@ def test_wrong_flags(tree, tmp_path, capsys, main, flags, message):
     assert error.startswith(f"avemo {name}: error: ")
     assert message in error
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "least", "most"),
+    [
+        ("--size-px", 1, 4096),
+        ("--batch-size", 1, 1_000_000),
+        ("--decode-workers", 1, 1024),
+        ("--max-failures", 0, 1_000_000_000),
+        ("--num-shards", 1, 100_000),
+    ],
+)
+@pytest.mark.parametrize("parser", [prepare_parser, extract_parser])
+def test_numbers_have_bounds(parser, flag, least, most, capsys):
+    flags = ["--out", "out", "--root", "root"][: 4 if parser is prepare_parser else 2]
+    for wrong in (least - 1, most + 1, "x", "1e3"):
+        with pytest.raises(SystemExit):
+            parser().parse_args([*flags, f"{flag}={wrong}"])
+        said = capsys.readouterr().err
+        assert f"argument {flag}: '{wrong}'; expected a whole number from " in said
+        assert f" from {least} to {most}: correct it" in said
+    for right in (least, most):
+        args = parser().parse_args([*flags, flag, str(right)])
+        assert getattr(args, flag.strip("-").replace("-", "_")) == right
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from avemo_jax.data.corpus.splits import SPLITS
 from avemo_jax.data.store.join import Join, JoinedVideo
 from avemo_jax.data.store.store import Store
 from avemo_jax.data.store.table import FeatureSet, FrameTable
-from avemo_jax.tasks import get_task
+from avemo_jax.tasks import TASKS, get_task
 
 
 def made_table(
@@ -135,6 +135,7 @@ class MadeStore(Store):
         self.feature_sets = {fs.name: fs for fs in sets}
         self.synthetic = True
         self.fingerprint = fingerprint
+        self.tasks = TASKS
 
     def sources_of(self):
         return {}  # their names tell them
@@ -175,6 +176,9 @@ class MadeStore(Store):
             mapped[:] = table.features
             table = dataclasses.replace(table, features=mapped)
         return table
+
+    def outline(self, joined):
+        return self.load(joined)
 
     def join(self, task, split, features, *, splits=None, **_):
         table = self.load_table(task, split, features, splits=splits)

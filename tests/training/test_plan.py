@@ -10,15 +10,15 @@ import pytest
 from made.several_sets import build_several_sets
 
 from avemo_jax.batches import sharding
-from avemo_jax.batches import tables as loading
 from avemo_jax.batches.feeders import ResidentFeeder, StreamedFeeder
 from avemo_jax.batches.head_inputs import input_dims
+from avemo_jax.batches.order import WindowOrder
 from avemo_jax.batches.tables import Loader, feature_names, memory_budget, open_data
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import build_head
 from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import make_order, make_spec
-from avemo_jax.training.plan import command
+from avemo_jax.training.plan import command, memory
 from avemo_jax.training.plan.sizes import bytes_of, plan_run
 from avemo_jax.training.seeds import make_candidates
 from avemo_jax.training.state import fresh_state
@@ -81,6 +81,18 @@ class Really:
         self.scan = scan_length(config, self.order.num_steps)
         self.chunk = next(iter(self.feeder.chunks(self.order.epoch(0), self.scan)))
 
+    def order_bytes(self) -> int:
+        """Of all passes of an epoch, before steps are cut of them."""
+        if isinstance(self.order, WindowOrder):
+            return self.order.passes * self.order.num_windows * 3 * 4
+        return sum(self.order._rows(one).nbytes for one in range(self.order.passes))
+
+    def dev_score_bytes(self) -> int:
+        """Of one candidate, by row or by window, each of which overlaps the next."""
+        dev = self.loaded["dev"][0]
+        rows = 2 * dev.num_frames.sum() if self.spec.takes_windows else dev.num_rows
+        return int(rows) * dev.task.num_outputs * 4
+
 
 def real_bytes(tree) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
@@ -125,6 +137,9 @@ def test_bytes_of_a_resident_run(several, case):
     assert run.host_bytes == {
         "tables": sum(table.host_bytes for table in run.tables[:2]),
         "batches read ahead": 0,
+        # Beside the whole order the passes of which it is put together.
+        "order of an epoch": 2 * real.order_bytes(),
+        "scores of dev": run.candidates * real.dev_score_bytes(),
     }
     assert run.candidates == len(state.best_score)
     assert run.steps_per_epoch == real.order.num_steps
@@ -180,7 +195,7 @@ def test_named_memory_is_shared_as_an_accelerators_is(several, monkeypatch):
         def memory_stats(self):
             return {"bytes_limit": 16_000_000_000}
 
-    monkeypatch.setattr(loading.jax, "local_devices", lambda: [Accelerator()])
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
     assert run.budget == memory_budget() == 9_600_000_000
     monkeypatch.undo()
     config.data.device_budget_gb = 2.0
@@ -189,15 +204,77 @@ def test_named_memory_is_shared_as_an_accelerators_is(several, monkeypatch):
 
 def test_what_a_plan_is_not_of_is_said(several):
     data, config = open_data(str(several)), config_of("EXPR mlp")
-    (note,) = plan_run(config, data, device_memory_gb=1e-5).notes
-    together = sum(plan_run(config, data, device_memory_gb=1e-5).device_bytes.values())
-    assert f"needs {together:,} bytes and has 10,000" in note
     assert plan_run(config, data, device_memory_gb=1.0).notes == ()
     config.blend.features = ("wav2vec2_base",)
     (note,) = plan_run(config, data).notes
     assert "blend" in note
     with pytest.raises(ValueError, match="--device-memory-gb is 0"):
         plan_run(config, data, device_memory_gb=0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "largest", "lower"),
+    [
+        (
+            {"num_seeds": 100_000},
+            "optimiser state",
+            "config.num_seeds, which is 100,000",
+        ),
+        (
+            {"sweep.dropout": (0.0, 0.1)},
+            "optimiser state",
+            "the number of values in conf",
+        ),
+        ({}, "optimiser state", "the number of sets in config.data.features"),
+        (
+            {"train.passes_per_epoch": 1_000_000},
+            "order of an epoch",
+            "config.train.pas",
+        ),
+    ],
+)
+def test_what_memory_cannot_hold_is_refused(
+    several, monkeypatch, fields, largest, lower
+):
+    """Told of shapes alone: nothing of this size is allocated."""
+    data, config = open_data(str(several)), config_of("EXPR mlp")
+    plan = plan_run(config, data)
+    assert plan.problem is None
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1000)
+    config.update_from_flattened_dict(fields)
+    plan = plan_run(config, data, evaluated=False)
+    parts = {**plan.host_bytes, **plan.device_bytes}
+    assert plan.problem.startswith(
+        f"training takes {sum(parts.values()):,} bytes of memory, {parts[largest]:,} "
+        f"of them for {largest}, and this machine has 1,000; expected less: lower "
+        f"{lower}"
+    )
+    assert [table.split for table in plan.tables] == ["dev", "train"]
+
+
+def test_a_device_and_its_host_have_memory_of_their_own(several, monkeypatch):
+    data, config = open_data(str(several)), config_of("EXPR mlp")
+    plan = plan_run(config, data, device_memory_gb=1e-5)
+    together = sum(plan.device_bytes.values())
+    assert f"takes {together:,} bytes of memory" in plan.problem
+    assert "and a device has 10,000; expected less" in plan.problem
+    monkeypatch.setattr(memory, "device_bytes", lambda: 10**9)
+    assert plan_run(config, data).problem is None
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1000)
+    plan = plan_run(config, data)
+    assert f"takes {sum(plan.host_bytes.values()):,} bytes of mem" in plan.problem
+    assert "and a host has 1,000; expected less" in plan.problem
+
+
+def test_the_optimiser_counts_so_many_steps(several):
+    config = config_of("EXPR mlp")
+    config.batch_size, config.num_epochs = 1, 1_000_000
+    config.train.passes_per_epoch = 1000
+    problem = plan_run(config, open_data(str(several))).problem
+    assert problem.endswith(
+        "steps; expected 2,147,483,647 at most: lower config.num_epochs or "
+        "config.train.passes_per_epoch"
+    )
 
 
 def test_devices_divide_the_batch(several):

@@ -38,10 +38,10 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"--task {args.task!r}; expected expr, au or va: correct the flag"
         )
-    if len(args.predictions) > 2 or args.resamples < 1:
+    if len(args.predictions) > 2:
         raise ValueError(
-            f"{len(args.predictions)} files, --resamples {args.resamples}; expected "
-            "one file or two, and 1 resample or more: correct the command"
+            f"{len(args.predictions)} files; expected one file or two: leave the "
+            "others out"
         )
     for flag, out in (("--json", args.json), ("--csv", args.csv)):
         if out:

@@ -1,6 +1,6 @@
 """The flags of ``avemo score``."""
 
-from avemo_jax.metrics.intervals import NUM_RESAMPLES
+from avemo_jax.metrics.intervals import MOST_RESAMPLES, NUM_RESAMPLES
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser
 
@@ -54,9 +54,13 @@ def parser() -> CommandParser:
     group.add_argument(
         "--ci", action="store_true", help="95 %% intervals, from drawing videos again"
     )
-    group.add_argument("--seed", type=int, default=0, help="seed of the draws")
+    group.add_argument("--seed", type=flags.seed, default=0, help="seed of the draws")
     group.add_argument(
-        "--resamples", type=int, default=NUM_RESAMPLES, help="draws (%(default)s)"
+        "--resamples",
+        type=flags.whole(1, MOST_RESAMPLES),
+        default=NUM_RESAMPLES,
+        metavar="N",
+        help="draws (default: %(default)s)",
     )
     group = parser.add_argument_group("output")
     group.add_argument(

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from avemo_jax.postprocess.medians import MAX_HALF_WIDTH, sliding_medians
+from avemo_jax.postprocess.medians import sliding_medians
+from avemo_jax.postprocess.names import MAX_HALF_WIDTH
 
 Strides = tuple[int, ...]
 

@@ -31,7 +31,11 @@ def parser() -> CommandParser:
     )
     group = parser.add_argument_group("devices")
     group.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="of all hosts; 1 by default"
+        "--devices",
+        type=flags.whole(1, flags.MOST_PROCESSES),
+        default=1,
+        metavar="N",
+        help="of all hosts; 1 by default",
     )
     group.add_argument(
         "--device-memory-gb",

@@ -23,7 +23,7 @@ from avemo_jax.batches.feeders import (
     table_arrays,
 )
 from avemo_jax.batches.head_inputs import input_dims
-from avemo_jax.batches.order import WindowOrder
+from avemo_jax.batches.order import FrameOrder, WindowOrder
 from avemo_jax.batches.tables import (
     Data,
     feature_names,
@@ -35,9 +35,11 @@ from avemo_jax.batches.tables import (
 from avemo_jax.config.checks import check_config
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.tasks import get_task
 from avemo_jax.training.amount import fitted
 from avemo_jax.training.objective import TrainingError, make_order, make_spec
-from avemo_jax.training.seeds import make_candidates
+from avemo_jax.training.plan.memory import memory_problem
+from avemo_jax.training.seeds import count_candidates, make_candidates
 from avemo_jax.training.state import TrainState, fresh_state
 from avemo_jax.training.step import scan_length
 
@@ -46,6 +48,7 @@ _CHUNKS_ON_DEVICE = 2
 _CHUNKS_ON_HOST = 4
 # Bytes of the fingerprint that follows the matrix in the file of a streamed table.
 _FINGERPRINT = 64
+_MOST_STEPS = 2**31 - 1  # the optimiser counts them in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,7 @@ def plan_run(
     *,
     devices: int = 1,
     device_memory_gb: float | None = None,
+    evaluated: bool = True,
 ) -> RunPlan:
     """What the run of ``config`` will take on ``devices`` devices.
 
@@ -122,8 +126,9 @@ def plan_run(
         config: The run's configuration.
         data: The store.
         devices: Number of devices, on all hosts together.
-        device_memory_gb: Memory of one device, in 10^9 bytes. None: the budget is that
-            of this host's device, and no memory is checked.
+        device_memory_gb: Memory of one device, in 10^9 bytes. None: that of this
+            host's device, and the host's own is checked as well.
+        evaluated: Whether the table that is reported on is planned too.
 
     Raises:
         ValueError: If the configuration makes no sense or does not fit the store, a
@@ -142,7 +147,8 @@ def plan_run(
     sets = data.store.resolve(feature_names(config))
     spec = make_spec(config, input_dims(sets, config.data.inputs))
     budget = memory_budget(config.data.device_budget_gb, device_memory_gb)
-    tables, table = _tables(config, data, spec, budget)
+    tables, planned = _tables(config, data, spec, budget, evaluated=evaluated)
+    table = planned[config.data.train_on]
     config = fitted(config, table, spec, _mesh(devices))
     problem = None
     try:
@@ -160,18 +166,28 @@ def plan_run(
     chunk = bytes_of(_batch_shapes(config, spec, table, index))
     training = {one.split: one for one in tables if one.phase == "train"}
     streamed = not training[config.data.train_on].resident
-    candidates = len(make_candidates(config).seeds)
+    candidates = count_candidates(config)
     on_device = {
         "tables": sum(one.device_bytes for one in training.values()),
         **_state(config, spec, steps * config.num_epochs),
         "a batch": chunk // length // parts,
         "streamed batches": streamed * _CHUNKS_ON_DEVICE * chunk // parts,
     }
-    notes, together = list(_notes(config)), sum(on_device.values())
-    if device_memory_gb is not None and together > device_memory_gb * 1e9:
-        notes.append(
-            f"a device needs {together:,} bytes and has {device_memory_gb * 1e9:,.0f}: "
-            "set config.data.device_budget_gb lower, fewer seeds or a smaller batch"
+    passes = config.train.passes_per_epoch
+    on_host = {
+        "tables": sum(one.host_bytes for one in training.values()),
+        # Several hosts divide these, as the devices divide a batch.
+        "batches read ahead": streamed * _CHUNKS_ON_HOST * chunk,
+        # The passes, and all of them in one array.
+        "order of an epoch": 2 * passes * _pass_bytes(order),
+        "scores of dev": candidates * _score_bytes(planned.get("dev"), spec),
+    }
+    if problem is None:
+        problem = memory_problem(config, on_device, on_host, device_memory_gb)
+    if problem is None and steps * config.num_epochs > _MOST_STEPS:
+        problem = (
+            f"{steps * config.num_epochs:,} steps; expected {_MOST_STEPS:,} at most: "
+            "lower config.num_epochs or config.train.passes_per_epoch"
         )
     return RunPlan(
         budget=budget,
@@ -183,23 +199,21 @@ def plan_run(
         steps=steps * config.num_epochs,
         steps_per_scan=length,
         device_bytes=on_device,
-        host_bytes={
-            "tables": sum(one.host_bytes for one in training.values()),
-            # Several hosts divide these, as the devices divide a batch.
-            "batches read ahead": streamed * _CHUNKS_ON_HOST * chunk,
-        },
+        host_bytes=on_host,
         problem=problem,
-        notes=tuple(notes),
+        notes=tuple(_notes(config)),
     )
 
 
 def _tables(
-    config: ConfigDict, data: Data, spec: HeadSpec, budget: int
-) -> tuple[tuple[TablePlan, ...], FrameTable]:
-    """The tables placed as a run places them, and in outline that of training."""
-    train_on, evaluated = config.data.train_on, config.evaluate.split
+    config: ConfigDict, data: Data, spec: HeadSpec, budget: int, *, evaluated: bool
+) -> tuple[tuple[TablePlan, ...], dict[str, FrameTable]]:
+    """The tables placed as a run places them, and in outline, by split."""
+    train_on = config.data.train_on
     wanted = [("dev", "train")] if train_on == "train" else []
-    wanted += [(train_on, "train"), (evaluated, "evaluate")]
+    wanted.append((train_on, "train"))
+    if evaluated:
+        wanted.append((config.evaluate.split, "evaluate"))
     plans, tables, left = [], {}, budget
     for split, phase in wanted:
         joined = data.store.join(
@@ -229,7 +243,7 @@ def _tables(
             file_bytes=0 if resident else sum(mapped) + _FINGERPRINT * len(mapped),
         )
         plans.append(plan)
-    return tuple(plans), tables[train_on]
+    return tuple(plans), tables
 
 
 def _arrays(config: ConfigDict, spec: HeadSpec, table: FrameTable) -> TableArrays:
@@ -243,7 +257,22 @@ def _arrays(config: ConfigDict, spec: HeadSpec, table: FrameTable) -> TableArray
 
 
 def _state(config: ConfigDict, spec: HeadSpec, steps: int) -> dict[str, int]:
-    """Bytes of what is trained, by part, of all candidates."""
+    """Bytes of what is trained, by part, of all candidates.
+
+    Each candidate adds what the second adds to the first: there may be any number.
+    """
+    one, two = (_state_of(config, spec, steps, seeds) for seeds in (1, 2))
+    more = count_candidates(config) - 1
+    return {name: size + more * (two[name] - size) for name, size in one.items()}
+
+
+def _state_of(
+    config: ConfigDict, spec: HeadSpec, steps: int, num_seeds: int
+) -> dict[str, int]:
+    """Bytes of what is trained, by part, of some seeds of one setting."""
+    config = config.copy_and_resolve_references()
+    config.num_seeds = num_seeds
+    config.update({"sweep": dict.fromkeys(config.sweep, ())})
     candidates = make_candidates(config)
     make = functools.partial(fresh_state, config, candidates, build_head(spec), steps)
     state: TrainState = jax.eval_shape(make)
@@ -259,6 +288,24 @@ def _state(config: ConfigDict, spec: HeadSpec, steps: int) -> dict[str, int]:
         ),
     }
     return {name: bytes_of(tree) for name, tree in parts.items()}
+
+
+def _pass_bytes(order: FrameOrder | WindowOrder) -> int:
+    """Bytes of the order of one pass over the training frames."""
+    if isinstance(order, WindowOrder):
+        return order.num_windows * 3 * np.dtype(np.int32).itemsize
+    return order.num_rows * np.dtype(np.int32).itemsize
+
+
+def _score_bytes(dev: FrameTable | None, spec: HeadSpec) -> int:
+    """Bytes of one candidate's scores on dev, of rows or of windows half overlapping.
+
+    There are none without dev.
+    """
+    if dev is None:
+        return 0
+    rows = int(dev.num_frames.sum()) * 2 if spec.takes_windows else dev.num_rows
+    return rows * get_task(spec.task).num_outputs * np.dtype(np.float32).itemsize
 
 
 def _mesh(devices: int) -> Mesh:
