@@ -8,7 +8,7 @@ from av.container import InputContainer
 from jaxtyping import Float32
 
 from avemo_jax.media.containers import picture_tracks, seconds, start_s
-from avemo_jax.media.declared import FileEnd, length_s, tagged_end_s
+from avemo_jax.media.declared import REPEATED, FileEnd, length_s, tagged_end_s
 from avemo_jax.media.wave_lengths import stated_length
 
 MAX_CHANNELS = 32
@@ -62,13 +62,20 @@ class Reading:
         self.declared_s = self._declared_s()
 
     def frames(self) -> Iterator[av.AudioFrame]:
-        """The frames of sound that can be decoded, in order."""
+        """The frames of sound that can be decoded, in order.
+
+        Raises:
+            SoundError: If the file gives its bytes again and again. The message lacks
+                the file's name.
+        """
         packets = self._container.demux()
         while True:
             try:
                 if (packet := next(packets, None)) is None:
                     return
                 self.file_end.see(packet)
+                if self.file_end.is_repeated:
+                    raise SoundError(REPEATED)
                 if packet.stream.index != self.track.index:
                     continue
                 if self._first_byte is None:
@@ -98,8 +105,9 @@ class Reading:
 
         Raises:
             SoundError: If the sound changes its rate or channels, has samples of an
-                unknown form, or its time stamps leap; at the end, if over 1 % of it are
-                values that are no number or over 2. The message lacks the file's name.
+                unknown form, its time stamps leap, or the file gives its bytes again
+                and again; at the end, if over 1 % of it are values that are no number
+                or over 2. The message lacks the file's name.
         """
         pieces = self._placed(rate_hz, channels)
         if self.declared_s is None or "mp4" not in self._container.format.name:

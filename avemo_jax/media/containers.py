@@ -18,6 +18,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from avemo_jax.media.file_endings import FORMATS
+from avemo_jax.media.mp4_tables import check_tables
 from avemo_jax.media.wave_lengths import MendedFile, stated_length
 
 _OPTIONS = {
@@ -43,6 +44,7 @@ def open_container(path: pathlib.Path) -> InputContainer:
     # An absolute path, since libav takes "name:" for a protocol. Tags may be in any
     # encoding, but those used here are ASCII.
     absolute = path.resolve()
+    check_tables(absolute)
     length = stated_length(absolute)
     if length is not None and length.mended:
         mended = MendedFile(absolute, length.mended)

@@ -28,6 +28,12 @@ _SHORT_S: dict[What, float] = {"pictures": 0.5, "sound": 0.1}
 _SHORT: dict[What, float] = {"pictures": 0.005, "sound": 0.0}
 _SHORT_COUNT = 1  # the same in pictures
 _CUT = "it is cut short or damaged"
+# All packets of a file together hold no more than this many times its bytes, and more.
+_READ_OVER, _READ_MORE = 4, 2**24
+REPEATED = (
+    "its index names the same bytes again and again; expected each once; convert the "
+    "file"
+)
 
 
 def shown_pictures(container: InputContainer, track: VideoStream) -> int | None:
@@ -117,7 +123,7 @@ def short_length(
 
 
 class FileEnd:
-    """Where the packets of a file end, of whichever track."""
+    """Where the packets of a file end, of whichever track, and how much they hold."""
 
     def __init__(self, container: InputContainer):
         """Notes what the container declares; nothing is read."""
@@ -125,9 +131,16 @@ class FileEnd:
         self._declared_s = length_of_all_s(container) if stated else None
         self._start_s = (container.start_time or 0) / av.time_base
         self._end_s: float | None = None
+        self._bytes_left = _READ_OVER * container.size + _READ_MORE
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the packets hold far more than the file: it names bytes again."""
+        return self._bytes_left < 0
 
     def see(self, packet: Packet) -> None:
         """Count one packet, of any track."""
+        self._bytes_left -= packet.size
         ticks, tick_s = packet.pts, packet.time_base
         if ticks is None or not tick_s:
             return

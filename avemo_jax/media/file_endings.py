@@ -39,6 +39,7 @@ _VIDEO = {
 FORMATS = tuple({**_SOUND, **_VIDEO})  # those that libav may open
 SOUND_ENDINGS = frozenset(" ".join(_SOUND.values()).split())
 VIDEO_ENDINGS = frozenset(" ".join(_VIDEO.values()).split())
+MEDIA_ENDINGS = SOUND_ENDINGS | VIDEO_ENDINGS
 # What Pillow reads of images.FORMATS.
 PICTURE_ENDINGS = frozenset(
     ".bmp .gif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
@@ -61,8 +62,7 @@ def without_endings(name: str) -> str:
 
     Programs that extract the sound of ``a.mp4`` often call it ``a.mp4.wav``.
     """
-    media = SOUND_ENDINGS | VIDEO_ENDINGS
     name = name[: len(name) - len(ending_of(name))]
-    while (ending := ending_of(name)) in media:
+    while (ending := ending_of(name)) in MEDIA_ENDINGS:
         name = name[: len(name) - len(ending)]
     return name

@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64
 
-from avemo_jax.media.declared import FileEnd
+from avemo_jax.media.declared import REPEATED, FileEnd
 
 # Skips work that changes pixels only, not the number of pictures.
 _TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
@@ -69,7 +69,11 @@ class Pass:
         return not (self.faults or self.num_damaged)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """The pictures that can be decoded, in the order in which they are shown."""
+        """The pictures that can be decoded, in the order in which they are shown.
+
+        Raises:
+            VideoError: If the file gives its bytes again and again.
+        """
         context = self._track.codec_context
         for packet in self._packets():
             try:
@@ -96,6 +100,8 @@ class Pass:
                 self.faults.append(str(error.strerror))
                 break
             self.file_end.see(packet)
+            if self.file_end.is_repeated:
+                raise VideoError(f"{self._container.name}: {REPEATED}")
             if packet.stream.index != self._track.index:
                 continue
             # A packet without bytes would end the decoding: it is libav's own last, or

@@ -135,7 +135,11 @@ def test_videos_of_other_names(error, made, tmp_path):
     path = npz_of_videos(tmp_path / "given", EXPR, renamed)
     message = error(path)
     assert "none of its 3 videos" in message
-    assert "write the names without endings such as .mp4" in message
+    first = next(iter(made[2]))
+    assert f"write names without endings, as {first!r}" in message
+    dotted = {f"P1.{video}": values for video, values in made[2].items()}
+    message = error(npz_of_videos(tmp_path / "dotted", EXPR, dotted))
+    assert "without endings" not in message
 
 
 def test_videos_of_the_other_set(error, made, tmp_path):

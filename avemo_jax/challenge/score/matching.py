@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from avemo_jax.challenge.score.truth import Truth
 from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
+from avemo_jax.media.file_endings import MEDIA_ENDINGS, ending_of, without_endings
 from avemo_jax.postprocess.fill_map import FillMap, make_fill_map
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -117,8 +118,8 @@ def _nothing_in_common(truth: Truth, found: FramePredictions) -> None:
     instead = "correct the names, or give the annotations of these videos"
     if set(found.videos) & truth.others:
         instead = "they are of another set: pass --split all, or another --split-list"
-    elif any("." in video for video in found.videos):
-        instead = "write the names without endings such as .mp4"
+    elif named := [v for v in found.videos if ending_of(v) in MEDIA_ENDINGS]:
+        instead = f"write names without endings, as {without_endings(named[0])!r}"
     raise ValueError(
         f"{found.path}: none of its {len(found.videos)} videos "
         f"({', '.join(found.videos[:3])}, ...) is among the {len(truth.videos)} "
