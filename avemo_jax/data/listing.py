@@ -2,13 +2,16 @@
 
 import os
 import pathlib
+import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from avemo_jax.runtime.tables import read_table
 
 T = TypeVar("T")
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def entries(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -43,6 +46,31 @@ def nfc(name: str) -> str:
 def first_of(names: Sequence[str], most: int) -> str:
     """The first names of many, and dots where there are more: "a, b, ..."."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def said_of_many(notes: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:
+    """One line for each kind of note: the note, and the first videos that have it.
+
+    Notes that differ in their numbers alone are of one kind, told with the numbers of
+    the first video. So a note that all videos have does not hide one that few have.
+
+    Args:
+        notes: The notes of each video, in words without its name.
+        most: Number of names to tell; where there are more, their number is told too.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for video, texts in sorted(notes.items()):
+        for text in texts:
+            kinds.setdefault(_NUMBER.sub("#", text), []).append((video, text))
+    lines = []
+    for told in kinds.values():
+        text = told[0][1]
+        if any(other != text for _, other in told):
+            text += " (others with other numbers)"
+        videos = list(dict.fromkeys(video for video, _ in told))
+        count = f" ({len(videos):,} videos)" if len(videos) > most else ""
+        lines.append(f"{text}: {first_of(videos, most)}{count}")
+    return sorted(lines)
 
 
 def by_video(

@@ -11,7 +11,7 @@ from avemo_jax.data.corpus.official_trees import (
     find_recordings,
     find_sounds,
 )
-from avemo_jax.data.listing import first_of
+from avemo_jax.data.listing import first_of, said_of_many
 from avemo_jax.extraction.extractor_choice import FULL_FRAME, ExtractorChoice
 from avemo_jax.extraction.flag_values import (
     choices_of,
@@ -155,10 +155,8 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
             what = "images" if one.unit == "images" else "frames"
             line += f"; {one.rows:,} {what} in {one.seconds:.0f} s ({per_s:.1f}/s)"
         print(line)
-        for text, videos in sorted(_by_note(one.notes).items()):
-            names = ", ".join(videos[:5])
-            more = f", ... ({len(videos)} videos)" if len(videos) > 5 else ""
-            print(f"    {text}: {names}{more}")
+        for text in said_of_many(one.notes):
+            print(f"    {text}")
         if one.others:
             some = first_of(one.others, 5)
             print(f"    {len(one.others)} more lie there from other runs: {some}")
@@ -168,12 +166,3 @@ def print_summaries(summaries: Sequence[SetSummary], outcomes: Outcomes) -> None
         whole = {one.video for one in failed if one.error or one.losses}
         frames = {(one.video, frame) for one in failed for frame, _ in one.failed}
         print(f"failed: {len(whole)} videos, {len(frames)} frames; see {outcomes.path}")
-
-
-def _by_note(notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The videos that have each note, by its text."""
-    found: dict[str, list[str]] = {}
-    for video, texts in sorted(notes.items()):
-        for text in texts:
-            found.setdefault(text, []).append(video)
-    return found

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avemo_jax.data.features.writer import RowSpool
-from avemo_jax.embed import SoundExtractor, Wav2Vec2Extractor
+from avemo_jax.embed import AcousticExtractor, SoundExtractor, Wav2Vec2Extractor
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import (
     KeptFrameTimes,
@@ -20,11 +20,13 @@ from avemo_jax.extraction.frame_times import (
 )
 from avemo_jax.extraction.outcomes import NOT_STORABLE, VideoOutcome
 from avemo_jax.media.alignment import (
+    UNEQUAL_S,
     AlignmentRule,
     align_by_time,
     align_original,
     count_beyond,
     frame_times,
+    reach_of,
 )
 from avemo_jax.media.audio import SoundError, SoundFile, open_sound
 from avemo_jax.media.video import (
@@ -37,7 +39,6 @@ from avemo_jax.media.video import (
 # What decides the rows of sound alone: the extractor's hops, or a rate.
 RowsAt = Literal["hops", "fps"]
 _ROWS = 4096  # rows that are gathered at a time
-_UNEQUAL_S = 0.5  # sound longer or shorter than the pictures by so much is noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,8 @@ def _embedded(
             notes.append("no sound track")
         else:
             notes += _notes_of(extractor, sound)
-            hops = _hops_of_rows(middles, times, rows_at, feature_set, notes)
+            reach_s = reach_of(extractor.hop_s, _receptive_field_s(extractor))
+            hops = _hops_of_rows(middles, times, rows_at, feature_set, reach_s, notes)
             for frame, features in _rows(spool, hops):
                 good = writer.storable(features)
                 failed += [(int(number), NOT_STORABLE) for number in frame[~good]]
@@ -272,12 +274,21 @@ def _hops_of_rows(
     times: FrameTimes,
     rows_at: RowsAt | None,
     feature_set: ExtractedSet,
+    reach_s: float,
     notes: list[str],
 ) -> Int[np.ndarray, " rows"]:
     """The index of the hop of each row.
 
     Rows of sound alone are the hops themselves, or frames at its rate. A video has a
     row for each frame and for one more, by the set's rule.
+
+    Args:
+        middles: Middles of the hops.
+        times: When the rows, or frames, are.
+        rows_at: What decides the rows of sound alone; None: those of a video.
+        feature_set: The set, with its rule of alignment.
+        reach_s: Frames farther than this from all hops are noted.
+        notes: Notes of the video, to which those on its sound are added.
     """
     if not len(middles):
         notes.append("a sound track without sound")
@@ -289,19 +300,25 @@ def _hops_of_rows(
     rule: AlignmentRule = feature_set.meta["alignment"]
     if rule == "original":
         return align_original(len(middles), len(seconds))
-    hop_s = float(np.median(np.diff(middles))) if len(middles) > 1 else 1.0
-    if beyond := count_beyond(middles, times.times_s, hop_s=hop_s):
+    if beyond := count_beyond(middles, times.times_s, reach_s=reach_s):
         notes.append(
-            f"{beyond} frames are shown over {hop_s:.3g} s before the first or after "
+            f"{beyond} frames are shown over {reach_s:.3g} s before the first or after "
             "the last sound, and take that"
         )
     return align_by_time(middles, seconds)
+
+
+def _receptive_field_s(extractor: SoundExtractor) -> float:
+    """Seconds of sound that make one vector."""
+    if isinstance(extractor, AcousticExtractor):
+        return extractor.context_s
+    return extractor.extractor.sound.receptive_field_s
 
 
 def _lengths(sound: SoundFile, times: FrameTimes) -> list[str]:
     """A note if sound and pictures differ in length."""
     pictures_s = float(with_one_more(times)[-1])
     sound_s = sound.duration_s
-    if sound_s is None or abs(sound_s - pictures_s) <= _UNEQUAL_S:
+    if sound_s is None or abs(sound_s - pictures_s) <= UNEQUAL_S:
         return []
     return [f"{sound_s:.2f} s of sound to {pictures_s:.2f} s of pictures"]

@@ -20,6 +20,10 @@ from jaxtyping import Float, Int32
 
 AlignmentRule = Literal["time", "original"]
 
+# Sound that ends so much before the pictures, or after them, is usual: encoders work in
+# pieces, and cameras stop one track after the other.
+UNEQUAL_S = 0.5
+
 
 def align_original(num_hops: int, num_frames: int) -> Int32[np.ndarray, " num_frames"]:
     """The hop of each frame: frame f (from 1) takes floor((f - 1) * num_hops / F).
@@ -70,22 +74,36 @@ def count_beyond(
     hop_times_s: Float[np.ndarray, " hops"],
     frame_times_s: Float[np.ndarray, " frames"],
     *,
-    hop_s: float,
+    reach_s: float,
 ) -> int:
-    """Number of frames over a hop before the first hop's middle or after the last's.
+    """Number of frames farther than a reach before the first middle or after the last.
 
     Args:
         hop_times_s: Middles of the receptive fields in seconds, ascending.
         frame_times_s: Seconds at which the frames are shown.
-        hop_s: Seconds from one hop to the next.
+        reach_s: Seconds from a hop's middle to the farthest frame that may well take
+            it, see :func:`reach_of`.
 
     Raises:
         ValueError: If there are no hops.
     """
     _check_counts(len(hop_times_s), len(frame_times_s))
-    early = frame_times_s < hop_times_s[0] - hop_s
-    late = frame_times_s > hop_times_s[-1] + hop_s
+    early = frame_times_s < hop_times_s[0] - reach_s
+    late = frame_times_s > hop_times_s[-1] + reach_s
     return int((early | late).sum())
+
+
+def reach_of(hop_s: float, receptive_field_s: float = 0.0) -> float:
+    """Seconds from a hop's middle within which a faultless video's frames lie.
+
+    Half the receptive field is heard by the hop, less than a hop of sound is left after
+    the last whole one, and sound may end ``UNEQUAL_S`` before the pictures.
+
+    Args:
+        hop_s: Seconds from one hop to the next.
+        receptive_field_s: Seconds of sound that make one vector; 0: not known.
+    """
+    return receptive_field_s / 2 + hop_s + UNEQUAL_S
 
 
 def frame_times(

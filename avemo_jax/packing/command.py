@@ -175,7 +175,11 @@ def print_report(out: str, report: Mapping[str, BuildReport]) -> None:
         for key, value in counts.items():
             if key in ("videos", "frames") or not value:
                 continue
-            text = str(value)
-            if isinstance(value, list):
-                text = f"{len(value)} ({listing.first_of(value, 5)})"
-            print(f"    {key.replace('_', ' ')}: {text}")
+            words = key.replace("_", " ")
+            if isinstance(value, list) and key.startswith("first_"):
+                text = "".join(f"\n      {line}" for line in value)
+            elif isinstance(value, list):
+                text = f" {len(value)} ({listing.first_of(value, 5)})"
+            else:
+                text = f" {value}"
+            print(f"    {words}:{text}")

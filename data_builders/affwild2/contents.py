@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from avemo_jax.data.corpus.splits import source_video
 from avemo_jax.data.features.frame_runs import to_runs
+from avemo_jax.data.listing import said_of_many
 from avemo_jax.data.records import (
     FeatureSource,
     VideoAnnotations,
@@ -281,9 +282,9 @@ def _report(facts: Mapping[str, Fact]) -> dict[str, int | list[str]]:
             )
         if fact["notes"]:
             names.setdefault("noted_videos", []).append(video)
-            names.setdefault("first_notes", []).extend(
-                f"{video}: {note}" for note in fact["notes"]
-            )
+    notes = {video: fact["notes"] for video, fact in facts.items() if fact["notes"]}
+    if notes:
+        names["first_notes"] = said_of_many(notes)
     for key in ("first_failed", "first_notes"):
         if key in names:
             names[key] = names[key][:MAX_TOLD]

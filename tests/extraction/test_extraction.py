@@ -19,6 +19,7 @@ from avemo_jax.extraction import command
 from avemo_jax.extraction.extractor_choice import ExtractorChoice
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
+from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import efficientnet, vggish
@@ -192,6 +193,29 @@ def test_odd_sound_is_noted(tmp_path, run, how, note):
     assert any(re.fullmatch(note, text) for text in texts), texts
     found, _ = read_feature_file(tmp_path / "out" / SOUND_SET / "a.npz")
     assert len(found.frame) == frames + 1
+
+
+def test_equal_notes_of_several_videos_are_one_line(tmp_path, run, capsys):
+    """Sound that ends a little early is usual; where much is missing, it is noted."""
+    for number in range(7):
+        path = tmp_path / f"tree/videos/v{number}.mp4"
+        write_video(path, 50, sound_s=1.6 + 0.06 * number)
+    for name in ("w0", "w1"):
+        path = tmp_path / f"tree/videos/{name}.mp4"
+        write_video(path, 70 + 5 * (name == "w1"), sound_s=0.6)
+    summaries, failures = run(tmp_path / "tree", tmp_path / "out", ["sound"])
+    assert not failures
+    outcomes = Outcomes(tmp_path / "failures.jsonl")
+    command.print_summaries(list(summaries.values()), outcomes)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2, lines
+    pattern = r" +{} \(others with other numbers\): w0, w1"
+    note = r"\d+ frames are shown over 1\.95 s before .* and take that"
+    assert re.fullmatch(pattern.format(r"0\.\d+ s of sound to 2\.80 s .*"), lines[0])
+    assert re.fullmatch(pattern.format(note), lines[1])
+    for video, count in (("w0", 9), ("w1", 14)):
+        _, meta = read_feature_file(tmp_path / "out" / SOUND_SET / f"{video}.npz")
+        assert any(text.startswith(f"{count} frames") for text in meta["notes"])
 
 
 def test_whole_pictures_of_videos(tmp_path, weights):

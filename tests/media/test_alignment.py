@@ -11,6 +11,7 @@ from avemo_jax.media.alignment import (
     align_original,
     count_beyond,
     frame_times,
+    reach_of,
 )
 
 SECONDS = 20.0
@@ -139,15 +140,31 @@ def test_nearest_and_of_two_the_earlier(hops, frames):
     expected = distance.argmin(1)  # the first of the least
     assert align_by_time(hops, frames).tolist() == expected.tolist()
     beyond = [min(t - hops[0], hops[-1] - t) < -0.5 for t in frames]
-    assert count_beyond(hops, frames, hop_s=0.5) == sum(beyond)
+    assert count_beyond(hops, frames, reach_s=0.5) == sum(beyond)
 
 
 def test_ends():
     hops, frames = np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 2.5, 4.0, 4.1])
     assert align_by_time(hops, frames).tolist() == [0, 0, 1, 2, 2]
-    assert count_beyond(hops, frames, hop_s=1.0) == 2
+    assert count_beyond(hops, frames, reach_s=1.0) == 2
     assert align_by_time(hops[:1], frames).tolist() == [0] * 5
     assert align_by_time(hops, frames[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["acoustic", "vggish", "wav2vec2_base"])
+def test_frames_of_faultless_videos_are_within_reach(name):
+    """Sound ends anywhere, up to half a second before the pictures."""
+    takes = EXTRACTORS[name].sound
+    field_s = 0.0 if name == "acoustic" else takes.receptive_field_s
+    reach_s = reach_of(takes.hop_s, takes.receptive_field_s)
+    times = frame_times(250, 25)
+    for sound_s in np.arange(9.5, 10.5, 0.01):
+        num_hops = int((sound_s - field_s) / takes.hop_s) + 1
+        hops = (np.arange(num_hops) + 0.5) * takes.hop_s
+        assert count_beyond(hops, times, reach_s=reach_s) == 0
+    # Where sound is missing, the frames after it are counted.
+    late = count_beyond(hops[hops < 4], times, reach_s=reach_s)
+    assert 249 - 25 * (4 + reach_s) <= late <= 250 - 25 * (4 + reach_s - 2)
 
 
 def test_frame_times():
@@ -176,7 +193,7 @@ def test_no_hops():
     for wrong in (
         lambda: align_by_time(none, frames),
         lambda: align_original(0, 3),
-        lambda: count_beyond(none, frames, hop_s=1.0),
+        lambda: count_beyond(none, frames, reach_s=1.0),
     ):
         with pytest.raises(ValueError, match="0 hops for 3 frames; expected at least"):
             wrong()

@@ -130,7 +130,7 @@ def test_counts_of_other_processes_arrive(built):
             for frame, why in ((3, "no picture"), (5, "cut"))
         ],
         "noted_videos": videos,
-        "first_notes": [f"{video}: no sound" for video in videos],
+        "first_notes": [f"no sound: {', '.join(videos)}"],
     }
 
 

@@ -181,7 +181,7 @@ def _aligned(
     if beyond:
         worst = max(beyond, key=lambda video: beyond[video])
         print(
-            f"  frames over a hop beyond the sound: {sum(beyond.values()):,} in "
+            f"  frames that lie beyond all sound: {sum(beyond.values()):,} in "
             f"{len(beyond)} videos, most in {worst} ({beyond[worst]:,})"
         )
     return aligned, {"rule": native.RULE, "rate_hz": args.rate_hz}

@@ -8,7 +8,12 @@ import numpy as np
 from avemo_jax.data.corpus.splits import base_video, nominal_fps
 from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.records import VideoAnnotations, VideoFeatures
-from avemo_jax.media.alignment import align_by_time, count_beyond, frame_times
+from avemo_jax.media.alignment import (
+    align_by_time,
+    count_beyond,
+    frame_times,
+    reach_of,
+)
 
 RULE = "time"
 MAX_FPS = 1000
@@ -36,7 +41,8 @@ def at_frames(
         rates: Frames per second by video.
 
     Returns:
-        The source, and how many frames lie over a hop beyond the sound, by video.
+        The source, and how many frames lie beyond the sound, farther than is usual, by
+        video.
 
     Raises:
         ValueError: If a video's frames per second are not known, or hops are missing.
@@ -59,7 +65,7 @@ def at_frames(
         middles = (np.arange(len(hops)) + 0.5) / rate_hz
         times = frame_times(max(frames, 1), float(rate))
         hops_of[video] = align_by_time(middles, times)
-        if far := count_beyond(middles, times, hop_s=1 / rate_hz):
+        if far := count_beyond(middles, times, reach_s=reach_of(1 / rate_hz)):
             beyond[video] = far
     if unknown:
         raise ValueError(
