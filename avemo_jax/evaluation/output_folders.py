@@ -4,11 +4,13 @@ import os
 import pathlib
 from typing import Any
 
+from avemo_jax.models.card import BLEND_FILE, HEAD_FILE, JOINT_FILE
 from avemo_jax.models.ensembles import EnsembleOver
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.runtime.json_files import read_json
 
 RESULTS = "results.json"
+_CARDS = (HEAD_FILE, JOINT_FILE, BLEND_FILE)  # one of them is in each checkpoint
 _BEST = "best_model"  # the checkpoint of a run, to which the run's folder belongs
 
 
@@ -22,8 +24,9 @@ def default_folder(
     """``RUN/evaluation-<split>`` of ``RUN/best_model``; it has more parts for others.
 
     The name of a checkpoint that lies among others, as ``heads/a``, comes before the
-    split: ``heads/evaluation-a-validation``. Behind it come ``-<ensemble>`` and
-    ``-<rule><stride>``.
+    split: ``heads/evaluation-a-validation``; so does that of one task's head within a
+    checkpoint of several, for nothing is written into a checkpoint. Behind the split
+    come ``-<ensemble>`` and ``-<rule><stride>``.
 
     Args:
         checkpoint: Folder of the checkpoint; of the run for an ensemble of folds.
@@ -32,12 +35,14 @@ def default_folder(
         frame_rate: The rule for the frames to embed; None: the configuration's.
     """
     place = pathlib.Path(os.path.abspath(checkpoint))
-    run, own = place.parent, place.name
-    if ensemble == "folds":
-        run, own = place, _BEST
+    names = [] if ensemble == "folds" else [place.name]
+    run = place if ensemble == "folds" else place.parent
+    while any((run / file).is_file() for file in _CARDS):
+        names.insert(0, run.name)
+        run = run.parent
+    own = [name for name in names if name != _BEST]
     rate = frame_rate and f"{frame_rate.rule}{frame_rate.stride or ''}"
-    parts = ("evaluation", "" if own == _BEST else own, split, ensemble, rate)
-    return run / "-".join(filter(None, parts))
+    return run / "-".join(filter(None, ("evaluation", *own, split, ensemble, rate)))
 
 
 def check_free(folder: pathlib.Path, fingerprint: str, *, name: str) -> None:

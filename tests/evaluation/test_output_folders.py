@@ -37,6 +37,20 @@ def test_a_checkpoint_named_from_its_own_folder(tmp_path, monkeypatch):
     assert found == pathlib.Path.cwd().parent / "evaluation-a-dev"
 
 
+@pytest.mark.parametrize(
+    ("joint", "folder"),
+    [
+        ("run/best_model", "run/evaluation-AU-dev"),
+        ("heads/j", "heads/evaluation-j-AU-dev"),
+    ],
+)
+def test_nothing_is_written_into_a_checkpoint(tmp_path, joint, folder):
+    """A head of tasks that were trained together lies within their checkpoint."""
+    (tmp_path / joint / "AU").mkdir(parents=True)
+    (tmp_path / joint / "joint.json").touch()
+    assert default_folder(tmp_path / joint / "AU", "dev") == tmp_path / folder
+
+
 def test_results_of_another_checkpoint_are_kept(tmp_path):
     mine = "0123456789"
     check_free(tmp_path, mine, name="x")
