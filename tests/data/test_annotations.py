@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avemo_jax.data.corpus.annotations import (
+    find_label_files,
     frames_of_test_videos,
     read_annotations,
 )
@@ -228,6 +229,23 @@ def test_a_test_set_of_another_task_is_refused(tmp_path):
     assert len(read_annotations(tmp_path)) == 2
     with pytest.raises(ValueError, match="tells no test video's frames; expected Test"):
         frames_of_test_videos(tmp_path)
+
+
+def test_texts_beside_the_folders_are_no_labels(tmp_path):
+    """Such as a readme; loose texts are labels where there are no sets."""
+    make_tree(tmp_path)
+    own = tmp_path / EXPR.folders[0]
+    expected = [
+        ("train", own / "Train_Set" / "video1.txt"),
+        ("validation", own / "Validation_Set" / "video2.txt"),
+    ]
+    for folder in (tmp_path, own):
+        (folder / "readme.txt").write_text("see the paper")
+        assert find_label_files(folder, EXPR) == expected
+    assert find_label_files(own / "Train_Set", EXPR) == expected[:1]
+    loose = (own / "Train_Set").rename(tmp_path / "loose")
+    found = find_label_files(loose, EXPR)
+    assert found == [("validation", loose / "video1.txt")]
 
 
 def test_a_tasks_own_folder_and_one_set(tmp_path):

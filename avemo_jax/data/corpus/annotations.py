@@ -167,12 +167,12 @@ def find_label_files(
         ValueError: If there are no label files, or other folders than the sets.
     """
     root = pathlib.Path(root)
-    if files := _text_files(root):
-        split = split_of_set(root.absolute().name) or "validation"
-        return [(split, path) for path in files]
+    if folder := _task_folder(root, task):
+        return list(_label_files(folder))
     if _is_of_task(root):
         return list(_label_files(root))
-    return list(_label_files(_task_folder(root, task) or _no_annotations(root, task)))
+    files = _text_files(root) or _no_annotations(root, task)
+    return [("validation", path) for path in files]
 
 
 def _text_files(folder: pathlib.Path) -> list[pathlib.Path]:
