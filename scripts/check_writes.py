@@ -44,7 +44,7 @@ from avemo_jax.runtime.errors import guarded
 file = PublishedFile("weights.pth", sys.argv[1], sha256=sys.argv[2])
 sys.exit(guarded(lambda: download(
     file, sys.argv[3], show_progress=False, allow_loopback=True
-) and 0, kept="what was downloaded"))
+) and None, prog="download", kept="what was downloaded"))
 """
 Arguments = Callable[[pathlib.Path], list[str]]
 
@@ -87,7 +87,8 @@ def commands(folder: pathlib.Path) -> dict[str, Command]:
     (folder / "rows.pkl").write_bytes(pickle.dumps(rows))
     state = made_state(network_shapes(get_extractor(_NETWORK)))
     safetensors.numpy.save_file(state, folder / "network.safetensors")
-    crops = ("--visual", "face_hog", "--audio", "acoustic", "--quiet")
+    # In larger batches the last bit of a vector depends on its place in the batch.
+    crops = ("--visual", "face_hog", "--audio", "acoustic", "--batch-size=1", "--quiet")
     features, run = folder / "features", folder / "run"
     source = ("--crops", tree / "cropped_aligned", "--videos", tree / "videos")
     train = ("train", "--config=expr_mlp", f"--data-dir={store}")

@@ -141,6 +141,37 @@ def test_tfds_is_behind_one_module(imported):
     assert users == {"avemo_jax.data.store.tfds"}
 
 
+# Files from anywhere are opened where sizes and types are checked, and nowhere else.
+READ_IN = {
+    r"json\.loads?\(": {"runtime.json_files", "config.fields"},  # and copies in memory
+    r"np\.(load|fromfile)\(": set(),
+    r"np\.memmap\(": {"runtime.array_files", "data.store.memmap", "convert.torch_file"},
+    r"h5py\.File\(": {"data.importing.hdf5"},
+    r"zipfile\.ZipFile\(": {
+        "runtime.array_files",
+        "data.features.writer",
+        "convert.torch_file",
+    },
+    r"safetensors\.safe_open\(": {"embed.weights", "convert.source_file"},
+    r"(pickle|marshal|shelve)\.\w+\(": set(),
+}
+
+
+@pytest.mark.parametrize("call", READ_IN)
+def test_files_of_a_kind_are_read_in_one_place(call, trees):
+    users = {
+        inside(module)
+        for module, tree in trees.items()
+        if not module.startswith("scripts.")
+        and any(
+            re.fullmatch(call, f"{ast.unparse(node.func)}(")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        )
+    }
+    assert users == READ_IN[call]
+
+
 def test_names_say_what_is_inside():
     assert not [p for p in FILES if p.stem.strip("_") in ("utils", "util", "helpers")]
 

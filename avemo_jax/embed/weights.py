@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +89,7 @@ def write_weights(
 
     Raises:
         ValueError: If the name has another ending, or a tensor another dtype.
+        OSError: If the file cannot be written.
     """
     path = pathlib.Path(path)
     if path.suffix != ".safetensors":
@@ -108,7 +110,15 @@ def write_weights(
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary, texts)
+        try:
+            safetensors.numpy.save_file(arrays, temporary, texts)
+        except safetensors.SafetensorError as error:
+            # What the system said, such as a full disk, is in the text alone.
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            reason = os.strerror(int(number[1]))
+            raise OSError(int(number[1]), reason, str(path)) from error
 
 
 def read_weights(

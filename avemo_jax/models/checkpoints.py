@@ -22,7 +22,7 @@ from avemo_jax.batches import sharding
 from avemo_jax.heads import Variables
 from avemo_jax.models.card import HEAD_FILE, Card, CheckpointError, write_card
 from avemo_jax.runtime import distributed
-from avemo_jax.runtime.array_files import check_growth
+from avemo_jax.runtime.array_files import check_growth, damage_told
 from avemo_jax.runtime.atomic_files import LEFTOVER, random_number, temporary_name
 from avemo_jax.runtime.workdir import Workdir, open_workdir
 
@@ -220,14 +220,12 @@ def load_head(
     Raises:
         CheckpointError: If the variables are damaged or of other shapes.
     """
-    place = sharding.replicated(mesh)
-    try:
-        params = (directory / "params").absolute()
+    params = (directory / "params").absolute()
+    wanted = _abstract(like.to_dict(), sharding.replicated(mesh))
+    expected = "expected what its card says: take another copy of the checkpoint"
+    with damage_told(f"{directory}/params", expected, error=CheckpointError):
         _check_size(params, like)
-        wanted = _abstract(like.to_dict(), place)
         tree = ocp.load(params, wanted)
-    except (ValueError, OSError, KeyError) as error:
-        raise CheckpointError(f"{directory}/params: {error}") from error
     if damaged := _damaged(tree, card.sha256):
         raise CheckpointError(
             f"{directory}/params is damaged: sha256 differs for "

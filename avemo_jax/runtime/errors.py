@@ -57,9 +57,10 @@ def guarded(
 ) -> int:
     """The exit status that ``run`` gives; after an error 1, and a line on stderr.
 
-    Errors that a user can mend (ValueError, RuntimeError, ImportError, OSError) are
-    told without a traceback, "avemo score: error: ..."; any other is a fault of the
-    program and is raised. After a Ctrl-C it is 130, and one line says what is kept.
+    Errors that a user can mend (ValueError, RuntimeError, ImportError, OSError, and
+    MemoryError) are told without a traceback, "avemo score: error: ..."; any other is a
+    fault of the program and is raised. After a Ctrl-C it is 130, and one line says what
+    is kept.
     Where nobody reads what is printed any more, as behind ``| head``, the program ends
     without a word.
 
@@ -132,4 +133,9 @@ def _line(prog: str, error: Exception) -> str | None:
     """The line for an error that a user can mend; None for another one."""
     if isinstance(error, ValueError | RuntimeError | ImportError | OSError):
         return f"{prog}: error: {text_of(error)}"
+    if isinstance(error, MemoryError):
+        return (
+            f"{prog}: error: more memory is needed than there is ({error!s:.200}); "
+            "expected enough: end other programs, or give it less at once"
+        )
     return None

@@ -1,11 +1,13 @@
 """Files of weights: written whole, refused where damaged or foreign."""
 
+import errno
 import json
 import pathlib
 
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from avemo_jax.embed.weights import WeightsError, read_weights, write_weights
@@ -95,3 +97,16 @@ def write_file(path: pathlib.Path, x: dict[str, object]) -> None:
     header = json.dumps(whole).encode()
     size = x["data_offsets"][1]
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def full(*_):
+        raise safetensors.SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(OSError, match=r"w\.safetensors") as error:
+        write_weights(tmp_path / "w.safetensors", X, {"extractor": "vggish"})
+    assert error.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())

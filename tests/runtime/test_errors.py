@@ -32,6 +32,7 @@ def test_status_is_that_of_the_command(given, status):
         (RuntimeError("nan"), 1, "avemo score: error: nan\n"),
         (ImportError("no gcsfs"), 1, "avemo score: error: no gcsfs\n"),
         (FileNotFoundError("no store in 'x'"), 1, "score: error: no store in 'x'\n"),
+        (MemoryError("4 TB"), 1, "error: more memory is needed than there is (4 TB)"),
         (OSError(28, "No space left"), 1, "expected room for what is written"),
         (Preempted("stopped after epoch 2"), PREEMPTED, "stopped after epoch 2\n"),
         (
