@@ -121,7 +121,9 @@ def test_what_killed_runs_and_parts_left_is_removed(tree, extracted, tmp_path):
 def test_a_set_of_which_nothing_can_be_read_leaves_no_folder(extracted, tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos/a.mp4").write_bytes(b"no video")
-    status, said, [failure] = extracted("--videos", tmp_path, "--audio", SOUND)
+    status, said, [failure] = extracted(
+        "--videos", tmp_path / "videos", "--audio", SOUND
+    )
     assert (status, failure["video"]) == (3, "a")
     assert "failed: 1 videos" in said
     assert not (tmp_path / "out" / SOUND_SET).exists()
