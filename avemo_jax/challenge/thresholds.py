@@ -10,6 +10,7 @@ from avemo_jax.data.predictions.threshold_file import shortest_digits
 from avemo_jax.models.card import read_card
 from avemo_jax.tasks import AU
 
+_OTHER_NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?|nan|inf")
 _NUMBER = re.compile(r"0(\.[0-9]*)?|\.[0-9]+|1(\.0*)?")
 
 
@@ -30,6 +31,11 @@ def thresholds_of_flag(
         return None
     if _NUMBER.fullmatch(text):
         return np.full(AU.num_outputs, float(text))
+    if _OTHER_NUMBER.fullmatch(text):
+        raise ValueError(
+            f"{flag} {text}; expected a number from 0 to 1, as probabilities are: "
+            "correct the flag"
+        )
     try:
         card = read_card(pathlib.Path(text))
         if card.selection is None or card.selection.thresholds is None:

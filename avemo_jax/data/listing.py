@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from avemo_jax.runtime.plain_text import one_line
 from avemo_jax.runtime.tables import read_table
 
 T = TypeVar("T")
@@ -45,7 +46,9 @@ def nfc(name: str) -> str:
 
 def first_of(names: Sequence[str], most: int) -> str:
     """The first names of many, and dots where there are more: "a, b, ..."."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(map(one_line, names[:most])) + (
+        ", ..." if len(names) > most else ""
+    )
 
 
 def said_of_many(notes: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:

@@ -26,12 +26,16 @@ def save_figure(figure: Any, path: str | pathlib.Path, title: str) -> None:
 
     Lines of the title that are wider than the figure are broken between words.
     """
+    from matplotlib.text import Text
+
     most = int(_LETTERS_PER_INCH * figure.get_figwidth())
     lines = [
         textwrap.fill(line, most, break_on_hyphens=False, break_long_words=False)
         for line in title.split("\n")
     ]
     figure.suptitle("\n".join(lines), fontsize=11)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a $ in a name is one
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)
         if not panel.images and panel.get_label() != "<colorbar>":

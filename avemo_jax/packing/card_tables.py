@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from avemo_jax.packing.counts import SplitCounts
+from avemo_jax.runtime.plain_text import in_markdown
 from avemo_jax.tasks import VA, Task, get_task
 
 CountsByTask = Mapping[str, Mapping[str, SplitCounts]]
@@ -19,7 +20,7 @@ def markdown_table(
         rows: The cells of each row, one for each column.
         left: How many of the first columns are texts, which are aligned left.
     """
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [list(map(in_markdown, row)) for row in (header, *rows)]
     widths = [
         max(3, *(len(cell) for cell in column)) for column in zip(*lines, strict=True)
     ]

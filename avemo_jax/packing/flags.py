@@ -82,8 +82,9 @@ def _add_own_labels(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--manifest",
         metavar="FILE",
-        help="CSV with video, split (train, dev, validation, test) and, if any, path, "
-        "group (recording or person), fps; without dev it is drawn from train",
+        help="table (CSV, TSV, Parquet) with video, split (train, dev, validation, "
+        "test) and, if any, path, group (recording or person), fps; without dev it is "
+        "drawn from train",
     )
     group.add_argument(
         "--allow-shared-groups",
@@ -94,8 +95,8 @@ def _add_own_labels(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with video, frame (from 1) or start_s and end_s (neither: labels of "
-        "whole videos), and the labels; a manifest of test videos alone needs none",
+        help="table with video, frame (from 1) or start_s and end_s (neither: labels "
+        "of whole videos), and the labels; a manifest of test videos alone needs none",
     )
     group.add_argument(
         "--task",

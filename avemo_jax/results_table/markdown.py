@@ -5,6 +5,7 @@ from typing import Any
 
 from avemo_jax.results_table.contents import Cell, ResultsTable, metric_title
 from avemo_jax.results_table.rows import RowSpec
+from avemo_jax.runtime.plain_text import in_markdown
 from avemo_jax.tasks import TASKS
 
 _NETWORKS = {
@@ -70,22 +71,16 @@ def score_text(
     return text
 
 
-def escaped(text: str) -> str:
-    """Text that stays in one cell of a Markdown table and shows as it is."""
-    text = text.replace("\\", "&#92;").replace("<", "&lt;").replace("|", "\\|")
-    return " ".join(text.split())
-
-
 def _title(table: ResultsTable) -> str:
     """The heading, with data, split, protocol and seeds."""
     seeds = f"{table.num_seeds} seed" + ("s" if table.num_seeds != 1 else "")
     title = f"{table.title}, {table.split}, protocol {table.protocol}, {seeds}"
-    return f"# Results: {escaped(title)}"
+    return f"# Results: {in_markdown(title)}"
 
 
 def _about(table: ResultsTable) -> list[str]:
     """How the page is to be read, a paragraph each."""
-    found, split = [], escaped(table.split)
+    found, split = [], in_markdown(table.split)
     if table.synthetic:
         found.append(
             "**The data is synthetic: its scores say nothing about real faces.**"
@@ -127,7 +122,10 @@ def _task(table: ResultsTable, task: str) -> list[str]:
     header.append("smoothing")
     lines = [_line(table, row, cell, on) for row, cell in table.pairs(task)]
     title = f"## {TASKS[task].full_title}, {metric_title(task)}: "
-    section = [title + escaped(f"{table.title}, {table.split}"), _grid(header, lines)]
+    section = [
+        title + in_markdown(f"{table.title}, {table.split}"),
+        _grid(header, lines),
+    ]
     if notes := _notes(table, task):
         section.append("\n".join(notes))
     return section
@@ -163,7 +161,7 @@ def _notes(table: ResultsTable, task: str) -> list[str]:
         if table.is_affwild2 and row.note:
             said.append(row.note)
         name = f"{networks((*row.visual, *row.sound))}, {row.model}"
-        found += [f"- {escaped(name)}: {escaped(note)}" for note in said]
+        found += [f"- {in_markdown(name)}: {in_markdown(note)}" for note in said]
     return found
 
 
@@ -202,4 +200,4 @@ def _word(value: Any) -> str:
 def _grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table; every cell escaped."""
     rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(map(escaped, row)) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(map(in_markdown, row)) + " |" for row in rows)

@@ -12,6 +12,7 @@ from avemo_jax.results_table.contents import Cell, ResultsTable
 from avemo_jax.results_table.markdown import markdown
 from avemo_jax.results_table.rows import RowSpec
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.plain_text import in_csv
 
 TABLE_SCHEMA_VERSION = 2
 FILES = ("results.md", "results.json", "results.csv")
@@ -82,7 +83,10 @@ def csv_text(table: ResultsTable) -> str:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {n: in_csv(v) if isinstance(v, str) else v for n, v in line.items()}
+        for line in lines
+    )
     return file.getvalue()
 
 

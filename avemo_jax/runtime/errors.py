@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from avemo_jax.runtime import interrupts, system_errors
 from avemo_jax.runtime.interrupts import STOPPED
+from avemo_jax.runtime.plain_text import lines
 
 SOME_FAILED = 3  # the work is done, but videos or frames failed
 UNREAD = 141  # nobody reads what is printed, as a shell tells SIGPIPE
@@ -132,7 +133,7 @@ def text_of(error: Exception) -> str:
 def _line(prog: str, error: Exception) -> str | None:
     """The line for an error that a user can mend; None for another one."""
     if isinstance(error, ValueError | RuntimeError | ImportError | OSError):
-        return f"{prog}: error: {text_of(error)}"
+        return f"{prog}: error: {lines(text_of(error))}"
     if isinstance(error, MemoryError):
         return (
             f"{prog}: error: more memory is needed than there is ({error!s:.200}); "

@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.json_files import read_json_lines
+from avemo_jax.runtime.plain_text import one_line
 from avemo_jax.runtime.progress import clear_bars
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 
@@ -39,7 +40,7 @@ def speak_plainly(process: int | None = None) -> None:
     absl_logging.set_stderrthreshold("info")
     handler = absl_logging.get_absl_handler()
     handler.setFormatter(
-        logging.Formatter(
+        _OneLine(
             ("" if process is None else f"[{process}] ")
             + "%(asctime)s %(levelname).1s %(message)s",
             "%H:%M:%S",
@@ -47,6 +48,15 @@ def speak_plainly(process: int | None = None) -> None:
     )
     handler.addFilter(_is_ours_or_warns)
     handler.addFilter(_clears_bars)
+
+
+class _OneLine(logging.Formatter):
+    """Messages of one line each, whatever names of files are in them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record; a traceback follows it as it is."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 def _is_ours_or_warns(record: logging.LogRecord) -> bool:

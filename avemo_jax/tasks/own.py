@@ -1,5 +1,6 @@
 """Tasks of a user's own: their names, classes, units or values, checked."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -34,6 +35,7 @@ _BY_KIND: dict[TaskKind, dict[str, Any]] = {
 _TAKEN = frozenset(
     "video frame has_crop filled source_video num_frames fps f1_macro own".split()
 )
+_SIGNED = re.compile(r"[+-]?\d+(\.\d+)?")
 MAX_CLASSES = 127  # labels are int8
 
 
@@ -90,11 +92,18 @@ def own_task(
         taken |= kind == "multiclass" and one == name
         taken |= kind == "multilabel" and f"{one}_c" in columns
         taken |= kind == "regression" and one == "mean"
-        if taken or not one.strip() or set(one) & set(',"\r\n'):
+        # As the header of a table it is written, in which a spreadsheet may calculate.
+        formula = one[:1] in ("=", "+", "-", "@") and not _SIGNED.fullmatch(one)
+        if taken or not one.strip() or set(one) & set(',"') or not one.isprintable():
             raise ValueError(
                 f"task {name!r} has an output called {one!r}; expected a name without "
-                "comma, quote and line end, other than the task's and "
+                "comma, quote and control characters, other than the task's and "
                 f"{', '.join(sorted(_TAKEN))}: rename it"
+            )
+        if formula:
+            raise ValueError(
+                f"task {name!r} has an output called {one!r}; expected no name that "
+                "spreadsheets take as a formula, as with = + - or @ in front: rename it"
             )
     if not (np.isfinite(value_range).all() and low < high):
         raise ValueError(

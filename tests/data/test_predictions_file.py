@@ -199,6 +199,16 @@ def test_names_that_need_quotes(tmp_path):
     assert read_frame_predictions(path, VA).videos == ("b", 'odd, "name"')
 
 
+def test_names_that_look_like_formulas_are_read_back(tmp_path):
+    names = ("-aBc", "=cmd|' /C calc'!A0")
+    table, fill_map, scores = made(VA, videos=names)
+    path = tmp_path / "predictions.csv"
+    write(path, table, fill_map, scores)
+    assert rows_of(path)[0]["video"] == "-aBc"
+    assert rows_of(path)[-1]["video"] == "'=cmd|' /C calc'!A0"
+    assert read_frame_predictions(path, VA).videos == names
+
+
 def test_parquet_beside_many_rows(tmp_path, monkeypatch):
     table, fill_map, scores = made(EXPR)
     monkeypatch.setattr(predictions_file, "PARQUET_ROWS", 5)

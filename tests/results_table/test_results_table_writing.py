@@ -9,10 +9,11 @@ import math
 import pytest
 
 from avemo_jax.results_table.contents import Cell, Effect, ResultsTable
-from avemo_jax.results_table.markdown import escaped, number, score_text
+from avemo_jax.results_table.markdown import number, score_text
 from avemo_jax.results_table.rows import rows
 from avemo_jax.results_table.table_plots import write_plots
 from avemo_jax.results_table.writing import FILES, csv_text, write_table
+from avemo_jax.runtime.plain_text import in_markdown
 from avemo_jax.tasks import TASKS
 
 # The original's table: visual, sound, way; then F1 and seconds of EXPR and of AU, CCC
@@ -218,7 +219,7 @@ def test_sections_and_escapes(tmp_path):
     ]
     versions = [["packages", "jax 0.10.2"], ["git", "-"], ["cpus", "1; 2"]]
     assert grid_under(page, "## Versions")[1] == versions
-    assert escaped("one\ntwo | three") == "one two \\| three"
+    assert in_markdown("one\ntwo | three") == "one two \\| three"
 
 
 def test_csv_has_every_cell_in_plain_numbers(tmp_path):

@@ -6,8 +6,8 @@ from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _DESCRIPTION = """Score predictions made anywhere against the official annotations.
 
-PREDICTIONS: our predictions.csv, a submission, a table with video and frame (or
-image_location) and the outputs by name (.csv, .parquet), arrays (.npz, .npy), a pickled
+PREDICTIONS: our predictions.csv, a submission, a table (CSV, TSV, Parquet) with video
+and frame (or image_location) and the outputs by name, arrays (.npz, .npy), a pickled
 dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or
 VIDEO.npy. Two files give their difference as well."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from avemo_jax.challenge.score.scores import SCORED_FRAMES, TITLES
 from avemo_jax.data.listing import first_of
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.plain_text import in_csv, one_line
 
 _FIELDS = (
     "predictions",
@@ -80,7 +81,8 @@ def _rows(
     predictions: str, frames: str, video: str, block: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     for name, part, value, ends in _scores(block):
-        row = {"predictions": predictions, "frames": frames, "video": video}
+        of = {"predictions": predictions, "frames": frames, "video": video}
+        row = {name: in_csv(value) for name, value in of.items()}
         row |= {"score": name, "part": part, "value": repr(value)}
         if ends is not None:
             row |= {"ci95_low": repr(ends[0]), "ci95_high": repr(ends[1])}
@@ -154,5 +156,6 @@ def _videos(rows: list[dict[str, Any]]) -> list[str]:
         block = row["all_labelled"]
         scores = [f"{name} {v:.4f}" for name, part, v, _ in _scores(block) if not part]
         shown = ", ".join(scores) or "no labels"
-        lines.append(f"  {row['video']}: {block['num_frames']:,} frames, {shown}")
+        video = one_line(row["video"])
+        lines.append(f"  {video}: {block['num_frames']:,} frames, {shown}")
     return ["  by video, over all labelled frames:", *(f"  {line}" for line in lines)]

@@ -72,7 +72,7 @@ def _add_sound(to: argparse._ArgumentGroup) -> None:
         "--fps-file",
         type=pathlib.Path,
         metavar="FILE",
-        help="lines VIDEO,FPS under the header video,fps, with --rate-hz",
+        help="table with the columns video and fps, with --rate-hz",
     )
 
 

@@ -15,6 +15,7 @@ from avemo_jax.data.predictions.threshold_file import thresholds_file, write_thr
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.tables.words import neutral
 from avemo_jax.tasks import Task
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
@@ -165,7 +166,7 @@ def write_predictions_by_video(
     shares = [
         np.round(about[f"share_{of}"], _DECIMALS) for of in ("embedded", "filled")
     ]
-    columns: list[pa.Array] = [pa.array(videos, pa.string())]
+    columns: list[pa.Array] = [neutral(pa.array(videos, pa.string()))]
     columns += map(pa.array, (counts, *shares))
     columns += _score_columns(task, scores, decisions_of(task, scores, thresholds))
     if labels is not None:
@@ -195,7 +196,7 @@ def _chunks(schema: pa.Schema, found: FramePredictions) -> Iterator[pa.RecordBat
     """The file's lines, some at a time."""
     assert found.has_crop is not None
     assert found.scores is not None
-    names = pa.array(found.videos, pa.string())
+    names = neutral(pa.array(found.videos, pa.string()))
     for start in range(0, len(found.frame), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
         columns: list[pa.Array] = [

@@ -5,6 +5,8 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avemo_jax.runtime.plain_text import FORMULA, NEUTRAL_FORMULA
+
 # What programs write where there is no value: nothing (pandas, polars, DuckDB, csv),
 # R, NumPy, pandas' own types, Python, SQL and its dumps, spreadsheets. Excel's #N/A,
 # which formulas give, counts; "none" in small letters is no program's, but a class.
@@ -17,9 +19,6 @@ _TRUTH = {"true": "1", "false": "0"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 LARGEST = 2.0**53  # up to it float64 holds every whole number
-# What a spreadsheet takes as a formula that could call something.
-_FORMULA = r"(?s)^'*(=|[+@-].*[(|!])"
-_NEUTRAL = r"(?s)^'('*(?:=|[+@-].*[(|!]).*)$"
 
 
 def is_number(text: str) -> bool:
@@ -48,17 +47,13 @@ def whole(text: str) -> str:
 
 
 def neutral(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Texts for a CSV file, of which a spreadsheet runs none.
-
-    Those that it would take as a formula get an apostrophe in front, which
-    :func:`as_meant` takes away.
-    """
-    risky = pc.match_substring_regex(texts, _FORMULA)
+    """Texts for a CSV file, each as ``plain_text.in_csv`` has it."""
+    risky = pc.match_substring_regex(texts, FORMULA)
     return pc.if_else(risky, pc.binary_join_element_wise("'", texts, ""), texts)
 
 
 def as_meant(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Texts of a file without the apostrophes of :func:`neutral`."""
+    """Texts of a file without the apostrophes before formulas."""
     if not pc.any(pc.starts_with(texts, "'")).as_py():
         return texts
-    return pc.replace_substring_regex(texts, _NEUTRAL, r"\1")
+    return pc.replace_substring_regex(texts, NEUTRAL_FORMULA, r"\1")
