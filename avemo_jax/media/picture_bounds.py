@@ -17,6 +17,7 @@ _MOST_SCANNED = 320 * 2**20  # scans times pixels: 10 scans of the largest pictu
 _MOST_SEGMENTS = 10_000  # of a JPEG
 _MOST_READS = 10_000  # parts that a file is read in, ...
 _BYTES_A_READ = 1024  # ... and one more for each of so many bytes of a PNG or TIFF
+_READ_OVER, _READ_MORE = 4, 2**20  # times its bytes, and bytes more, that are read
 _MOST_PROFILES = 10  # colour profiles in a PNG, which may have one
 _MOST_STRIPS = 2**17  # strips or tiles of a TIFF
 _MOST_TEXT = 16 * 2**20  # bytes of a PPM written as text, which is read slowly
@@ -50,7 +51,7 @@ class Parts(BytesIO):
         more = len(data) // _BYTES_A_READ if is_split else 0
         self._name = name
         self._reads_left = _MOST_READS + more
-        self._bytes_left = 4 * len(data) + 2**20
+        self._bytes_left = _READ_OVER * len(data) + _READ_MORE
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next bytes, as of any file.
@@ -77,8 +78,8 @@ def check_parts(name: str, data: bytes) -> None:
         data: Its bytes.
 
     Raises:
-        ImageError: If it is a TIFF with too many strips or tiles, a PNG with many
-            colour profiles, or a PPM written as a long text.
+        ImageError: If it is a TIFF with too many strips, tiles or bytes of tags, a PNG
+            with many colour profiles, or a PPM written as a long text.
     """
     if data.startswith((b"II", b"MM")):
         tags = _tags(data)
@@ -87,6 +88,11 @@ def check_parts(name: str, data: bytes) -> None:
             raise ImageError(
                 f"{name}: a TIFF of {strips} strips or tiles; expected at most "
                 f"{_MOST_STRIPS}; save it anew"
+            )
+        if (named := _named(tags)) > _READ_OVER * len(data) + _READ_MORE:
+            raise ImageError(
+                f"{name}: a TIFF of {len(data)} bytes whose tags name {named:.0f}; "
+                "expected each byte once; save it anew"
             )
     elif data.startswith(b"\x89PNG"):
         if (profiles := data.count(b"iCCP")) > _MOST_PROFILES:
@@ -173,13 +179,17 @@ def check_scanned(name: str, scans: int, num_pixels: int) -> None:
 
 def _check_tags(name: str, exif: bytes) -> None:
     tags = _tags(_WORDS.sub(b"", exif))
-    kinds = np.minimum(tags["type"], len(_SIZES) - 1)
-    named = float((_SIZES[kinds] * tags["count"].astype(float)).sum())
-    if named > _MOST_OF_TAGS:
+    if (named := _named(tags)) > _MOST_OF_TAGS:
         raise ImageError(
             f"{name}: EXIF of {named:.0f} bytes in {len(tags)} tags; expected at most "
             f"{_MOST_OF_TAGS}; remove it, or save the picture anew"
         )
+
+
+def _named(tags: np.ndarray) -> float:
+    """How many bytes tags name together."""
+    kinds = np.minimum(tags["type"], len(_SIZES) - 1)
+    return float((_SIZES[kinds] * tags["count"].astype(float)).sum())
 
 
 def _tags(data: bytes) -> np.ndarray:

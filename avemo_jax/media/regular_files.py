@@ -22,9 +22,10 @@ def fault_of(path: str | os.PathLike[str]) -> str:
         found = os.stat(path)
     except FileNotFoundError:
         return "no such file"
-    # ValueError is raised for a path with a NUL.
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    except ValueError:
+        return "has a NUL in its name"
     if not stat.S_ISREG(found.st_mode):
         return _KINDS.get(stat.S_IFMT(found.st_mode), "is no regular file")
     if not found.st_size:

@@ -283,7 +283,7 @@ def test_what_is_no_picture(tmp_path):
     path = tmp_path / "a.jpg"
     with pytest.raises(ImageError, match=r"a\.jpg: no such file; expected a pic"):
         read_image(path)
-    with pytest.raises(ImageError, match=r"cannot be read \(embedded null"):
+    with pytest.raises(ImageError, match="has a NUL in its name"):
         read_image("a\0b")
     path.write_bytes(b"")
     with pytest.raises(ImageError, match=r"a\.jpg: empty, 0 bytes; expected"):
