@@ -13,6 +13,7 @@ from typing import BinaryIO
 import av
 
 _MOST_SAMPLES = 2**24  # of a track, times its edits: four hours of 1000 pictures/s
+_MOST_EDITS = 2**16  # of a track
 _MOST_BOXES = 2**19
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"styp", b"moof")
 _NESTED = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf")
@@ -90,7 +91,7 @@ class _Tables:
             chunks = heads.get(b"stco", heads.get(b"co64", bytes(8)))
             samples = _number(chunks, 4) + samples // _IN_CHUNKS
         edits = max(1, _number(heads.get(b"elst", bytes(8)), 4))
-        if samples * edits > _MOST_SAMPLES:
+        if samples * edits > _MOST_SAMPLES or edits > _MOST_EDITS:
             self._refuse(f"its tables state {samples} samples in {edits} edits")
 
     def _refuse(self, what: str) -> None:

@@ -82,6 +82,7 @@ TOO_MANY = {
         mp4("vide", samples=100_000, edits=1000),
         "tables state 100000 samples in 1000",
     ),
+    "edits of one sample": (mp4("vide", edits=100_000), "1 samples in 100000 edits"),
     "edits of chunks": (
         mp4("soun", samples=10**6, chunks=10**5, edits=1000),
         "in 1000 edits",
