@@ -65,7 +65,7 @@ def read_layers(path: str | os.PathLike[str]) -> list[OnnxLayer]:
 
     Raises:
         ConversionError: If the package onnx is not installed, the file is not readable
-            as ONNX, or has parameters outside such layers.
+            as ONNX, has no such layers, or has parameters outside of them.
     """
     path = pathlib.Path(path)
     graph = _load(path).graph
@@ -79,6 +79,11 @@ def read_layers(path: str | os.PathLike[str]) -> list[OnnxLayer]:
     ]
     if faults:
         raise failure(path.name, "a plain network", faults)
+    if not layers:
+        raise ConversionError(
+            f"{path}: no layers with weights; expected a whole .onnx file; take "
+            "another copy"
+        )
     return layers
 
 

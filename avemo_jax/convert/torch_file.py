@@ -48,6 +48,8 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
             times its size.
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise _wrong(path, "no regular file")
     try:
         with path.open("rb") as file:
             return _read(path, file)

@@ -12,6 +12,8 @@ import os
 import pathlib
 import stat
 import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,8 +31,8 @@ _PIECE = 1 << 20
 _MAX_REASON = 300  # characters
 _KINDS = "biufUS"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile and numpy raise on damaged files: RuntimeError for encryption, TypeError
-# and SyntaxError for odd headers, and RecursionError for deep ones.
+# What zipfile and numpy raise on damaged files: RuntimeError for encryption, TypeError,
+# SyntaxError and TokenError for odd headers, and RecursionError for deep ones.
 _DAMAGES = (
     ValueError,
     TypeError,
@@ -38,6 +40,7 @@ _DAMAGES = (
     KeyError,
     IndexError,
     SyntaxError,
+    tokenize.TokenError,
     OverflowError,
     RuntimeError,
     MemoryError,
@@ -221,7 +224,10 @@ def _header(begin: bytes) -> tuple[np.dtype, tuple[int, ...], Any, int]:
     }
     if version not in readers:
         raise ValueError(f"a .npy of version {version}")
-    shape, fortran, dtype = readers[version](stream)
+    with warnings.catch_warnings():
+        # Those of Python 2 are as good.
+        warnings.filterwarnings("ignore", "Reading `.npy`", UserWarning)
+        shape, fortran, dtype = readers[version](stream)
     if dtype.hasobject:
         raise ValueError("objects in place of numbers")
     if dtype.kind not in _KINDS or dtype.subdtype:

@@ -40,8 +40,7 @@ def read_json(
     """
     path = pathlib.Path(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise ValueError("no regular file; expected one of JSON")
+        _check_regular(path)
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         return fitted(kind, parsed(data))
@@ -65,8 +64,12 @@ def read_json_lines(
         ValueError: If a line does not fit; names the file and the line.
         OSError: If the file cannot be read.
     """
-    found = []
-    with pathlib.Path(path).open("rb") as file:
+    path, found = pathlib.Path(path), []
+    try:
+        _check_regular(path)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}: {remedy}") from fault
+    with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_BYTES), b""), 1):
             if not line.endswith(b"\n") and len(line) < MAX_BYTES:
                 break
@@ -75,6 +78,12 @@ def read_json_lines(
             except ValueError as fault:
                 raise ValueError(f"{path}, line {number}: {fault}: {remedy}") from fault
     return found
+
+
+def _check_regular(path: pathlib.Path) -> None:
+    """Raise ``ValueError`` if a file is a pipe, which would be waited for, or so."""
+    if path.exists() and not path.is_file():
+        raise ValueError("no regular file; expected one of JSON")
 
 
 def parsed(data: bytes | str) -> Any:

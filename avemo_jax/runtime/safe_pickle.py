@@ -162,7 +162,7 @@ class Machine:
             RecursionError,
             struct.error,
         ) as error:
-            reason = f"{error!s:.{_MAX_REASON}}"
+            reason = " ".join(str(error)[:_MAX_REASON].split())
             if type(error) is not ValueError:
                 reason = f"{type(error).__name__}: {reason}"
             raise DamagedPickleError(
@@ -172,10 +172,11 @@ class Machine:
             ) from error
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
-        """Raise the error that the file asks for what was refused."""
+        """Raise the error, of one line, that the file asks for what was refused."""
+        asked = " ".join(str(refusal).split())
         raise RefusedPickleError(
             f"{self.policy.source}, byte {self.position}: the pickle asks for "
-            f"{refusal}, which may run code; expected {self.policy.allowed} only: do "
+            f"{asked}, which may run code; expected {self.policy.allowed} only: do "
             "not trust this file; nothing of it was run"
         ) from None
 

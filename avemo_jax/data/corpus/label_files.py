@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int8, Shaped
 
 from avemo_jax.data.records import MAX_FRAME
+from avemo_jax.runtime.array_files import damage_told, opened_file
 from avemo_jax.tasks import AU, EXPR, VA, Task
 
 MTL_HEADERS = (
@@ -55,7 +56,10 @@ def count_frames(path: pathlib.Path, task: Task) -> int:
 
 def _parts(path: pathlib.Path) -> tuple[str, bytes]:
     """The header without spaces around its names, and what follows its line."""
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    with damage_told(path, "expected an annotation file: unpack it again"):
+        with opened_file(path) as file:
+            data = file.read()
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     first, _, body = data.partition(b"\n")
     names = first.decode("utf-8", "replace").split(",")
     return ",".join(name.strip() for name in names), body
@@ -197,7 +201,7 @@ def _check_field(field: str, task: Task, where: str) -> float:
         value = float("nan")
     if not _in_range(np.full((1, 1), value), task):
         raise ValueError(
-            f"{where}: {task.name} label {field.strip()!r}; expected "
+            f"{where}: {task.name} label {field.strip()!r:.80}; expected "
             f"{_EXPECTED[task.name]}: correct the line"
         )
     return value
@@ -234,7 +238,7 @@ def read_mtl_file(
         match = _IMAGE.fullmatch(image.strip())
         if match is None or not 1 <= int(match[2]) <= MAX_FRAME:
             raise ValueError(
-                f"{where}: image name {image.strip()!r}; expected VIDEO/00001.jpg, "
+                f"{where}: image name {image.strip()!r:.80}; expected VIDEO/00001.jpg, "
                 f"counted from 1 to {MAX_FRAME} at most: correct the line"
             )
         frames = rows.setdefault(match[1], {})

@@ -51,7 +51,7 @@ def fail(where: str, what: str, expected: str, instead: str) -> NoReturn:
         expected: What was expected.
         instead: What the user can do.
     """
-    raise ValueError(f"{where}: {what}; expected {expected}: {instead}")
+    raise ValueError(f"{where}: {what:.300}; expected {expected:.300}: {instead:.300}")
 
 
 def meant(text: str, known: Iterable[str], otherwise: str) -> str:

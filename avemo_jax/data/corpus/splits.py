@@ -267,9 +267,9 @@ def read_split_lists(
             where = f"{files[name]}, line {number}"
             if video not in known:
                 raise ValueError(
-                    f"{where}: unknown video {video!r}; expected the name of a video "
-                    "with annotations or features, without folder and ending: correct "
-                    "or remove the line"
+                    f"{where}: unknown video {video!r:.80}; expected the name of a "
+                    "video with annotations or features, without folder and ending: "
+                    "correct or remove the line"
                 )
             if video in splits:
                 raise ValueError(

@@ -9,7 +9,12 @@ import numpy as np
 
 from avemo_jax.data.features.files import read_original_file
 from avemo_jax.data.features.original_npy import numpy_header
-from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
+from avemo_jax.data.importing.source import (
+    ImportSource,
+    check_vectors,
+    counted,
+    narrowed,
+)
 from avemo_jax.data.listing import by_video, entries, read_names, subfolders
 from avemo_jax.data.records import VideoFeatures
 from avemo_jax.runtime.array_files import read_npy
@@ -88,7 +93,8 @@ def _by_video(path: pathlib.Path, first_frame: int) -> ImportSource:
         _no_arrays(path)
 
     def read(video: str) -> VideoFeatures:
-        return VideoFeatures(frames[video], load(files[video]).astype(np.float32))
+        rows = narrowed(load(files[video]), "float32", str(files[video]))
+        return VideoFeatures(frames[video], rows)
 
     return ImportSource(
         form="one .npy a video" + (" with frame numbers" if numbered else ""),
@@ -218,8 +224,9 @@ def _by_frame(path: pathlib.Path, first_frame: int) -> ImportSource:
                     f"{vector.shape}; expected numbers of shape {dim}, as the others: "
                     "extract this frame again, or leave it out"
                 )
-            rows.append(vector.astype(np.float32))
-        return VideoFeatures(frames[video], np.stack(rows))
+            file = str(files[video][number])
+            rows.append(narrowed(vector[None], "float32", file))
+        return VideoFeatures(frames[video], np.concatenate(rows))
 
     return ImportSource(
         form="one .npy a frame",

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.data.importing.source import ImportSource, check_vectors, counted
+from avemo_jax.data.importing.source import (
+    ImportSource,
+    check_vectors,
+    counted,
+    narrowed,
+)
 from avemo_jax.data.listing import by_video
 from avemo_jax.data.records import VideoFeatures
 from avemo_jax.runtime.array_files import (
@@ -72,7 +77,9 @@ def import_hdf5(path: pathlib.Path, *, first_frame: int = 1) -> ImportSource:
 
     def read(video: str) -> VideoFeatures:
         with damage_told(path, _EXPECTED):
-            return VideoFeatures(frames[video], found[video][()].astype(np.float32))
+            stored = found[video][()]
+        rows = narrowed(stored, "float32", f"{path}: {video}")
+        return VideoFeatures(frames[video], rows)
 
     return ImportSource(
         form="HDF5",

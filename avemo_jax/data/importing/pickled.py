@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from avemo_jax.data.features.original_npy import numpy_header
-from avemo_jax.data.importing.source import ImportSource
+from avemo_jax.data.importing.source import ImportSource, narrowed
 from avemo_jax.data.importing.spooled import SpooledRows
 from avemo_jax.data.importing.stream import stream_entries
 
@@ -134,7 +134,7 @@ class _Taker:
                 "logits, or 10 with valence and arousal, in every entry: pass "
                 "--outputs drop to import the vectors alone"
             )
-        found = np.stack(own).astype(np.float32)
+        found = narrowed(np.stack(own), "float32", where)
         classes = found[:, :8]
         good = (np.abs(classes.sum(axis=1) - 1) < 1e-3) & (classes >= 0).all(axis=1)
         self.probabilities &= bool(good.all())

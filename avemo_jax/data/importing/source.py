@@ -95,9 +95,9 @@ def narrowed(features: np.ndarray, dtype: str, where: str) -> np.ndarray:
     lost = np.isinf(cast) & np.isfinite(features)
     if lost.any():
         row, column = np.argwhere(lost)[0]
+        wider = "" if dtype == "float32" else "pass --dtype float32, or "
         raise ValueError(
             f"{where} and later: {features[row, column]:g} in column {column}; "
-            f"expected values that {dtype} holds: pass --dtype float32, or scale the "
-            "features"
+            f"expected values that {dtype} holds: {wider}scale the features"
         )
     return cast

@@ -208,7 +208,7 @@ def _classes(table: Table, column: str) -> Int8[np.ndarray, "rows 1"]:
         wrong = found.index(None)
         row = int(np.argmax(index == wrong))
         raise ValueError(
-            f"{table.where(row)}: {column} {texts[wrong]!r}; expected one "
+            f"{table.where(row)}: {column} {texts[wrong]!r:.80}; expected one "
             f"of {', '.join(EXPR.columns)}, or its number from 0: correct it"
         )
     return np.array([*found, -1], np.int8)[index][:, None]

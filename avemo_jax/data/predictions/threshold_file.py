@@ -68,8 +68,8 @@ def read_thresholds(
             raise ValueError(f"thresholds of {', '.join(by_unit)}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{beside}: {type(error).__name__}: {error}; expected a threshold for each "
-            f"of {', '.join(task.columns)}, as avemo evaluate writes it beside "
-            f"{path}: write both anew, or remove it"
+            f"{beside}: {type(error).__name__}: {error!s:.300}; expected a threshold "
+            f"for each of {', '.join(task.columns)}, as avemo evaluate writes it "
+            f"beside {path}: write both anew, or remove it"
         ) from error
     return limits

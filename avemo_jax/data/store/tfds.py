@@ -4,11 +4,13 @@ TFDS is imported lazily (0.4 s), so that ``import avemo_jax`` stays quick, and q
 without TensorFlow it prints a banner that asks for it, though nothing here needs it.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
+import pathlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avemo_jax.data.store.fields import check_declared
@@ -55,7 +57,7 @@ def _silence(lazy_module: Any) -> None:
         _silence(child)
 
 
-def open_examples(folder: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
+def open_examples(folder: str | os.PathLike[str]) -> "Examples":
     """The examples of one built config, decoded when they are asked for.
 
     Args:
@@ -63,10 +65,54 @@ def open_examples(folder: str | os.PathLike[str]) -> Sequence[dict[str, Any]]:
 
     Raises:
         ValueError: If the files beside the examples are not those that the builder
-            writes: TFDS would run what they name.
+            writes: TFDS would run what they name; if the examples are damaged, also
+            later, when one is asked for.
     """
     check_declared(folder)
-    builder = import_tfds().builder_from_directory(os.fspath(folder))
-    if not builder.info.splits[SPLIT].num_examples:
-        return ()  # array_record opens no file without records
-    return builder.as_data_source(split=SPLIT)
+    for path in pathlib.Path(folder).iterdir():
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError(
+                f"{path} is no regular file; expected what the builder wrote: build "
+                "the store again, or get it anew"
+            )
+    with _damage_told(folder):
+        builder = import_tfds().builder_from_directory(os.fspath(folder))
+        if not builder.info.splits[SPLIT].num_examples:
+            return Examples(folder, ())  # array_record opens no file without records
+        return Examples(folder, builder.as_data_source(split=SPLIT))
+
+
+class Examples(Sequence[dict[str, Any]]):
+    """Examples whose damage is told with the folder that they lie in."""
+
+    def __init__(self, folder: str | os.PathLike[str], source: Any) -> None:
+        """Examples that are decoded when they are asked for.
+
+        Args:
+            folder: Where their files lie.
+            source: The data source of TFDS.
+        """
+        self._folder, self._source = folder, source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= len(self):
+            raise IndexError(index)  # ends a loop
+        with _damage_told(self._folder):
+            return self._source[index]
+
+
+@contextlib.contextmanager
+def _damage_told(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what TFDS and array_record say of damaged records as one error."""
+    try:
+        yield
+    # Decoding raises whatever the bytes of a record happen to lead to.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder}: its records cannot be read ({reason:.300}); expected those "
+            "that the builder wrote: build the store again, or get it anew"
+        ) from error

@@ -2,10 +2,13 @@
 
 import os
 import pathlib
+from collections import Counter
+from collections.abc import Iterable
 
 LIMIT = "AVEMO_MAX_TABLE_GB"
 _DEFAULT_GB = 4.0  # 20 million rows of predictions, 185 hours at 30 frames a second
 VALUE_BYTES = 8
+_MAX_COLUMNS = 100_000
 
 
 def max_bytes() -> int:
@@ -41,3 +44,16 @@ def check_size(path: pathlib.Path, wanted: int, what: str) -> None:
             f"{most / 2**30:g} GB: if the file is right, set {LIMIT}="
             f"{int(wanted / 2**30) + 1} in the environment, else write it again"
         )
+
+
+def check_columns(path: pathlib.Path, count: int) -> None:
+    """Raise ``ValueError`` if a table has more columns than tables may have."""
+    if count > _MAX_COLUMNS:
+        raise ValueError(
+            f"{path}: {count:,} columns; expected {_MAX_COLUMNS:,} at most: write fewer"
+        )
+
+
+def twice(names: Iterable[str]) -> str:
+    """The names that are there more than once, sorted, in words; empty: none are."""
+    return ", ".join(sorted(n for n, count in Counter(names).items() if count > 1))

@@ -11,10 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from avemo_jax.runtime.tables.limits import VALUE_BYTES, check_size
+from avemo_jax.runtime.tables.limits import (
+    VALUE_BYTES,
+    check_columns,
+    check_size,
+    twice,
+)
 
 MAGIC = b"PAR1"
-_MAX_COLUMNS = 100_000
 _MAX_LENGTH = 1 << 16  # numbers in a list
 _LEAST_COLUMNS = 3  # that any table here needs: a video, a frame, a value
 _INDEX = "__index_level_"  # pandas' names of an index
@@ -43,24 +47,22 @@ class ParquetTable:
         """
         self.path = path
         self.notes: tuple[str, ...] = ()
+        if not path.is_file():  # a pipe would be waited for
+            self._damaged(OSError("no regular file"))
         try:
             self._file = pyarrow.parquet.ParquetFile(path)
         except (pa.ArrowException, OSError, MemoryError) as error:
             self._damaged(error)
         about = self._file.metadata
         self.num_rows = about.num_rows
-        if about.num_columns > _MAX_COLUMNS:
-            raise ValueError(
-                f"{path}: {about.num_columns:,} columns; expected {_MAX_COLUMNS:,} at "
-                "most: write fewer"
-            )
+        check_columns(path, about.num_columns)
         least = self.num_rows * VALUE_BYTES * min(_LEAST_COLUMNS, about.num_columns)
         check_size(path, least, f"{self.num_rows:,} rows")
         self._schema = self._file.schema_arrow
         names = [n for n in self._schema.names if not n.startswith(_INDEX)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if again := twice(names):
             raise ValueError(
-                f"{path}: the columns {', '.join(twice)} twice; expected each column "
+                f"{path}: the columns {again} twice; expected each column "
                 "once: rename or remove one"
             )
         self.names = tuple(names)

@@ -56,8 +56,8 @@ class Table:
         if name not in self.columns:
             near = difflib.get_close_matches(name, self.columns, 1)
             raise ValueError(
-                f"{self.header}: no column {name!r} among {', '.join(self.columns)}; "
-                f"expected a column {name!r}: "
+                f"{self.header}: no column {name!r} among "
+                f"{', '.join(self.columns):.300}; expected a column {name!r}: "
                 + (f"rename {near[0]!r}" if near else "add it")
             )
 
@@ -143,7 +143,7 @@ class Table:
         found = self.numbers(name)
         if np.isnan(found).any():
             self._lacks(int(np.argmax(np.isnan(found))), name)
-        wrong = found != np.round(found)
+        wrong = (found != np.round(found)) | (np.abs(found) > words.LARGEST)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise ValueError(

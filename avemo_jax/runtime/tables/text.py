@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import itertools
+import os
 import pathlib
 import re
 import zlib
@@ -20,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from avemo_jax.runtime.tables.limits import check_size
+from avemo_jax.runtime.array_files import check_growth
+from avemo_jax.runtime.tables.limits import check_columns, check_size, twice
 
 GZIP = b"\x1f\x8b"
 _PACKED = {b"PK\x03\x04": ".xlsx or .zip", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
@@ -70,7 +72,10 @@ class TextTable:
         self._data, how = _unpacked(path, whole=rows)
         if how:
             self.notes += (f"the table is read from {how}",)
-        self._header(narrow)
+        try:
+            self._header(narrow)
+        except csv.Error as error:
+            self._fail("", str(error), "a header of short names", "correct the header")
         self._kept: np.ndarray | None = None
         self._table = self._parsed() if rows else None
         self.num_rows = 0
@@ -114,6 +119,7 @@ class TextTable:
         if self.divider != ",":
             told = _DIVIDERS.get(self.divider, repr(self.divider))
             self.notes += (f"the table is divided by {told}",)
+        check_columns(self.path, line.count(self.divider) + 1)
         names = [name.strip() for name in self._split(line)]
         width = len(self._split(after)) if after else len(names)
         if narrow and width == len(narrow) < len(names):
@@ -124,9 +130,9 @@ class TextTable:
             names[0] = ""
         self._cells = [_plain_quotes(name) for name in names]
         named = [name for name in self._cells if name]
-        if twice := sorted({name for name in named if named.count(name) > 1}):
+        if again := twice(named):
             where = f"line {first + 1}"
-            self._fail(where, ", ".join(twice), "each column named, once", "rename one")
+            self._fail(where, again, "each column named, once", "rename one")
         if not named:
             self._fail("line 1", "no names", "a header", "correct the header")
 
@@ -212,7 +218,7 @@ class TextTable:
         with file:
             counted = _Counted(self, file)
             for _ in range(self._skip):
-                next(counted)
+                next(counted, None)
             reader = csv.reader(counted, delimiter=self.divider)
             try:
                 for cells in reader:
@@ -331,7 +337,7 @@ def _unpacked(path: pathlib.Path, *, whole: bool) -> tuple[bytes | None, str]:
 def _inflated(path: pathlib.Path, file: io.BufferedReader, *, whole: bool) -> bytes:
     """The content of a gzip file, or the beginning of it."""
     parts: list[bytes] = []
-    size = 0
+    size, stored = 0, os.fstat(file.fileno()).st_size
     try:
         with gzip.GzipFile(fileobj=file) as packed:
             while part := packed.read(_HEAD):
@@ -340,11 +346,20 @@ def _inflated(path: pathlib.Path, file: io.BufferedReader, *, whole: bool) -> by
                 if not whole and size >= _HEAD:
                     break
                 check_size(path, size, "a packed text")
+                _check_packed(path, size, stored)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path}: {error}; expected a whole gzip file: pack or copy it again"
         ) from error
     return b"".join(parts)
+
+
+def _check_packed(path: pathlib.Path, size: int, stored: int) -> None:
+    """Raise ``ValueError`` if a text has grown to more bytes than its file allows."""
+    try:
+        check_growth(size, stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _encoding_of(data: bytes) -> str:

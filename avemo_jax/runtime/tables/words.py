@@ -41,7 +41,7 @@ def whole(text: str) -> str:
     if not is_number(text) or text.isdigit():
         return text
     value = float(text)
-    if value != round(value) or abs(value) > LARGEST:
+    if not abs(value) <= LARGEST or value != round(value):
         return text
     return text if set(text) <= set("+-0123456789") else str(int(value))
 
