@@ -2,7 +2,7 @@
 
 What libav leaves as it is stored is applied here, and said: pixels that are not square,
 a display matrix (turned, mirrored), high dynamic range, transparency, other sizes later
-in the file. Codecs' cropping is libav's own.
+in the file. Codecs' cropping is libav's own, containers' is only said.
 """
 
 import dataclasses

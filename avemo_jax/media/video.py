@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, UInt8
 
+from avemo_jax.media.container_cropping import is_cropped
 from avemo_jax.media.containers import open_container, picture_tracks
 from avemo_jax.media.declared import (
     duration_s,
@@ -110,6 +111,8 @@ class VideoFile:
             if first is None:
                 raise VideoError(self._undecodable(reading))
             self._shape = shape_of(first, track)
+            form, stored = container.format.name, self._shape.stored
+            self._is_cropped = is_cropped(self.path, form, stored)
             self._hides_alpha = track.metadata.get("alpha_mode") == "1"
         self.width, self.height = self._shape.shown
 
@@ -257,6 +260,10 @@ class VideoFile:
             left.append(
                 "the shape of pixels changes on the way; that of the first picture is "
                 "kept"
+            )
+        if self._is_cropped:
+            left.append(
+                "the container crops the pictures, which is not applied: they are whole"
             )
         if self._hides_alpha:
             left.append("transparency, which is not decoded and shows what is beneath")
