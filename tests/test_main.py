@@ -27,6 +27,14 @@ WRONG = {
         ["--config=nowhere.py"],
         r"no configuration 'nowhere.py'; .* expr_mlp, .*; name one: --config expr_mlp",
     ),
+    "a typing error in a recipe's name": (
+        ["--config=expr_mpl"],
+        r"no configuration 'expr_mpl'; did you mean expr_mlp\? expected a file or one",
+    ),
+    "a recipe by its file, outside of the checkout": (
+        ["--config=configs/own_mlp.py"],
+        r"no configuration 'configs/own_mlp.py'; did you mean own_mlp\? expected",
+    ),
     "no such configuration, apart": (
         ["--config", "nowhere.py", "--config.seed=1"],
         r"no configuration 'nowhere.py'",

@@ -6,6 +6,8 @@ import runpy
 
 from ml_collections import ConfigDict
 
+from avemo_jax.runtime.command_line import did_you_mean
+
 # In a wheel the folder is in the package (setup.py), in a checkout beside it.
 _PACKAGE = pathlib.Path(__file__).parents[1]
 _INSTALLED = _PACKAGE / "configs"
@@ -37,11 +39,17 @@ def recipe_file(name: str) -> pathlib.Path:
                 "Python, or a run's config.json, which is only read: name one"
             )
         return path
+    if path.is_dir() and (path / "config.json").is_file():
+        raise ValueError(
+            f"{path} is the folder of a run; expected its configuration, to repeat it: "
+            f"name {path / 'config.json'}"
+        )
     names = recipe_names()
     if name not in names:
+        meant = did_you_mean(name.removeprefix("configs/").removesuffix(".py"), names)
         raise ValueError(
-            f"no configuration {name!r}; expected a file or one of {', '.join(names)}; "
-            "name one: --config expr_mlp"
+            f"no configuration {name!r}; {meant}expected a file or one of "
+            f"{', '.join(names)}; name one: --config expr_mlp"
         )
     return FOLDER / f"{name}.py"
 

@@ -19,6 +19,7 @@ from avemo_jax.extractors.published import (
     torchaudio,
     torchvggish,
 )
+from avemo_jax.runtime.command_line import did_you_mean
 
 __all__ = [
     "AFFECTNET_8",
@@ -182,7 +183,8 @@ def get_extractor(name: str) -> Extractor:
         others = plugins.plugin_names()
         more = f", or of the plug-ins {', '.join(others)}" if others else ""
         raise ValueError(
-            f"unknown extractor {name!r}; expected one of {', '.join(EXTRACTORS)}"
-            f"{more}; correct the name, or install the plug-in that has it"
+            f"unknown extractor {name!r}; {did_you_mean(name, (*EXTRACTORS, *others))}"
+            f"expected one of {', '.join(EXTRACTORS)}{more}; correct the "
+            "name, or install the plug-in that has it"
         )
     return EXTRACTORS[name]

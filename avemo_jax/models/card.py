@@ -224,11 +224,12 @@ def read_card(path: pathlib.Path) -> Card:
     """
     file = path / HEAD_FILE if path.is_dir() else path
     if not file.is_file():
+        why = "it has no head.json" if path.exists() else "it is not there"
         hint = ""
         if (path / "best_model" / HEAD_FILE).is_file():
             hint = f", here {path / 'best_model'}"
         raise CheckpointError(
-            f"{path} is no head checkpoint: it has no head.json; name a "
+            f"{path} is no head checkpoint: {why}; expected one: name a "
             f"best_model/ folder that training wrote{hint}"
         )
     card = read_as(Card, file)

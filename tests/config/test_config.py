@@ -258,10 +258,18 @@ def test_recipes_are_found_by_name(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"expr_mlp\.py has no function get_config"):
         run_recipe(own)
     for wrong in ("expr", "../configs/expr_mlp", "configs/expr_mlp.py", ""):
-        message = rf"no configuration '{wrong}'; expected a file or one of au_mlp, .*"
+        message = (
+            rf"no configuration '{wrong}'; (did you mean .*\? )?expected a file or "
+        )
+        message += r"one of au_mlp, .*"
         message += r"original/va_transformer; name one: --config expr_mlp"
         with pytest.raises(ValueError, match=message):
             recipe_file(wrong)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"is the folder of a run; .*: name .*config.json"
+    ):
+        recipe_file(str(tmp_path))
 
 
 def test_the_page_and_the_help_have_every_field_and_recipe():

@@ -59,7 +59,7 @@ def said(capsys):
         (["--visual", ","], "no extractor; expected --visual, --audio or both"),
         (["--visual", SOUND], "vggish is audio; expected visual extractors there"),
         (["--audio", FACES], f"{FACES} is visual; expected audio extractors there"),
-        (["--audio", "wav2vec"], "unknown extractor 'wav2vec'; expected one of"),
+        (["--audio", "wav2vec"], "unknown extractor 'wav2vec'; did you mean wav"),
         (["--audio", "vggish,vggish"], "vggish given twice; expected each"),
         (["--audio", SOUND, "--shard-index", "1"], "expected an index from 0 to"),
         (

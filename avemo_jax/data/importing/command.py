@@ -58,7 +58,6 @@ def _run(args: argparse.Namespace) -> int:
         found = read_annotations(args.annotations, mtl=args.mtl)
         records = {record.video: record for record in found}
     args.out = pathlib.Path(args.out)
-    args.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as opened:
         source = _open(args, opened)
         opened.callback(source.close)
@@ -150,6 +149,7 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
             f"{path}: the ending {ending!r}; expected a folder, "
             f"{', '.join((*_PICKLES, *_HDF5, '.parquet'))}: rename or convert it"
         )
+    args.out.mkdir(parents=True, exist_ok=True)  # rows are spooled beside the files
     bar = opened.enter_context(_bar("reading", None, args.quiet))
     rows = SpooledRows(
         path, args.out, first_frame=first, dtype=args.dtype, told=bar.update
