@@ -144,7 +144,7 @@ def commands(folder: pathlib.Path) -> dict[str, Command]:
             *("--json", out / "a.json", "--csv", out / "a.csv"),
         ),
         "results-table": lambda out: [
-            *(sys.executable, "-m", "avemo_jax.results_table.command"),
+            *(sys.executable, str(ROOT / "scripts" / "results_table.py")),
             *("--data-dir", str(store), *table, "--seeds=1", "--epochs=2"),
             *("--out", str(out)),
         ],
