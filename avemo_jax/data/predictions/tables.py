@@ -163,7 +163,7 @@ def _keys(table: Table) -> FramePlaces:
     if parts.null_count:
         row = int(np.argmax(parts.is_null().to_numpy()))
         raise ValueError(
-            f"{table.where(row)}: {image} is {texts[row].as_py()!r}; "
+            f"{table.where(row)}: {image} is {texts[row].as_py()!r:.80}; "
             "expected VIDEO/00001.jpg: correct it"
         )
     frame = pc.cast(pc.struct_field(parts, "frame"), pa.int64()).to_numpy()

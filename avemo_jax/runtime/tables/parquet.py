@@ -51,15 +51,18 @@ class ParquetTable:
             self._damaged(OSError("no regular file"))
         try:
             self._file = pyarrow.parquet.ParquetFile(path)
-        except (pa.ArrowException, OSError, MemoryError) as error:
+            self._schema = self._file.schema_arrow
+            leaves = self._file.schema
+            paths = [leaves.column(i).path for i in range(len(leaves))]
+            self._leaves = [path.split(".")[0] for path in paths]
+            names = [n for n in self._schema.names if not n.startswith(_INDEX)]
+        except (pa.ArrowException, OSError, MemoryError, UnicodeError) as error:
             self._damaged(error)
         about = self._file.metadata
         self.num_rows = about.num_rows
         check_columns(path, about.num_columns)
         least = self.num_rows * VALUE_BYTES * min(_LEAST_COLUMNS, about.num_columns)
         check_size(path, least, f"{self.num_rows:,} rows")
-        self._schema = self._file.schema_arrow
-        names = [n for n in self._schema.names if not n.startswith(_INDEX)]
         if again := twice(names):
             raise ValueError(
                 f"{path}: the columns {again} twice; expected each column "
@@ -85,6 +88,8 @@ class ParquetTable:
         check_size(self.path, self._used, f"{values:,} values of {name} and others")
         try:
             read = self._file.read(columns=[name], use_pandas_metadata=False)[name]
+            if len(read) != self.num_rows:
+                raise OSError(f"{len(read):,} of {self.num_rows:,} rows")
             return canonical(self.path, name, read)
         except (pa.ArrowException, OSError, MemoryError) as error:
             self._damaged(error, name)
@@ -126,15 +131,20 @@ class ParquetTable:
 
     def _declared(self, name: str) -> tuple[int, int]:
         """How many values a column has, and their uncompressed bytes."""
+        try:
+            # Arrow ends the process where it is asked about a damaged chunk.
+            self._file.scan_contents(columns=[name])
+        except (pa.ArrowException, OSError, MemoryError) as error:
+            self._damaged(error, name)
         about = self._file.metadata
+        own = [i for i, leaf in enumerate(self._leaves) if leaf == name.split(".")[0]]
         values = size = 0
         for group in range(about.num_row_groups):
             rows = about.row_group(group)
-            for i in range(rows.num_columns):
+            for i in own:
                 chunk = rows.column(i)
-                if chunk.path_in_schema.split(".")[0] == name.split(".")[0]:
-                    values += chunk.num_values
-                    size += chunk.total_uncompressed_size
+                values += chunk.num_values
+                size += chunk.total_uncompressed_size
         return values, size
 
     def _damaged(self, error: BaseException, column: str = "") -> NoReturn:

@@ -125,7 +125,7 @@ class Table:
             values = pc.cast(values, pa.int8())
         if pa.types.is_string(values.type):
             return self._parsed(name, words.as_meant(values))
-        found = pc.cast(values, pa.float64())
+        found = pc.cast(values, pa.float64(), safe=False)
         return pc.fill_null(found, np.nan).to_numpy().copy()
 
     def frames(self, name: str) -> Int[np.ndarray, " rows"]:
