@@ -12,6 +12,7 @@ import os
 import pathlib
 import stat
 import struct
+import sys
 import tokenize
 import warnings
 import zipfile
@@ -261,4 +262,8 @@ def _filled(
                 raise ValueError(f"it ends after {done:,} of {len(view):,} bytes")
             view[done : done + len(piece)] = piece
             done += len(piece)
+    if dtype.kind == "U" and flat.size:
+        points = flat.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if points.max() > sys.maxunicode:
+            raise ValueError("texts with characters that there are not")
     return flat.reshape(shape, order=order)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -256,7 +257,9 @@ def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
     digest = hashlib.sha256()
     with archive.open(f"{name}.npy") as stream:
         np.lib.format.read_magic(stream)
-        np.lib.format.read_array_header_1_0(stream)
+        with warnings.catch_warnings():  # read_entry takes those of Python 2 as well
+            warnings.simplefilter("ignore", UserWarning)
+            np.lib.format.read_array_header_1_0(stream)
         while piece := stream.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()

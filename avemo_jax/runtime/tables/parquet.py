@@ -223,7 +223,9 @@ def canonical(
     elif pa.types.is_integer(kind):
         wanted = pa.int64()
     try:
-        return pc.cast(values, wanted)
+        found = pc.cast(values, wanted)
+        found.validate(full=True)  # texts may be no UTF-8
+        return found
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
             f"{path}, column {name!r}: {error}; expected texts in UTF-8, or numbers "
