@@ -137,7 +137,10 @@ class SoundFile:
                 )
             reading = Reading(container, stream)
             self.declared_s = reading.declared_s
-            first = next(reading.frames(), None)
+            try:
+                first = next(reading.frames(), None)
+            except SoundError as error:
+                raise SoundError(f"{self.path}: {error}") from error
             shown = first or reading.track.codec_context
             self.num_channels = shown.layout.nb_channels
             self.sample_rate_hz = shown.sample_rate

@@ -8,7 +8,14 @@ from av.container import InputContainer
 from jaxtyping import Float32
 
 from avemo_jax.media.containers import picture_tracks, seconds, start_s
-from avemo_jax.media.declared import REPEATED, FileEnd, length_s, tagged_end_s
+from avemo_jax.media.declared import (
+    MAX_FAULTS,
+    REPEATED,
+    FileEnd,
+    length_s,
+    tagged_end_s,
+    undecodable,
+)
 from avemo_jax.media.wave_lengths import stated_length
 
 MAX_CHANNELS = 32
@@ -65,9 +72,10 @@ class Reading:
         """The frames of sound that can be decoded, in order.
 
         Raises:
-            SoundError: If the file gives its bytes again and again. The message lacks
-                the file's name.
+            SoundError: If the file gives its bytes again and again, or far too many
+                packets in a row are damaged. The message lacks the file's name.
         """
+        whole = 0  # number of faults at the last whole packet
         packets = self._container.demux()
         while True:
             try:
@@ -85,7 +93,10 @@ class Reading:
                 # Damage: the next packets may be whole. After its own error the
                 # container has none.
                 self.faults.append(str(error.strerror))
+                if len(self.faults) - whole >= MAX_FAULTS:
+                    raise SoundError(undecodable(self.faults[-1])) from error
             else:
+                whole = len(self.faults)
                 yield from decoded
 
     @property

@@ -34,6 +34,21 @@ REPEATED = (
     "its index names the same bytes again and again; expected each once; convert the "
     "file"
 )
+# A damaged file of a few megabytes may have millions of packets. So many in a row, an
+# hour of pictures or sound, are no part that is lost but a file that is none.
+MAX_FAULTS = 100_000
+
+
+def undecodable(fault: str) -> str:
+    """The error of a file that has :data:`MAX_FAULTS` damaged packets in a row.
+
+    Args:
+        fault: Libav's error for one of them.
+    """
+    return (
+        f"{MAX_FAULTS:,} packets in a row cannot be decoded ({fault}); expected a "
+        "whole file; get it again"
+    )
 
 
 def shown_pictures(container: InputContainer, track: VideoStream) -> int | None:

@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64
 
-from avemo_jax.media.declared import REPEATED, FileEnd
+from avemo_jax.media.declared import MAX_FAULTS, REPEATED, FileEnd, undecodable
 
 # Skips work that changes pixels only, not the number of pictures.
 _TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
@@ -72,16 +72,22 @@ class Pass:
         """The pictures that can be decoded, in the order in which they are shown.
 
         Raises:
-            VideoError: If the file gives its bytes again and again.
+            VideoError: If the file gives its bytes again and again, or far too many
+                packets in a row are damaged.
         """
         context = self._track.codec_context
+        whole = 0  # number of faults at the last whole packet
         for packet in self._packets():
             try:
                 decoded = context.decode(packet)
             except av.error.FFmpegError as error:
                 # Damage: the next packets may be whole.
                 self.faults.append(str(error.strerror))
+                if len(self.faults) - whole >= MAX_FAULTS:
+                    told = undecodable(self.faults[-1])
+                    raise VideoError(f"{self._container.name}: {told}") from error
                 continue
+            whole = len(self.faults)
             for frame in decoded:
                 self.num_pictures += 1
                 self.num_damaged += frame.is_corrupt

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made.videos import SIZE, encode, numbers_of
 
+from avemo_jax.media import video_decoding
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.video import VideoError, open_video
 
@@ -429,3 +430,20 @@ def test_real_videos(shared_data):
         assert abs(video.declared_frames - times.num_frames) <= 1
         assert times.fps == pytest.approx(float(video.fps), rel=1e-6)
         assert times.notes == ()
+
+
+def test_a_file_of_damaged_packets_alone_ends_early(tmp_path, monkeypatch):
+    """So many in a row; a few less are what the file lost."""
+    path = encode(tmp_path / "a.mkv", "libx264", 40, options={"g": "1"}, noise=200)
+    data = bytearray(path.read_bytes())
+    with av.open(os.fspath(path)) as container:
+        hit = list(container.demux(video=0))[10:16]
+    for packet in hit:
+        at = data.index(bytes(packet))
+        data[at : at + packet.size] = b"\xff" * packet.size
+    path.write_bytes(data)
+    monkeypatch.setattr(video_decoding, "MAX_FAULTS", 7)
+    assert open_video(path, num_threads=1).frame_times().num_frames == 34
+    monkeypatch.setattr(video_decoding, "MAX_FAULTS", 6)
+    with pytest.raises(VideoError, match=r"a\.mkv: .*packets in a row cannot be dec"):
+        open_video(path, num_threads=1).frame_times()
