@@ -74,18 +74,19 @@ def said(capsys, *args: str) -> str:
         ("features", ".", "give {tree}/features itself"),
         ("features", "features/audiofeat_vggish", "folder, give {tree}/features"),
         ("features", "nowhere", "no such folder"),
-        ("out", "features/audiofeat_vggish/video1.npy", "is a file"),
+        ("out", "features/audiofeat_vggish/video1.npy", "what is read"),
         ("test_list", "nowhere", "unknown task|expected NAME=VALUE"),
         ("kind", "vgish=audio", "a kind is given for vgish"),
     ],
 )
-def test_wrong_paths(tree, capsys, flag, path, advice):
+def test_wrong_paths(tree, tmp_path_factory, capsys, flag, path, advice):
     if flag == "features" and path == ".":
         write(tree / "features" / "notes.txt", ["a note beside the sets"])
     value = path if flag in ("kind", "test_list") else tree / path
-    error = said(capsys, *flags(tree, **{flag: value}))
+    out = tmp_path_factory.mktemp("out") / "store"
+    error = said(capsys, *flags(tree, **{"out": out, flag: value}))
     assert any(a in error for a in advice.format(tree=tree).split("|"))
-    assert not (tree / "store").exists()
+    assert not out.exists()
 
 
 def test_an_error_is_one_line(tree, capsys):
