@@ -325,7 +325,7 @@ def _task_of(
     try:
         return _own_task(table, found, wish, kind), found
     except ValueError as error:
-        text = str(error)
+        text = " ".join(str(error).split())  # names may have several lines
         raise ValueError(text if text.startswith(where) else where + text) from error
 
 

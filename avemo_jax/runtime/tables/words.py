@@ -14,7 +14,7 @@ MISSING = (
     *("", "NA", "<NA>", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "-nan"),
     *("null", "NULL", "None", "NaT", r"\N", "#NULL!"),
 )
-INTEGER = re.compile(r"[+-]?\d+")
+INTEGER = re.compile(r"[+-]?\d{1,18}")  # what 64 bits hold
 _TRUTH = {"true": "1", "false": "0"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
