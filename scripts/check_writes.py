@@ -87,8 +87,7 @@ def commands(folder: pathlib.Path) -> dict[str, Command]:
     (folder / "rows.pkl").write_bytes(pickle.dumps(rows))
     state = made_state(network_shapes(get_extractor(_NETWORK)))
     safetensors.numpy.save_file(state, folder / "network.safetensors")
-    # In larger batches the last bit of a vector depends on its place in the batch.
-    crops = ("--visual", "face_hog", "--audio", "acoustic", "--batch-size=1", "--quiet")
+    crops = ("--visual", "face_hog", "--audio", "acoustic", "--quiet")
     features, run = folder / "features", folder / "run"
     source = ("--crops", tree / "cropped_aligned", "--videos", tree / "videos")
     train = ("train", "--config=expr_mlp", f"--data-dir={store}")

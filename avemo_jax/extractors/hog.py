@@ -29,7 +29,6 @@ _CLIP = 0.2  # of a normalised vote, as in both papers
 _ORIENTATION_SCALE, _BLOCK_SCALE = 0.5, 0.2357
 # Squared votes of a block that hardly differs from a flat one, for pixels in [0, 1].
 _FLAT = 1e-4
-_GROUP = 8  # crops whose votes stay in a CPU's cache
 
 
 def apply(
@@ -54,17 +53,16 @@ def apply(
             f"crops of shape {pixels.shape[1:]}; expected (size, size, 3), size at "
             f"least {MIN_SIZE_PX}; resize them with avemo_jax.media.resizing"
         )
-    return jax.lax.platform_dependent(pixels, cpu=_in_groups, default=_histograms)
+    return jax.lax.platform_dependent(pixels, cpu=_one_by_one, default=_histograms)
 
 
-def _in_groups(pixels: Float[Array, "n size size 3"]) -> Float[Array, "n dim"]:
-    """The histograms, a few crops at a time."""
-    n = pixels.shape[0]
-    if n <= _GROUP:
-        return _histograms(pixels)
-    padded = jnp.pad(pixels, ((0, -n % _GROUP), (0, 0), (0, 0), (0, 0)))
-    groups = padded.reshape(-1, _GROUP, *pixels.shape[1:])
-    return jax.lax.map(_histograms, groups).reshape(-1, DIM)[:n]
+def _one_by_one(pixels: Float[Array, "n size size 3"]) -> Float[Array, "n dim"]:
+    """The histograms, crop after crop: its votes stay in the cache of a CPU.
+
+    With several at once the last bits depend on a crop's place among them, and so on
+    where an extraction was interrupted; eight at once are a tenth faster.
+    """
+    return jax.lax.map(lambda one: _histograms(one[None])[0], pixels)
 
 
 def _histograms(pixels: Float[Array, "n size size 3"]) -> Float[Array, "n dim"]:

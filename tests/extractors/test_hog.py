@@ -138,6 +138,15 @@ def test_mouths_are_told_apart_in_faces_that_were_not_seen(extractor):
     assert (away.argmin(axis=-1) == np.arange(3)).mean() > 0.9
 
 
+def test_vectors_do_not_depend_on_their_place_in_a_batch(extractor):
+    """To the bit: what was interrupted goes on with other batches."""
+    images = faces(9, seed=5)
+    found = extractor.extract(images).features
+    for first in (1, 2, 5):
+        later = extractor.extract(images[first:]).features
+        np.testing.assert_array_equal(later, found[first:])
+
+
 def test_crops_of_other_sizes_are_resized(extractor):
     image = faces(1, side=160)[0]
     small = np.asarray(resizing.resize(*resizing.pack_images([image]), size_px=112))
