@@ -28,6 +28,7 @@ from avemo_jax.media.declared import (
     short_length,
     shown_pictures,
 )
+from avemo_jax.media.images import MAX_PIXELS
 from avemo_jax.media.picture_times import mend, rate_of
 from avemo_jax.media.regular_files import fault_of
 from avemo_jax.media.rgb_pictures import ToRGB, shape_of
@@ -105,6 +106,7 @@ class VideoFile:
             sounds = container.streams.audio
             self.num_sound_tracks = len(sounds)
             self.sound_s = duration_s(container, sounds[0]) if sounds else None
+            self._check_size(track)
             reading = Pass(container, track)
             self._reading = reading
             first = next(reading.frames(), None)
@@ -115,6 +117,14 @@ class VideoFile:
             self._is_cropped = is_cropped(self.path, form, stored)
             self._hides_alpha = track.metadata.get("alpha_mode") == "1"
         self.width, self.height = self._shape.shown
+
+    def _check_size(self, track: av.VideoStream) -> None:
+        width, height = track.codec_context.width, track.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise VideoError(
+                f"{self.path}: pictures of {width} x {height} pixels; expected at most "
+                f"{MAX_PIXELS} pixels, as 8K has; make them smaller with a converter"
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from jaxtyping import Float64
 
 from avemo_jax.media.declared import MAX_FAULTS, REPEATED, FileEnd, undecodable
+from avemo_jax.media.images import MAX_PIXELS
 
 # Skips work that changes pixels only, not the number of pictures.
 _TIMES_ONLY = {"skip_loop_filter": "all", "skip_idct": "all"}
@@ -60,8 +61,9 @@ class Pass:
         context = track.codec_context
         context.thread_type = "NONE" if num_threads == 1 else "FRAME"
         context.thread_count = num_threads
-        if times_only:
-            context.options = dict(_TIMES_ONLY)
+        options = dict(_TIMES_ONLY) if times_only else {}
+        # Also pictures whose size only their own bytes state.
+        context.options = options | {"max_pixels": str(MAX_PIXELS)}
 
     @property
     def is_whole(self) -> bool:

@@ -447,3 +447,16 @@ def test_a_file_of_damaged_packets_alone_ends_early(tmp_path, monkeypatch):
     monkeypatch.setattr(video_decoding, "MAX_FAULTS", 6)
     with pytest.raises(VideoError, match=r"a\.mkv: .*packets in a row cannot be dec"):
         open_video(path, num_threads=1).frame_times()
+
+
+@pytest.mark.parametrize("stated", ["by the file", "by its pictures"])
+def test_pictures_that_would_fill_the_memory_are_refused(stated, tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4", "libx264", 3)
+    most = SIZE[0] * SIZE[1] - 1
+    monkeypatch.setattr(video_decoding, "MAX_PIXELS", most)
+    message = "no picture can be decoded"
+    if stated == "by the file":
+        monkeypatch.setattr("avemo_jax.media.video.MAX_PIXELS", most)
+        message = f"of 64 x 48 pixels; expected at most {most} pixels"
+    with pytest.raises(VideoError, match=message):
+        open_video(path)

@@ -163,8 +163,9 @@ def _to_labels(
 ) -> Shaped[np.ndarray, "frames ..."]:
     """Values that are in range, as labels are kept in memory."""
     if task is VA:
-        labels = values.astype(np.float32)
-        labels[(values < -1).any(axis=1)] = np.nan
+        is_valid = (values >= -1).all(axis=1)
+        labels = np.full(values.shape, np.nan, np.float32)
+        labels[is_valid] = values[is_valid]
         return labels
     return values.astype(np.int8).reshape(-1, *task.label_shape)
 
