@@ -201,7 +201,7 @@ def test_results_have_these_keys(runs, task, seeds):
         *("schema_version", "task", "data", "synthetic", "features", "head", "split"),
         *("num_seeds", "seed", "chosen_on", "chosen_by", "protocol", "counts"),
         *("per_seed", "metrics", "chosen_on_reason", "trained_on_this_split", "joined"),
-        "training",
+        *("training", "checkpoint", "faces"),
     }
     training = {"batch_size": 32, "num_epochs": 2, "passes_per_epoch": 1}
     assert found["training"].items() >= training.items()

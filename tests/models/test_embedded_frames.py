@@ -82,7 +82,7 @@ def test_rules_that_may_be_asked_for(task, rule, stride):
         (
             "EXPR",
             {RULE: "stride", STRIDE: -1},
-            r"stride is -1 .*; expected .*; correct",
+            r"stride is -1; expected .*; correct",
         ),
         ("EXPR", {STRIDE: 10}, r"stride is 10 with rule 'all'; .* set rule 'stride'"),
         ("EXPR", {RULE: "refine", STRIDE: 4}, r"is 4 .*; expected .* at least 5, or 0"),

@@ -178,7 +178,7 @@ def test_card_tells_how_it_was_made(tmp_path, folder, records):
         '- settings: `precision` "highest", `size_px` 4',
         "- failed frames: 12\n- failed videos: 2 (`b: 6`, `c: 6`)",
         "  - `b, frame 5: no 'picture' 5`",
-        "  - `b: sound of b is short`",
+        "  - `sound of b is short: b`",
         "- annotated videos without features: 1 (`d`)",
         "lists all that failed: 2 lines",
         "\n    python build.py --x 'a b'\n",

@@ -14,15 +14,19 @@ import mutations
 from made.foreign_files import READERS, Reader
 
 SCRIPT = pathlib.Path(fuzz_readers.__file__)
-INPUTS = 20
+LEAST, MOST = 20, 400  # inputs
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_changed_files_read_or_are_refused(tmp_path, name):
     trial = fuzz_readers.Trial(READERS[name], tmp_path, seed=1)
-    outcomes = [trial.outcome(trial.content(number)) for number in range(INPUTS)]
+    outcomes: set[bool] = set()
+    for number in range(MOST):
+        outcomes.add(trial.outcome(trial.content(number)))
+        if number > LEAST and len(outcomes) == 2:
+            break
     # The changes are neither too small nor too great to reach all of the reader.
-    assert 0 < sum(outcomes) < INPUTS
+    assert outcomes == {True, False}
 
 
 def test_the_same_seed_gives_the_same_changes(tmp_path):
