@@ -46,6 +46,7 @@ sys.exit(guarded(lambda: download(
     file, sys.argv[3], show_progress=False, allow_loopback=True
 ) and None, prog="download", kept="what was downloaded"))
 """
+_FEW_BYTES = 1 << 14
 Arguments = Callable[[pathlib.Path], list[str]]
 
 
@@ -266,6 +267,8 @@ def full_disk(command: Command, folder: pathlib.Path, chance: random.Random) -> 
     try:
         out = place / "out"
         out.mkdir()
+        if command.size < _FEW_BYTES:  # they may fit into what is left of one page
+            (place / "filler").write_bytes(bytes(small * 1024))
         said = _run(command.arguments(out), folder, status=1).stderr
         assert "Traceback" not in said, said[-2000:]
         last = said.strip().splitlines()[-1]

@@ -119,7 +119,7 @@ def draw_learning_curves(
         records,
         f"{model}\n{title}, {card.task}",
         criterion=criterion,
-        metric=metric_titles(task).get(criterion, criterion),
+        metric=metric_titles(task)[criterion],
         best_epochs=[epoch for epoch in card.best_epochs if epoch is not None],
     )
 

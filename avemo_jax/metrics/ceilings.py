@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from avemo_jax.metrics.numpy_states import video_states
-from avemo_jax.tasks import JointTask, Task
+from avemo_jax.tasks import SCORE, JointTask, Task
 
 _METRICS = {
     "multiclass": {"f1_macro": "macro F1", "accuracy": "accuracy"},
     "multilabel": {"f1_mean": "mean F1", "f1_mean_at_0.5": "mean F1, thresholds 0.5"},
+    "joint": {SCORE: "P, the sum of the tasks' scores"},
 }
 
 

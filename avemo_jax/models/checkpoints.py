@@ -7,7 +7,9 @@ checked on loading.
 import dataclasses
 import hashlib
 import math
+import os
 import pathlib
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -83,9 +85,19 @@ class RunCheckpoints:
 
         Raises:
             CheckpointError: If orbax did not write it.
+            OSError: If the disk is full, or another fault of the system stops it.
         """
         metadata = {"sha256": leaf_digests(state), "progress": progress}
-        if not self._checkpointer.save(step, state, custom_metadata=metadata):
+        try:
+            saved = self._checkpointer.save(step, state, custom_metadata=metadata)
+        except ValueError as error:
+            # What the system said is in the text alone.
+            number = re.search(r"os_error_code='(\d+)'", str(error))
+            if number is None:
+                raise
+            reason, place = os.strerror(int(number[1])), str(self._directory)
+            raise OSError(int(number[1]), reason, place) from error
+        if not saved:
             raise CheckpointError(f"step {step} was not saved in {self._directory}")
 
     def restore(self, like: Any) -> tuple[dict[str, Any], Any] | None:

@@ -60,7 +60,11 @@ class _OneLine(logging.Formatter):
 
 
 def _is_ours_or_warns(record: logging.LogRecord) -> bool:
-    ours = _ROOT in pathlib.Path(record.pathname).parents
+    path = pathlib.Path(record.pathname)
+    # Each of orbax's threads tells an error with its traceback; it is raised as well.
+    if record.exc_info and "orbax" in path.parts:
+        return absl_logging.get_verbosity() >= absl_logging.DEBUG
+    ours = _ROOT in path.parents
     return ours or record.levelno >= logging.WARNING
 
 

@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from avemo_jax.metrics.ceilings import ceiling_notes, ceiling_of, ceilings_in_words
-from avemo_jax.tasks import AU, EXPR, VA, joint_task
+from avemo_jax.metrics.ceilings import (
+    ceiling_notes,
+    ceiling_of,
+    ceilings_in_words,
+    metric_titles,
+)
+from avemo_jax.tasks import AU, EXPR, VA, get_task, joint_task
+
+
+@pytest.mark.parametrize("name", ["EXPR", "AU", "VA", "EXPR+AU+VA"])
+def test_every_score_that_is_chosen_by_has_a_title(name):
+    task = get_task(name)
+    assert {task.criterion, task.headline} <= metric_titles(task).keys()
+
 
 TITLES = {"with_crop": "with crop", "all_labelled": "all labelled"}
 

@@ -1,5 +1,6 @@
 """The parameters of head checkpoints: whole, and no more than their files may hold."""
 
+import errno
 import stat
 
 import jax
@@ -10,7 +11,12 @@ from made.cards import made_card
 from avemo_jax.batches import sharding
 from avemo_jax.heads import Variables
 from avemo_jax.models.card import HEAD_FILE, CheckpointError, read_card
-from avemo_jax.models.checkpoints import load_head, remove_leftovers, save_head
+from avemo_jax.models.checkpoints import (
+    RunCheckpoints,
+    load_head,
+    remove_leftovers,
+    save_head,
+)
 
 MADE = Variables({"w": np.arange(12, dtype=np.float32).reshape(1, 3, 4)}, {})
 
@@ -56,3 +62,17 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     (tmp_path / ".run.lock").touch()
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+
+
+def test_a_full_disk_ends_a_save_as_an_error_of_the_system(tmp_path, monkeypatch):
+    mesh = sharding.make_mesh()
+    checkpoints = RunCheckpoints(tmp_path / "checkpoints", mesh)
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: Failed [os_error_code='28']")
+
+    monkeypatch.setattr(checkpoints._checkpointer, "save", full)
+    with pytest.raises(OSError, match="checkpoints") as error:
+        checkpoints.save(1, {"w": np.zeros(3)}, {"epoch": 1})
+    checkpoints.close()
+    assert error.value.errno == errno.ENOSPC
