@@ -44,22 +44,22 @@ MIDDLE = {
         "files that were written are whole",
     ),
     "import-features": (
-        [".", "--as=a", "--kind=visual", "--out=out"],
+        ["given", "--as=a", "--kind=visual", "--out=out"],
         "avemo_jax.data.importing.command:import_folder",
         "videos that were written whole are kept",
     ),
     "build-store": (
-        ["--annotations=.", "--features=.", "--out=out"],
+        ["--annotations=given", "--features=given", "--out=out"],
         "avemo_jax.data.corpus.annotations:read_annotations",
         "feature sets that were packed whole are kept",
     ),
     "extract": (
-        ["--crops=.", "--visual=enet_b0_8_va_mtl", "--out=out"],
+        ["--crops=given", "--visual=enet_b0_8_va_mtl", "--out=out"],
         "avemo_jax.extraction.command:find_crops",
         "features of the videos that were done are kept",
     ),
     "prepare": (
-        ["--root=.", "--visual=enet_b0_8_va_mtl", "--out=out"],
+        ["--root=given", "--visual=enet_b0_8_va_mtl", "--out=out"],
         "avemo_jax.extraction.prepare.command:find_corpus",
         "features of the videos that were done are kept, and sets packed whole",
     ),
@@ -92,6 +92,7 @@ MIDDLE = {
 )
 def test_each_command_says_what_is_kept(tmp_path, command):
     arguments, place, kept = MIDDLE[command]
+    (tmp_path / "given").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", STOPPING, place, command, *arguments],
         stdout=subprocess.PIPE,
@@ -167,9 +168,8 @@ def test_two_trainings_in_one_workdir(store, tmp_path):
     second = started(store, run)
     assert second.wait(LIMIT_S) == 1
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert last.startswith(
-        f"avemo train: error: {run} is in use by process {first.pid} on "
-    )
+    told = f"error: {run} is in use by process {first.pid} on "
+    assert last.startswith(f"python -m avemo_jax.cli train: {told}")
     assert first.poll() is None
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

@@ -135,7 +135,6 @@ class CommandParser(argparse.ArgumentParser):
         """Arguments that set fields of the configuration, and the others."""
         fields: list[str] = []
         rest: list[str] = []
-        given: dict[str, str] = {}
         bare = ""  # the last argument, if it was a field without its value
         for word in words:
             name, equals, value = word.partition("=")
@@ -143,32 +142,26 @@ class CommandParser(argparse.ArgumentParser):
                 fields.append(word)
                 bare = "" if equals else name
                 if equals:
-                    self._once(given, name, value)
+                    self._refuse_empty(name, value)
             elif bare and not word.startswith("--"):
                 fields.append(word)
-                self._once(given, bare, word)
+                self._refuse_empty(bare, word)
                 bare = ""
             else:
                 rest.append(word)
                 bare = ""
         return fields, rest
 
-    def _once(self, given: dict[str, str], flag: str, value: str) -> None:
-        """Note a flag's value; it is not empty, and no other than before."""
+    def _refuse_empty(self, flag: str, value: str) -> None:
+        """End the program at an empty value."""
         if not value:
             self.error(
                 f"{flag}= is empty; expected a value: give one, or leave it out (is a "
                 "variable of the shell not set?)"
             )
-        if given.setdefault(flag, value) != value:
-            self.error(
-                f"{flag} is {given[flag]} and {value}; expected one value: leave one "
-                "out"
-            )
 
     def _check_flags(self, words: Sequence[str]) -> None:
-        """End the program at a flag that is unknown, twice, or without its value."""
-        given: dict[str, str] = {}
+        """End the program at a flag that is unknown or without its value."""
         left = iter(words)
         for word in left:
             if word == "--":
@@ -193,10 +186,7 @@ class CommandParser(argparse.ArgumentParser):
                         f"{flag} {value}; expected a value that begins with a dash "
                         f"behind an equals sign: write {flag}={value}"
                     )
-            if isinstance(action, argparse._AppendAction):
-                self._once({}, flag, value)
-            else:
-                self._once(given, flag, value)
+            self._refuse_empty(flag, value)
 
     def _unknown(self, flag: str, value: str) -> str:
         """What to say of a flag that the command does not have."""
