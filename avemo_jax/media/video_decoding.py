@@ -78,6 +78,11 @@ class Pass:
                 packets in a row are damaged.
         """
         context = self._track.codec_context
+        try:
+            context.open(strict=False)
+        except av.error.FFmpegError as error:
+            self.faults.append(str(error.strerror))
+            return
         whole = 0  # number of faults at the last whole packet
         for packet in self._packets():
             try:
