@@ -150,24 +150,8 @@ READ = {
     ),
     ("thresholds", "no numbers of JSON"),  # of another program
     ("split-lists", "empty"),
-    # Its last line is left out where it has no end, as a killed process leaves it.
-    *(
-        ("metrics-log", attack)
-        for attack in (
-            "empty",
-            "one byte",
-            "half",
-            "link to nothing",
-            "link to itself",
-            "torch with code",
-            "pickle in itself",
-            "deep pickle",
-            "deep JSON",
-            "no numbers of JSON",
-            "a line of 1 MB",
-            "1 MB of commas",
-        )
-    ),
+    ("metrics-log", "link to nothing"),
+    ("metrics-log", "link to itself"),
 }
 
 
@@ -210,6 +194,14 @@ def test_right_files_are_read(prepared, name):
         assert fuzz_readers.tried(reader, folder / reader.file)
 
 
+def is_to_be_read(name: str, attack: str, path: pathlib.Path) -> bool:
+    """Whether a reader takes an attack for a file of its own."""
+    if name == "metrics-log" and path.is_file() and os.access(path, os.R_OK):
+        # A last line without an end is left out, as a killed process leaves it.
+        return attack == "half" or b"\n" not in path.read_bytes()
+    return (name, attack) in READ
+
+
 # A superuser reads all files.
 MODES_COUNT = hasattr(os, "geteuid") and os.geteuid() != 0
 
@@ -228,7 +220,7 @@ def test_attacks_are_refused(prepared, name, attack):
     signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
     is_read = fuzz_readers.tried(reader, folder / reader.file)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    assert is_read == ((name, attack) in READ)
+    assert is_read == is_to_be_read(name, attack, folder / reader.file)
     assert fuzz_readers.memory("VmHWM") - before < MOST_MIB * MIB
     # Neither code has run, nor has anything been unpacked.
     assert not list(ran.parent.glob("ran*")) + list(folder.parent.glob("ran*"))

@@ -70,7 +70,7 @@ def read_layers(path: str | os.PathLike[str]) -> list[OnnxLayer]:
     path = pathlib.Path(path)
     graph = _load(path).graph
     _check_names(path, graph)
-    walk = _Walk(graph, path.parent)
+    walk = _Walk(graph, path)
     layers = [layer for node in graph.node for layer in walk.layers_at(node)]
     faults = walk.faults + [
         f"source {name} {tuple(tensor.dims)}: used by no convolution or linear layer"
@@ -155,8 +155,8 @@ class _Walk:
         faults: Faults that were found, in words.
     """
 
-    def __init__(self, graph: Any, folder: pathlib.Path):
-        self._folder = folder
+    def __init__(self, graph: Any, path: pathlib.Path):
+        self._path, self._folder = path, path.parent
         self._arrays: dict[str, np.ndarray] = {}
         self._outside: dict[str, int] = {}  # files beside this one, and their sizes
         self._outside_bytes = 0
@@ -236,7 +236,7 @@ class _Walk:
             "expected a whole .onnx file, with as many values as its shapes say, and "
             "its .data file beside it where it has one; take another copy"
         )
-        where = f"{name:.80} in the .onnx file"
+        where = f"{self._path}: {name:.80}"
         with damage_told(where, expected, error=ConversionError):
             try:
                 # onnx opens files in this folder only.

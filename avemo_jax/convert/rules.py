@@ -180,7 +180,7 @@ def _fault(array: np.ndarray, fitted: np.ndarray, shape: tuple[int, ...]) -> str
         return f"of dtype {array.dtype.name}; expected one of {', '.join(_DTYPES)}"
     if fitted.shape != shape:
         return f"of shape {array.shape}"
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if not np.isfinite(fitted.astype(np.float32)).all():
             return "not finite everywhere (in float32)"
     return ""

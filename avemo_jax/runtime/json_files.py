@@ -188,7 +188,7 @@ def _members(
     if lacking or unknown:
         raise ValueError(
             f"missing {', '.join(lacking) or 'nothing'}, unknown "
-            f"{', '.join(unknown) or 'nothing'}; expected what this version writes"
+            f"{', '.join(unknown) or 'nothing':.300}; expected what this version writes"
         )
     return {
         name: fitted(one, stored[name], inside + name)

@@ -26,6 +26,7 @@ from avemo_jax.runtime.tables.words import INTEGER, is_number, with_point
 from avemo_jax.tasks import Task, TaskKind, own_task
 
 _PLACES = ("video", "frame", "start_s", "end_s")
+_MAX_REASON = 400  # characters of an error that quotes the file
 Place = Literal["frame", "time", "video"]
 
 
@@ -325,7 +326,7 @@ def _task_of(
     try:
         return _own_task(table, found, wish, kind), found
     except ValueError as error:
-        text = " ".join(str(error).split())  # names may have several lines
+        text = " ".join(str(error).split())[:_MAX_REASON]  # names may have many lines
         raise ValueError(text if text.startswith(where) else where + text) from error
 
 
