@@ -693,5 +693,7 @@ def test_what_a_header_states_twice_is_one_loss(form, codec, options, tmp_path, 
     sound = open_sound(path)
     whole(sound)
     assert sound.declared_s == pytest.approx(2, abs=1e-3)
-    assert len(warned) == 1
-    assert "s where the file declares 2.00 s" in warned[0]
+    # PyAV 17 tells the packet that is cut as well.
+    told = [text for text in warned if "packets of sound" not in text]
+    assert len(told) == 1
+    assert "s where the file declares 2.00 s" in told[0]
