@@ -13,6 +13,8 @@ import typing
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from avemo_jax.runtime.plain_text import one_line
+
 MAX_BYTES = 2**26  # the metadata of a million videos; parsed they take ten times that
 _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
 
@@ -188,7 +190,8 @@ def _members(
     if lacking or unknown:
         raise ValueError(
             f"missing {', '.join(lacking) or 'nothing'}, unknown "
-            f"{', '.join(unknown) or 'nothing':.300}; expected what this version writes"
+            f"{one_line(', '.join(unknown)) or 'nothing':.300}; expected what this "
+            "version writes"
         )
     return {
         name: fitted(one, stored[name], inside + name)
