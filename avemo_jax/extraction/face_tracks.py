@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned
-from avemo_jax.faces.detector import reduced, scaled
+from avemo_jax.faces.detector import reduced, reduced_size, scaled
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
 from avemo_jax.faces.tracks import Tracker, is_cut
 from avemo_jax.media.video import VideoFile
@@ -83,7 +83,8 @@ def find_faces(
             f"{video.path}: {len(found)} frames where {len(times_s)} have times; "
             "expected as many: was the file changed? Run it again"
         )
-    size, small = (video.height, video.width), _reduced_size(video)
+    size = (video.height, video.width)
+    small = reduced_size(*size)
     tracks = []
     for track in sorted(tracker.tracks, key=lambda t: (-len(t.frames), t.frames[0])):
         rows = [
@@ -105,14 +106,6 @@ def find_faces(
             FaceTrack(frames, faces.boxes, faces.points, faces.scores, detected)
         )
     return tracks
-
-
-def _reduced_size(video: VideoFile) -> tuple[int, int]:
-    """Height and width of the pictures that are searched."""
-    height, width = reduced(np.zeros((video.height, video.width, 3), np.uint8)).shape[
-        :2
-    ]
-    return height, width
 
 
 def _by_frame(

@@ -95,13 +95,20 @@ def scaled(
 
 def reduced(picture: Picture) -> Picture:
     """The picture as the detector sees it: its longer side at most 640 pixels."""
-    height, width = picture.shape[:2]
+    height, width = reduced_size(*picture.shape[:2])
+    if (height, width) == picture.shape[:2]:
+        return picture
+    image = Image.fromarray(picture)
+    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(small)
+
+
+def reduced_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of a picture of this size once it is reduced."""
     scale = LONG_SIDE_PX / max(height, width)
     if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = Image.fromarray(picture)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+        return height, width
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def canvas(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

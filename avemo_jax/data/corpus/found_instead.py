@@ -40,8 +40,8 @@ def found_instead(
         follow_links: Follow links that lead out of the folder.
 
     Returns:
-        The kinds, as "2 videos (a.mp4, b.mp4; give them with --videos), 1 archive
-        (c.zip; unpack it)".
+        The kinds, as "2 videos (a.mp4, b.mp4; give them with --videos), 1 archives
+        (c.zip; unpack them)".
 
     Raises:
         ValueError: If a folder cannot be read, or links lead out of the tree or
