@@ -24,6 +24,7 @@ from avemo_jax.convert.torch_pickle import TorchPolicy
 from avemo_jax.convert.torch_records import Record, TorchFileError
 from avemo_jax.convert.torch_tensors import STORAGES, Allowance, Storage
 from avemo_jax.runtime import safe_pickle
+from avemo_jax.runtime.regular_files import is_special
 
 __all__ = ["Record", "TorchFileError", "read_torch", "state_dict_of"]
 
@@ -48,7 +49,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
             times its size.
     """
     path = pathlib.Path(path)
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if is_special(path):
         raise _wrong(path, "no regular file")
     try:
         with path.open("rb") as file:

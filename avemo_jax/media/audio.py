@@ -29,7 +29,7 @@ from avemo_jax.media.audio_decoding import (
 )
 from avemo_jax.media.containers import open_container
 from avemo_jax.media.declared import short_length
-from avemo_jax.media.regular_files import fault_of
+from avemo_jax.runtime.regular_files import fault_of
 
 QUALITY = "HQ"  # soxr's quality, librosa's default
 MIN_RATE_HZ = 1000  # a file's least rate: lower ones would resample to far too much

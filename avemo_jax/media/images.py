@@ -18,7 +18,7 @@ from avemo_jax.media.picture_bounds import (
     check_parts,
     check_scanned,
 )
-from avemo_jax.media.regular_files import fault_of
+from avemo_jax.runtime.regular_files import fault_of
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageError", "read_image"]
 

@@ -30,7 +30,6 @@ from avemo_jax.media.declared import (
 )
 from avemo_jax.media.images import MAX_PIXELS
 from avemo_jax.media.picture_times import mend, rate_of
-from avemo_jax.media.regular_files import fault_of
 from avemo_jax.media.rgb_pictures import ToRGB, shape_of
 from avemo_jax.media.video_decoding import (
     NoPicturesError,
@@ -38,6 +37,7 @@ from avemo_jax.media.video_decoding import (
     VideoError,
     stamps_of,
 )
+from avemo_jax.runtime.regular_files import fault_of
 
 __all__ = ["FrameTimes", "NoPicturesError", "VideoError", "VideoFile", "open_video"]
 

@@ -10,7 +10,6 @@ import io
 import math
 import os
 import pathlib
-import stat
 import struct
 import sys
 import tokenize
@@ -22,6 +21,8 @@ from typing import IO, Any
 
 import numpy as np
 import safetensors
+
+from avemo_jax.runtime.regular_files import is_special
 
 # What is inflated may have this many times the bytes of its file, or so many at least.
 # Without compression no file is ever refused for its size.
@@ -209,7 +210,7 @@ def opened_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
         ValueError: If it is no regular file.
         OSError: If it cannot be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    if is_special(path):
         raise ValueError("no regular file")
     with path.open("rb") as file:
         yield file

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from avemo_jax.runtime.plain_text import one_line
+from avemo_jax.runtime.regular_files import is_special
 
 MAX_BYTES = 2**26  # the metadata of a million videos; parsed they take ten times that
 _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
@@ -42,7 +43,7 @@ def read_json(
     """
     path = pathlib.Path(path)
     try:
-        _check_regular(path)
+        _refuse_special(path)
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         return fitted(kind, parsed(data))
@@ -68,7 +69,7 @@ def read_json_lines(
     """
     path, found = pathlib.Path(path), []
     try:
-        _check_regular(path)
+        _refuse_special(path)
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}: {remedy}") from fault
     with path.open("rb") as file:
@@ -82,9 +83,8 @@ def read_json_lines(
     return found
 
 
-def _check_regular(path: pathlib.Path) -> None:
-    """Raise ``ValueError`` if a file is a pipe, which would be waited for, or so."""
-    if path.exists() and not path.is_file():
+def _refuse_special(path: pathlib.Path) -> None:
+    if is_special(path):
         raise ValueError("no regular file; expected one of JSON")
 
 

@@ -5,6 +5,7 @@ no end, so they are refused before they are opened.
 """
 
 import os
+import pathlib
 import stat
 
 _KINDS = {
@@ -14,6 +15,11 @@ _KINDS = {
     stat.S_IFCHR: "is a device",
     stat.S_IFBLK: "is a device",
 }
+
+
+def is_special(path: pathlib.Path) -> bool:
+    """Whether there is something that is no regular file; False: nothing is there."""
+    return path.exists() and not path.is_file()
 
 
 def fault_of(path: str | os.PathLike[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.images import ImageError, read_image
-from avemo_jax.media.regular_files import fault_of
 from avemo_jax.media.video import VideoError, open_video
+from avemo_jax.runtime.regular_files import fault_of
 
 READERS = [
     (read_image, ImageError),
