@@ -6,9 +6,9 @@ import pyarrow.parquet
 import pytest
 from made import foreign_tables
 
+from avemo_jax.data.corpus.video_numbers import read_numbers
 from avemo_jax.data.importing.spooled import SpooledRows
 from avemo_jax.data.importing.tables import import_parquet
-from avemo_jax.data.listing import read_numbers
 
 ROWS = [
     ["Video", "frame", "f1", "f0"],

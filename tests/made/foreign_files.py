@@ -25,6 +25,7 @@ from avemo_jax.data.corpus.label_files import read_label_file, read_mtl_file
 from avemo_jax.data.corpus.manifest import Entry, read_manifest
 from avemo_jax.data.corpus.own_labels import read_labels
 from avemo_jax.data.corpus.splits import read_split_lists, read_splits
+from avemo_jax.data.corpus.video_numbers import read_numbers
 from avemo_jax.data.features.files import (
     clean_rows,
     read_feature_file,
@@ -37,7 +38,6 @@ from avemo_jax.data.importing.pickled import import_pickle
 from avemo_jax.data.importing.source import ImportSource
 from avemo_jax.data.importing.spooled import SpooledRows
 from avemo_jax.data.importing.tables import import_parquet
-from avemo_jax.data.listing import read_numbers
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.data.predictions.threshold_file import read_thresholds
 from avemo_jax.data.records import VideoFeatures

@@ -12,7 +12,8 @@ import pyarrow.csv
 from jaxtyping import Int
 
 from avemo_jax.data.corpus.annotations import frames_of_test_videos
-from avemo_jax.data.listing import first_of, read_names, read_numbers
+from avemo_jax.data.corpus.video_numbers import read_numbers
+from avemo_jax.data.listing import first_of, read_names
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.media.file_endings import VIDEO_ENDINGS, ending_of
 from avemo_jax.tasks import TASKS, Task

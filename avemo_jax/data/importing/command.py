@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from avemo_jax.data.corpus.annotations import read_annotations
+from avemo_jax.data.corpus.video_numbers import read_numbers
 from avemo_jax.data.features.names import check_known, full_name, split_name
 from avemo_jax.data.importing import native
 from avemo_jax.data.importing.evidence import off_by_one, report
@@ -26,7 +27,6 @@ from avemo_jax.data.importing.writing import (
     contents_of,
     write_files,
 )
-from avemo_jax.data.listing import read_numbers
 from avemo_jax.data.records import Modality, VideoAnnotations
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.runtime.errors import guarded
