@@ -23,7 +23,7 @@ ROOMS = (
     *("data.importing", "data.predictions"),
     *("data_builders", "packing", "packing.demo", "batches", "models", "convert"),
     *("extraction", "extraction.prepare", "training", "training.plan", "evaluation"),
-    *("experiment", "results_table", "challenge", "challenge.score"),
+    *("prediction", "experiment", "results_table", "challenge", "challenge.score"),
     *("challenge.submit", "main", "cli"),
 )
 # Rooms that know no files.

@@ -20,7 +20,7 @@ SOURCES = [
 ]
 OPEN = {"open", "read_text", "write_text"}
 # What has one of these of its own.
-OPEN_BY_THEMSELVES = {"os", "av", "Image", "archive", "file", "folder"}
+OPEN_BY_THEMSELVES = {"os", "av", "Image", "archive", "context", "file", "folder"}
 # Modules that need TFDS, which itself needs array-record.
 BUILDER = {
     f"data_builders.affwild2.{name}"

@@ -1,0 +1,94 @@
+"""What is predicted of one input: its faces, frame by frame, with their scores."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+from avemo_jax.tasks import Task
+
+# Rows of a face by name of a task.
+TaskScores = Mapping[str, Float[np.ndarray, "rows outputs"]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictedFace:
+    """One face over every frame from the first to the last that shows it.
+
+    Attributes:
+        face_id: 1 for the face that most frames show, then 2, ...
+        frame: Numbers of the frames, from 1, without gaps.
+        success: Where the face was found, or lies between two frames in which it was
+            found nearly alike.
+        confidence: What the detector gives the face, 0 to 1; NaN where it was not
+            found.
+        boxes: Left, top, width and height in pixels of the pictures as they are shown;
+            NaN where the face was not found.
+        embedded: Where the network saw the face.
+        filled: Where scores are taken from the frames around.
+        raw: Scores before smoothing, by task; NaN where there are none.
+        scores: Scores after smoothing, by task; NaN where there are none.
+        spread: Standard deviation of ``scores`` over a model's seeds, by task; only
+            tasks whose model has several.
+        is_merged: Whether it was joined of faces of several scenes that look alike,
+            which is uncertain.
+    """
+
+    face_id: int
+    frame: Int[np.ndarray, " rows"]
+    success: Bool[np.ndarray, " rows"]
+    confidence: Float[np.ndarray, " rows"]
+    boxes: Float[np.ndarray, "rows 4"]
+    embedded: Bool[np.ndarray, " rows"]
+    filled: Bool[np.ndarray, " rows"]
+    raw: TaskScores
+    scores: TaskScores
+    spread: TaskScores = dataclasses.field(default_factory=dict)
+    is_merged: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predicted:
+    """All that is predicted of one input.
+
+    Attributes:
+        name: Name of the input in tables, and of its folder.
+        path: The video or image, or the folder of a numbered sequence.
+        times_s: When each frame is shown, in seconds from the track's start.
+        fps: Frames per second; 0 for an image.
+        width: Width in pixels of the pictures as they are shown.
+        height: Height in pixels of the pictures as they are shown.
+        tasks: The tasks of the scores, in the order of the columns. For outputs that
+            are not those of the benchmark, such as AffectNet's eight expressions, a
+            task of the same name has other columns.
+        thresholds: Threshold of each unit, by task of kind "multilabel".
+        faces: The faces, by ``face_id``.
+        audio_used: Whether sound went into the scores.
+        notes: What a user should know, in words without the file's name.
+        losses: What could not be read, in words; empty where all was.
+        settings: What the run was asked for, for ``run.json``: plain values of JSON.
+        stages_s: Seconds that each stage took, by its name.
+    """
+
+    name: str
+    path: pathlib.Path
+    times_s: Float64[np.ndarray, " frames"]
+    fps: float
+    width: int
+    height: int
+    tasks: tuple[Task, ...]
+    thresholds: Mapping[str, Float[np.ndarray, " units"]]
+    faces: tuple[PredictedFace, ...]
+    audio_used: bool
+    notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stages_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames that were decoded."""
+        return len(self.times_s)
