@@ -32,7 +32,9 @@ class PredictedFace:
         raw: Scores before smoothing, by task; NaN where there are none.
         scores: Scores after smoothing, by task; NaN where there are none.
         spread: Standard deviation of ``scores`` over a model's seeds, by task; only
-            tasks whose model has several.
+            tasks of ``Predicted.with_spread``.
+        audio_used: Where sound went into the scores; None: where there are scores, if
+            ``Predicted.audio_used``, else nowhere.
         is_merged: Whether it was joined of faces of several scenes that look alike,
             which is uncertain.
     """
@@ -47,6 +49,7 @@ class PredictedFace:
     raw: TaskScores
     scores: TaskScores
     spread: TaskScores = dataclasses.field(default_factory=dict)
+    audio_used: Bool[np.ndarray, " rows"] | None = None
     is_merged: bool = False
 
 
@@ -66,7 +69,9 @@ class Predicted:
             task of the same name has other columns.
         thresholds: Threshold of each unit, by task of kind "multilabel".
         faces: The faces, by ``face_id``.
-        audio_used: Whether sound went into the scores.
+        audio_used: Whether sound went into the scores of any face.
+        with_spread: Names of the tasks whose model has several seeds, whether or not a
+            face was found.
         notes: What a user should know, in words without the file's name.
         losses: What could not be read, in words; empty where all was.
         settings: What the run was asked for, for ``run.json``: plain values of JSON.
@@ -83,6 +88,7 @@ class Predicted:
     thresholds: Mapping[str, Float[np.ndarray, " units"]]
     faces: tuple[PredictedFace, ...]
     audio_used: bool
+    with_spread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
