@@ -16,7 +16,7 @@ from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned
 from avemo_jax.faces.detector import reduced, reduced_size, scaled
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
 from avemo_jax.faces.tracks import Tracker, is_cut
-from avemo_jax.media.video import VideoFile
+from avemo_jax.media.picture_sources import PictureSource
 
 _CHUNK = 100  # frames that are in memory at once, reduced to 0.7 MiB or less each
 
@@ -45,7 +45,7 @@ class FaceTrack:
 
 
 def find_faces(
-    video: VideoFile,
+    video: PictureSource,
     detect: Detect,
     times_s: Float[np.ndarray, " frames"],
     *,
@@ -109,7 +109,7 @@ def find_faces(
 
 
 def _by_frame(
-    video: VideoFile,
+    video: PictureSource,
     detect: Detect,
     times_s: Float[np.ndarray, " frames"],
     interval_s: float,
@@ -143,7 +143,7 @@ def _by_frame(
 
 
 def crops(
-    video: VideoFile,
+    video: PictureSource,
     track: FaceTrack,
     *,
     template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,

@@ -60,7 +60,8 @@ class Predicted:
     Attributes:
         name: Name of the input in tables, and of its folder.
         path: The video or image, or the folder of a numbered sequence.
-        times_s: When each frame is shown, in seconds from the track's start.
+        times_s: When each frame is shown, in seconds from the track's start; of the
+            frames from ``first_frame`` on.
         fps: Frames per second; 0 for an image.
         width: Width in pixels of the pictures as they are shown.
         height: Height in pixels of the pictures as they are shown.
@@ -76,6 +77,8 @@ class Predicted:
         losses: What could not be read, in words; empty where all was.
         settings: What the run was asked for, for ``run.json``: plain values of JSON.
         stages_s: Seconds that each stage took, by its name.
+        first_frame: Number of the first frame of ``times_s``; over 1 where only a part
+            of the input was asked for, whose frames keep their numbers.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Predicted:
     losses: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    first_frame: int = 1
 
     @property
     def num_frames(self) -> int:
