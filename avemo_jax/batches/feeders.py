@@ -194,7 +194,7 @@ class StreamedFeeder:
             arrays: Arrays of the table; its features may be a memory map.
             mesh: The devices.
             window: Frames per window; 0 for single frames.
-            threads: Number of threads that read ahead.
+            threads: Number of threads that read ahead; 0: nothing is read ahead.
         """
         self._arrays = arrays
         self._mesh = mesh
@@ -208,18 +208,9 @@ class StreamedFeeder:
             order: Index of each step: (steps, batch) or (steps, windows, 3).
             length: Steps in a chunk; the last chunk may be shorter.
         """
-        import grain.python as grain  # 0.4 s, for what is streamed alone
-
         place = place_of(order, self._mesh)
-        options = grain.ReadOptions(
-            num_threads=self._threads, prefetch_buffer_size=self._threads + 1
-        )
-        numbers = grain.MapDataset.range(-(-len(order) // length))
-        read = numbers.map(
-            lambda i: self._read(order[i * length : (i + 1) * length], place)
-        )
         ahead = None
-        for batches in read.to_iter_dataset(options):
+        for batches in self._all_read(order, length, place):
             placed = _joined(batches, place)
             if ahead is not None:
                 yield (), ahead
@@ -227,15 +218,36 @@ class StreamedFeeder:
         if ahead is not None:
             yield (), ahead
 
-    def spread(self, shared: Any, steps: Batch) -> Batch:
+    @staticmethod
+    def spread(shared: Any, steps: Batch) -> Batch:
         """The batches that were sent, which a scan takes as they are."""
         del shared
         return steps
 
-    def batch(self, shared: Any, step: Batch) -> Batch:
+    @staticmethod
+    def batch(shared: Any, step: Batch) -> Batch:
         """The batch of one step, which was sent whole."""
         del shared
         return step
+
+    def _all_read(
+        self, order: Any, length: int, place: NamedSharding
+    ) -> Iterator[dict[int, Batch]]:
+        """The parts of each chunk, read ahead by threads if there are some."""
+
+        def read(number: int) -> dict[int, Batch]:
+            return self._read(order[number * length : (number + 1) * length], place)
+
+        count = -(-len(order) // length)
+        if not self._threads:
+            yield from map(read, range(count))
+            return
+        import grain.python as grain  # 0.4 s, for what is read ahead alone
+
+        options = grain.ReadOptions(
+            num_threads=self._threads, prefetch_buffer_size=self._threads + 1
+        )
+        yield from grain.MapDataset.range(count).map(read).to_iter_dataset(options)
 
     def _read(
         self, index: Int[np.ndarray, "steps batch ..."], place: NamedSharding
@@ -289,6 +301,7 @@ def make_feeder(
     window: int,
     audio_flag: bool,
     resident: bool,
+    read_ahead: bool = True,
     inputs: str = "features",
 ) -> Feeder:
     """The feeder of ``table``.
@@ -299,6 +312,7 @@ def make_feeder(
         window: Frames per window; 0 for single frames.
         audio_flag: Whether heads see which frames have sound.
         resident: Whether the table lies on the devices, or else is streamed to them.
+        read_ahead: Whether threads read ahead of what is streamed.
         inputs: "features", or "outputs" of the extractors.
 
     Raises:
@@ -307,5 +321,6 @@ def make_feeder(
     arrays = table_arrays(
         table, windows=bool(window), audio_flag=audio_flag, inputs=inputs
     )
-    kind = ResidentFeeder if resident else StreamedFeeder
-    return kind(arrays, mesh, window)
+    if resident:
+        return ResidentFeeder(arrays, mesh, window)
+    return StreamedFeeder(arrays, mesh, window, threads=2 if read_ahead else 0)

@@ -65,6 +65,7 @@ class Predictor:
         windows: str = "average",
         mapped: bool = True,
         quiet: bool = True,
+        programs: dict[Any, Any] | None = None,
     ):
         """Sets the order of the passes over ``table``.
 
@@ -79,40 +80,30 @@ class Predictor:
                 scores, or those of the window in which it is most central ("centre").
             mapped: Whether candidates are computed one after another, not batched.
             quiet: Show no progress, for what is a part of other work.
+            programs: Passes of other tables whose batches are sent; this one's is taken
+                from there, or added. Batches have few sizes then. None: a pass of its
+                own.
         """
         self._table, self._quiet = table, quiet
         self._feeder = feeder
         self._centre = windows == "centre"
         self._window = feeder.window
-        task = get_task(head.spec.task)
-
-        def scores_of(variables: Variables, shared: Any, steps: Any) -> Any:
-            steps = feeder.spread(shared, steps)
-            step = jax.tree.map(lambda leaf: leaf[0], steps)
-            batch = constrain(feeder.batch(shared, step), mesh)
-
-            def one(candidate: Variables) -> Any:
-                logits, _ = head.apply(
-                    candidate.params,
-                    candidate.stats,
-                    batch.x,
-                    mask=batch.present,
-                    train=False,
-                )
-                return task.activate(logits)
-
-            return over_candidates(one, variables, mapped=mapped)
-
-        # Whole on every device: every process reads them.
-        self.program = jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
+        few = programs is not None
+        if programs is None:
+            self.program = _program(head, feeder, mesh, mapped=mapped)
+        else:
+            alike = (head, type(feeder), mesh, mapped)
+            if alike not in programs:
+                programs[alike] = _program(head, feeder, mesh, mapped=mapped)
+            self.program = programs[alike]
         if self._window:
             size = max(batch_size // self._window, 1)
-            self.order = padded(self._windows(), size, mesh.size)
+            self.order = padded(self._windows(), size, mesh.size, few=few)
         else:
             rows = np.arange(table.num_rows, dtype=np.int32)
             # Where the batch is the sequence, padding would change the scores.
             multiple = 1 if head.spec.batch_is_sequence else mesh.size
-            self.order = padded(rows, batch_size, multiple)
+            self.order = padded(rows, batch_size, multiple, few=few)
 
     def _windows(self) -> Int[np.ndarray, "windows 3"]:
         """Windows that cover all videos, each overlapping the next by half."""
@@ -178,8 +169,34 @@ class Predictor:
         return sums[:, rows] / weights[rows][:, None]
 
 
+def _program(head: Head, feeder: Feeder, mesh: Mesh, *, mapped: bool) -> Any:
+    """The jitted pass over one batch; of a streamed feeder it holds nothing."""
+    task = get_task(head.spec.task)
+    spread, batch_of = feeder.spread, feeder.batch
+
+    def scores_of(variables: Variables, shared: Any, steps: Any) -> Any:
+        steps = spread(shared, steps)
+        step = jax.tree.map(lambda leaf: leaf[0], steps)
+        batch = constrain(batch_of(shared, step), mesh)
+
+        def one(candidate: Variables) -> Any:
+            logits, _ = head.apply(
+                candidate.params,
+                candidate.stats,
+                batch.x,
+                mask=batch.present,
+                train=False,
+            )
+            return task.activate(logits)
+
+        return over_candidates(one, variables, mapped=mapped)
+
+    # Whole on every device: every process reads them.
+    return jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
+
+
 def padded(
-    index: Int[np.ndarray, "n ..."], size: int, multiple: int
+    index: Int[np.ndarray, "n ..."], size: int, multiple: int, *, few: bool = False
 ) -> Int[np.ndarray, "_ m ..."]:
     """``index`` cut into groups of ``size``, the last one filled up with padding.
 
@@ -190,8 +207,13 @@ def padded(
         index: Rows, or windows.
         size: Most of them in a group.
         multiple: Number of devices.
+        few: A group that is not full has ``size``, or a quarter of it, or a quarter of
+            that, and so on, so that groups have few sizes.
     """
-    size = -(-min(size, len(index)) // multiple) * multiple
+    if few:
+        while size // 4 >= max(len(index), 1):
+            size //= 4
+    size = -(-(size if few else min(size, len(index))) // multiple) * multiple
     missing = -len(index) % size
     # Row -1 is padding; so is a window that ends before it begins.
     fill = np.full((missing, *index.shape[1:]), -1, index.dtype)

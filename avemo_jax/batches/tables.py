@@ -38,6 +38,9 @@ class Data:
         title: Name in logs, tables and plots.
         splits: Split of each video; None: the store's own.
         cache_dir: Folder for the files of streamed tables; None: the default one.
+        programs: Compiled passes over rows, kept for all tables that are scored alike:
+            their batches are sent in a few sizes, and no table is put on the devices.
+            None: each table has its own pass.
     """
 
     store: Store
@@ -45,6 +48,7 @@ class Data:
     title: str
     splits: Mapping[str, str] | None = None
     cache_dir: pathlib.Path | None = None
+    programs: dict[Any, Any] | None = None
 
 
 def open_data(directory: str | None, cache_dir: str | None = None) -> Data:
@@ -209,10 +213,11 @@ class Loader:
         """
         store, memmap_path = self._data.store, None
         joined = store.join(self._task, split, features, **self._options)
-        resident = is_resident(joined, self._left)
+        sent = self._data.programs is not None
+        resident = not sent and is_resident(joined, self._left)
         if resident:
             self._left -= joined.bytes
-        else:
+        elif not sent:
             memmap_path = self._flat_file(split, features)
             logging.info(
                 "%s: %d rows, %.2f GB, are over the budget (%.2f GB left): streamed "
@@ -230,6 +235,7 @@ class Loader:
             window=spec.window if spec.takes_windows else 0,
             audio_flag=spec.audio_flag,
             resident=resident,
+            read_ahead=not sent,
             inputs=self._inputs,
         )
         return table, feeder

@@ -106,7 +106,15 @@ def _of_seeds(directory: pathlib.Path) -> Ensemble:
     )
 
 
-def _of_folds(directory: pathlib.Path) -> Ensemble:
+def fold_models(directory: pathlib.Path) -> dict[pathlib.Path, Model]:
+    """The model of every fold of a run, by the fold's folder, in their order.
+
+    Args:
+        directory: The run, which has ``fold_0/``, ``fold_1/``, ...
+
+    Raises:
+        CheckpointError: If a fold is missing, or folds do not fit each other.
+    """
     folders = sorted(
         (path for path in directory.glob("fold_*") if path.name[5:].isdigit()),
         key=lambda path: int(path.name[5:]),
@@ -116,16 +124,23 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
             f"{directory} has no fold_0; expected the folder of a run with "
             "config.data.folds: correct the path, or average seeds, --ensemble=seeds"
         )
-    models = [_load_fold(folder / "best_model") for folder in folders]
-    first = models[0]
+    models = {folder: _load_fold(folder / "best_model") for folder in folders}
+    first = models[folders[0]]
     wanted = first.card.config["data"]["folds"]
     if [int(path.name[5:]) for path in folders] != list(range(wanted)):
         raise CheckpointError(
             f"{directory} has {', '.join(path.name for path in folders)} of {wanted} "
             "folds; expected all: the command that made them goes on"
         )
-    for folder, model in zip(folders, models, strict=True):
+    for folder, model in models.items():
         _check_alike(folder, first, model)
+    return models
+
+
+def _of_folds(directory: pathlib.Path) -> Ensemble:
+    by_folder = fold_models(directory)
+    folders, models = list(by_folder), list(by_folder.values())
+    first = models[0]
     heads = tuple(
         _stacked(directory, [model.heads[i] for model in models])
         for i in range(len(first.heads))

@@ -154,7 +154,8 @@ def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Sc
         trained.mesh,
         batch_size=card.evaluation_batch_size,
         windows=card.windows,
-        quiet=False,
+        quiet=data.programs is not None,
+        programs=data.programs,
     )
     return Scorer(table, predictor)
 

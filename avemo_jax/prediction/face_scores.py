@@ -1,0 +1,308 @@
+"""Scores of every frame of every face: of rows, filled over gaps, and smoothed."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+from avemo_jax.models.blend import Model
+from avemo_jax.models.embedded_frames import ruled_scores
+from avemo_jax.models.frame_scores import (
+    SplitScores,
+    corrected_rows,
+    dense_scores,
+    smoothable,
+    trusted_of,
+)
+from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.postprocess.smoothing import Smoothing
+from avemo_jax.prediction.embedded_face import EmbeddedFace
+from avemo_jax.prediction.face_runs import MAX_GAP_S, FaceRuns, runs_of
+from avemo_jax.prediction.head_rows import has_sound, head_rows
+from avemo_jax.prediction.models import OwnOutputs, PredictionModel, TaskHeads
+from avemo_jax.prediction.own_outputs import OutputTask
+from avemo_jax.prediction.predicted import PredictedFace
+from avemo_jax.prediction.run_scores import ScoredRows, by_face, run_scores
+from avemo_jax.prediction.smoothing_choice import (
+    DEFAULT_S,
+    MODE,
+    Smooth,
+    half_width,
+)
+
+FaceArrays = list[Float[np.ndarray, "_ _"]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _TaskFrames:
+    """Scores of every frame of each face, of one task.
+
+    Attributes:
+        raw: Before smoothing.
+        scores: After smoothing.
+        spread: Deviation over seeds; None where there is one.
+    """
+
+    raw: FaceArrays
+    scores: FaceArrays
+    spread: FaceArrays | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """How rows become scores of frames.
+
+    Attributes:
+        spans: Span and runs of each face.
+        fps: Frames per second.
+        smooth: How scores are smoothed.
+        adaptive: Whether the model's rule chose the frames that are embedded.
+    """
+
+    spans: Sequence[FaceRuns]
+    fps: float
+    smooth: Smooth
+    adaptive: bool
+
+
+def predicted_faces(
+    model: PredictionModel,
+    faces: Sequence[EmbeddedFace],
+    times_s: Float64[np.ndarray, " frames"],
+    *,
+    fps: float,
+    first_frame: int = 1,
+    smooth: Smooth = DEFAULT_S,
+    adaptive: bool = False,
+    max_gap_s: float = MAX_GAP_S,
+) -> tuple[PredictedFace, ...]:
+    """Each face over its whole span, with scores before and after smoothing.
+
+    Frames that were not embedded, and gaps up to ``max_gap_s``, are filled by
+    interpolation; longer gaps have no scores, and what lies on their two sides is
+    smoothed apart. Where a model has several seeds or folds, scores are means over
+    them, each seed's filled, corrected and smoothed as it was chosen to be.
+
+    Args:
+        model: The model.
+        faces: The faces.
+        times_s: When each frame is shown, in seconds, from ``first_frame`` on.
+        fps: Frames per second, by which seconds of smoothing become frames; where the
+            rate varies, the usual one. 0 for an image.
+        first_frame: Number of the frame that the first time is of.
+        smooth: Seconds of the window that means are taken over; "as-trained" for each
+            model's own smoothing; "none".
+        adaptive: Whether the rule in the model's card chose the frames to embed: with
+            "as-trained" it also makes the scores, as in evaluation.
+        max_gap_s: Seconds that a filled gap may last.
+
+    Raises:
+        ValueError: If smoothing is to be as trained and an extractor's own outputs are
+            among the models, or features are missing.
+    """
+    spans = [
+        runs_of(face.track.frame, times_s, first_frame=first_frame, max_gap_s=max_gap_s)
+        for face in faces
+    ]
+    way = _Way(spans, fps, smooth, adaptive)
+    if smooth == "as-trained" and model.own:
+        raise ValueError(
+            f"--smooth as-trained with {model.own[0].name}, for which no smoothing was "
+            "chosen; expected a trained head: give seconds, or none"
+        )
+    if not faces:
+        return ()
+    by_task: dict[str, _TaskFrames] = {}
+    for own in model.own:
+        for part in own.tasks:
+            by_task[part.task.name] = _own_frames(own, part, faces, way)
+    hearing = False
+    for heads in model.heads:
+        used = heads
+        if heads.silent is not None and not has_sound(heads.models, faces):
+            used = heads.silent
+        hearing |= has_sound(used.models, faces)
+        by_task[heads.task.name] = _head_frames(used, faces, way, model)
+    order = [task.name for task in model.tasks]
+    return tuple(
+        _predicted(
+            face,
+            spans[i],
+            {name: by_task[name].raw[i] for name in order},
+            {name: by_task[name].scores[i] for name in order},
+            {
+                name: spread[i]
+                for name in order
+                if (spread := by_task[name].spread) is not None
+            },
+            hearing=hearing,
+        )
+        for i, face in enumerate(faces)
+    )
+
+
+def _own_frames(
+    own: OwnOutputs, part: OutputTask, faces: Sequence[EmbeddedFace], way: _Way
+) -> _TaskFrames:
+    """Scores of one task by an extractor's own outputs."""
+    for face in faces:
+        if own.set_name not in face.outputs:
+            raise ValueError(
+                f"face {face.face_id} has no outputs of {own.set_name}; expected those "
+                f"of its frames: embed them by {own.name}"
+            )
+    scores = [part.scores(face.outputs[own.set_name]) for face in faces]
+    rows = ScoredRows(
+        part.task,
+        np.repeat(np.arange(len(faces)), [len(face.frame) for face in faces]),
+        np.concatenate(
+            [
+                face.frame - span.first
+                for face, span in zip(faces, way.spans, strict=True)
+            ]
+        ),
+        np.concatenate(scores)[None, None],
+    )
+    split = run_scores(rows, way.spans, fps=way.fps)
+    raw, smoothed = (
+        np.asarray(dense_scores(split, split.scores[0], (smoothing,)))[0]
+        for smoothing in (NO_SMOOTHING, _smoothing(way))
+    )
+    has_rows = np.asarray(split.fill_map.has_rows)
+    return _TaskFrames(
+        by_face(raw, has_rows, way.spans), by_face(smoothed, has_rows, way.spans)
+    )
+
+
+def _head_frames(
+    heads: TaskHeads,
+    faces: Sequence[EmbeddedFace],
+    way: _Way,
+    model: PredictionModel,
+) -> _TaskFrames:
+    """Scores of one task by trained models: means over all of their seeds."""
+    raw, smoothed = [], []
+    for one, selection in zip(heads.models, heads.selections, strict=True):
+        rows = head_rows(one, faces, way.spans, fps=way.fps, programs=model.programs)
+        before, after, has_rows = _finished(one, selection, rows, way)
+        for seed in range(len(before)):
+            raw.append(by_face(before[seed], has_rows, way.spans))
+            smoothed.append(by_face(after[seed], has_rows, way.spans))
+    each = range(len(faces))
+    spread = None
+    if len(smoothed) > 1:
+        spread = [np.std([s[i] for s in smoothed], axis=0, ddof=1) for i in each]
+    return _TaskFrames(
+        [np.mean([s[i] for s in raw], axis=0) for i in each],
+        [np.mean([s[i] for s in smoothed], axis=0) for i in each],
+        spread,
+    )
+
+
+def _finished(
+    model: Model, selection: Selection, rows: ScoredRows, way: _Way
+) -> tuple[
+    Float[np.ndarray, "seeds frames outputs"],
+    Float[np.ndarray, "seeds frames outputs"],
+    Bool[np.ndarray, " frames"],
+]:
+    """Scores of the runs' frames before and after smoothing; which runs have rows."""
+    options, trained = model.options, way.smooth == "as-trained"
+    split = run_scores(
+        rows,
+        way.spans,
+        fps=way.fps,
+        faithful=trained and options.faithful,
+        causal=options.causal,
+    )
+    corrected = corrected_rows(split, selection)
+
+    def dense(own: np.ndarray, smoothings: Sequence[Smoothing]) -> np.ndarray:
+        trusted = trusted_of(split, selection)
+        found = dense_scores(
+            split, own, smoothings, causal=options.causal, trusted=trusted
+        )
+        return np.asarray(found)
+
+    count = len(corrected)
+    raw = dense(corrected, (NO_SMOOTHING,) * count)
+    has_rows = np.asarray(split.fill_map.has_rows)
+    if not trained:
+        return raw, dense(corrected, (_smoothing(way),) * count), has_rows
+    unsmoothed = smoothable(model.task, corrected, selection.raw_thresholds, options)
+    if way.adaptive:
+        return raw, _ruled(split, unsmoothed, selection), has_rows
+    return raw, dense(unsmoothed, selection.smoothings), has_rows
+
+
+def _ruled(
+    split: SplitScores,
+    unsmoothed: Float[np.ndarray, "seeds rows outputs"],
+    selection: Selection,
+) -> Float[np.ndarray, "seeds frames outputs"]:
+    """Scores by the rule of each seed, which the frames were embedded by."""
+    assert selection.frame_rates is not None
+    rules = [choice.rule for choice in selection.frame_rates]
+    ruled = ruled_scores(
+        split, unsmoothed, rules, selection.smoothings, selection.thresholds
+    )
+    return np.asarray(ruled.dense)
+
+
+def _smoothing(way: _Way) -> Smoothing:
+    """The smoothing in frames, of what is given in seconds or not at all."""
+    if way.smooth == "none":
+        return NO_SMOOTHING
+    assert not isinstance(way.smooth, str)
+    half = half_width(way.smooth, way.fps)
+    return (MODE, half) if half else NO_SMOOTHING
+
+
+def _predicted(
+    face: EmbeddedFace,
+    span: FaceRuns,
+    raw: dict[str, Float[np.ndarray, "rows _"]],
+    scores: dict[str, Float[np.ndarray, "rows _"]],
+    spread: dict[str, Float[np.ndarray, "rows _"]],
+    *,
+    hearing: bool,
+) -> PredictedFace:
+    """One face over its span."""
+    seen_at = face.track.frame - span.first
+    confidence = np.full(span.length, np.nan, np.float32)
+    boxes = np.full((span.length, 4), np.nan, np.float32)
+    confidence[seen_at], boxes[seen_at] = face.track.scores, face.track.boxes
+    embedded = np.zeros(span.length, bool)
+    embedded[face.frame - span.first] = True
+    scored = np.zeros(span.length, bool)
+    for values in raw.values():
+        scored |= np.isfinite(values[:, 0])
+    audio_used = None
+    if hearing:
+        audio_used = scored & _near_sound(face, span)
+    return PredictedFace(
+        face_id=face.face_id,
+        frame=span.frame,
+        success=span.seen,
+        confidence=confidence,
+        boxes=boxes,
+        embedded=embedded,
+        filled=scored & ~embedded,
+        raw=raw,
+        scores=scores,
+        spread=spread,
+        audio_used=audio_used,
+        is_merged=face.is_merged,
+    )
+
+
+def _near_sound(face: EmbeddedFace, span: FaceRuns) -> Bool[np.ndarray, " frames"]:
+    """Frames for which an embedded frame with sound is the last or the next one."""
+    if not len(face.frame):
+        return np.zeros(span.length, bool)
+    after = np.searchsorted(face.frame, span.frame)
+    before = np.searchsorted(face.frame, span.frame, side="right") - 1
+    last = len(face.frame) - 1
+    has = np.asarray(face.has_audio)
+    return has[np.clip(after, 0, last)] | has[np.clip(before, 0, last)]

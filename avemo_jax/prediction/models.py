@@ -1,0 +1,441 @@
+"""What predicts: trained heads and extractors' own outputs, as one table of tasks."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.embed.weights import weights_dir
+from avemo_jax.extractors import EXTRACTORS, get_extractor, plugins
+from avemo_jax.models.blend import Model, load_heads
+from avemo_jax.models.card import (
+    BLEND_FILE,
+    HEAD_FILE,
+    JOINT_FILE,
+    Card,
+    CheckpointError,
+    combined,
+    read_as,
+)
+from avemo_jax.models.ensembles import fold_models
+from avemo_jax.models.head import TrainedHead
+from avemo_jax.models.selection import Selection, fixed_selection
+from avemo_jax.prediction.own_outputs import OutputTask, output_tasks
+from avemo_jax.prediction.smoothing_choice import Smooth
+from avemo_jax.prediction.wanted_sets import WantedSet, outputs_set, wanted_set
+from avemo_jax.runtime.command_line import did_you_mean
+from avemo_jax.tasks import TASKS, Task
+
+HSEMOTION = "hsemotion"
+THESIS = "thesis"
+_HSEMOTION_EXTRACTOR = "enet_b0_8_va_mtl"
+# Of the original's heads those that it reports the best scores of, with sound and
+# without.
+_THESIS_HEADS = {
+    "EXPR": ("best_EXPR_mlp_visual_wav2vec2", "best_EXPR_mlp_visual"),
+    "AU": ("best_AU_mlp_visual_vggish", "best_AU_mlp_visual"),
+    "VA": ("best_VA_mlp_visual_wav2vec2", "best_VA_mlp_visual"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OwnOutputs:
+    """An extractor whose own outputs are scores.
+
+    Attributes:
+        name: What the user called it.
+        set_name: Full name of the feature set that has the outputs.
+        tasks: Its tasks.
+    """
+
+    name: str
+    set_name: str
+    tasks: tuple[OutputTask, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskHeads:
+    """Trained models of one task, whose scores are averaged.
+
+    Attributes:
+        name: What the user called them.
+        task: The task.
+        models: Heads or blends: one, or those of all folds.
+        selections: What was chosen for each model.
+        silent: Models in their place where there is no sound; none: the models score
+            without sound as they were trained to.
+    """
+
+    name: str
+    task: Task
+    models: tuple[Model, ...]
+    selections: tuple[Selection, ...]
+    silent: "TaskHeads | None" = None
+
+    @property
+    def num_seeds(self) -> int:
+        """How many scores are averaged."""
+        return sum(len(one.smoothings) for one in self.selections)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Full names of the feature sets of all heads, each once."""
+        return tuple(
+            dict.fromkeys(name for model in self.models for name in model.features)
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the heads and of what was chosen for them."""
+        chosen = [json.dumps(one.to_dict(), sort_keys=True) for one in self.selections]
+        own = [model.fingerprint for model in self.models]
+        options = [repr(model.options) for model in self.models]
+        more = [] if self.silent is None else [self.silent.fingerprint]
+        return combined([*own, *chosen, *options, *more])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictionModel:
+    """All that predicts, as one: its tasks are disjoint.
+
+    Attributes:
+        names: What the user called the models.
+        own: Extractors whose own outputs are scores.
+        heads: Trained models, one entry a task.
+        tasks: The tasks, in the order of the table's columns.
+        wanted: The feature sets that all of them take, each once.
+        notes: What a user should know of the models, in words.
+        programs: Compiled passes of the heads, for all inputs.
+    """
+
+    names: tuple[str, ...]
+    own: tuple[OwnOutputs, ...]
+    heads: tuple[TaskHeads, ...]
+    tasks: tuple[Task, ...]
+    wanted: tuple[WantedSet, ...]
+    notes: tuple[str, ...]
+    programs: dict[Any, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def hears(self) -> bool:
+        """Whether any model takes sound."""
+        return any(one.kind == "audio" for one in self.wanted)
+
+    @property
+    def needs_weights(self) -> tuple[str, ...]:
+        """Names of the extractors that run only with a file of weights."""
+        names = [one.extractor for one in self.wanted if one.needs_weights]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def with_spread(self) -> tuple[str, ...]:
+        """Names of the tasks whose model has several seeds."""
+        return tuple(one.task.name for one in self.heads if one.num_seeds > 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the heads, what was chosen for them, and the columns."""
+        own = [
+            f"{one.set_name}: {[t.task.columns for t in one.tasks]}" for one in self.own
+        ]
+        return combined([*own, *(one.fingerprint for one in self.heads)])
+
+    def thresholds(self, smooth: Smooth) -> dict[str, Float[np.ndarray, " units"]]:
+        """Threshold of each unit, by task of kind "multilabel".
+
+        Those of several seeds are averaged, as their scores are.
+
+        Args:
+            smooth: How the scores are smoothed, which thresholds are chosen for.
+        """
+        found = {}
+        for one in self.own:
+            for part in one.tasks:
+                if part.task.kind == "multilabel":
+                    half = np.full(part.task.num_outputs, 0.5, np.float32)
+                    found[part.task.name] = half
+        for heads in self.heads:
+            if heads.task.kind == "multilabel":
+                limits = [_thresholds(one, smooth) for one in heads.selections]
+                found[heads.task.name] = np.concatenate(limits).mean(axis=0)
+        return found
+
+    def smoothing_notes(self, smooth: Smooth) -> tuple[str, ...]:
+        """What a user should know of the thresholds at this smoothing, in words."""
+        notes = []
+        for heads in self.heads:
+            if heads.task.kind != "multilabel" or smooth == "as-trained":
+                continue
+            unknown = [one for one in heads.selections if not _is_chosen(one, smooth)]
+            if unknown:
+                notes.append(
+                    f"{heads.name} has no thresholds of {heads.task.name} chosen for "
+                    f"this smoothing: "
+                    + (
+                        "0.5 is taken"
+                        if any(one.on is None for one in unknown)
+                        else "those for scores that are not smoothed are taken"
+                    )
+                )
+        return tuple(notes)
+
+
+def _is_chosen(selection: Selection, smooth: Smooth) -> bool:
+    return smooth == "none" and selection.on is not None
+
+
+def _thresholds(
+    selection: Selection, smooth: Smooth
+) -> Float[np.ndarray, "seeds units"]:
+    limits = (
+        selection.thresholds if smooth == "as-trained" else selection.raw_thresholds
+    )
+    assert limits is not None
+    return limits
+
+
+def load_models(
+    names: Sequence[str],
+    *,
+    tasks: Sequence[str] | None = None,
+    weights: pathlib.Path | None = None,
+) -> PredictionModel:
+    """The models with these names as one.
+
+    Args:
+        names: "hsemotion", "thesis", the name of an extractor of pictures that has
+            outputs of its own (of a plug-in too), or a folder: a head checkpoint or a
+            blend, joint tasks, a run, or a run with folds. The scores of several seeds
+            or folds are averaged.
+        tasks: Names of the tasks that are wanted; None: all that the models have.
+        weights: Folder that the original's heads are in, below ``thesis/``; None: the
+            cache directory.
+
+    Raises:
+        ValueError: If a name is unknown, two models have the same task or column, or
+            none has a task that is wanted.
+        CheckpointError: If a folder has no model, or a damaged one.
+    """
+    own: list[OwnOutputs] = []
+    heads: list[TaskHeads] = []
+    for name in names:
+        found = _load(name, weights or weights_dir())
+        own += [one for one in found if isinstance(one, OwnOutputs)]
+        heads += [one for one in found if isinstance(one, TaskHeads)]
+    have = [*_named_tasks(own, heads)]
+    if tasks is not None:
+        own, heads = _only(tasks, own, heads, have)
+        have = [*_named_tasks(own, heads)]
+    _check_apart(have)
+    by_name = {task.name: task for _, task in have}
+    order = [*TASKS, *(name for name in by_name if name not in TASKS)]
+    return PredictionModel(
+        tuple(names),
+        tuple(own),
+        tuple(heads),
+        tuple(by_name[name] for name in order if name in by_name),
+        _wanted(own, heads),
+        tuple(dict.fromkeys(note for one in heads for note in _notes(one))),
+    )
+
+
+def _load(name: str, weights: pathlib.Path) -> list[OwnOutputs | TaskHeads]:
+    """What a name means: the extractor or the heads of all its tasks."""
+    if name == HSEMOTION:
+        return [_own_outputs(name, _HSEMOTION_EXTRACTOR)]
+    if name == THESIS:
+        return list(_thesis(weights))
+    folder = pathlib.Path(name)
+    if folder.is_dir():
+        return list(_of_folder(name, folder))
+    others = plugins.plugin_names()
+    if name in EXTRACTORS or name in others:
+        if get_extractor(name).kind != "visual":
+            raise ValueError(
+                f"--model {name} is an extractor of sound; expected one of pictures "
+                "with outputs of its own, or a trained head: name another model"
+            )
+        return [_own_outputs(name, name)]
+    known = (HSEMOTION, THESIS, *EXTRACTORS, *others)
+    raise ValueError(
+        f"unknown model {name!r}; {did_you_mean(name, known)}expected {HSEMOTION}, "
+        f"{THESIS}, the folder of a trained model, or an extractor with outputs of "
+        "its own: avemo models lists them"
+    )
+
+
+def _own_outputs(name: str, extractor: str) -> OwnOutputs:
+    known = get_extractor(extractor)
+    return OwnOutputs(name, outputs_set(extractor).name, output_tasks(known))
+
+
+def _thesis(weights: pathlib.Path) -> Iterator[TaskHeads]:
+    """The original's heads, each with the one in its place where there is no sound."""
+    for with_sound, without in _THESIS_HEADS.values():
+        folders = [weights / THESIS / one for one in (with_sound, without)]
+        if missing := [str(one) for one in folders if not one.is_dir()]:
+            raise CheckpointError(
+                f"there is no {missing[0]}; expected the original's heads: get them, "
+                f"avemo fetch {THESIS}"
+            )
+        hearing, silent = (_heads(THESIS, [load_heads(one)]) for one in folders)
+        yield dataclasses.replace(hearing, silent=silent)
+
+
+def _of_folder(name: str, folder: pathlib.Path) -> Iterator[TaskHeads]:
+    """The heads of each task of the model in a folder."""
+    if (folder / JOINT_FILE).is_file():
+        card = read_as(Card, folder / JOINT_FILE)
+        for task in card.task.split("+"):
+            yield _heads(name, [load_heads(folder / task)])
+    elif (folder / HEAD_FILE).is_file() or (folder / BLEND_FILE).is_file():
+        yield _heads(name, [load_heads(folder)])
+    elif (folder / "best_model").is_dir():
+        yield from _of_folder(name, folder / "best_model")
+    elif (folder / "fold_0").is_dir():
+        yield _heads(name, list(fold_models(folder).values()))
+    else:
+        raise CheckpointError(
+            f"{folder} has no model; expected {HEAD_FILE}, {BLEND_FILE} or "
+            f"{JOINT_FILE}, or best_model/ or fold_0/ of a run: name a folder that "
+            "training wrote"
+        )
+
+
+def _heads(name: str, models: list[Model]) -> TaskHeads:
+    """These models of one task, with what was chosen for each."""
+    selections = []
+    for model in models:
+        for head in model.heads:
+            if not isinstance(head, TrainedHead):
+                raise CheckpointError(
+                    f"{model.directory} is a blend with predictions made elsewhere, "
+                    f"{head.kind}; expected trained heads alone, since there are no "
+                    "such predictions of other videos: name a head of the blend"
+                )
+        count = len(model.card.seeds)
+        selections.append(
+            model.card.selection
+            or fixed_selection(
+                model.task, count, "it was never evaluated", len(model.heads)
+            )
+        )
+    return TaskHeads(name, models[0].task, tuple(models), tuple(selections))
+
+
+def _named_tasks(
+    own: Sequence[OwnOutputs], heads: Sequence[TaskHeads]
+) -> Iterator[tuple[str, Task]]:
+    """Each task with the name of its model."""
+    for one in own:
+        yield from ((one.name, part.task) for part in one.tasks)
+    yield from ((one.name, one.task) for one in heads)
+
+
+def _only(
+    tasks: Sequence[str],
+    own: list[OwnOutputs],
+    heads: list[TaskHeads],
+    have: Sequence[tuple[str, Task]],
+) -> tuple[list[OwnOutputs], list[TaskHeads]]:
+    """The models with the wanted tasks alone.
+
+    Raises:
+        ValueError: If a task is wanted that none has.
+    """
+    there = dict.fromkeys(task.name for _, task in have)
+    if unknown := [name for name in tasks if name not in there]:
+        raise ValueError(
+            f"--tasks {','.join(unknown)}: no model has it; expected some of "
+            f"{', '.join(there)}: correct the flag, or name a model that has the task"
+        )
+    left = [
+        dataclasses.replace(
+            one, tasks=tuple(part for part in one.tasks if part.task.name in tasks)
+        )
+        for one in own
+    ]
+    return (
+        [one for one in left if one.tasks],
+        [one for one in heads if one.task.name in tasks],
+    )
+
+
+def _check_apart(have: Sequence[tuple[str, Task]]) -> None:
+    """Refuses tasks, and columns, that two models have.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    by_task: dict[str, str] = {}
+    by_column: dict[str, str] = {}
+    for model, task in have:
+        if task.name in by_task:
+            raise ValueError(
+                f"{by_task[task.name]} and {model} both predict {task.name}; expected "
+                "each task once in a table: choose tasks, as --tasks "
+                f"{','.join(one for one in by_task if one != task.name) or 'NAME'}, "
+                "or run them apart, each with an --out of its own"
+            )
+        by_task[task.name] = model
+        own = set(task.columns) | ({task.decided} if task.decided else set())
+        if shared := sorted(own & set(by_column)):
+            raise ValueError(
+                f"{task.name} and {by_column[shared[0]]} both have a column "
+                f"{shared[0]!r}; expected columns apart in a table: run them apart, "
+                "with --tasks and an --out of its own for each"
+            )
+        by_column |= dict.fromkeys(own, task.name)
+
+
+def _wanted(
+    own: Sequence[OwnOutputs], heads: Sequence[TaskHeads]
+) -> tuple[WantedSet, ...]:
+    """The feature sets of all models, each once, visual ones first."""
+    found: dict[str, WantedSet] = {}
+
+    def add(one: WantedSet) -> None:
+        there = found.get(one.name)
+        if there is not None and there.has_outputs:
+            one = dataclasses.replace(one, has_outputs=True)
+        found[one.name] = one
+
+    for one in own:
+        known = wanted_set(one.set_name)
+        add(dataclasses.replace(known, has_outputs=True))
+    for entry in heads:
+        for part in (entry, entry.silent):
+            for model in () if part is None else part.models:
+                for head in model.heads:
+                    assert isinstance(head, TrainedHead)
+                    takes = head.card.inputs == "outputs"
+                    takes |= model.options.trust_extractor
+                    for feature in head.card.features:
+                        known = wanted_set(feature.name, where=head.directory)
+                        with_outputs = takes and known.kind == "visual"
+                        add(dataclasses.replace(known, has_outputs=with_outputs))
+    return tuple(sorted(found.values(), key=lambda one: one.kind != "visual"))
+
+
+def _notes(heads: TaskHeads) -> Iterator[str]:
+    """What a user should know of a task's models."""
+    for model, selection in zip(heads.models, heads.selections, strict=True):
+        if model.card.data.synthetic:
+            yield (
+                f"{heads.name} was trained on made data ({model.card.data.name}): what "
+                "it says of people means nothing"
+            )
+        if selection.on is None:
+            yield (
+                f"{heads.name}, {heads.task.name}: nothing was chosen on dev, "
+                f"{selection.reason}"
+            )
+    if heads.num_seeds > 1:
+        yield (
+            f"{heads.name}, {heads.task.name}: scores are means over "
+            f"{heads.num_seeds} trained heads, with their deviation in *_sd"
+        )
