@@ -17,14 +17,17 @@ from avemo_jax.convert import (
     source_file,
     vggish,
     wav2vec2,
+    yunet,
 )
+from avemo_jax.convert.published_networks import NETWORKS, AnyNetwork
 from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.embed.weights import write_weights
-from avemo_jax.extractors import EXTRACTORS, Extractor, ImageInput, get_extractor
+from avemo_jax.extractors import Extractor, ImageInput
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.models import checkpoints
+from avemo_jax.runtime.command_line import did_you_mean
 from avemo_jax.runtime.output_places import check_out
 from avemo_jax.runtime.versions import VERSION
 
@@ -36,7 +39,7 @@ class Converted:
     """The result of a conversion.
 
     Attributes:
-        name: Name of the extractor, or "head".
+        name: Name of the network, or "head".
         out: File of weights that was written; folder of a head checkpoint.
         num_tensors: Number of tensors in it.
         num_parameters: Number of values of all tensors, running statistics included.
@@ -65,7 +68,8 @@ def convert(
     """Convert a file of weights to ``.safetensors``, or to a head checkpoint.
 
     Args:
-        name: An extractor of the table, or "head" for a head of the original system.
+        name: An extractor, the face detector, or "head" for a head of the
+            original system.
         source: ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.safetensors`` or ``.onnx``.
         out: File to write, which ends in ``.safetensors``; for a head, a folder.
         pca: For VGGish: the published ``vggish_pca_params.npz``; None: no PCA is added.
@@ -81,12 +85,13 @@ def convert(
         TorchFileError: If the file is damaged or would run code.
     """
     target = pathlib.Path(out)
-    if name != HEAD and name not in EXTRACTORS:
+    if name != HEAD and name not in NETWORKS:
         raise ConversionError(
-            f"unknown name {name!r}; expected one of {', '.join(EXTRACTORS)}, or head "
-            "for a head of the original system; correct the name"
+            f"unknown name {name!r}; {did_you_mean(name, (*NETWORKS, HEAD))}expected "
+            f"one of {', '.join(NETWORKS)}, or head for a head of the original system; "
+            "correct the name"
         )
-    if name != HEAD and not EXTRACTORS[name].needs_weights:
+    if name != HEAD and not NETWORKS[name].needs_weights:
         raise ConversionError(
             f"{name} has no weights; expected an extractor with weights, or head; "
             f"leave the conversion out: {name} runs without"
@@ -105,7 +110,7 @@ def convert(
     opened = source_file.open_source(source)
     if name == HEAD:
         return _convert_head(opened, target, features, faithful)
-    return _convert_extractor(get_extractor(name), opened, target, pca)
+    return _convert_network(NETWORKS[name], opened, target, pca)
 
 
 def _check_out(name: str, out: pathlib.Path, overwrite: bool) -> None:
@@ -129,15 +134,15 @@ def _check_out(name: str, out: pathlib.Path, overwrite: bool) -> None:
         )
 
 
-def _convert_extractor(
-    extractor: Extractor,
+def _convert_network(
+    network: AnyNetwork,
     opened: SourceFile,
     out: pathlib.Path,
     pca: str | os.PathLike[str] | None,
 ) -> Converted:
-    _check_published(extractor, opened)
-    companions = [c for source in extractor.sources for c in source.companions]
-    metadata = _metadata(extractor, opened)
+    _check_published(network, opened)
+    companions = [c for source in network.sources for c in source.companions]
+    metadata = _metadata(network, opened)
     pca_tensors = None
     if pca is not None:
         pca_tensors = vggish.read_pca(pca)
@@ -145,13 +150,13 @@ def _convert_extractor(
         _warn_if_other(pca_file, companions)
         for fact, value in pca_file.provenance(companions).items():
             metadata[f"pca_{fact}"] = value
-    found = _read(extractor, opened, pca_tensors, metadata)
+    found = _read(network, opened, pca_tensors, metadata)
     notes = [
         f"left out {len(names)}: {reason}" for reason, names in found.ignored.items()
     ]
     if metadata.get("batch_norm") == "folded":
         notes.append("BatchNorm came folded into the convolutions")
-    if extractor.network == "vggish" and "pca.means" not in found.tensors:
+    if network.network == "vggish" and "pca.means" not in found.tensors:
         logging.warning(
             "no PCA: only raw vectors can be made with %s; convert it with "
             "--pca vggish_pca_params.npz for the published ones",
@@ -160,47 +165,53 @@ def _convert_extractor(
     if filled := metadata.get("filled"):
         notes += [f"{name}: {reason}" for name, reason in filled.items()]
     write_weights(out, found.tensors, metadata)
-    outputs = f", {extractor.output_dim} outputs" if extractor.outputs else ""
+    outputs = ""
+    if isinstance(network, Extractor) and network.outputs:
+        outputs = f", {network.output_dim} outputs"
     return Converted(
-        name=extractor.name,
+        name=network.name,
         out=out,
         num_tensors=len(found.tensors),
         num_parameters=sum(t.size for t in found.tensors.values()),
-        what=f"{extractor.network}{outputs}",
+        what=f"{network.network}{outputs}",
         notes=tuple(notes),
     )
 
 
 def _read(
-    extractor: Extractor,
+    network: AnyNetwork,
     opened: SourceFile,
     pca: dict[str, np.ndarray] | None,
     metadata: dict[str, Any],
 ) -> Renamed:
     """The renamed tensors of a file; ``metadata`` gets facts about its contents."""
-    names: Any = {"file": opened.path.name, "wanted": extractor.name}
+    names: Any = {"file": opened.path.name, "wanted": network.name}
     if opened.path.suffix.lower() == source_file.ONNX:
-        if not extractor.network.startswith("efficientnet"):
+        if not isinstance(network, Extractor) or not network.network.startswith(
+            "efficientnet"
+        ):
             raise ConversionError(
-                f"{opened.path} for {extractor.name}; expected .onnx for EfficientNets "
+                f"{opened.path} for {network.name}; expected .onnx for EfficientNets "
                 "only; convert the PyTorch file"
             )
         layers = onnx_file.read_layers(opened.path)
-        networks.check_network(networks.of_layers(layers), extractor, opened.path.name)
+        networks.check_network(networks.of_layers(layers), network, opened.path.name)
         metadata["batch_norm"] = "folded" if efficientnet.folded(layers) else "kept"
-        spec = networks.efficientnet_spec(extractor)
+        spec = networks.efficientnet_spec(network)
         return efficientnet.from_layers(layers, spec, **names)
     state = source_file.read_state(opened.path)
-    networks.check_network(networks.of_state(state), extractor, opened.path.name)
-    if extractor.network == "vggish":
+    networks.check_network(networks.of_state(state), network, opened.path.name)
+    if not isinstance(network, Extractor):
+        return yunet.from_state(state, **names)
+    if network.network == "vggish":
         return vggish.from_state(state, **names, pca=pca)
-    if extractor.network == "wav2vec2":
+    if network.network == "wav2vec2":
         metadata["naming"] = wav2vec2.naming(state)
-        _warn_if_fine_tuned(extractor, state, opened.path.name)
+        _warn_if_fine_tuned(network.name, state, opened.path.name)
         if not wav2vec2.has_mask(state):
             metadata["filled"] = {wav2vec2.MASK: wav2vec2.MASK_REASON}
         return wav2vec2.from_state(state, BASE, **names)
-    spec = networks.efficientnet_spec(extractor)
+    spec = networks.efficientnet_spec(network)
     return efficientnet.from_state(state, spec, **names)
 
 
@@ -239,35 +250,39 @@ def _convert_head(
     )
 
 
-def _metadata(extractor: Extractor, opened: SourceFile) -> dict[str, Any]:
-    takes = extractor.takes
-    return {
-        "extractor": extractor.name,
-        "network": extractor.network,
-        **opened.provenance(extractor.sources),
-        "licence": extractor.licence,
+def _metadata(network: AnyNetwork, opened: SourceFile) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "extractor": network.name,
+        "network": network.network,
+        **opened.provenance(network.sources),
+        "licence": network.licence,
+        "avemo_jax": VERSION,
+    }
+    if not isinstance(network, Extractor):
+        return metadata
+    takes = network.takes
+    return metadata | {
         "preprocessing": dataclasses.asdict(takes)
         | ({"resize": "bilinear"} if isinstance(takes, ImageInput) else {}),
-        "outputs": list(extractor.outputs),
-        "avemo_jax": VERSION,
+        "outputs": list(network.outputs),
     }
 
 
-def _check_published(extractor: Extractor, opened: SourceFile) -> None:
-    """Refuse another extractor's published file; warn of a changed one.
+def _check_published(network: AnyNetwork, opened: SourceFile) -> None:
+    """Refuse another network's published file; warn of a changed one.
 
     Raises:
-        ConversionError: If the content is published for another extractor only.
+        ConversionError: If the content is published for another network only.
     """
-    if any(opened.is_published(source) for source in extractor.sources):
+    if any(opened.is_published(source) for source in network.sources):
         return
-    for other in EXTRACTORS.values():
+    for other in NETWORKS.values():
         if any(opened.is_published(source) for source in other.sources):
             raise ConversionError(
                 f"{opened.path} is the published file of {other.name}; expected one of "
-                f"{extractor.name}; convert it as {other.name}"
+                f"{network.name}; convert it as {other.name}"
             )
-    _warn_if_other(opened, [s for e in EXTRACTORS.values() for s in e.sources])
+    _warn_if_other(opened, [s for n in NETWORKS.values() for s in n.sources])
 
 
 def _warn_if_other(opened: SourceFile, known: Sequence[PublishedFile]) -> None:
@@ -290,18 +305,16 @@ def _warn_if_other(opened: SourceFile, known: Sequence[PublishedFile]) -> None:
         )
 
 
-def _warn_if_fine_tuned(
-    extractor: Extractor, state: dict[str, np.ndarray], file: str
-) -> None:
+def _warn_if_fine_tuned(name: str, state: dict[str, np.ndarray], file: str) -> None:
     fine_tuned = wav2vec2.is_recogniser(state)
-    if fine_tuned != (extractor.name == "wav2vec2_base_960h"):
+    if fine_tuned != (name == "wav2vec2_base_960h"):
         found = "has" if fine_tuned else "has no"
         logging.warning(
             "%s %s output layer of a recogniser: is it %s? What is published as %s %s "
             "fine-tuned, and the two normalise the waveform differently",
             file,
             found,
-            extractor.name,
-            extractor.name,
+            name,
+            name,
             "was not" if fine_tuned else "was",
         )

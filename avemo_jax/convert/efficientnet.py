@@ -6,8 +6,8 @@ import numpy as np
 
 from avemo_jax.convert.onnx_file import OnnxLayer
 from avemo_jax.convert.rules import (
+    COUNTERS,
     IDENTITY,
-    Ignored,
     Renamed,
     Renaming,
     failure,
@@ -25,9 +25,6 @@ _RULES = (
     # HSEmotion puts the classifier into an nn.Sequential in some of its files.
     Renaming(r"classifier\.0\.(weight|bias)", r"classifier.\1"),
     IDENTITY,
-)
-_IGNORED = (
-    Ignored(r".+\.num_batches_tracked", "BatchNorm's counter of training batches"),
 )
 
 
@@ -50,7 +47,7 @@ def from_state(
         ConversionError: If the tensors do not fit; all faults are named.
     """
     shapes = state_shapes(spec)
-    return rename(state, shapes, _RULES, file=file, wanted=wanted, ignored=_IGNORED)
+    return rename(state, shapes, _RULES, file=file, wanted=wanted, ignored=COUNTERS)
 
 
 def from_layers(

@@ -9,6 +9,7 @@ from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
 from avemo_jax.convert.flags import THESIS, fetch_parser
 from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
+from avemo_jax.convert.published_networks import NETWORKS, AnyNetwork
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
 from avemo_jax.convert.transfer import DownloadError, Patience
@@ -18,7 +19,6 @@ from avemo_jax.embed.weights import (
     read_weights,
     weights_dir,
 )
-from avemo_jax.extractors import EXTRACTORS, Extractor
 from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile, ThesisHead
 from avemo_jax.runtime.errors import guarded, text_of
 
@@ -35,18 +35,18 @@ def head_path(head: ThesisHead) -> pathlib.Path:
     return weights_dir() / THESIS / head.name
 
 
-def fetch_extractor(
-    extractor: Extractor,
+def fetch_network(
+    network: AnyNetwork,
     *,
     given: pathlib.Path | None = None,
     source_file: str | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> Converted | None:
-    """Fetch and convert an extractor's weights; None if they were there already.
+    """Fetch and convert a network's weights; None if they were there already.
 
     Args:
-        extractor: The extractor whose weights are fetched.
+        network: The network whose weights are fetched.
         given: The published file, or a folder that has it; None: it is downloaded.
         source_file: Name of the published file to take; None: the one with the name of
             ``given``, else the preferred one. No other one is tried.
@@ -57,13 +57,13 @@ def fetch_extractor(
         DownloadError: If the file cannot be downloaded or is not the published one.
         ConversionError: If it cannot be converted.
         TorchFileError: If it is no file of PyTorch, or would run code.
-        WeightsError: If existing weights are not this extractor's.
+        WeightsError: If existing weights are not this network's.
     """
-    out = default_weights_path(extractor.name)
+    out = default_weights_path(network.name)
     if out.exists() and not overwrite:
-        _check_there(out, extractor.name)
+        _check_there(out, network.name)
         return None
-    source = _chosen(extractor, given, source_file)
+    source = _chosen(network, given, source_file)
     path = _file(source, given, show_progress=show_progress)
     # Companions are looked for beside a file that is given.
     beside = given if given is None or given.is_dir() else given.parent
@@ -74,7 +74,7 @@ def fetch_extractor(
     if out.exists() and not overwrite:  # another process was first
         return None
     pca = companions[0] if companions else None
-    return convert(extractor.name, path, out, pca=pca, overwrite=overwrite)
+    return convert(network.name, path, out, pca=pca, overwrite=overwrite)
 
 
 def fetch_head(
@@ -116,15 +116,15 @@ def _check_there(out: pathlib.Path, name: str) -> None:
 
 
 def _chosen(
-    extractor: Extractor, given: pathlib.Path | None, source_file: str | None
+    network: AnyNetwork, given: pathlib.Path | None, source_file: str | None
 ) -> PublishedFile:
-    named = {source.file: source for source in extractor.sources}
+    named = {source.file: source for source in network.sources}
     if source_file is None:
         called = given.name if given else ""
-        return named.get(called, extractor.sources[0])
+        return named.get(called, network.sources[0])
     if source_file not in named:
         raise DownloadError(
-            f"--source {source_file!r} for {extractor.name}; expected one of "
+            f"--source {source_file!r} for {network.name}; expected one of "
             f"{', '.join(named)}; correct it"
         )
     return named[source_file]
@@ -175,38 +175,38 @@ def _fetch_all(args: argparse.Namespace) -> int:
     heads = {head.name: head for head in THESIS_HEADS}
     failed = 0
     for name in args.names:
-        if name in EXTRACTORS:
-            failed += _fetch_one_extractor(EXTRACTORS[name], args)
+        if name in NETWORKS:
+            failed += _fetch_one(NETWORKS[name], args)
         else:
             wanted = THESIS_HEADS if name == THESIS else (heads[name],)
             failed += _fetch_heads(wanted, args)
     return min(failed, 1)
 
 
-def _fetch_one_extractor(extractor: Extractor, args: argparse.Namespace) -> int:
-    """Fetch one extractor's weights; the number of failures, 0 or 1."""
-    if not extractor.needs_weights:
-        print(f"{extractor.name}: ready, for it has no weights", flush=True)
+def _fetch_one(network: AnyNetwork, args: argparse.Namespace) -> int:
+    """Fetch one network's weights; the number of failures, 0 or 1."""
+    if not network.needs_weights:
+        print(f"{network.name}: ready, for it has no weights", flush=True)
         return 0
     try:
-        done = fetch_extractor(
-            extractor,
+        done = fetch_network(
+            network,
             given=args.given,
             source_file=args.source,
             overwrite=args.overwrite,
             show_progress=not args.quiet,
         )
     except _ERRORS as error:
-        _say(args, extractor.name, error)
-        others = [source.file for source in extractor.sources[1:]]
+        _say(args, network.name, error)
+        others = [source.file for source in network.sources[1:]]
         if isinstance(error, DownloadError) and others and not args.source:
             print(f"another source: --source {others[0]}", file=sys.stderr)
         return 1
     state = "ready" if done else "there already (--overwrite converts it again)"
-    print(f"{extractor.name}: {state}\n  {default_weights_path(extractor.name)}")
+    print(f"{network.name}: {state}\n  {default_weights_path(network.name)}")
     for note in done.notes if done else ():
         print(f"  {note}")
-    print(f"  licence: {extractor.licence}", flush=True)
+    print(f"  licence: {network.licence}", flush=True)
     return 0
 
 
@@ -251,14 +251,14 @@ def _print_list() -> None:
 
 def _listed() -> Iterator[str]:
     """Lines that list all names with their files, licences and addresses."""
-    for extractor in EXTRACTORS.values():
-        if not extractor.needs_weights:
-            yield f"{extractor.name}: has no weights"
+    for network in NETWORKS.values():
+        if not network.needs_weights:
+            yield f"{network.name}: has no weights"
             continue
-        out = default_weights_path(extractor.name)
-        yield f"{extractor.name}: {out if out.exists() else 'not fetched'}"
-        yield f"  licence: {extractor.licence}"
-        for source in extractor.sources:
+        out = default_weights_path(network.name)
+        yield f"{network.name}: {out if out.exists() else 'not fetched'}"
+        yield f"  licence: {network.licence}"
+        for source in network.sources:
             for file in (source, *source.companions):
                 yield f"  {file.file}: {file.url}"
     yield f"{THESIS}, the heads of the original system"

@@ -3,13 +3,13 @@
 import argparse
 import pathlib
 
-from avemo_jax.extractors import EXTRACTORS
+from avemo_jax.convert.published_networks import NETWORKS
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser, did_you_mean
 
 THESIS = "thesis"  # all heads of the original system
-_WITH_WEIGHTS = [name for name, one in EXTRACTORS.items() if one.needs_weights]
+_WITH_WEIGHTS = [name for name, one in NETWORKS.items() if one.needs_weights]
 
 
 def parser() -> CommandParser:
@@ -64,7 +64,8 @@ def fetch_parser() -> CommandParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help="an extractor; thesis: all heads of the original system; or one of them",
+        help="an extractor; yunet_n, the face detector; thesis: all heads of the "
+        "original system; or one of them",
     )
     group.add_argument(
         "--list", action="store_true", help="show all names and what is there"
@@ -93,11 +94,11 @@ def _check_fetch(parser: CommandParser, args: argparse.Namespace) -> None:
     """Ends the program if names are unknown, or flags do not fit them."""
     if args.list:
         return
-    known = [*EXTRACTORS, THESIS, *(head.name for head in THESIS_HEADS)]
+    known = [*NETWORKS, THESIS, *(head.name for head in THESIS_HEADS)]
     if unknown := [name for name in args.names if name not in known]:
         parser.error(
             f"unknown name {unknown[0]!r}; {did_you_mean(unknown[0], known)}expected "
-            f"one of {', '.join(EXTRACTORS)}, {THESIS}, or one of its heads: --list "
+            f"one of {', '.join(NETWORKS)}, {THESIS}, or one of its heads: --list "
             "shows all"
         )
     if not args.names:
@@ -107,7 +108,7 @@ def _check_fetch(parser: CommandParser, args: argparse.Namespace) -> None:
             f"{len(args.names)} names; expected one with --from and --source: fetch "
             "one after the other"
         )
-    if args.source and args.names[0] not in EXTRACTORS:
+    if args.source and args.names[0] not in NETWORKS:
         parser.error(
             f"--source with {args.names[0]}, which has one source; expected it with an "
             "extractor: leave it out"

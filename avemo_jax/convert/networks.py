@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from avemo_jax.convert.onnx_file import OnnxLayer
+from avemo_jax.convert.published_networks import NETWORKS, AnyNetwork
 from avemo_jax.convert.rules import ConversionError
-from avemo_jax.extractors import EXTRACTORS, Extractor
+from avemo_jax.extractors import Extractor
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 
 # The network by width of the last convolution and number of blocks.
@@ -52,6 +53,8 @@ def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
         return _efficientnet(shapes["conv_head.weight"], blocks, outputs)
     if "features.0.weight" in shapes and "embeddings.0.weight" in shapes:
         return Recognised("vggish")
+    if "bbox_head.multi_level_kps.0.conv1.weight" in shapes:
+        return Recognised("yunet")
     if any(".pos_conv" in name for name in shapes):
         return Recognised("wav2vec2")
     if any(name in shapes for name in ("fc1.weight", "ahead.0.weight", "conv1.weight")):
@@ -77,31 +80,33 @@ def _efficientnet(
     return Recognised(_EFFICIENTNETS.get((width, blocks), other), outputs)
 
 
-def check_network(found: Recognised | None, extractor: Extractor, file: str) -> None:
-    """Check that ``found`` may be the extractor's network.
+def _of(network: AnyNetwork) -> Recognised:
+    """What a file of its weights is to be recognised as."""
+    outputs = network.output_dim if isinstance(network, Extractor) else 0
+    return Recognised(network.network, outputs or None)
+
+
+def check_network(found: Recognised | None, wanted: AnyNetwork, file: str) -> None:
+    """Check that ``found`` may be the network that is wanted.
 
     Raises:
-        ConversionError: If it is another; the message names the extractors that the
-            file may belong to.
+        ConversionError: If it is another; the message names the networks that the file
+            may belong to.
     """
-    expected = Recognised(extractor.network, extractor.output_dim or None)
+    expected = _of(wanted)
     if found is None or found == expected:
         return
-    if found.network == extractor.network and found.num_outputs is None:
+    if found.network == wanted.network and found.num_outputs is None:
         return
     if found.network == "head":
         raise ConversionError(
-            f"{file} holds a head; expected {expected} for {extractor.name}; convert "
-            "it with 'avemo convert head FILE --out OUT'"
+            f"{file} holds a head; expected {expected} for {wanted.name}; convert it "
+            "with 'avemo convert head FILE --out OUT'"
         )
-    fitting = [
-        name
-        for name, one in EXTRACTORS.items()
-        if Recognised(one.network, one.output_dim or None) == found
-    ]
-    hint = "which is none of the extractors; take another file"
+    fitting = [name for name, one in NETWORKS.items() if _of(one) == found]
+    hint = "which is no network of ours; take another file"
     if fitting:
         hint = f"convert it as {' or '.join(fitting)}, which it may be"
     raise ConversionError(
-        f"{file} holds {found}; expected {expected} for {extractor.name}; {hint}"
+        f"{file} holds {found}; expected {expected} for {wanted.name}; {hint}"
     )

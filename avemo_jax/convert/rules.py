@@ -65,6 +65,9 @@ class Renamed:
 
 
 IDENTITY = Renaming(r"(.+)", r"\1")
+COUNTERS = (
+    Ignored(r".+\.num_batches_tracked", "BatchNorm's counter of training batches"),
+)
 
 
 def rename(

@@ -2,11 +2,7 @@
 
 import inspect
 import os
-import pathlib
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from avemo_jax.embed.acoustic import AcousticExtractor
 from avemo_jax.embed.contract import Embeddings, SoundSource
@@ -16,13 +12,8 @@ from avemo_jax.embed.plugin_params import read_params
 from avemo_jax.embed.plugins import PluginImages, PluginSound, class_of
 from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
-from avemo_jax.embed.weights import (
-    WeightsError,
-    default_weights_path,
-    read_weights,
-    refuse_weights,
-)
-from avemo_jax.extractors import Extractor, PluginExtractor, get_extractor
+from avemo_jax.embed.weights import network_weights, refuse_weights
+from avemo_jax.extractors import PluginExtractor, get_extractor
 
 __all__ = [
     "AcousticExtractor",
@@ -104,21 +95,5 @@ def load_extractor(
         refuse_weights(weights, name=name, why="which has none")
         return made(extractor, dtype=dtype, **options)
     else:
-        tensors, digest = _tensors_of(extractor, weights)
+        tensors, digest = network_weights(name, weights)
     return made(extractor, tensors, dtype=dtype, tensors_sha256=digest, **options)
-
-
-def _tensors_of(
-    extractor: Extractor, weights: str | os.PathLike[str] | None
-) -> tuple[Mapping[str, np.ndarray], str]:
-    """The tensors of an extractor's file of weights, and their digest."""
-    name = extractor.name
-    path = default_weights_path(name) if weights is None else pathlib.Path(weights)
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such file; expected the weights of {name}; get them with "
-            f"'avemo fetch {name}', or convert a file that you have with "
-            f"'avemo convert {name} FILE --out NAME.safetensors' and pass that"
-        )
-    tensors, metadata = read_weights(path, extractor=name)
-    return tensors, str(metadata["tensors_sha256"])

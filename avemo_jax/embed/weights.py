@@ -41,7 +41,7 @@ def weights_dir() -> pathlib.Path:
 
 
 def default_weights_path(name: str) -> pathlib.Path:
-    """File of the fetched weights of the extractor ``name``."""
+    """File of the fetched weights of the network ``name``."""
     return weights_dir() / f"{name}.safetensors"
 
 
@@ -84,8 +84,8 @@ def write_weights(
     Args:
         path: Name of the file, which ends in ``.safetensors``.
         tensors: Tensors by name; float16, float32 or float64.
-        metadata: Facts that JSON can hold, at least ``extractor``. ``schema`` and
-            ``tensors_sha256`` are added.
+        metadata: Facts that JSON can hold, at least ``extractor``, the network's name.
+            ``schema`` and ``tensors_sha256`` are added.
 
     Raises:
         ValueError: If the name has another ending, or a tensor another dtype.
@@ -130,11 +130,11 @@ def read_weights(
 
     Args:
         path: A file that :func:`write_weights` wrote.
-        extractor: Name of the extractor that the weights must belong to; None: any.
+        extractor: Name of the network that the weights must belong to; None: any.
 
     Raises:
         WeightsError: If the file is missing, was not written by this program, holds
-            other tensors than were written, or those of another extractor.
+            other tensors than were written, or those of another network.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -161,9 +161,33 @@ def read_weights(
     if extractor is not None and whose != extractor:
         raise WeightsError(
             f"{path} holds weights of {whose!r}; expected {extractor}; take "
-            f"that extractor, or the file that belongs to {extractor}"
+            f"that network, or the file that belongs to {extractor}"
         )
     return tensors, metadata
+
+
+def network_weights(
+    name: str, weights: str | os.PathLike[str] | None = None
+) -> tuple[dict[str, np.ndarray], str]:
+    """The tensors of a network's file of weights, and their sha256.
+
+    Args:
+        name: Name of an extractor or of the face detector.
+        weights: The file; None: the one that ``avemo fetch`` keeps.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or holds another network's
+            weights.
+    """
+    path = default_weights_path(name) if weights is None else pathlib.Path(weights)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such file; expected the weights of {name}; get them with "
+            f"'avemo fetch {name}', or convert a file that you have with "
+            f"'avemo convert {name} FILE --out NAME.safetensors' and pass that"
+        )
+    tensors, metadata = read_weights(path, extractor=name)
+    return tensors, str(metadata["tensors_sha256"])
 
 
 def _parsed(path: pathlib.Path, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -74,6 +74,28 @@ def huggingface(repository: str, sha256: str = "") -> PublishedFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class PublishedNetwork:
+    """A network with published weights that is no extractor, such as a detector.
+
+    Attributes:
+        name: Name in commands and of its file of weights.
+        network: Name of its architecture.
+        licence: Licence of the weights, as their publishers state it.
+        sources: Files that its weights may be converted from, preferred first.
+    """
+
+    name: str
+    network: str
+    licence: str
+    sources: tuple[PublishedFile, ...]
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it runs only with a file of weights."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
 class ThesisHead:
     """A head of the original system; its repository states no licence.
 

@@ -142,7 +142,7 @@ def test_safetensors_of_timm(b0, tmp_path):
             8,
             "convert it as enet_b2_8_best or enet_b2_8, which it may be",
         ),
-        (B0, "efficientnet_b0", 1000, "none of the extractors"),
+        (B0, "efficientnet_b0", 1000, "no network of ours"),
         (B0, "efficientnet_b1", 8, "an EfficientNet of 23 blocks and width 1280"),
         ("vggish", "efficientnet_b0", 8, "expected vggish for vggish"),
     ],

@@ -19,6 +19,7 @@ from made.faulty_server import cut_after, cut_before, serving, status
 from avemo_jax.convert import fetch
 from avemo_jax.convert.conversion import Converted
 from avemo_jax.convert.download import download
+from avemo_jax.convert.published_networks import NETWORKS
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.transfer import Patience
 from avemo_jax.embed.weights import (
@@ -64,20 +65,20 @@ def cache(tmp_path, monkeypatch):
 def server(cache, monkeypatch):
     """Every source lies on a server on this machine."""
     with serving({}) as server:
-        extractors = {
+        networks = {
             name: dataclasses.replace(
-                extractor,
+                network,
                 sources=tuple(
-                    local(s, server, checked=s.checkable) for s in extractor.sources
+                    local(s, server, checked=s.checkable) for s in network.sources
                 ),
             )
-            for name, extractor in EXTRACTORS.items()
+            for name, network in NETWORKS.items()
         }
         heads = tuple(
             dataclasses.replace(head, source=local(head.source, server))
             for head in THESIS_HEADS
         )
-        monkeypatch.setattr(fetch, "EXTRACTORS", extractors)
+        monkeypatch.setattr(fetch, "NETWORKS", networks)
         monkeypatch.setattr(fetch, "THESIS_HEADS", heads)
         loopback = functools.partial(download, allow_loopback=True)
 
@@ -124,11 +125,11 @@ def asked(server) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, one in EXTRACTORS.items() if one.needs_weights]
+    "name", [name for name, one in NETWORKS.items() if one.needs_weights]
 )
-def test_extractor(server, converted, capsys, name):
+def test_network(server, converted, capsys, name):
     assert fetch.main([name]) == 0
-    preferred = fetch.EXTRACTORS[name].sources[0]
+    preferred = fetch.NETWORKS[name].sources[0]
     source = fetch.sources_dir() / preferred.file
     out = default_weights_path(name)
     pca = fetch.sources_dir() / "vggish_pca_params.npz" if name == "vggish" else None
@@ -138,7 +139,7 @@ def test_extractor(server, converted, capsys, name):
     assert f"{name}: ready" in said
     assert "a note" in said
     assert str(out) in said
-    assert f"licence: {EXTRACTORS[name].licence}" in said
+    assert f"licence: {NETWORKS[name].licence}" in said
 
     assert fetch.main([name]) == 0
     assert f"{name}: there already" in capsys.readouterr().out
@@ -186,7 +187,7 @@ def test_wrong_bytes(server, converted, capsys):
     assert fetch.main(["enet_b2_8"]) == 1
     err = capsys.readouterr().err
     assert hashlib.sha256(b"something else").hexdigest() in err
-    assert fetch.EXTRACTORS["enet_b2_8"].sources[0].sha256 in err
+    assert fetch.NETWORKS["enet_b2_8"].sources[0].sha256 in err
     assert converted == []
     assert list(fetch.sources_dir().iterdir()) == []
 
@@ -305,8 +306,8 @@ def test_one_head(server, converted, tmp_path, capsys):
     assert len(server.requests) == 1
 
 
-def test_extractor_in_earnest(server, monkeypatch, capsys):
-    extractor = fetch.EXTRACTORS["enet_b0_8_va_mtl"]
+def test_network_in_earnest(server, monkeypatch, capsys):
+    extractor = fetch.NETWORKS["enet_b0_8_va_mtl"]
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(shape, dtype=np.float32)
@@ -315,7 +316,7 @@ def test_extractor_in_earnest(server, monkeypatch, capsys):
     source = PublishedFile("enet_b0_8_va_mtl.safetensors", "")
     source = published(server, source, safetensors.numpy.save(tensors))
     extractor = dataclasses.replace(extractor, sources=(source,))
-    monkeypatch.setitem(fetch.EXTRACTORS, extractor.name, extractor)
+    monkeypatch.setitem(fetch.NETWORKS, extractor.name, extractor)
     server.faults = [cut_after(2**23), status(503)]
     assert fetch.main([extractor.name]) == 0
     found, metadata = read_weights(default_weights_path(extractor.name))
@@ -386,9 +387,9 @@ def test_list(server, converted, capsys):
     assert f"{THESIS_HEADS[0].name}: {weights_dir()}" in out
     assert f"{THESIS_HEADS[1].name}: not fetched" in out
     assert "face_hog: has no weights" in out
-    for extractor in EXTRACTORS.values():
-        assert extractor.licence in out
-        assert all(source.file in out for source in extractor.sources)
+    for network in NETWORKS.values():
+        assert network.licence in out
+        assert all(source.file in out for source in network.sources)
 
 
 @pytest.mark.parametrize(
@@ -399,6 +400,7 @@ def test_list(server, converted, capsys):
             ["wav2vec"],
             "unknown name 'wav2vec'; did you mean wav2vec2_base? expected one of enet",
         ),
+        (["yunet"], "unknown name 'yunet'; did you mean yunet_n?"),
         (["vggish", "enet_b2_8", "--from", "x"], "2 names; expected one"),
         (["thesis", "--source", "x"], "has one source"),
         (["thesis", "--from", "/nowhere"], "expected a folder"),
@@ -440,7 +442,7 @@ def test_another_process_is_first(server, converted, monkeypatch, capsys, name):
 
 def test_table_of_sources():
     """No two share a file in the cache; all over https; the heads are the 19."""
-    sources = [s for e in EXTRACTORS.values() for s in e.sources]
+    sources = [s for network in NETWORKS.values() for s in network.sources]
     sources += [c for s in sources for c in s.companions]
     sources += [head.source for head in THESIS_HEADS]
     assert len({s.file for s in sources}) == len(sources)
@@ -457,4 +459,4 @@ def test_table_of_sources():
     assert len(THESIS_HEADS) == 19
     assert {h.task for h in THESIS_HEADS} == {"EXPR", "AU", "VA"}
     assert all(set(h.features) <= set(EXTRACTORS) for h in THESIS_HEADS)
-    assert not set(EXTRACTORS) & {h.name for h in THESIS_HEADS}
+    assert not set(NETWORKS) & {h.name for h in THESIS_HEADS}

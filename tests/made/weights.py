@@ -17,6 +17,8 @@ from avemo_jax.extractors import (
 )
 from avemo_jax.extractors import vggish as vggish_network
 from avemo_jax.extractors import wav2vec2 as wav2vec2_network
+from avemo_jax.faces import yunet
+from avemo_jax.faces.published import DETECTOR
 
 
 def made_state(shapes: Mapping[str, tuple[int, ...]], seed: int = 0):
@@ -34,6 +36,15 @@ def made_state(shapes: Mapping[str, tuple[int, ...]], seed: int = 0):
         else:
             state[name] = 0.1 * noise
     return state
+
+
+def made_detector(folder: pathlib.Path, seed: int = 0) -> pathlib.Path:
+    """A file of random weights of the face detector; what it finds means nothing."""
+    path = folder / f"{DETECTOR.name}-{seed}.safetensors"
+    write_weights(
+        path, made_state(yunet.state_shapes(), seed), {"extractor": DETECTOR.name}
+    )
+    return path
 
 
 def network_shapes(extractor: Extractor) -> dict[str, tuple[int, ...]]:
