@@ -1,8 +1,8 @@
-"""The faces of a video: found, followed, and cut out of its pictures.
+"""The faces of a video: found and followed.
 
-The video is decoded twice: to find the faces, of which boxes and points are kept, and
-to cut them out. So at most a hundred pictures are in memory, however long the video is,
-and which face is seen the longest is known before the first is cut out.
+Only boxes and points are kept; another decoding cuts the faces out. So at most a
+hundred pictures are in memory, however long the video is, and which face is seen the
+longest is known before the first is cut out.
 """
 
 import dataclasses
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned
 from avemo_jax.faces.detector import reduced, reduced_size, scaled
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
 from avemo_jax.faces.tracks import Tracker, is_cut
@@ -140,28 +139,3 @@ def _by_frame(
             yield i in cuts, faces[i]
         last = faces[-1]
         start += len(held) - 1
-
-
-def crops(
-    video: PictureSource,
-    track: FaceTrack,
-    *,
-    template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,
-) -> Iterator[tuple[int, UInt8[np.ndarray, "size size 3"]]]:
-    """The number of each frame of a track, and its aligned crop.
-
-    Args:
-        video: The video, which is decoded once, from its start to the track's end.
-        track: The face.
-        template: Where the five points come in the crop.
-
-    Raises:
-        VideoError: If the file is gone.
-    """
-    rows = {int(number): row for row, number in enumerate(track.frame)}
-    last = int(track.frame[-1])
-    for number, picture in enumerate(video.pictures(), start=1):
-        if number in rows:
-            yield number, aligned(picture, track.points[rows[number]], template)
-        if number == last:
-            return

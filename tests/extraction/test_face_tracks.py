@@ -3,77 +3,31 @@
 import pathlib
 from collections.abc import Sequence
 
-import av
 import numpy as np
 import pytest
+from made.coloured_faces import (
+    FPS,
+    INSIDE,
+    SIDE,
+    ByColour,
+    script,
+    write_film,
+)
 from PIL import Image
 
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.extraction import face_tracks
-from avemo_jax.extraction.face_tracks import FaceTrack, crops, find_faces
+from avemo_jax.extraction.face_crops import face_crops
+from avemo_jax.extraction.face_tracks import FaceTrack, find_faces
 from avemo_jax.faces import yunet
-from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.faces.detector import FaceDetector
-from avemo_jax.faces.keyframes import FrameFaces
 from avemo_jax.media.images import read_image
 from avemo_jax.media.video import open_video
-
-SIZE = (320, 240)
-SIDE = 48
-FPS = 25
-COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
-# Where the points lie in a box, as in a crop.
-INSIDE = ARCFACE_TEMPLATE / 112 * SIDE
-
-
-def script(number: int) -> dict[str, tuple[int, int]]:
-    """Left upper corners of the faces in frame ``number``, from 1, of 60."""
-    shown = {"red": (10 + 2 * number, 40)}
-    if 20 <= number < 45:
-        shown["blue"] = (200 - number, 150)
-    return shown if number <= 50 else {}
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory) -> pathlib.Path:
-    """Squares that move evenly, one of which comes and goes, then none."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
-        stream.width, stream.height, stream.pix_fmt = (*SIZE, "yuv444p")
-        for number in range(1, 61):
-            picture = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
-            for name, (left, top) in script(number).items():
-                picture[top : top + SIDE, left : left + SIDE] = COLOURS[name]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-class ByColour:
-    """Finds squares of the two colours.
-
-    Attributes:
-        pictures: Number of pictures that it was asked for.
-    """
-
-    def __init__(self) -> None:
-        self.pictures = 0
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[FrameFaces]:
-        self.pictures += len(pictures)
-        return [self._faces(picture) for picture in pictures]
-
-    def _faces(self, picture: np.ndarray) -> FrameFaces:
-        boxes = []
-        for colour in COLOURS.values():
-            y, x = np.nonzero((np.abs(picture.astype(int) - colour) < 60).all(axis=-1))
-            if len(x) > 100:
-                boxes.append([x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1])
-        boxes = np.array(boxes, float).reshape(-1, 4)
-        points = boxes[:, None, :2] + INSIDE
-        return FrameFaces(boxes, points, np.full(len(boxes), 0.9))
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4")
 
 
 def check_script(tracks: Sequence[FaceTrack]):
@@ -101,18 +55,6 @@ def test_tracks_do_not_depend_on_the_chunks(chunk, film, monkeypatch):
     check_script(tracks)
     assert every.pictures == 60
     assert all(track.detected.all() for track in tracks)
-
-
-def test_crops_are_cut_from_the_right_frames(film):
-    video = open_video(film)
-    tracks = find_faces(video, ByColour(), video.frame_times().times_s)
-    for track, name in zip(tracks, COLOURS, strict=True):
-        numbers = []
-        for number, crop in crops(video, track):
-            assert crop.shape == (112, 112, 3)
-            assert np.abs(crop[8:-8, 8:-8].astype(int) - COLOURS[name]).max() < 25
-            numbers.append(number)
-        assert numbers == track.frame.tolist()
 
 
 def test_a_reduced_film_gives_boxes_of_its_own_size(film, monkeypatch):
@@ -145,9 +87,8 @@ def test_crops_of_real_faces_are_those_of_another_detector(shared_data):
         video = open_video(file)
         tracks = find_faces(video, detector, video.frame_times().times_s)
         made: dict[int, list[np.ndarray]] = {}
-        for track in tracks:
-            for number, crop in crops(video, track):
-                made.setdefault(number, []).append(grey(crop))
+        for crop in face_crops(video, tracks, None, ["aligned"]):
+            made.setdefault(crop.frame, []).append(grey(crop.picture))
         for folder in folders:
             if folder.name.removesuffix("_left").removesuffix("_right") == file.stem:
                 likeness |= {
