@@ -102,3 +102,14 @@ class Predicted:
     def num_frames(self) -> int:
         """Number of frames that were decoded."""
         return len(self.times_s)
+
+    def durations_s(self) -> Float64[np.ndarray, " frames"]:
+        """How long each frame is shown, in seconds: until the next one.
+
+        The last is shown as long as frames are at the median, and an image for 0 s.
+        """
+        until = np.diff(self.times_s)
+        last = 1 / self.fps if self.fps > 0 else 0.0
+        if len(until):
+            last = float(np.median(until))
+        return np.append(until, [last] * min(self.num_frames, 1))

@@ -6,12 +6,12 @@ import pathlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 from jaxtyping import Float, Shaped
 
 from avemo_jax.challenge.submit.decisions import DECIMALS
 from avemo_jax.challenge.submit.rows import IMAGE_COLUMN, SubmissionRows
 from avemo_jax.runtime.atomic_files import whole_file
+from avemo_jax.runtime.tables.writing import csv_writer
 from avemo_jax.tasks import VA, Task
 
 _CHUNK_ROWS = 1 << 16
@@ -49,26 +49,27 @@ def write_submission(
     fields = [pa.field(IMAGE_COLUMN, pa.string())]
     kind = pa.string() if task is VA else pa.int8()
     fields += [pa.field(str(i), kind) for i in range(expected[1])]
-    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     schema = pa.schema(fields)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write(f"{IMAGE_COLUMN},{task.header}\n".encode())
-        with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-            for start in range(0, len(rows.video), _CHUNK_ROWS):
-                part = slice(start, start + _CHUNK_ROWS)
-                number = pc.cast(pa.array(rows.frame[part]), pa.string())
-                image = pc.binary_join_element_wise(
-                    names.take(pa.array(rows.video[part])),
-                    "/",
-                    pc.utf8_lpad(number, 5, "0"),
-                    ".jpg",
-                    "",
-                )
-                columns = [
-                    _plain(each) if task is VA else pa.array(np.ascontiguousarray(each))
-                    for each in values[part].T
-                ]
-                writer.write_batch(pa.record_batch([image, *columns], schema=schema))
+    header = (IMAGE_COLUMN, *task.header.split(","))
+    with (
+        whole_file(path) as temporary,
+        csv_writer(temporary, schema, names=header) as writer,
+    ):
+        for start in range(0, len(rows.video), _CHUNK_ROWS):
+            part = slice(start, start + _CHUNK_ROWS)
+            number = pc.cast(pa.array(rows.frame[part]), pa.string())
+            image = pc.binary_join_element_wise(
+                names.take(pa.array(rows.video[part])),
+                "/",
+                pc.utf8_lpad(number, 5, "0"),
+                ".jpg",
+                "",
+            )
+            columns = [
+                _plain(each) if task is VA else pa.array(np.ascontiguousarray(each))
+                for each in values[part].T
+            ]
+            writer.write_batch(pa.record_batch([image, *columns], schema=schema))
 
 
 def _plain(values: Float[np.ndarray, " rows"]) -> pa.StringArray:

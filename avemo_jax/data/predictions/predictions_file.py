@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-from jaxtyping import Float, Int8, Shaped
+from jaxtyping import Bool, Float, Int, Int8, Shaped
 
 from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.data.predictions.threshold_file import thresholds_file, write_thresholds
@@ -16,6 +14,7 @@ from avemo_jax.data.store.table import FrameTable
 from avemo_jax.postprocess.gaps import FillMap
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.tables.words import neutral
+from avemo_jax.runtime.tables.writing import csv_writer, needs_quotes, parquet_writer
 from avemo_jax.tasks import Task
 
 # More rows than spreadsheets take: a Parquet file is written beside the CSV.
@@ -132,7 +131,7 @@ def write_predictions(found: FramePredictions) -> None:
     if len(found.frame) > PARQUET_ROWS:
         with (
             whole_file(path.with_suffix(".parquet")) as temporary,
-            pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
+            parquet_writer(temporary, schema) as writer,
         ):
             for batch in _chunks(schema, found):
                 writer.write_batch(batch)
@@ -182,14 +181,13 @@ def _write_csv(
     batches: Iterable[pa.RecordBatch],
 ) -> None:
     """Write a header, and lines in which names are quoted only where one needs it."""
-    quoted = any(set(name) & set(',"\r\n') for name in videos)
-    style = "needed" if quoted else "none"
-    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=style)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write((",".join(schema.names) + "\n").encode())
-        with pyarrow.csv.CSVWriter(file, schema, write_options=options) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
+    quoted = any(map(needs_quotes, videos))
+    with (
+        whole_file(path) as temporary,
+        csv_writer(temporary, schema, quoted=quoted) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def _chunks(schema: pa.Schema, found: FramePredictions) -> Iterator[pa.RecordBatch]:
@@ -215,40 +213,68 @@ def _chunks(schema: pa.Schema, found: FramePredictions) -> Iterator[pa.RecordBat
         yield pa.record_batch(columns, schema=schema)
 
 
+def numbers(
+    values: Shaped[np.ndarray, " rows"],
+    known: Bool[np.ndarray, " rows"] | None = None,
+    decimals: int = _DECIMALS,
+) -> pa.Array:
+    """Numbers as a column, rounded as in every table of predictions.
+
+    Args:
+        values: The numbers.
+        known: Which rows have one; the others are missing. None: all have.
+        decimals: Digits behind the point.
+    """
+    plain = np.round(values.astype(np.float64), decimals) + 0.0  # no -0
+    return pa.array(plain, mask=None if known is None else ~known)
+
+
+def class_names(
+    task: Task,
+    decided: Int[np.ndarray, " rows"] | Int8[np.ndarray, " rows"],
+    known: Bool[np.ndarray, " rows"] | None = None,
+) -> pa.Array:
+    """Names of classes as a column.
+
+    Args:
+        task: A task of classes.
+        decided: Number of each row's class.
+        known: Which rows have one; the others are missing. None: all have.
+    """
+    classes = pa.array(task.columns, pa.string())
+    if known is None:
+        return classes.take(pa.array(decided))
+    return classes.take(pa.array(np.where(known, decided, 0), mask=~known))
+
+
+def in_units(
+    task: Task, values: Shaped[np.ndarray, "*axes"]
+) -> Shaped[np.ndarray, "*axes"]:
+    """``values`` in float64, and for regression in the user's unit."""
+    wide = values.astype(np.float64)
+    return task.in_units(wide) if task.kind == "regression" else wide
+
+
 def _score_columns(
     task: Task,
     scores: Float[np.ndarray, "rows outputs"],
     decided: Int8[np.ndarray, "rows decisions"] | None,
 ) -> list[pa.Array]:
     """Columns of the scores and of what is decided from them."""
-    values = np.round(_in_units(task, scores), _DECIMALS) + 0.0  # no -0
-    columns = [pa.array(np.ascontiguousarray(each)) for each in values.T]
+    columns = [numbers(each) for each in in_units(task, scores).T]
     if decided is None:
         return columns
     if task.kind == "multiclass":
-        classes = pa.array(task.columns, pa.string())
-        return [classes.take(pa.array(decided[:, 0])), *columns]
+        return [class_names(task, decided[:, 0]), *columns]
     return columns + [pa.array(np.ascontiguousarray(one)) for one in decided.T]
-
-
-def _in_units(task: Task, values: np.ndarray) -> np.ndarray:
-    """``values`` in float64, and for regression in the user's unit."""
-    wide = values.astype(np.float64)
-    return task.in_units(wide) if task.kind == "regression" else wide
 
 
 def _label_columns(task: Task, labels: np.ndarray) -> list[pa.Array]:
     """Columns of the labels, empty where invalid."""
     if task.kind == "multiclass":
-        classes = pa.array(task.columns, pa.string())
-        index = pa.array(np.maximum(labels, 0), mask=labels < 0)
-        return [classes.take(index)]
+        return [class_names(task, labels, labels >= 0)]
     if task.kind == "multilabel":
         return [
             pa.array(np.ascontiguousarray(each), mask=each < 0) for each in labels.T
         ]
-    values = np.round(_in_units(task, labels), _DECIMALS) + 0.0
-    return [
-        pa.array(np.ascontiguousarray(each), mask=~np.isfinite(each))
-        for each in values.T
-    ]
+    return [numbers(each, np.isfinite(each)) for each in in_units(task, labels).T]
