@@ -43,6 +43,20 @@ class FaceTrack:
     detected: Bool[np.ndarray, " rows"]
 
 
+def joined(tracks: Sequence[FaceTrack]) -> FaceTrack:
+    """Several tracks of one face as one, such as those of scenes.
+
+    Args:
+        tracks: One or more tracks, of which no two have a frame in common.
+    """
+    parts = {
+        field.name: np.concatenate([getattr(track, field.name) for track in tracks])
+        for field in dataclasses.fields(FaceTrack)
+    }
+    order = np.argsort(parts["frame"], kind="stable")
+    return FaceTrack(**{name: part[order] for name, part in parts.items()})
+
+
 def find_faces(
     video: PictureSource,
     detect: Detect,

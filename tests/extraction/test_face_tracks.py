@@ -18,7 +18,7 @@ from PIL import Image
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.extraction import face_tracks
 from avemo_jax.extraction.face_crops import face_crops
-from avemo_jax.extraction.face_tracks import FaceTrack, find_faces
+from avemo_jax.extraction.face_tracks import FaceTrack, crops, find_faces, joined
 from avemo_jax.faces import yunet
 from avemo_jax.faces.detector import FaceDetector
 from avemo_jax.media.images import read_image
@@ -55,6 +55,22 @@ def test_tracks_do_not_depend_on_the_chunks(chunk, film, monkeypatch):
     check_script(tracks)
     assert every.pictures == 60
     assert all(track.detected.all() for track in tracks)
+
+
+def test_tracks_of_one_face_are_joined_by_frame():
+    parts = []
+    for start in (40, 1, 20):
+        frame = np.arange(start, start + 5, dtype=np.int32)
+        boxes = np.repeat(frame[:, None] * 1.0, 4, axis=1)
+        points = np.repeat(boxes[:, None, :2], 5, axis=1)
+        parts.append(FaceTrack(frame, boxes, points, frame / 100, frame % 2 == 0))
+    one = joined(parts)
+    assert one.frame.tolist() == [*range(1, 6), *range(20, 25), *range(40, 45)]
+    np.testing.assert_array_equal(one.boxes[:, 3], one.frame)
+    np.testing.assert_array_equal(one.points[:, 4, 1], one.frame)
+    np.testing.assert_array_equal(one.scores, one.frame / 100)
+    np.testing.assert_array_equal(one.detected, one.frame % 2 == 0)
+    np.testing.assert_array_equal(joined(parts[:1]).frame, parts[0].frame)
 
 
 def test_a_reduced_film_gives_boxes_of_its_own_size(film, monkeypatch):
