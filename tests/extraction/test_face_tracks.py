@@ -18,7 +18,7 @@ from PIL import Image
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.extraction import face_tracks
 from avemo_jax.extraction.face_crops import face_crops
-from avemo_jax.extraction.face_tracks import FaceTrack, crops, find_faces, joined
+from avemo_jax.extraction.face_tracks import FaceTrack, find_faces, joined
 from avemo_jax.faces import yunet
 from avemo_jax.faces.detector import FaceDetector
 from avemo_jax.media.images import read_image
