@@ -68,6 +68,12 @@ GROUPS = {
     ),
     "Networks and weights": (
         Command(
+            "models",
+            "list the models that predict without training",
+            "avemo_jax.prediction.models_flags:parser",
+            "avemo_jax.prediction.models_command:main",
+        ),
+        Command(
             "extractors",
             "list all extractors, of this package and of plug-ins",
             "avemo_jax.extraction.flags:extractors_parser",

@@ -84,7 +84,7 @@ def test_the_list_of_commands_is_in_groups(monkeypatch, capsys):
         text = capsys.readouterr().out
         for title, commands in cli.GROUPS.items():
             assert f"\n{title}:\n  {commands[0].name} " in text
-        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 13
+        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 14
 
 
 def test_an_unknown_command_and_an_unknown_flag_end_with_2(monkeypatch, capsys):

@@ -24,7 +24,7 @@ from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import Extractor, ImageInput
-from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile
+from avemo_jax.extractors.published import THESIS_HEADS, THESIS_LICENCE, PublishedFile
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.models import checkpoints
 from avemo_jax.runtime.command_line import did_you_mean
@@ -245,7 +245,7 @@ def _convert_head(
         what=f"{spec.task}, {spec.kind}, of {names}",
         notes=(
             "trained on videos that are not known: nothing is chosen on dev for it",
-            f"licence: {heads.LICENCE}",
+            f"licence: {THESIS_LICENCE}",
         ),
     )
 

@@ -215,7 +215,7 @@ def _fill(
         except NoRoomError:
             raise
         except DownloadError as error:
-            raise DownloadError(
+            raise type(error)(
                 f"{source.url}: {error}. Try again later, or get the file by another "
                 f"way and put it at {target}"
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from avemo_jax.convert.conversion import HEAD, Converted, convert
 from avemo_jax.convert.download import ChecksumError, download, verify
 from avemo_jax.convert.flags import THESIS, fetch_parser
-from avemo_jax.convert.heads import LICENCE, is_head_checkpoint
+from avemo_jax.convert.heads import is_head_checkpoint
 from avemo_jax.convert.published_networks import NETWORKS, AnyNetwork
 from avemo_jax.convert.rules import ConversionError
 from avemo_jax.convert.torch_file import TorchFileError
@@ -19,7 +19,12 @@ from avemo_jax.embed.weights import (
     read_weights,
     weights_dir,
 )
-from avemo_jax.extractors.published import THESIS_HEADS, PublishedFile, ThesisHead
+from avemo_jax.extractors.published import (
+    THESIS_HEADS,
+    THESIS_LICENCE,
+    PublishedFile,
+    ThesisHead,
+)
 from avemo_jax.runtime.errors import guarded, text_of
 
 _ERRORS = (DownloadError, ConversionError, TorchFileError, WeightsError, OSError)
@@ -42,6 +47,7 @@ def fetch_network(
     source_file: str | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
+    patience: Patience | None = None,
 ) -> Converted | None:
     """Fetch and convert a network's weights; None if they were there already.
 
@@ -52,6 +58,7 @@ def fetch_network(
             ``given``, else the preferred one. No other one is tried.
         overwrite: Whether existing weights are converted again.
         show_progress: Whether a progress bar is drawn.
+        patience: How long to wait for the server; None: the default.
 
     Raises:
         DownloadError: If the file cannot be downloaded or is not the published one.
@@ -64,11 +71,11 @@ def fetch_network(
         _check_there(out, network.name)
         return None
     source = _chosen(network, given, source_file)
-    path = _file(source, given, show_progress=show_progress)
+    path = _file(source, given, show_progress=show_progress, patience=patience)
     # Companions are looked for beside a file that is given.
     beside = given if given is None or given.is_dir() else given.parent
     companions = [
-        _file(companion, beside, show_progress=show_progress)
+        _file(companion, beside, show_progress=show_progress, patience=patience)
         for companion in source.companions
     ]
     if out.exists() and not overwrite:  # another process was first
@@ -212,7 +219,7 @@ def _fetch_one(network: AnyNetwork, args: argparse.Namespace) -> int:
 
 def _fetch_heads(heads: Sequence[ThesisHead], args: argparse.Namespace) -> int:
     """Fetch heads of the original system; the number of failures."""
-    print(f"licence: {LICENCE}; the files are for use here, not to be passed on")
+    print(f"licence: {THESIS_LICENCE}; the files are for use here, not to be passed on")
     failed, patience = 0, Patience()
     for head in heads:
         try:
@@ -262,7 +269,7 @@ def _listed() -> Iterator[str]:
             for file in (source, *source.companions):
                 yield f"  {file.file}: {file.url}"
     yield f"{THESIS}, the heads of the original system"
-    yield f"  licence: {LICENCE}"
+    yield f"  licence: {THESIS_LICENCE}"
     for head in THESIS_HEADS:
         out = head_path(head)
         yield f"  {head.name}: {out if is_head_checkpoint(out) else 'not fetched'}"

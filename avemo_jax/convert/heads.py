@@ -21,12 +21,11 @@ from avemo_jax.convert.rules import (
 )
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.extractors import EXTRACTORS, Extractor
-from avemo_jax.extractors.published import THESIS_HEADS, ThesisHead
+from avemo_jax.extractors.published import THESIS_HEADS, THESIS_LICENCE, ThesisHead
 from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.models.card import UNKNOWN, Card, CardData, CardFeatures, Provenance
 from avemo_jax.runtime.versions import VERSION
 
-LICENCE = "none stated by the repository of the original system"
 _NUM_HEADS = 4  # heads of attention, which the tensors do not tell
 # Frames that the original scored at once; its Transformer attends among them.
 _ORIGINAL_BATCH = 32
@@ -264,7 +263,7 @@ def card_of(
         sweep=(),
         best_epochs=(None,),
         dev_scores=None,
-        provenance=Provenance(**source.provenance(known), licence=LICENCE),
+        provenance=Provenance(**source.provenance(known), licence=THESIS_LICENCE),
     )
 
 

@@ -9,3 +9,15 @@ NETWORKS: dict[str, AnyNetwork] = {
     **EXTRACTORS,
     DETECTOR.name: DETECTOR,
 }
+# Megabytes of what is downloaded, about: float32 parameters are nearly all of it.
+SIZES_MB = {
+    "enet_b2_8_best": 32,
+    "enet_b2_8": 32,
+    "enet_b0_8_va_mtl": 17,
+    "enet_b0_8_best_vgaf": 17,
+    "wav2vec2_base": 378,
+    "wav2vec2_base_960h": 378,
+    "vggish": 289,
+    DETECTOR.name: 1,
+}
+HEAD_MB = 2  # of each head of the original, about: the MLPs have 0.7 to 6

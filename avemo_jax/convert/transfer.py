@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import time
 import urllib.parse
 from typing import Any
@@ -22,11 +23,16 @@ _CHUNK = 64 * 2**10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FOR_NOW = (408, 425, 429)  # these and every 5xx may succeed another time
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_REACHED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class DownloadError(RuntimeError):
     """A file that cannot be downloaded, or is not the one that was published."""
+
+
+class NoNetworkError(DownloadError):
+    """A host that is not reached: no network, or a wall before it."""
 
 
 class NoRoomError(DownloadError):
@@ -39,6 +45,7 @@ class Patience:
 
     Attributes:
         attempts: Attempts in a row without progress after which it is given up.
+        reaching: The same while the host is not even reached, as without a network.
         progress_bytes: New bytes that count as progress.
         backoff_s: Pause after the first failure; doubled after each, up to ``pause_s``.
         pause_s: Longest pause, even if the server asks for more (Retry-After).
@@ -49,6 +56,7 @@ class Patience:
     """
 
     attempts: int = 5
+    reaching: int = 5
     progress_bytes: int = _MIB
     backoff_s: float = 0.5
     pause_s: float = 30.0
@@ -130,11 +138,17 @@ class _State:
 
 
 class _Again(Exception):
-    """A failure that may not come again; ``rest_s`` is the pause a server asks for."""
+    """A failure that may not come again.
 
-    def __init__(self, reason: str, rest_s: float = 0.0):
+    Attributes:
+        rest_s: The pause that a server asks for.
+        reached: Whether the host was reached.
+    """
+
+    def __init__(self, reason: str, rest_s: float = 0.0, *, reached: bool = True):
         super().__init__(reason)
         self.rest_s = rest_s
+        self.reached = reached
 
 
 def transfer(
@@ -161,6 +175,7 @@ def transfer(
 
     Raises:
         DownloadError: If the file cannot be downloaded.
+        NoNetworkError: If the host is not reached.
         NoRoomError: If the disk is full.
     """
     failures, farthest = 0, part.size
@@ -172,8 +187,12 @@ def transfer(
                 if part.size >= farthest + patience.progress_bytes:
                     failures, farthest = 0, part.size
                 failures += 1
-                if failures >= patience.attempts:
-                    raise DownloadError(
+                most = patience.attempts
+                if not problem.reached:
+                    most = min(most, patience.reaching)
+                if failures >= most:
+                    kind = DownloadError if problem.reached else NoNetworkError
+                    raise kind(
                         f"{problem}, {failures} times without progress"
                     ) from problem
                 pause = min(
@@ -230,7 +249,7 @@ def _attempt(
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
     ) as error:
-        raise _Again(_reason(error)) from error
+        raise _Again(_reason(error), reached=_is_reached(error)) from error
     except requests.RequestException as error:
         raise DownloadError(_reason(error)) from error
 
@@ -351,6 +370,22 @@ def _copy(
 
 def _reason(error: BaseException) -> str:
     """The innermost cause of a library's error, in words."""
+    cause = _innermost(error)
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _innermost(error: BaseException) -> BaseException:
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return f"{type(error).__name__}: {error}"
+    return error
+
+
+def _is_reached(error: requests.RequestException) -> bool:
+    """Whether a connection was made, which an error then ended."""
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
+        return False
+    cause = _innermost(error)
+    return not (
+        isinstance(cause, socket.gaierror)
+        or (isinstance(cause, OSError) and cause.errno in _NOT_REACHED)
+    )

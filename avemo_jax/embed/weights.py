@@ -186,7 +186,14 @@ def network_weights(
             f"'avemo fetch {name}', or convert a file that you have with "
             f"'avemo convert {name} FILE --out NAME.safetensors' and pass that"
         )
-    tensors, metadata = read_weights(path, extractor=name)
+    try:
+        tensors, metadata = read_weights(path, extractor=name)
+    except WeightsError as error:
+        if weights is not None:
+            raise
+        raise WeightsError(
+            f"{error}; to get those of {name} again: 'avemo fetch {name} --overwrite'"
+        ) from error
     return tensors, str(metadata["tensors_sha256"])
 
 

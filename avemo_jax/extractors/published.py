@@ -13,6 +13,9 @@ _THESIS = (
 )
 
 
+THESIS_LICENCE = "none stated by the repository of the original system"
+
+
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
     """A published file.

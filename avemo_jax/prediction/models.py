@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from avemo_jax.embed.weights import weights_dir
 from avemo_jax.extractors import EXTRACTORS, get_extractor, plugins
+from avemo_jax.extractors.published import THESIS_LICENCE
 from avemo_jax.models.blend import Model, load_heads
 from avemo_jax.models.card import (
     BLEND_FILE,
@@ -24,22 +25,17 @@ from avemo_jax.models.card import (
 from avemo_jax.models.ensembles import fold_models
 from avemo_jax.models.head import TrainedHead
 from avemo_jax.models.selection import Selection, fixed_selection
+from avemo_jax.prediction.model_table import (
+    HSEMOTION,
+    PUBLISHED,
+    THESIS,
+    PublishedModel,
+)
 from avemo_jax.prediction.own_outputs import OutputTask, output_tasks
 from avemo_jax.prediction.smoothing_choice import Smooth
 from avemo_jax.prediction.wanted_sets import WantedSet, outputs_set, wanted_set
 from avemo_jax.runtime.command_line import did_you_mean
 from avemo_jax.tasks import TASKS, Task
-
-HSEMOTION = "hsemotion"
-THESIS = "thesis"
-_HSEMOTION_EXTRACTOR = "enet_b0_8_va_mtl"
-# Of the original's heads those that it reports the best scores of, with sound and
-# without.
-_THESIS_HEADS = {
-    "EXPR": ("best_EXPR_mlp_visual_wav2vec2", "best_EXPR_mlp_visual"),
-    "AU": ("best_AU_mlp_visual_vggish", "best_AU_mlp_visual"),
-    "VA": ("best_VA_mlp_visual_wav2vec2", "best_VA_mlp_visual"),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -239,16 +235,16 @@ def load_models(
         tuple(heads),
         tuple(by_name[name] for name in order if name in by_name),
         _wanted(own, heads),
-        tuple(dict.fromkeys(note for one in heads for note in _notes(one))),
+        tuple(dict.fromkeys((*_terms(names), *_notes(heads)))),
     )
 
 
 def _load(name: str, weights: pathlib.Path) -> list[OwnOutputs | TaskHeads]:
     """What a name means: the extractor or the heads of all its tasks."""
-    if name == HSEMOTION:
-        return [_own_outputs(name, _HSEMOTION_EXTRACTOR)]
-    if name == THESIS:
-        return list(_thesis(weights))
+    if (published := PUBLISHED.get(name)) is not None:
+        if published.outputs_of is not None:
+            return [_own_outputs(name, published.outputs_of)]
+        return list(_published_heads(published, weights))
     folder = pathlib.Path(name)
     if folder.is_dir():
         return list(_of_folder(name, folder))
@@ -273,17 +269,23 @@ def _own_outputs(name: str, extractor: str) -> OwnOutputs:
     return OwnOutputs(name, outputs_set(extractor).name, output_tasks(known))
 
 
-def _thesis(weights: pathlib.Path) -> Iterator[TaskHeads]:
+def _published_heads(
+    published: PublishedModel, weights: pathlib.Path
+) -> Iterator[TaskHeads]:
     """The original's heads, each with the one in its place where there is no sound."""
-    for with_sound, without in _THESIS_HEADS.values():
-        folders = [weights / THESIS / one for one in (with_sound, without)]
-        if missing := [str(one) for one in folders if not one.is_dir()]:
-            raise CheckpointError(
-                f"there is no {missing[0]}; expected the original's heads: get them, "
-                f"avemo fetch {THESIS}"
-            )
-        hearing, silent = (_heads(THESIS, [load_heads(one)]) for one in folders)
-        yield dataclasses.replace(hearing, silent=silent)
+    for one in published.heads:
+        found = []
+        for name in (one.name, one.silent):
+            if name is None:
+                continue
+            folder = weights / THESIS / name
+            if not folder.is_dir():
+                raise CheckpointError(
+                    f"there is no {folder}; expected the original's head: get it, "
+                    f"avemo fetch {name}"
+                )
+            found.append(_heads(published.name, [load_heads(folder)]))
+        yield dataclasses.replace(found[0], silent=found[1] if found[1:] else None)
 
 
 def _of_folder(name: str, folder: pathlib.Path) -> Iterator[TaskHeads]:
@@ -421,7 +423,20 @@ def _wanted(
     return tuple(sorted(found.values(), key=lambda one: one.kind != "visual"))
 
 
-def _notes(heads: TaskHeads) -> Iterator[str]:
+def _terms(names: Sequence[str]) -> Iterator[str]:
+    """The licence of each published model that states none."""
+    for name in names:
+        if name in PUBLISHED and PUBLISHED[name].licence == THESIS_LICENCE:
+            yield f"{name}: licence {THESIS_LICENCE}; for use here, not to be passed on"
+
+
+def _notes(entries: Sequence[TaskHeads]) -> Iterator[str]:
+    """What a user should know of the tasks' models."""
+    for heads in entries:
+        yield from _notes_of(heads)
+
+
+def _notes_of(heads: TaskHeads) -> Iterator[str]:
     """What a user should know of a task's models."""
     for model, selection in zip(heads.models, heads.selections, strict=True):
         if model.card.data.synthetic:
