@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float
 
+from avemo_jax.evaluation.results import median_fps
 from avemo_jax.models.embedded_frames import choose_rates
 from avemo_jax.models.frame_scores import SplitScores, blended, dense_scores, smoothable
 from avemo_jax.models.options import Options
@@ -19,6 +20,12 @@ from avemo_jax.postprocess.blending import (
     simplex_grid,
 )
 from avemo_jax.postprocess.clips import Clips, scored_units
+from avemo_jax.postprocess.seconds import (
+    SECONDS_MODE,
+    SHORT_S,
+    USUAL_FPS,
+    half_width,
+)
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
     ChosenSmoothing,
@@ -67,11 +74,9 @@ def select_on_dev(
         )
     weights = best_weights(predicted, options)
     rows = blended(predicted.scores, weights)
-    raw = None
+    raw = short = None
     if task.kind == "multilabel":
-        limits = sweep_thresholds(_scores(predicted, options, rows, (NO_SMOOTHING,)))
-        assert limits is not None
-        raw = np.asarray(limits[NO_SMOOTHING], np.float32)
+        raw, short = _plain_thresholds(predicted, options, rows)
     unsmoothed = smoothable(task, rows, raw, options)
     choices = choose_smoothing(_scores(predicted, options, unsmoothed), task.headline)
     temperatures = offsets = confidences = None
@@ -107,7 +112,23 @@ def select_on_dev(
         confidences=confidences,
         frame_rates=rates,
         by="frame" if clips is None else "video",
+        short_thresholds=short,
     )
+
+
+def _plain_thresholds(
+    predicted: SplitScores, options: Options, rows: SeedRows
+) -> tuple[Float[np.ndarray, "seeds units"], Float[np.ndarray, "seeds units"]]:
+    """Thresholds of scores that are not smoothed, and of means over half a second."""
+    fps = median_fps(predicted.table) or USUAL_FPS
+    short: Smoothing = (SECONDS_MODE, half_width(SHORT_S, fps))
+    scores = _scores(predicted, options, rows, (NO_SMOOTHING, short))
+    limits = sweep_thresholds(scores)
+    assert limits is not None
+    raw, of_short = (
+        np.asarray(limits[one], np.float32) for one in (NO_SMOOTHING, short)
+    )
+    return raw, of_short
 
 
 def chosen_clips(predicted: SplitScores, options: Options) -> Clips | None:

@@ -41,6 +41,8 @@ class Selection:
         frame_rates: The rule of each seed for the frames to embed; None where all are
             embedded.
         by: What it was scored by on dev: frames, or videos as wholes.
+        short_thresholds: AU: thresholds for means over ``postprocess.seconds.SHORT_S``,
+            by which predictions of videos are smoothed; None where none were chosen.
     """
 
     on: str | None
@@ -55,6 +57,7 @@ class Selection:
     confidences: Float[np.ndarray, " seeds"] | None = None
     frame_rates: "tuple[RateChoice, ...] | None" = None
     by: Literal["frame", "video"] = "frame"
+    short_thresholds: Float[np.ndarray, "seeds units"] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The selection in the form that ``head.json`` keeps."""
@@ -72,6 +75,8 @@ class Selection:
             stored["frame_rates"] = [choice.to_dict() for choice in self.frame_rates]
         if self.by != "frame":
             stored["chosen_by"] = self.by
+        if self.short_thresholds is not None:
+            stored["short_thresholds"] = _listed(self.short_thresholds)
         return stored | {name: _listed(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
@@ -96,6 +101,7 @@ class Selection:
             dev_scores=tuple(stored["dev_scores"]),
             frame_rates=_rates(stored["frame_rates"]),
             by=stored.get("chosen_by", "frame"),
+            short_thresholds=_array(stored.get("short_thresholds")),
             **{name: _array(stored[name]) for name in _ARRAYS},
         )
 

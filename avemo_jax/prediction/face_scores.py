@@ -16,6 +16,7 @@ from avemo_jax.models.frame_scores import (
     trusted_of,
 )
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.postprocess.seconds import SECONDS_MODE, SHORT_S, half_width
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.prediction.embedded_face import EmbeddedFace
 from avemo_jax.prediction.face_runs import MAX_GAP_S, FaceRuns, runs_of
@@ -24,12 +25,7 @@ from avemo_jax.prediction.models import OwnOutputs, PredictionModel, TaskHeads
 from avemo_jax.prediction.own_outputs import OutputTask
 from avemo_jax.prediction.predicted import PredictedFace
 from avemo_jax.prediction.run_scores import ScoredRows, by_face, run_scores
-from avemo_jax.prediction.smoothing_choice import (
-    DEFAULT_S,
-    MODE,
-    Smooth,
-    half_width,
-)
+from avemo_jax.prediction.smoothing_choice import Smooth
 
 FaceArrays = list[Float[np.ndarray, "_ _"]]
 
@@ -73,7 +69,7 @@ def predicted_faces(
     *,
     fps: float,
     first_frame: int = 1,
-    smooth: Smooth = DEFAULT_S,
+    smooth: Smooth = SHORT_S,
     adaptive: bool = False,
     max_gap_s: float = MAX_GAP_S,
 ) -> tuple[PredictedFace, ...]:
@@ -256,7 +252,7 @@ def _smoothing(way: _Way) -> Smoothing:
         return NO_SMOOTHING
     assert not isinstance(way.smooth, str)
     half = half_width(way.smooth, way.fps)
-    return (MODE, half) if half else NO_SMOOTHING
+    return (SECONDS_MODE, half) if half else NO_SMOOTHING
 
 
 def _predicted(

@@ -25,6 +25,7 @@ from avemo_jax.models.card import (
 from avemo_jax.models.ensembles import fold_models
 from avemo_jax.models.head import TrainedHead
 from avemo_jax.models.selection import Selection, fixed_selection
+from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.model_table import (
     HSEMOTION,
     PUBLISHED,
@@ -163,33 +164,46 @@ class PredictionModel:
     def smoothing_notes(self, smooth: Smooth) -> tuple[str, ...]:
         """What a user should know of the thresholds at this smoothing, in words."""
         notes = []
+        for one in self.own:
+            for part in one.tasks:
+                if part.task.kind == "multilabel":
+                    notes.append(f"{one.name}: units are active from 0.5 on")
         for heads in self.heads:
-            if heads.task.kind != "multilabel" or smooth == "as-trained":
-                continue
-            unknown = [one for one in heads.selections if not _is_chosen(one, smooth)]
-            if unknown:
-                notes.append(
-                    f"{heads.name} has no thresholds of {heads.task.name} chosen for "
-                    f"this smoothing: "
-                    + (
-                        "0.5 is taken"
-                        if any(one.on is None for one in unknown)
-                        else "those for scores that are not smoothed are taken"
-                    )
-                )
-        return tuple(notes)
+            if heads.task.kind == "multilabel":
+                found = (_threshold_note(one, smooth) for one in heads.selections)
+                notes += [
+                    f"{heads.name}, {heads.task.name}: {words}"
+                    for words in found
+                    if words
+                ]
+        return tuple(dict.fromkeys(notes))
 
 
-def _is_chosen(selection: Selection, smooth: Smooth) -> bool:
-    return smooth == "none" and selection.on is not None
+def _threshold_note(selection: Selection, smooth: Smooth) -> str:
+    """How thresholds were chosen, where not for this smoothing; else empty."""
+    if selection.on is None:
+        return "units are active from 0.5 on, as no thresholds were chosen"
+    if smooth in ("none", "as-trained"):
+        return ""
+    if selection.short_thresholds is None:
+        return (
+            "its thresholds were chosen for scores that are not smoothed, as its card "
+            "has no others: evaluate it anew for thresholds of smoothed ones"
+        )
+    if smooth != SHORT_S:
+        return f"its thresholds were chosen for a window of {SHORT_S:g} s"
+    return ""
 
 
 def _thresholds(
     selection: Selection, smooth: Smooth
 ) -> Float[np.ndarray, "seeds units"]:
-    limits = (
-        selection.thresholds if smooth == "as-trained" else selection.raw_thresholds
-    )
+    """Thresholds of each seed for this smoothing, or for the nearest one known."""
+    limits = selection.raw_thresholds
+    if smooth == "as-trained":
+        limits = selection.thresholds
+    elif smooth != "none" and selection.short_thresholds is not None:
+        limits = selection.short_thresholds
     assert limits is not None
     return limits
 

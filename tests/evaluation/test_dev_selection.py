@@ -327,6 +327,20 @@ def test_an_extractor_that_is_wrong_is_never_trusted():
 # --- Thresholds -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("fps", "half"), [(30.0, 7), (60.0, 14), (np.nan, 7)])
+def test_thresholds_for_half_a_second(fps, half):
+    """They are those that would be chosen if this were the only smoothing."""
+    dev = predicted("AU", (1.5, 3.0))
+    rates = np.full(len(dev.table.videos), fps, np.float32)
+    table = dataclasses.replace(dev.table, fps=rates)
+    dev = dataclasses.replace(dev, table=table)
+    found = select_on_dev(dev, FEW)
+    alone = select_on_dev(dev, Options(smoothings=(("mean", half),)))
+    np.testing.assert_array_equal(found.short_thresholds, alone.thresholds)
+    assert (found.short_thresholds != found.raw_thresholds).any()
+    assert select_on_dev(predicted("VA"), FEW).short_thresholds is None
+
+
 def test_rules_of_thresholds():
     """Exact ones are at least as good on dev as those of the grid; fixed ones .5."""
     dev = predicted("AU", (1.5, 3.0))

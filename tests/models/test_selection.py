@@ -15,7 +15,7 @@ from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SMOOTHINGS, smoot
 from avemo_jax.tasks import AU, EXPR, VA
 
 ARRAYS = ("thresholds", "raw_thresholds", "weights", "temperatures", "offsets")
-ARRAYS += ("confidences",)
+ARRAYS += ("confidences", "short_thresholds")
 MODES = ("none", "mean", "mean", "median", "median")
 
 
@@ -105,6 +105,7 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
         temperatures=np.array([0.5, 1], np.float32),
         offsets=offsets,
         confidences=np.array([1, 0.95], np.float32),
+        short_thresholds=thresholds / 2,
     )
     back = reread(one)
     assert (back.on, back.reason, back.smoothings) == (
@@ -130,6 +131,12 @@ def test_a_selection_that_lacks_something_is_refused():
     del stored["offsets"], stored["smoothing"]
     with pytest.raises(ValueError, match="lacks smoothing, offsets; expected"):
         Selection.from_dict(stored)
+
+
+def test_a_card_from_before_thresholds_for_half_a_second():
+    stored = fixed_selection(AU, 2, "no dev").to_dict()
+    assert "short_thresholds" not in stored
+    assert Selection.from_dict(stored).short_thresholds is None
 
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)

@@ -20,11 +20,11 @@ from avemo_jax.models.card import Evaluated
 from avemo_jax.models.ensembles import split_scores
 from avemo_jax.models.frame_scores import corrected_rows, smoothable
 from avemo_jax.models.selection import fixed_selection
+from avemo_jax.postprocess.seconds import SECONDS_MODE
 from avemo_jax.prediction import head_rows
 from avemo_jax.prediction.embedded_face import EmbeddedFace
 from avemo_jax.prediction.face_scores import predicted_faces
 from avemo_jax.prediction.models import load_models
-from avemo_jax.prediction.smoothing_choice import MODE
 from avemo_jax.tasks import EXPR, own_task, register
 
 BUDGET = 10**9
@@ -109,7 +109,7 @@ def check_equal(folder, data, faces, *, seeds: int = 1, models=None) -> None:
 
         smoothed = at_smoothings(unsmoothed, selection.smoothings)
         raw = at_smoothings(rows, (("none", 0),) * seeds)
-        half = at_smoothings(rows, ((MODE, 7),) * seeds)
+        half = at_smoothings(rows, ((SECONDS_MODE, 7),) * seeds)
         videos = predicted.table.videos
         for i, video in enumerate(faces):
             own = videos.index(video)

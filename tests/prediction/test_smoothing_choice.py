@@ -2,7 +2,8 @@
 
 import pytest
 
-from avemo_jax.prediction.smoothing_choice import half_width, smooth_of
+from avemo_jax.postprocess.seconds import half_width
+from avemo_jax.prediction.smoothing_choice import smooth_of
 
 
 @pytest.mark.parametrize(
