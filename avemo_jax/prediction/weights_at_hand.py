@@ -9,6 +9,7 @@ from avemo_jax.convert.heads import is_head_checkpoint
 from avemo_jax.convert.published_networks import HEAD_MB, NETWORKS, SIZES_MB
 from avemo_jax.convert.transfer import DownloadError, NoNetworkError, Patience
 from avemo_jax.embed.weights import WeightsError, default_weights_path, weights_dir
+from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS, THESIS_LICENCE
 from avemo_jax.prediction.model_table import PUBLISHED
 from avemo_jax.runtime import locks
@@ -18,20 +19,25 @@ OFFLINE = "AVEMO_OFFLINE"  # in the environment; 1: nothing is fetched
 _HEADS = {head.name: head for head in THESIS_HEADS}
 
 
-def missing_weights(names: Iterable[str]) -> tuple[str, ...]:
+def missing_weights(names: Iterable[str], *, sound: bool = True) -> tuple[str, ...]:
     """Names of the weights that are not in the cache directory, each once.
 
     Args:
         names: Names of networks, of the original's heads, and of published models,
             which stand for all weights that they need but the face detector's.
             Networks of other packages are left out, for nobody here could fetch them.
+        sound: Whether networks of sound are needed.
     """
     wanted = [
         part
         for name in names
         for part in (PUBLISHED[name].weights if name in PUBLISHED else (name,))
     ]
-    return tuple(name for name in dict.fromkeys(wanted) if not _is_there(name))
+    return tuple(
+        name
+        for name in dict.fromkeys(wanted)
+        if (sound or not _hears(name)) and not _is_there(name)
+    )
 
 
 def download_mb(names: Iterable[str]) -> int:
@@ -42,6 +48,7 @@ def download_mb(names: Iterable[str]) -> int:
 def fetch_missing(
     names: Iterable[str],
     *,
+    sound: bool = True,
     offline: bool = False,
     show_progress: bool = True,
     say: Callable[[str], None] | None = None,
@@ -53,6 +60,7 @@ def fetch_missing(
 
     Args:
         names: Names of weights, which :func:`missing_weights` explains.
+        sound: Whether networks of sound are needed.
         offline: Whether nothing may be fetched; ``AVEMO_OFFLINE=1`` in the environment
             says the same.
         show_progress: Whether progress bars are drawn.
@@ -64,7 +72,7 @@ def fetch_missing(
             that names the command which fetches them.
     """
     tell = say or _to_stderr
-    missing = missing_weights(names)
+    missing = missing_weights(names, sound=sound)
     if not missing:
         return ()
     if offline or os.environ.get(OFFLINE, "0") not in ("", "0"):
@@ -116,6 +124,10 @@ def _fetch(name: str, *, show_progress: bool) -> None:
         fetch_network(NETWORKS[name], show_progress=show_progress, patience=patience)
     else:
         fetch_head(_HEADS[name], show_progress=show_progress, patience=patience)
+
+
+def _hears(name: str) -> bool:
+    return name in EXTRACTORS and EXTRACTORS[name].kind == "audio"
 
 
 def _is_there(name: str) -> bool:

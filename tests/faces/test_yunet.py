@@ -10,7 +10,7 @@ import pytest
 from jax import export
 
 from avemo_jax.convert.torch_file import read_torch
-from avemo_jax.faces import yunet
+from avemo_jax.faces import detection, yunet
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "yunet.npz"
 PUBLISHED = 75_856  # parameters, as the paper has it
@@ -110,6 +110,17 @@ def test_lowers_for_accelerators(platform):
     text = export.export(apply, platforms=[platform])(shapes, images).mlir_module()
     assert "while" not in text, "one by one is for CPUs"
     assert text.count("feature_group_count = 64") >= 13
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_detection_lowers_for_accelerators(platform):
+    """All of it: the network, the best places, and which of them are doubles."""
+    prepared = yunet.prepare(random_state())
+    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, prepared))
+    images = jax.ShapeDtypeStruct((16, 384, 640, 3), np.uint8)
+    detect = jax.jit(detection.detect)
+    text = export.export(detect, platforms=[platform])(shapes, images).mlir_module()
+    assert "callback" not in text
 
 
 @pytest.mark.parametrize("shape", [(1, 100, 96, 3), (1, 96, 90, 3), (1, 96, 96, 4)])

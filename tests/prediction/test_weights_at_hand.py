@@ -98,6 +98,9 @@ def test_what_is_missing(cache):
     assert missing_weights(["face_hog", "acoustic", "plug_in_of_others"]) == ()
     assert missing_weights(["hsemotion", "enet_b0_8_va_mtl"]) == ("enet_b0_8_va_mtl",)
     assert len(missing_weights(["yunet_n", "thesis"])) == 8
+    silent = missing_weights(["yunet_n", "thesis"], sound=False)
+    assert len(silent) == 7
+    assert "wav2vec2_base" not in silent
 
 
 def test_offline(at_hand, server, monkeypatch):
