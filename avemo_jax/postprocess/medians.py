@@ -59,13 +59,14 @@ def sliding_medians(
         at, low, high = (
             lax.dynamic_slice(each, (start,), (step,)) for each in (index, lo, hi)
         )
-        out = []
-        for half in half_widths:
+
+        def width(half: Int[Array, ""]) -> Float[Array, "outputs step"]:
             begin = jnp.maximum(at - half, low)
             end = jnp.minimum(at + (0 if causal else half) + 1, high)
             begin, end = begin - start + halo, end - start + halo
-            out.append(_medians(levels, ascending, begin, end))
-        return jnp.stack(out)
+            return _medians(levels, ascending, begin, end)
+
+        return lax.map(width, jnp.asarray(half_widths, jnp.int32))
 
     blocks = lax.map(block, jnp.arange(num_blocks) * step)
     rows = jnp.transpose(blocks, (1, 0, 3, 2)).reshape(
@@ -113,16 +114,19 @@ def _wavelet_matrix(
 
     here = place.astype(jnp.int32)
     ranks = scattered(order, here)
-    levels = []
-    for bit in range(bits - 1, -1, -1):
+
+    def parted(
+        ranks: Integer[Array, "outputs size"], bit: Int[Array, ""]
+    ) -> tuple[Integer[Array, "outputs size"], Integer[Array, "outputs size"]]:
         ones = (ranks >> bit) & 1
         ones_before = jnp.cumsum(ones, axis=-1) - ones
         zeros_before = here - ones_before
-        levels.append(zeros_before.astype(jnp.uint16))
-        ranks = scattered(
-            jnp.where(ones == 1, size // 2 + ones_before, zeros_before), ranks
-        )
-    return jnp.stack(levels), jnp.take_along_axis(values, order, axis=-1)
+        to = jnp.where(ones == 1, size // 2 + ones_before, zeros_before)
+        return scattered(to, ranks), zeros_before.astype(jnp.uint16)
+
+    # a loop, so that one level is compiled and not all
+    _, levels = lax.scan(parted, ranks, jnp.arange(bits - 1, -1, -1))
+    return levels, jnp.take_along_axis(values, order, axis=-1)
 
 
 def _medians(

@@ -126,68 +126,87 @@ def _smooth_all(
     def one_seed(
         one: Float[Array, "frames outputs"],
     ) -> tuple[Float[Array, "frames outputs"], ...]:
-        widths = tuple(half for mode, half in smoothings if mode == "median" and half)
+        widths = {
+            which: tuple(half for mode, half in smoothings if mode == which and half)
+            for which in ("mean", "median")
+        }
+        means = iter(_means(one, lo, hi, widths["mean"], causal=causal))
         medians = iter(
-            sliding_medians(one, lo, hi, widths, causal=causal) if widths else ()
+            sliding_medians(one, lo, hi, widths["median"], causal=causal)
+            if widths["median"]
+            else ()
         )
         out = []
         for mode, half in smoothings:
             if mode == "none" or half == 0:
                 out.append(one)
-            elif mode == "mean":
-                out.append(_mean(one, lo, hi, half, causal=causal))
             elif mode == "gaussian":
                 out.append(sliding_gaussians(one, lo, hi, half, causal=causal))
             else:
-                out.append(next(medians))
+                out.append(next(means if mode == "mean" else medians))
         return tuple(out)
 
     flat = scores.reshape(-1, *scores.shape[-2:])
     return tuple(each.reshape(scores.shape) for each in lax.map(one_seed, flat))
 
 
-def _mean(
+def _means(
     scores: Float[Array, "frames outputs"],
     lo: Int[Array, " frames"],
     hi: Int[Array, " frames"],
-    half_width: int,
+    half_widths: Sequence[int],
     *,
     causal: bool,
-) -> Float[Array, "frames outputs"]:
+) -> list[Float[Array, "frames outputs"]]:
     """Window means from cumulative sums of integers, within 6e-7 of the largest score.
 
     Each output is scaled by the power of two at which no window's sum leaves int32;
     the running total may wrap around, but its differences are right. What rounding to
     integers cut off is summed the same way where it matters, which takes as long again.
+    One loop over the widths is compiled, not each width for itself.
     """
-    num_frames = scores.shape[0]
-    after = 0 if causal else half_width
-    longest = min(half_width + 1 + after, num_frames)
-    room = int(np.floor(np.log2((2**31 - 1) / longest - 1)))
-    index = jnp.arange(num_frames)
-    begin = jnp.maximum(index - half_width, lo)
-    end = jnp.minimum(index + after + 1, hi)
-
-    def window_sums(
-        whole: Float[Array, "frames outputs"],
-    ) -> Float[Array, "frames outputs"]:
-        total = jnp.cumsum(whole.astype(jnp.int32), axis=0)
-        total = jnp.pad(total, ((1, 0), (0, 0)))
-        sums = _rows(total, end) - _rows(total, begin)
-        return sums.astype(jnp.float32)
-
+    halves = np.asarray(half_widths, np.int32)
+    sides = 1 if causal else 2
+    longest = np.minimum(halves * sides + 1, scores.shape[0])
+    rooms = np.floor(np.log2((2**31 - 1) / longest - 1)).astype(np.int32)
+    index = jnp.arange(scores.shape[0])
     largest = jnp.abs(scores).max(axis=0)
     fraction, exponent = jnp.frexp(largest)
     exponent = jnp.where(fraction == 0.5, exponent - 1, exponent)  # largest <= 2^e
-    shift = jnp.clip(room - exponent, -120, 120)
-    scaled = jnp.ldexp(scores, shift)
-    whole = jnp.round(scaled)
-    sums = window_sums(whole)
-    if room < _ENOUGH_BITS:
-        rest = window_sums(jnp.round(jnp.ldexp(scaled - whole, room)))
-        sums = sums + jnp.ldexp(rest, -room)
-    means = jnp.ldexp(sums, -shift) / (end - begin).astype(jnp.float32)[:, None]
-    return jnp.where(jnp.isfinite(largest), means, jnp.nan)
+
+    def mean(
+        window: tuple[Int[Array, ""], Int[Array, ""]], *, with_rest: bool
+    ) -> Float[Array, "frames outputs"]:
+        half, room = window
+        begin = jnp.maximum(index - half, lo)
+        end = jnp.minimum(index + (0 if causal else half) + 1, hi)
+
+        def window_sums(
+            whole: Float[Array, "frames outputs"],
+        ) -> Float[Array, "frames outputs"]:
+            total = jnp.cumsum(whole.astype(jnp.int32), axis=0)
+            total = jnp.pad(total, ((1, 0), (0, 0)))
+            sums = _rows(total, end) - _rows(total, begin)
+            return sums.astype(jnp.float32)
+
+        shift = jnp.clip(room - exponent, -120, 120)
+        scaled = jnp.ldexp(scores, shift)
+        whole = jnp.round(scaled)
+        sums = window_sums(whole)
+        if with_rest:
+            rest = window_sums(jnp.round(jnp.ldexp(scaled - whole, room)))
+            sums = sums + jnp.ldexp(rest, -room)
+        means = jnp.ldexp(sums, -shift) / (end - begin).astype(jnp.float32)[:, None]
+        return jnp.where(jnp.isfinite(largest), means, jnp.nan)
+
+    out: dict[int, Float[Array, "frames outputs"]] = {}
+    for with_rest in (False, True):
+        (which,) = np.nonzero((rooms < _ENOUGH_BITS) == with_rest)
+        if len(which):
+            windows = jnp.asarray(halves[which]), jnp.asarray(rooms[which])
+            found = lax.map(partial(mean, with_rest=with_rest), windows)
+            out |= dict(zip(which.tolist(), found, strict=True))
+    return [out[i] for i in range(len(halves))]
 
 
 def _rows(
