@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 
-from avemo_jax.convert.published_networks import NETWORKS
+from avemo_jax.convert.published_networks import NETWORKS, TOGETHER
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser, did_you_mean
@@ -64,8 +64,8 @@ def fetch_parser() -> CommandParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help="an extractor; yunet_n, the face detector; thesis: all heads of the "
-        "original system; or one of them",
+        help="an extractor; yunet_n, the face detector; hsemotion: all that this "
+        "model needs; thesis: all heads of the original system; or one of them",
     )
     group.add_argument(
         "--list", action="store_true", help="show all names and what is there"
@@ -94,13 +94,14 @@ def _check_fetch(parser: CommandParser, args: argparse.Namespace) -> None:
     """Ends the program if names are unknown, or flags do not fit them."""
     if args.list:
         return
-    known = [*NETWORKS, THESIS, *(head.name for head in THESIS_HEADS)]
+    known = [*NETWORKS, *TOGETHER, THESIS, *(head.name for head in THESIS_HEADS)]
     if unknown := [name for name in args.names if name not in known]:
         parser.error(
             f"unknown name {unknown[0]!r}; {did_you_mean(unknown[0], known)}expected "
-            f"one of {', '.join(NETWORKS)}, {THESIS}, or one of its heads: --list "
-            "shows all"
+            f"one of {', '.join((*NETWORKS, *TOGETHER))}, {THESIS}, or one of its "
+            "heads: --list shows all"
         )
+    args.names = [part for name in args.names for part in TOGETHER.get(name, (name,))]
     if not args.names:
         parser.error("nothing to fetch; expected a NAME: --list shows all")
     if len(args.names) > 1 and (args.given or args.source):

@@ -9,6 +9,8 @@ NETWORKS: dict[str, AnyNetwork] = {
     **EXTRACTORS,
     DETECTOR.name: DETECTOR,
 }
+# What people call several of them together.
+TOGETHER = {"hsemotion": (DETECTOR.name, "enet_b0_8_va_mtl")}
 # Megabytes of what is downloaded, about: float32 parameters are nearly all of it.
 SIZES_MB = {
     "enet_b2_8_best": 32,

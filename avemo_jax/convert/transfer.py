@@ -192,9 +192,8 @@ def transfer(
                     most = min(most, patience.reaching)
                 if failures >= most:
                     kind = DownloadError if problem.reached else NoNetworkError
-                    raise kind(
-                        f"{problem}, {failures} times without progress"
-                    ) from problem
+                    often = f", {failures} times without progress" * (failures > 1)
+                    raise kind(f"{problem}{often}") from problem
                 pause = min(
                     max(patience.backoff_s * 2 ** (failures - 1), problem.rest_s),
                     patience.pause_s,

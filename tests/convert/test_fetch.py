@@ -150,6 +150,11 @@ def test_network(server, converted, capsys, name):
     assert len(server.requests) == 1 + len(preferred.companions)
 
 
+def test_all_that_a_model_needs(server, converted, capsys):
+    assert fetch.main(["hsemotion"]) == 0
+    assert [call[0] for call in converted] == ["yunet_n", "enet_b0_8_va_mtl"]
+
+
 def test_an_extractor_without_weights(server, converted, capsys):
     assert fetch.main(["face_hog"]) == 0
     assert capsys.readouterr().out == "face_hog: ready, for it has no weights\n"

@@ -8,7 +8,12 @@ import sys
 import pytest
 from made.weights import made_detector, network_shapes
 
-from avemo_jax.convert.published_networks import HEAD_MB, NETWORKS, SIZES_MB
+from avemo_jax.convert.published_networks import (
+    HEAD_MB,
+    NETWORKS,
+    SIZES_MB,
+    TOGETHER,
+)
 from avemo_jax.embed.weights import default_weights_path
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.published import THESIS_HEADS
@@ -45,6 +50,7 @@ def test_tasks_are_those_of_the_outputs_and_heads():
     assert hsemotion.tasks == tuple(one.task.name for one in tasks) == ("EXPR", "VA")
     assert not hsemotion.hears
     assert hsemotion.weights == hsemotion.extractors == ("enet_b0_8_va_mtl",)
+    assert TOGETHER["hsemotion"] == ("yunet_n", *hsemotion.weights)
     assert thesis.tasks == tuple(one.task for one in thesis.heads)
     assert thesis.hears
     assert thesis.extractors == ("enet_b2_8_best", "wav2vec2_base")
