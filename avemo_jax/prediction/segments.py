@@ -52,7 +52,7 @@ def segments(predicted: Predicted) -> Iterator[Segment]:
     if not lasts_s.any():
         return
     for face in predicted.faces:
-        shown = slice(int(face.frame[0]) - 1, int(face.frame[-1]))
+        shown = face.frame - predicted.first_frame
         begin_s, face_lasts_s = predicted.times_s[shown], lasts_s[shown]
         for part in task_columns(predicted):
             limits = predicted.thresholds.get(part.task.name)

@@ -61,7 +61,7 @@ def summary_rows(
     said = [*predicted.notes, *predicted.losses]
     rows: list[SummaryRow] = []
     for face in predicted.faces:
-        shown = weights[face.frame - 1]
+        shown = weights[face.frame - predicted.first_frame]
         scored = np.zeros(len(shown), bool)
         statistics: SummaryRow = {}
         for part in columns:

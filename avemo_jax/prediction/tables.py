@@ -144,30 +144,32 @@ def record_batches(
     """
     _check_frames(predicted)
     schema = schema_of(predicted, raw=raw)
-    change = np.zeros(predicted.num_frames + 2, np.int64)
+    change = np.zeros(predicted.num_frames + 1, np.int64)
     for face in predicted.faces:
-        change[face.frame[0]] += 1
-        change[face.frame[-1] + 1] -= 1
-    ends = np.cumsum(np.maximum(np.cumsum(change[:-1]), 1)[1:])
-    first = 1
-    while first <= predicted.num_frames:
-        done = int(ends[first - 2]) if first > 1 else 0
-        last = int(np.searchsorted(ends, done + rows, side="right"))
-        last = min(max(last, first), predicted.num_frames)
-        yield _batch(predicted, schema, raw, first, last)
-        first = last + 1
+        change[face.frame[0] - predicted.first_frame] += 1
+        change[face.frame[-1] + 1 - predicted.first_frame] -= 1
+    ends = np.cumsum(np.maximum(np.cumsum(change[:-1]), 1))
+    begin = done = 0
+    while begin < predicted.num_frames:
+        end = int(np.searchsorted(ends, done + rows, side="right"))
+        end = max(end, begin + 1)
+        frames = np.arange(begin, end) + predicted.first_frame
+        yield _batch(predicted, schema, raw, frames)
+        begin, done = end, int(ends[end - 1])
 
 
 def _check_frames(predicted: Predicted) -> None:
     """Raise ``ValueError`` if a face's frames have gaps, or are none of the input's."""
+    first = predicted.first_frame
+    last = first + predicted.num_frames - 1
     for face in predicted.faces:
         frame = face.frame
-        good = len(frame) and frame[0] >= 1 and frame[-1] <= predicted.num_frames
+        good = len(frame) and frame[0] >= first and frame[-1] <= last
         if not good or not np.array_equal(frame, np.arange(len(frame)) + frame[0]):
             raise ValueError(
                 f"{predicted.path}: face {face.face_id} has {len(frame)} frames, from "
                 f"{frame[:1]} to {frame[-1:]}; expected all from its first to its "
-                f"last, within 1 to {predicted.num_frames}: fill the gaps"
+                f"last, within {first} to {last}: fill the gaps"
             )
 
 
@@ -200,13 +202,13 @@ class _Rows:
 
 
 def _batch(
-    predicted: Predicted, schema: pa.Schema, raw: bool, first: int, last: int
+    predicted: Predicted, schema: pa.Schema, raw: bool, frames: np.ndarray
 ) -> pa.RecordBatch:
-    """The rows of the frames ``first`` to ``last``."""
+    """The rows of the frames with these numbers, which follow each other."""
     parts = []
     for face in predicted.faces:
-        begin = max(first - int(face.frame[0]), 0)
-        end = min(last + 1 - int(face.frame[0]), len(face.frame))
+        begin = max(int(frames[0] - face.frame[0]), 0)
+        end = min(int(frames[-1] + 1 - face.frame[0]), len(face.frame))
         if begin < end:
             parts.append((face, slice(begin, end)))
     shown = [face.frame[rows].astype(np.int64) for face, rows in parts]
@@ -214,8 +216,7 @@ def _batch(
         np.full(len(one), face.face_id)
         for one, (face, _) in zip(shown, parts, strict=True)
     ]
-    every = np.arange(first, last + 1)
-    alone = np.setdiff1d(every, np.concatenate([*shown, every[:0]]))
+    alone = np.setdiff1d(frames, np.concatenate([*shown, frames[:0]]))
     frame = np.concatenate([*shown, alone])
     face_id = np.concatenate([*ids, np.zeros(len(alone), np.int64)])
     order = np.lexsort((face_id, frame))
@@ -243,7 +244,7 @@ def _frame_columns(
     columns: dict[str, pa.Array] = {
         "input": pa.repeat(pa.scalar(in_csv(predicted.name), pa.string()), count),
         "frame": pa.array(frame.astype(np.int32)),
-        "timestamp": numbers(predicted.times_s[frame - 1]),
+        "timestamp": numbers(predicted.times_s[frame - predicted.first_frame]),
         "face_id": pa.array(face_id.astype(np.int32), mask=face_id == 0),
         "success": _flags(rows.of(lambda face: face.success, no)),
         "confidence": numbers(confidence, np.isfinite(confidence)),

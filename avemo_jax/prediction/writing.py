@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from avemo_jax.data.predictions.threshold_file import RUN, by_unit
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.segments import write_segments
 from avemo_jax.prediction.summaries import MIN_FACE_PX, SummaryRow, summary_rows
@@ -25,7 +26,7 @@ from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import definition
 
 SCHEMA_VERSION = 1
-RUN = "run.json"
+
 TABLES = ("predictions.csv", "predictions.parquet", "predictions_raw.csv")
 SEGMENTS = "segments.csv"
 _BLOCK = 1 << 20
@@ -173,12 +174,14 @@ def _content(
         "width": predicted.width,
         "height": predicted.height,
         "fps": predicted.fps,
+        "first_frame": predicted.first_frame,
         "n_frames": predicted.num_frames,
         "duration_s": round(float(predicted.durations_s().sum()), 6),
         "tasks": [definition(task) for task in predicted.tasks],
         "thresholds": {
-            name: [float(one) for one in limits]
-            for name, limits in predicted.thresholds.items()
+            task.name: by_unit(task, predicted.thresholds[task.name])
+            for task in predicted.tasks
+            if task.name in predicted.thresholds
         },
         "faces": [
             {

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from avemo_jax.prediction.segments import segments
+from avemo_jax.prediction.summaries import summary_rows
 from avemo_jax.prediction.tables import record_batches, schema_of, table_of
 from avemo_jax.tasks import ACTION_UNITS, AU, EXPR, EXPRESSIONS, VA, own_task
 from tests.made.predicted import made_face, made_predicted
@@ -131,6 +133,25 @@ def test_batches_are_the_table_in_parts(rows):
     assert pa.Table.from_batches(batches).equals(table_of(predicted))
     assert all(len(one) <= max(rows, 2) for one in batches)
     assert len(batches) >= table_of(predicted).num_rows // max(rows, 2)
+
+
+def test_frames_of_a_part_keep_their_numbers_and_times():
+    whole = [made_face(1, 2, 30, lost=[20]), made_face(2, 12, 17)]
+    part = [made_face(1, 102, 130, lost=[120]), made_face(2, 112, 117)]
+    times = np.arange(100, 135) / 25
+    predicted = made_predicted(35, part, times_s=times, first_frame=101)
+    found, expected = table_of(predicted), table_of(made_predicted(35, whole))
+    number = np.array(expected["frame"])
+    assert found["frame"].to_pylist() == (number + 100).tolist()
+    np.testing.assert_allclose(found["timestamp"], (number + 99) / 25)
+    for name in set(found.schema.names) - {"frame", "timestamp"}:
+        assert found[name].equals(expected[name]), name
+    only, other = summary_rows(predicted), summary_rows(made_predicted(35, whole))
+    assert only == other
+    moved = [(s.onset_s - 4, s.tier) for s in segments(predicted)]
+    stayed = [(s.onset_s, s.tier) for s in segments(made_predicted(35, whole))]
+    assert [tier for _, tier in moved] == [tier for _, tier in stayed]
+    np.testing.assert_allclose([t for t, _ in moved], [t for t, _ in stayed], atol=1e-9)
 
 
 def test_an_image_and_no_frames_at_all():

@@ -16,6 +16,7 @@ from avemo_jax.prediction.summaries import summary_rows
 from avemo_jax.prediction.tables import table_of
 from avemo_jax.prediction.writing import RUN, write_predicted, written_run
 from avemo_jax.runtime.versions import VERSION
+from avemo_jax.tasks import AU
 from tests.made.predicted import made_face, made_predicted
 
 FILES = {
@@ -70,7 +71,7 @@ def test_run_tells_of_the_run(tmp_path):
     assert (run["width"], run["height"], run["fps"]) == (640, 360, 25.0)
     assert (run["n_frames"], run["duration_s"]) == (40, 1.6)
     assert [task["name"] for task in run["tasks"]] == ["EXPR", "AU", "VA"]
-    assert run["thresholds"] == {"AU": [0.5] * 12}
+    assert run["thresholds"] == {"AU": dict.fromkeys(AU.columns, 0.5)}
     assert run["faces"][0] == {
         "face_id": 1,
         "first_frame": 2,

@@ -63,7 +63,11 @@ def _run(args: argparse.Namespace) -> int:
         score_file(
             truth,
             read_frame_predictions(
-                path, task, first_frame=args.first_frame, columns=columns
+                path,
+                task,
+                first_frame=args.first_frame,
+                columns=columns,
+                face=args.face,
             ),
             thresholds=thresholds,
             resamples=resamples,

@@ -6,10 +6,15 @@ from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 _DESCRIPTION = """Score predictions made anywhere against the official annotations.
 
-PREDICTIONS: our predictions.csv, a submission, a table (CSV, TSV, Parquet) with video
-and frame (or image_location) and the outputs by name, arrays (.npz, .npy), a pickled
-dict by image or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or
-VIDEO.npy. Two files give their difference as well."""
+PREDICTIONS: our predictions.csv, a folder of avemo predict, a submission, a table (CSV,
+TSV, Parquet) with video and frame (or image_location) and the outputs by name, arrays
+(.npz, .npy), a pickled dict by image or by video (.pkl; nothing of it is run), or a
+folder with VIDEO.txt or VIDEO.npy. Two files give their difference as well."""
+
+
+def _face(text: str) -> int | str:
+    """The type of ``--face``."""
+    return text if text == "all" else flags.whole(1, 10**6)(text)
 
 
 def parser() -> CommandParser:
@@ -28,6 +33,13 @@ def parser() -> CommandParser:
         metavar="NAME,NAME,...",
         help="what each value of a frame is, for files that do not name them; a name "
         "that is no output of the task drops the value",
+    )
+    group.add_argument(
+        "--face",
+        type=_face,
+        metavar="N|all",
+        help="which face of each input of avemo predict: 1 is the one seen longest; "
+        "all: each as the video INPUT--face1, ...; default: each input must have one",
     )
     flags.add_thresholds(
         group,

@@ -45,7 +45,7 @@ def match(
         truth: The annotations.
         found: The predictions.
         thresholds: AU: the threshold of each unit's probability; None: the file's own
-            decisions are taken, or those at 0.5 where it has none.
+            decisions are taken, and between them its own thresholds, or 0.5.
 
     Raises:
         ValueError: If no annotated video is predicted.
@@ -85,7 +85,8 @@ def _decisions(
         found: The predictions.
         rows: Those of the predictions that the fill map was made for.
         fill_map: How frames without a prediction are filled.
-        thresholds: AU: the threshold of each unit; None: the file's decisions, or 0.5.
+        thresholds: AU: the threshold of each unit; None: the file's decisions, and
+            between them its thresholds, or 0.5.
     """
     scores = None if found.scores is None else found.scores[rows]
     decided = None if found.decided is None else found.decided[rows]
@@ -105,7 +106,8 @@ def _decisions(
     dense[~there] = 0
     if found.task is VA:
         return dense
-    value = decisions_of(found.task, dense, thresholds)
+    limits = found.thresholds if thresholds is None else thresholds
+    value = decisions_of(found.task, dense, limits)
     assert value is not None
     if decided is not None:
         value = np.where((before == after)[:, None], decided[before], value)

@@ -13,6 +13,7 @@ from avemo_jax.challenge.score.matching import Matched, match
 from avemo_jax.challenge.score.truth import Split, Truth, read_truth
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
+from avemo_jax.data.predictions.tables import Face
 from avemo_jax.metrics.ceilings import ceiling_notes, ceiling_of
 from avemo_jax.metrics.intervals import interval_of, named, named_ends
 from avemo_jax.metrics.numpy_states import VideoStates, video_states
@@ -61,6 +62,7 @@ def score(
     *,
     split: Split = "validation",
     num_resamples: int = 0,
+    face: Face = None,
 ) -> dict[str, Any]:
     """The scores of one file of predictions against the official annotations.
 
@@ -70,6 +72,8 @@ def score(
         task: "EXPR", "AU" or "VA".
         split: Which of the official sets is scored.
         num_resamples: Draws of videos for 95 % intervals; 0 gives none.
+        face: Which face of each input of ``avemo predict``, by its number; "all": each
+            as a video ``INPUT--face1``; None: each input must have one.
 
     Returns:
         ``scores`` by set of frames ("with_prediction", "all_labelled"), ``coverage``,
@@ -85,7 +89,7 @@ def score(
             f"task {task!r}; expected one of {', '.join(TASKS)}: correct the name"
         )
     truth = read_truth(annotations, TASKS[task], split=split)
-    found = read_frame_predictions(predictions, TASKS[task])
+    found = read_frame_predictions(predictions, TASKS[task], face=face)
     return score_file(truth, found, resamples=Resamples(num_resamples)).block
 
 
@@ -119,7 +123,7 @@ def score_file(
     if truth.task is AU:
         block["threshold"] = _threshold(found, thresholds)
         if found.scores is not None:
-            half = dataclasses.replace(found, decided=None)
+            half = dataclasses.replace(found, decided=None, thresholds=None)
             at_half = match(truth, half)
             for name, mask in masks.items():
                 value = _states(truth, at_half, mask).together()["f1_mean"]

@@ -166,16 +166,21 @@ def _without_missing(raw: FramePredictions) -> FramePredictions:
             f"{raw.path} has no predictions, as all values are missing (empty, NA, NaN "
             "or -1); expected one for every frame: write it again"
         )
-    rows: dict[str, Any] = {"video": raw.video, "frame": raw.frame}
-    rows |= {name: getattr(raw, name) for name in _OF_ROWS}
-    kept: dict[str, Any] = {
-        n: None if v is None else v[~lacking] for n, v in rows.items()
-    }
     note = (
         "rows without a prediction (empty, NA, NaN or -1), taken as frames that were "
         f"left out: {int(lacking.sum()):,}"
     )
-    return dataclasses.replace(raw, notes=(*raw.notes, note), **kept)
+    return dataclasses.replace(kept_rows(raw, ~lacking), notes=(*raw.notes, note))
+
+
+def kept_rows(
+    raw: FramePredictions, keep: Bool[np.ndarray, " rows"]
+) -> FramePredictions:
+    """``raw`` with some of its rows only."""
+    rows: dict[str, Any] = {"video": raw.video, "frame": raw.frame}
+    rows |= {name: getattr(raw, name) for name in _OF_ROWS}
+    kept: dict[str, Any] = {n: None if v is None else v[keep] for n, v in rows.items()}
+    return dataclasses.replace(raw, **kept)
 
 
 def _sorted(raw: FramePredictions) -> FramePredictions:

@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 
 from avemo_jax.data.predictions import arrays, tables
 from avemo_jax.data.predictions.frames import FramePredictions, checked
+from avemo_jax.data.predictions.predicted_folders import is_predicted, read_predicted
+from avemo_jax.data.predictions.tables import Face
 from avemo_jax.runtime.tables import header_of
 from avemo_jax.tasks import TASKS, Task
 
@@ -24,6 +27,7 @@ def read_frame_predictions(
     *,
     first_frame: int = 1,
     columns: tuple[str, ...] | None = None,
+    face: Face = None,
 ) -> FramePredictions:
     """The predictions in a file or a folder of any form.
 
@@ -33,7 +37,9 @@ def read_frame_predictions(
     holds ``video``, ``frame``, ``scores``, or one array (frames, outputs) a video; a
     ``.npy`` one video's array or a pickled dict; a ``.pkl`` a dict by image or by
     video. A folder has ``VIDEO.txt`` (in the form of annotations) or ``VIDEO.npy``. Row
-    i of an array is frame i + 1. Rows without any value are taken as left out.
+    i of an array is frame i + 1. Rows without any value are taken as left out. The
+    folder of an input that ``avemo predict`` made, or the one with all of them, is read
+    by its tables.
 
     Args:
         path: The file or folder.
@@ -41,6 +47,8 @@ def read_frame_predictions(
         first_frame: Number of the first frame where the file tells numbers: 1, or 0.
         columns: Names of the values of a frame, for a file that does not tell them;
             None: they are in the task's order.
+        face: Which face of each input, by its number, of tables of ``avemo predict``;
+            "all": each as a video ``INPUT--face1``; None: each input must have one.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -55,17 +63,39 @@ def read_frame_predictions(
         )
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; expected a file of predictions")
-    reader = _ARRAYS.get(path.suffix.lower())
+    if path.is_dir() and is_predicted(path):
+        found = read_predicted(path, task, face)
+    elif is_table(path) and not path.is_dir() and not _is_annotation(path):
+        found = tables.read_columns(path, task, face)
+    elif face is not None:
+        raise ValueError(
+            f"{path} is no table, and --face {face}; expected a table of avemo predict "
+            "with the flag: leave it out"
+        )
+    else:
+        found = _reader_of(path)(path, task)
+    return checked(found, first_frame=first_frame, columns=columns)
+
+
+def _reader_of(
+    path: pathlib.Path,
+) -> Callable[[pathlib.Path, Task], FramePredictions]:
+    """The reader of a file or folder that is no table with names of columns.
+
+    Raises:
+        ValueError: If there is none for its ending.
+    """
     if path.is_dir():
-        reader = arrays.read_folder
-    elif is_table(path):
-        reader = arrays.read_one_text if _is_annotation(path) else tables.read_columns
+        return arrays.read_folder
+    if is_table(path):
+        return arrays.read_one_text
+    reader = _ARRAYS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(
             f"{path}: the ending {path.suffix!r}; expected "
             f"{', '.join((*_TABLES, *_ARRAYS))}, or a folder: rename or convert it"
         )
-    return checked(reader(path, task), first_frame=first_frame, columns=columns)
+    return reader
 
 
 def is_table(path: pathlib.Path) -> bool:

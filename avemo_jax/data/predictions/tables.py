@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int8, Shaped
 
 from avemo_jax.data.listing import nfc
-from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.frames import FramePredictions, kept_rows
 from avemo_jax.data.predictions.threshold_file import read_thresholds
 from avemo_jax.runtime.tables import Table, header_of, read_table, words
 from avemo_jax.tasks import AU, EXPR, TASKS, Task
@@ -19,13 +20,21 @@ IMAGE = r"^(?P<video>.+)[/\\](?P<frame>\d{1,9})\.(?i:jpg|jpeg|png)$"
 # Names of the videos, and the index of each row's video and its frame's number.
 FramePlaces = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 _IMAGE_COLUMNS = ("image_location", "image", "filename", "path")
-_OURS = ("video", "frame", "filled", "has_crop", "expression")
+_OURS = ("video", "frame", "filled", "has_crop", "expression", "input", "face_id")
+_CONTEMPT = "Contempt"  # of AffectNet's classes, which have no Other
+Face = int | Literal["all"] | None
 
 
-def read_columns(path: pathlib.Path, task: Task) -> FramePredictions:
+def read_columns(path: pathlib.Path, task: Task, face: Face = None) -> FramePredictions:
     """Predictions in a submission, ``predictions.csv``, or any table.
 
     The outputs have a column each, or are lists in one column.
+
+    Args:
+        path: The file.
+        task: The task of the predictions.
+        face: Which face of each input, by its number, of a table with several; "all":
+            each as a video ``INPUT--face1``; None: each input must have one.
 
     Raises:
         ValueError: If the columns do not name the frames and the task's outputs, or a
@@ -42,9 +51,14 @@ def read_columns(path: pathlib.Path, task: Task) -> FramePredictions:
     places = _keys(table)
     columns = {_plain(name): name for name in table.columns}
     wanted = [columns.get(_plain(name)) for name in task.columns]
+    notes, classes = table.notes, EXPR.columns
+    if task is EXPR and wanted[-1] is None and _plain(_CONTEMPT) in columns:
+        wanted[-1] = columns[_plain(_CONTEMPT)]
+        classes = (*classes[:-1], _CONTEMPT)
+        notes += (f"{_CONTEMPT} counts as {EXPR.columns[-1]}, which the file lacks",)
     decided, named = None, True
     if task is EXPR and "expression" in table.columns:
-        decided = _classes(table, "expression")
+        decided = _classes(table, "expression", classes)
     elif task is AU:
         decided = _decided_units(table, columns)
     if None not in wanted:
@@ -73,9 +87,53 @@ def read_columns(path: pathlib.Path, task: Task) -> FramePredictions:
         scores=values,
         decided=decided,
         named=named,
-        notes=table.notes,
+        notes=notes,
     )
-    return _with_our_columns(found, table) if ours else found
+    if ours:
+        found = _with_our_columns(found, table)
+    if not _has_faces(table):
+        if face is not None:
+            raise ValueError(
+                f"{table.header}: no columns input and face_id, and --face {face}; "
+                "expected a table of avemo predict with the flag: leave it out"
+            )
+        return found
+    return _of_faces(found, table, face)
+
+
+def _has_faces(table: Table) -> bool:
+    """Whether a table may have several faces in a frame, as ``avemo predict``'s."""
+    return {"input", "face_id"} <= set(table.columns)
+
+
+def _of_faces(found: FramePredictions, table: Table, face: Face) -> FramePredictions:
+    """The rows of one face of each input, or of all as videos of their own.
+
+    Frames without a face have none.
+
+    Raises:
+        ValueError: If ``face`` is None and an input has several.
+    """
+    ids = table.numbers("face_id")
+    there = ~np.isnan(ids)
+    pairs = np.stack([found.video[there], ids[there].astype(np.int64)], axis=1)
+    pairs, index = np.unique(pairs, axis=0, return_inverse=True)
+    if face == "all":
+        names = tuple(f"{found.videos[video]}--face{one}" for video, one in pairs)
+        kept = kept_rows(found, there)
+        return dataclasses.replace(kept, videos=names, video=index.reshape(-1))
+    if face is not None:
+        return kept_rows(found, there & (ids == face))
+    count = np.bincount(pairs[:, 0], minlength=len(found.videos))
+    if count.max(initial=0) > 1:
+        several = int(np.argmax(count > 1))
+        raise ValueError(
+            f"{found.path}: {count[several]} faces in {found.videos[several]!r}, "
+            f"several in {int((count > 1).sum())} of {len(count)} inputs; expected one "
+            "face of each: pass --face 1 for the one that is seen longest, --face all "
+            "for each as INPUT--face1, ..., or predict with --faces largest"
+        )
+    return kept_rows(found, there)
 
 
 def _decided_units(
@@ -148,9 +206,10 @@ def _labels(table: Table, task: Task) -> Shaped[np.ndarray, "rows ..."] | None:
 def _keys(table: Table) -> FramePlaces:
     """Names of the videos, and each row's index of a video and frame number."""
     image = next((n for n in _IMAGE_COLUMNS if n in table.columns), None)
-    if {"video", "frame"} <= set(table.columns):
-        table.check_there("video")
-        return joined_names(*table.encoded("video"), table.frames("frame"))
+    for name in ("video", "input"):
+        if {name, "frame"} <= set(table.columns):
+            table.check_there(name)
+            return joined_names(*table.encoded(name), table.frames("frame"))
     if image is None:
         raise ValueError(
             f"{table.header}: the columns {', '.join(table.columns)[:120]}; "
@@ -197,9 +256,11 @@ def _plain(name: str) -> str:
     return name
 
 
-def _classes(table: Table, column: str) -> Int8[np.ndarray, "rows 1"]:
+def _classes(
+    table: Table, column: str, names: tuple[str, ...]
+) -> Int8[np.ndarray, "rows 1"]:
     """Classes, from their names or their numbers from 0; -1 where missing."""
-    numbers = {name.casefold(): i for i, name in enumerate(EXPR.columns)}
+    numbers = {name.casefold(): i for i, name in enumerate(names)}
     numbers |= {str(i): i for i in range(EXPR.num_outputs)}
     numbers |= dict.fromkeys([one.casefold() for one in words.MISSING], -1) | {"-1": -1}
     texts, index = table.encoded(column)
@@ -209,7 +270,7 @@ def _classes(table: Table, column: str) -> Int8[np.ndarray, "rows 1"]:
         row = int(np.argmax(index == wrong))
         raise ValueError(
             f"{table.where(row)}: {column} {texts[wrong]!r:.80}; expected one "
-            f"of {', '.join(EXPR.columns)}, or its number from 0: correct it"
+            f"of {', '.join(names)}, or its number from 0: correct it"
         )
     return np.array([*found, -1], np.int8)[index][:, None]
 

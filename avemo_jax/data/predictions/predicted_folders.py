@@ -1,0 +1,107 @@
+"""The folders that ``avemo predict`` writes: one for each input, with a run.json."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.listing import first_of, subfolders
+from avemo_jax.data.predictions.frames import FramePredictions
+from avemo_jax.data.predictions.tables import Face, read_columns
+from avemo_jax.data.predictions.threshold_file import RUN
+from avemo_jax.tasks import Task
+
+_TABLES = ("predictions.parquet", "predictions.csv")
+
+
+def is_predicted(path: pathlib.Path) -> bool:
+    """Whether a folder is one of an input, or has some, at any depth."""
+    return bool(_folders(path)[0])
+
+
+def _folders(path: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """Folders of inputs that are complete, and those that are not."""
+    complete, unfinished = [], []
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop(0)
+        if (folder / RUN).is_file():
+            complete.append(folder)
+        elif any((folder / name).is_file() for name in _TABLES):
+            unfinished.append(folder)
+        else:
+            waiting += subfolders(folder)
+    return complete, unfinished
+
+
+def read_predicted(
+    path: pathlib.Path, task: Task, face: Face = None
+) -> FramePredictions:
+    """The predictions of all inputs in a folder, unchecked.
+
+    Args:
+        path: The folder of an input, or one that has such folders.
+        task: The task of the predictions.
+        face: Which face of each input, as for a table.
+
+    Raises:
+        ValueError: If a table is missing or wrong, an input is there twice, or inputs
+            were decided by different thresholds.
+    """
+    folders, unfinished = _folders(path)
+    found: list[FramePredictions] = []
+    for folder in folders:
+        tables = [folder / name for name in _TABLES if (folder / name).is_file()]
+        if not tables:
+            raise ValueError(
+                f"{folder} has {RUN} and none of {', '.join(_TABLES)}; expected one: "
+                "predict the input again"
+            )
+        one = read_columns(tables[0], task, face)
+        if found and not _same(found[0].thresholds, one.thresholds):
+            raise ValueError(
+                f"{folder} and {folders[0]} were decided by different thresholds of "
+                f"{task.name}; expected those of one model: give one folder, or "
+                "predict all inputs with one model"
+            )
+        found.append(one)
+    names = [name for one in found for name in one.videos]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{path} has several folders of {first_of(twice, 5)}; expected each input "
+            "once: remove one"
+        )
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    if unfinished:
+        told = first_of([folder.name for folder in unfinished], 5)
+        notes[f"folders without {RUN}, so unfinished and left out: {told}"] = None
+    before = np.cumsum([0, *(len(one.videos) for one in found)])
+    return dataclasses.replace(
+        found[0],
+        path=path,
+        form=f"{len(found)} folders of this package"
+        if len(found) > 1
+        else found[0].form,
+        videos=tuple(names),
+        video=np.concatenate(
+            [one.video + at for one, at in zip(found, before[:-1], strict=True)]
+        ),
+        notes=tuple(notes),
+        frame=np.concatenate([one.frame for one in found]),
+        filled=np.concatenate([one.filled for one in found]),
+        scores=_joined([one.scores for one in found]),
+        decided=_joined([one.decided for one in found]),
+    )
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Arrays one after the other; None where there are none."""
+    return None if parts[0] is None else np.concatenate(parts)
