@@ -56,15 +56,9 @@ class ExtractedSet:
             alignment: Rule that gives each frame a hop of sound; None for pictures.
         """
         known = extractor.extractor
-        rules: dict[str, Any] = {}
-        if alignment is not None:
-            rules["alignment"] = alignment
-        if version := DECODING_VERSIONS[medium]:
-            rules["decoding"] = version
-        decisive = {"extractor": extractor.fingerprint, "input": input_name, **rules}
-        text = json.dumps(decisive, sort_keys=True)
+        rules = rules_of(medium, alignment)
         meta = {
-            "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+            "fingerprint": set_fingerprint(extractor.fingerprint, input_name, rules),
             "kind": known.kind,
             "extractor": known.name,
             "weights_sha256": extractor.weights_sha256,
@@ -153,6 +147,34 @@ class ExtractedSet:
         if meta.get("source", {}).get("digest") != digest:
             return "its source has changed"
         return meta
+
+
+def rules_of(medium: Medium, alignment: AlignmentRule | None) -> dict[str, Any]:
+    """What decides the features of a set beside its extractor and its input's name.
+
+    Args:
+        medium: What is decoded: files of pictures, or a file's pictures or sound.
+        alignment: Rule that gives each frame a hop of sound; None for pictures.
+    """
+    rules: dict[str, Any] = {}
+    if alignment is not None:
+        rules["alignment"] = alignment
+    if version := DECODING_VERSIONS[medium]:
+        rules["decoding"] = version
+    return rules
+
+
+def set_fingerprint(extractor: str, input_name: str, rules: Mapping[str, Any]) -> str:
+    """Sha256 (hex) of all that decides the features of a set but the files themselves.
+
+    Args:
+        extractor: Fingerprint of the extractor: its weights, settings and version.
+        input_name: Name of its input.
+        rules: What else decides them, as :func:`rules_of` tells.
+    """
+    decisive = {"extractor": extractor, "input": input_name, **rules}
+    text = json.dumps(decisive, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

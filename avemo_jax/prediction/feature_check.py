@@ -1,0 +1,117 @@
+"""Whether the features made here are those that heads were trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from avemo_jax.data.features.names import split_name
+from avemo_jax.embed import DTYPES, AnyExtractor
+from avemo_jax.embed.identity import fingerprint
+from avemo_jax.extraction.feature_set import rules_of, set_fingerprint
+from avemo_jax.media.alignment import AlignmentRule
+from avemo_jax.media.decoding import Medium
+from avemo_jax.models.blend import Model
+from avemo_jax.models.card import UNKNOWN, Card, CardFeatures
+from avemo_jax.models.head import TrainedHead
+from avemo_jax.prediction.models import PredictionModel
+
+
+def check_features(
+    model: PredictionModel, extractors: Mapping[str, AnyExtractor]
+) -> tuple[str, ...]:
+    """What a user should know of the features, in words; refuses other extractors'.
+
+    A head may have been trained on crops that others made, or on arithmetic of another
+    precision: that changes features little, and is told. Of a converted head it is not
+    known what it was trained on.
+
+    Args:
+        model: The model.
+        extractors: The extractors that are loaded, by full name of the feature set;
+            sets that are not made here are left out, such as those of sound where none
+            is used.
+
+    Raises:
+        ValueError: If a head was trained on the features of another extractor: of other
+            weights, another size of the crops, or another version.
+    """
+    notes: dict[str, None] = {}
+    for heads in model.heads:
+        for part in (heads, heads.silent):
+            for one in () if part is None else part.models:
+                for words in _of_model(one, extractors):
+                    notes[f"{heads.name}: {words}"] = None
+    return tuple(notes)
+
+
+def _of_model(model: Model, extractors: Mapping[str, AnyExtractor]) -> Iterator[str]:
+    for head in model.heads:
+        assert isinstance(head, TrainedHead)
+        for feature in head.card.features:
+            here = extractors.get(feature.name)
+            if here is None:
+                continue
+            if feature.fingerprint == UNKNOWN:
+                yield (
+                    "it is not known which weights made the features that it was "
+                    "trained on"
+                )
+                continue
+            known = dict(_variants(here, split_name(feature.name)[1] or ""))
+            if feature.fingerprint not in known:
+                raise ValueError(_refusal(head, feature))
+            if words := known[feature.fingerprint]:
+                yield words
+
+
+def _variants(extractor: AnyExtractor, input_name: str) -> Iterator[tuple[str, str]]:
+    """Fingerprints of the sets by this extractor, and how each differs, in words."""
+    own = str(extractor.settings["dtype"]) if "dtype" in extractor.settings else ""
+    for dtype in DTYPES if own else ("",):
+        settings = extractor.settings | ({"dtype": dtype} if own else {})
+        digest = fingerprint(extractor.extractor, extractor.weights_sha256, settings)
+        said = []
+        if dtype != own:
+            said.append(
+                f"it was trained on features in {dtype}, and they are {own} here"
+            )
+        for medium, alignment, words in _media(extractor, input_name):
+            rules = rules_of(medium, alignment)
+            yield (
+                set_fingerprint(digest, input_name, rules),
+                "; ".join([*said, *([words] if words else [])]),
+            )
+
+
+def _media(
+    extractor: AnyExtractor, input_name: str
+) -> Sequence[tuple[Medium, AlignmentRule | None, str]]:
+    """From what a set may have been made, and how that differs from here, in words."""
+    if extractor.extractor.kind == "audio":
+        rule: AlignmentRule = "time"
+        if input_name.endswith("-original"):
+            rule = "original"
+        return [("sound", rule, "")]
+    return [
+        (
+            "pictures",
+            None,
+            "it was trained on crops that were there already, and faces are found "
+            "anew here, so that crops may differ a little",
+        ),
+        ("video", None, ""),
+    ]
+
+
+def _refusal(head: TrainedHead, feature: CardFeatures) -> str:
+    card: Card = head.card
+    if card.data.synthetic:
+        return (
+            f"{head.directory} was trained on made features of {card.data.name}, which "
+            f"no extractor gives, {feature.name} among them; expected a head that was "
+            "trained on real ones: train on a store of features of avemo extract"
+        )
+    return (
+        f"{head.directory} was trained on {feature.name} with fingerprint "
+        f"{feature.fingerprint:.12}, and the extractor here gives another; expected "
+        "the same weights, size of crops and version: name the weights that its "
+        "features were extracted by, or extract these anew and train on them"
+    )

@@ -1,0 +1,75 @@
+"""Heads and the extractors that their features were made by."""
+
+import pathlib
+
+import pytest
+from made.cards import made_card
+from made.untrained_heads import untrained_head
+
+from avemo_jax.embed import load_extractor
+from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.models.card import CardData
+from avemo_jax.prediction.feature_check import check_features
+from avemo_jax.prediction.models import load_models
+
+HOG, SOUND = "face_hog@cropped_aligned-112", "acoustic@1.5s"
+
+
+@pytest.fixture(scope="module")
+def extractors():
+    return {
+        HOG: load_extractor("face_hog", size_px=112),
+        SOUND: load_extractor("acoustic", hop_s=None, context_s=None),
+    }
+
+
+def fingerprint_of(extractor, name: str, medium, alignment=None) -> str:
+    made = ExtractedSet.of(
+        extractor,
+        pathlib.Path("features"),
+        input_name=name.partition("@")[2],
+        medium=medium,
+        alignment=alignment,
+    )
+    assert made.name == name
+    return made.meta["fingerprint"]
+
+
+def model_of(folder, *fingerprints: str, **card):
+    sets = (
+        (HOG, "visual", 1984, fingerprints[0]),
+        (SOUND, "audio", 40, fingerprints[1]),
+    )
+    real = {"data": CardData("a store", synthetic=False, fingerprint="f")}
+    untrained_head(folder, "VA", "linear", sets, **(real | card))
+    return load_models([str(folder)])
+
+
+def test_the_same_extractors_are_told_whatever_the_crops(extractors, tmp_path):
+    sound = fingerprint_of(extractors[SOUND], SOUND, "sound", "time")
+    official = fingerprint_of(extractors[HOG], HOG, "pictures")
+    model = model_of(tmp_path / "official", official, sound)
+    (note,) = check_features(model, extractors)
+    assert "crops that were there already" in note
+    own = fingerprint_of(extractors[HOG], HOG, "video")
+    assert check_features(model_of(tmp_path / "own", own, sound), extractors) == ()
+    # Without sound its extractor is not loaded.
+    model = model_of(tmp_path / "unheard", own, "another")
+    assert check_features(model, {HOG: extractors[HOG]}) == ()
+    with pytest.raises(ValueError, match=r"acoustic@1\.5s with fingerprint another"):
+        check_features(model, extractors)
+
+
+def test_a_converted_head_says_that_its_features_are_unknown(extractors, tmp_path):
+    model = model_of(tmp_path / "head", "unknown", "unknown")
+    (note,) = check_features(model, extractors)
+    assert "not known which weights" in note
+
+
+def test_made_features_are_no_extractors(extractors, tmp_path):
+    data = made_card().data
+    assert data.synthetic
+    model = model_of(tmp_path / "head", "demo", "demo", data=data)
+    assert any("made data" in note for note in model.notes)
+    with pytest.raises(ValueError, match="trained on made features of made data"):
+        check_features(model, extractors)

@@ -1,0 +1,176 @@
+"""Models by name and folder: their tasks, features and mistakes."""
+
+import numpy as np
+import pytest
+from made.plugins import install
+from made.untrained_heads import untrained_head
+
+from avemo_jax.models.blend import load_heads, write_blend
+from avemo_jax.models.card import CheckpointError, Evaluated
+from avemo_jax.models.selection import Selection
+from avemo_jax.prediction.models import load_models
+from avemo_jax.prediction.wanted_sets import wanted_set
+
+FACE = ("enet_b0_8_va_mtl@cropped_aligned-224", "visual", 10, "made")
+SOUND = ("wav2vec2_base@16k-original", "audio", 6, "made")
+
+
+def names_of(model):
+    return [task.name for task in model.tasks]
+
+
+def test_several_models_are_one_table(tmp_path):
+    heads = untrained_head(tmp_path / "joint", "AU+VA", "mlp", (FACE, SOUND), seeds=2)
+    model = load_models(["hsemotion", str(heads)], tasks=["AU", "EXPR"])
+    assert names_of(model) == ["EXPR", "AU"]
+    assert model.tasks[0].columns[-1] == "Contempt"
+    assert [one.name for one in model.wanted] == [
+        "enet_b0_8_va_mtl@cropped-224",
+        FACE[0],
+        SOUND[0],
+    ]
+    assert [one.crop for one in model.wanted] == ["tight", "aligned", None]
+    assert model.needs_weights == ("enet_b0_8_va_mtl", "wav2vec2_base")
+    assert model.hears
+    assert model.with_spread == ("AU",)
+    other = load_models(["hsemotion", str(heads)], tasks=["AU"])
+    assert other.fingerprint != model.fingerprint
+    assert load_models(["hsemotion"]).fingerprint != model.fingerprint
+
+
+def test_the_same_task_twice(tmp_path):
+    heads = untrained_head(tmp_path / "va", "VA", "mlp", (FACE,))
+    with pytest.raises(ValueError, match=r"both predict VA.*--tasks EXPR.*apart"):
+        load_models(["hsemotion", str(heads)])
+    assert names_of(load_models(["hsemotion", str(heads)], tasks=["EXPR"])) == ["EXPR"]
+    with pytest.raises(ValueError, match=r"--tasks AU: no model has it.*EXPR, VA"):
+        load_models(["hsemotion"], tasks=["AU"])
+
+
+def test_a_run_and_its_parts(tmp_path):
+    best = untrained_head(tmp_path / "run" / "best_model", "EXPR", "mlp", (FACE,))
+    run = load_models([str(tmp_path / "run")])
+    assert run.heads[0].fingerprint == load_models([str(best)]).heads[0].fingerprint
+    other = untrained_head(tmp_path / "other", "EXPR", "mlp", (FACE, SOUND))
+    write_blend(tmp_path / "blend", [best, other])
+    blend = load_models([str(tmp_path / "blend")])
+    assert blend.heads[0].features == (FACE[0], SOUND[0])
+    assert blend.heads[0].num_seeds == 1
+
+
+def test_folds_are_averaged(tmp_path):
+    for fold in range(2):
+        untrained_head(
+            tmp_path / f"fold_{fold}" / "best_model",
+            "VA",
+            "mlp",
+            (FACE,),
+            seeds=2,
+            config={"data__folds": 2},
+        )
+    model = load_models([str(tmp_path)])
+    assert model.heads[0].num_seeds == 4
+    assert any("means over 4 trained heads" in note for note in model.notes)
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match="did you mean hsemotion"):
+        load_models(["hsemotoin"])
+    with pytest.raises(CheckpointError, match="has no model; expected head"):
+        load_models([str(tmp_path)])
+    with pytest.raises(ValueError, match="extractor of sound"):
+        load_models(["vggish"])
+    with pytest.raises(ValueError, match="no outputs of its own"):
+        load_models(["face_hog"])
+    with pytest.raises(CheckpointError, match="avemo fetch"):
+        load_models(["thesis"], weights=tmp_path)
+
+
+def test_a_plug_in_with_outputs_is_a_model(tmp_path, monkeypatch):
+    changes = 'outputs = ("happy", "sad", "neutral")'
+    monkeypatch.syspath_prepend(str(install(tmp_path, "smiles", changes)))
+    model = load_models(["smiles"])
+    assert model.tasks[0].columns == ("Neutral", "Happiness", "Sadness")
+    assert [one.name for one in model.wanted] == ["smiles@cropped-16"]
+    assert model.needs_weights == ()
+
+
+def test_a_blend_with_predictions_made_elsewhere(tmp_path):
+    head = untrained_head(tmp_path / "head", "VA", "mlp", (FACE,))
+    table = tmp_path / "theirs.csv"
+    table.write_text("video,frame,valence,arousal\na,1,0.5,0.5\n")
+    write_blend(tmp_path / "blend", [head, table])
+    with pytest.raises(CheckpointError, match="no such predictions of other videos"):
+        load_models([str(tmp_path / "blend")])
+
+
+def test_thresholds_are_those_for_the_smoothing(tmp_path):
+    head = untrained_head(tmp_path / "au", "AU", "mlp", (FACE,), seeds=2)
+    fixed = load_models([str(head)])
+    np.testing.assert_array_equal(fixed.thresholds(0.5)["AU"], np.full(12, 0.5))
+    assert "no thresholds were chosen" in fixed.smoothing_notes(0.5)[0]
+    trained, raw, short = (
+        np.stack([np.full(12, v), np.full(12, v + 0.2)]).astype(np.float32)
+        for v in (0.1, 0.3, 0.5)
+    )
+    smoothings = (("median", 15), ("mean", 5))
+    for of_half, expected, notes in ((short, 0.6, 0), (None, 0.4, 1)):
+        chosen = Selection(
+            "dev", "", smoothings, trained, raw, short_thresholds=of_half
+        )
+        load_heads(head).keep(Evaluated(selection=chosen))
+        model = load_models([str(head)])
+        for smooth, value in (
+            (0.5, expected),
+            (2.0, expected),
+            ("none", 0.4),
+            ("as-trained", 0.2),
+        ):
+            found = model.thresholds(smooth)["AU"]
+            np.testing.assert_allclose(found, value, rtol=1e-6)
+        assert len(model.smoothing_notes(0.5)) == notes
+        assert len(model.smoothing_notes(2.0)) == 1
+        assert model.smoothing_notes("as-trained") == ()
+        assert model.smoothing_notes("none") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("enet_b2_8_best@cropped_aligned-260", {"size_px": 260}),
+        ("enet_b0_8_best_vgaf", {"size_px": 224}),
+        ("wav2vec2_base@16k", {}),
+        ("wav2vec2_base@16k-original", {"stereo": "after", "chunking": "original"}),
+        ("vggish@0.96s-original", {}),
+        ("acoustic@1.5s", {}),
+        ("acoustic@2s-hop0.5s", {"context_s": 2.0, "hop_s": 0.5}),
+        ("acoustic@1.5s-hop0.5s", {"context_s": 1.5, "hop_s": 0.5}),
+    ],
+)
+def test_options_are_read_from_names(name, options):
+    found = wanted_set(name)
+    assert found.options == options
+    choice = found.choice(batch_size=8)
+    assert f"{choice.name}@{choice.input_name}" == found.name
+    assert (
+        choice.alignment
+        == {
+            "visual": None,
+            "audio": "original" if "original" in name else "time",
+        }[found.kind]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("theirs@cropped-224", "cannot be made here"),
+        ("enet_b2_8_best@full_frame-224", "expected one of faces"),
+        ("enet_b2_8_best@cropped_aligned", "expected one of faces"),
+        ("vggish@2s", "of sound made otherwise"),
+        ("wav2vec2_base@16k-theirs", "of sound made otherwise"),
+    ],
+)
+def test_features_that_cannot_be_made(name, said):
+    with pytest.raises(ValueError, match=said):
+        wanted_set(name)
