@@ -8,18 +8,34 @@ from jaxtyping import Array, Float
 from avemo_jax.extractors.convolutions import Depthwise, Form, Pointwise
 from avemo_jax.extractors.efficientnet_spec import BlockSpec
 
+# sigmoid(x) - 1/2 up to +-_FLAT as x P(x^2) / Q(x^2), lowest powers first, fitted so
+# that x times the largest error is least, 4e-8; beyond, sigmoid is 0 or 1 to 5e-8.
+_FLAT = 17.0
+_P = (0.249999908, 0.008358233, 5.44906891e-05, 8.01490374e-08, 1.29990189e-11)
+_Q = (1.0, 0.116766038, 0.00161518385, 5.11585718e-06, 3.02390555e-09)
+
 
 def silu(x: Float[Array, "*shape"], form: Form) -> Float[Array, "*shape"]:
     """``x * sigmoid(x)``, in float32 or better.
 
-    A CPU computes it by the hyperbolic tangent, for which XLA has a shorter polynomial
-    there than for the exponential function. The two differ in the last bits.
+    A CPU computes it in float32 by a fraction of two polynomials, shorter than XLA's
+    own for the exponential function or the hyperbolic tangent, as exact but for the
+    last bits: EfficientNet-B0 takes a sixth less time with AVX2.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    if form == "whole":
+    if form == "whole" or x.dtype != jnp.float32:
         return jax.nn.silu(x)
-    half = 0.5 * x
-    return half + half * jnp.tanh(half)
+    near = jnp.clip(x, -_FLAT, _FLAT)
+    square = near * near
+    return x * (0.5 + near * _polynomial(_P, square) / _polynomial(_Q, square))
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    """Its values by Horner's rule; the lowest power comes first."""
+    total = jnp.full_like(x, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * x + coefficient
+    return total
 
 
 class SqueezeExcite(nnx.Module):
