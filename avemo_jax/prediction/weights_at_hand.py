@@ -3,10 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from avemo_jax.convert.fetch import fetch_head, fetch_network, head_path
 from avemo_jax.convert.heads import is_head_checkpoint
 from avemo_jax.convert.published_networks import HEAD_MB, NETWORKS, SIZES_MB
+from avemo_jax.convert.rules import ConversionError
+from avemo_jax.convert.torch_file import TorchFileError
 from avemo_jax.convert.transfer import DownloadError, NoNetworkError, Patience
 from avemo_jax.embed.weights import WeightsError, default_weights_path, weights_dir
 from avemo_jax.extractors import EXTRACTORS
@@ -16,6 +19,7 @@ from avemo_jax.runtime import locks
 from avemo_jax.runtime.errors import text_of
 
 OFFLINE = "AVEMO_OFFLINE"  # in the environment; 1: nothing is fetched
+_PATIENCE = Patience(reaching=1)  # whoever has no network is told at once
 _HEADS = {head.name: head for head in THESIS_HEADS}
 
 
@@ -118,12 +122,17 @@ def fetch_missing(
 
 
 def _fetch(name: str, *, show_progress: bool) -> None:
-    # Whoever has no network is told at once.
-    patience = Patience(reaching=1)
-    if name in NETWORKS:
-        fetch_network(NETWORKS[name], show_progress=show_progress, patience=patience)
-    else:
-        fetch_head(_HEADS[name], show_progress=show_progress, patience=patience)
+    how: Any = {"show_progress": show_progress, "patience": _PATIENCE}
+    try:
+        if name in NETWORKS:
+            fetch_network(NETWORKS[name], **how)
+        else:
+            fetch_head(_HEADS[name], **how)
+    except (ConversionError, TorchFileError, WeightsError) as error:
+        raise WeightsError(
+            f"{name}: {error}; replace what is there by 'avemo fetch {name} "
+            "--overwrite'"
+        ) from error
 
 
 def _hears(name: str) -> bool:
@@ -132,9 +141,8 @@ def _hears(name: str) -> bool:
 
 def _is_there(name: str) -> bool:
     if name in NETWORKS:
-        return not NETWORKS[name].needs_weights or os.path.lexists(
-            default_weights_path(name)
-        )
+        path = default_weights_path(name)
+        return not NETWORKS[name].needs_weights or path.is_file()
     return name not in _HEADS or is_head_checkpoint(head_path(_HEADS[name]))
 
 

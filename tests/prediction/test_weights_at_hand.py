@@ -170,6 +170,21 @@ def test_damaged_weights_name_the_command(at_hand):
         load_face_detector()
 
 
+def test_a_folder_in_the_place_of_weights(at_hand):
+    default_weights_path("yunet_n").mkdir(parents=True)
+    assert missing_weights(["yunet_n"]) == ("yunet_n",)
+    assert "yunet_n.safetensors" in failing()
+
+
+def test_a_link_to_nowhere_in_the_place_of_weights(at_hand, tmp_path):
+    path = default_weights_path("yunet_n")
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "gone")
+    said = failing()
+    assert "yunet_n.safetensors is there already; expected a new name" in said
+    assert said.endswith("by 'avemo fetch yunet_n --overwrite'")
+
+
 _FETCH = """
 import dataclasses, functools, sys
 from avemo_jax.convert import fetch
