@@ -16,13 +16,16 @@ from avemo_jax.extraction.extractor_choice import FULL_FRAME, ExtractorChoice
 from avemo_jax.extraction.flag_values import (
     choices_of,
     existing_folder,
+    face_rule_of,
     rate_of,
     settings_of,
 )
-from avemo_jax.extraction.flags import parser
+from avemo_jax.extraction.flags import ALIGNED, UNALIGNED, parser
+from avemo_jax.extraction.given_faces import given_tables
 from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
 from avemo_jax.extraction.run import SetSummary, extract, held
+from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.extractors import get_extractor
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
@@ -55,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     check_out("--out", args.out, args.crops, args.videos, args.audio_dir)
     settings = settings_of(args)
-    choices = choices_of(args, source=args.crops_are if args.crops else FULL_FRAME)
-    material = _material(args)
+    faces = face_rule_of(args)
+    choices = choices_of(args, source=_source_of(args, faces), faces=faces)
+    material = _material(args, faces)
     kinds = {choice.kind for choice in choices}
     if "visual" in kinds and not (material.crops or material.videos):
         raise ValueError(
@@ -76,7 +80,14 @@ def _run(args: argparse.Namespace) -> int:
     return SOME_FAILED if outcomes.failures else 0
 
 
-def _material(args: argparse.Namespace) -> Material:
+def _source_of(args: argparse.Namespace, faces: FaceRule | None) -> str:
+    """The kind of pictures, which begins the input's name."""
+    if faces is not None:
+        return ALIGNED if faces.kind == "aligned" else UNALIGNED
+    return args.crops_are if args.crops else FULL_FRAME
+
+
+def _material(args: argparse.Namespace, faces: FaceRule | None) -> Material:
     """The files in the folders that the flags name.
 
     Raises:
@@ -110,7 +121,8 @@ def _material(args: argparse.Namespace) -> Material:
     sounds = {**beside, **sounds}
     frames = known_frames(crops, {})
     _say_sounds(sounds, seen={*videos, *frames})
-    return Material(crops, videos, sounds, frames, rate_of(args))
+    boxes = given_tables(args.boxes, [*videos]) if args.boxes else {}
+    return Material(crops, videos, sounds, frames, rate_of(args), faces, boxes)
 
 
 def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) -> None:

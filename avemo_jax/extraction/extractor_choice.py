@@ -11,6 +11,7 @@ import jax
 from avemo_jax.embed import AnyExtractor, load_extractor
 from avemo_jax.embed.weights import WeightsError, default_weights_path
 from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.extractors import Modality, PluginExtractor, get_extractor
 from avemo_jax.media.alignment import AlignmentRule
 from avemo_jax.media.decoding import Medium
@@ -36,6 +37,7 @@ class ExtractorChoice:
         dtype: Precision of the network's arithmetic.
         options: Options of the extractor's class, as pairs of name and value.
         alignment: Rule that gives each frame a hop of sound; None for pictures.
+        faces: How faces are cut out of videos; None: pictures are there already.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ExtractorChoice:
     dtype: str = "float32"
     options: tuple[tuple[str, Any], ...] = ()
     alignment: AlignmentRule | None = None
+    faces: FaceRule | None = None
 
     @property
     def kind(self) -> Modality:
@@ -55,7 +58,8 @@ class ExtractorChoice:
         """What is decoded for it: files of pictures, or a file's pictures or sound."""
         if self.kind == "audio":
             return "sound"
-        return "video" if self.input_name.startswith(FULL_FRAME) else "pictures"
+        is_video = self.faces or self.input_name.startswith(FULL_FRAME)
+        return "video" if is_video else "pictures"
 
     @property
     def missing_weights(self) -> pathlib.Path | None:
@@ -80,13 +84,18 @@ class ExtractorChoice:
     def feature_set(
         self, extractor: AnyExtractor, features: pathlib.Path
     ) -> ExtractedSet:
-        """The feature set that ``extractor`` gives, within the folder of all sets."""
+        """The feature set that ``extractor`` gives, within the folder of all sets.
+
+        Raises:
+            WeightsError: If a face detector is needed, and its weights are missing.
+        """
         return ExtractedSet.of(
             extractor,
             features,
             input_name=self.input_name,
             medium=self.medium,
             alignment=self.alignment,
+            faces=None if self.faces is None else self.faces.facts(),
         )
 
 
@@ -116,6 +125,7 @@ def choose_visual(
     size_px: int | None = None,
     batch_size: int | None = None,
     dtype: str = "float32",
+    faces: FaceRule | None = None,
 ) -> list[ExtractorChoice]:
     """The extractors of pictures that are named, with their weights and options.
 
@@ -126,6 +136,7 @@ def choose_visual(
         size_px: Side that pictures are resized to; None: the extractor's default.
         batch_size: Pictures that run at once; None: 32 on a CPU, else 256.
         dtype: Precision of the network's arithmetic.
+        faces: How faces are cut out of videos; None: pictures are there already.
 
     Raises:
         ValueError: If a name is unknown, of another kind, or given twice.
@@ -137,7 +148,10 @@ def choose_visual(
         size = size_px or get_extractor(name).image.size_px
         options = (("batch_size", rows), ("size_px", size))
         weights = _weights(weights_dir, name)
-        found.append(ExtractorChoice(name, weights, f"{source}-{size}", dtype, options))
+        input_name = f"{source}-{size}"
+        found.append(
+            ExtractorChoice(name, weights, input_name, dtype, options, faces=faces)
+        )
     return found
 
 

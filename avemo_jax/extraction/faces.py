@@ -14,9 +14,18 @@ from jaxtyping import UInt8
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.embed import Embeddings, ImageExtractor
+from avemo_jax.embed.weights import WeightsError
+from avemo_jax.extraction.chosen_faces import chosen_faces
+from avemo_jax.extraction.face_crops import face_crops
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.image_decoding import Decoders
 from avemo_jax.extraction.outcomes import NOT_STORABLE, VideoOutcome
+from avemo_jax.extraction.video_faces import (
+    FaceRule,
+    faces_of,
+    said_of,
+    subject_name,
+)
 from avemo_jax.media.video import VideoError, open_video
 
 
@@ -25,18 +34,25 @@ class FaceJob:
     """One video of a visual set.
 
     Attributes:
-        video: Name of the subject-video.
+        video: Name of the subject-video, or of the video whose faces are cut out.
         source: What the features are made from, for the feature file: names, sizes and
             their ``digest``.
-        crops: Folder of the video's face crops; None: all pictures of ``file`` are
-            used.
-        file: Video file whose whole pictures are used; None where there are crops.
+        crops: Folder of the video's face crops; None: ``file`` is used.
+        file: Video file whose whole pictures or faces are used; None where there are
+            crops.
+        faces: How the faces of ``file`` are found and cut out; None: its whole
+            pictures are used.
+        boxes: Table of the faces of ``file``, where they are given.
+        standing: Names of those of its faces whose feature files are whole already.
     """
 
     video: str
     source: Mapping[str, Any]
     crops: CropFolder | None = None
     file: pathlib.Path | None = None
+    faces: FaceRule | None = None
+    boxes: pathlib.Path | None = None
+    standing: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +75,11 @@ def embed_faces(
     decoders: Decoders,
     *,
     progress: Callable[[int], None] = lambda frames: None,
+    quiet: bool = True,
 ) -> Iterator[VideoOutcome]:
     """The outcome of each job, in order, as soon as its file is written.
+
+    A job of which several faces are cut out has an outcome for each of them.
 
     A batch may hold pictures of several videos. Only a few batches are in memory,
     however long a video is: vectors go to disk as they come.
@@ -71,19 +90,25 @@ def embed_faces(
         jobs: The videos to extract, read one after another.
         decoders: The workers that decode the files of crops.
         progress: Called with the number of frames that were done since the last call.
+        quiet: Show no progress of the search for faces.
 
     Raises:
         OSError: If a feature file cannot be written.
+        WeightsError: If the face detector is needed, and its weights are missing.
     """
     pending: collections.deque[tuple[_Video, int]] = collections.deque()
     finished: collections.deque[VideoOutcome] = collections.deque()
     with contextlib.ExitStack() as stack:
 
         def pictures() -> Iterator[np.ndarray]:
-            video: _Video | None = None
-            for item in _items(jobs, decoders):
-                if video is None:
-                    video = stack.enter_context(_Video(item.job, feature_set))
+            begun: dict[str, _Video] = {}  # more than one where a video has more faces
+            features = feature_set.folder.parent
+            for item in _items(jobs, decoders, features, quiet):
+                name = item.job.video
+                if name not in begun:
+                    opened = _Video(item.job, feature_set)
+                    begun[name] = stack.enter_context(opened)
+                video = begun[name]
                 if item.picture is not None:
                     video.waiting += 1
                     pending.append((video, item.frame))
@@ -93,8 +118,7 @@ def embed_faces(
                     progress(1)
                 else:
                     video.end = item
-                    finished.extend(video.outcome())
-                    video = None
+                    finished.extend(begun.pop(name).outcome())
 
         for batch in extractor.stream(pictures()):
             for video, frames, rows in _by_video(pending, batch):
@@ -183,14 +207,19 @@ class _Video(contextlib.AbstractContextManager["_Video"]):
         return [outcome]
 
 
-def _items(jobs: Iterable[FaceJob], decoders: Decoders) -> Iterator[_Item]:
+def _items(
+    jobs: Iterable[FaceJob], decoders: Decoders, features: pathlib.Path, quiet: bool
+) -> Iterator[_Item]:
     """What is read, job after job; folders of crops in a row are decoded together."""
     for of_crops, group in itertools.groupby(jobs, lambda job: job.crops is not None):
         if of_crops:
             yield from _of_crops(group, decoders)
         else:
             for job in group:
-                yield from _of_video(job)
+                if job.faces is None:
+                    yield from _of_video(job)
+                else:
+                    yield from _of_faces(job, job.faces, features, quiet)
 
 
 def _of_crops(jobs: Iterable[FaceJob], decoders: Decoders) -> Iterator[_Item]:
@@ -216,7 +245,57 @@ def _of_video(job: FaceJob) -> Iterator[_Item]:
         for number, picture in enumerate(video.pictures(), start=1):
             yield _Item(job, number, picture=picture)
     except VideoError as error:
-        reason = str(error).replace(str(job.file), job.file.name)
-        yield _Item(job, error=reason)
+        yield _Item(job, error=_without_folders(error, job))
         return
     yield _Item(job, notes=video.notes, losses=video.losses)
+
+
+def _of_faces(
+    job: FaceJob, rule: FaceRule, features: pathlib.Path, quiet: bool
+) -> Iterator[_Item]:
+    """The crops of a video's faces, each face a video of its own, in one decoding."""
+    assert job.file is not None
+    try:
+        found = faces_of(
+            job.video, job.file, rule, features, boxes=job.boxes, quiet=quiet
+        )
+    except WeightsError:
+        raise
+    except ValueError as error:
+        yield _Item(job, error=_without_folders(error, job))
+        return
+    tracks = chosen_faces(found.tracks, rule.faces)
+    if not tracks:
+        text = f"no face in {found.num_frames} frames; expected one: give another video"
+        yield _Item(job, losses=found.losses, error=text)
+        return
+    subjects = [
+        dataclasses.replace(
+            job,
+            video=subject_name(job.video, rule, number),
+            source={**job.source, "face": number, "faces": len(found.tracks)},
+        )
+        for number in range(1, len(tracks) + 1)
+    ]
+    left = {i for i, one in enumerate(subjects) if one.video not in job.standing}
+    wanted = [np.full(len(track.frame), i in left) for i, track in enumerate(tracks)]
+    try:
+        for crop in face_crops(open_video(job.file), tracks, wanted, [rule.kind]):
+            subject = subjects[crop.track]
+            yield _Item(subject, crop.frame, picture=crop.picture, fault=crop.fault)
+            if crop.frame == tracks[crop.track].frame[-1]:
+                notes = (*found.notes, *said_of(found, tracks[crop.track], rule))
+                left.remove(crop.track)
+                yield _Item(subject, notes=notes, losses=found.losses)
+    except ValueError as error:
+        for i in sorted(left):
+            yield _Item(subjects[i], error=_without_folders(error, job))
+
+
+def _without_folders(error: Exception, job: FaceJob) -> str:
+    """The words of an error in which files have no folders."""
+    text = str(error)
+    for path in (job.file, job.boxes):
+        if path is not None:
+            text = text.replace(str(path), path.name)
+    return text

@@ -24,8 +24,8 @@ class ExtractedSet:
         output_dim: Columns of the extractor's own outputs; 0: none.
         meta: Metadata that every file has: ``fingerprint``, ``kind``, ``extractor``,
             ``weights_sha256``, ``settings``, ``input``, ``alignment`` for sound, and
-            ``columns`` where each number has a name and a unit, and ``decoding`` unless
-            that version is 0.
+            ``columns`` where each number has a name and a unit, ``decoding`` unless
+            that version is 0, and ``faces`` where faces were cut out of videos.
         medium: What is decoded: files of pictures, or a file's pictures or sound.
     """
 
@@ -45,6 +45,7 @@ class ExtractedSet:
         input_name: str,
         medium: Medium,
         alignment: AlignmentRule | None = None,
+        faces: Mapping[str, Any] | None = None,
     ) -> "ExtractedSet":
         """The feature set that ``extractor`` gives.
 
@@ -54,9 +55,10 @@ class ExtractedSet:
             input_name: Name of its input, such as ``cropped_aligned-224`` or ``16k``.
             medium: What is decoded: files of pictures, or a file's pictures or sound.
             alignment: Rule that gives each frame a hop of sound; None for pictures.
+            faces: How the faces of videos are found and cut out; None: they are not.
         """
         known = extractor.extractor
-        rules = rules_of(medium, alignment)
+        rules = rules_of(medium, alignment, faces)
         meta = {
             "fingerprint": set_fingerprint(extractor.fingerprint, input_name, rules),
             "kind": known.kind,
@@ -149,18 +151,25 @@ class ExtractedSet:
         return meta
 
 
-def rules_of(medium: Medium, alignment: AlignmentRule | None) -> dict[str, Any]:
+def rules_of(
+    medium: Medium,
+    alignment: AlignmentRule | None,
+    faces: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What decides the features of a set beside its extractor and its input's name.
 
     Args:
         medium: What is decoded: files of pictures, or a file's pictures or sound.
         alignment: Rule that gives each frame a hop of sound; None for pictures.
+        faces: How the faces of videos are found and cut out; None: they are not.
     """
     rules: dict[str, Any] = {}
     if alignment is not None:
         rules["alignment"] = alignment
     if version := DECODING_VERSIONS[medium]:
         rules["decoding"] = version
+    if faces is not None:
+        rules["faces"] = dict(faces)
     return rules
 
 
@@ -184,6 +193,11 @@ def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     before, now = found.get("settings") or {}, expected["settings"]
     pairs += [
         (name, before.get(name), now.get(name)) for name in sorted({**before, **now})
+    ]
+    before, now = found.get("faces") or {}, expected.get("faces") or {}
+    pairs += [
+        (f"faces' {name}", before.get(name), now.get(name))
+        for name in sorted({**before, **now})
     ]
     words = [f"{name} {a!r:.18} there, {b!r:.18} now" for name, a, b in pairs if a != b]
     return "; ".join(words) or "another version of avemo_jax"

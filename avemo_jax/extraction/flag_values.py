@@ -4,22 +4,32 @@ import argparse
 import math
 import pathlib
 
+from avemo_jax.extraction.chosen_faces import Faces
 from avemo_jax.extraction.extractor_choice import (
     ExtractorChoice,
     choose_audio,
     choose_visual,
 )
 from avemo_jax.extraction.settings import Settings
+from avemo_jax.extraction.video_faces import MIN_FACE_PX, FaceRule
+from avemo_jax.faces.keyframes import INTERVAL_S
+from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.video import MAX_FPS
 from avemo_jax.runtime.beam import read_options
 
+_MOST_FACES = 10_000
+_LONGEST_INTERVAL_S = 60
 
-def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice]:
+
+def choices_of(
+    args: argparse.Namespace, *, source: str, faces: FaceRule | None = None
+) -> list[ExtractorChoice]:
     """The extractors that the flags name.
 
     Args:
         args: The parsed flags.
         source: Kind of the pictures: "cropped_aligned", "cropped" or "full_frame".
+        faces: How faces are cut out of videos; None: pictures are there already.
 
     Raises:
         ValueError: If none is named, or a name is wrong.
@@ -41,6 +51,7 @@ def choices_of(args: argparse.Namespace, *, source: str) -> list[ExtractorChoice
             size_px=args.size_px,
             batch_size=args.batch_size,
             dtype=args.dtype,
+            faces=faces,
         ),
         *choose_audio(
             audio,
@@ -82,6 +93,80 @@ def settings_of(args: argparse.Namespace) -> Settings:
         beam_runner=args.beam_runner,
         beam_options=read_options(args.beam_runner, args.beam_options),
     )
+
+
+def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
+    """How faces are cut out of the videos, as the flags say; None: they are not.
+
+    Raises:
+        ValueError: If a value is wrong, or the flags do not go with the others.
+    """
+    names = ("faces", "boxes", "crop", "detect", "min_face")
+    given = {name: getattr(args, name) for name in names}
+    said = [f"--{n.replace('_', '-')}" for n, one in given.items() if one is not None]
+    if not said:
+        return None
+    if args.crops or not args.videos or not args.visual:
+        where = "with --crops" if args.crops else "without --videos and --visual"
+        raise ValueError(
+            f"{' '.join(said)} {where}; expected them with --videos and --visual "
+            "alone, since they are about the faces of videos: correct the flags"
+        )
+    if args.boxes is not None and args.detect is not None:
+        raise ValueError(
+            "--detect with --boxes; expected one of the two, since faces that are "
+            "given are not looked for: leave one out"
+        )
+    weights = None
+    if args.weights is not None:
+        own = (
+            existing_folder(args.weights, "--weights") / f"{DETECTOR.name}.safetensors"
+        )
+        weights = str(own) if own.is_file() else None
+    return FaceRule(
+        faces="largest" if args.faces is None else faces_of_text(args.faces),
+        kind=args.crop or "aligned",
+        interval_s=INTERVAL_S if args.detect is None else interval_of(args.detect),
+        are_given=args.boxes is not None,
+        min_face_px=args.min_face or MIN_FACE_PX,
+        weights=weights,
+    )
+
+
+def faces_of_text(text: str) -> Faces:
+    """Which faces ``--faces`` names.
+
+    Raises:
+        ValueError: If it is another word, or no number from 1.
+    """
+    words: dict[str, Faces] = {"all": "all", "largest": "largest"}
+    if text in words:
+        return words[text]
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_FACES:
+        return int(text)
+    raise ValueError(
+        f"--faces {text}; expected all, largest or a number from 1: correct the flag"
+    )
+
+
+def interval_of(text: str) -> float:
+    """Seconds between detected frames that ``--detect`` names; 0: every frame.
+
+    Raises:
+        ValueError: If it is another word, or no number over 0, up to 60.
+    """
+    if text == "every":
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _LONGEST_INTERVAL_S:
+        raise ValueError(
+            f"--detect {text}; expected every, or seconds over 0 and up to "
+            f"{_LONGEST_INTERVAL_S}, as 0.2: correct the flag"
+        )
+    return seconds
 
 
 def rate_of(args: argparse.Namespace) -> float:

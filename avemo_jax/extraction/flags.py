@@ -7,7 +7,9 @@ from avemo_jax.runtime.command_line import CommandParser, command_parser
 
 ALIGNED, UNALIGNED = "cropped_aligned", "cropped"
 _DESCRIPTION = "Extract features of a folder of face crops, videos or sound."
-_EXAMPLE = r"""avemo extract --crops crops --visual enet_b2_8_best --out features
+_EXAMPLE = r"""avemo extract --videos videos --faces largest --visual enet_b2_8_best \
+    --out features
+avemo extract --crops crops --visual enet_b2_8_best --out features
 avemo extract --videos videos --audio wav2vec2_base,vggish --out features
 avemo extract --audio-dir wavs --audio vggish --out features"""
 
@@ -25,7 +27,8 @@ def parser() -> CommandParser:
         "--videos",
         metavar="DIR",
         help="video and sound files; a sound file is taken for the sound of the video "
-        "of its name, or alone; without --crops, --visual sees whole pictures",
+        "of its name, or alone; --visual sees their faces with --faces, else whole "
+        "pictures",
     )
     add_material_flags(group)
     group.add_argument(
@@ -35,11 +38,48 @@ def parser() -> CommandParser:
         help="what names a video: its file, or crops' folder; or with the folders "
         "above, P01--IMG_0001 for P01/IMG_0001.mov (default: %(default)s)",
     )
+    _add_face_flags(parser)
     add_extractor_flags(parser)
     group = parser.add_argument_group("output")
     flags.add_out(group, "folder that gets a folder for each feature set")
     add_run_flags(parser)
     return parser
+
+
+def _add_face_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which faces of videos are cut out, and how."""
+    group = parser.add_argument_group("faces of --videos")
+    group.add_argument(
+        "--faces",
+        metavar="all|largest|N",
+        help="cut faces out of the videos: largest, the one that most frames show, "
+        "which has the video's name; or N or all, called VIDEO--face1, VIDEO--face2, "
+        "...; default: largest with any flag of these, else none",
+    )
+    group.add_argument(
+        "--boxes",
+        metavar="FILE|DIR",
+        help="faces that were found elsewhere: predictions.csv of avemo predict, or a "
+        "table of OpenFace or py-feat; or a folder of VIDEO.csv",
+    )
+    group.add_argument(
+        "--crop",
+        choices=("aligned", "tight"),
+        help="aligned: turned and scaled by eyes, nose and mouth, as cropped_aligned "
+        "is; tight: the face's box, as cropped (default: aligned)",
+    )
+    group.add_argument(
+        "--detect",
+        metavar="every|S",
+        help="look for faces in every frame, or once in S seconds and between where "
+        "faces moved or changed (default: 0.2)",
+    )
+    group.add_argument(
+        "--min-face",
+        type=flags.whole(1, 10_000),
+        metavar="PX",
+        help="note faces that are smaller in most frames (default: 24)",
+    )
 
 
 def extractors_parser() -> CommandParser:

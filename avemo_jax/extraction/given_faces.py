@@ -7,7 +7,7 @@ py-feat's. The first two number frames from 1, py-feat from 0.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,15 +20,25 @@ from avemo_jax.media.file_endings import without_endings
 from avemo_jax.runtime.tables import Table, read_table
 
 _BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-_KNOWN = (*_BOX, "input", "frame", "timestamp", "face_id", "success", "confidence")
+_KNOWN: tuple[str, ...] = (
+    *_BOX,
+    "input",
+    "frame",
+    "timestamp",
+    "face_id",
+    "success",
+    "confidence",
+)
 _KNOWN += ("FaceScore", "Identity")
+_ENDINGS = (".csv", ".parquet", ".tsv", ".csv.gz", ".txt")
 _NUM_LANDMARKS = 68
 # The points of iBUG's 68 whose means are the eyes, the tip of the nose and the corners
 # of the mouth, the picture's left before its right.
 _FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
-# Edges of YuNet's boxes from the middle of its five points, in the points' scale
-# to ArcFace's template, in pixels of that: left, top, right, bottom.
-_BOX_EDGES = np.array([-42.0, -59.0, 42.0, 48.0])
+# Edges of the detector's boxes from the middle of its five points, left, top, right and
+# bottom, in pixels once the points are as large as ArcFace's template. Medians over the
+# twelve faces that six videos show for 60 frames or more, made even at the sides.
+_BOX_EDGES = np.array([-40.0, -60.0, 40.0, 48.0])
 _LATE_S = 0.5  # by which a time of our own table may miss that of its frame
 _OTHER_LENGTH = 0.02  # share of the frames by which OpenFace's count may be another
 
@@ -80,6 +90,49 @@ class _Rows:
         """Some of the rows, by index or by what is true."""
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _Rows(**{name: part[kept] for name, part in parts.items()})
+
+
+def given_tables(
+    path: str | os.PathLike[str], videos: Sequence[str]
+) -> dict[str, pathlib.Path]:
+    """The table of faces of each video that has one.
+
+    Args:
+        path: One table for all videos; or a folder of tables, each named by its video,
+            or called ``predictions`` in a folder of that name.
+        videos: Names of the videos.
+
+    Raises:
+        ValueError: If there is no such table, or one for several videos does not tell
+            them apart.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        found = {}
+        for video in videos:
+            stems = (path / video, path / video / "predictions")
+            files = [
+                file
+                for stem in stems
+                for ending in _ENDINGS
+                if (file := stem.parent / f"{stem.name}{ending}").is_file()
+            ]
+            if files:
+                found[video] = files[0]
+        if not found:
+            raise ValueError(
+                f"{path}: no table of any of {first_of(videos, 3)}; expected VIDEO.csv "
+                "or .parquet, or VIDEO/predictions.csv: name tables by their videos"
+            )
+        return found
+    table = read_table(path, known=_KNOWN)
+    if len(videos) > 1 and "input" not in table.columns:
+        raise ValueError(
+            f"{table.header}: no column 'input' in the table of {len(videos)} videos; "
+            "expected the names of the videos there: add it, or give a folder with a "
+            "table for each video"
+        )
+    return dict.fromkeys(videos, path)
 
 
 def read_given_faces(

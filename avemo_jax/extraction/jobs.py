@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Generic, TypeVar
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
@@ -15,6 +15,7 @@ from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.shards import shard_of
 from avemo_jax.extraction.sounds import SoundJob
+from avemo_jax.extraction.video_faces import FaceRule, sha256_of, subject_name
 
 Job = TypeVar("Job", FaceJob, SoundJob)
 
@@ -31,6 +32,9 @@ class Material:
             used for sound whose video file is missing.
         fps: Rows per second of sound without pictures; NaN: the rate that its name
             tells, and without one a row for each hop.
+        faces: How the faces of the videos are found and cut out; None: visual sets see
+            crops, or whole pictures.
+        boxes: Tables of the faces of videos, by base video, where they are given.
     """
 
     crops: Mapping[str, CropFolder]
@@ -38,9 +42,17 @@ class Material:
     sounds: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     num_frames: Mapping[str, int] = dataclasses.field(default_factory=dict)
     fps: float = math.nan
+    faces: FaceRule | None = None
+    boxes: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def face_jobs(self) -> dict[str, tuple[FaceJob, int]]:
-        """Job and size by subject-video: crops in pictures, else videos in bytes."""
+        """Job and size by subject-video: crops in pictures, else videos in bytes.
+
+        One job has all faces that are cut out of a video; it has the video's name.
+
+        Raises:
+            ValueError: If a video is called as the face of another would be.
+        """
         found: dict[str, tuple[FaceJob, int]] = {}
         for video, crops in self.crops.items():
             source: dict[str, Any] = {
@@ -49,11 +61,27 @@ class Material:
                 "digest": crops.digest(),
             }
             found[video] = FaceJob(video, source, crops=crops), len(crops.frame)
-        if not self.crops:
-            for video, path in self.videos.items():
-                source = _source({"video": path})
-                found[video] = FaceJob(video, source, file=path), source["bytes"]
+        if self.crops:
+            return found
+        if self.faces is not None and not self.faces.is_single:
+            self._check_names()
+        tables = {path: sha256_of(path) for path in {*self.boxes.values()}}
+        for video, path in self.videos.items():
+            boxes = self.boxes.get(video)
+            facts = {} if boxes is None else {"boxes_sha256": tables[boxes]}
+            source = _source({"video": path}, **facts)
+            job = FaceJob(video, source, file=path, faces=self.faces, boxes=boxes)
+            found[video] = job, source["bytes"]
         return found
+
+    def _check_names(self) -> None:
+        for video in self.videos:
+            base = base_video(video)
+            if base in self.videos and video.startswith(f"{base}--"):
+                raise ValueError(
+                    f"videos {base!r} and {video!r}, which is what a face of the first "
+                    "is called; expected other names: rename the second"
+                )
 
     def sound_jobs(self) -> dict[str, tuple[SoundJob, int]]:
         """Job and size (bytes) by base video."""
@@ -138,27 +166,57 @@ def find_work(
     todo, standing, again = [], [], {}
     for video in shard_of(sizes, num_shards=num_shards, shard_index=shard_index):
         job = jobs[video][0]
-        found = feature_set.standing(video, job.source["digest"])
-        if isinstance(found, dict) and retry_failed:
-            if found.get("losses"):
-                found = f"a part was lost: {found['losses'][0]}"
-            elif found.get("failed"):
-                found = f"{len(found['failed'])} frames had failed"
-        if isinstance(found, dict):
-            failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
-            notes, losses = found.get("notes", ()), found.get("losses", ())
-            standing.append(
-                VideoOutcome(
-                    feature_set.name,
-                    video,
-                    failed=failed,
-                    notes=tuple(notes),
-                    losses=tuple(losses),
-                    stood=True,
-                )
-            )
-            continue
-        todo.append(job)
-        if found != "missing":
-            again[video] = found
+        names, stood = _names_of(job, feature_set), set()
+        for name in names:
+            digest = job.source["digest"]
+            found = _standing(feature_set, name, digest, retry_failed=retry_failed)
+            if isinstance(found, VideoOutcome):
+                standing.append(found)
+                stood.add(name)
+            elif found != "missing":
+                again[name] = found
+        if len(stood) < len(names):
+            todo.append(_without(job, stood))
     return Work(tuple(todo), tuple(standing), again)
+
+
+def _without(job: Job, stood: Collection[str]) -> Job:
+    """The job without the faces whose files are whole already."""
+    if isinstance(job, SoundJob):
+        return job
+    return dataclasses.replace(job, standing=frozenset(stood))
+
+
+def _names_of(job: Job, feature_set: ExtractedSet) -> list[str]:
+    """The feature files that a job is to make, or the first one of its faces.
+
+    How many faces there are is told by the file of the first.
+    """
+    rule = job.faces if isinstance(job, FaceJob) else None
+    if rule is None or rule.is_single:
+        return [job.video]
+    first = subject_name(job.video, rule, 1)
+    known = feature_set.standing(first, job.source["digest"])
+    count = int(known["source"]["faces"]) if isinstance(known, dict) else 1
+    if isinstance(rule.faces, int):
+        count = min(count, rule.faces)
+    return [subject_name(job.video, rule, n) for n in range(1, count + 1)]
+
+
+def _standing(
+    feature_set: ExtractedSet, video: str, digest: str, *, retry_failed: bool
+) -> VideoOutcome | str:
+    """The outcome of a video whose file is whole; else why it must be made."""
+    found = feature_set.standing(video, digest)
+    if isinstance(found, str):
+        return found
+    failed = tuple((int(f), str(why)) for f, why in found.get("failed", ()))
+    notes, losses = tuple(found.get("notes", ())), tuple(found.get("losses", ()))
+    if retry_failed and losses:
+        return f"a part was lost: {losses[0]}"
+    if retry_failed and failed:
+        return f"{len(failed)} frames had failed"
+    name = feature_set.name
+    return VideoOutcome(
+        name, video, failed=failed, notes=notes, losses=losses, stood=True
+    )

@@ -59,7 +59,7 @@ def outcomes_on_beam(
             _ = (
                 pipeline
                 | "jobs" >> beam.Create(list(jobs), reshuffle=True)
-                | "extract" >> beam.Map(_lines_of, choice, str(features), quiet)
+                | "extract" >> beam.FlatMap(_lines_of, choice, str(features), quiet)
                 | "outcomes" >> beam.io.WriteToText(str(place / "outcomes"))
             )
         texts = [path.read_text("utf-8") for path in sorted(place.glob("outcomes*"))]
@@ -83,15 +83,14 @@ def _lines_of(
     choice: ExtractorChoice,
     features: str,
     settings: Settings,
-) -> str:
-    """Do one job, and return its outcome as a line of JSON."""
+) -> list[str]:
+    """Do one job, and return its outcomes as lines of JSON: one of each face."""
     with _DEVICES:
         extractor, feature_set = _loaded(choice, features)
         feature_set.folder.mkdir(parents=True, exist_ok=True)
-        [outcome] = outcomes_of(
-            extractor, feature_set, [job], pathlib.Path(features), settings
-        )
-    return json.dumps(dataclasses.asdict(outcome))
+        place = pathlib.Path(features)
+        outcomes = list(outcomes_of(extractor, feature_set, [job], place, settings))
+    return [json.dumps(dataclasses.asdict(outcome)) for outcome in outcomes]
 
 
 def _outcome(line: str) -> VideoOutcome:

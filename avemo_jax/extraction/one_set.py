@@ -33,7 +33,12 @@ def outcomes_of(
         if isinstance(extractor, ImageExtractor):
             with settings.decoders() as decoders:
                 yield from embed_faces(
-                    extractor, feature_set, faces, decoders, progress=bar.update
+                    extractor,
+                    feature_set,
+                    faces,
+                    decoders,
+                    progress=bar.update,
+                    quiet=not settings.show_progress,
                 )
             return
         kept = KeptFrameTimes(features)

@@ -196,6 +196,7 @@ def _extract_set(
                 feature_set.path_of(outcome.video).unlink(missing_ok=True)
             summary.count(outcome)
             outcomes.add(outcome)
-    summary.others = tuple(sorted(feature_set.videos() - set(jobs)))
+    mine = {one.video for one in outcomes.all if one.feature_set == feature_set.name}
+    summary.others = tuple(sorted(feature_set.videos() - set(jobs) - mine))
     summary.seconds = time.monotonic() - start
     return summary

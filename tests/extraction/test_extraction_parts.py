@@ -192,6 +192,6 @@ def test_workers_on_beam_decode_as_the_flags_say(monkeypatch, tmp_path):
     flags = ["--videos=v", "--out=o", "--decode-workers=3", "--decode-in=processes"]
     settings = settings_of(parser().parse_args(flags))
     choice = ExtractorChoice("enet_b0_8_va_mtl", None, "cropped-224")
-    line = on_beam._lines_of(FaceJob("a", {}), choice, str(tmp_path), settings)
+    [line] = on_beam._lines_of(FaceJob("a", {}), choice, str(tmp_path), settings)
     assert on_beam._outcome(line) == VideoOutcome("set", "a")
     assert (used[0].workers, used[0].decode_in) == (3, "processes")

@@ -1,7 +1,7 @@
 """A film of coloured squares in the place of faces, and what finds them."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import av
 import numpy as np
@@ -25,14 +25,16 @@ def script(number: int) -> dict[str, tuple[int, int]]:
     return shown if number <= 50 else {}
 
 
-def write_film(path: pathlib.Path) -> pathlib.Path:
+def write_film(
+    path: pathlib.Path, shows: Callable[[int], dict[str, tuple[int, int]]] = script
+) -> pathlib.Path:
     """Squares that move evenly, one of which comes and goes, then none."""
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = (*SIZE, "yuv444p")
         for number in range(1, 61):
             picture = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
-            for name, (left, top) in script(number).items():
+            for name, (left, top) in shows(number).items():
                 picture[top : top + SIDE, left : left + SIDE] = COLOURS[name]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
@@ -61,5 +63,5 @@ class ByColour:
             if len(x) > 100:
                 boxes.append([x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1])
         boxes = np.array(boxes, float).reshape(-1, 4)
-        points = boxes[:, None, :2] + INSIDE
+        points = boxes[:, None, :2] + INSIDE / SIDE * boxes[:, None, 2:]
         return FrameFaces(boxes, points, np.full(len(boxes), 0.9))

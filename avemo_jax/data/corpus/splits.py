@@ -1,9 +1,10 @@
 """Splits: train, dev, validation, test; dev drawn by source video; k folds.
 
 The rule for "one recording". The two faces of a video are ``X_left`` and ``X_right``
-of ``X``. Official names are ``ID-FPS-WxH[-PART]`` and ``videoN[_PART]``: the number
-after the size, or after ``videoN_``, counts the parts of one recording, and is cut off.
-Nothing else is: ``video4`` and ``video45`` are two recordings, and a name of any other
+of ``X``; faces that were found in it are ``X--face1``, ``X--face2``, ... Official names
+are ``ID-FPS-WxH[-PART]`` and ``videoN[_PART]``: the number after the size, or after
+``videoN_``, counts the parts of one recording, and is cut off. Nothing else is:
+``video4`` and ``video45`` are two recordings, and a name of any other
 form (``360``, ``interview_2``) is its own source, for its numbers may mean anything.
 """
 
@@ -22,7 +23,7 @@ from avemo_jax.runtime.json_files import read_json
 
 SPLITS = ("train", "dev", "validation", "test")
 
-_FACE = re.compile(r"(.+)_(left|right)")
+_FACE = re.compile(r"(.+)(_left|_right|--face[1-9]\d*)")
 _SIZED = re.compile(r"(\d+-\d+-\d+x\d+)-\d+")
 _NUMBERED = re.compile(r"(video\d+)_\d+")
 _FPS = re.compile(r"\d+-(\d+)-\d+x\d+(-\d+)?")
