@@ -1,11 +1,16 @@
 """Whether the features made here are those that heads were trained on."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from avemo_jax.data.features.names import split_name
 from avemo_jax.embed import DTYPES, AnyExtractor
 from avemo_jax.embed.identity import fingerprint
+from avemo_jax.embed.weights import WeightsError
+from avemo_jax.extraction.face_crops import CropKind
 from avemo_jax.extraction.feature_set import rules_of, set_fingerprint
+from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.media.alignment import AlignmentRule
 from avemo_jax.media.decoding import Medium
 from avemo_jax.models.blend import Model
@@ -73,12 +78,38 @@ def _variants(extractor: AnyExtractor, input_name: str) -> Iterator[tuple[str, s
             said.append(
                 f"it was trained on features in {dtype}, and they are {own} here"
             )
-        for medium, alignment, words in _media(extractor, input_name):
-            rules = rules_of(medium, alignment)
+        for rules, words in _rules(extractor, input_name):
             yield (
                 set_fingerprint(digest, input_name, rules),
                 "; ".join([*said, *([words] if words else [])]),
             )
+
+
+def _rules(
+    extractor: AnyExtractor, input_name: str
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """By what rules a set may have been made, and how each differs, in words."""
+    for medium, alignment, words in _media(extractor, input_name):
+        yield rules_of(medium, alignment), words
+    if extractor.extractor.kind == "visual":
+        for rule, words in _face_rules(input_name):
+            # Without the detector's weights nothing of it can have been trained on.
+            with contextlib.suppress(WeightsError):
+                yield rules_of("video", None, rule.facts()), words
+
+
+def _face_rules(input_name: str) -> Iterator[tuple[FaceRule, str]]:
+    """How faces of videos may have been found, and how each differs, in words."""
+    kind: CropKind = "aligned" if input_name.startswith("cropped_aligned") else "tight"
+    yield FaceRule(kind=kind), ""
+    yield (
+        FaceRule(kind=kind, interval_s=0.0),
+        "it was trained on faces that were looked for in every frame",
+    )
+    yield (
+        FaceRule(kind=kind, are_given=True),
+        "it was trained on faces that were found elsewhere",
+    )
 
 
 def _media(

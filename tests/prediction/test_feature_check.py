@@ -7,7 +7,9 @@ from made.cards import made_card
 from made.untrained_heads import untrained_head
 
 from avemo_jax.embed import load_extractor
+from avemo_jax.extraction import video_faces
 from avemo_jax.extraction.feature_set import ExtractedSet
+from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.models.card import CardData
 from avemo_jax.prediction.feature_check import check_features
 from avemo_jax.prediction.models import load_models
@@ -23,13 +25,14 @@ def extractors():
     }
 
 
-def fingerprint_of(extractor, name: str, medium, alignment=None) -> str:
+def fingerprint_of(extractor, name: str, medium, alignment=None, faces=None) -> str:
     made = ExtractedSet.of(
         extractor,
         pathlib.Path("features"),
         input_name=name.partition("@")[2],
         medium=medium,
         alignment=alignment,
+        faces=faces,
     )
     assert made.name == name
     return made.meta["fingerprint"]
@@ -58,6 +61,26 @@ def test_the_same_extractors_are_told_whatever_the_crops(extractors, tmp_path):
     assert check_features(model, {HOG: extractors[HOG]}) == ()
     with pytest.raises(ValueError, match=r"acoustic@1\.5s with fingerprint another"):
         check_features(model, extractors)
+
+
+def test_faces_of_videos_are_known_by_how_they_were_found(
+    extractors, tmp_path, monkeypatch
+):
+    def facts(weights, *, interval_s):
+        return {"fingerprint": f"{weights}, {interval_s}"}
+
+    monkeypatch.setattr(video_faces, "detector_facts", facts)
+    sound = fingerprint_of(extractors[SOUND], SOUND, "sound", "time")
+    for rule, said in (
+        (FaceRule("all", min_face_px=5), []),
+        (FaceRule(interval_s=0.0), ["in every frame"]),
+        (FaceRule(are_given=True), ["found elsewhere"]),
+    ):
+        own = fingerprint_of(extractors[HOG], HOG, "video", faces=rule.facts())
+        name = f"{rule.interval_s:g}-{rule.are_given}"
+        notes = check_features(model_of(tmp_path / name, own, sound), extractors)
+        assert len(notes) == len(said)
+        assert all(words in note for words, note in zip(said, notes, strict=True))
 
 
 def test_a_converted_head_says_that_its_features_are_unknown(extractors, tmp_path):
