@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 from avemo_jax.embed.weights import WeightsError, network_weights
-from avemo_jax.faces import detection, detector, keyframes, tracks
+from avemo_jax.faces import detection, detector, keyframes, second_look, tracks
 from avemo_jax.faces.detector import FaceDetector
 from avemo_jax.faces.published import DETECTOR
 
 # Raised whenever boxes, points or tracks of the same pictures come out otherwise by a
 # change that no setting tells.
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 
 
 def load_face_detector(
@@ -62,6 +62,11 @@ def detector_facts(
         "weights_sha256": network_weights(DETECTOR.name, weights)[1],
         "settings": {
             "long_side_px": detector.LONG_SIDE_PX,
+            "sharp_long_side_px": detector.SHARP_LONG_SIDE_PX,
+            "patch_px": second_look.PATCH_PX,
+            "patch_face_px": second_look.FACE_PX,
+            "patch_gain": second_look.MIN_GAIN,
+            "patch_overlap": second_look.MIN_OVERLAP,
             "min_score": detection.MIN_SCORE,
             "max_overlap": detection.MAX_OVERLAP,
             "max_faces": detection.MAX_FACES,

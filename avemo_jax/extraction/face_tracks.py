@@ -12,14 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from avemo_jax.faces.detector import reduced, reduced_size, scaled
+from avemo_jax.faces.detector import (
+    SHARP_LONG_SIDE_PX,
+    reduced,
+    reduced_size,
+    scaled,
+)
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
-from avemo_jax.faces.tracks import Tracker, is_cut
+from avemo_jax.faces.tracks import Tracker, is_cut, outline
 from avemo_jax.media.picture_sources import PictureSource
 
-_CHUNK = 100  # frames that are in memory at once, reduced to 0.7 MiB or less each
+# Frames that are in memory at once, and MiB that they take: 32 frames of 1920 x 1080.
+_CHUNK = 100
+_CHUNK_MIB = 192
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
+Outline = UInt8[np.ndarray, "_ _"]
 Detect = Callable[[Sequence[Picture]], list[FrameFaces]]
 
 
@@ -97,7 +105,7 @@ def find_faces(
             "expected as many: was the file changed? Run it again"
         )
     size = (video.height, video.width)
-    small = reduced_size(*size)
+    small = reduced_size(*size, SHARP_LONG_SIDE_PX)
     tracks = []
     for track in sorted(tracker.tracks, key=lambda t: (-len(t.frames), t.frames[0])):
         rows = [
@@ -127,15 +135,23 @@ def _by_frame(
     times_s: Float[np.ndarray, " frames"],
     interval_s: float,
 ) -> Iterator[tuple[bool, FrameFaces]]:
-    """Whether each frame begins a scene, and its faces in the reduced pictures."""
-    pictures = map(reduced, video.pictures())
+    """Whether each frame begins a scene, and its faces in the reduced pictures.
+
+    Pictures are reduced no further than small faces need, which the detector looks at
+    again; it reduces them itself for the first look.
+    """
+    pictures = (reduced(p, SHARP_LONG_SIDE_PX) for p in video.pictures())
+    height, width = reduced_size(video.height, video.width, SHARP_LONG_SIDE_PX)
+    length = min(max(_CHUNK_MIB * 2**20 // (3 * height * width), 1), _CHUNK)
     # The last frame of a chunk is the first of the next, which knows its faces.
     held: list[Picture] = []
+    outlines: list[Outline] = []
     last: FrameFaces | None = None
     start = 0
-    while chunk := list(itertools.islice(pictures, _CHUNK)):
+    while chunk := list(itertools.islice(pictures, length)):
         held = held[-1:] + chunk
-        cuts = [i for i in range(1, len(held)) if is_cut(held[i - 1], held[i])]
+        outlines = outlines[-1:] + [outline(picture) for picture in chunk]
+        cuts = [i for i in range(1, len(held)) if is_cut(*outlines[i - 1 : i + 1])]
 
         def detected(
             wanted: Sequence[int],

@@ -45,6 +45,24 @@ def test_a_face_is_found_at_any_size(detector, picture):
     assert not len(detector([np.zeros((40, 50, 3), np.uint8)])[0].boxes)
 
 
+def test_a_small_face_of_a_large_picture_has_the_points_of_the_whole_one(
+    detector, picture, monkeypatch
+):
+    """A face of 70 pixels in a picture of 1920 x 1088, which is reduced to a third."""
+    (points,) = detector([picture])[0].points
+    image = Image.fromarray(picture).resize((213, 120), reducing_gap=2.0)
+    large = np.zeros((1088, 1920, 3), np.uint8)
+    large[608:728, 992:1205] = np.asarray(image)
+    third = (points + 0.5) / 3 - 0.5 + [992, 608]
+    (near,) = detector([large])[0].points
+    monkeypatch.setattr("avemo_jax.faces.detector.LONG_SIDE_PX", 1920)
+    monkeypatch.setattr("avemo_jax.faces.detector.CANVASES", ((1088, 1920),))
+    (whole,) = detector([large])[0].points
+    monkeypatch.undo()
+    assert np.abs(near - whole).max() < 0.4, "what lies around tells a bit"
+    assert np.abs(near - third).max() < 3
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

@@ -12,7 +12,7 @@ from PIL import Image
 
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.faces import detection, yunet
-from avemo_jax.faces.tracks import LONGEST_GAP_S, Tracker, is_cut, matches
+from avemo_jax.faces.tracks import LONGEST_GAP_S, Tracker, is_cut, matches, outline
 from avemo_jax.media.video import open_video
 
 BOX = [100.0, 100.0, 40.0, 40.0]
@@ -97,9 +97,10 @@ def test_cuts():
     y, x = np.mgrid[:90, :160]
     scene = np.stack([x, y, x], axis=-1).astype(np.uint8)
     brighter = np.minimum(scene.astype(int) + 8, 255).astype(np.uint8)
-    assert not is_cut(scene, brighter)
-    assert not is_cut(scene, np.roll(scene, 4, axis=1))
-    assert is_cut(scene, 255 - scene)
+    shifted = np.roll(scene, 4, axis=1)
+    assert not is_cut(outline(scene), outline(brighter))
+    assert not is_cut(outline(scene), outline(shifted))
+    assert is_cut(outline(scene), outline(255 - scene))
 
 
 @pytest.mark.slow
@@ -112,8 +113,8 @@ def test_two_real_people_are_two_tracks(shared_data):
     tracker, before, cuts = Tracker(), None, 0
     (path,) = root.glob("videos/*/5-60-1920x1080-4.*")
     for number, picture in enumerate(open_video(path).pictures(), start=1):
-        cuts += before is not None and is_cut(before, picture)
-        before = picture
+        cuts += before is not None and is_cut(before, outline(picture))
+        before = outline(picture)
         image = np.zeros((1, 544, 960, 3), np.uint8)
         image[0, :540] = np.asarray(Image.fromarray(picture))
         found = jax.device_get(detect(params, jnp.asarray(image)))
