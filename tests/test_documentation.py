@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from made.predicted import made_face, made_predicted
 from made.sounds import write_wav
 from made.trees import make_weights_dir, write_crops, write_video
 
@@ -16,6 +17,7 @@ from avemo_jax import cli
 from avemo_jax.config.flags import read_config
 from avemo_jax.embed.weights import default_weights_path
 from avemo_jax.extraction import command as extract
+from avemo_jax.prediction.writing import write_predicted
 from avemo_jax.tasks import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -162,6 +164,11 @@ def test_python_examples_run(text, elsewhere, request, capsys):
         write_wav(elsewhere / "wavs" / "speech.wav", 2)
         flags = ["--audio", "acoustic", "--audio-dir", "wavs", "--out", "features"]
         assert extract.main(flags) == 0
+    if '"predicted' in text:
+        write_predicted(
+            made_predicted(9, [made_face(1, 2, 9), made_face(2, 1, 5)]),
+            elsewhere / "predicted" / "interview",
+        )
     run_python(text, capsys)
 
 

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from made.predicted import made_face, made_predicted
 from made.predictions import LENGTHS, labels_of, write_annotations
 
 from avemo_jax.challenge.score.command import main
@@ -14,7 +15,6 @@ from avemo_jax.challenge.score.truth import read_truth
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.prediction.writing import write_predicted
 from avemo_jax.tasks import AU, EXPR, VA, Task
-from tests.made.predicted import made_face, made_predicted
 
 TASKS = (EXPR, AU, VA)
 LIMITS = np.linspace(0.3, 0.7, 12)

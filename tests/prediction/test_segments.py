@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from made.predicted import made_face, made_predicted
 
 from avemo_jax.prediction.segments import COLUMNS, segments, write_segments
 from avemo_jax.tasks import AU, EXPR, EXPRESSIONS, VA
-from tests.made.predicted import made_face, made_predicted
 
 
 def with_scores(face, **scores):

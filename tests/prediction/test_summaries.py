@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from made.predicted import made_face, made_predicted
 
 from avemo_jax.prediction.summaries import (
     MEANING,
@@ -13,7 +14,6 @@ from avemo_jax.prediction.summaries import (
     write_summary,
 )
 from avemo_jax.tasks import AU, EXPR, VA, own_task
-from tests.made.predicted import made_face, made_predicted
 
 FIRST = (
     "input face_id duration_s fps n_frames face_found_pct filled_pct audio_used_pct"

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from made.predicted import made_face, made_predicted
 
 from avemo_jax.prediction.segments import segments
 from avemo_jax.prediction.summaries import summary_rows
 from avemo_jax.prediction.tables import record_batches, schema_of, table_of
 from avemo_jax.tasks import ACTION_UNITS, AU, EXPR, EXPRESSIONS, VA, own_task
-from tests.made.predicted import made_face, made_predicted
 
 ABOUT = (
     "input frame timestamp face_id success confidence FaceRectX FaceRectY "

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from made.predicted import made_face, made_predicted
 
 from avemo_jax.prediction import writing
 from avemo_jax.prediction.summaries import summary_rows
@@ -17,7 +18,6 @@ from avemo_jax.prediction.tables import table_of
 from avemo_jax.prediction.writing import RUN, write_predicted, written_run
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import AU
-from tests.made.predicted import made_face, made_predicted
 
 FILES = {
     "predictions.csv",
