@@ -56,7 +56,7 @@ def extract(films, out, *flags, visual="face_hog"):
     return command.main(
         [
             *("--videos", str(films), "--out", str(out), "--visual", visual),
-            *("--size-px=32", "--quiet", "--compilation-cache=none", *flags),
+            *("--size-px=32", "--quiet", "--compilation-cache=off", *flags),
         ]
     )
 
