@@ -42,6 +42,9 @@ def _of_main(name: str, does: str) -> Command:
 
 
 GROUPS = {
+    "Predict": (
+        _command("predict", "videos and images to tables of every face", "prediction"),
+    ),
     "Train and evaluate": (
         _of_main("train", "train a head and evaluate it"),
         _of_main("evaluate", "score a trained head or an ensemble on a split"),

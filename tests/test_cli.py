@@ -69,7 +69,14 @@ def test_flags_are_spelled_alike():
     assert not {"--data", "--store", "--output", "--output-dir"} & FLAGS.keys()
     reads_a_store = {"train", "evaluate", "blend", "plan", "submit"}
     assert {n for n, p in PARSERS.items() if _has(p, "--data-dir")} == reads_a_store
-    writes = {"prepare", "extract", "import-features", "build-store", "submit"}
+    writes = {
+        "predict",
+        "prepare",
+        "extract",
+        "import-features",
+        "build-store",
+        "submit",
+    }
     assert {n for n, p in PARSERS.items() if _has(p, "--out")} == writes | {"convert"}
 
 
@@ -84,7 +91,7 @@ def test_the_list_of_commands_is_in_groups(monkeypatch, capsys):
         text = capsys.readouterr().out
         for title, commands in cli.GROUPS.items():
             assert f"\n{title}:\n  {commands[0].name} " in text
-        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 14
+        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 15
 
 
 def test_an_unknown_command_and_an_unknown_flag_end_with_2(monkeypatch, capsys):

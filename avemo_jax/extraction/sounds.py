@@ -117,7 +117,7 @@ def _embedded(
             RowSpool(feature_set.folder, feature_set.dim, np.float32)
         ) as spool,
     ):
-        middles = _spooled(extractor, sound, spool) if sound else np.zeros(0)
+        middles = spooled_hops(extractor, sound, spool) if sound else np.zeros(0)
         rows_at: RowsAt | None = None
         if times is None:
             assert sound is not None
@@ -127,14 +127,14 @@ def _embedded(
         if sound is None:
             notes.append("no sound track")
         else:
-            notes += _notes_of(extractor, sound)
-            reach_s = reach_of(extractor.hop_s, _receptive_field_s(extractor))
+            notes += notes_on_sound(extractor, sound)
+            reach_s = reach_of(extractor.hop_s, receptive_field_s(extractor))
             hops = _hops_of_rows(middles, times, rows_at, feature_set, reach_s, notes)
             for frame, features in _rows(spool, hops):
                 good = writer.storable(features)
                 failed += [(int(number), NOT_STORABLE) for number in frame[~good]]
                 writer.append(frame[good], features[good])
-            notes += [*sound.notes, *([] if rows_at else _lengths(sound, times))]
+            notes += [*sound.notes, *([] if rows_at else unequal_lengths(sound, times))]
             losses += sound.losses
         count = len(writer)
         meta = feature_set.meta_of(
@@ -231,7 +231,7 @@ def _sound(job: SoundJob, *, alone: bool) -> SoundFile | None:
     return open_sound(job.file)
 
 
-def _spooled(
+def spooled_hops(
     extractor: SoundExtractor, sound: SoundFile, spool: RowSpool
 ) -> Float[np.ndarray, " hops"]:
     """The middles of all hops, whose vectors are put into the spool."""
@@ -243,7 +243,7 @@ def _spooled(
     return np.concatenate(middles)
 
 
-def _notes_of(extractor: SoundExtractor, sound: SoundFile) -> list[str]:
+def notes_on_sound(extractor: SoundExtractor, sound: SoundFile) -> list[str]:
     """Notes on the choice of the track, and on seams between windows."""
     notes = []
     if sound.num_streams > 1:
@@ -308,14 +308,14 @@ def _hops_of_rows(
     return align_by_time(middles, seconds)
 
 
-def _receptive_field_s(extractor: SoundExtractor) -> float:
+def receptive_field_s(extractor: SoundExtractor) -> float:
     """Seconds of sound that make one vector."""
     if isinstance(extractor, AcousticExtractor):
         return extractor.context_s
     return extractor.extractor.sound.receptive_field_s
 
 
-def _lengths(sound: SoundFile, times: FrameTimes) -> list[str]:
+def unequal_lengths(sound: SoundFile, times: FrameTimes) -> list[str]:
     """A note if sound and pictures differ in length."""
     pictures_s = float(with_one_more(times)[-1])
     sound_s = sound.duration_s

@@ -73,7 +73,7 @@ def pack_images(
                 "uint8, (height, width, 3), at least 1 x 1; read it with read_image()"
             )
     if size_px is not None:
-        images = [_reduced(image, size_px) for image in images]
+        images = [reduced(image, size_px) for image in images]
     heights, widths = np.ones((2, rows), np.int32)
     heights[: len(images)] = [image.shape[0] for image in images]
     widths[: len(images)] = [image.shape[1] for image in images]
@@ -84,9 +84,15 @@ def pack_images(
     return canvas, heights, widths
 
 
-def _reduced(
+def reduced(
     image: UInt8[np.ndarray, "_ _ 3"], size_px: int
 ) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The picture, resized here if a side is over ``LARGEST_CANVAS_PX``.
+
+    Args:
+        image: RGB.
+        size_px: Side that the picture will be resized to.
+    """
     if max(image.shape) <= LARGEST_CANVAS_PX:
         return image
     # In two steps, so that columns come first whatever the version of Pillow.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from made.videos import encode, numbers_of
 from PIL import Image
 
 from avemo_jax.media.images import ImageError
@@ -11,7 +12,6 @@ from avemo_jax.media.picture_sources import (
     PictureSource,
 )
 from avemo_jax.media.video import open_video
-from tests.made.videos import encode, numbers_of
 
 
 @pytest.fixture

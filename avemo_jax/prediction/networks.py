@@ -1,0 +1,143 @@
+"""The networks that a prediction runs, loaded once for all inputs."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from avemo_jax.embed import ImageExtractor
+from avemo_jax.extraction.extractor_choice import check_weights
+from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
+from avemo_jax.extraction.face_tracks import Detect
+from avemo_jax.media.decoding import DECODING_VERSIONS
+from avemo_jax.prediction.embedding import VisualSet
+from avemo_jax.prediction.embedding_frames import check_rules
+from avemo_jax.prediction.input_faces import no_faces
+from avemo_jax.prediction.models import PredictionModel
+from avemo_jax.prediction.settings import PredictSettings, digest_of
+from avemo_jax.prediction.sound_rows import SoundSet
+from avemo_jax.runtime.versions import VERSION
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+    """The model, the detector and the extractors, ready to run.
+
+    Attributes:
+        model: The model.
+        detect: Finds the faces of pictures.
+        visual: The feature sets of faces.
+        sound: The feature sets of sound.
+        facts: What decides their results, as plain values for ``run.json``.
+    """
+
+    model: PredictionModel
+    detect: Detect
+    visual: tuple[VisualSet, ...]
+    sound: tuple[SoundSet, ...]
+    facts: dict[str, Any]
+
+    def fingerprint(self, settings: PredictSettings) -> str:
+        """Digest of all that decides the tables of an input, beside the input."""
+        return digest_of(self.facts | settings.as_json())
+
+
+def load_networks(
+    model: PredictionModel,
+    settings: PredictSettings,
+    *,
+    batch_size: int | None = None,
+) -> Networks:
+    """The networks of a model, on the devices.
+
+    Args:
+        model: The model.
+        settings: What is asked for: faces that are given are not searched, and sound
+            that is not used is not embedded.
+        batch_size: Faces that a network sees at once; None: as suits the device.
+
+    Raises:
+        WeightsError: If weights are missing or damaged.
+        ValueError: If a network cannot run so.
+    """
+    wanted = [
+        one for one in model.wanted if one.kind == "visual" or settings.audio != "none"
+    ]
+    choices = [one.choice(batch_size=batch_size) for one in wanted]
+    check_weights(choices)
+    kept = _with_features(model)
+    visual, sound, facts = [], [], {}
+    for one, choice in zip(wanted, choices, strict=True):
+        extractor = choice.load()
+        facts[one.name] = {
+            "weights_sha256": extractor.weights_sha256,
+            "fingerprint": extractor.fingerprint,
+        }
+        if isinstance(extractor, ImageExtractor):
+            assert one.crop is not None
+            has = {"has_features": one.name in kept, "has_outputs": one.has_outputs}
+            visual.append(VisualSet(one.name, extractor, one.crop, **has))
+        else:
+            assert choice.alignment is not None
+            sound.append(SoundSet(one.name, extractor, choice.alignment))
+    detect: Detect = no_faces
+    detector: dict[str, Any] | None = None
+    if settings.boxes is None:
+        detect = load_face_detector()
+        detector = detector_facts(interval_s=settings.search.interval_s)
+    return Networks(
+        model,
+        detect,
+        tuple(visual),
+        tuple(sound),
+        {
+            "version": VERSION,
+            "models": list(model.names),
+            "model_fingerprint": model.fingerprint,
+            "tasks": [task.name for task in model.tasks],
+            "extractors": facts,
+            "detector": detector,
+            "decoding": dict(DECODING_VERSIONS),
+        },
+    )
+
+
+def check_asked(model: PredictionModel, settings: PredictSettings) -> None:
+    """Check that a model can give what is asked for, before it runs.
+
+    Args:
+        model: The model.
+        settings: What is asked for.
+
+    Raises:
+        ValueError: If frames are to be chosen by a rule, or smoothing is to be as
+            trained, and a model has no such choice.
+    """
+    if settings.every == "adaptive":
+        check_rules(model)
+    if settings.smooth == "as-trained" and model.own:
+        raise ValueError(
+            f"--smooth as-trained with {model.own[0].name}, for which no smoothing was "
+            "chosen; expected a trained head: give seconds, or none"
+        )
+
+
+def _with_features(model: PredictionModel) -> set[str]:
+    """Names of the feature sets whose vectors heads take."""
+    return {
+        name
+        for heads in model.heads
+        for part in (heads, heads.silent)
+        if part is not None
+        for name in part.features
+    }
+
+
+def device_text() -> str:
+    """What the networks run on, in words."""
+    devices = jax.local_devices()
+    first = devices[0]
+    if first.platform == "cpu":
+        return "CPU"
+    kind = f"{first.platform.upper()} ({first.device_kind})"
+    return kind if len(devices) == 1 else f"{len(devices)} x {kind}"

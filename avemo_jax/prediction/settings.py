@@ -1,0 +1,111 @@
+"""What a prediction is asked for: all that decides what comes out, beside the model."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from avemo_jax.postprocess.seconds import SHORT_S
+from avemo_jax.prediction.frame_choice import Every
+from avemo_jax.prediction.input_faces import Search
+from avemo_jax.prediction.smoothing_choice import Smooth
+from avemo_jax.prediction.sound_rows import Audio
+from avemo_jax.prediction.summaries import MIN_FACE_PX
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings:
+    """What is asked for.
+
+    Attributes:
+        search: Which part of an input is searched for which faces.
+        boxes: Table of faces that were found elsewhere, with a column ``input`` where
+            there are several, or the folder of ``NAME.csv``; None: faces are searched.
+        is_alone: Whether there is one input, which the table calls as it likes.
+        audio: "auto", "none", or a file with the sound of the one input.
+        every: The network sees every so many frames; or "adaptive", those that the
+            model's own rule asks for.
+        smooth: Seconds that scores are averaged over, "none", or "as-trained".
+        min_face_px: Faces that are smaller are flagged.
+    """
+
+    search: Search = dataclasses.field(default_factory=Search)
+    boxes: pathlib.Path | None = None
+    is_alone: bool = False
+    audio: Audio = "auto"
+    every: Every = 1
+    smooth: Smooth = SHORT_S
+    min_face_px: int = MIN_FACE_PX
+
+    def search_in(self, name: str) -> Search:
+        """The search in the input of that name, with the table of its faces.
+
+        Raises:
+            ValueError: If the folder of tables has none for it.
+        """
+        boxes = self.boxes
+        if boxes is not None and boxes.is_dir():
+            boxes = boxes / f"{name}.csv"
+            if not boxes.is_file():
+                raise ValueError(
+                    f"no faces of this input: there is no {boxes}; expected a table "
+                    "for each input: write it, or leave --boxes out"
+                )
+        in_folder = boxes != self.boxes
+        called = None if self.is_alone or in_folder else name
+        return dataclasses.replace(self.search, boxes=boxes, boxes_of=called)
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as plain values, for ``run.json``."""
+        return {
+            "faces": self.search.faces,
+            "detect_s": self.search.interval_s,
+            "start_s": self.search.start_s,
+            "end_s": self.search.end_s,
+            "boxes": None if self.boxes is None else self.boxes.name,
+            "audio": self.audio if isinstance(self.audio, str) else self.audio.name,
+            "every": self.every,
+            "smooth": self.smooth,
+            "min_face_px": self.min_face_px,
+        }
+
+
+def file_digest(path: pathlib.Path | None) -> str | None:
+    """Digest of what a file holds; None where there is none, or a folder."""
+    if path is None or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """Digest of plain values."""
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settings_of(args: argparse.Namespace, num_inputs: int) -> PredictSettings:
+    """The settings that the flags name.
+
+    Args:
+        args: The parsed flags.
+        num_inputs: How many inputs there are.
+    """
+    named = args.audio in ("auto", "none")
+    return PredictSettings(
+        search=Search(
+            faces=args.faces,
+            interval_s=args.detect,
+            start_s=args.start,
+            end_s=args.end,
+        ),
+        boxes=None if args.boxes is None else pathlib.Path(args.boxes),
+        is_alone=num_inputs == 1,
+        audio=args.audio if named else pathlib.Path(args.audio),
+        every=args.every,
+        smooth=args.smooth,
+        min_face_px=args.min_face,
+    )
