@@ -39,6 +39,7 @@ _FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 # bottom, in pixels once the points are as large as ArcFace's template. Medians over the
 # twelve faces that six videos show for 60 frames or more, made even at the sides.
 _BOX_EDGES = np.array([-40.0, -60.0, 40.0, 48.0])
+_LARGEST = 3  # sides of a box over the picture's longer side
 _LATE_S = 0.5  # by which a time of our own table may miss that of its frame
 _OTHER_LENGTH = 0.02  # share of the frames by which OpenFace's count may be another
 
@@ -361,6 +362,14 @@ def _check_boxes(table: Table, rows: _Rows, size: tuple[int, int]) -> None:
     """Raise ``ValueError`` where most boxes lie outside the pictures."""
     height, width = size
     left, top, wide, high = rows.boxes.T
+    large = np.maximum(wide, high) > _LARGEST * max(size)
+    if large.any():
+        row = int(np.argmax(large))
+        raise ValueError(
+            f"{table.where(int(rows.row[row]))}: a box {rows.boxes[row].tolist()} "
+            f"(left, top, width, height) in pictures of {width} x {height} pixels; "
+            "expected one of a face's size: give the table of this video"
+        )
     outside = (left >= width) | (top >= height) | (left + wide <= 0) | (top + high <= 0)
     if outside.sum() > 0.5 * len(outside):
         row = int(np.argmax(outside))

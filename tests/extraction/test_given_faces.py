@@ -162,6 +162,11 @@ GOOD = "talk,1,0.0,1,1,0.9,10,20,30,40,0"
         ),
         (
             OURS,
+            ["talk,1,0.0,1,1,0.9,10,20,1e9,40,0"],
+            "line 2: a box .* in pictures of 320 x 240 pixels; expected one of a face",
+        ),
+        (
+            OURS,
             [GOOD, "talk,2,0.04,,1,0.9,10,20,30,40,0"],
             "line 3, column 'face_id': no value beside a box",
         ),
