@@ -21,6 +21,7 @@ from avemo_jax.prediction.finished import (
 )
 from avemo_jax.prediction.flags import parser
 from avemo_jax.prediction.inputs import FoundInputs, Input, find_inputs
+from avemo_jax.prediction.model_table import DEFAULT, PUBLISHED
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.summaries import MEANING, summary_text
 from avemo_jax.prediction.writing import write_predicted
@@ -29,13 +30,8 @@ from avemo_jax.runtime.plain_text import lines
 from avemo_jax.runtime.progress import clear_bars
 
 UNREAD = 1  # some input could not be read
-_DEFAULT = "hsemotion"
 _IN_FULL = 5  # inputs of which the whole summary is printed
 _TOLD = 10  # inputs that could not be read
-_HSEMOTION = (
-    "hsemotion has expressions, valence and arousal; no action units, and it hears "
-    "nothing: --model thesis has and does"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,19 +107,26 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
     from avemo_jax.prediction.weights_at_hand import fetch_missing
     from avemo_jax.runtime import compilation
 
-    names = args.model or [_DEFAULT]
+    names = args.model or [DEFAULT]
     tasks = None if args.tasks is None else _words(args.tasks)
     device = use_device(args.device)
     compilation.keep_compiled(args.compilation_cache)
     settings = settings_of(args, len(found.inputs))
 
     def fetch(weights: Sequence[str]) -> None:
-        fetch_missing(weights, offline=args.offline, show_progress=not args.quiet)
+        fetch_missing(
+            [*weights, *([] if settings.boxes else [DETECTOR.name])],
+            sound=settings.audio != "none",
+            offline=args.offline,
+            show_progress=not args.quiet,
+        )
 
-    fetch(names)
+    # All at once, so that one message names all that is missing.
+    if published := [name for name in names if name in PUBLISHED]:
+        fetch(published)
     model = load_models(names, tasks=tasks)
     check_asked(model, settings)
-    fetch([*model.needs_weights, *([] if settings.boxes else [DETECTOR.name])])
+    fetch(model.needs_weights)
     batch = None if args.batch_size == "auto" else args.batch_size
     networks = load_networks(model, settings, batch_size=batch)
     facts = run_facts(
@@ -182,8 +185,9 @@ def _say_begin(
     )
     stood = f", {len(work.standing):,} done before" if work.standing else ""
     print(f"{' + '.join(names)} on {device}: {told or 'no input'}{stood}", flush=True)
-    if _DEFAULT in names:
-        print(f"  {_HSEMOTION}")
+    for name in names:
+        if name in PUBLISHED and (limits := PUBLISHED[name].limits):
+            print(f"  {name}: {limits}")
     for note in (*model.notes, *notes):
         print(f"  {note}")
     sys.stdout.flush()

@@ -52,7 +52,7 @@ class PublishedModel:
     Attributes:
         name: Name on the command line.
         what: What it is, in words.
-        lacks: What it cannot do, and which model can, in words; "": nothing is missing.
+        limits: What it cannot do, and which model can, in words; "": nothing known.
         data: What it was trained on, in words.
         scores: What its makers report.
         licence: Licence of its weights, as their makers state it.
@@ -63,7 +63,7 @@ class PublishedModel:
 
     name: str
     what: str
-    lacks: str
+    limits: str
     data: str
     scores: tuple[ReportedScore, ...]
     licence: str
@@ -132,7 +132,8 @@ _ALL = (
         what="the network enet_b0_8_va_mtl of HSEmotion (A. Savchenko) with its own "
         "outputs: AffectNet's eight expressions (with Contempt, without Other), "
         "valence and arousal",
-        lacks="it has no action units and hears nothing: --model thesis does both",
+        limits="it has no action units and hears nothing: --model thesis has them, "
+        "and hears",
         data="AffectNet (pictures), after faces of VGGFace2",
         scores=(
             ReportedScore("EXPR", "accuracy .619 on AffectNet's 8 classes", _HSEMOTION),
@@ -146,7 +147,7 @@ _ALL = (
         what="the published heads of the original system over HSEmotion's "
         "enet_b2_8_best and, where sound is used, wav2vec 2.0: the benchmark's eight "
         "expressions, twelve action units, valence and arousal",
-        lacks="",
+        limits="",
         data="Aff-Wild2 (videos; which ones is not known, so nothing is chosen on dev)",
         scores=(
             ReportedScore(

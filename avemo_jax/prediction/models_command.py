@@ -41,7 +41,7 @@ def _facts(model: PublishedModel) -> dict[str, Any]:
         "name": model.name,
         "default": model.name == DEFAULT,
         "what": model.what,
-        "lacks": model.lacks,
+        "limits": model.limits,
         "tasks": list(model.tasks),
         "takes_sound": model.hears,
         "trained_on": model.data,
@@ -90,8 +90,8 @@ def _lines() -> Iterator[str]:
 def _details(model: PublishedModel) -> Iterator[str]:
     yield f"{model.name}{' (default)' if model.name == DEFAULT else ''}"
     facts = [("what", model.what)]
-    if model.lacks:
-        facts.append(("lacks", model.lacks))
+    if model.limits:
+        facts.append(("limits", model.limits))
     facts.append(("trained on", model.data))
     for one in model.scores:
         by = f"; reported by {one.by}" if one.by else ""
