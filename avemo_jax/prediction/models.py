@@ -17,6 +17,7 @@ from avemo_jax.models.card import (
     BLEND_FILE,
     HEAD_FILE,
     JOINT_FILE,
+    UNKNOWN,
     Card,
     CheckpointError,
     combined,
@@ -334,11 +335,12 @@ def _heads(name: str, models: list[Model]) -> TaskHeads:
                     "such predictions of other videos: name a head of the blend"
                 )
         count = len(model.card.seeds)
+        why = "it was never evaluated"
+        if model.training_videos == UNKNOWN:
+            why = "the videos that it was trained on are unknown"
         selections.append(
             model.card.selection
-            or fixed_selection(
-                model.task, count, "it was never evaluated", len(model.heads)
-            )
+            or fixed_selection(model.task, count, why, len(model.heads))
         )
     return TaskHeads(name, models[0].task, tuple(models), tuple(selections))
 
