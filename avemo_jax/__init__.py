@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from avemo_jax.media.images import read_image
     from avemo_jax.models.ensembles import load_model
     from avemo_jax.packing.build import build_store
+    from avemo_jax.prediction.predict import predict
     from avemo_jax.training.train import train
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "open_data": "avemo_jax.batches.tables",
     "open_sound": "avemo_jax.media.audio",
     "open_store": "avemo_jax.data.store.store",
+    "predict": "avemo_jax.prediction.predict",
     "read_image": "avemo_jax.media.images",
     "run_experiment": "avemo_jax.experiment",
     "score": "avemo_jax.challenge.score.scores",
@@ -48,6 +50,7 @@ __all__ = [
     "open_data",
     "open_sound",
     "open_store",
+    "predict",
     "read_image",
     "run_experiment",
     "score",

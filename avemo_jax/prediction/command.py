@@ -11,7 +11,6 @@ from typing import Any
 from avemo_jax.data.listing import first_of, said_of_many
 from avemo_jax.extraction.run import held
 from avemo_jax.extraction.shards import shard_of
-from avemo_jax.faces.published import DETECTOR
 from avemo_jax.prediction.finished import (
     Work,
     find_work,
@@ -101,40 +100,28 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
     from avemo_jax.prediction.devices import use_device
     from avemo_jax.prediction.frame_progress import FrameProgress
     from avemo_jax.prediction.many_inputs import Unread, predict_inputs
-    from avemo_jax.prediction.models import load_models
-    from avemo_jax.prediction.networks import check_asked, load_networks
+    from avemo_jax.prediction.networks import load_networks
     from avemo_jax.prediction.settings import settings_of
-    from avemo_jax.prediction.weights_at_hand import fetch_missing
     from avemo_jax.runtime import compilation
 
     names = args.model or [DEFAULT]
-    tasks = None if args.tasks is None else _words(args.tasks)
     device = use_device(args.device)
     compilation.keep_compiled(args.compilation_cache)
     settings = settings_of(args, len(found.inputs))
-
-    def fetch(weights: Sequence[str]) -> None:
-        fetch_missing(
-            [*weights, *([] if settings.boxes else [DETECTOR.name])],
-            sound=settings.audio != "none",
-            offline=args.offline,
-            show_progress=not args.quiet,
-        )
-
-    # All at once, so that one message names all that is missing.
-    if published := [name for name in names if name in PUBLISHED]:
-        fetch(published)
-    model = load_models(names, tasks=tasks)
-    check_asked(model, settings)
-    fetch(model.needs_weights)
-    batch = None if args.batch_size == "auto" else args.batch_size
-    networks = load_networks(model, settings, batch_size=batch)
+    networks = load_networks(
+        names,
+        settings,
+        tasks=None if args.tasks is None else _words(args.tasks),
+        batch_size=None if args.batch_size == "auto" else args.batch_size,
+        offline=args.offline,
+        show_progress=not args.quiet,
+    )
     facts = run_facts(
         networks.facts, settings.as_json(), networks.fingerprint(settings), device
     )
     inputs = _of_shard(args, found.inputs)
     work = find_work(out, inputs, facts, overwrite=args.overwrite)
-    _say_begin(names, device, model, inputs, work, found.notes)
+    _say_begin(names, device, networks.model, inputs, work, found.notes)
     outcome = _Outcome(len(inputs), debug=args.debug)
     for name, run in work.standing.items():
         outcome.losses[name] = tuple(run["losses"])

@@ -1,6 +1,7 @@
 """The networks that a prediction runs, loaded once for all inputs."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,13 +10,16 @@ from avemo_jax.embed import ImageExtractor
 from avemo_jax.extraction.extractor_choice import check_weights
 from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
 from avemo_jax.extraction.face_tracks import Detect
+from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.decoding import DECODING_VERSIONS
 from avemo_jax.prediction.embedding import VisualSet
 from avemo_jax.prediction.embedding_frames import check_rules
 from avemo_jax.prediction.input_faces import no_faces
-from avemo_jax.prediction.models import PredictionModel
+from avemo_jax.prediction.model_table import PUBLISHED
+from avemo_jax.prediction.models import PredictionModel, load_models
 from avemo_jax.prediction.settings import PredictSettings, digest_of
 from avemo_jax.prediction.sound_rows import SoundSet
+from avemo_jax.prediction.weights_at_hand import fetch_missing
 from avemo_jax.runtime.versions import VERSION
 
 
@@ -43,23 +47,45 @@ class Networks:
 
 
 def load_networks(
-    model: PredictionModel,
+    names: Sequence[str],
     settings: PredictSettings,
     *,
+    tasks: Sequence[str] | None = None,
     batch_size: int | None = None,
+    offline: bool = False,
+    show_progress: bool = True,
 ) -> Networks:
-    """The networks of a model, on the devices.
+    """The networks of models, on the devices; weights that are missing are fetched.
 
     Args:
-        model: The model.
+        names: Names of published models or extractors, and folders of trained models.
         settings: What is asked for: faces that are given are not searched, and sound
             that is not used is not embedded.
+        tasks: Names of the tasks that are wanted; None: all that the models have.
         batch_size: Faces that a network sees at once; None: as suits the device.
+        offline: Fetch no weights.
+        show_progress: Draw bars while weights are fetched.
 
     Raises:
-        WeightsError: If weights are missing or damaged.
-        ValueError: If a network cannot run so.
+        WeightsError: If weights are missing and cannot be fetched, or are damaged.
+        ValueError: If a name is unknown, or the models cannot give what is asked for.
     """
+    is_searched = settings.boxes is None
+
+    def fetch(weights: Sequence[str]) -> None:
+        fetch_missing(
+            [*weights, *([DETECTOR.name] if is_searched else [])],
+            sound=settings.audio != "none",
+            offline=offline,
+            show_progress=show_progress,
+        )
+
+    # All at once, so that one message names all that is missing.
+    if published := [name for name in names if name in PUBLISHED]:
+        fetch(published)
+    model = load_models(names, tasks=tasks)
+    _check_asked(model, settings)
+    fetch(model.needs_weights)
     wanted = [
         one for one in model.wanted if one.kind == "visual" or settings.audio != "none"
     ]
@@ -82,7 +108,7 @@ def load_networks(
             sound.append(SoundSet(one.name, extractor, choice.alignment))
     detect: Detect = no_faces
     detector: dict[str, Any] | None = None
-    if settings.boxes is None:
+    if is_searched:
         detect = load_face_detector()
         detector = detector_facts(interval_s=settings.search.interval_s)
     return Networks(
@@ -102,7 +128,7 @@ def load_networks(
     )
 
 
-def check_asked(model: PredictionModel, settings: PredictSettings) -> None:
+def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
     """Check that a model can give what is asked for, before it runs.
 
     Args:
