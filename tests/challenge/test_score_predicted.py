@@ -12,6 +12,8 @@ from made.predictions import LENGTHS, labels_of, write_annotations
 from avemo_jax.challenge.score.command import main
 from avemo_jax.challenge.score.scores import score, score_file
 from avemo_jax.challenge.score.truth import read_truth
+from avemo_jax.challenge.submit.command import main as submit
+from avemo_jax.challenge.submit.predictions import load_predictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.prediction.writing import write_predicted
 from avemo_jax.tasks import AU, EXPR, VA, Task
@@ -118,6 +120,28 @@ def test_contempt_counts_as_other_and_is_said(tmp_path):
     np.testing.assert_allclose(found.scores, expected, atol=5.1e-7)
     assert (found.decided[:, 0] == expected.argmax(axis=1)).all()
     assert 7 in found.decided
+
+
+def test_submissions_of_all_tasks_are_made_of_a_folder(predicted, tmp_path, capsys):
+    videos = tmp_path / "list.txt"
+    videos.write_text("\n".join(LENGTHS) + "\n")
+    flags = ["--predictions", str(predicted), "--out", str(tmp_path / "out")]
+    lists = [f"--test-list={task.name.lower()}={videos}" for task in TASKS]
+    assert submit([*flags, *lists]) == 0
+    for task in TASKS:
+        lines = (tmp_path / "out" / f"{task.name}.txt").read_text().splitlines()
+        assert len(lines) == 1 + sum(n - 2 for n in LENGTHS.values())
+    valence = read_frame_predictions(predicted, VA)
+    first = valence.videos.index("360")
+    assert (
+        "360/00003.jpg,"
+        + ",".join(f"{one:.6f}" for one in valence.scores[valence.video == first][0])
+        in lines
+    )
+    table = predicted / "folder" / "360" / "predictions.csv"
+    with pytest.raises(ValueError, match="outputs of EXPR, AU, VA; expected one task"):
+        load_predictions(table)
+    assert load_predictions(table, VA).task is VA
 
 
 def test_folders_that_do_not_fit_each_other(tmp_path):

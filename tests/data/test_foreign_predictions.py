@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 from made import foreign_tables
 
-from avemo_jax.challenge.submit.predictions import task_of
+from avemo_jax.challenge.submit.predictions import tasks_of
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.tasks import AU, EXPR, VA
 
@@ -40,7 +40,7 @@ def test_forms(tmp_path, form, task):
     else:
         np.testing.assert_array_equal(found.scores, [[0.25] * 2, [-0.5] * 2])
     assert found.notes[-1].endswith("taken as frames that were left out: 2")
-    assert task_of(path) is task
+    assert tasks_of(path) == (task,)
 
 
 @pytest.mark.parametrize("word", ["HAPPINESS", "Happiness", "4.0", "4"])

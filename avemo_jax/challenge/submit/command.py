@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from avemo_jax.challenge.submit.checking import FileReport, check_submission
 from avemo_jax.challenge.submit.decisions import Decisions, decide_rows
 from avemo_jax.challenge.submit.flags import by_task, parser, target
-from avemo_jax.challenge.submit.predictions import load_predictions
+from avemo_jax.challenge.submit.predictions import load_predictions, tasks_of
 from avemo_jax.challenge.submit.rows import (
     SubmissionRows,
     check_same_videos,
@@ -123,17 +123,18 @@ def _inputs(
 def _predictions(
     args: argparse.Namespace, thresholds: Float[np.ndarray, " units"] | None
 ) -> list[tuple[str, FramePredictions]]:
-    """The predictions of ``--predictions``, one for a task, for files in ``--out``."""
+    """The predictions of ``--predictions``, for a file in ``--out`` for each task."""
     loaded: dict[str, FramePredictions] = {}
     for path in args.predictions:
-        one = load_predictions(path, thresholds=thresholds)
-        if one.task.name in loaded:
-            raise ValueError(
-                f"{path} has predictions of {one.task.name}, as "
-                f"{loaded[one.task.name].path} has; expected one file a task (several: "
-                "--submission NAME=FILE): leave one out"
-            )
-        loaded[one.task.name] = one
+        for task in tasks_of(pathlib.Path(path)) or (None,):
+            one = load_predictions(path, task, thresholds=thresholds)
+            if one.task.name in loaded:
+                raise ValueError(
+                    f"{path} has predictions of {one.task.name}, as "
+                    f"{loaded[one.task.name].path} has; expected one file a task "
+                    "(several: --submission NAME=FILE): leave one out"
+                )
+            loaded[one.task.name] = one
     return [("", one) for one in loaded.values()]
 
 

@@ -78,7 +78,8 @@ def _add_sources(to: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="predictions.csv or .parquet; once a task",
+        help="predictions.csv or .parquet, once a task, or a folder of avemo predict "
+        "with all of its tasks",
     )
     to.add_argument(
         "--submission",

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
+from avemo_jax.data.predictions.predicted_folders import first_table, is_predicted
 from avemo_jax.data.predictions.reading import is_table, read_frame_predictions
 from avemo_jax.data.predictions.threshold_file import thresholds_file
 from avemo_jax.runtime.tables import header_of
@@ -29,17 +30,24 @@ def load_predictions(
 
     Args:
         path: The file.
-        task: The task of a file that does not tell its own; None: every file tells it.
+        task: The task of a file that does not tell its own, or has several; None: every
+            file tells it, and has one.
         thresholds: AU: the threshold of each unit, for files without decisions; None:
             0.5.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file does not tell its task, is wrong, has only rows that are
-            filled, or was not decided by the thresholds beside it.
+        ValueError: If the file does not tell its task, or tells several, is wrong, has
+            only rows that are filled, or was not decided by the thresholds beside it.
     """
     path = pathlib.Path(path)
-    own = task_of(path) or task
+    tasks = tasks_of(path)
+    own = task if task in tasks or not tasks else tasks[0]
+    if len(tasks) > 1 and task not in tasks:
+        raise ValueError(
+            f"{path} has outputs of {', '.join(one.name for one in tasks)}; expected "
+            "one task, or --task to say which: add the flag"
+        )
     if own is None:
         raise ValueError(
             f"{path} does not tell its task; expected columns with the names of a "
@@ -89,16 +97,20 @@ def _with_note(found: FramePredictions, note: str) -> FramePredictions:
     return dataclasses.replace(found, notes=(*found.notes, note))
 
 
-def task_of(path: pathlib.Path) -> Task | None:
-    """The task whose outputs a file's columns name, or most of them; None: none do.
+def tasks_of(path: pathlib.Path) -> tuple[Task, ...]:
+    """The tasks whose outputs a file's columns name; else the one with most of them.
+
+    Empty where none are named, and for files without names of columns.
 
     Raises:
         FileNotFoundError: If there is no such file.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}; expected predictions or a model")
+    if path.is_dir() and is_predicted(path):
+        path = first_table(path)
     if path.is_dir() or not is_table(path):
-        return None
+        return ()
     names = {name.casefold() for name in header_of(path)}
 
     def named(task: Task) -> tuple[bool, int]:
@@ -110,8 +122,9 @@ def task_of(path: pathlib.Path) -> Task | None:
         forms = [{name.casefold() for name in one} for one in own]
         return any(f <= names for f in forms if f), max(len(f & names) for f in forms)
 
+    whole = tuple(task for task in TASKS.values() if named(task)[0])
     best = max(TASKS.values(), key=named)
-    return best if any(named(best)) else None
+    return whole or ((best,) if any(named(best)) else ())
 
 
 def check_thresholds(

@@ -35,6 +35,33 @@ def _folders(path: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]
     return complete, unfinished
 
 
+def first_table(path: pathlib.Path) -> pathlib.Path:
+    """The table of one input, whose columns are those of the others.
+
+    Args:
+        path: A folder of which :func:`is_predicted` says so.
+
+    Raises:
+        ValueError: If that input's folder has none.
+    """
+    return _table(_folders(path)[0][0])
+
+
+def _table(folder: pathlib.Path) -> pathlib.Path:
+    """The table in the folder of an input.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    tables = [folder / name for name in _TABLES if (folder / name).is_file()]
+    if not tables:
+        raise ValueError(
+            f"{folder} has {RUN} and none of {', '.join(_TABLES)}; expected one: "
+            "predict the input again"
+        )
+    return tables[0]
+
+
 def read_predicted(
     path: pathlib.Path, task: Task, face: Face = None
 ) -> FramePredictions:
@@ -52,13 +79,7 @@ def read_predicted(
     folders, unfinished = _folders(path)
     found: list[FramePredictions] = []
     for folder in folders:
-        tables = [folder / name for name in _TABLES if (folder / name).is_file()]
-        if not tables:
-            raise ValueError(
-                f"{folder} has {RUN} and none of {', '.join(_TABLES)}; expected one: "
-                "predict the input again"
-            )
-        one = read_columns(tables[0], task, face)
+        one = read_columns(_table(folder), task, face)
         if found and not _same(found[0].thresholds, one.thresholds):
             raise ValueError(
                 f"{folder} and {folders[0]} were decided by different thresholds of "
