@@ -60,6 +60,12 @@ GROUPS = {
         _command(
             "extract", "face crops, videos or sound to feature files", "extraction"
         ),
+        Command(
+            "check-crops",
+            "our face crops against official ones",
+            "avemo_jax.extraction.flags:check_crops_parser",
+            "avemo_jax.extraction.check_crops_command:main",
+        ),
         _command(
             "import-features", "features made elsewhere to files", "data.importing"
         ),

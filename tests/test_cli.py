@@ -77,7 +77,10 @@ def test_flags_are_spelled_alike():
         "build-store",
         "submit",
     }
-    assert {n for n, p in PARSERS.items() if _has(p, "--out")} == writes | {"convert"}
+    assert {n for n, p in PARSERS.items() if _has(p, "--out")} == writes | {
+        "convert",
+        "check-crops",
+    }
 
 
 def _has(parser: argparse.ArgumentParser, flag: str) -> bool:
@@ -91,7 +94,7 @@ def test_the_list_of_commands_is_in_groups(monkeypatch, capsys):
         text = capsys.readouterr().out
         for title, commands in cli.GROUPS.items():
             assert f"\n{title}:\n  {commands[0].name} " in text
-        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 15
+        assert len(re.findall(r"^  \S", text, re.M)) == len(PARSERS) == 16
 
 
 def test_an_unknown_command_and_an_unknown_flag_end_with_2(monkeypatch, capsys):

@@ -10,9 +10,9 @@ from avemo_jax.faces import detection, detector, keyframes, second_look, tracks
 from avemo_jax.faces.detector import FaceDetector
 from avemo_jax.faces.published import DETECTOR
 
-# Raised whenever boxes, points or tracks of the same pictures come out otherwise by a
-# change that no setting tells.
-DETECTION_VERSION = 2
+# Raised whenever boxes, points, tracks or crops of the same pictures come out otherwise
+# by a change that no setting tells.
+DETECTION_VERSION = 3
 
 
 def load_face_detector(

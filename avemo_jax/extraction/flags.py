@@ -1,4 +1,4 @@
-"""The flags of ``avemo extract`` and ``extractors``, and what ``prepare`` shares."""
+"""The flags of ``extract``, ``extractors``, ``check-crops``, and what all share."""
 
 import argparse
 
@@ -12,6 +12,14 @@ _EXAMPLE = r"""avemo extract --videos videos --faces largest --visual enet_b2_8_
 avemo extract --crops crops --visual enet_b2_8_best --out features
 avemo extract --videos videos --audio wav2vec2_base,vggish --out features
 avemo extract --audio-dir wavs --audio vggish --out features"""
+
+
+_CHECK = """Compare our face crops with official ones.
+
+Faces are found in the videos and cut out as avemo extract --faces does, and the crops
+of the same frames are compared: grey pictures, points, and embeddings."""
+_CHECK_EXAMPLE = r"""avemo check-crops --root AffWild2 --max-videos 20 \
+    --extractor enet_b0_8_va_mtl --write-template template.json"""
 
 
 def parser() -> CommandParser:
@@ -89,6 +97,54 @@ def extractors_parser() -> CommandParser:
         "List all extractors, of this package and of plug-ins.",
         example="avemo extractors",
     )
+
+
+def check_crops_parser() -> CommandParser:
+    """The parser of ``avemo check-crops``."""
+    parser = command_parser("check-crops", _CHECK, example=_CHECK_EXAMPLE)
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--root", required=True, metavar="DIR", help="the official folders, anywhere in"
+    )
+    group.add_argument(
+        "--max-videos",
+        type=flags.whole(1, 1_000_000),
+        metavar="N",
+        help="compare N videos, spread evenly over their names; default: all",
+    )
+    group.add_argument(
+        "--template",
+        metavar="FILE",
+        help="make our crops with this template; default: ArcFace's",
+    )
+    group.add_argument(
+        "--extractor", metavar="NAME", help="embed both crops, and compare that too"
+    )
+    group.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="folder of NAME.safetensors of the extractor; default: what avemo fetch "
+        "keeps in the cache directory",
+    )
+    group.add_argument(
+        "--detector-weights",
+        metavar="FILE",
+        help="yunet_n.safetensors; default: what avemo fetch keeps",
+    )
+    group.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="follow links that lead out of the folders, which are refused otherwise",
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", metavar="FILE", help="write the numbers, as JSON")
+    group.add_argument(
+        "--write-template",
+        metavar="FILE",
+        help="write the template by which our crops come nearest to the given ones",
+    )
+    flags.add_quiet(group)
+    return parser
 
 
 def add_material_flags(to: argparse._ArgumentGroup) -> None:

@@ -6,10 +6,11 @@ from PIL import Image
 
 ALIGNED_PX = 112  # side of an aligned crop
 # Where ArcFace's crops have the five points (J. Deng et al., ArcFace, CVPR 2019, as
-# InsightFace publishes it). Made with it by YuNet's points of every frame, crops of
-# seven people agree with crops that another detector made with it: their grey pictures
-# correlate by .98 in the median, and by over .8 in 97 %. With YuNet's mean points on
-# those crops as the template it is .89 and 94 %.
+# InsightFace publishes it). 1,040 crops of seven people that another detector made with
+# it give the same, measured by 'avemo check-crops', to 0.2 pixels. Made by YuNet's
+# points of every frame, our crops agree with those: their grey pictures correlate by
+# .96 in the median, and by over .8 in 98 %. With YuNet's mean points on those crops as
+# the template it is .89 and 94 %, for it places points by the size of the face too.
 ARCFACE_TEMPLATE = np.array(
     [
         [38.2946, 51.6963],
@@ -20,20 +21,32 @@ ARCFACE_TEMPLATE = np.array(
     ]
 )
 
+# A point that comes to lie further than this from the template's, in pixels of a crop,
+# pulls by less, in proportion: an open mouth or a profile shifts no eyes. Without, 97 %
+# of the crops above correlate by over .8, and with the least median of squares, which
+# others use and which jumps from frame to frame, 97.6 %.
+_PULL_PX = 2.5
+_PULL_STEPS = 6  # after which the weights change no more
+
 Picture = UInt8[np.ndarray, "height width 3"]
 Points = Float[np.ndarray, "5 2"]
 
 
-def similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
+def similarity(
+    points: Points,
+    template: Points,
+    weights: Float[np.ndarray, " 5"] | None = None,
+) -> Float[np.ndarray, "2 3"]:
     """The turn, scale and shift that bring points nearest to a template.
 
-    The sum of squared distances is least; nothing is mirrored. S. Umeyama,
+    The weighted sum of squared distances is least; nothing is mirrored. S. Umeyama,
     Least-squares estimation of transformation parameters between two point patterns,
     IEEE TPAMI 13 (4), 1991; in the plane complex numbers have it in closed form.
 
     Args:
         points: x and y of the points of a face in a picture.
         template: Where they are to come.
+        weights: How much each point counts, over 0; None: all the same.
 
     Returns:
         The matrix M for which ``M @ (x, y, 1)`` is a point's place in the crop.
@@ -42,18 +55,40 @@ def similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
         ValueError: If all points are one.
     """
     z, goal = (np.asarray(p, np.float64) @ [1, 1j] for p in (points, template))
-    middle, centre = z.mean(), goal.mean()
-    spread = (np.abs(z - middle) ** 2).sum()
+    share = np.full(len(z), 1 / len(z)) if weights is None else weights / weights.sum()
+    middle, centre = share @ z, share @ goal
+    spread = share @ np.abs(z - middle) ** 2
     if not spread > 0:
         raise ValueError(
             f"points {np.asarray(points).tolist()} of a face; expected different ones; "
             "leave the face out"
         )
-    turn = (np.conj(z - middle) * (goal - centre)).sum() / spread
+    turn = share @ (np.conj(z - middle) * (goal - centre)) / spread
     shift = centre - turn * middle
     return np.array(
         [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
     )
+
+
+def robust_similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
+    """The similarity that points which fit the template badly pull at by less.
+
+    The sum of Huber's loss of the distances is least (P. J. Huber, Robust Estimation of
+    a Location Parameter, Ann. Math. Stat. 35 (1), 1964), found by weights.
+
+    Args:
+        points: x and y of the points of a face in a picture.
+        template: Where they are to come in a crop of :data:`ALIGNED_PX`.
+
+    Raises:
+        ValueError: If all points are one.
+    """
+    matrix = similarity(points, template)
+    for _ in range(_PULL_STEPS):
+        away = np.asarray(points) @ matrix[:, :2].T + matrix[:, 2] - template
+        distance = np.maximum(np.linalg.norm(away, axis=1), _PULL_PX)
+        matrix = similarity(points, template, _PULL_PX / distance)
+    return matrix
 
 
 def aligned(
@@ -75,7 +110,7 @@ def aligned(
     Raises:
         ValueError: If all points are one.
     """
-    matrix = np.vstack([similarity(points, template), [0, 0, 1]])
+    matrix = np.vstack([robust_similarity(points, template), [0, 0, 1]])
     back = np.linalg.inv(matrix)[:2]
     # Pillow takes the corner of the first pixel for (0, 0).
     back[:, 2] += 0.5 - 0.5 * back[:, :2].sum(axis=1)

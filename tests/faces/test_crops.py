@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned, similarity, tight
+from avemo_jax.faces.crops import (
+    ARCFACE_TEMPLATE,
+    aligned,
+    robust_similarity,
+    similarity,
+    tight,
+)
 
 points_of = arrays.arrays(
     np.float64, (5, 2), elements=st.integers(-200, 200).map(float)
@@ -32,6 +38,39 @@ def test_similarity_is_the_one_of_least_squares(points, goal):
         return
     expected = by_least_squares(points, goal)
     np.testing.assert_allclose(similarity(points, goal), expected, atol=1e-6)
+
+
+def test_a_point_that_fits_badly_pulls_by_less():
+    """The mouth of the face is open, so its corners lie too low."""
+    face = ARCFACE_TEMPLATE * 3 + 50
+    exact = similarity(face, ARCFACE_TEMPLATE)
+    np.testing.assert_allclose(robust_similarity(face, ARCFACE_TEMPLATE), exact)
+    opened = face.copy()
+    opened[3:, 1] += 45
+    shifts = []
+    for fit in (similarity, robust_similarity):
+        matrix = fit(opened, ARCFACE_TEMPLATE)
+        eyes = face[:2] @ matrix[:, :2].T + matrix[:, 2]
+        away = np.linalg.norm(eyes - ARCFACE_TEMPLATE[:2], axis=1)
+        shifts.append(away.mean())
+    assert 3 < shifts[1] < 0.8 * shifts[0] < 6
+    with pytest.raises(ValueError, match="expected different ones"):
+        robust_similarity(np.ones((5, 2)), ARCFACE_TEMPLATE)
+
+
+@given(points_of, points_of)
+@settings(deadline=None, max_examples=30)
+def test_the_robust_fit_has_least_of_hubers_loss(points, goal):
+    """No small change of scale, turn or shift makes it better by much."""
+    if np.ptp(points, axis=0).max() == 0:
+        return
+
+    def loss(matrix: np.ndarray) -> float:
+        away = np.linalg.norm(points @ matrix[:, :2].T + matrix[:, 2] - goal, axis=1)
+        return np.where(away < 2.5, away**2 / 2, 2.5 * (away - 1.25)).sum()
+
+    robust, plain = robust_similarity(points, goal), similarity(points, goal)
+    assert loss(robust) <= loss(plain) + 1e-9
 
 
 def gradient(height: int = 60, width: int = 80) -> np.ndarray:

@@ -78,6 +78,7 @@ def test_reduced_pictures(size, expected):
 
 
 def test_canvases():
+    assert canvas([(144, 176)]) == (256, 256)
     assert canvas([(360, 640)]) == (384, 640)
     assert canvas([(144, 176), (200, 300)]) == (384, 640)
     assert canvas([(640, 360)]) == (640, 384)

@@ -1,0 +1,198 @@
+"""The command that compares our crops with official ones: ``avemo check-crops``."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.data.corpus.official_trees import find_corpus
+from avemo_jax.data.corpus.splits import base_video
+from avemo_jax.extraction.crop_check import (
+    ALIKE,
+    CropCheck,
+    Embed,
+    check_crops,
+    measured_template,
+    summary,
+    together,
+)
+from avemo_jax.extraction.crop_template import read_template, write_template
+from avemo_jax.extraction.extractor_choice import check_weights, choose_visual
+from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
+from avemo_jax.extraction.face_tracks import find_faces
+from avemo_jax.extraction.flags import check_crops_parser
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
+from avemo_jax.faces.detector import FaceDetector
+from avemo_jax.faces.keyframes import INTERVAL_S
+from avemo_jax.media.video import VideoError, open_video
+from avemo_jax.runtime.atomic_files import write_json
+from avemo_jax.runtime.errors import SOME_FAILED, guarded
+from avemo_jax.runtime.output_places import check_out
+from avemo_jax.runtime.progress import progress_bar
+
+_COLUMNS = ("VIDEO", "CROPS", "FOUND", "MATCH", "MEDIAN", "5 %", "POINTS", "COSINE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``avemo check-crops``.
+
+    Returns:
+        0: all was compared. 1: an error, which is told on stderr. 3: some videos or
+        crops could not be read, and are listed.
+    """
+    flags = check_crops_parser()
+    args = flags.parse_args(argv)
+    return guarded(
+        lambda: _run(args),
+        prog=flags.prog,
+        kept="files are written at the end, so nothing was",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Compare, print the table, and write what is asked for."""
+    for flag, file in (("--out", args.out), ("--write-template", args.write_template)):
+        if file is not None:
+            check_out(flag, file, args.root)
+    template = ARCFACE_TEMPLATE
+    if args.template is not None:
+        template = read_template(args.template)
+    detector = load_face_detector(args.detector_weights)
+    embed = _embedder(args)
+    corpus = find_corpus(args.root, follow_links=args.follow_links)
+    folders: dict[str, list[CropFolder]] = {}
+    lost = []
+    for video, folder in corpus.crops.items():
+        base = base_video(video)
+        if base in corpus.videos:
+            folders.setdefault(base, []).append(folder)
+        else:
+            lost.append(f"{video}: crops without a video {base}")
+    if not folders:
+        raise ValueError(
+            f"{args.root}: {len(corpus.crops)} folders of crops and "
+            f"{len(corpus.videos)} videos, none of one name; expected videos with "
+            "their aligned crops: correct --root"
+        )
+    names = _chosen(sorted(folders), args.max_videos)
+    checks: list[CropCheck] = []
+    with progress_bar(len(names), "checked", "video", quiet=args.quiet) as bar:
+        for name in names:
+            try:
+                checks += _checked(
+                    corpus.videos[name], folders[name], detector, embed, template
+                )
+            except VideoError as error:
+                lost.append(str(error))
+            bar.update(1)
+    lost += [fault for one in checks for fault in one.faults]
+    _print(checks, len(names), len(folders))
+    facts = detector_facts(args.detector_weights)["fingerprint"]
+    if args.write_template is not None:
+        points = measured_template(checks, template)
+        crops = sum(len(one.shifts) for one in checks)
+        write_template(args.write_template, points, detector=facts, crops=crops)
+        print(f"{args.write_template}: {np.round(points, 2).tolist()}, {crops} crops")
+    if args.out is not None:
+        write_json(pathlib.Path(args.out), _told(args, checks, template, facts, lost))
+    for text in lost:
+        print(f"not compared: {text}")
+    return SOME_FAILED if lost else 0
+
+
+def _chosen(names: list[str], at_most: int | None) -> list[str]:
+    """As many names as asked for, spread evenly."""
+    count = min(at_most or len(names), len(names))
+    picks = np.round(np.linspace(0, len(names) - 1, count)).astype(int)
+    return [names[i] for i in picks]
+
+
+def _embedder(args: argparse.Namespace) -> Embed | None:
+    """What embeds crops, if an extractor is named."""
+    if args.extractor is None:
+        return None
+    (choice,) = choose_visual(
+        [args.extractor],
+        weights_dir=args.weights,
+        source="cropped_aligned",
+        batch_size=32,
+    )
+    check_weights([choice])
+    extractor: Any = choice.load()
+    return lambda crops: extractor.extract(list(crops)).features
+
+
+def _checked(
+    file: pathlib.Path,
+    folders: Sequence[CropFolder],
+    detector: FaceDetector,
+    embed: Embed | None,
+    template: np.ndarray,
+) -> list[CropCheck]:
+    """The comparisons of one video's subject-videos."""
+    video = open_video(file)
+    times_s = video.frame_times().times_s
+    tracks = find_faces(video, detector, times_s, interval_s=INTERVAL_S)
+    return check_crops(video, tracks, folders, detector, embed=embed, template=template)
+
+
+def _print(checks: Sequence[CropCheck], done: int, of: int) -> None:
+    """The table, a line for each subject-video and one for all."""
+    rows = [_COLUMNS]
+    for one in (*checks, together(checks)):
+        told = summary(one)
+        shares = [
+            "-" if not told["crops"] else f"{100 * told[name] / told['crops']:.1f} %"
+            for name in ("found", "matching")
+        ]
+        rows.append(
+            (
+                one.video,
+                str(told["crops"]),
+                *shares,
+                *(
+                    "-" if told[name] is None else f"{told[name]:.{digits}f}"
+                    for name, digits in (
+                        ("likeness_median", 3),
+                        ("likeness_5", 3),
+                        ("points_px", 1),
+                        ("cosine_median", 4),
+                    )
+                ),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join([first, *others]).rstrip())
+    print(
+        f"{done} of {of} videos. MATCH: grey crops correlate by over {ALIKE}. MEDIAN, "
+        "5 %: of the\ncorrelation. POINTS: median distance of the five points, in "
+        "pixels of 112. COSINE:\nmedian, of embeddings."
+    )
+
+
+def _told(
+    args: argparse.Namespace,
+    checks: Sequence[CropCheck],
+    template: np.ndarray,
+    detector: str,
+    lost: Sequence[str],
+) -> dict[str, Any]:
+    """What ``--out`` holds."""
+    return {
+        "schema": 1,
+        "root": str(args.root),
+        "detector": detector,
+        "extractor": args.extractor,
+        "template": template.tolist(),
+        "videos": {one.video: summary(one) for one in checks},
+        "all": summary(together(checks)),
+        "not_compared": list(lost),
+    }
