@@ -35,6 +35,14 @@ from avemo_jax.runtime.progress import progress_bar
 
 _COLUMNS = ("VIDEO", "CROPS", "FOUND", "MATCH", "MEDIAN", "5 %", "POINTS", "COSINE")
 
+# The columns after the shares: names in the numbers, and digits.
+_NUMBERS = (
+    ("likeness_median", 3),
+    ("likeness_5", 3),
+    ("points_px", 1),
+    ("cosine_median", 4),
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avemo check-crops``.
@@ -141,29 +149,19 @@ def _checked(
 
 def _print(checks: Sequence[CropCheck], done: int, of: int) -> None:
     """The table, a line for each subject-video and one for all."""
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for one in (*checks, together(checks)):
         told = summary(one)
-        shares = [
-            "-" if not told["crops"] else f"{100 * told[name] / told['crops']:.1f} %"
+        crops = told["crops"] or 0
+        shares = (
+            f"{100 * (told[name] or 0) / crops:.1f} %" if crops else "-"
             for name in ("found", "matching")
-        ]
-        rows.append(
-            (
-                one.video,
-                str(told["crops"]),
-                *shares,
-                *(
-                    "-" if told[name] is None else f"{told[name]:.{digits}f}"
-                    for name, digits in (
-                        ("likeness_median", 3),
-                        ("likeness_5", 3),
-                        ("points_px", 1),
-                        ("cosine_median", 4),
-                    )
-                ),
-            )
         )
+        numbers = (
+            "-" if told[name] is None else f"{told[name]:.{digits}f}"
+            for name, digits in _NUMBERS
+        )
+        rows.append((one.video, str(crops), *shares, *numbers))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *others = (

@@ -41,19 +41,19 @@ def test_similarity_is_the_one_of_least_squares(points, goal):
 
 
 def test_a_point_that_fits_badly_pulls_by_less():
-    """The mouth of the face is open, so its corners lie too low."""
+    """The face is half turned away, so its nose lies far to the side."""
     face = ARCFACE_TEMPLATE * 3 + 50
     exact = similarity(face, ARCFACE_TEMPLATE)
     np.testing.assert_allclose(robust_similarity(face, ARCFACE_TEMPLATE), exact)
-    opened = face.copy()
-    opened[3:, 1] += 45
+    turned = face.copy()
+    turned[2, 0] += 60
     shifts = []
     for fit in (similarity, robust_similarity):
-        matrix = fit(opened, ARCFACE_TEMPLATE)
+        matrix = fit(turned, ARCFACE_TEMPLATE)
         eyes = face[:2] @ matrix[:, :2].T + matrix[:, 2]
         away = np.linalg.norm(eyes - ARCFACE_TEMPLATE[:2], axis=1)
         shifts.append(away.mean())
-    assert 3 < shifts[1] < 0.8 * shifts[0] < 6
+    assert shifts[1] < 0.5 * shifts[0]
     with pytest.raises(ValueError, match="expected different ones"):
         robust_similarity(np.ones((5, 2)), ARCFACE_TEMPLATE)
 
