@@ -32,7 +32,12 @@ PURE += ("runtime.safe_pickle", "postprocess.frame_rate", "batches.sharding")
 PURE += ("training.losses", "training.optimiser")
 OF_FILES = {"os", "pathlib", "io", "json", "csv", "shutil", "tempfile", "pickle"}
 OF_FILES |= {"pyarrow", "safetensors", "orbax", "tensorflow_datasets", "array_record"}
-COMPARES_WITH_TORCH = ("benchmark_training", "benchmark_extractors")
+COMPARES_WITH_TORCH = (
+    "benchmark_training",
+    "benchmark_extractors",
+    "benchmark_predict",
+    "opencv_pipeline",
+)
 HEAVY = ("tensorflow", "torch", "timm", "transformers", "tensorboard", "apache_beam")
 HEAVY += ("librosa", "numba")
 

@@ -1,7 +1,7 @@
 """Faces cut out of a video's pictures, all tracks in one decoding."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from avemo_jax.extraction.face_tracks import FaceTrack
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE, aligned, tight
-from avemo_jax.media.picture_sources import PictureSource
+from avemo_jax.media.picture_sources import PictureSource, read_ahead
 
 CropKind = Literal["aligned", "tight"]
 
@@ -46,7 +46,7 @@ def face_crops(
 
     Args:
         video: The video, which is decoded once, from its start to the last wanted
-            frame, and no further than crops are asked for.
+            frame, in a thread of its own, a few crops further than are asked for.
         tracks: The faces.
         wanted: Which rows of each track are cut out; None: all.
         kinds: The kinds of crops to make of each row.
@@ -58,8 +58,18 @@ def face_crops(
             last wanted frame.
     """
     rows = _rows_by_frame(tracks, wanted)
-    if not rows or not kinds:
-        return
+    if rows and kinds:
+        yield from read_ahead(_crops(video, tracks, rows, kinds, template))
+
+
+def _crops(
+    video: PictureSource,
+    tracks: Sequence[FaceTrack],
+    rows: Mapping[int, Sequence[tuple[int, int]]],
+    kinds: Sequence[CropKind],
+    template: Float[np.ndarray, "5 2"],
+) -> Iterator[FaceCrop]:
+    """The crops of the rows of each frame."""
     last, number = max(rows), 0
     for number, picture in enumerate(video.pictures(), start=1):
         for track, row in rows.get(number, ()):

@@ -20,11 +20,12 @@ from avemo_jax.faces.detector import (
 )
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces, faces_of_frames
 from avemo_jax.faces.tracks import Tracker, is_cut, outline
-from avemo_jax.media.picture_sources import PictureSource
+from avemo_jax.media.picture_sources import PictureSource, read_ahead
 
-# Frames that are in memory at once, and MiB that they take: 32 frames of 1920 x 1080.
+# Frames that are searched at once, and MiB that they take: 16 frames of 1920 x 1080. As
+# many are decoded meanwhile.
 _CHUNK = 100
-_CHUNK_MIB = 192
+_CHUNK_MIB = 96
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 Outline = UInt8[np.ndarray, "_ _"]
@@ -129,6 +130,12 @@ def find_faces(
     return tracks
 
 
+def _searched(picture: Picture) -> tuple[Picture, Outline]:
+    """A picture as faces are searched in it, and as cuts are found by."""
+    sharp = reduced(picture, SHARP_LONG_SIDE_PX)
+    return sharp, outline(sharp)
+
+
 def _by_frame(
     video: PictureSource,
     detect: Detect,
@@ -140,17 +147,18 @@ def _by_frame(
     Pictures are reduced no further than small faces need, which the detector looks at
     again; it reduces them itself for the first look.
     """
-    pictures = (reduced(p, SHARP_LONG_SIDE_PX) for p in video.pictures())
     height, width = reduced_size(video.height, video.width, SHARP_LONG_SIDE_PX)
     length = min(max(_CHUNK_MIB * 2**20 // (3 * height * width), 1), _CHUNK)
+    # A chunk is decoded while the one before is searched.
+    pictures = read_ahead(map(_searched, video.pictures()), length)
     # The last frame of a chunk is the first of the next, which knows its faces.
     held: list[Picture] = []
     outlines: list[Outline] = []
     last: FrameFaces | None = None
     start = 0
     while chunk := list(itertools.islice(pictures, length)):
-        held = held[-1:] + chunk
-        outlines = outlines[-1:] + [outline(picture) for picture in chunk]
+        held = held[-1:] + [picture for picture, _ in chunk]
+        outlines = outlines[-1:] + [small for _, small in chunk]
         cuts = [i for i in range(1, len(held)) if is_cut(*outlines[i - 1 : i + 1])]
 
         def detected(

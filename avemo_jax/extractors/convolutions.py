@@ -65,8 +65,7 @@ class Stem(nnx.Module):
         if form == "whole":
             y = _convolved(x, kernel, self.stride, self.padding, groups=1)
         else:
-            taps = _taps(x, self.kernel_px, self.stride, self.padding)
-            columns = jnp.concatenate(taps, axis=-1)
+            columns = _columns(x, self.padding)
             y = _product(columns, kernel.reshape(-1, kernel.shape[-1]))
         return _with_bias(y, self.bias[...])
 
@@ -123,6 +122,29 @@ def _convolved(
         feature_group_count=groups,
         precision=HIGHEST,
     )
+
+
+def _columns(
+    x: Float[Array, "batch height width inputs"], padding: Padding
+) -> Float[Array, "batch _ _ taps"]:
+    """What each place of a kernel of 3x3 sees with stride 2, places in row-major order.
+
+    Two neighbours in a row lie side by side in memory, so they are copied at once: six
+    pieces for the nine places, in two thirds of the time.
+    """
+    num, *sizes, inputs = x.shape
+    rows, columns = (math.ceil(size / 2) for size in sizes)
+    around = [
+        (before, 2 * half + 2 - before - size)
+        for size, half in zip(sizes, (rows, columns), strict=True)
+        for before, _ in (padding(size, 3, 2),)
+    ]
+    x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *around, (0, 0))))
+    pairs = x.reshape(num, rows + 1, 2, columns + 1, 2 * inputs)
+    pieces = []
+    for row in (pairs[:, :-1, 0], pairs[:, :-1, 1], pairs[:, 1:, 0]):
+        pieces += [row[:, :, :-1], row[:, :, 1:, :inputs]]
+    return jnp.concatenate(pieces, axis=-1)
 
 
 def _taps(x: Array, kernel: int, stride: int, padding: Padding) -> list[Array]:

@@ -4,11 +4,13 @@ A :class:`PictureSource` gives its pictures anew each time that it is read, all 
 size.
 """
 
+import collections
+import concurrent.futures
 import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,6 +19,8 @@ from PIL import Image
 from avemo_jax.media.images import ImageError, read_image
 
 Picture = UInt8[np.ndarray, "height width 3"]
+_AHEAD = 4  # items that are made before they are asked for
+_T = TypeVar("_T")
 
 
 @runtime_checkable
@@ -158,3 +162,24 @@ class PartOfPictures:
             ValueError: If the file is gone or cannot be read.
         """
         return itertools.islice(self._whole.pictures(), self._start, self._stop)
+
+
+def read_ahead(items: Iterator[_T], count: int = _AHEAD) -> Iterator[_T]:
+    """The items, made in a thread of their own, a few before they are asked for.
+
+    So pictures are decoded while networks run: libav and Pillow leave Python to others
+    while they work.
+
+    Args:
+        items: The items, all made by one thread.
+        count: Number of items that may wait.
+    """
+    end = object()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        begun = collections.deque(pool.submit(next, items, end) for _ in range(count))
+        while (item := begun.popleft().result()) is not end:
+            begun.append(pool.submit(next, items, end))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)

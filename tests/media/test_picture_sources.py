@@ -1,5 +1,8 @@
 """Image files and parts of a video, read as a video's pictures are."""
 
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from made.videos import encode, numbers_of
@@ -10,6 +13,7 @@ from avemo_jax.media.picture_sources import (
     ImageSequence,
     PartOfPictures,
     PictureSource,
+    read_ahead,
 )
 from avemo_jax.media.video import open_video
 
@@ -54,3 +58,38 @@ def test_a_part_of_a_video(tmp_path):
     assert numbers_of(list(part.pictures()), 12) == [3, 4, 5, 6]
     assert numbers_of(list(PartOfPictures(video, 9).pictures()), 12) == [9, 10, 11]
     assert (part.notes, part.losses) == ((), ())
+
+
+def test_items_are_made_a_few_ahead_by_one_thread():
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(10):
+            made.append(threading.get_ident())
+            yield number
+
+    items = read_ahead(numbers(), 3)
+    assert next(items) == 0
+    assert len(made) <= 4
+    assert [*items] == [*range(1, 10)]
+    assert len(set(made)) == 1
+    assert made[0] != threading.get_ident()
+
+
+def test_an_error_comes_in_its_place():
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    items = read_ahead(numbers())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+
+
+def test_what_is_not_asked_for_is_not_made():
+    made = []
+    items = read_ahead(map(made.append, range(1000)), 3)
+    next(items)
+    items.close()
+    assert len(made) <= 4
