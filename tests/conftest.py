@@ -1,5 +1,7 @@
 """Settings of the whole test run: type checks on, CPU only."""
 
+import contextlib
+import gc
 import logging
 import os
 import pathlib
@@ -10,6 +12,9 @@ import pytest
 from absl import logging as absl_logging
 from jaxtyping import install_import_hook
 
+# What collecting the tests makes stays to the end: looking for garbage in it takes a
+# sixth of that time, and again in every later search.
+gc.disable()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
@@ -33,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Dear files first; the order inside of a file stays."""
     place = {name: i for i, name in enumerate(DEAR_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    """From now on garbage is looked for, in what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -59,6 +70,12 @@ def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Pa
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
+    if programs := os.environ.get("AVEMO_TEST_PROGRAMS"):
+        # Compiled programs of earlier runs, too.
+        (root / "avemo_cache").mkdir(exist_ok=True)
+        pathlib.Path(programs).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (root / "avemo_cache" / "xla").symlink_to(programs)
     from avemo_jax.runtime.compilation import keep_compiled
 
     with pytest.MonkeyPatch.context() as patch:

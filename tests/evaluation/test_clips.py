@@ -192,9 +192,8 @@ def test_frame_rate_is_chosen_by_clip():
     assert clip.score >= clip.full_score - 0.002
 
 
-@pytest.mark.parametrize("task", ["EXPR", "VA"])
-def test_intervals_of_clips_draw_the_same_videos(task):
-    one = predicted(task, split="validation")
+def test_intervals_of_clips_draw_the_same_videos():
+    one = predicted("EXPR", split="validation")
     dense = dense_scores(one, one.scores[0], (NO_SMOOTHING,) * 2)
     masks = {"with_crop": one.with_crop}
     found = intervals_of(one.table, dense, masks, None, 30, one.clips)

@@ -1,6 +1,7 @@
 """Sound without pictures: from a folder of wavs to rows, labels and a score."""
 
 import json
+import shutil
 
 import av
 import numpy as np
@@ -232,20 +233,32 @@ def test_flags_that_do_not_go_together(tmp_path, extracted, capsys):
 EMOTIONS = {"calm": 200.0, "keen": 1500.0}
 
 
-@pytest.fixture
-def corpus(tmp_path, extracted):
-    """Sixteen wavs of four speakers, of two tones, with their features."""
+@pytest.fixture(scope="module")
+def spoken(weights, loaded, tmp_path_factory):
+    """Sixteen wavs of four speakers, of two tones, with their features; made once."""
+    folder = tmp_path_factory.mktemp("spoken")
     for i in range(16):
         hz = list(EMOTIONS.values())[i % 2] * (1 + 0.05 * (i // 4))
-        write_wav(tmp_path / f"wavs/clip{i:02d}.wav", 1.5 + 0.3 * i, hz=hz)
+        write_wav(folder / f"wavs/clip{i:02d}.wav", 1.5 + 0.3 * i, hz=hz)
     lines = [
         f"clip{i:02d},{'validation' if i >= 12 else 'train'},speaker{i // 4}"
         for i in range(16)
     ]
     text = "\n".join(["video,split,group", *lines]) + "\n"
-    (tmp_path / "manifest.csv").write_text(text)
-    assert extracted("--audio-dir", tmp_path / "wavs")[0] == 0
-    return tmp_path
+    (folder / "manifest.csv").write_text(text)
+    places = {"audio-dir": "wavs", "out": "features"}
+    flags = [f"--{flag}={folder / name}" for flag, name in places.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExtractorChoice, "load", lambda choice: loaded)
+        same = [f"--audio={SOUND}", f"--weights={weights}", "--quiet"]
+        assert command.main([*flags, *same]) == 0
+    return folder
+
+
+@pytest.fixture
+def corpus(spoken, tmp_path):
+    """A copy of ``spoken``."""
+    return shutil.copytree(spoken, tmp_path, dirs_exist_ok=True)
 
 
 def build(folder, columns, lines):

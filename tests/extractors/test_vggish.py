@@ -8,16 +8,17 @@ import pathlib
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import export
+from made.weights import small_networks
 from reference import log_mel as numpy_log_mel
 
 from avemo_jax.embed.contract import checked_blocks
@@ -300,28 +301,42 @@ def track(samples: int, channels: int = 1, seed: int = 5, **kwargs: Any) -> Trac
     return Track(sound, **kwargs)
 
 
+def extractor_of(state, output: str = "raw", hop_s: float = 0.96) -> VggishExtractor:
+    return VggishExtractor(
+        get_extractor("vggish"),
+        state,
+        output=output,
+        hop_s=hop_s,
+        batch_size=2,
+        tensors_sha256="5a",
+    )
+
+
 @pytest.fixture(scope="module")
-def make(state):
-    """Makes extractors of these weights; each is made once."""
-    extractor = get_extractor("vggish")
-
-    @functools.cache
-    def made(output: str = "raw", hop_s: float = 0.96) -> VggishExtractor:
-        return VggishExtractor(
-            extractor,
-            state,
-            output=output,
-            hop_s=hop_s,
-            batch_size=2,
-            tensors_sha256="5a",
-        )
-
-    return made
+def small() -> tuple[dict[str, np.ndarray], dict[Any, VggishExtractor]]:
+    """Weights of a narrow network, and the extractors that were made of them."""
+    with small_networks():
+        return random_state(), {}
 
 
-def test_whole_way_against_its_definition(make, raw_params):
+@pytest.fixture
+def make(small) -> Iterator[Callable[..., VggishExtractor]]:
+    """Makes extractors of a narrow network, for all but what the network computes."""
+    state, made = small
+
+    def one(*options: Any, **more: Any) -> VggishExtractor:
+        key = (options, *more.items())
+        if key not in made:
+            made[key] = extractor_of(state, *options, **more)
+        return made[key]
+
+    with small_networks():
+        yield one
+
+
+def test_whole_way_against_its_definition(state, raw_params):
     sound = track(100_000, channels=2)
-    found = make().extract(sound)
+    found = extractor_of(state).extract(sound)
     spectra = numpy_log_mel.log_mel(sound.samples.mean(axis=1))
     assert (len(spectra) - 96) // 96 + 1 == 6
     examples = np.zeros((11, 96, 64), np.float32)  # as many as the program takes
@@ -351,7 +366,11 @@ def test_hops(hop_s, make):
     np.testing.assert_allclose(found.features[last:], expected, rtol=0, atol=atol)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # kept over examples
+)
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=6))
 def test_sizes_of_blocks_do_not_matter(make, sizes):
     whole = track(70_000)
@@ -410,8 +429,8 @@ def test_a_short_track_is_followed_by_silence(make):
 @pytest.mark.parametrize(
     "output", ["quantised", pytest.param("pca", marks=pytest.mark.slow)]
 )
-def test_outputs(output, make, state):
-    sound = track(60_000)
+def test_outputs(output, make, small):
+    sound, (state, _) = track(60_000), small
     raw = make().extract(sound).features
     found = make(output=output).extract(sound).features
     whitened, quantised = postprocessed(

@@ -1,5 +1,6 @@
 """What is bfloat16 in a bfloat16 head, and what is not: read off its programs."""
 
+import functools
 import math
 import re
 import sys
@@ -52,6 +53,7 @@ def head_of(name: str, dtype: str = "bfloat16"):
     )
 
 
+@functools.cache
 def step_of(name: str, dtype: str = "bfloat16"):
     """A whole step, the loss and AdamW in it; and what it is called with."""
     head = head_of(name, dtype)

@@ -69,8 +69,11 @@ def history(workdir):
 CASES = pytest.mark.parametrize(
     ("task", "head"),
     [
-        *((task, "mlp") for task in ("EXPR", "AU", "VA")),
-        pytest.param("EXPR", "transformer", marks=pytest.mark.slow),
+        *(("EXPR", "mlp"), ("VA", "mlp")),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("AU", "mlp"), ("EXPR", "transformer"))
+        ),
     ],
 )
 
