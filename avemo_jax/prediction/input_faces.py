@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from avemo_jax.extraction.chosen_faces import Faces, chosen_faces
+from avemo_jax.extraction.face_points import with_points
 from avemo_jax.extraction.face_tracks import Detect, FaceTrack, find_faces
 from avemo_jax.extraction.given_faces import read_given_faces
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces
@@ -117,7 +118,8 @@ def faces_of(
 
     Args:
         one: The input.
-        detect: Finds the faces of pictures.
+        detect: Finds the faces of pictures, and points that a table of faces lacks;
+            :func:`no_faces` leaves both.
         search: Which part is searched, and which faces are taken.
         opened: Called with the number of frames of the part, once it is known.
         progress: Called with the number of frames that were done since the last call.
@@ -148,6 +150,8 @@ def faces_of(
                 input_name=search.boxes_of,
             )
             tracks = [t for t in (_within(g, start, stop) for g in given) if t]
+            if detect is not no_faces:
+                tracks = with_points(pictures, tracks, detect)
             progress(part.num_frames)
         else:
             tracks = find_faces(

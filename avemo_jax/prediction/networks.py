@@ -85,6 +85,8 @@ def load_networks(
         fetch(published)
     model = load_models(names, tasks=tasks)
     _check_asked(model, settings)
+    # Faces that are given may lack the points that crops are aligned by.
+    is_searched = is_searched or any(one.crop == "aligned" for one in model.wanted)
     fetch(model.needs_weights)
     wanted = [
         one for one in model.wanted if one.kind == "visual" or settings.audio != "none"

@@ -12,6 +12,8 @@ from avemo_jax.faces.keyframes import FrameFaces
 SIZE = (320, 240)
 SIDE = 48
 FPS = 25
+NUM_FRAMES = 60
+_SOUND_RATE = 16_000
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 # Where the points lie in a box, as in a crop.
 INSIDE = ARCFACE_TEMPLATE / 112 * SIDE
@@ -26,19 +28,38 @@ def script(number: int) -> dict[str, tuple[int, int]]:
 
 
 def write_film(
-    path: pathlib.Path, shows: Callable[[int], dict[str, tuple[int, int]]] = script
+    path: pathlib.Path,
+    shows: Callable[[int], dict[str, tuple[int, int]]] = script,
+    *,
+    sound_hz: float | None = None,
 ) -> pathlib.Path:
-    """Squares that move evenly, one of which comes and goes, then none."""
+    """Squares that move evenly, one of which comes and goes, then none.
+
+    Args:
+        path: File to write; .mkv where there is sound.
+        shows: Left upper corners of the faces in a frame.
+        sound_hz: Pitch of a tone; None: there is no sound.
+    """
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = (*SIZE, "yuv444p")
-        for number in range(1, 61):
+        sound = None
+        if sound_hz is not None:
+            sound = container.add_stream("pcm_s16le", rate=_SOUND_RATE, layout="mono")
+        for number in range(1, NUM_FRAMES + 1):
             picture = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
             for name, (left, top) in shows(number).items():
                 picture[top : top + SIDE, left : left + SIDE] = COLOURS[name]
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if sound is not None:
+            time_s = np.arange(_SOUND_RATE * NUM_FRAMES // FPS) / _SOUND_RATE
+            tone = (8000 * np.sin(2 * np.pi * sound_hz * time_s)).astype(np.int16)
+            samples = av.AudioFrame.from_ndarray(tone[None], "s16", "mono")
+            samples.sample_rate, samples.pts = _SOUND_RATE, 0
+            container.mux(sound.encode(samples))
+            container.mux(sound.encode(None))
     return path
 
 

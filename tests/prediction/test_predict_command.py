@@ -211,3 +211,18 @@ def test_parts_of_a_job_share_the_inputs(model, film, tmp_path):
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"a", "b", "c"}
     found = rows_of(out, "summary.csv")
     assert {row["input"] for row in found} == {"a", "b", "c"}
+
+
+def test_faces_of_an_earlier_run_give_the_same_scores(model, film, predicted, tmp_path):
+    table = predicted / "film" / "predictions.csv"
+    flags = ("--smooth=none", f"--boxes={table}")
+    assert predict(model, *flags, film, tmp_path / "out") == 0
+    again, first = rows_of(tmp_path / "out" / "film"), rows_of(predicted / "film")
+    assert len(again) == len(first)
+    for row, expected in zip(again, first, strict=True):
+        for name in ("frame", "face_id", "success", "expression"):
+            assert row[name] == expected[name]
+        if row["valence"]:
+            assert float(row["valence"]) == pytest.approx(
+                float(expected["valence"]), abs=0.1
+            )
