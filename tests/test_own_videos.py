@@ -62,6 +62,7 @@ def by_colour(monkeypatch):
     monkeypatch.setattr(extractor_choice, "load_extractor", cached)
 
 
+@pytest.mark.slow
 def test_two_faces_of_each_video_are_named_and_share_its_sound(by_colour, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
