@@ -11,12 +11,12 @@ from avemo_jax.models.embedded_frames import ruled_scores
 from avemo_jax.models.frame_scores import (
     SplitScores,
     corrected_rows,
-    dense_scores,
     smoothable,
     trusted_of,
 )
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.seconds import SECONDS_MODE, SHORT_S, half_width
+from avemo_jax.postprocess.smoothed_frames import smoothed_frames
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.prediction.embedded_face import EmbeddedFace
 from avemo_jax.prediction.face_runs import MAX_GAP_S, FaceRuns, runs_of
@@ -161,10 +161,7 @@ def _own_frames(
         np.concatenate(scores)[None, None],
     )
     split = run_scores(rows, way.spans, fps=way.fps)
-    raw, smoothed = (
-        np.asarray(dense_scores(split, split.scores[0], (smoothing,)))[0]
-        for smoothing in (NO_SMOOTHING, _smoothing(way))
-    )
+    (raw,), (smoothed,) = _dense(split, split.scores[0], (_smoothing(way),))
     has_rows = np.asarray(split.fill_map.has_rows)
     return _TaskFrames(
         by_face(raw, has_rows, way.spans), by_face(smoothed, has_rows, way.spans)
@@ -213,23 +210,50 @@ def _finished(
         causal=options.causal,
     )
     corrected = corrected_rows(split, selection)
-
-    def dense(own: np.ndarray, smoothings: Sequence[Smoothing]) -> np.ndarray:
-        trusted = trusted_of(split, selection)
-        found = dense_scores(
-            split, own, smoothings, causal=options.causal, trusted=trusted
-        )
-        return np.asarray(found)
-
-    count = len(corrected)
-    raw = dense(corrected, (NO_SMOOTHING,) * count)
+    usual = (_smoothing(way),) * len(corrected)
+    chosen = selection.smoothings if trained else usual
+    raw, smoothed = _dense(split, corrected, chosen, model, selection)
     has_rows = np.asarray(split.fill_map.has_rows)
     if not trained:
-        return raw, dense(corrected, (_smoothing(way),) * count), has_rows
+        return raw, smoothed, has_rows
     unsmoothed = smoothable(model.task, corrected, selection.raw_thresholds, options)
     if way.adaptive:
         return raw, _ruled(split, unsmoothed, selection), has_rows
-    return raw, dense(unsmoothed, selection.smoothings), has_rows
+    if unsmoothed is not corrected:
+        _, smoothed = _dense(split, unsmoothed, chosen, model, selection)
+    return raw, smoothed, has_rows
+
+
+def _dense(
+    split: SplitScores,
+    rows: Float[np.ndarray, "seeds rows outputs"],
+    smoothings: Sequence[Smoothing],
+    model: Model | None = None,
+    selection: Selection | None = None,
+) -> tuple[
+    Float[np.ndarray, "seeds frames outputs"], Float[np.ndarray, "seeds frames outputs"]
+]:
+    """Scores of every frame by each seed: not smoothed, and smoothed.
+
+    Args:
+        split: The rows as a split.
+        rows: Scores of its rows.
+        smoothings: Smoothing of each seed.
+        model: The model, by which windows may end with their own frame; None: they
+            have two sides.
+        selection: What was chosen for the model, by which the extractor may be
+            trusted; None: it is not.
+    """
+    found = smoothed_frames(
+        split.task,
+        rows,
+        split.fill_map,
+        [(NO_SMOOTHING, smoothing) for smoothing in smoothings],
+        causal=model is not None and model.options.causal,
+        trusted=None if selection is None else trusted_of(split, selection),
+    )
+    raw, smoothed = zip(*(map(np.asarray, pair) for pair in found), strict=True)
+    return np.stack(raw), np.stack(smoothed)
 
 
 def _ruled(

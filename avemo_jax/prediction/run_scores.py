@@ -15,9 +15,9 @@ from avemo_jax.postprocess.fill_map import FillMap
 from avemo_jax.prediction.face_runs import FaceRuns, stacked
 from avemo_jax.tasks import Task
 
-# Numbers of rows and frames are filled up to powers of two from the first on, and to
-# multiples of the second, so that programs serve many inputs.
-_LEAST, _BLOCK = 256, 16_384
+# Numbers of rows and frames are filled up to the first, or to multiples of the second,
+# so that programs serve many inputs.
+_LEAST, _BLOCK = 2_048, 16_384
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,6 +156,6 @@ def _longer(fill_map: FillMap, more: int) -> FillMap:
 
 
 def _filled_up(count: int) -> int:
-    if count > _BLOCK:
-        return -(-count // _BLOCK) * _BLOCK
-    return max(_LEAST, 1 << max(count - 1, 0).bit_length())
+    if count <= _LEAST:
+        return _LEAST
+    return -(-count // _BLOCK) * _BLOCK
