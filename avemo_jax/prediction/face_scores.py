@@ -210,8 +210,9 @@ def _finished(
         causal=options.causal,
     )
     corrected = corrected_rows(split, selection)
-    usual = (_smoothing(way),) * len(corrected)
-    chosen = selection.smoothings if trained else usual
+    chosen = selection.smoothings
+    if not trained:
+        chosen = (_smoothing(way),) * len(corrected)
     raw, smoothed = _dense(split, corrected, chosen, model, selection)
     has_rows = np.asarray(split.fill_map.has_rows)
     if not trained:

@@ -271,6 +271,7 @@ def _predicted(
         *(f"{count} faces not embedded: {why}" for why, count in faults.items()),
         *sound.notes,
         *model.smoothing_notes(settings.smooth),
+        *_notes_on_rate(found, settings),
     )
     return Predicted(
         name=found.input.name,
@@ -289,6 +290,16 @@ def _predicted(
         settings=told(found.input),
         stages_s=dict(stages.seconds),
         first_frame=found.first_frame,
+    )
+
+
+def _notes_on_rate(found: InputFaces, settings: PredictSettings) -> Iterator[str]:
+    """What a user should know of seconds where frames are not shown alike long."""
+    if found.times.constant_rate or isinstance(settings.smooth, str):
+        return
+    yield (
+        f"its frame rate varies: {settings.smooth:g} s of smoothing are counted in "
+        f"frames, of which it shows {found.times.fps:.3g} a second mostly"
     )
 
 

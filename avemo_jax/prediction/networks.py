@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from avemo_jax.embed import ImageExtractor
+from avemo_jax.embed import AnyExtractor, ImageExtractor
 from avemo_jax.extraction.extractor_choice import check_weights
 from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
 from avemo_jax.extraction.face_tracks import Detect
@@ -14,6 +14,7 @@ from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.decoding import DECODING_VERSIONS
 from avemo_jax.prediction.embedding import VisualSet
 from avemo_jax.prediction.embedding_frames import check_rules
+from avemo_jax.prediction.feature_check import check_features
 from avemo_jax.prediction.input_faces import no_faces
 from avemo_jax.prediction.model_table import PUBLISHED
 from avemo_jax.prediction.models import PredictionModel, load_models
@@ -68,7 +69,8 @@ def load_networks(
 
     Raises:
         WeightsError: If weights are missing and cannot be fetched, or are damaged.
-        ValueError: If a name is unknown, or the models cannot give what is asked for.
+        ValueError: If a name is unknown, the models cannot give what is asked for, or a
+            head was trained on the features of another network.
     """
     is_searched = settings.boxes is None
 
@@ -95,8 +97,9 @@ def load_networks(
     check_weights(choices)
     kept = _with_features(model)
     visual, sound, facts = [], [], {}
+    loaded: dict[str, AnyExtractor] = {}
     for one, choice in zip(wanted, choices, strict=True):
-        extractor = choice.load()
+        extractor = loaded[one.name] = choice.load()
         facts[one.name] = {
             "weights_sha256": extractor.weights_sha256,
             "fingerprint": extractor.fingerprint,
@@ -108,6 +111,8 @@ def load_networks(
         else:
             assert choice.alignment is not None
             sound.append(SoundSet(one.name, extractor, choice.alignment))
+    notes = check_features(model, loaded)
+    model = dataclasses.replace(model, notes=(*model.notes, *notes))
     detect: Detect = no_faces
     detector: dict[str, Any] | None = None
     if is_searched:
