@@ -92,7 +92,7 @@ def test_of_several_faces_one_is_chosen_or_all_are_videos(two_faces, tmp_path, c
     flags = [str(two_faces), "--task=va", f"--annotations={root}"]
     assert main(flags) == 1
     assert (
-        "2 faces in 'a', several in 1 of 1 inputs; expected one face of each: pass "
+        "2 faces in 'a'; expected one face of each input: pass "
         "--face 1 for the one that is seen longest, --face all for each as "
         "INPUT--face1, ..., or predict with --faces largest"
     ) in capsys.readouterr().err

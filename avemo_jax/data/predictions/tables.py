@@ -128,10 +128,10 @@ def _of_faces(found: FramePredictions, table: Table, face: Face) -> FramePredict
     if count.max(initial=0) > 1:
         several = int(np.argmax(count > 1))
         raise ValueError(
-            f"{found.path}: {count[several]} faces in {found.videos[several]!r}, "
-            f"several in {int((count > 1).sum())} of {len(count)} inputs; expected one "
-            "face of each: pass --face 1 for the one that is seen longest, --face all "
-            "for each as INPUT--face1, ..., or predict with --faces largest"
+            f"{found.path}: {count[several]} faces in {found.videos[several]!r}; "
+            "expected one face of each input: pass --face 1 for the one that is seen "
+            "longest, --face all for each as INPUT--face1, ..., or predict with "
+            "--faces largest"
         )
     return kept_rows(found, there)
 
