@@ -87,7 +87,8 @@ def _by_frame(
     last: int,
 ) -> Iterator[tuple[int, list[Crop]]]:
     """Our crops of each frame up to the last of interest; frames without have none."""
-    reached, ours = 0, []
+    ours: list[Crop] = []
+    reached = 0
     for crop in face_crops(video, tracks, wanted, ["aligned"], template=template):
         if crop.frame != reached:
             if reached:

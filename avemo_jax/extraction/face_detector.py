@@ -12,7 +12,7 @@ from avemo_jax.faces.published import DETECTOR
 
 # Raised whenever boxes, points, tracks or crops of the same pictures come out otherwise
 # by a change that no setting tells.
-DETECTION_VERSION = 3
+DETECTION_VERSION = 4
 
 
 def load_face_detector(

@@ -11,6 +11,7 @@ from avemo_jax.faces import yunet
 from avemo_jax.faces.boxes import overlaps
 
 MAX_FACES = 64  # faces of a picture, the best first
+_CANDIDATES = 256  # places that are looked at: each face has several
 MIN_SCORE = 0.3  # what scores less is no face
 MAX_OVERLAP = 0.3  # of two boxes that overlap more, the one with the lower score goes
 
@@ -90,7 +91,7 @@ def _places(
 
 def _without_doubles(found: Detections, min_score: float) -> Detections:
     """The best faces of one picture, of which no two overlap much."""
-    count = min(MAX_FACES, len(found.scores))
+    count = min(_CANDIDATES, len(found.scores))
     scores, best = jax.lax.top_k(found.scores, count)
     boxes, points = found.boxes[best], found.points[best]
     clash = overlaps(boxes, boxes) > MAX_OVERLAP
@@ -102,6 +103,6 @@ def _without_doubles(found: Detections, min_score: float) -> Detections:
         return kept & ~(kept[i] & clash[i] & is_later)
 
     kept = jax.lax.fori_loop(0, count, next_kept, scores >= min_score)
-    order = jnp.argsort(~kept, stable=True)
+    order = jnp.argsort(~kept, stable=True)[:MAX_FACES]
     scores = jnp.where(kept, scores, 0)
     return Detections(boxes[order], points[order], scores[order])

@@ -116,5 +116,5 @@ def test_crops_of_real_faces_are_those_of_another_detector(shared_data):
                 }
     values = np.array(list(likeness.values()))
     assert len(values) == 1040
-    assert np.median(values) > 0.97
-    assert np.mean(values > 0.8) > 0.96
+    assert np.median(values) > 0.95
+    assert np.mean(values > 0.8) > 0.975

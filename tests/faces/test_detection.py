@@ -65,6 +65,19 @@ def test_of_doubles_the_best_is_kept(numbers):
     assert not np.asarray(found.scores[count:]).any()
 
 
+def test_a_crowd_has_as_many_faces_as_are_told():
+    """A hundred faces of three places each, which lie nearly where the first is."""
+    left, top = (axis.ravel() for axis in np.meshgrid(np.arange(10), np.arange(10)))
+    one = np.stack([left * 30, top * 30, np.full(100, 20), np.full(100, 20)], axis=1)
+    boxes = np.repeat(one.astype(np.float32), 3, axis=0)
+    boxes[:, 0] += np.tile(np.arange(3, dtype=np.float32), 100)
+    scores = np.linspace(0.95, 0.5, 300, dtype=np.float32)
+    points = np.zeros((300, 5, 2), np.float32)
+    found = suppressed(detection.Detections(boxes, points, scores), 0.3)
+    np.testing.assert_array_equal(found.boxes, one[: detection.MAX_FACES])
+    assert (np.asarray(found.scores) > 0.3).all()
+
+
 def test_places_become_pixels():
     """A 64 x 32 picture has 8 x 4, 4 x 2 and 2 x 1 places."""
     count = 32 + 8 + 2
