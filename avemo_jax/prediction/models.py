@@ -227,8 +227,8 @@ def load_models(
             cache directory.
 
     Raises:
-        ValueError: If a name is unknown, two models have the same task or column, or
-            none has a task that is wanted.
+        ValueError: If a name is unknown, two models have the same task, or none has a
+            task that is wanted.
         CheckpointError: If a folder has no model, or a damaged one.
     """
     own: list[OwnOutputs] = []
@@ -384,13 +384,12 @@ def _only(
 
 
 def _check_apart(have: Sequence[tuple[str, Task]]) -> None:
-    """Refuses tasks, and columns, that two models have.
+    """Refuses tasks that two models have; columns of one name are told apart in tables.
 
     Raises:
         ValueError: If there are some.
     """
     by_task: dict[str, str] = {}
-    by_column: dict[str, str] = {}
     for model, task in have:
         if task.name in by_task:
             raise ValueError(
@@ -400,14 +399,6 @@ def _check_apart(have: Sequence[tuple[str, Task]]) -> None:
                 "or run them apart, each with an --out of its own"
             )
         by_task[task.name] = model
-        own = set(task.columns) | ({task.decided} if task.decided else set())
-        if shared := sorted(own & set(by_column)):
-            raise ValueError(
-                f"{task.name} and {by_column[shared[0]]} both have a column "
-                f"{shared[0]!r}; expected columns apart in a table: run them apart, "
-                "with --tasks and an --out of its own for each"
-            )
-        by_column |= dict.fromkeys(own, task.name)
 
 
 def _wanted(

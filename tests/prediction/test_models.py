@@ -10,6 +10,7 @@ from avemo_jax.models.card import CheckpointError, Evaluated
 from avemo_jax.models.selection import Selection
 from avemo_jax.prediction.models import load_models
 from avemo_jax.prediction.wanted_sets import wanted_set
+from avemo_jax.tasks import own_task, register
 
 FACE = ("enet_b0_8_va_mtl@cropped_aligned-224", "visual", 10, "made")
 SOUND = ("wav2vec2_base@16k-original", "audio", 6, "made")
@@ -174,3 +175,12 @@ def test_options_are_read_from_names(name, options):
 def test_features_that_cannot_be_made(name, said):
     with pytest.raises(ValueError, match=said):
         wanted_set(name)
+
+
+def test_tasks_with_columns_of_one_name_are_one_table(tmp_path):
+    folders = []
+    for name in ("awake", "speaks"):
+        register(own_task(name, "multiclass", ("no", "yes")))
+        folders.append(untrained_head(tmp_path / name, name, "linear", (FACE,)))
+    model = load_models([str(folder) for folder in folders])
+    assert names_of(model) == ["awake", "speaks"]
