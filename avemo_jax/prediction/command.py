@@ -6,7 +6,6 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from avemo_jax.data.listing import first_of, said_of_many
 from avemo_jax.extraction.run import held
@@ -121,7 +120,7 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
     )
     inputs = _of_shard(args, found.inputs)
     work = find_work(out, inputs, facts, overwrite=args.overwrite)
-    _say_begin(names, device, networks.model, inputs, work, found.notes)
+    _say_begin(names, device, inputs, work, [*networks.model.notes, *found.notes])
     outcome = _Outcome(len(inputs), debug=args.debug)
     for name, run in work.standing.items():
         outcome.losses[name] = tuple(run["losses"])
@@ -158,7 +157,6 @@ def _words(text: str) -> list[str]:
 def _say_begin(
     names: Sequence[str],
     device: str,
-    model: Any,
     inputs: Sequence[Input],
     work: Work,
     notes: Sequence[str],
@@ -175,7 +173,7 @@ def _say_begin(
     for name in names:
         if name in PUBLISHED and (limits := PUBLISHED[name].limits):
             print(f"  {name}: {limits}")
-    for note in (*model.notes, *notes):
+    for note in notes:
         print(f"  {note}")
     sys.stdout.flush()
 

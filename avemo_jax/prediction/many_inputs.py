@@ -31,6 +31,8 @@ from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.settings import PredictSettings
 from avemo_jax.prediction.sound_rows import SoundRows, heard
 
+_NO_SOUND = ("sound not used, as asked for (--audio none)",)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unread:
@@ -270,6 +272,7 @@ def _predicted(
         *found.notes,
         *(f"{count} faces not embedded: {why}" for why, count in faults.items()),
         *sound.notes,
+        *(_NO_SOUND if model.hears and settings.audio == "none" else ()),
         *model.smoothing_notes(settings.smooth),
         *_notes_on_rate(found, settings),
     )

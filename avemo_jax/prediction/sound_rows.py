@@ -137,8 +137,6 @@ def _silent(sets: Sequence[SoundSet], rows: int) -> SoundRows:
 def _why_not(found: InputFaces, audio: Audio) -> str | None:
     """Why sound is not used, in words; None where it is."""
     tracks = found.all_tracks
-    if audio == "none":
-        return "sound not used, as asked for (--audio none)"
     if audio == "auto":
         if found.input.kind != "video":
             return "sound not used: pictures have none"
