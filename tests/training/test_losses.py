@@ -46,6 +46,22 @@ def compute(task, logits, labels, mask, weights, **options):
     return loss(*arrays(logits, labels, mask, weights))
 
 
+@functools.cache
+def compiled(number):
+    """The loss and its gradient by the logits: one program for the tests of a case."""
+    task, options = OPTIONS[number]
+
+    def loss(logits, labels, mask, weights):
+        return compute(task, logits, labels, mask, weights, **options)
+
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def with_gradient(options, logits, labels, mask, weights):
+    number = [known is options for _, known in OPTIONS].index(True)
+    return compiled(number)(*arrays(logits, labels, mask, weights))
+
+
 def log_softmax(x):
     x = x - x.max(axis=-1, keepdims=True)
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
@@ -135,15 +151,9 @@ def test_masked_frames_change_nothing(task, options, poison):
     bad_logits, bad_labels = logits.copy(), labels.copy()
     bad_logits[~MASK], bad_labels[~MASK] = poison, invalid
 
-    def run(logits, labels):
-        def loss(logits):
-            return compute(task, logits, labels, MASK, weights, **options)
-
-        return jax.jit(jax.value_and_grad(loss))(jnp.asarray(logits))
-
-    (value, gradient), (bad_value, bad_gradient) = (
-        run(logits, labels),
-        run(bad_logits, bad_labels),
+    value, gradient = with_gradient(options, logits, labels, MASK, weights)
+    bad_value, bad_gradient = with_gradient(
+        options, bad_logits, bad_labels, MASK, weights
     )
     assert float(value) == float(bad_value)
     np.testing.assert_array_equal(gradient, bad_gradient)
@@ -156,11 +166,7 @@ def test_masked_frames_change_nothing(task, options, poison):
 def test_few_frames_give_finite_gradients(task, options, num_counting):
     logits, labels, weights, _ = CASES[task]
     mask = np.arange(NUM) < num_counting
-
-    def loss(logits):
-        return compute(task, logits, labels, mask, weights, **options)
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(logits))
+    value, gradient = with_gradient(options, logits, labels, mask, weights)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     if num_counting == 0:
@@ -173,11 +179,7 @@ def test_few_frames_give_finite_gradients(task, options, num_counting):
 def test_extreme_logits_give_finite_gradients(task, options, scale):
     """All equal (no variance), and so sure that a probability is 0 or 1 in float32."""
     logits, labels, weights, _ = CASES[task]
-
-    def loss(logits):
-        return compute(task, logits, labels, None, weights, **options)
-
-    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(logits * scale))
+    value, gradient = with_gradient(options, logits * scale, labels, None, weights)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
 
