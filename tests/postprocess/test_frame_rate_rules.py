@@ -207,7 +207,7 @@ def naive_confidence(kind, smoothed, scores, lo, hi, embedded):
     shape=st.sampled_from(SHAPES[1:]),
     seed=st.integers(0, 1000),
     sharpness=st.floats(0.1, 0.9),
-    reach=st.sampled_from((None, 3)),
+    reach=st.sampled_from((None, 0, 3)),
 )
 def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     lengths, half = shape
