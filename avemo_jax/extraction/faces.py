@@ -280,7 +280,9 @@ def _of_faces(
     left = {i for i, one in enumerate(subjects) if one.video not in job.standing}
     wanted = [np.full(len(track.frame), i in left) for i, track in enumerate(tracks)]
     try:
-        for crop in face_crops(open_video(job.file), tracks, wanted, [rule.kind]):
+        for crop in face_crops(
+            open_video(job.file), tracks, wanted, [rule.kind], template=rule.points
+        ):
             subject = subjects[crop.track]
             yield _Item(subject, crop.frame, picture=crop.picture, fault=crop.fault)
             if crop.frame == tracks[crop.track].frame[-1]:

@@ -5,6 +5,7 @@ import math
 import pathlib
 
 from avemo_jax.extraction.chosen_faces import Faces
+from avemo_jax.extraction.crop_template import read_template
 from avemo_jax.extraction.extractor_choice import (
     ExtractorChoice,
     choose_audio,
@@ -101,7 +102,7 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
     Raises:
         ValueError: If a value is wrong, or the flags do not go with the others.
     """
-    names = ("faces", "boxes", "crop", "detect", "min_face")
+    names = ("faces", "boxes", "crop", "detect", "min_face", "template")
     given = {name: getattr(args, name) for name in names}
     said = [f"--{n.replace('_', '-')}" for n, one in given.items() if one is not None]
     if not said:
@@ -117,6 +118,11 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
             "--detect with --boxes; expected one of the two, since faces that are "
             "given are not looked for: leave one out"
         )
+    if args.template is not None and args.crop == "tight":
+        raise ValueError(
+            "--template with --crop tight; expected aligned crops, since a template "
+            "says where the points of a face come: leave one out"
+        )
     weights = None
     if args.weights is not None:
         own = (
@@ -130,7 +136,12 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
         are_given=args.boxes is not None,
         min_face_px=args.min_face or MIN_FACE_PX,
         weights=weights,
+        template=None if args.template is None else _template_of(args.template),
     )
+
+
+def _template_of(file: str) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, read_template(file).tolist()))
 
 
 def faces_of_text(text: str) -> Faces:

@@ -83,6 +83,12 @@ def _add_face_flags(parser: argparse.ArgumentParser) -> None:
         "faces moved or changed (default: 0.2)",
     )
     group.add_argument(
+        "--template",
+        metavar="FILE",
+        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
+        "--write-template writes it (default: ArcFace's)",
+    )
+    group.add_argument(
         "--min-face",
         type=flags.whole(1, 10_000),
         metavar="PX",

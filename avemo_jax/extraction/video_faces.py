@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from jaxtyping import Float
 
 from avemo_jax.extraction.chosen_faces import Faces
 from avemo_jax.extraction.face_crops import CropKind
@@ -44,6 +45,7 @@ class FaceRule:
         are_given: Whether faces are not looked for, as tables have them.
         min_face_px: Shorter side in pixels of faces that are noted as small.
         weights: File of the detector's weights; None: the fetched one.
+        template: Where the five points come in aligned crops; None: ArcFace's.
     """
 
     faces: Faces = "largest"
@@ -52,6 +54,12 @@ class FaceRule:
     are_given: bool = False
     min_face_px: int = MIN_FACE_PX
     weights: str | None = None
+    template: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def points(self) -> Float[np.ndarray, "5 2"]:
+        """Where the five points come in aligned crops."""
+        return ARCFACE_TEMPLATE if self.template is None else np.array(self.template)
 
     @property
     def is_single(self) -> bool:
@@ -78,7 +86,7 @@ class FaceRule:
         """
         facts = {"crop": self.kind, **self.search()}
         if self.kind == "aligned":
-            facts["template"] = ARCFACE_TEMPLATE.tolist()
+            facts["template"] = self.points.tolist()
         return facts
 
 

@@ -14,6 +14,7 @@ from made.trees import write_crops
 from avemo_jax.data.features.files import read_feature_file
 from avemo_jax.embed import load_extractor
 from avemo_jax.extraction import command, extractor_choice, video_faces
+from avemo_jax.extraction.crop_template import read_template, write_template
 from avemo_jax.extraction.face_crops import face_crops
 from avemo_jax.extraction.face_detector import detector_facts
 from avemo_jax.extraction.face_tracks import find_faces
@@ -22,6 +23,7 @@ from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.on_beam import _lines_of, _outcome
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.video_faces import FaceRule, faces_of
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
 
 compiled_once = functools.cache(load_extractor)
@@ -192,6 +194,20 @@ def test_small_faces_are_noted(films, tmp_path, capsys):
     assert extract(films, tmp_path, "--min-face=60") == 0
     text = capsys.readouterr().out
     assert "a small face, 48 pixels in the median, where 60 or more are wanted" in text
+
+
+def test_a_template_of_the_users_own_decides_the_crops(films, tmp_path, capsys):
+    file, out = tmp_path / "template.json", tmp_path / "out"
+    write_template(file, ARCFACE_TEMPLATE * 0.9 + 5, detector="d", crops=3)
+    assert extract(films, out, "--faces=largest", f"--template={file}") == 0
+    theirs = FaceRule(template=tuple(map(tuple, read_template(file).tolist())))
+    assert theirs.facts()["template"] != FaceRule().facts()["template"]
+    # Those that stand are not taken for crops by ArcFace's.
+    capsys.readouterr()
+    assert extract(films, out, "--faces=largest") == 1
+    assert "to extract it all again" in capsys.readouterr().err
+    assert extract(films, out, "--crop=tight", f"--template={file}") == 1
+    assert "--template with --crop tight; expected" in capsys.readouterr().err
 
 
 def table_of(name, folder):
