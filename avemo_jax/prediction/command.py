@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import pathlib
 import sys
 import traceback
@@ -55,8 +56,15 @@ def _run(args: argparse.Namespace) -> int:
         args.inputs, recursive=args.recursive, fps=args.fps, out=args.out
     )
     _check_places(args, out, found)
-    with held(out, shared=args.num_shards > 1):
-        return _predict(args, out, found)
+    is_new = not out.exists()
+    try:
+        with held(out, shared=args.num_shards > 1):
+            return _predict(args, out, found)
+    except Exception:
+        if is_new:
+            with contextlib.suppress(OSError):  # something was written before
+                out.rmdir()
+        raise
 
 
 def _check_places(

@@ -192,10 +192,10 @@ def _part(times: FrameTimes, search: Search, one: Input) -> tuple[int, int]:
     stop = int(np.searchsorted(times_s, end, "left"))
     length_s = float(times_s[-1]) + (1 / times.fps if times.fps > 0 else 0.0)
     if begin >= length_s or stop <= start:
+        until = "on" if end == np.inf else f"to {end:g} s"
         raise ValueError(
-            f"{one.path}: nothing is shown from {max(begin, 0):g} s to "
-            f"{min(end, length_s):g} s, it is {length_s:.2f} s long; expected a part "
-            "of it: correct --start and --end"
+            f"{one.path}: nothing is shown from {max(begin, 0):g} s {until}, it is "
+            f"{length_s:.2f} s long; expected a part of it: correct --start and --end"
         )
     return start, stop
 

@@ -226,3 +226,38 @@ def test_faces_of_an_earlier_run_give_the_same_scores(model, film, predicted, tm
             assert float(row["valence"]) == pytest.approx(
                 float(expected["valence"]), abs=0.1
             )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--start=3"], "film.mp4: nothing is shown from 3 s on, it is 2.40 s long"),
+        (["--device=tpu"], "--device tpu: no such device here"),
+        (["--every=adaptive"], "which has no rule that was chosen on dev"),
+        (["--smooth=as-trained"], "for which no smoothing was chosen"),
+        (["--tasks=AU"], "--tasks AU: no model has it; expected some of EXPR, VA"),
+        (["--audio=none.wav"], "--audio none.wav: no such file; expected one"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(flags, said, model, film, tmp_path, capsys):
+    assert predict(model, film, tmp_path / "out", *flags) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out" / "film").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--start=1:00", "--end=60"], "--end 60 s is not after --start 60 s"),
+        (["--fps=10"], "--fps without --as-video; expected both or none"),
+        (["--faces=none"], "'none'; expected all, largest or a whole number"),
+        (["--smooth=long"], "'long'; expected seconds from 0 to 600"),
+        (["--shard-index=1"], "--shard-index 1 with --num-shards 1; expected 0 to 0"),
+    ],
+)
+def test_flags_that_are_wrong_end_the_command(flags, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        command.main(["film.mp4", *flags])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
