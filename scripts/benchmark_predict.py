@@ -100,8 +100,8 @@ class Ours:
     Attributes:
         detect: The detector.
         extractor: The network.
-        stages: Of the last run.
-        crops: Of the last run.
+        stages: Stages of the last run.
+        crops: Stages of the last run.
     """
 
     detect: Detect

@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _chosen(names: list[str], at_most: int | None) -> list[str]:
-    """As many names as asked for, spread evenly."""
+    """Names, as many as asked for, spread evenly."""
     count = min(at_most or len(names), len(names))
     picks = np.round(np.linspace(0, len(names) - 1, count)).astype(int)
     return [names[i] for i in picks]
