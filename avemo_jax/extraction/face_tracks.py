@@ -5,6 +5,7 @@ hundred pictures are in memory, however long the video is, and which face is see
 longest is known before the first is cut out.
 """
 
+import array
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from avemo_jax.media.picture_sources import PictureSource, read_ahead
 # many are decoded meanwhile.
 _CHUNK = 100
 _CHUNK_MIB = 96
+
+_NUMBERS = 15  # of a face: its box, its five points and its score
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 Outline = UInt8[np.ndarray, "_ _"]
@@ -91,43 +94,70 @@ def find_faces(
             have times.
     """
     tracker = Tracker()
-    found: list[FrameFaces] = []
+    found = _Found()
     for is_scene, faces in _by_frame(video, detect, times_s, interval_s):
         if is_scene:
             tracker.cut()
         found.append(faces)
-        number = len(found)
+        number = found.num_frames
         time_s = float(times_s[number - 1])
         tracker.add(number, time_s, faces.boxes, faces.scores)
         progress(1)
-    if len(found) != len(times_s):
+    if found.num_frames != len(times_s):
         raise ValueError(
-            f"{video.path}: {len(found)} frames where {len(times_s)} have times; "
+            f"{video.path}: {found.num_frames} frames where {len(times_s)} have times; "
             "expected as many: was the file changed? Run it again"
         )
     size = (video.height, video.width)
     small = reduced_size(*size, SHARP_LONG_SIDE_PX)
     tracks = []
     for track in sorted(tracker.tracks, key=lambda t: (-len(t.frames), t.frames[0])):
-        rows = [
-            (found[frame - 1], pick)
-            for frame, pick in zip(track.frames, track.picks, strict=True)
-        ]
-        faces = scaled(
-            FrameFaces(
-                np.stack([of.boxes[pick] for of, pick in rows]),
-                np.stack([of.points[pick] for of, pick in rows]),
-                np.array([of.scores[pick] for of, pick in rows]),
-            ),
-            small,
-            size,
-        )
-        detected = np.array([of.is_detected for of, _ in rows])
+        of_track, detected = found.faces(track.frames, track.picks)
+        faces = scaled(of_track, small, size)
         frames = np.array(track.frames, np.int32)
         tracks.append(
             FaceTrack(frames, faces.boxes, faces.points, faces.scores, detected)
         )
     return tracks
+
+
+class _Found:
+    """The faces of all frames, in a hundred bytes each.
+
+    Attributes:
+        num_frames: Number of frames.
+    """
+
+    def __init__(self) -> None:
+        self.num_frames = 0
+        self._numbers = array.array("d")  # box, points and score of each face
+        self._starts = array.array("q")  # of each frame, in faces
+        self._detected = bytearray()
+
+    def append(self, faces: FrameFaces) -> None:
+        """Keep the faces of the next frame."""
+        self._starts.append(len(self._numbers) // _NUMBERS)
+        points = faces.points.reshape(-1, 10)
+        rows = np.hstack([faces.boxes, points, faces.scores[:, None]])
+        self._numbers.frombytes(rows.astype(np.float64).tobytes())
+        self._detected.append(faces.is_detected)
+        self.num_frames += 1
+
+    def faces(
+        self, frames: Sequence[int], picks: Sequence[int]
+    ) -> tuple[FrameFaces, Bool[np.ndarray, " rows"]]:
+        """One face of each of some frames, and which of these were detected.
+
+        Args:
+            frames: Numbers of the frames, from 1.
+            picks: Index of the face in each.
+        """
+        at = np.asarray(frames) - 1
+        starts = np.frombuffer(self._starts, np.int64)
+        table = np.frombuffer(self._numbers, np.float64).reshape(-1, _NUMBERS)
+        rows = table[starts[at] + np.asarray(picks)]
+        faces = FrameFaces(rows[:, :4], rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
+        return faces, np.frombuffer(self._detected, bool)[at]
 
 
 def _searched(picture: Picture) -> tuple[Picture, Outline]:
