@@ -93,6 +93,7 @@ def _check_places(
     for flag, given in (
         ("--audio", args.audio if sound else None),
         ("--boxes", args.boxes),
+        ("--template", args.template),
     ):
         if given is not None and not pathlib.Path(given).exists():
             raise ValueError(

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from avemo_jax.embed import Embeddings, ImageExtractor
 from avemo_jax.extraction.face_crops import CropKind, FaceCrop, face_crops
 from avemo_jax.extraction.face_tracks import FaceTrack
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.picture_sources import PictureSource
 from avemo_jax.media.resizing import LARGEST_CANVAS_PX, reduced
 from avemo_jax.prediction.stage_times import StageTimes
@@ -127,6 +128,7 @@ def embed(
     jobs: Iterable[EmbedJob],
     folder: pathlib.Path | None,
     *,
+    template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,
     progress: Callable[[str, int], None] = lambda name, frame: None,
 ) -> Iterator[Embedded]:
     """What came of each job, as soon as it is known.
@@ -136,12 +138,13 @@ def embed(
         jobs: The inputs, read lazily one after another.
         folder: Where rows lie until they are used; None: where the system keeps
             temporary files.
+        template: Where the five points come in aligned crops.
         progress: Called with the name of a job and the frame that was read last.
 
     Raises:
         OSError: If rows cannot be written, as on a full disk.
     """
-    with _Reader(sets, jobs, folder, progress) as reader:
+    with _Reader(sets, jobs, folder, template, progress) as reader:
         sources = itertools.tee(reader.crops(), len(sets))
         streams = {
             one.name: one.extractor.stream(reader.pictures(one, source))
@@ -275,10 +278,11 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
         sets: Sequence[VisualSet],
         jobs: Iterable[EmbedJob],
         folder: pathlib.Path | None,
+        template: Float[np.ndarray, "5 2"],
         progress: Callable[[str, int], None],
     ):
         self._sets, self._jobs, self._folder = sets, jobs, folder
-        self._progress = progress
+        self._template, self._progress = template, progress
         self._open: list[_Open] = []
         self._pending: dict[str, collections.deque[tuple[_Open, int]]] = {
             one.name: collections.deque() for one in sets
@@ -297,7 +301,13 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             one = _Open(job, self._sets, self._folder)
             self._open.append(one)
             try:
-                found = face_crops(job.pictures, job.tracks, job.wanted, kinds)
+                found = face_crops(
+                    job.pictures,
+                    job.tracks,
+                    job.wanted,
+                    kinds,
+                    template=self._template,
+                )
                 for crop in job.stages.each("crop", found):
                     self._progress(job.name, crop.frame)
                     if (item := self._item(one, crop)) is not None:

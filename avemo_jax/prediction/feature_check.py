@@ -18,9 +18,14 @@ from avemo_jax.models.card import UNKNOWN, Card, CardFeatures
 from avemo_jax.models.head import TrainedHead
 from avemo_jax.prediction.models import PredictionModel
 
+# x and y of the five points in aligned crops; None: ArcFace's.
+Template = tuple[tuple[float, ...], ...] | None
+
 
 def check_features(
-    model: PredictionModel, extractors: Mapping[str, AnyExtractor]
+    model: PredictionModel,
+    extractors: Mapping[str, AnyExtractor],
+    template: Template = None,
 ) -> tuple[str, ...]:
     """What a user should know of the features, in words; refuses other extractors'.
 
@@ -33,6 +38,7 @@ def check_features(
         extractors: The extractors that are loaded, by full name of the feature set;
             sets that are not made here are left out, such as those of sound where none
             is used.
+        template: x and y of the five points in aligned crops here; None: ArcFace's.
 
     Raises:
         ValueError: If a head was trained on the features of another extractor: of other
@@ -42,12 +48,14 @@ def check_features(
     for heads in model.heads:
         for part in (heads, heads.silent):
             for one in () if part is None else part.models:
-                for words in _of_model(one, extractors):
+                for words in _of_model(one, extractors, template):
                     notes[f"{heads.name}: {words}"] = None
     return tuple(notes)
 
 
-def _of_model(model: Model, extractors: Mapping[str, AnyExtractor]) -> Iterator[str]:
+def _of_model(
+    model: Model, extractors: Mapping[str, AnyExtractor], template: Template
+) -> Iterator[str]:
     for head in model.heads:
         assert isinstance(head, TrainedHead)
         for feature in head.card.features:
@@ -60,14 +68,17 @@ def _of_model(model: Model, extractors: Mapping[str, AnyExtractor]) -> Iterator[
                     "trained on"
                 )
                 continue
-            known = dict(_variants(here, split_name(feature.name)[1] or ""))
+            input_name = split_name(feature.name)[1] or ""
+            known = dict(_variants(here, input_name, template))
             if feature.fingerprint not in known:
                 raise ValueError(_refusal(head, feature))
             if words := known[feature.fingerprint]:
                 yield words
 
 
-def _variants(extractor: AnyExtractor, input_name: str) -> Iterator[tuple[str, str]]:
+def _variants(
+    extractor: AnyExtractor, input_name: str, template: Template
+) -> Iterator[tuple[str, str]]:
     """Fingerprints of the sets by this extractor, and how each differs, in words."""
     own = str(extractor.settings["dtype"]) if "dtype" in extractor.settings else ""
     for dtype in DTYPES if own else ("",):
@@ -78,7 +89,7 @@ def _variants(extractor: AnyExtractor, input_name: str) -> Iterator[tuple[str, s
             said.append(
                 f"it was trained on features in {dtype}, and they are {own} here"
             )
-        for rules, words in _rules(extractor, input_name):
+        for rules, words in _rules(extractor, input_name, template):
             yield (
                 set_fingerprint(digest, input_name, rules),
                 "; ".join([*said, *([words] if words else [])]),
@@ -86,30 +97,37 @@ def _variants(extractor: AnyExtractor, input_name: str) -> Iterator[tuple[str, s
 
 
 def _rules(
-    extractor: AnyExtractor, input_name: str
+    extractor: AnyExtractor, input_name: str, template: Template
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """By what rules a set may have been made, and how each differs, in words."""
     for medium, alignment, words in _media(extractor, input_name):
         yield rules_of(medium, alignment), words
     if extractor.extractor.kind == "visual":
-        for rule, words in _face_rules(input_name):
+        for rule, words in _face_rules(input_name, template):
             # Without the detector's weights nothing of it can have been trained on.
             with contextlib.suppress(WeightsError):
                 yield rules_of("video", None, rule.facts()), words
 
 
-def _face_rules(input_name: str) -> Iterator[tuple[FaceRule, str]]:
+def _face_rules(input_name: str, template: Template) -> Iterator[tuple[FaceRule, str]]:
     """How faces of videos may have been found, and how each differs, in words."""
     kind: CropKind = "aligned" if input_name.startswith("cropped_aligned") else "tight"
-    yield FaceRule(kind=kind), ""
-    yield (
-        FaceRule(kind=kind, interval_s=0.0),
-        "it was trained on faces that were looked for in every frame",
-    )
-    yield (
-        FaceRule(kind=kind, are_given=True),
-        "it was trained on faces that were found elsewhere",
-    )
+    for own in dict.fromkeys((None, template)):
+        other = (
+            "" if own == template else "it was trained on crops by ArcFace's template"
+        )
+        for rule, words in (
+            (FaceRule(kind=kind, template=own), ""),
+            (
+                FaceRule(kind=kind, template=own, interval_s=0.0),
+                "it was trained on faces that were looked for in every frame",
+            ),
+            (
+                FaceRule(kind=kind, template=own, are_given=True),
+                "it was trained on faces that were found elsewhere",
+            ),
+        ):
+            yield rule, "; ".join(filter(None, (words, other)))
 
 
 def _media(

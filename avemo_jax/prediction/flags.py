@@ -100,6 +100,12 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     group.add_argument(
+        "--template",
+        metavar="FILE",
+        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
+        "--write-template writes it (default: ArcFace's)",
+    )
+    group.add_argument(
         "--min-face",
         type=flags.whole(0, 10_000),
         default=MIN_FACE_PX,

@@ -89,7 +89,13 @@ def predict_inputs(
             found[one.name] = known
             yield _job(faces, known.frames.first())
 
-    rows = embed(networks.visual, jobs(), folder, progress=hears.embedded)
+    rows = embed(
+        networks.visual,
+        jobs(),
+        folder,
+        template=settings.points,
+        progress=hears.embedded,
+    )
     for embedded in rows:
         while unread:
             yield unread.popleft()
@@ -247,7 +253,9 @@ def _predicted(
         if not any(map(len, more)) and not again:
             break
         again = False
-        (embedded,) = embed(networks.visual, [_job(found, more)], folder)
+        (embedded,) = embed(
+            networks.visual, [_job(found, more)], folder, template=settings.points
+        )
         faults += Counter(embedded.faults)
         if embedded.error is not None:
             raise UnreadableError(embedded.error)

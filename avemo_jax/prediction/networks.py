@@ -111,7 +111,7 @@ def load_networks(
         else:
             assert choice.alignment is not None
             sound.append(SoundSet(one.name, extractor, choice.alignment))
-    notes = check_features(model, loaded)
+    notes = check_features(model, loaded, settings.template)
     model = dataclasses.replace(model, notes=(*model.notes, *notes))
     detect: Detect = no_faces
     detector: dict[str, Any] | None = None

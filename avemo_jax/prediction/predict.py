@@ -21,7 +21,7 @@ from avemo_jax.prediction.inputs import find_inputs
 from avemo_jax.prediction.many_inputs import predict_inputs
 from avemo_jax.prediction.networks import load_networks
 from avemo_jax.prediction.predicted import Predicted
-from avemo_jax.prediction.settings import PredictSettings
+from avemo_jax.prediction.settings import PredictSettings, template_of
 from avemo_jax.prediction.smoothing_choice import Smooth
 from avemo_jax.prediction.sound_rows import Audio
 from avemo_jax.prediction.summaries import (
@@ -112,6 +112,7 @@ def predict(
     every: Every = 1,
     smooth: Smooth = SHORT_S,
     min_face_px: int = MIN_FACE_PX,
+    template: str | os.PathLike[str] | None = None,
     recursive: bool = False,
     fps: float | None = None,
     device: str = "auto",
@@ -135,6 +136,8 @@ def predict(
         every: The network sees every so many frames, or "adaptive".
         smooth: Seconds that scores are averaged over, "none", or "as-trained".
         min_face_px: Faces that are smaller are flagged.
+        template: File that says where the five points come in aligned crops, as ``avemo
+            check-crops`` writes it; None: ArcFace's.
         recursive: Look into folders within folders.
         fps: Take each folder for one video, of so many numbered pictures a second.
         device: "auto", "cpu", "gpu" or "tpu"; "gpu:1" for one of several.
@@ -159,6 +162,7 @@ def predict(
         every=every,
         smooth=smooth,
         min_face_px=min_face_px,
+        template=template_of(template),
     )
     where = use_device(device)
     networks = load_networks(

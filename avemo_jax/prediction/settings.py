@@ -4,10 +4,16 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
+from avemo_jax.extraction.crop_template import read_template
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.frame_choice import Every
 from avemo_jax.prediction.input_faces import Search
@@ -30,6 +36,7 @@ class PredictSettings:
             model's own rule asks for.
         smooth: Seconds that scores are averaged over, "none", or "as-trained".
         min_face_px: Faces that are smaller are flagged.
+        template: x and y of the five points in aligned crops; None: ArcFace's.
     """
 
     search: Search = dataclasses.field(default_factory=Search)
@@ -39,6 +46,12 @@ class PredictSettings:
     every: Every = 1
     smooth: Smooth = SHORT_S
     min_face_px: int = MIN_FACE_PX
+    template: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def points(self) -> Float[np.ndarray, "5 2"]:
+        """Where the five points come in aligned crops."""
+        return ARCFACE_TEMPLATE if self.template is None else np.array(self.template)
 
     def search_in(self, name: str) -> Search:
         """The search in the input of that name, with the table of its faces.
@@ -70,6 +83,7 @@ class PredictSettings:
             "every": self.every,
             "smooth": self.smooth,
             "min_face_px": self.min_face_px,
+            "template": None if self.template is None else self.points.tolist(),
         }
 
 
@@ -87,12 +101,26 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def template_of(
+    path: str | os.PathLike[str] | None,
+) -> tuple[tuple[float, ...], ...] | None:
+    """The points of a template's file; None where there is none.
+
+    Raises:
+        ValueError: If the file is no template.
+    """
+    return None if path is None else tuple(map(tuple, read_template(path).tolist()))
+
+
 def settings_of(args: argparse.Namespace, num_inputs: int) -> PredictSettings:
     """The settings that the flags name.
 
     Args:
         args: The parsed flags.
         num_inputs: How many inputs there are.
+
+    Raises:
+        ValueError: If the file of the template is none.
     """
     named = args.audio in ("auto", "none")
     return PredictSettings(
@@ -108,4 +136,5 @@ def settings_of(args: argparse.Namespace, num_inputs: int) -> PredictSettings:
         every=args.every,
         smooth=args.smooth,
         min_face_px=args.min_face,
+        template=template_of(args.template),
     )

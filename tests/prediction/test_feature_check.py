@@ -10,6 +10,7 @@ from avemo_jax.embed import load_extractor
 from avemo_jax.extraction import video_faces
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.video_faces import FaceRule
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.models.card import CardData
 from avemo_jax.prediction.feature_check import check_features
 from avemo_jax.prediction.models import load_models
@@ -81,6 +82,17 @@ def test_faces_of_videos_are_known_by_how_they_were_found(
         notes = check_features(model_of(tmp_path / name, own, sound), extractors)
         assert len(notes) == len(said)
         assert all(words in note for words, note in zip(said, notes, strict=True))
+    shifted = tuple((x + 1.0, y) for x, y in ARCFACE_TEMPLATE.tolist())
+    facts_of = FaceRule(template=shifted).facts()
+    own = fingerprint_of(extractors[HOG], HOG, "video", faces=facts_of)
+    model = model_of(tmp_path / "template", own, sound)
+    assert check_features(model, extractors, shifted) == ()
+    with pytest.raises(ValueError, match="the extractor here gives another"):
+        check_features(model, extractors)
+    own = fingerprint_of(extractors[HOG], HOG, "video", faces=FaceRule().facts())
+    model = model_of(tmp_path / "arcface", own, sound)
+    (note,) = check_features(model, extractors, shifted)
+    assert "crops by ArcFace's template" in note
 
 
 def test_a_converted_head_says_that_its_features_are_unknown(extractors, tmp_path):
