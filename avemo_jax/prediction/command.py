@@ -231,8 +231,11 @@ class _Outcome:
         if self._errors:
             names = first_of(sorted(self._errors), 5)
             line += f"; {len(self._errors):,} could not be read ({names})"
-        print(f"{line}; tables in {out}, {summary.name} over all")
-        print(MEANING)
+        if self.losses:
+            line += f"; tables in {out}, {summary.name} over all"
+        print(line)
+        if self.losses:
+            print(MEANING)
         if self._errors:
             return UNREAD
         return SOME_FAILED if part else 0

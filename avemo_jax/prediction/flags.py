@@ -229,10 +229,12 @@ def seconds_of(text: str) -> float:
     """A time of day's form, or a number of seconds, in seconds.
 
     Raises:
-        argparse.ArgumentTypeError: If it has neither form.
+        argparse.ArgumentTypeError: If it has neither form, or 60 seconds or minutes
+            after a colon.
     """
     found = _TIME.fullmatch(text)
-    if found is None:
+    parts = text.split(":")
+    if found is None or any(float(part) >= 60 for part in parts[1:]):
         raise argparse.ArgumentTypeError(
             f"{text!r}; expected seconds as 90.5, or h:m:s as 0:01:30.5: correct it"
         )

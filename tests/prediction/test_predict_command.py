@@ -250,6 +250,7 @@ def test_what_cannot_be_is_told_in_one_line(flags, said, model, film, tmp_path, 
     ("flags", "said"),
     [
         (["--start=1:00", "--end=60"], "--end 60 s is not after --start 60 s"),
+        (["--start=1:99"], "'1:99'; expected seconds as 90.5, or h:m:s"),
         (["--fps=10"], "--fps without --as-video; expected both or none"),
         (["--faces=none"], "'none'; expected all, largest or a whole number"),
         (["--smooth=long"], "'long'; expected seconds from 0 to 600"),
