@@ -269,18 +269,5 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_quiet(group)
     flags.add_compilation_cache(group)
     group = parser.add_argument_group("many machines")
-    group.add_argument(
-        "--num-shards",
-        type=flags.whole(1, flags.MOST_PROCESSES),
-        default=1,
-        metavar="N",
-        help="parts of a job array",
-    )
-    group.add_argument(
-        "--shard-index",
-        type=flags.whole(0, flags.MOST_PROCESSES - 1),
-        default=0,
-        metavar="I",
-        help="this part, from 0",
-    )
+    flags.add_shards(group, "parts of a job array")
     flags.add_beam(group, "the videos")

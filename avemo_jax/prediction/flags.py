@@ -184,20 +184,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     flags.add_compilation_cache(group)
     group = parser.add_argument_group("many machines")
-    group.add_argument(
-        "--num-shards",
-        type=flags.whole(1, flags.MOST_PROCESSES),
-        default=1,
-        metavar="N",
-        help="parts of a job array, one for each process or GPU",
-    )
-    group.add_argument(
-        "--shard-index",
-        type=flags.whole(0, flags.MOST_PROCESSES - 1),
-        default=0,
-        metavar="I",
-        help="this part, from 0",
-    )
+    flags.add_shards(group, "parts of a job array, one for each process or GPU")
 
 
 def _check(parser: CommandParser, args: argparse.Namespace) -> None:

@@ -110,6 +110,25 @@ def add_compilation_cache(to: _Group) -> None:
     )
 
 
+def add_shards(to: _Group, what: str) -> None:
+    """Adds ``--num-shards`` and ``--shard-index``, the part of a job array.
+
+    Args:
+        to: The group or parser.
+        what: Words for the parts.
+    """
+    to.add_argument(
+        "--num-shards", type=whole(1, MOST_PROCESSES), default=1, metavar="N", help=what
+    )
+    to.add_argument(
+        "--shard-index",
+        type=whole(0, MOST_PROCESSES - 1),
+        default=0,
+        metavar="I",
+        help="this part, from 0",
+    )
+
+
 def add_beam(to: _Group, what: str) -> None:
     """Add the flags of Apache Beam, whose workers share ``what``."""
     to.add_argument(
