@@ -11,14 +11,14 @@ import pytest
 from made.predicted import made_face, made_predicted
 from made.sounds import write_wav
 from made.trees import make_weights_dir, write_crops, write_video
-from made.weights import made_detector
 
 import avemo_jax
 from avemo_jax import cli
 from avemo_jax.config.flags import read_config
-from avemo_jax.embed.weights import default_weights_path
+from avemo_jax.embed.weights import default_weights_path, write_weights
 from avemo_jax.extraction import command as extract
 from avemo_jax.faces.published import DETECTOR
+from avemo_jax.faces.yunet import state_shapes
 from avemo_jax.prediction.writing import write_predicted
 from avemo_jax.tasks import registry
 
@@ -184,7 +184,10 @@ def test_python_examples_with_weights_run(text, elsewhere, monkeypatch, capsys):
     folder = default_weights_path(names[0]).parent
     folder.mkdir(parents=True)
     make_weights_dir(folder, names)
-    made_detector(folder).rename(default_weights_path(DETECTOR.name))
+    # A detector that is in doubt everywhere, and finds no face.
+    blind = {name: np.zeros(of, np.float32) for name, of in state_shapes().items()}
+    path = default_weights_path(DETECTOR.name)
+    write_weights(path, blind, {"extractor": DETECTOR.name})
     write_crops(elsewhere, [1], np.random.default_rng(0))
     write_video(elsewhere / "video.mp4", 50)
     write_video(elsewhere / "interview.mp4", 5)
