@@ -17,9 +17,16 @@ from avemo_jax.experiment import run_experiment
 from avemo_jax.extraction import command as extraction
 from avemo_jax.extraction import extractor_choice, video_faces
 from avemo_jax.packing import command as packing
+from avemo_jax.tasks import registry
 
 FRAMES = 60
 HOG = "face_hog@cropped_aligned-32"
+
+
+@pytest.fixture(autouse=True)
+def no_tasks_of_others(monkeypatch):
+    """Own tasks that other tests have registered are forgotten."""
+    monkeypatch.setattr(registry, "_OWN", {})
 
 
 def extract(videos: pathlib.Path, out: pathlib.Path, *flags: str) -> None:

@@ -121,6 +121,10 @@ def test_two_real_people_are_two_tracks(shared_data):
         kept = found.scores[0] > 0
         tracker.add(number, number / 25, found.boxes[0, kept], found.scores[0, kept])
     assert not cuts
-    lengths = sorted((len(track.frames) for track in tracker.tracks), reverse=True)
+    longest = sorted(tracker.tracks, key=lambda track: -len(track.frames))[:2]
+    lengths = [len(track.frames) for track in longest]
+    spans = [track.frames[-1] - track.frames[0] + 1 for track in longest]
     crops = len(list(root.glob("cropped_aligned_new_50_vids/5-60*_left/*.jpg")))
-    assert lengths[1] >= crops, "both stay for as long as they have crops"
+    assert spans == [crops, crops], "both stay for as long as they have crops"
+    # In frame 98 boxes of two faces behind take the place of one of them.
+    assert lengths == [crops, crops - 1]
