@@ -114,13 +114,36 @@ def aligned(
     back = np.linalg.inv(matrix)[:2]
     # Pillow takes the corner of the first pixel for (0, 0).
     back[:, 2] += 0.5 - 0.5 * back[:, :2].sum(axis=1)
-    image = Image.fromarray(picture).transform(
+    # Pillow copies what it is given, so it gets what the crop shows and no more.
+    left, top, right, bottom = _shown(back, size_px, picture.shape)
+    back[:, 2] -= left, top
+    image = Image.fromarray(picture[top:bottom, left:right]).transform(
         (size_px, size_px),
         Image.Transform.AFFINE,
         tuple(back.ravel()),
         Image.Resampling.BILINEAR,
     )
     return np.asarray(image)
+
+
+def _shown(
+    back: Float[np.ndarray, "2 3"], size_px: int, shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what a crop shows of a picture, a pixel at least.
+
+    Args:
+        back: Gives the place in the picture of a place in the crop.
+        size_px: Side of the crop.
+        shape: Height and width of the picture, and its channels.
+    """
+    sides = np.array(
+        [[0, 0, 1], [size_px, 0, 1], [0, size_px, 1], [size_px, size_px, 1]]
+    )
+    places = sides @ back.T
+    most = np.array(shape[1::-1])
+    low = np.clip(np.floor(places.min(axis=0)).astype(int) - 2, 0, most - 1)
+    high = np.clip(np.ceil(places.max(axis=0)).astype(int) + 3, low + 1, most)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def tight(
