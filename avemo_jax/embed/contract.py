@@ -1,14 +1,17 @@
 """The results of every extractor, and checks of its input and options."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 
 from avemo_jax.extractors import Extractor
+
+_Owner = TypeVar("_Owner")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,32 @@ class Embeddings:
     features: Float[np.ndarray, "rows dim"]
     outputs: Float[np.ndarray, "rows outputs"] | None = None
     times_s: Float[np.ndarray, " rows"] | None = None
+
+
+def by_owner(
+    pending: "collections.deque[tuple[_Owner, int]]", batch: Embeddings
+) -> "Iterator[tuple[_Owner, Int32[np.ndarray, ' rows'], Embeddings]]":
+    """A batch split by what its rows belong to: the owner, its numbers and its rows.
+
+    Args:
+        pending: Owner and number of every row that is awaited, in order; those of the
+            batch are taken off.
+        batch: The next rows.
+    """
+    start, count = 0, len(batch.features)
+    while start < count:
+        owner = pending[0][0]
+        numbers: list[int] = []
+        while pending and pending[0][0] is owner and start + len(numbers) < count:
+            numbers.append(pending.popleft()[1])
+        rows = slice(start, start + len(numbers))
+        outputs = None if batch.outputs is None else batch.outputs[rows]
+        yield (
+            owner,
+            np.array(numbers, np.int32),
+            Embeddings(batch.features[rows], outputs),
+        )
+        start += len(numbers)
 
 
 def joined(extractor: Extractor, pieces: Iterable[Embeddings]) -> Embeddings:

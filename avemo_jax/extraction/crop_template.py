@@ -7,13 +7,15 @@ import pathlib
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.faces.crops import ALIGNED_PX
+from avemo_jax.faces.crops import ALIGNED_PX, ARCFACE_TEMPLATE
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.json_files import read_json
 
 SCHEMA = 1
 _REMEDY = "write one with 'avemo check-crops --write-template FILE'"
 _Point = tuple[float, float]
+# x and y of the five points in aligned crops; None: ArcFace's.
+Template = tuple[tuple[float, ...], ...] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,21 @@ def read_template(path: str | os.PathLike[str]) -> Float[np.ndarray, "5 2"]:
     if wrong is not None:
         raise ValueError(f"{path}: {wrong}; expected {expected}: {_REMEDY}")
     return points
+
+
+def template_of(path: str | os.PathLike[str] | None) -> Template:
+    """The template in a file; None where there is none.
+
+    Raises:
+        ValueError: If the file is no template.
+        OSError: If it cannot be read.
+    """
+    return None if path is None else tuple(map(tuple, read_template(path).tolist()))
+
+
+def points_of(template: Template) -> Float[np.ndarray, "5 2"]:
+    """Where the five points come in aligned crops."""
+    return ARCFACE_TEMPLATE if template is None else np.array(template)
 
 
 def write_template(

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.features.writer import FeatureFileWriter
 from avemo_jax.embed import Embeddings, ImageExtractor
+from avemo_jax.embed.contract import by_owner
 from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extraction.chosen_faces import chosen_faces
 from avemo_jax.extraction.face_crops import face_crops
@@ -121,7 +122,7 @@ def embed_faces(
                     finished.extend(begun.pop(name).outcome())
 
         for batch in extractor.stream(pictures()):
-            for video, frames, rows in _by_video(pending, batch):
+            for video, frames, rows in by_owner(pending, batch):
                 video.take(frames, rows)
                 finished.extend(video.outcome())
             progress(len(batch.features))
@@ -132,26 +133,6 @@ def embed_faces(
 def _drained(queue: collections.deque[VideoOutcome]) -> Iterator[VideoOutcome]:
     while queue:
         yield queue.popleft()
-
-
-def _by_video(
-    pending: "collections.deque[tuple[_Video, int]]", batch: Embeddings
-) -> "Iterator[tuple[_Video, np.ndarray, Embeddings]]":
-    """The batch split by video: the video, its frame numbers and their embeddings."""
-    start, count = 0, len(batch.features)
-    while start < count:
-        video = pending[0][0]
-        frames: list[int] = []
-        while pending and pending[0][0] is video and start + len(frames) < count:
-            frames.append(pending.popleft()[1])
-        rows = slice(start, start + len(frames))
-        outputs = None if batch.outputs is None else batch.outputs[rows]
-        yield (
-            video,
-            np.array(frames, np.int32),
-            Embeddings(batch.features[rows], outputs),
-        )
-        start += len(frames)
 
 
 class _Video(contextlib.AbstractContextManager["_Video"]):

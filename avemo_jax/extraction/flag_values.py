@@ -5,14 +5,15 @@ import math
 import pathlib
 
 from avemo_jax.extraction.chosen_faces import Faces
-from avemo_jax.extraction.crop_template import read_template
+from avemo_jax.extraction.crop_template import template_of
 from avemo_jax.extraction.extractor_choice import (
     ExtractorChoice,
     choose_audio,
     choose_visual,
 )
 from avemo_jax.extraction.settings import Settings
-from avemo_jax.extraction.video_faces import MIN_FACE_PX, FaceRule
+from avemo_jax.extraction.video_faces import FaceRule
+from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.video import MAX_FPS
@@ -136,12 +137,8 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
         are_given=args.boxes is not None,
         min_face_px=args.min_face or MIN_FACE_PX,
         weights=weights,
-        template=None if args.template is None else _template_of(args.template),
+        template=template_of(args.template),
     )
-
-
-def _template_of(file: str) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, read_template(file).tolist()))
 
 
 def faces_of_text(text: str) -> Faces:

@@ -82,17 +82,22 @@ def _add_face_flags(parser: argparse.ArgumentParser) -> None:
         help="look for faces in every frame, or once in S seconds and between where "
         "faces moved or changed (default: 0.2)",
     )
-    group.add_argument(
-        "--template",
-        metavar="FILE",
-        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
-        "--write-template writes it (default: ArcFace's)",
-    )
+    add_template(group)
     group.add_argument(
         "--min-face",
         type=flags.whole(1, 10_000),
         metavar="PX",
         help="note faces that are smaller in most frames (default: 24)",
+    )
+
+
+def add_template(to: argparse._ActionsContainer) -> None:
+    """Adds ``--template``."""
+    to.add_argument(
+        "--template",
+        metavar="FILE",
+        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
+        "--write-template writes it (default: ArcFace's)",
     )
 
 

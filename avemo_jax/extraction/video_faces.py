@@ -12,13 +12,14 @@ from absl import logging
 from jaxtyping import Float
 
 from avemo_jax.extraction.chosen_faces import Faces
+from avemo_jax.extraction.crop_template import Template, points_of
 from avemo_jax.extraction.face_crops import CropKind
 from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
 from avemo_jax.extraction.face_points import with_points
 from avemo_jax.extraction.face_tracks import Detect, FaceTrack, find_faces
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.given_faces import read_given_faces
-from avemo_jax.faces.crops import ARCFACE_TEMPLATE
+from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.media.decoding import DECODING_VERSIONS
 from avemo_jax.media.video import open_video
@@ -28,7 +29,6 @@ from avemo_jax.runtime.json_files import fitted, parsed
 from avemo_jax.runtime.progress import progress_bar
 
 FOLDER = ".face_tracks"  # in the folder of all sets; hidden, so that it is no set
-MIN_FACE_PX = 24  # of a face's shorter side, in the median; smaller ones are noted
 _FORMAT = 1
 _ARRAYS = tuple(field.name for field in dataclasses.fields(FaceTrack))
 
@@ -54,12 +54,12 @@ class FaceRule:
     are_given: bool = False
     min_face_px: int = MIN_FACE_PX
     weights: str | None = None
-    template: tuple[tuple[float, ...], ...] | None = None
+    template: Template = None
 
     @property
     def points(self) -> Float[np.ndarray, "5 2"]:
         """Where the five points come in aligned crops."""
-        return ARCFACE_TEMPLATE if self.template is None else np.array(self.template)
+        return points_of(self.template)
 
     @property
     def is_single(self) -> bool:

@@ -4,6 +4,9 @@ from typing import Any
 
 from jaxtyping import Float
 
+# Shorter side of a face, in the median of its frames; smaller ones are noted.
+MIN_FACE_PX = 24
+
 
 def overlaps(
     a: Float[Any, "faces 4"], b: Float[Any, "others 4"]

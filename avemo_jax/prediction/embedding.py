@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
 from avemo_jax.embed import Embeddings, ImageExtractor
+from avemo_jax.embed.contract import by_owner
 from avemo_jax.extraction.face_crops import CropKind, FaceCrop, face_crops
 from avemo_jax.extraction.face_tracks import FaceTrack
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE
@@ -339,18 +340,10 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
 
     def take(self, name: str, batch: Embeddings, seconds: float) -> None:
         """Put the rows of a batch in place."""
-        start, count = 0, len(batch.features)
-        pending = self._pending[name]
-        while start < count:
-            one = pending[0][0]
-            places: list[int] = []
-            while pending and pending[0][0] is one and start + len(places) < count:
-                places.append(pending.popleft()[1])
-            rows = slice(start, start + len(places))
-            outputs = None if batch.outputs is None else batch.outputs[rows]
-            one.take(name, np.array(places), Embeddings(batch.features[rows], outputs))
+        count = len(batch.features)
+        for one, places, rows in by_owner(self._pending[name], batch):
+            one.take(name, places, rows)
             one.job.stages.add("embed", seconds * len(places) / count)
-            start += len(places)
 
     def finished(self) -> Iterator[Embedded]:
         """The jobs whose rows are all there, each once."""

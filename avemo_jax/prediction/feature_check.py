@@ -1,13 +1,15 @@
 """Whether the features made here are those that heads were trained on."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from avemo_jax.data.features.names import split_name
 from avemo_jax.embed import DTYPES, AnyExtractor
 from avemo_jax.embed.identity import fingerprint
 from avemo_jax.embed.weights import WeightsError
+from avemo_jax.extraction.crop_template import Template
 from avemo_jax.extraction.face_crops import CropKind
 from avemo_jax.extraction.feature_set import rules_of, set_fingerprint
 from avemo_jax.extraction.video_faces import FaceRule
@@ -17,9 +19,6 @@ from avemo_jax.models.blend import Model
 from avemo_jax.models.card import UNKNOWN, Card, CardFeatures
 from avemo_jax.models.head import TrainedHead
 from avemo_jax.prediction.models import PredictionModel
-
-# x and y of the five points in aligned crops; None: ArcFace's.
-Template = tuple[tuple[float, ...], ...] | None
 
 
 def check_features(
@@ -45,22 +44,28 @@ def check_features(
             weights, another size of the crops, or another version.
     """
     notes: dict[str, None] = {}
+
+    @functools.cache
+    def known(name: str) -> dict[str, str]:
+        return dict(_variants(extractors[name], split_name(name)[1] or "", template))
+
     for heads in model.heads:
         for part in (heads, heads.silent):
             for one in () if part is None else part.models:
-                for words in _of_model(one, extractors, template):
+                for words in _of_model(one, extractors, known):
                     notes[f"{heads.name}: {words}"] = None
     return tuple(notes)
 
 
 def _of_model(
-    model: Model, extractors: Mapping[str, AnyExtractor], template: Template
+    model: Model,
+    extractors: Mapping[str, AnyExtractor],
+    known: Callable[[str], Mapping[str, str]],
 ) -> Iterator[str]:
     for head in model.heads:
         assert isinstance(head, TrainedHead)
         for feature in head.card.features:
-            here = extractors.get(feature.name)
-            if here is None:
+            if feature.name not in extractors:
                 continue
             if feature.fingerprint == UNKNOWN:
                 yield (
@@ -68,11 +73,10 @@ def _of_model(
                     "trained on"
                 )
                 continue
-            input_name = split_name(feature.name)[1] or ""
-            known = dict(_variants(here, input_name, template))
-            if feature.fingerprint not in known:
+            told = known(feature.name)
+            if feature.fingerprint not in told:
                 raise ValueError(_refusal(head, feature))
-            if words := known[feature.fingerprint]:
+            if words := told[feature.fingerprint]:
                 yield words
 
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from avemo_jax.extraction.flags import add_template
+from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.frame_choice import every_of
 from avemo_jax.prediction.smoothing_choice import smooth_of
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser
 
-MIN_FACE_PX = 24
 DEVICES = "auto, cpu, gpu, gpu:1 or tpu"
 _DESCRIPTION = """Predict expressions, action units, valence and arousal of every face
 in every frame of videos and images. The result is what observers would call the face,
@@ -99,12 +100,7 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
         help="search every frame, or every SECONDS and where faces move in between "
         "(default: %(default)s)",
     )
-    group.add_argument(
-        "--template",
-        metavar="FILE",
-        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
-        "--write-template writes it (default: ArcFace's)",
-    )
+    add_template(group)
     group.add_argument(
         "--min-face",
         type=flags.whole(0, 10_000),

@@ -72,38 +72,27 @@ class InputFaces:
     losses: tuple[str, ...]
 
 
-class TimedPictures:
-    """Pictures of a source, the time to decode them counted.
+class TimedPictures(PartOfPictures):
+    """A part of a source's pictures, the time to decode them counted."""
 
-    Attributes:
-        path: The source's file.
-        width: Width of the pictures in pixels.
-        height: Height of the pictures in pixels.
-    """
-
-    def __init__(self, source: PictureSource, stages: StageTimes):
+    def __init__(
+        self, whole: PictureSource, start: int, stop: int | None, stages: StageTimes
+    ):
         """Nothing is read.
 
         Args:
-            source: The pictures.
+            whole: The source.
+            start: Index of the first picture of the part.
+            stop: Index of the first picture after the part; None: it ends with the
+                source.
             stages: Counts the time as "decode".
         """
-        self.path, self.width, self.height = source.path, source.width, source.height
-        self._source, self._stages = source, stages
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of the source."""
-        return self._source.notes
-
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """What of the source is missing, in words."""
-        return self._source.losses
+        super().__init__(whole, start, stop)
+        self._stages = stages
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
-        """The pictures of the source."""
-        return self._stages.each("decode", iter(self._source.pictures()))
+        """The pictures of the part."""
+        return self._stages.each("decode", super().pictures())
 
 
 def faces_of(
@@ -134,10 +123,8 @@ def faces_of(
         source, times = one.opened()
     num_sounds = source.num_sound_tracks if isinstance(source, VideoFile) else 0
     start, stop = _part(times, search, one)
-    if (start, stop) != (0, times.num_frames):
-        end = None if stop == times.num_frames else stop
-        source = PartOfPictures(source, start, end)
-    pictures = TimedPictures(source, stages)
+    end = None if stop == times.num_frames else stop
+    pictures = TimedPictures(source, start, end, stages)
     part = dataclasses.replace(times, times_s=times.times_s[start:stop])
     opened(part.num_frames)
     with stages.stage("detect"):

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from avemo_jax.extraction.chosen_faces import Faces
+from avemo_jax.extraction.crop_template import template_of
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.devices import use_device
@@ -21,7 +22,7 @@ from avemo_jax.prediction.inputs import find_inputs
 from avemo_jax.prediction.many_inputs import predict_inputs
 from avemo_jax.prediction.networks import load_networks
 from avemo_jax.prediction.predicted import Predicted
-from avemo_jax.prediction.settings import PredictSettings, template_of
+from avemo_jax.prediction.settings import PredictSettings
 from avemo_jax.prediction.smoothing_choice import Smooth
 from avemo_jax.prediction.sound_rows import Audio
 from avemo_jax.prediction.summaries import (

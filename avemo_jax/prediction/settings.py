@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.extraction.crop_template import read_template
-from avemo_jax.faces.crops import ARCFACE_TEMPLATE
+from avemo_jax.extraction.crop_template import Template, points_of, template_of
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.frame_choice import Every
 from avemo_jax.prediction.input_faces import Search
@@ -46,12 +44,12 @@ class PredictSettings:
     every: Every = 1
     smooth: Smooth = SHORT_S
     min_face_px: int = MIN_FACE_PX
-    template: tuple[tuple[float, ...], ...] | None = None
+    template: Template = None
 
     @property
     def points(self) -> Float[np.ndarray, "5 2"]:
         """Where the five points come in aligned crops."""
-        return ARCFACE_TEMPLATE if self.template is None else np.array(self.template)
+        return points_of(self.template)
 
     def search_in(self, name: str) -> Search:
         """The search in the input of that name, with the table of its faces.
@@ -99,17 +97,6 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     """Digest of plain values."""
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def template_of(
-    path: str | os.PathLike[str] | None,
-) -> tuple[tuple[float, ...], ...] | None:
-    """The points of a template's file; None where there is none.
-
-    Raises:
-        ValueError: If the file is no template.
-    """
-    return None if path is None else tuple(map(tuple, read_template(path).tolist()))
 
 
 def settings_of(args: argparse.Namespace, num_inputs: int) -> PredictSettings:

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 
 from avemo_jax.data.predictions.frames import decisions_of
 from avemo_jax.data.predictions.predictions_file import in_units
+from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
 from avemo_jax.prediction.tables import TaskColumns, task_columns
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.plain_text import in_csv
 
-MIN_FACE_PX = 24
 MEANING = (
     "These are what observers would call the faces, not what people feel, and a model "
     "agrees with observers only in part; what the columns mean: docs/predictions.md."
