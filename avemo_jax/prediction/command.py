@@ -3,6 +3,7 @@
 import argparse
 import collections
 import contextlib
+import errno
 import pathlib
 import sys
 import traceback
@@ -18,11 +19,12 @@ from avemo_jax.prediction.finished import (
     told_of,
     write_all_summaries,
 )
-from avemo_jax.prediction.flags import parser
+from avemo_jax.prediction.flags import parser, wanted_views
 from avemo_jax.prediction.inputs import FoundInputs, Input, find_inputs
 from avemo_jax.prediction.model_table import DEFAULT, PUBLISHED
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.summaries import MEANING, summary_text
+from avemo_jax.prediction.views import VIEWS, missing_views, write_views
 from avemo_jax.prediction.writing import write_predicted
 from avemo_jax.runtime.errors import SOME_FAILED, guarded, text_of
 from avemo_jax.runtime.plain_text import lines
@@ -110,6 +112,7 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
     from avemo_jax.prediction.many_inputs import Unread, predict_inputs
     from avemo_jax.prediction.networks import load_networks
     from avemo_jax.prediction.settings import settings_of
+    from avemo_jax.prediction.written_predictions import read_predicted
     from avemo_jax.runtime import compilation
 
     names = args.model or [DEFAULT]
@@ -130,7 +133,8 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
     inputs = _of_shard(args, found.inputs)
     work = find_work(out, inputs, facts, overwrite=args.overwrite)
     _say_begin(names, device, inputs, work, [*networks.model.notes, *found.notes])
-    outcome = _Outcome(len(inputs), debug=args.debug)
+    outcome = _Outcome(len(inputs), debug=args.debug, quiet=args.quiet)
+    views = wanted_views(args)
     for name, run in work.standing.items():
         outcome.losses[name] = tuple(run["losses"])
     with FrameProgress(work.todo, quiet=args.quiet or not work.todo) as progress:
@@ -148,6 +152,14 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
                 continue
             write_predicted(one, out / one.name, min_face_px=settings.min_face_px)
             outcome.done(one, settings.min_face_px)
+            outcome.add_views(one, out / one.name, views)
+    for given in inputs:
+        place = out / given.name
+        if given.name in work.standing and (missing := missing_views(place, views)):
+            there = read_predicted(
+                place, path=given.path, pictures=given.pictures_files
+            )
+            outcome.add_views(there, place, missing)
     summary = write_all_summaries(out)
     return outcome.end(out, summary)
 
@@ -190,11 +202,12 @@ def _say_begin(
 class _Outcome:
     """What came of all inputs, told as it comes."""
 
-    def __init__(self, count: int, *, debug: bool):
-        self._count, self._debug = count, debug
+    def __init__(self, count: int, *, debug: bool, quiet: bool):
+        self._count, self._debug, self._quiet = count, debug, quiet
         self._done = 0
         self._errors: dict[str, str] = {}
         self._notes: dict[str, Sequence[str]] = {}
+        self._without_view: dict[str, list[str]] = {}
         self.losses: dict[str, Sequence[str]] = {}
 
     def unread(self, one: Input, error: Exception) -> None:
@@ -214,6 +227,28 @@ class _Outcome:
         if self._count <= _IN_FULL:
             print(summary_text(predicted, min_face_px=min_face_px), flush=True)
 
+    def add_views(
+        self, predicted: Predicted, folder: pathlib.Path, names: Sequence[str]
+    ) -> None:
+        """Write the views of an input, and tell which cannot be made."""
+        for name in names:
+            try:
+                notes = write_views(
+                    predicted, folder, [name], show_progress=not self._quiet
+                )
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                text = f"{VIEWS[name].file} not made: {lines(text_of(error))}"
+                self._without_view.setdefault(predicted.name, []).append(text)
+                if self._debug:
+                    traceback.print_exception(error)
+                if len(self._without_view) <= _TOLD:
+                    print(f"{predicted.name}: {text}", file=sys.stderr, flush=True)
+            else:
+                for note in notes:
+                    print(f"  {predicted.name}: {note}", flush=True)
+
     def end(self, out: pathlib.Path, summary: pathlib.Path) -> int:
         """Tell the results in the last lines, and give the exit status."""
         if self._count > _IN_FULL:
@@ -228,6 +263,9 @@ class _Outcome:
             line += f", {standing:,} done before"
         if part:
             line += f", {len(part):,} of them only in part ({first_of(part, 5)})"
+        if self._without_view:
+            names = first_of(sorted(self._without_view), 5)
+            line += f"; {len(self._without_view):,} lack a view ({names})"
         if self._errors:
             names = first_of(sorted(self._errors), 5)
             line += f"; {len(self._errors):,} could not be read ({names})"
@@ -238,4 +276,4 @@ class _Outcome:
             print(MEANING)
         if self._errors:
             return UNREAD
-        return SOME_FAILED if part else 0
+        return SOME_FAILED if part or self._without_view else 0

@@ -54,6 +54,11 @@ class Input:
     files: tuple[pathlib.Path, ...]
     fps: float = 0.0
 
+    @property
+    def pictures_files(self) -> tuple[pathlib.Path, ...]:
+        """The files that are pictures: none of a video."""
+        return () if self.kind == "video" else self.files
+
     def opened(self) -> tuple[PictureSource, FrameTimes]:
         """The pictures, and when each is shown; a video is decoded once for that.
 

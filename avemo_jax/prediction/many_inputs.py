@@ -301,6 +301,7 @@ def _predicted(
         settings=told(found.input),
         stages_s=dict(stages.seconds),
         first_frame=found.first_frame,
+        files=found.input.pictures_files,
     )
 
 

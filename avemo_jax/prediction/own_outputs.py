@@ -108,31 +108,23 @@ def output_tasks(extractor: Extractor) -> tuple[OutputTask, ...]:
         _of(EXPR, [name for name in _ORDER if name in faces], faces),
         _of(AU, sorted(units), units),
         _of(VA, VA.columns if values else (), values),
-        _of(_values(extractor.name, tuple(others)), tuple(others), others),
+        _of(values_task(extractor.name, tuple(others)), tuple(others), others),
     ]
     return tuple(one for one in found if one.at)
 
 
 def _of(task: Task, columns: Sequence[str], at: dict[str, int]) -> OutputTask:
-    """The task with these columns, which is the benchmark's own where they are its."""
-    own = tuple(columns)
-    if own != task.columns:
-        shape = () if task.kind == "multiclass" else (len(own),)
-        header = ",".join(own)
-        task = dataclasses.replace(task, columns=own, header=header, label_shape=shape)
-    return OutputTask(task, tuple(at[name] for name in own))
+    """The task with these columns, and where these are."""
+    return OutputTask(task.with_columns(columns), tuple(at[name] for name in columns))
 
 
-def _values(name: str, columns: tuple[str, ...]) -> Task:
+def values_task(name: str, columns: tuple[str, ...]) -> Task:
     """A task of values of any size, called ``name``."""
     return dataclasses.replace(
-        VA,
+        VA.with_columns(columns),
         name=name,
         title=name,
-        header=",".join(columns),
         folders=(),
-        columns=columns,
-        label_shape=(len(columns),),
         score_range=(-np.inf, np.inf),
         fixed_smoothing=("none", 0),
     )

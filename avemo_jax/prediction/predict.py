@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ from avemo_jax.prediction.summaries import (
     summary_text,
 )
 from avemo_jax.prediction.tables import table_of
+from avemo_jax.prediction.views import default_views, views_named, write_views
 from avemo_jax.prediction.writing import write_predicted
 
 
@@ -84,18 +85,26 @@ class Prediction:
             for row in summary_rows(one, min_face_px=self.min_face_px)
         ]
 
-    def write(self, folder: str | os.PathLike[str]) -> None:
+    def write(
+        self, folder: str | os.PathLike[str], *, views: Collection[str] | None = None
+    ) -> None:
         """Write the files of ``avemo predict``: a folder for each input, a summary.
 
         Args:
             folder: Where the folders of the inputs come; made if missing.
+            views: Names of the views beside the tables, as in
+                :data:`avemo_jax.prediction.views.VIEWS`; None: those that the command
+                makes by default.
 
         Raises:
+            ValueError: If there is no view of a name, or one cannot be made.
             OSError: If a file cannot be written.
         """
         out = pathlib.Path(folder)
+        wanted = default_views() if views is None else views_named(views)
         for one in self.inputs:
             write_predicted(one, out / one.name, min_face_px=self.min_face_px)
+            write_views(one, out / one.name, wanted)
         write_all_summaries(out)
 
 

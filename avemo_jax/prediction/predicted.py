@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from avemo_jax.tasks import Task
 
 # Rows of a face by name of a task.
-TaskScores = Mapping[str, Float[np.ndarray, "rows outputs"]]
+TaskScores = Mapping[str, Float[np.ndarray, "rows _"]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +79,8 @@ class Predicted:
         stages_s: Seconds that each stage took, by its name.
         first_frame: Number of the first frame of ``times_s``; over 1 where only a part
             of the input was asked for, whose frames keep their numbers.
+        files: The pictures of a numbered sequence in their order, or the one image;
+            empty for a video.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Predicted:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stages_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     first_frame: int = 1
+    files: tuple[pathlib.Path, ...] = ()
 
     @property
     def num_frames(self) -> int:

@@ -19,7 +19,7 @@ from avemo_jax.tasks import TASKS, Task
 
 ROWS = 1 << 15  # of one record batch, more only where one frame has more faces
 _BOX_DECIMALS = 2
-_BOXES = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
+BOXES = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
 _FRAME_TYPES = {
     "input": pa.string(),
     "frame": pa.int32(),
@@ -27,7 +27,7 @@ _FRAME_TYPES = {
     "face_id": pa.int32(),
     "success": pa.int8(),
     "confidence": pa.float64(),
-    **dict.fromkeys(_BOXES, pa.float64()),
+    **dict.fromkeys(BOXES, pa.float64()),
     "filled": pa.int8(),
     "embedded": pa.int8(),
     "audio_used": pa.int8(),
@@ -249,7 +249,7 @@ def _frame_columns(
         "success": _flags(rows.of(lambda face: face.success, no)),
         "confidence": numbers(confidence, np.isfinite(confidence)),
     }
-    for name, values in zip(_BOXES, boxes.T, strict=True):
+    for name, values in zip(BOXES, boxes.T, strict=True):
         columns[name] = numbers(values, np.isfinite(values), _BOX_DECIMALS)
     columns["filled"] = _flags(rows.of(lambda face: face.filled, no))
     columns["embedded"] = _flags(rows.of(lambda face: face.embedded, no))

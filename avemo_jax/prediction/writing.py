@@ -13,11 +13,14 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+import numpy as np
+
 from avemo_jax.data.predictions.threshold_file import RUN, by_unit
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.segments import write_segments
 from avemo_jax.prediction.summaries import MIN_FACE_PX, SummaryRow, summary_rows
 from avemo_jax.prediction.tables import record_batches, schema_of
+from avemo_jax.prediction.views import VIEWS, remove_views
 from avemo_jax.runtime.atomic_files import LEFTOVER, whole_file
 from avemo_jax.runtime.json_files import read_json
 from avemo_jax.runtime.plain_text import in_csv
@@ -71,8 +74,8 @@ def write_predicted(
     """Write all files of an input, or leave the folder as it was.
 
     These are predictions.csv and .parquet, predictions_raw.csv, segments.csv and
-    run.json. What is written takes their place only once it is all on the disk; what
-    else lies in the folder stays.
+    run.json. What is written takes their place only once it is all on the disk. Views
+    of what was there before go; what else lies in the folder stays.
 
     Args:
         predicted: What is predicted of the input.
@@ -113,6 +116,7 @@ def write_predicted(
             text = json.dumps(content, indent=2, allow_nan=False)
             run.write_text(text + "\n", encoding="utf-8")
             (folder / RUN).unlink(missing_ok=True)
+            remove_views(folder)  # those of other tables
     except BaseException:
         if is_new:
             with contextlib.suppress(OSError):  # others wrote into it
@@ -122,7 +126,7 @@ def write_predicted(
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
     """Remove half-written files of killed runs."""
-    ours = {RUN, *TABLES, SEGMENTS}
+    ours = {RUN, *TABLES, SEGMENTS, *(view.file for view in VIEWS.values())}
     for path in folder.glob(".*.tmp"):
         found = LEFTOVER.fullmatch(path.name)
         if found and found[1] in ours:
@@ -177,7 +181,11 @@ def _content(
         "first_frame": predicted.first_frame,
         "n_frames": predicted.num_frames,
         "duration_s": round(float(predicted.durations_s().sum()), 6),
-        "tasks": [definition(task) for task in predicted.tasks],
+        "pictures": [str(file) for file in predicted.files],
+        "tasks": [
+            {**definition(task), "bounded": bool(np.isfinite(task.score_range).all())}
+            for task in predicted.tasks
+        ],
         "thresholds": {
             task.name: by_unit(task, predicted.thresholds[task.name])
             for task in predicted.tasks

@@ -5,7 +5,7 @@ the best epoch is taken by.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -115,6 +115,15 @@ class Task:
         if (low, high) == (-1.0, 1.0):
             return values
         return low + (values + 1.0) * ((high - low) / 2)
+
+    def with_columns(self, columns: Sequence[str]) -> "Task":
+        """The task with other outputs, which is itself where they are its own."""
+        own = tuple(columns)
+        if own == self.columns:
+            return self
+        shape = () if self.kind == "multiclass" else (len(own),)
+        header = ",".join(own)
+        return dataclasses.replace(self, columns=own, header=header, label_shape=shape)
 
     def empty_labels(self, num_frames: int) -> Shaped[np.ndarray, "frames ..."]:
         """Labels (frames, ...) that are all invalid: -1, or NaN for values."""
