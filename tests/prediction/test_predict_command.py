@@ -13,6 +13,7 @@ from made.videos import encode
 from PIL import Image
 
 from avemo_jax.prediction import command
+from avemo_jax.prediction.views import VIEWS, View
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +263,29 @@ def test_flags_that_are_wrong_end_the_command(flags, said, capsys):
         command.main(["film.mp4", *flags])
     assert end.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_view_can_be_asked_for_later(
+    model, film, predicted, tmp_path, capsys, monkeypatch
+):
+    def write(one, path, show_progress):
+        path.write_text(f"{len(one.faces)} faces of {one.path}")
+        return ["a note"]
+
+    def fail(one, path, show_progress):
+        raise ValueError("no sound; expected some: record it")
+
+    monkeypatch.setitem(VIEWS, "good", View("good.txt", "--good", "a view", write))
+    monkeypatch.setitem(VIEWS, "bad", View("bad.txt", "--bad", "a view", fail))
+    out = shutil.copytree(predicted, tmp_path / "out")
+    table = (out / "film" / "predictions.csv").stat()
+    assert predict(model, film, out, "--smooth=none", "--good", "--bad") == 3
+    told = capsys.readouterr()
+    assert "film: a note" in told.out
+    assert "0 predicted, 1 done before; 1 lack a view (film)" in told.out
+    assert "film: bad.txt not made: no sound; expected some" in told.err
+    assert (out / "film" / "good.txt").read_text() == f"2 faces of {film}"
+    assert (out / "film" / "predictions.csv").stat() == table
+    again = ("--smooth=none", "--good", "--overwrite")
+    assert predict(model, film, out, *again) == 0
+    assert (out / "film" / "good.txt").exists()
