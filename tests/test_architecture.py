@@ -19,7 +19,8 @@ FILES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))]
 ROOMS = (
     *("tasks", "runtime", "media", "extractors", "heads", "metrics"),
     *("postprocess", "postprocess.frame_rate", "config", "embed", "faces"),
-    *("data.listing", "data.records", "data.corpus", "data.features", "data.store"),
+    *("data.listing", "data.records", "data.face_tables", "data.corpus"),
+    *("data.features", "data.store"),
     *("data.importing", "data.predictions"),
     *("data_builders", "packing", "packing.demo", "batches", "models", "convert"),
     *("extraction", "extraction.prepare", "training", "training.plan", "evaluation"),

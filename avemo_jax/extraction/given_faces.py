@@ -12,6 +12,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from avemo_jax.data.face_tables import (
+    BOX,
+    KNOWN,
+    OPENFACE,
+    PY_FEAT,
+    FaceProgram,
+    program_of,
+    shows_face,
+)
 from avemo_jax.data.listing import first_of, nfc
 from avemo_jax.extraction.face_tracks import FaceTrack
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE
@@ -19,17 +28,6 @@ from avemo_jax.faces.tracks import Tracker
 from avemo_jax.media.file_endings import without_endings
 from avemo_jax.runtime.tables import Table, read_table
 
-_BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-_KNOWN: tuple[str, ...] = (
-    *_BOX,
-    "input",
-    "frame",
-    "timestamp",
-    "face_id",
-    "success",
-    "confidence",
-)
-_KNOWN += ("FaceScore", "Identity")
 _ENDINGS = (".csv", ".parquet", ".tsv", ".csv.gz", ".txt")
 _NUM_LANDMARKS = 68
 # The points of iBUG's 68 whose means are the eyes, the tip of the nose and the corners
@@ -46,11 +44,10 @@ _OTHER_LENGTH = 0.02  # share of the frames by which OpenFace's count may be ano
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """What a program's table has.
+    """What a table has.
 
     Attributes:
-        program: Whose table it is, in words.
-        first_frame: Number that it gives the first frame.
+        program: Whose table it is.
         face: Column that tells faces apart; "": there is none.
         score: Column of what the detector gives a face; "": there is none.
         boxes: Whether it has boxes; else they are taken from the landmarks.
@@ -58,8 +55,7 @@ class _Form:
         whole: Whether it has every frame of its video.
     """
 
-    program: str
-    first_frame: int
+    program: FaceProgram
     face: str
     score: str
     boxes: bool
@@ -126,7 +122,7 @@ def given_tables(
                 "or .parquet, or VIDEO/predictions.csv: name tables by their videos"
             )
         return found
-    table = read_table(path, known=_KNOWN)
+    table = read_table(path, known=KNOWN)
     if len(videos) > 1 and "input" not in table.columns:
         raise ValueError(
             f"{table.header}: no column 'input' in the table of {len(videos)} videos; "
@@ -161,10 +157,10 @@ def read_given_faces(
             frames, times or boxes are not this video's; names the place.
     """
     path = pathlib.Path(path)
-    table = read_table(path, known=_KNOWN)
+    table = read_table(path, known=KNOWN)
     form = _form_of(table)
     kept = _of_input(table, input_name)
-    frames = table.frames("frame") + (1 - form.first_frame)
+    frames = table.frames("frame") + (1 - form.program.first_frame)
     _check_frames(table, form, frames, kept, len(times_s))
     _check_times(table, frames, kept, times_s)
     rows = _faces(table, form, frames, kept)
@@ -194,26 +190,24 @@ def _form_of(table: Table) -> _Form:
         ValueError: If columns are missing.
     """
     names = set(table.columns)
-    has_boxes = names.issuperset(_BOX)
+    has_boxes = names.issuperset(BOX)
     count = _NUM_LANDMARKS
     marks = {f"{axis}_{i}" for axis in "xy" for i in range(count)}
     has_marks = names.issuperset(marks) and f"x_{count}" not in names
     if "frame" not in names or not (has_boxes or has_marks):
-        lacking = [name for name in ("frame", *_BOX) if name not in names]
+        lacking = [name for name in ("frame", *BOX) if name not in names]
         raise ValueError(
             f"{table.header}: no {', '.join(lacking)} among "
-            f"{', '.join(table.columns):.200}; expected frame and {', '.join(_BOX)}, "
+            f"{', '.join(table.columns):.200}; expected frame and {', '.join(BOX)}, "
             f"as avemo predict or py-feat writes them, or 68 landmarks x_0 to x_67 and "
             "y_0 to y_67, as OpenFace does with -2Dfp: give such a table"
         )
-    if "FaceScore" in names:
-        face = "Identity" if "Identity" in names else ""
-        return _Form("py-feat", 0, face, "FaceScore", has_boxes, has_marks, False)
-    face = "face_id" if "face_id" in names else ""
-    score = "confidence" if "confidence" in names else ""
-    if has_boxes:
-        return _Form("avemo predict", 1, face, score, True, has_marks, False)
-    return _Form("OpenFace", 1, face, score, False, True, True)
+    program = program_of(names) or OPENFACE
+    # Ours may have py-feat's names, as its readers want them.
+    both = (program, PY_FEAT)
+    face = next((one.face for one in both if one.face in names), "")
+    score = next((one.score for one in both if one.score in names), "")
+    return _Form(program, face, score, has_boxes, has_marks, program is OPENFACE)
 
 
 def _of_input(table: Table, name: str | None) -> Bool[np.ndarray, " rows"]:
@@ -256,19 +250,20 @@ def _check_frames(
     count: int,
 ) -> None:
     wrong = kept & ((frames < 1) | (frames > count))
-    first = form.first_frame
+    first = form.program.first_frame
     if wrong.any():
         row = int(np.argmax(wrong))
         told, last = frames[row] - 1 + first, count - 1 + first
         raise ValueError(
-            f"{table.where(row, 'frame')}: frame {told} in a table of {form.program}, "
-            f"which counts from {first}; expected {first} to {last}, since "
+            f"{table.where(row, 'frame')}: frame {told} in a table of "
+            f"{form.program.name}, which counts from {first}; expected {first} to "
+            f"{last}, since "
             f"{count} frames of the video are decoded: give the table of this video"
         )
     last = int(frames[kept].max())
     if form.whole and count - last > max(5, _OTHER_LENGTH * count):
         raise ValueError(
-            f"{table.path}: {last} frames in a table of {form.program}, which has "
+            f"{table.path}: {last} frames in a table of {form.program.name}, which has "
             f"every frame; expected about the video's {count}: give the table of this "
             "video"
         )
@@ -284,7 +279,7 @@ def _check_times(
 
     Other programs count times by a rate, which may vary in the file.
     """
-    if not {"timestamp", *_BOX}.issubset(table.columns):
+    if not {"timestamp", *BOX}.issubset(table.columns):
         return
     told_s, shown_s = table.numbers("timestamp"), times_s[np.where(kept, frames - 1, 0)]
     wrong = kept & (np.abs(told_s - shown_s) > _LATE_S)  # NaN is none
@@ -316,13 +311,11 @@ def _faces(
         )
         points = np.stack([marks[:, list(p)].mean(axis=1) for p in _FIVE], axis=1)
     if form.boxes:
-        boxes = np.stack([table.numbers(name) for name in _BOX], axis=1)
+        boxes = np.stack([table.numbers(name) for name in BOX], axis=1)
     else:
         boxes = _boxes_of(points)
     scores = table.numbers(form.score) if form.score else np.ones(count)
-    if "success" in table.columns:
-        kept = kept & (table.numbers("success") == 1)
-    kept = kept & np.isfinite(boxes).all(axis=1)
+    kept = kept & shows_face(table) & np.isfinite(boxes).all(axis=1)
     scores = np.where(np.isnan(scores), 1.0, scores)
     face = np.zeros(count, np.int64)
     if form.face:
@@ -388,7 +381,7 @@ def _check_once(table: Table, form: _Form, rows: _Rows) -> None:
     same = (face[1:] == face[:-1]) & (frame[1:] == frame[:-1])
     if same.any():
         first, again = rows.row[order][int(np.argmax(same)) :][:2]
-        which = f"column {form.face!r}" if form.face else f"rows of {form.program}"
+        which = f"column {form.face!r}" if form.face else f"rows of {form.program.name}"
         raise ValueError(
             f"{table.where(int(again))}: frame {frame[int(np.argmax(same))]} of one "
             f"face again ({which}); expected each face once in a frame "

@@ -5,6 +5,7 @@ predicted, and a value that is the same in all frames a CCC of 0: the mean over 
 cannot reach 1.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ def ceiling_of(
     task: Task,
     labels: Shaped[np.ndarray, "frames ..."],
     mask: Bool[np.ndarray, " frames"],
+    outputs: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """The headline score of the labels themselves, in the form for JSON.
 
@@ -40,13 +42,16 @@ def ceiling_of(
         task: A task that is not joint.
         labels: Labels in the task's form.
         mask: True where a frame counts.
+        outputs: Indices of the classes or units that are scored; None: all.
 
     Returns:
         The greatest headline score that predictions can have, under its name, and
         ``without_frames``, the outputs that cannot score; empty where all can, or no
         frame counts.
     """
-    found = video_states(task, labels, labels, mask).together()
+    states = video_states(task, labels, labels, mask)
+    states = dataclasses.replace(states, outputs=outputs)
+    found, task = states.together(), states.scored_task
     by_output = found.get("f1_per_class", found.get("f1_per_unit"))
     if by_output is None:
         by_output = np.array([found[f"ccc_{name}"] for name in task.columns])

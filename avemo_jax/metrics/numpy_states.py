@@ -17,32 +17,58 @@ class VideoStates:
         task: The task that is scored.
         num_frames: Number of frames that count in each video.
         state: ``Confusion``, ``Hits`` or ``Moments`` of each video.
+        outputs: Indices of the classes or units that are scored; None: all.
     """
 
     task: Task
     num_frames: Int[np.ndarray, " videos"]
-    state: states.Confusion | states.Hits | states.Moments
+    state: states.State
+    outputs: tuple[int, ...] | None = None
+
+    @property
+    def scored_task(self) -> Task:
+        """The task with the names of the classes or units that are scored alone."""
+        if self.outputs is None:
+            return self.task
+        columns = tuple(self.task.columns[i] for i in self.outputs)
+        return dataclasses.replace(self.task, columns=columns)
 
     def by_video(self) -> states.Scores:
         """The scores of each video alone."""
-        return states.scores_of(self.task, self.state)
+        return self._scores(self.state)
 
     def together(self) -> states.Scores:
         """The scores of all videos together."""
-        return states.scores_of(self.task, states.merged(self.state))
+        return self._scores(states.merged(self.state))
 
     def resampled(self, seed: int, num_resamples: int) -> states.Scores:
         """The scores of sets of videos drawn with replacement (Efron, 1979).
 
+        Args:
+            seed: Seed of the draws.
+            num_resamples: How many sets are drawn.
+        """
+        return self._scores(self.drawn(seed, num_resamples))
+
+    def drawn(self, seed: int, num_resamples: int) -> states.State:
+        """The states of sets of videos drawn with replacement.
+
         Each set has as many videos as have frames that count. For equal videos, equal
         seeds draw the same sets.
+
+        Args:
+            seed: Seed of the draws.
+            num_resamples: How many sets are drawn.
         """
         counted = np.flatnonzero(self.num_frames)
         rng = np.random.default_rng(seed)
         drawn = rng.integers(0, len(counted), (num_resamples, len(counted)))
         times = np.zeros((num_resamples, len(self.num_frames)), np.int64)
         np.add.at(times, (np.arange(num_resamples)[:, None], counted[drawn]), 1)
-        return states.scores_of(self.task, states.merged(self.state, times))
+        return states.merged(self.state, times)
+
+    def _scores(self, state: states.State) -> states.Scores:
+        return states.scores_of(self.task, state, self.outputs)
 
 
 def video_states(

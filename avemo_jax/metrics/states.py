@@ -204,12 +204,18 @@ def merged(state: Any, times: Int[Any, "*drawn sets"] | None = None) -> Any:
     )
 
 
-def scores_of(task: Task, state: Any) -> Scores:
+def scores_of(task: Task, state: Any, outputs: tuple[int, ...] | None = None) -> Scores:
     """The task's scores of each set, under the names of results.json; 0 for no frames.
 
     F1 is 2 tp / (2 tp + fp + fn), 0 where that is 0 / 0. The CCC (Lin, 1989) has the
     biased variances, as the challenge has it, and is 0 where predictions or labels are
     constant.
+
+    Args:
+        task: The task that is scored.
+        state: States of sets.
+        outputs: Indices of the classes or units whose F1 is given, and goes into the
+            mean; None: all.
 
     Returns:
         Classes: ``f1_macro``, ``accuracy``, ``f1_per_class``. Units: ``f1_mean``,
@@ -220,10 +226,12 @@ def scores_of(task: Task, state: Any) -> Scores:
         counts = state.counts
         hits = xp.diagonal(counts, axis1=-2, axis2=-1)
         f1 = _f1(hits, counts.sum(axis=-2) - hits, counts.sum(axis=-1) - hits)
+        f1 = f1 if outputs is None else xp.take(f1, xp.asarray(outputs), axis=-1)
         accuracy = hits.sum(axis=-1) / xp.maximum(counts.sum(axis=(-2, -1)), 1)
         return {"f1_macro": f1.mean(axis=-1), "accuracy": accuracy, "f1_per_class": f1}
     if isinstance(state, Hits):
         f1 = _f1(*state)
+        f1 = f1 if outputs is None else xp.take(f1, xp.asarray(outputs), axis=-1)
         return {"f1_mean": f1.mean(axis=-1), "f1_per_unit": f1}
     # The denominator s_x ** 2 + s_y ** 2 + (m_x - m_y) ** 2 is the mean of (x - y) ** 2
     # and twice the covariance: no large numbers cancel.

@@ -32,6 +32,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 seed = whole(0, 2**31 - 1)  # of draws by NumPy
 
 
+def face(text: str) -> int | str:
+    """The ``type`` of ``--face``: the number of a face, or "all"."""
+    return text if text == "all" else whole(1, 10**6)(text)
+
+
 def add_data_dir(to: _Group, help_text: str = "the store") -> None:
     """Add ``--data-dir``, the store that is read."""
     to.add_argument(

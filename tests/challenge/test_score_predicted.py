@@ -148,7 +148,7 @@ def test_folders_that_do_not_fit_each_other(tmp_path):
     made = made_predicted(9, [made_face(1, 1, 9)], name="a")
     write_predicted(made, tmp_path / "a")
     write_predicted(made, tmp_path / "b")
-    with pytest.raises(ValueError, match="several folders of a; expected each input"):
+    with pytest.raises(ValueError, match="several tables of a; expected each input"):
         read_frame_predictions(tmp_path, VA)
     other = dataclasses.replace(made, name="b", thresholds={"AU": LIMITS})
     write_predicted(other, tmp_path / "b")

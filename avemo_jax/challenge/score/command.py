@@ -68,6 +68,7 @@ def _run(args: argparse.Namespace) -> int:
                 first_frame=args.first_frame,
                 columns=columns,
                 face=args.face,
+                partial=True,
             ),
             thresholds=thresholds,
             resamples=resamples,

@@ -7,14 +7,10 @@ from avemo_jax.runtime.command_line import CommandParser, command_parser
 _DESCRIPTION = """Score predictions made anywhere against the official annotations.
 
 PREDICTIONS: our predictions.csv, a folder of avemo predict, a submission, a table (CSV,
-TSV, Parquet) with video and frame (or image_location) and the outputs by name, arrays
-(.npz, .npy), a pickled dict by image or by video (.pkl; nothing of it is run), or a
-folder with VIDEO.txt or VIDEO.npy. Two files give their difference as well."""
-
-
-def _face(text: str) -> int | str:
-    """The type of ``--face``."""
-    return text if text == "all" else flags.whole(1, 10**6)(text)
+TSV, Parquet) with video and frame (or image_location) and the outputs by name, a table
+of OpenFace or py-feat or a folder of them, arrays (.npz, .npy), a pickled dict by image
+or by video (.pkl; nothing of it is run), or a folder with VIDEO.txt or VIDEO.npy. Two
+files give their difference as well."""
 
 
 def parser() -> CommandParser:
@@ -36,10 +32,11 @@ def parser() -> CommandParser:
     )
     group.add_argument(
         "--face",
-        type=_face,
+        type=flags.face,
         metavar="N|all",
-        help="which face of each input of avemo predict: 1 is the one seen longest; "
-        "all: each as the video INPUT--face1, ...; default: each input must have one",
+        help="which face of each input of avemo predict, OpenFace or py-feat: 1 is the "
+        "one seen longest; all: each as the video INPUT--face1, ...; default: each "
+        "input must have one",
     )
     flags.add_thresholds(
         group,

@@ -29,6 +29,12 @@ def text(block: dict[str, Any], *, per_video: bool) -> str:
     lines = [f"{block['predictions']}: {block['form']}"]
     if "threshold" in block:
         lines.append(f"  threshold: {_threshold(block['threshold'])}")
+    if "lacking" in block:
+        count, lacking = block["num_outputs"], block["lacking"]
+        lines.append(
+            f"  over {count} of {count + len(lacking)}, as the file has no "
+            f"{', '.join(lacking)}, which is left out of the mean"
+        )
     lines += _table(block["scores"])
     lines += _coverage(block["coverage"])
     if per_video:

@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float
 from avemo_jax.challenge.score.hints import better_order
 from avemo_jax.challenge.score.matching import Matched, match
 from avemo_jax.challenge.score.truth import Split, Truth, read_truth
+from avemo_jax.data.face_tables import Face
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
-from avemo_jax.data.predictions.tables import Face
 from avemo_jax.metrics.ceilings import ceiling_notes, ceiling_of
 from avemo_jax.metrics.intervals import interval_of, named, named_ends
 from avemo_jax.metrics.numpy_states import VideoStates, video_states
 from avemo_jax.metrics.states import Scores
-from avemo_jax.tasks import AU, TASKS
+from avemo_jax.tasks import AU, TASKS, Task
 
 TITLES = {"with_prediction": "frames predicted", "all_labelled": "all labelled"}
 SCORED_FRAMES = tuple(TITLES)
@@ -89,7 +89,7 @@ def score(
             f"task {task!r}; expected one of {', '.join(TASKS)}: correct the name"
         )
     truth = read_truth(annotations, TASKS[task], split=split)
-    found = read_frame_predictions(predictions, TASKS[task], face=face)
+    found = read_frame_predictions(predictions, TASKS[task], face=face, partial=True)
     return score_file(truth, found, resamples=Resamples(num_resamples)).block
 
 
@@ -114,7 +114,8 @@ def score_file(
     """
     matched = match(truth, found, thresholds)
     masks = {SCORED_FRAMES[0]: truth.valid & matched.own, SCORED_FRAMES[1]: truth.valid}
-    states = {name: _states(truth, matched, mask) for name, mask in masks.items()}
+    scored = scored_outputs(truth.task, found)
+    states = {n: _states(truth, matched, mask, scored) for n, mask in masks.items()}
     notes = list(found.notes)
     if order := better_order(truth, found, matched, masks[SCORED_FRAMES[0]]):
         notes.append(str(order))
@@ -126,11 +127,17 @@ def score_file(
             half = dataclasses.replace(found, decided=None, thresholds=None)
             at_half = match(truth, half)
             for name, mask in masks.items():
-                value = _states(truth, at_half, mask).together()["f1_mean"]
+                value = _states(truth, at_half, mask, scored).together()["f1_mean"]
                 block["scores"][name]["f1_mean_at_0.5"] = float(value)
-    ceilings = {n: ceiling_of(truth.task, truth.labels, m) for n, m in masks.items()}
+    ceilings = {
+        name: ceiling_of(truth.task, truth.labels, mask, scored)
+        for name, mask in masks.items()
+    }
     block["ceiling"] = {name: one for name, one in ceilings.items() if one}
     notes += ceiling_notes(truth.task, block["ceiling"], TITLES)
+    if scored is not None:
+        block["lacking"] = list(found.lacking)
+        block["num_outputs"] = len(scored)
     block["coverage"] = matched.coverage
     block["per_video"] = _per_video(truth, states)
     block["notes"] = notes
@@ -150,16 +157,39 @@ def compare_predictions(
     """
     both = truth.valid & first.matched.own & second.matched.own
     pair = (first.matched, second.matched)
+    scored = scored_outputs(truth.task, first.found, second.found)
     return {
-        name: _block([_states(truth, each, mask) for each in pair], resamples)
+        name: _block([_states(truth, each, mask, scored) for each in pair], resamples)
         for name, mask in zip(SCORED_FRAMES, (both, truth.valid), strict=True)
     }
 
 
+def scored_outputs(task: Task, *found: FramePredictions) -> tuple[int, ...] | None:
+    """Indices of the outputs that no file lacks; None: none lacks any.
+
+    Raises:
+        ValueError: If the files have no output in common.
+    """
+    lacking = {name for one in found for name in one.lacking}
+    if not lacking:
+        return None
+    scored = tuple(i for i, n in enumerate(task.columns) if n not in lacking)
+    if not scored:
+        both = " and ".join(str(one.path) for one in found)
+        raise ValueError(
+            f"{both} have no output of {task.name} in common; expected some: score "
+            "each alone"
+        )
+    return scored
+
+
 def _states(
-    truth: Truth, matched: Matched, mask: Bool[np.ndarray, " frames"]
+    truth: Truth,
+    matched: Matched,
+    mask: Bool[np.ndarray, " frames"],
+    outputs: tuple[int, ...] | None = None,
 ) -> VideoStates:
-    return video_states(
+    found = video_states(
         truth.task,
         matched.predicted,
         truth.labels,
@@ -167,6 +197,7 @@ def _states(
         truth.video,
         len(truth.videos),
     )
+    return dataclasses.replace(found, outputs=outputs)
 
 
 def _block(states: Sequence[VideoStates], resamples: Resamples) -> dict[str, Any]:
@@ -177,7 +208,7 @@ def _block(states: Sequence[VideoStates], resamples: Resamples) -> dict[str, Any
             second's are given, and the share of the resamples in which they are over 0.
         resamples: How intervals are made; there is none of fewer than two videos.
     """
-    task, num_frames = states[0].task, states[0].num_frames
+    task, num_frames = states[0].scored_task, states[0].num_frames
     value = _less(*(each.together() for each in states))
     block = {"num_frames": int(num_frames.sum())}
     block |= {name: named(task, each) for name, each in value.items()}
@@ -205,7 +236,8 @@ def _per_video(truth: Truth, states: dict[str, VideoStates]) -> list[dict[str, A
         for i, row in enumerate(rows):
             row[name] = {"num_frames": int(each.num_frames[i])}
             if row[name]["num_frames"]:
-                row[name] |= {key: named(truth.task, v[i]) for key, v in scores}
+                task = each.scored_task
+                row[name] |= {key: named(task, v[i]) for key, v in scores}
     return rows
 
 

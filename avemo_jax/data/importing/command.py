@@ -11,9 +11,11 @@ from tqdm import tqdm
 
 from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.corpus.video_numbers import read_numbers
+from avemo_jax.data.face_tables import TABLE_ENDINGS, is_of_face_programs
 from avemo_jax.data.features.names import check_known, full_name, split_name
 from avemo_jax.data.importing import native
 from avemo_jax.data.importing.evidence import off_by_one, report
+from avemo_jax.data.importing.face_columns import import_face_tables
 from avemo_jax.data.importing.flags import parser
 from avemo_jax.data.importing.folders import import_folder
 from avemo_jax.data.importing.hdf5 import import_hdf5
@@ -70,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
             origin=_origin(args.source),
             made_by=args.made_by,
             alignment=alignment,
+            columns=source.columns,
         )
         check_known(name, args.kind, source.dim)
         _check_offsets(args, source, args.kind, records)
@@ -105,6 +108,7 @@ def _check_flags(args: argparse.Namespace) -> None:
             f"there is no {args.source}; expected a file or a folder of features: "
             "correct the path"
         )
+    _check_face_flags(args)
     rate = args.rate_hz
     if rate is None and (args.fps is not None or args.fps_file):
         raise ValueError(
@@ -122,6 +126,23 @@ def _check_flags(args: argparse.Namespace) -> None:
         )
 
 
+def _check_face_flags(args: argparse.Namespace) -> None:
+    """Raise ``ValueError`` if flags of tables of faces do not fit the source."""
+    if _has_faces(args.source):
+        if args.kind != "visual":
+            raise ValueError(
+                f"--kind {args.kind} with a table of faces; expected visual: correct "
+                "the flag"
+            )
+        return
+    for flag, value in (("--face", args.face), ("--columns", args.columns)):
+        if value is not None:
+            raise ValueError(
+                f"{flag} with {args.source}; expected it with tables of OpenFace or "
+                "py-feat alone: leave it out"
+            )
+
+
 def _name(name: str) -> str:
     """The set's full name; NAME@imported if extractor and input are unknown."""
     extractor, variant = split_name(name)
@@ -134,6 +155,10 @@ def _name(name: str) -> str:
 def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSource:
     """The source of the import, read as the kind of its file or folder demands."""
     path, first = args.source, args.first_frame
+    if _has_faces(path):
+        return import_face_tables(
+            path, first_frame=first, face=args.face, wanted=args.columns
+        )
     if path.is_dir():
         return import_folder(path, first_frame=first)
     ending = path.suffix.lower()
@@ -147,7 +172,8 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
     if ending not in (*_PICKLES, ".parquet"):
         raise ValueError(
             f"{path}: the ending {ending!r}; expected a folder, "
-            f"{', '.join((*_PICKLES, *_HDF5, '.parquet'))}: rename or convert it"
+            f"{', '.join((*_PICKLES, *_HDF5, '.parquet'))}, or a table of OpenFace or "
+            "py-feat: rename or convert it"
         )
     args.out.mkdir(parents=True, exist_ok=True)  # rows are spooled beside the files
     bar = opened.enter_context(_bar("reading", None, args.quiet))
@@ -158,6 +184,12 @@ def _open(args: argparse.Namespace, opened: contextlib.ExitStack) -> ImportSourc
     if ending == ".parquet":
         return import_parquet(path, rows)
     return import_pickle(path, rows, outputs=args.outputs)
+
+
+def _has_faces(path: pathlib.Path) -> bool:
+    """Whether the source is a table of a program that measures faces, or has some."""
+    is_table = path.name.lower().endswith(TABLE_ENDINGS)
+    return (path.is_dir() or is_table) and is_of_face_programs(path)
 
 
 def _bar(text: str, total: int | None, quiet: bool) -> tqdm:

@@ -15,7 +15,9 @@ SRC is one of
   a folder with VIDEO.npy (frames, dim): row i is frame i + 1, or as VIDEO.frames.npy
     or VIDEO.frames.txt beside it tells; or with VIDEO/00001.npy
   .h5: a dataset (frames, dim) a video, or groups with features and frame
-  .parquet: video, frame, and a list of numbers or a column for each"""
+  .parquet: video, frame, and a list of numbers or a column for each
+  a table of OpenFace or py-feat, or a folder of them: a face's action units, pose and
+    gaze, and py-feat's emotions"""
 _EXAMPLE = r"""avemo import-features enet.pickle --as enet_b0_8_best_vgaf \
     --kind visual --annotations Annotations --out features
 avemo build-store --annotations Annotations --features features --out store"""
@@ -35,6 +37,19 @@ def parser() -> CommandParser:
     )
     group.add_argument("--kind", required=True, choices=("visual", "audio"))
     flags.add_first_frame(group)
+    group.add_argument(
+        "--face",
+        type=flags.face,
+        metavar="N|all",
+        help="which face of each video, of tables that tell them apart: 1 is the one "
+        "seen longest; all: each as VIDEO--face1, ...; default: each must have one",
+    )
+    group.add_argument(
+        "--columns",
+        metavar="NAME,NAME,...",
+        help="columns of OpenFace or py-feat to take, * standing for any letters: "
+        "AU*_r,pose_*; default: those above",
+    )
     _add_sound(parser.add_argument_group("sound at its native rate"))
     group = parser.add_argument_group("checking")
     flags.add_annotations(

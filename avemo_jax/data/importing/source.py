@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from avemo_jax.data.records import MAX_FRAME, VideoFeatures
+from avemo_jax.extractors.contract import Column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class ImportSource:
         numbered: Whether the source tells the numbers; if not, row i is frame i + 1.
         read: Gives a video's rows, in the order of ``frames``.
         close: Closes files and frees room on disk.
+        columns: Name and unit of each number of a vector; empty: they have no meaning
+            of their own.
         notes: Remarks for people, such as which files were ignored.
     """
 
@@ -33,6 +36,7 @@ class ImportSource:
     numbered: bool
     read: Callable[[str], VideoFeatures]
     close: Callable[[], None] = lambda: None
+    columns: tuple[Column, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from avemo_jax.data.features.writer import FeatureFileWriter, read_meta
 from avemo_jax.data.importing.source import ImportSource, narrowed
 from avemo_jax.data.listing import nfc
 from avemo_jax.data.records import Modality
+from avemo_jax.extractors.contract import Column
 
 _PIECE = 4096  # rows
 
@@ -30,6 +31,7 @@ class ImportedSet:
             contents do.
         alignment: How sound at its native rate was aligned to frames; None: it was not.
         contents: Digest of all rows, by :func:`contents_of`; None with ``made_by``.
+        columns: Name and unit of each number of a vector; empty: not known.
     """
 
     folder: pathlib.Path
@@ -40,9 +42,10 @@ class ImportedSet:
     made_by: str
     alignment: Mapping[str, Any] | None = None
     contents: str | None = None
+    columns: tuple[Column, ...] = ()
 
     def fingerprint(self, dim: int) -> str:
-        """Digest of name, kind, length, alignment, and the network's words or contents.
+        """Digest of name, kind, length, alignment, columns, and words or contents.
 
         The weights are not known: imports under one name mix if the user's words on the
         network are the same, or, without words, if all their rows are.
@@ -53,6 +56,8 @@ class ImportedSet:
         decisive = ["imported", self.name, self.kind, dim, self.made_by, self.alignment]
         if self.contents is not None:
             decisive.append(self.contents)
+        if self.columns:
+            decisive.append(self._columns())
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
     def meta(self, dim: int) -> dict[str, Any]:
@@ -68,7 +73,13 @@ class ImportedSet:
         }
         if self.alignment is not None:
             meta["alignment"] = dict(self.alignment)
+        if self.columns:
+            meta["columns"] = self._columns()
         return meta
+
+    def _columns(self) -> list[dict[str, str]]:
+        """Names and units in the form for JSON."""
+        return [dataclasses.asdict(column) for column in self.columns]
 
 
 def check_standing(source: ImportSource, to: ImportedSet, *, overwrite: bool) -> None:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Shaped
 
+from avemo_jax.data.listing import first_of
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.metrics.states import decide
 from avemo_jax.tasks import AU, EXPR, TASKS, VA, Task
@@ -40,6 +42,10 @@ class FramePredictions:
         named: Whether it is known by name which column is which.
         numbered: Whether the file tells the frames' numbers; if not, row i of a video
             is frame i + 1.
+        first_frame: Number that the file's program is known to give the first frame,
+            which ``frame`` heeds already; None: it is the user who knows.
+        lacking: Outputs of the task that the file's program has not; nothing is
+            predicted of them, and their scores and decisions are 0.
         notes: Remarks for people, such as which files were ignored.
     """
 
@@ -57,6 +63,8 @@ class FramePredictions:
     labels: Shaped[np.ndarray, "rows ..."] | None = None
     named: bool = False
     numbered: bool = True
+    first_frame: int | None = None
+    lacking: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -128,6 +136,12 @@ def checked(
             "(row 1 is the first frame); expected the flag with numbers only: leave it "
             "out"
         )
+    if first_frame != 1 and raw.first_frame not in (None, first_frame):
+        raise ValueError(
+            f"{raw.path}: --first-frame {first_frame} and a {raw.form}, which counts "
+            f"from {raw.first_frame}; expected no flag for what is known: leave it out"
+        )
+    first_frame = first_frame if raw.first_frame is None else 1
     if columns is not None:
         raw = dataclasses.replace(raw, scores=_picked(raw, columns), named=True)
     raw = _without_missing(raw)
@@ -181,6 +195,39 @@ def kept_rows(
     rows |= {name: getattr(raw, name) for name in _OF_ROWS}
     kept: dict[str, Any] = {n: None if v is None else v[keep] for n, v in rows.items()}
     return dataclasses.replace(raw, **kept)
+
+
+def joined(
+    parts: Sequence[FramePredictions], path: pathlib.Path, form: str
+) -> FramePredictions:
+    """Predictions of one kind one after the other; all else is that of the first.
+
+    Args:
+        parts: Predictions of different videos, not yet checked.
+        path: The folder that they are from.
+        form: What kind of folder it is, in words.
+
+    Raises:
+        ValueError: If two parts have the same video.
+    """
+    names = [name for one in parts for name in one.videos]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{path} has several tables of {first_of(twice, 5)}; expected each input "
+            "once: remove one"
+        )
+    before = np.cumsum([0, *(len(one.videos) for one in parts)])[:-1]
+    video = [one.video + at for one, at in zip(parts, before, strict=True)]
+    rows: dict[str, Any] = {"video": np.concatenate(video)}
+    for name in ("frame", *_OF_ROWS):
+        values = [getattr(one, name) for one in parts]
+        there = all(each is not None for each in values)
+        rows[name] = np.concatenate(values) if there else None
+    notes = dict.fromkeys(note for one in parts for note in one.notes)
+    return dataclasses.replace(
+        parts[0], path=path, form=form, videos=tuple(names), notes=tuple(notes), **rows
+    )
 
 
 def _sorted(raw: FramePredictions) -> FramePredictions:

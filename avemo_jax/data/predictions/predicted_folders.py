@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-from typing import Any
 
 import numpy as np
 
+from avemo_jax.data.face_tables import Face
 from avemo_jax.data.listing import first_of, subfolders
-from avemo_jax.data.predictions.frames import FramePredictions
-from avemo_jax.data.predictions.tables import Face, read_columns
+from avemo_jax.data.predictions.frames import FramePredictions, joined
+from avemo_jax.data.predictions.tables import read_columns
 from avemo_jax.data.predictions.threshold_file import RUN
 from avemo_jax.tasks import Task
 
@@ -87,42 +87,18 @@ def read_predicted(
                 "predict all inputs with one model"
             )
         found.append(one)
-    names = [name for one in found for name in one.videos]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"{path} has several folders of {first_of(twice, 5)}; expected each input "
-            "once: remove one"
-        )
-    notes = dict.fromkeys(note for one in found for note in one.notes)
-    if unfinished:
-        told = first_of([folder.name for folder in unfinished], 5)
-        notes[f"folders without {RUN}, so unfinished and left out: {told}"] = None
-    before = np.cumsum([0, *(len(one.videos) for one in found)])
-    return dataclasses.replace(
-        found[0],
-        path=path,
-        form=f"{len(found)} folders of this package"
-        if len(found) > 1
-        else found[0].form,
-        videos=tuple(names),
-        video=np.concatenate(
-            [one.video + at for one, at in zip(found, before[:-1], strict=True)]
-        ),
-        notes=tuple(notes),
-        frame=np.concatenate([one.frame for one in found]),
-        filled=np.concatenate([one.filled for one in found]),
-        scores=_joined([one.scores for one in found]),
-        decided=_joined([one.decided for one in found]),
-    )
+    form = found[0].form
+    if len(found) > 1:
+        form = f"{len(found)} folders of this package"
+    together = joined(found, path, form)
+    if not unfinished:
+        return together
+    told = first_of([folder.name for folder in unfinished], 5)
+    note = f"folders without {RUN}, so unfinished and left out: {told}"
+    return dataclasses.replace(together, notes=(*together.notes, note))
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     if one is None or other is None:
         return one is other
     return np.array_equal(one, other)
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Arrays one after the other; None where there are none."""
-    return None if parts[0] is None else np.concatenate(parts)

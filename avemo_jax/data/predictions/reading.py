@@ -4,10 +4,11 @@ import os
 import pathlib
 from collections.abc import Callable
 
+from avemo_jax.data.face_tables import Face, is_of_face_programs
 from avemo_jax.data.predictions import arrays, tables
+from avemo_jax.data.predictions.face_programs import read_face_tables
 from avemo_jax.data.predictions.frames import FramePredictions, checked
 from avemo_jax.data.predictions.predicted_folders import is_predicted, read_predicted
-from avemo_jax.data.predictions.tables import Face
 from avemo_jax.runtime.tables import header_of
 from avemo_jax.tasks import TASKS, Task
 
@@ -28,6 +29,7 @@ def read_frame_predictions(
     first_frame: int = 1,
     columns: tuple[str, ...] | None = None,
     face: Face = None,
+    partial: bool = False,
 ) -> FramePredictions:
     """The predictions in a file or a folder of any form.
 
@@ -39,7 +41,8 @@ def read_frame_predictions(
     video. A folder has ``VIDEO.txt`` (in the form of annotations) or ``VIDEO.npy``. Row
     i of an array is frame i + 1. Rows without any value are taken as left out. The
     folder of an input that ``avemo predict`` made, or the one with all of them, is read
-    by its tables.
+    by its tables. Tables of OpenFace and py-feat, or a folder of them, are known by
+    their columns.
 
     Args:
         path: The file or folder.
@@ -47,8 +50,10 @@ def read_frame_predictions(
         first_frame: Number of the first frame where the file tells numbers: 1, or 0.
         columns: Names of the values of a frame, for a file that does not tell them;
             None: they are in the task's order.
-        face: Which face of each input, by its number, of tables of ``avemo predict``;
+        face: Which face of each input, by its number, of tables that tell faces apart;
             "all": each as a video ``INPUT--face1``; None: each input must have one.
+        partial: Take predictions that lack outputs of the task, as those of a program
+            that does not know them.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -65,6 +70,8 @@ def read_frame_predictions(
         raise FileNotFoundError(f"there is no {path}; expected a file of predictions")
     if path.is_dir() and is_predicted(path):
         found = read_predicted(path, task, face)
+    elif (path.is_dir() or is_table(path)) and is_of_face_programs(path):
+        found = read_face_tables(path, task, face)
     elif is_table(path) and not path.is_dir() and not _is_annotation(path):
         found = tables.read_columns(path, task, face)
     elif face is not None:
@@ -74,6 +81,11 @@ def read_frame_predictions(
         )
     else:
         found = _reader_of(path)(path, task)
+    if found.lacking and not partial:
+        raise ValueError(
+            f"{path}: a {found.form}, without {', '.join(found.lacking)}; expected all "
+            f"outputs of {task.name}: score it with avemo score, which leaves these out"
+        )
     return checked(found, first_frame=first_frame, columns=columns)
 
 

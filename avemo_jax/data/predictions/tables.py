@@ -3,13 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int8, Shaped
 
+from avemo_jax.data.face_tables import Face
 from avemo_jax.data.listing import nfc
 from avemo_jax.data.predictions.frames import FramePredictions, kept_rows
 from avemo_jax.data.predictions.threshold_file import read_thresholds
@@ -22,7 +22,6 @@ FramePlaces = tuple[tuple[str, ...], np.ndarray, np.ndarray]
 _IMAGE_COLUMNS = ("image_location", "image", "filename", "path")
 _OURS = ("video", "frame", "filled", "has_crop", "expression", "input", "face_id")
 _CONTEMPT = "Contempt"  # of AffectNet's classes, which have no Other
-Face = int | Literal["all"] | None
 
 
 def read_columns(path: pathlib.Path, task: Task, face: Face = None) -> FramePredictions:
