@@ -1,10 +1,10 @@
 """Speed of the extractors: ours against the reference networks, same work and machine.
 
 EfficientNet-B2 and B0 at 224 px against timm in PyTorch (eager, channels last,
-compiled) and onnxruntime; wav2vec 2.0 on 20 s of sound against transformers; VGGish
-against PyTorch, and its log-mel against numpy's. Each framework first shows its best
-batch size; then the best ones alternate, and medians are reported. Weights are random.
-Needs the extras ``test`` and ``parity``.
+compiled) and onnxruntime; DINOv2 against timm; wav2vec 2.0 on 20 s of sound against
+transformers; VGGish against PyTorch, and its log-mel against numpy's. Each framework
+first shows its best batch size; then the best ones alternate, and medians are reported.
+Weights are random. Needs the extras ``test`` and ``parity``.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from reference import vggish as torch_vggish
 from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert.wav2vec2 import from_state
-from avemo_jax.extractors import efficientnet, vggish, wav2vec2
+from avemo_jax.extractors import dinov2, efficientnet, vggish, wav2vec2
 from avemo_jax.media import log_mel
 from avemo_jax.runtime.compilation import compiler_options
 
@@ -41,6 +41,8 @@ BARS = {
     "efficientnet_b2: onnxruntime / ours": (">=", 0.75),
     "efficientnet_b0: torch / ours": (">=", 1.2),
     "efficientnet_b0: onnxruntime / ours": (">=", 0.75),
+    "dinov2_vits14: torch / ours": (">=", 1.0),
+    "dinov2_vitb14: torch / ours": (">=", 1.0),
     "wav2vec2: transformers / ours": (">=", 1.3),
     "vggish: torch / ours": (">=", 1.0),
     "log-mel: numpy / ours": (">=", 3.0),
@@ -73,7 +75,9 @@ def main() -> None:
     """Measures, prints, and with ``--check`` fails where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--networks", default="b2,b0,wav2vec2,vggish,log_mel")
+    parser.add_argument(
+        "--networks", default="b2,b0,vits14,vitb14,wav2vec2,vggish,log_mel"
+    )
     parser.add_argument(
         "--batch-sizes", default="1,4,8,32", help="of images, ascending"
     )
@@ -84,6 +88,8 @@ def main() -> None:
     makers: dict[str, tuple[str, Callable[[], Iterator[Entry]]]] = {
         "b2": ("efficientnet_b2", functools.partial(efficientnets, "b2", sizes)),
         "b0": ("efficientnet_b0", functools.partial(efficientnets, "b0", sizes)),
+        "vits14": ("dinov2_vits14", functools.partial(dinov2s, "vits14", sizes)),
+        "vitb14": ("dinov2_vitb14", functools.partial(dinov2s, "vitb14", sizes)),
         "wav2vec2": ("wav2vec2", wav2vec2s),
         "vggish": ("vggish", functools.partial(vggishes, sizes)),
         "log_mel": ("log-mel", log_mels),
@@ -204,6 +210,28 @@ def onnx_session(net: Any, images: torch.Tensor, folder: str) -> Any:
         dynamo=False,
     )
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def dinov2s(variant: str, sizes: list[int]) -> Iterator[Entry]:
+    """Ways to run a DINOv2 on batches of noise, with positions for 224 px."""
+    torch.manual_seed(0)
+    name = {"vits14": "vit_small", "vitb14": "vit_base"}[variant]
+    net = import_timm().create_model(
+        f"{name}_patch14_dinov2", img_size=_SIZE_PX, num_classes=0
+    )
+    net.eval()
+    spec = dataclasses.replace(dinov2.SPECS[variant], grid=_SIZE_PX // 14)
+    params = dinov2.prepare(spec, state_of(net), size_px=_SIZE_PX)
+    images = torch.randn(max(sizes), 3, _SIZE_PX, _SIZE_PX)
+    counted(f"dinov2_{variant}", lambda: net(images[:1]), 1)
+    apply = functools.partial(dinov2.apply, spec)
+    ours = images.permute(0, 2, 3, 1).numpy()
+    for size in sizes:
+        run = ours_of(apply, params, ours[:size])
+        yield Entry("ours", f"batch {size}", run, size)
+    for size in sizes:
+        run = functools.partial(net, images[:size])
+        yield Entry("torch", f"batch {size}", run, size)
 
 
 def wav2vec2s() -> Iterator[Entry]:

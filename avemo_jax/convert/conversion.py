@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from avemo_jax.convert import (
+    dinov2,
     efficientnet,
     heads,
     networks,
@@ -24,6 +25,7 @@ from avemo_jax.convert.rules import ConversionError, Renamed
 from avemo_jax.convert.source_file import SourceFile
 from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import Extractor, ImageInput
+from avemo_jax.extractors.dinov2 import dinov2_spec
 from avemo_jax.extractors.published import THESIS_HEADS, THESIS_LICENCE, PublishedFile
 from avemo_jax.extractors.wav2vec2_spec import BASE
 from avemo_jax.models import checkpoints
@@ -211,6 +213,9 @@ def _read(
         if not wav2vec2.has_mask(state):
             metadata["filled"] = {wav2vec2.MASK: wav2vec2.MASK_REASON}
         return wav2vec2.from_state(state, BASE, **names)
+    if network.network.startswith("dinov2"):
+        metadata["naming"] = dinov2.naming(state)
+        return dinov2.from_state(state, dinov2_spec(network), **names)
     spec = networks.efficientnet_spec(network)
     return efficientnet.from_state(state, spec, **names)
 

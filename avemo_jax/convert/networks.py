@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from avemo_jax.convert import dinov2
 from avemo_jax.convert.onnx_file import OnnxLayer
 from avemo_jax.convert.published_networks import NETWORKS, AnyNetwork
 from avemo_jax.convert.rules import ConversionError
@@ -13,6 +14,9 @@ from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 
 # The network by width of the last convolution and number of blocks.
 _EFFICIENTNETS = {(1280, 16): "efficientnet_b0", (1408, 23): "efficientnet_b2"}
+
+
+_DINOV2 = {384: "dinov2_vits14", 768: "dinov2_vitb14"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +59,9 @@ def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
         return Recognised("vggish")
     if "bbox_head.multi_level_kps.0.conv1.weight" in shapes:
         return Recognised("yunet")
+    if "blocks.0.ls1.gamma" in shapes or dinov2.PROJECTION in shapes:
+        width = shapes.get("norm.weight", shapes.get("layernorm.weight", (0,)))[0]
+        return Recognised(_DINOV2.get(width, f"a DINOv2 of width {width}"))
     if any(".pos_conv" in name for name in shapes):
         return Recognised("wav2vec2")
     if any(name in shapes for name in ("fc1.weight", "ahead.0.weight", "conv1.weight")):

@@ -17,6 +17,8 @@ SIZES_MB = {
     "enet_b2_8": 32,
     "enet_b0_8_va_mtl": 17,
     "enet_b0_8_best_vgaf": 17,
+    "dinov2_vits14": 88,
+    "dinov2_vitb14": 346,
     "wav2vec2_base": 378,
     "wav2vec2_base_960h": 378,
     "vggish": 289,

@@ -6,6 +6,7 @@ from typing import Any
 
 from avemo_jax.embed.acoustic import AcousticExtractor
 from avemo_jax.embed.contract import Embeddings, SoundSource
+from avemo_jax.embed.dinov2 import DinoV2Extractor
 from avemo_jax.embed.hog import HogExtractor
 from avemo_jax.embed.images import ImageExtractor
 from avemo_jax.embed.plugin_params import read_params
@@ -18,6 +19,7 @@ from avemo_jax.extractors import PluginExtractor, get_extractor
 __all__ = [
     "AcousticExtractor",
     "AnyExtractor",
+    "DinoV2Extractor",
     "Embeddings",
     "HogExtractor",
     "ImageExtractor",
@@ -37,6 +39,8 @@ DTYPES = ("float32", "bfloat16")
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
     "acoustic": AcousticExtractor,
+    "dinov2_vitb14": DinoV2Extractor,
+    "dinov2_vits14": DinoV2Extractor,
     "efficientnet_b0": ImageExtractor,
     "efficientnet_b2": ImageExtractor,
     "hog": HogExtractor,

@@ -14,6 +14,7 @@ from avemo_jax.extractors.contract import (
 )
 from avemo_jax.extractors.plugins import PluginError, PluginExtractor
 from avemo_jax.extractors.published import (
+    dinov2_file,
     hsemotion,
     huggingface,
     torchaudio,
@@ -109,6 +110,24 @@ _ALL = (
                 "49772db4e87ee6df57087fba131832a959e5c64d",
             ),
         ),
+    ),
+    Extractor(
+        name="dinov2_vits14",
+        network="dinov2_vits14",
+        dim=768,
+        default_input="cropped_aligned-224",
+        takes=ImageInput(sizes_px=(224, 518)),
+        licence="Apache-2.0",
+        sources=(dinov2_file("vits14"),),
+    ),
+    Extractor(
+        name="dinov2_vitb14",
+        network="dinov2_vitb14",
+        dim=1536,
+        default_input="cropped_aligned-224",
+        takes=ImageInput(sizes_px=(224, 518)),
+        licence="Apache-2.0",
+        sources=(dinov2_file("vitb14"),),
     ),
     Extractor(
         name="face_hog",

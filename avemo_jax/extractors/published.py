@@ -8,6 +8,7 @@ _HSEMOTION = (
 )
 _TORCHVGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
 _TORCHAUDIO = "https://download.pytorch.org/torchaudio/models/"
+_DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/"
 _THESIS = (
     "https://github.com/bichuyen99/Audiovisual_emotion_recognition/raw/main/best_model/"
 )
@@ -49,6 +50,13 @@ class PublishedFile:
 def hsemotion(path: str, git_blob: str) -> PublishedFile:
     """A file in ``affectnet_emotions`` of HSEmotion's repository (A. Savchenko)."""
     return PublishedFile(path.rsplit("/", 1)[-1], _HSEMOTION + path, git_blob=git_blob)
+
+
+def dinov2_file(variant: str) -> PublishedFile:
+    """A network of DINOv2's authors; no checksum is published."""
+    name = f"dinov2_{variant}"
+    file = f"{name}_pretrain.pth"
+    return PublishedFile(file, f"{_DINOV2}{name}/{file}")
 
 
 def torchvggish() -> PublishedFile:

@@ -5,9 +5,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from avemo_jax.extractors.wav2vec2_layers import (
-    WAV2VEC2_NORM_EPSILON,
-    Wav2Vec2LayerNorm,
+from avemo_jax.extractors.transformer_layers import (
+    NORM_EPSILON,
+    LayerNorm,
     gelu,
     product,
     sum_dtype,
@@ -35,7 +35,7 @@ class Convolution(nnx.Module):
         self.by_group = index == 0 and spec.feat_extract_norm == "group"
         self.by_layer = spec.feat_extract_norm == "layer"
         if self.by_group or self.by_layer:
-            self.norm = Wav2Vec2LayerNorm(outputs, dtype)
+            self.norm = LayerNorm(outputs, dtype)
         self.stride = spec.conv_strides[index]
         self.has_bias = spec.conv_bias
         self.dtype = dtype
@@ -172,7 +172,7 @@ class Convolutions(nnx.Module):
         if statistics is not None:
             layer = self.layers["0"]
             mean, variance = statistics
-            scale = lax.rsqrt(variance + WAV2VEC2_NORM_EPSILON) * layer.norm.weight[...]
+            scale = lax.rsqrt(variance + NORM_EPSILON) * layer.norm.weight[...]
             if layer.has_bias:
                 mean = mean - layer.bias[...]
             offset = layer.norm.bias[...] - mean * scale

@@ -13,8 +13,8 @@ from jax import export
 from reference.torch_libraries import import_transformers
 
 from avemo_jax.extractors import wav2vec2
+from avemo_jax.extractors.transformer_layers import gelu
 from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2Spec
-from avemo_jax.extractors.wav2vec2_layers import gelu
 
 TINY = Wav2Vec2Spec(
     conv_dims=(16, 24, 16, 16, 16, 16, 20),

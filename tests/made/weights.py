@@ -11,6 +11,7 @@ import pytest
 from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import (
     Extractor,
+    dinov2,
     efficientnet,
     efficientnet_spec,
     get_extractor,
@@ -53,6 +54,8 @@ def network_shapes(extractor: Extractor) -> dict[str, tuple[int, ...]]:
         return vggish_network.state_shapes(vggish_network.VggishSpec())
     if extractor.network == "wav2vec2":
         return wav2vec2_network.state_shapes(wav2vec2_network.BASE)
+    if extractor.network.startswith("dinov2"):
+        return dinov2.state_shapes(dinov2.dinov2_spec(extractor))
     variant = extractor.network.removeprefix("efficientnet_")
     spec = efficientnet.EfficientNetSpec(variant, extractor.output_dim)
     return efficientnet.state_shapes(spec)

@@ -1,4 +1,4 @@
-"""The small parts of wav2vec 2.0: exact GELU, norms, products."""
+"""The small parts of Transformers: exact GELU, norms, products."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-WAV2VEC2_NORM_EPSILON = 1e-5  # that of the reference's GroupNorm and LayerNorm
+NORM_EPSILON = 1e-5  # that of PyTorch's GroupNorm and LayerNorm
 
 
 def sum_dtype(dtype: jnp.dtype) -> jnp.dtype:
@@ -36,7 +36,7 @@ def product(
     )
 
 
-class Wav2Vec2Linear(nnx.Module):
+class Linear(nnx.Module):
     """``x @ weight + bias``, the weight (inputs, outputs)."""
 
     def __init__(self, inputs: int, outputs: int, dtype: jnp.dtype):
@@ -52,18 +52,19 @@ class Wav2Vec2Linear(nnx.Module):
         return y + self.bias[...].astype(y.dtype)
 
 
-class Wav2Vec2LayerNorm(nnx.Module):
+class LayerNorm(nnx.Module):
     """Vectors minus their mean, over their biased deviation; then weight and bias."""
 
-    def __init__(self, dim: int, dtype: jnp.dtype):
+    def __init__(self, dim: int, dtype: jnp.dtype, epsilon: float = NORM_EPSILON):
         self.weight = nnx.Param(jnp.ones(dim))
         self.bias = nnx.Param(jnp.zeros(dim))
         self.dtype = dtype
+        self.epsilon = epsilon
 
     def __call__(self, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         """The normalised vectors, in float32 or better."""
         x = x.astype(sum_dtype(self.dtype))
         x = x - x.mean(axis=-1, keepdims=True)
         variance = jnp.square(x).mean(axis=-1, keepdims=True)
-        x = x * jax.lax.rsqrt(variance + WAV2VEC2_NORM_EPSILON)
+        x = x * jax.lax.rsqrt(variance + self.epsilon)
         return x * self.weight[...] + self.bias[...]
