@@ -9,14 +9,13 @@ Memory is bounded by the file's size (``torch_tensors.Allowance``) and by
 ``MAX_PICKLE_BYTES``. ``torch_pickle.py`` decides what the pickles may do.
 """
 
-import io
 import os
 import pathlib
 import stat
 import struct
 import zipfile
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -66,7 +65,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
         raise TorchFileError(str(error)) from error
 
 
-def _read(path: pathlib.Path, file: io.BufferedReader) -> Any:
+def _read(path: pathlib.Path, file: IO[bytes]) -> Any:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         raise _wrong(path, "empty, or no regular file")
@@ -89,9 +88,7 @@ def _wrong(path: pathlib.Path, what: str) -> TorchFileError:
 class _Archive:
     """A file that is a zip archive."""
 
-    def __init__(
-        self, path: pathlib.Path, file: io.BufferedReader, data: np.ndarray
-    ) -> None:
+    def __init__(self, path: pathlib.Path, file: IO[bytes], data: np.ndarray) -> None:
         self.path = path
         self.data = data
         self.storages: dict[str, np.ndarray] = {}

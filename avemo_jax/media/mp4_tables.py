@@ -5,10 +5,10 @@ for each of a thousand edits; libav then fills the memory before it has read any
 or picture.
 """
 
-import io
 import os
 import pathlib
 import struct
+from typing import BinaryIO
 
 import av
 
@@ -44,7 +44,7 @@ def check_tables(path: pathlib.Path) -> None:
 class _Tables:
     """The numbers of samples that the tables of a file state."""
 
-    def __init__(self, file: io.BufferedReader, path: pathlib.Path):
+    def __init__(self, file: BinaryIO, path: pathlib.Path):
         self._file, self._path = file, path
         self._boxes = self._fragments = 0
 

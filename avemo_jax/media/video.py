@@ -78,6 +78,7 @@ class VideoFile:
             that it hides, else its length times its rate; None: it states neither.
         declared_s: Stated length of the pictures in seconds; None: not stated.
         fps: Stated average rate; None: not stated, or over 1000.
+        tick_s: Seconds of one tick of the pictures' time stamps; None: not stated.
         width: Width in pixels of the pictures that :meth:`pictures` gives.
         height: Height in pixels of the pictures that :meth:`pictures` gives.
         num_sound_tracks: Number of sound tracks.
@@ -96,6 +97,8 @@ class VideoFile:
         with self._opened() as container:
             track = self._track(container)
             self.fps = _stated_fps(track)
+            # Not stated it is None, and from PyAV 19 on a number that counts as False.
+            self.tick_s = Fraction(track.time_base) if track.time_base else None
             self._own_s = length_s(container, track)
             self.declared_s = duration_s(container, track)
             self.declared_frames = shown_pictures(container, track)

@@ -11,7 +11,7 @@ import io
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 _NEAR = (
     2**16
@@ -86,7 +86,7 @@ def stated_length(path: str | os.PathLike[str]) -> StatedLength | None:
         return _length(file, form, head)
 
 
-def _length(file: io.BufferedReader, form: _Form, head: bytes) -> StatedLength | None:
+def _length(file: BinaryIO, form: _Form, head: bytes) -> StatedLength | None:
     end = file.seek(0, os.SEEK_END)
     at = form.first
     for _ in range(_MOST_CHUNKS):

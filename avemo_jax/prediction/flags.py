@@ -11,7 +11,7 @@ from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.frame_choice import every_of
 from avemo_jax.prediction.smoothing_choice import smooth_of
-from avemo_jax.prediction.views import VIEWS
+from avemo_jax.prediction.views import VIEWS, View
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser
 
@@ -157,10 +157,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="folder that gets a folder for each input (default: %(default)s)",
     )
     flags.add_overwrite(group, "what was predicted before")
-    for name, view in VIEWS.items():
+    for flag, view in {view.flag: view for view in VIEWS.values()}.items():
         group.add_argument(
-            view.flag,
-            dest=_view(name),
+            flag,
+            dest=_wanted(view),
             action="store_false" if view.is_default else "store_true",
             help=view.told,
         )
@@ -191,14 +191,14 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     flags.add_shards(group, "parts of a job array, one for each process or GPU")
 
 
-def _view(name: str) -> str:
+def _wanted(view: View) -> str:
     """What the parsed flags call whether a view is wanted."""
-    return f"view_{name}"
+    return view.flag.strip("-").replace("-", "_")
 
 
 def wanted_views(args: argparse.Namespace) -> tuple[str, ...]:
     """Names of the views that the flags ask for."""
-    return tuple(name for name in VIEWS if getattr(args, _view(name)))
+    return tuple(n for n, view in VIEWS.items() if getattr(args, _wanted(view)))
 
 
 def _check(parser: CommandParser, args: argparse.Namespace) -> None:

@@ -9,6 +9,10 @@ import pathlib
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from avemo_jax.prediction.annotated_video import (
+    write_annotated_picture,
+    write_annotated_video,
+)
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.runtime.atomic_files import whole_file
 
@@ -23,11 +27,12 @@ class View(NamedTuple):
     Attributes:
         file: Its name in the folder of an input.
         flag: The command's flag that asks for it; or for none, of one that is made by
-            default.
+            default. Views of different inputs may share one.
         told: What the flag does, for the help of the command.
         write: Writes it.
         is_default: Whether it is made unless it is asked not to be.
         applies: Whether there is one of an input.
+        left_out: What is said of an input that there is none of; "" for nothing.
     """
 
     file: str
@@ -36,10 +41,36 @@ class View(NamedTuple):
     write: WriteView
     is_default: bool = False
     applies: Callable[[Predicted], bool] = lambda predicted: True
+    left_out: str = ""
+
+
+def _lasts(predicted: Predicted) -> bool:
+    """Whether an input lasts any time, as all but images do."""
+    return predicted.fps > 0
+
+
+def _is_image(predicted: Predicted) -> bool:
+    return not _lasts(predicted)
 
 
 # By the name that ``Prediction.write`` takes.
-VIEWS: dict[str, View] = {}
+_DRAWN = "make a copy of the video, or image, with faces and scores drawn into it"
+VIEWS: dict[str, View] = {
+    "video": View(
+        "annotated.mp4",
+        "--save-video",
+        _DRAWN,
+        write_annotated_video,
+        applies=_lasts,
+    ),
+    "picture": View(
+        "annotated.png",
+        "--save-video",
+        _DRAWN,
+        write_annotated_picture,
+        applies=_is_image,
+    ),
+}
 
 
 def default_views() -> tuple[str, ...]:
@@ -102,6 +133,8 @@ def write_views(
         if view.applies(predicted):
             with whole_file(folder / view.file) as path:
                 notes += view.write(predicted, path, show_progress)
+        elif view.left_out:
+            notes.append(view.left_out)
     return tuple(notes)
 
 

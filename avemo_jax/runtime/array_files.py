@@ -17,7 +17,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any
 
 import numpy as np
 import safetensors
@@ -53,14 +53,6 @@ _DAMAGES = (
     zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
-
-
-@runtime_checkable
-class _Readable(Protocol):
-    """A file, or an entry of an archive, whose bytes are read one after the other."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes, at most so many; none at the end."""
 
 
 def check_growth(declared: int, stored: int) -> None:
@@ -211,7 +203,7 @@ def damage_told(
 
 
 @contextlib.contextmanager
-def opened_file(path: pathlib.Path) -> Iterator[io.BufferedReader]:
+def opened_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """A regular file, open for reading: a pipe would be waited for.
 
     Raises:
@@ -258,7 +250,7 @@ def _num_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
 
 
 def _filled(
-    stream: _Readable, dtype: np.dtype, shape: tuple[int, ...], order: Any
+    stream: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], order: Any
 ) -> np.ndarray:
     """The array whose values come next in a stream."""
     flat = np.empty(math.prod(shape), dtype)
