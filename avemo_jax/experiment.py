@@ -17,14 +17,18 @@ from avemo_jax.batches.tables import (
     Data,
     feature_names,
     fold_data,
+    num_folds,
     open_data,
+    protocol_data,
+    protocol_of,
     with_task,
 )
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import identity, to_plain
 from avemo_jax.config.workdir_config import check_data, take_workdir
+from avemo_jax.data.corpus.protocols import read_protocols
 from avemo_jax.data.corpus.splits import SPLITS
-from avemo_jax.evaluation import figures, results
+from avemo_jax.evaluation import figures, fold_table, results
 from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, words_of
 from avemo_jax.evaluation.output_folders import check_free, default_folder
@@ -73,7 +77,7 @@ def run_experiment(config: ConfigDict, *, name: str = "run") -> dict[str, Any]:
     distributed.check_same("the configuration", json.dumps(to_plain(config)))
     with _opened(config.workdir or f"runs/{name}-{identity(config)}") as workdir:
         distributed.on_first(lambda: take_workdir(workdir.local, config))
-        if config.data.folds and config.data.fold < 0:
+        if num_folds(config, data):
             return _run_folds(config, data, workdir)
         return _run_one(config, fold_data(data, config), workdir)
 
@@ -170,11 +174,21 @@ def _evaluate_checkpoint(
             f"{directory} was trained on {trained_on}; without a store the demo corpus "
             "would be scored: name one, --data-dir=DIR"
         )
-    data = open_data(data_dir, cache_dir)
+    data = _as_trained(model, open_data(data_dir, cache_dir))
     workdir.local.mkdir(parents=True, exist_ok=True)
     found = _scored(model, data, workdir.local, split=split, **options)
     _say(found, workdir)
     return found
+
+
+def _as_trained(model: Model | JointModel, data: Data) -> Data:
+    """The store with the fold of speakers that a model of it was trained without."""
+    trained = model.card.config.get("data", {})
+    protocol, fold = trained.get("protocol"), trained.get("fold", -1)
+    if not protocol or fold < 0 or protocol not in read_protocols(data.store.path):
+        return data
+    seed = trained["fold_seed"]
+    return protocol_data(data, model.card.task, protocol, fold, seed=seed)
 
 
 def _check_free(workdir: Workdir, fingerprint: str) -> None:
@@ -284,7 +298,7 @@ def _check_memory(config: ConfigDict, data: Data) -> None:
         TrainingError: If a head's training cannot begin; it names the field to lower.
     """
     for one in _heads(config):
-        if one.data.folds and one.data.fold < 0:
+        if num_folds(one, data):
             one = one.copy_and_resolve_references()
             one.data.fold = 0  # the others are as large
         plan = plan_run(one, data, devices=jax.device_count(), evaluated=False)
@@ -384,14 +398,15 @@ def _write_environment(
 def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any]:
     """Runs all folds in turn; returns the mean and deviation of their scores."""
     task = get_task(config.task)
-    folds = []
-    for fold in range(config.data.folds):
+    folds, folders = [], []
+    for fold in range(num_folds(config, data)):
         one = config.copy_and_resolve_references()
         with one.unlocked():
             one.data.fold = fold
         folder = workdir.child(f"fold_{fold}")
         distributed.on_first(functools.partial(take_workdir, folder.local, one))
         folds.append(_run_one(one, fold_data(data, one), folder))
+        folders.append(folder.local)
     summary: dict[str, Any] = {
         "schema_version": results.SCHEMA_VERSION,
         "task": task.name,
@@ -422,8 +437,32 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
                 f"{data.title}, {task.name}, {len(folds)} folds, {name}: "
                 f"{task.headline} {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
             )
+    if config.data.protocol and task.kind == "multiclass":
+        distributed.on_first(lambda: _add_speakers(summary, config, data, folders))
     distributed.on_first(lambda: write_json(workdir.local / "results.json", summary))
     return summary
+
+
+def _add_speakers(
+    summary: dict[str, Any],
+    config: ConfigDict,
+    data: Data,
+    folders: Sequence[pathlib.Path],
+) -> None:
+    """Adds to the summary of folds of speakers the scores of all; prints them."""
+    task, name = get_task(config.task), config.data.protocol
+    block = fold_table.folds_block(
+        task,
+        protocol_of(data, name),
+        folders,
+        data.store.sources_of(),
+        num_resamples=config.evaluate.num_resamples,
+    )
+    summary["speaker_folds"] = {"protocol": name, **block}
+    title = (
+        f"{task.full_title}: {data.title}, {len(folders)} folds of speakers ({name})"
+    )
+    print(f"\n{fold_table.folds_table(title, block)}")
 
 
 def _say(found: dict[str, Any], workdir: Workdir) -> None:

@@ -13,6 +13,11 @@ from ml_collections import ConfigDict
 
 from avemo_jax.batches.feeders import Feeder, make_feeder
 from avemo_jax.config.fields import OWN
+from avemo_jax.data.corpus.protocols import (
+    Protocol,
+    fold_splits_of,
+    read_protocols,
+)
 from avemo_jax.data.corpus.splits import fold_splits, grouped_folds
 from avemo_jax.data.store.join import Join
 from avemo_jax.data.store.store import Store, open_store
@@ -95,6 +100,7 @@ def with_task(config: ConfigDict, data: Data) -> ConfigDict:
             "predict; expected labels to train by: build a store with --labels, or "
             "predict: avemo evaluate --split test"
         )
+    tasks = {name: one for name, one in tasks.items() if name not in TASKS} or tasks
     if len(tasks) > 1:
         raise ValueError(
             f"config.task is 'own' and {data.name} has {', '.join(tasks)}; expected "
@@ -122,10 +128,23 @@ def feature_names(config: ConfigDict) -> list[str]:
 
 
 def fold_data(data: Data, config: ConfigDict) -> Data:
-    """``data`` with fold ``config.data.fold`` of the official train videos as dev.
+    """``data`` with the splits of fold ``config.data.fold``.
 
-    Without folds, or for all folds in turn, it is ``data`` itself.
+    Of ``config.data.folds`` the fold is dev, and the official validation is reported;
+    of ``config.data.protocol`` the fold's speakers are reported, and dev is drawn from
+    the others. Without folds, or for all folds in turn, it is ``data`` itself.
+
+    Raises:
+        ValueError: If the store lacks the protocol, or the protocol the fold.
     """
+    if config.data.protocol and config.data.fold >= 0:
+        return protocol_data(
+            data,
+            config.task,
+            config.data.protocol,
+            config.data.fold,
+            seed=config.data.fold_seed,
+        )
     if not config.data.folds or config.data.fold < 0:
         return data
     official = data.store.split_videos(config.task, "train+dev")
@@ -136,6 +155,57 @@ def fold_data(data: Data, config: ConfigDict) -> Data:
         sources=data.store.sources_of(),
     )
     return dataclasses.replace(data, splits=fold_splits(folds, config.data.fold))
+
+
+def protocol_of(data: Data, name: str) -> Protocol:
+    """The store's protocol of a name.
+
+    Raises:
+        ValueError: If the store has none of this name.
+    """
+    known = read_protocols(data.store.path)
+    if name not in known:
+        raise ValueError(
+            f"config.data.protocol is {name!r} and {data.name} has "
+            f"{', '.join(known) or 'none'}; expected one that it has: correct the "
+            "name, or make the store with avemo prepare --corpus"
+        )
+    return known[name]
+
+
+def protocol_data(
+    data: Data, task: str, name: str, fold: int, *, seed: int = 0
+) -> Data:
+    """``data`` with the speakers of one fold of a protocol as validation.
+
+    Args:
+        data: The store.
+        task: Name of the task whose videos are divided.
+        name: Name of the protocol.
+        fold: Index of the fold, from 0.
+        seed: Seed of the draw of dev from the other speakers.
+
+    Raises:
+        ValueError: If the store lacks the protocol, or the protocol the fold.
+    """
+    protocol, sources = protocol_of(data, name), data.store.sources_of()
+    labelled = data.store.split_of(task)
+    own = {video: sources[video] for video in labelled if video in sources}
+    splits = fold_splits_of(protocol, fold, own, seed=seed)
+    return dataclasses.replace(data, splits=splits)
+
+
+def num_folds(config: ConfigDict, data: Data) -> int:
+    """How many folds a run goes through in turn; 0: it is of none, or of one alone.
+
+    Raises:
+        ValueError: If the store lacks the protocol.
+    """
+    if config.data.fold >= 0:
+        return 0
+    if config.data.protocol:
+        return len(protocol_of(data, config.data.protocol).folds)
+    return int(config.data.folds)
 
 
 def memory_budget(

@@ -38,7 +38,9 @@ def check_config(config: ConfigDict) -> None:
         attention=head.attention,
         positions=head.positions,
     )
-    if config.data.folds == 1 or config.data.fold >= config.data.folds:
+    if config.data.protocol:
+        _check_protocol(config)
+    elif config.data.folds == 1 or config.data.fold >= config.data.folds:
         raise ValueError(
             f"config.data.folds is {config.data.folds} and config.data.fold "
             f"{config.data.fold}; use at least 2 folds, numbered from 0, or 0 for none"
@@ -50,6 +52,32 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
     _check_postprocess(config)
     _check_frame_rate(config)
+
+
+def _check_protocol(config: ConfigDict) -> None:
+    """Checks what goes with folds of speakers.
+
+    Raises:
+        ValueError: If folds of two kinds, several tasks, or a split that the folds do
+            not divide are asked for.
+    """
+    name = config.data.protocol
+    for field, value, wanted in (
+        ("data.folds", config.data.folds, 0),
+        ("data.train_on", config.data.train_on, "train"),
+        ("evaluate.split", config.evaluate.split, "validation"),
+    ):
+        if value != wanted:
+            raise ValueError(
+                f"config.{field} is {value!r} with config.data.protocol={name!r}; "
+                f"expected {wanted!r}, as each fold of speakers is reported once, by "
+                "those who train on the others: leave it out"
+            )
+    if "+" in config.task:
+        raise ValueError(
+            f"config.task is {config.task!r} with config.data.protocol={name!r}; "
+            "expected one task: train each by itself"
+        )
 
 
 def _check_fields(config: ConfigDict) -> None:

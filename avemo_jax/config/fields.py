@@ -124,6 +124,13 @@ FIELDS = (
         least=0,
         most=1000,
     ),
+    Field(
+        "data.protocol",
+        None,
+        "Folds of speakers that the store has, as ravdess_5: each is reported in turn, "
+        "by a model that saw none of them; none: the store's splits",
+        kind=str,
+    ),
     Field("data.fold", -1, "One fold, from 0; -1 runs them all", least=-1),
     Field("data.fold_seed", 0, "Of the draw of folds", least=0, most=_SEED),
     Field(
@@ -433,6 +440,11 @@ FIELDS = (
     ),
 )
 _UNCOUNTED = {field.name for field in FIELDS if not field.counts}
+# Fields that came later: at their defaults they leave the identities of runs as they
+# were, which name folders.
+_LATER = {
+    field.name: field.default for field in FIELDS if field.name == "data.protocol"
+}
 
 
 def base_config(task: str, head: str, features: str | None = None) -> ConfigDict:
@@ -514,7 +526,9 @@ def to_plain(config: ConfigDict) -> dict[str, Any]:
 
 def _identity_fields(plain: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: value for name, value in flatten(plain).items() if name not in _UNCOUNTED
+        name: value
+        for name, value in flatten(plain).items()
+        if name not in _UNCOUNTED and not (name in _LATER and value == _LATER[name])
     }
 
 

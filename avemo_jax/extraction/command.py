@@ -19,8 +19,9 @@ from avemo_jax.extraction.flag_values import (
     face_rule_of,
     rate_of,
     settings_of,
+    source_of,
 )
-from avemo_jax.extraction.flags import ALIGNED, UNALIGNED, parser
+from avemo_jax.extraction.flags import parser
 from avemo_jax.extraction.given_faces import given_tables
 from avemo_jax.extraction.jobs import Material, known_frames
 from avemo_jax.extraction.outcomes import Outcomes
@@ -72,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
             "--audio without sound; expected --videos or --audio-dir: give one"
         )
     out = pathlib.Path(args.out)
-    _check_one_rate(choices, material)
+    check_one_rate(choices, material)
     compilation.keep_compiled(args.compilation_cache)
     with held(out, shared=settings.num_shards > 1):
         summaries, outcomes = extract(out, choices, material, settings)
@@ -83,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
 def _source_of(args: argparse.Namespace, faces: FaceRule | None) -> str:
     """The kind of pictures, which begins the input's name."""
     if faces is not None:
-        return ALIGNED if faces.kind == "aligned" else UNALIGNED
+        return source_of(faces)
     return args.crops_are if args.crops else FULL_FRAME
 
 
@@ -136,7 +137,7 @@ def _say_sounds(sounds: Mapping[str, pathlib.Path], *, seen: Collection[str]) ->
             print(f"{len(names)} files taken for {what}: {some}")
 
 
-def _check_one_rate(choices: Sequence[ExtractorChoice], material: Material) -> None:
+def check_one_rate(choices: Sequence[ExtractorChoice], material: Material) -> None:
     """Check that sound alone gets the same rows from all extractors.
 
     Raises:

@@ -11,6 +11,7 @@ from avemo_jax.extraction.extractor_choice import (
     choose_audio,
     choose_visual,
 )
+from avemo_jax.extraction.flags import ALIGNED, UNALIGNED
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.faces.boxes import MIN_FACE_PX
@@ -19,6 +20,7 @@ from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.video import MAX_FPS
 from avemo_jax.runtime.beam import read_options
 
+_FACE_FLAGS = ("faces", "boxes", "crop", "detect", "min_face", "template")
 _MOST_FACES = 10_000
 _LONGEST_INTERVAL_S = 60
 
@@ -103,9 +105,7 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
     Raises:
         ValueError: If a value is wrong, or the flags do not go with the others.
     """
-    names = ("faces", "boxes", "crop", "detect", "min_face", "template")
-    given = {name: getattr(args, name) for name in names}
-    said = [f"--{n.replace('_', '-')}" for n, one in given.items() if one is not None]
+    said = said_of_faces(args)
     if not said:
         return None
     if args.crops or not args.videos or not args.visual:
@@ -114,6 +114,24 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
             f"{' '.join(said)} {where}; expected them with --videos and --visual "
             "alone, since they are about the faces of videos: correct the flags"
         )
+    return face_rule(args)
+
+
+def said_of_faces(args: argparse.Namespace) -> list[str]:
+    """The flags on faces that are given."""
+    given = [name for name in _FACE_FLAGS if getattr(args, name, None) is not None]
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def face_rule(args: argparse.Namespace) -> FaceRule:
+    """How faces are cut out of videos, as the flags say; without flags the largest.
+
+    Args:
+        args: Parsed flags on faces, with or without ``--faces``.
+
+    Raises:
+        ValueError: If a value is wrong, or flags do not go together.
+    """
     if args.boxes is not None and args.detect is not None:
         raise ValueError(
             "--detect with --boxes; expected one of the two, since faces that are "
@@ -130,8 +148,9 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
             existing_folder(args.weights, "--weights") / f"{DETECTOR.name}.safetensors"
         )
         weights = str(own) if own.is_file() else None
+    faces = getattr(args, "faces", None)
     return FaceRule(
-        faces="largest" if args.faces is None else faces_of_text(args.faces),
+        faces="largest" if faces is None else faces_of_text(faces),
         kind=args.crop or "aligned",
         interval_s=INTERVAL_S if args.detect is None else interval_of(args.detect),
         are_given=args.boxes is not None,
@@ -139,6 +158,11 @@ def face_rule_of(args: argparse.Namespace) -> FaceRule | None:
         weights=weights,
         template=template_of(args.template),
     )
+
+
+def source_of(faces: FaceRule) -> str:
+    """The kind of pictures that faces are cut out as, which begins the input's name."""
+    return ALIGNED if faces.kind == "aligned" else UNALIGNED
 
 
 def faces_of_text(text: str) -> Faces:

@@ -64,6 +64,11 @@ def _add_face_flags(parser: argparse.ArgumentParser) -> None:
         "which has the video's name; or N or all, called VIDEO--face1, VIDEO--face2, "
         "...; default: largest with any flag of these, else none",
     )
+    add_crop_flags(group)
+
+
+def add_crop_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags that say how faces of videos are found and cut out."""
     group.add_argument(
         "--boxes",
         metavar="FILE|DIR",

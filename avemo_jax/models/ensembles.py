@@ -126,7 +126,8 @@ def fold_models(directory: pathlib.Path) -> dict[pathlib.Path, Model]:
         )
     models = {folder: _load_fold(folder / "best_model") for folder in folders}
     first = models[folders[0]]
-    wanted = first.card.config["data"]["folds"]
+    # How many folds of speakers there are, the store knows.
+    wanted = first.card.config["data"]["folds"] or len(folders)
     if [int(path.name[5:]) for path in folders] != list(range(wanted)):
         raise CheckpointError(
             f"{directory} has {', '.join(path.name for path in folders)} of {wanted} "
@@ -141,6 +142,13 @@ def _of_folds(directory: pathlib.Path) -> Ensemble:
     by_folder = fold_models(directory)
     folders, models = list(by_folder), list(by_folder.values())
     first = models[0]
+    if protocol := first.card.config["data"].get("protocol"):
+        raise CheckpointError(
+            f"{directory} has the folds of {protocol!r}, each of which is reported by "
+            "a model of the others; expected folds that share what is reported: train "
+            "with config.data.folds, or evaluate a fold, --checkpoint "
+            f"{directory}/fold_0/best_model"
+        )
     heads = tuple(
         _stacked(directory, [model.heads[i] for model in models])
         for i in range(len(first.heads))

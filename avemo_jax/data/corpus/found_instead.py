@@ -67,6 +67,11 @@ def found_instead(
     return ", ".join(text for text in found if text) or "an empty folder"
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file's ending is one of archives, which are to be unpacked."""
+    return ending_of(name) in _ARCHIVES
+
+
 def _kind(name: str) -> str:
     ending = ending_of(name)
     for kind, endings in (

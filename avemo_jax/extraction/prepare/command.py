@@ -1,34 +1,26 @@
-"""``avemo prepare``: a store of the official Aff-Wild2 folders."""
+"""``avemo prepare``: a store of the official Aff-Wild2 folders, or of a corpus."""
 
 import argparse
 import functools
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from avemo_jax.data.corpus import annotations
-from avemo_jax.data.corpus.coverage import coverage_of
-from avemo_jax.data.corpus.found_instead import SOUNDS, found_instead
-from avemo_jax.data.corpus.official_trees import (
-    Corpus,
-    find_corpus,
-    find_sounds,
-)
-from avemo_jax.data.records import VideoAnnotations
 from avemo_jax.data.store import folder, tfds
 from avemo_jax.embed import AnyExtractor
-from avemo_jax.extraction.command import print_summaries
+from avemo_jax.extraction.command import check_one_rate, print_summaries
 from avemo_jax.extraction.extractor_choice import ExtractorChoice, check_weights
 from avemo_jax.extraction.flag_values import (
     choices_of,
-    existing_folder,
-    rate_of,
+    face_rule,
     settings_of,
+    source_of,
 )
 from avemo_jax.extraction.frame_times import KeptFrameTimes
-from avemo_jax.extraction.jobs import Material, find_work, known_frames
+from avemo_jax.extraction.jobs import Material, find_work
+from avemo_jax.extraction.prepare.corpora import check_flags, public_corpus
 from avemo_jax.extraction.prepare.estimate import (
     disk_line,
     duration,
@@ -37,19 +29,16 @@ from avemo_jax.extraction.prepare.estimate import (
     estimate_untried,
 )
 from avemo_jax.extraction.prepare.flags import parser
-from avemo_jax.extraction.prepare.inventory import Inventory, take_inventory
-from avemo_jax.extraction.prepare.packing import check_split_flags, pack_store
+from avemo_jax.extraction.prepare.inventory import Inventory
+from avemo_jax.extraction.prepare.official import official_folders
+from avemo_jax.extraction.prepare.packing import FEATURES
 from avemo_jax.extraction.run import extract, held
 from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import get_extractor
-from avemo_jax.packing.command import add_test_videos, print_report
+from avemo_jax.packing.command import print_report
 from avemo_jax.runtime import compilation
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 from avemo_jax.runtime.output_places import check_out
-
-FEATURES = "features"  # the folder of all sets in the folder of the store
-# Where other files than sound belong.
-_PLACES = {"crops": "they belong under --root", "videos": "they belong under --root"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,20 +61,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, command: str) -> int:
     tfds.check_installed()
+    check_flags(args)
     inputs = (*args.video, *args.crop_folder, args.annotations, args.audio_dir)
     check_out("--out", args.out, args.root, *inputs)
     settings = settings_of(args)
-    choices = choices_of(args, source=args.crops_are)
+    faces = face_rule(args) if args.corpus and args.visual else None
+    source = args.crops_are if faces is None else source_of(faces)
+    choices = choices_of(args, source=source, faces=faces)
     features = folder.checked_folder(pathlib.Path(args.out)) / FEATURES
-    records, inventory, material = _find_material(args)
-    _print_inventory(args.root, inventory, records)
-    _check_material(args, material)
-    check_split_flags(records, material, args)
+    if args.corpus:
+        prepared = public_corpus(args, faces)
+    else:
+        prepared = official_folders(args)
+    print(f"found in {args.root}")
+    for line in prepared.lines:
+        print(f"  {line}")
+    prepared.check()
+    material = prepared.material
+    if args.corpus:
+        check_one_rate(choices, material)
     if not args.dry_run:
         check_weights(choices)
     compilation.keep_compiled(args.compilation_cache)
     load = functools.cache(ExtractorChoice.load)
-    enough = _print_estimates(choices, load, features, material, settings, inventory)
+    enough = _print_estimates(
+        choices, load, features, material, settings, prepared.inventory
+    )
     if args.dry_run:
         print("dry run: nothing was extracted")
         check_weights(choices)
@@ -112,94 +113,9 @@ def _run(args: argparse.Namespace, command: str) -> int:
                 "all are, the same command without the shard flags packs the store"
             )
         else:
-            report = pack_store(
-                features.parent,
-                features,
-                records,
-                material,
-                args,
-                settings,
-                outcomes,
-                command=command,
-            )
+            report = prepared.pack(settings, outcomes, command)
             print_report(args.out, report)
     return SOME_FAILED if outcomes.failures else 0
-
-
-def _find_material(
-    args: argparse.Namespace,
-) -> tuple[dict[str, VideoAnnotations], Inventory, Material]:
-    """The annotations by video, the inventory of the tree, and the files to extract."""
-    corpus = find_corpus(
-        existing_folder(args.root, "--root"),
-        crops=args.crops_are,
-        videos=args.video,
-        crop_folders=args.crop_folder,
-        annotations=args.annotations,
-        follow_links=args.follow_links,
-    )
-    sounds = {}
-    if args.audio_dir:
-        sounds = find_sounds(
-            existing_folder(args.audio_dir, "--audio-dir"),
-            follow_links=args.follow_links,
-        )
-        if not sounds:
-            seen = found_instead(
-                args.audio_dir, _PLACES, follow_links=args.follow_links
-            )
-            raise ValueError(
-                f"--audio-dir {args.audio_dir} has no sound files, only {seen}; "
-                f"expected {SOUNDS}: correct the path, or move or rename the files"
-            )
-    records = _records(args, corpus)
-    labelled = {
-        video: max([record.num_frames, *map(len, record.labels.values())])
-        for video, record in records.items()
-    }
-    frames = known_frames(corpus.crops, labelled)
-    material = Material(corpus.crops, corpus.videos, sounds, frames, rate_of(args))
-    return records, take_inventory(corpus, sounds), material
-
-
-def _check_material(args: argparse.Namespace, material: Material) -> None:
-    """Check that there are files to extract from for each kind of extractor."""
-    if args.visual and not material.crops:
-        seen = found_instead(args.root, {}, follow_links=args.follow_links)
-        raise ValueError(
-            f"--visual {args.visual} and no face crops in {args.root}, only "
-            f"{seen}; expected {args.crops_are}/VIDEO/00001.jpg, ...: unpack them "
-            "there, or leave --visual out"
-        )
-    if args.audio and not (material.videos or material.sounds):
-        raise ValueError(
-            f"--audio {args.audio} and no sound in {args.root}; expected videos there, "
-            "as batch1/VIDEO.mp4, or --audio-dir: add them, or leave --audio out"
-        )
-
-
-def _records(args: argparse.Namespace, corpus: Corpus) -> dict[str, VideoAnnotations]:
-    """The annotations by video, test videos that flags list included."""
-    records: dict[str, VideoAnnotations] = {}
-    if corpus.annotations is not None:
-        read = annotations.read_annotations(corpus.annotations, mtl=args.mtl)
-        records = {record.video: record for record in read}
-    for text in args.test_list:
-        add_test_videos(records, text)
-    return records
-
-
-def _print_inventory(
-    root: str, inventory: Inventory, records: Mapping[str, VideoAnnotations]
-) -> None:
-    print(f"found in {root}")
-    for line in inventory.lines():
-        print(f"  {line}")
-    for line in (
-        *coverage_of(inventory.corpus, list(records.values())).lines(),
-        *inventory.sound_lines(records.values()),
-    ):
-        print(f"  {line}")
 
 
 def _print_estimates(

@@ -5,6 +5,7 @@ import itertools
 import math
 import pathlib
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,16 +14,19 @@ import numpy as np
 from avemo_jax.data.corpus.crop_folders import CropFolder
 from avemo_jax.data.store.layout import config_folder
 from avemo_jax.embed import AnyExtractor, ImageExtractor
+from avemo_jax.extraction.faces import embed_faces
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.image_decoding import decode_all
 from avemo_jax.extraction.jobs import Material, Work
 from avemo_jax.extraction.prepare.inventory import VideoFacts, hours
+from avemo_jax.extraction.settings import Settings
 from avemo_jax.extractors import Extractor
 from avemo_jax.media.audio import Sound, SoundError, SoundFile, open_sound
 from avemo_jax.media.video import open_video
 
 _BATCHES = 3  # batches of pictures that are timed, after one that compiles
+_VIDEOS = 5  # videos that are tried until one has a face
 _SOUND_S = 20.0  # length of the sound that is tried
 Facts = Mapping[str, VideoFacts]
 _META_BYTES = 4_000  # a feature file's size without its rows
@@ -99,6 +103,8 @@ def estimate(
     if isinstance(extractor, ImageExtractor):
         folders = [material.crops[video] for video in videos if video in material.crops]
         per_s = _images_per_s(extractor, folders) if folders else None
+        if not material.crops:
+            per_s = _frames_per_s(extractor, feature_set, work)
         size, amount, unit = _amount(known, material, videos, facts, hop_s=math.nan)
     else:
         per_s = _sound_per_s(extractor, material, videos) if videos else None
@@ -156,6 +162,9 @@ def _amount(
         folders = [material.crops[video] for video in videos if video in material.crops]
         rows = sum(len(one.frame) for one in folders)
         amount, unit = float(rows), "images"
+        if not material.crops:
+            rows = sum(facts[video].frames for video in videos if video in facts)
+            amount, unit = float(rows), "frames"
     else:
         each = {video: facts.get(video, VideoFacts()) for video in videos}
         rate = 1 / hop_s if math.isnan(material.fps) else material.fps
@@ -243,6 +252,32 @@ def _images_per_s(
     decoded = [one for one in decode_all(again) if not isinstance(one, str)]
     done = len(extractor.extract(decoded).features)
     return done / (time.perf_counter() - start)
+
+
+def _frames_per_s(
+    extractor: ImageExtractor, feature_set: ExtractedSet, work: Work
+) -> float | None:
+    """Frames of videos whose faces are found, cut out and embedded in a second.
+
+    The first video that has a face is done twice, and the second time, in which nothing
+    is compiled, is taken; what the trial writes is removed.
+    """
+    for job in work.todo[:_VIDEOS]:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(2):
+                place = pathlib.Path(folder) / str(number) / feature_set.name
+                place.mkdir(parents=True)
+                trial = dataclasses.replace(feature_set, folder=place)
+                start = time.perf_counter()
+                with Settings().decoders() as decoders:
+                    outcomes = list(embed_faces(extractor, trial, [job], decoders))
+                seconds = time.perf_counter() - start
+                if any(one.error for one in outcomes):
+                    break  # the extraction will say so
+            else:
+                times = KeptFrameTimes(place.parent).of(job.video, job.file)
+                return times.num_frames / seconds
+    return None
 
 
 def _sound_per_s(

@@ -55,7 +55,7 @@ class Inventory:
 
     def lines(self) -> list[str]:
         """The inventory as lines of text, to be read before anything is extracted."""
-        found = [*self._video_lines(), *self._crop_lines()]
+        found = [*self.video_lines(), *self._crop_lines()]
         where = self.corpus.annotations
         found.append(f"annotations: {where or 'none found'}")
         found += [f"not used: {text}" for text in self.corpus.ignored[:10]]
@@ -82,7 +82,8 @@ class Inventory:
                 found.append(f"{task} video files, and their sound: {', '.join(texts)}")
         return found
 
-    def _video_lines(self) -> list[str]:
+    def video_lines(self) -> list[str]:
+        """What the headers of the videos declare, and which have faults or no sound."""
         paths = self.corpus.videos.values()
         kinds = collections.Counter(path.suffix.lower() for path in paths)
         endings = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict
 
 from absl import logging
@@ -27,6 +27,7 @@ from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import TASKS
 
 STATE = "prepare.json"
+FEATURES = "features"  # the folder of all sets in the folder of the store
 
 
 class _State(TypedDict):
@@ -61,28 +62,20 @@ def check_split_flags(
     draw_splits(official, seed=args.split_seed, grouped=not args.ungrouped_dev)
 
 
-def pack_store(
-    out: pathlib.Path,
-    features: pathlib.Path,
+def pack_official(
+    args: argparse.Namespace,
     records: Mapping[str, VideoAnnotations],
     material: Material,
-    args: argparse.Namespace,
     settings: Settings,
     outcomes: Outcomes,
-    *,
     command: str,
 ) -> dict[str, build.BuildReport]:
-    """Build the store of what was extracted, and return its report.
-
-    A store that a run with failures, or a run cut short, has packed is replaced: it
-    lacks what failed. A store of a complete run is replaced only with ``--overwrite``.
+    """Build the store of the official folders, of what was extracted.
 
     Args:
-        out: Folder of the store.
-        features: Folder of all feature sets.
+        args: Parsed flags of the store.
         records: Annotations by video.
         material: The files that the features were made from.
-        args: Parsed flags of the store.
         settings: How the extraction was carried out; packing goes the same way.
         outcomes: The outcomes of the extraction.
         command: Command line for the store's card.
@@ -91,26 +84,55 @@ def pack_store(
         ValueError: If a complete store with other content is there.
         OSError: If the store cannot be written.
     """
+
+    def packed(overwrite: bool) -> dict[str, build.BuildReport]:
+        features = pathlib.Path(args.out) / FEATURES
+        videos = {*records, *material.crops}
+        measured = measured_records(features, records, videos, material, settings)
+        sources = folders.find_feature_sources([features], quiet=args.quiet)
+        return build.build_store(
+            args.out,
+            measured.values(),
+            sources,
+            splits=given_splits(args.split_dir, measured, sources),
+            split_seed=args.split_seed,
+            grouped_dev=not args.ungrouped_dev,
+            overwrite=overwrite,
+            show_progress=not args.quiet,
+            beam_runner=settings.beam_runner,
+            beam_options=settings.beam_options,
+            command=command,
+        )
+
+    return recorded(args, outcomes, command, packed)
+
+
+def recorded(
+    args: argparse.Namespace,
+    outcomes: Outcomes,
+    command: str,
+    packed: Callable[[bool], dict[str, build.BuildReport]],
+) -> dict[str, build.BuildReport]:
+    """The report of a packing, with a record of the run beside the store.
+
+    A store that a run with failures, or a run cut short, has packed is replaced: it
+    lacks what failed. A store of a complete run is replaced only with ``--overwrite``.
+
+    Args:
+        args: Parsed flags of the store.
+        outcomes: The outcomes of the extraction.
+        command: Command line for the record.
+        packed: Builds the store; told whether one that is there may be replaced.
+
+    Raises:
+        ValueError: If a complete store with other content is there.
+        OSError: If the store cannot be written.
+    """
+    out = pathlib.Path(args.out)
     complete = _was_complete(out)
     if args.overwrite or not (complete and (out / layout.DATASET).is_dir()):
         _write_state(out, complete=False, command=command, failures=outcomes.failures)
-    measured = _measured(
-        features, records, material, workers=settings.workers, quiet=args.quiet
-    )
-    sources = folders.find_feature_sources([features], quiet=args.quiet)
-    report = build.build_store(
-        out,
-        measured.values(),
-        sources,
-        splits=given_splits(args.split_dir, measured, sources),
-        split_seed=args.split_seed,
-        grouped_dev=not args.ungrouped_dev,
-        overwrite=args.overwrite or not complete,
-        show_progress=not args.quiet,
-        beam_runner=settings.beam_runner,
-        beam_options=settings.beam_options,
-        command=command,
-    )
+    report = packed(args.overwrite or not complete)
     _write_state(
         out,
         complete=not outcomes.failures,
@@ -120,21 +142,29 @@ def pack_store(
     return report
 
 
-def _measured(
+def measured_records(
     features: pathlib.Path,
     records: Mapping[str, VideoAnnotations],
+    videos: Collection[str],
     material: Material,
-    *,
-    workers: int,
-    quiet: bool,
+    settings: Settings,
 ) -> dict[str, VideoAnnotations]:
-    """The annotations with decoded lengths and rates; unlabelled videos are test."""
+    """The annotations with decoded lengths and rates; unlabelled videos are test.
+
+    Args:
+        features: The folder of all sets, where frame times are kept.
+        records: Annotations by video.
+        videos: The videos of which there shall be a record.
+        material: The files that the features were made from.
+        settings: How the extraction was carried out.
+    """
     kept = KeptFrameTimes(features)
     times = {}
-    wanted = {base_video(video) for video in {*records, *material.crops}}
+    wanted = {base_video(video) for video in videos}
     there = sorted(wanted & set(material.videos))
     files = {video: material.videos[video] for video in there}
-    with kept.ahead(files, workers):
+    quiet = not settings.show_progress
+    with kept.ahead(files, settings.workers):
         with progress_bar(len(there), "frame times", "video", quiet=quiet) as bar:
             for video in there:
                 try:
@@ -145,7 +175,7 @@ def _measured(
                     )
                 bar.update()
     found = {}
-    for video in sorted({*records, *material.crops}):
+    for video in sorted(videos):
         test = dict.fromkeys(TASKS, "test")
         record = records.get(video, VideoAnnotations(video, {}, test))
         own = times.get(base_video(video))

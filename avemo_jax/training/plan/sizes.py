@@ -340,5 +340,5 @@ def _notes(config: ConfigDict) -> Iterator[str]:
     """What the plan is not of."""
     if config.blend.features:
         yield "a blend trains one head after another; this plan is of the first"
-    if config.data.folds and config.data.fold < 0:
+    if (config.data.folds or config.data.protocol) and config.data.fold < 0:
         yield "each fold is a run of its own; this plan is of the store's own dev"
