@@ -22,8 +22,7 @@ from avemo_jax.prediction.overlay_patches import (
 
 _TEXT, _LEAST_TEXT_PX = 0.026, 11  # text's size for the shorter side; the least
 _MOST_OF_PICTURE = 0.35  # of its pixels that a panel may take
-# A panel may cover so much of itself, or of a face's box, by faces.
-_MOST_OF_PANEL, _MOST_OF_FACE = 0.1, 0.12
+_MOST_OF_FACE = 0.12  # of a face's box that a panel may cover
 _FACES = 6  # how much worse it is to cover a face than a label
 _STAYS = 0.5  # how much better, in panels, another place must be to be taken
 
@@ -124,10 +123,7 @@ class Overlay:
             if place is None:
                 continue
             covered = [place.shared(one.box) for one in marks]
-            allowed = [
-                max(_MOST_OF_PANEL * pixels, _MOST_OF_FACE * one.box[2] * one.box[3])
-                for one in marks
-            ]
+            allowed = [_MOST_OF_FACE * one.box[2] * one.box[3] for one in marks]
             others = sum(place.shared(one) for one in taken)
             if others > 0.02 * pixels or any(
                 a > b for a, b in zip(covered, allowed, strict=True)

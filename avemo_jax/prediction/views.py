@@ -13,7 +13,10 @@ from avemo_jax.prediction.annotated_video import (
     write_annotated_picture,
     write_annotated_video,
 )
+from avemo_jax.prediction.elan_file import write_elan
+from avemo_jax.prediction.praat_file import write_praat
 from avemo_jax.prediction.predicted import Predicted
+from avemo_jax.prediction.subtitles import write_subtitles
 from avemo_jax.runtime.atomic_files import whole_file
 
 # Writes the view of an input to a path, with a bar on stderr where the flag says so,
@@ -69,6 +72,30 @@ VIEWS: dict[str, View] = {
         _DRAWN,
         write_annotated_picture,
         applies=_is_image,
+    ),
+    "elan": View(
+        "annotations.eaf",
+        "--eaf",
+        "write the segments as a file of ELAN, with the video linked",
+        write_elan,
+        applies=_lasts,
+        left_out="no annotations.eaf of an image, which lasts no time",
+    ),
+    "praat": View(
+        "annotations.TextGrid",
+        "--textgrid",
+        "write the segments as a TextGrid of Praat",
+        write_praat,
+        applies=_lasts,
+        left_out="no annotations.TextGrid of an image, which lasts no time",
+    ),
+    "subtitles": View(
+        "annotations.vtt",
+        "--vtt",
+        "write the segments as subtitles (WebVTT), which players show over the video",
+        write_subtitles,
+        applies=_lasts,
+        left_out="no annotations.vtt of an image, which lasts no time",
     ),
 }
 

@@ -173,7 +173,8 @@ def test_pictures_become_a_picture_or_a_video(tmp_path):
     )
     assert annotated(image, tmp_path / "image") == ()
     assert [p.name for p in (tmp_path / "image").iterdir()] == ["annotated.png"]
-    assert has_box(np.asarray(Image.open(tmp_path / "image" / "annotated.png")))
+    with Image.open(tmp_path / "image" / "annotated.png") as picture:
+        assert has_box(np.asarray(picture))
     sequence = made_predicted(
         4,
         path=tmp_path,

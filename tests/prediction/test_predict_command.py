@@ -12,6 +12,7 @@ from made.coloured_faces import script, write_film
 from made.videos import encode
 from PIL import Image
 
+from avemo_jax.media.video import open_video
 from avemo_jax.prediction import command
 from avemo_jax.prediction.views import VIEWS, View
 
@@ -289,3 +290,22 @@ def test_a_view_can_be_asked_for_later(
     again = ("--smooth=none", "--good", "--overwrite")
     assert predict(model, film, out, *again) == 0
     assert (out / "film" / "good.txt").exists()
+
+
+def test_the_views_of_a_film_and_of_an_image(model, film, predicted, tmp_path, capsys):
+    out = shutil.copytree(predicted, tmp_path / "out")
+    picture = next(iter(open_video(film).pictures()))
+    Image.fromarray(picture).save(tmp_path / "still.png")
+    flags = ("--smooth=none", "--save-video", "--eaf", "--textgrid", "--vtt")
+    assert predict(model, film, tmp_path / "still.png", out, *flags) == 0
+    told = capsys.readouterr().out
+    assert "1 predicted, 1 done before" in told
+    annotations = ("annotations.eaf", "annotations.TextGrid", "annotations.vtt")
+    for name in annotations:
+        assert (out / "film" / name).stat().st_size > 100
+        assert f"still: no {name} of an image, which lasts no time" in told
+        assert not (out / "still" / name).exists()
+    annotated = open_video(out / "film" / "annotated.mp4").frame_times()
+    assert annotated.times_s.tolist() == open_video(film).frame_times().times_s.tolist()
+    with Image.open(out / "still" / "annotated.png") as image:
+        assert image.size == picture.shape[1::-1]
