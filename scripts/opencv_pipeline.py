@@ -1,7 +1,8 @@
 """What a user would write for a video: OpenCV, YuNet and EfficientNet by onnxruntime.
 
-It detects in every frame, at the size that ours detects at, aligns each face by its
-five points with ``cv2.warpAffine``, and runs the network frame by frame or in batches.
+It detects in every frame, at the size that ours detects at, cuts out each face's box or
+aligns it by its five points with ``cv2.warpAffine``, and runs the network frame by
+frame or in batches.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from avemo_jax.extraction.face_crops import CropKind
 from avemo_jax.faces.crops import ALIGNED_PX, ARCFACE_TEMPLATE, similarity
 from avemo_jax.faces.detection import MAX_OVERLAP
 from avemo_jax.faces.detector import LONG_SIDE_PX
@@ -40,6 +42,7 @@ class OpenCvPipeline:
         detector: onnxruntime.InferenceSession,
         network: onnxruntime.InferenceSession,
         *,
+        crop: CropKind,
         size_px: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
@@ -49,11 +52,13 @@ class OpenCvPipeline:
         Args:
             detector: YuNet.
             network: The expression network; takes (batch, 3, size, size).
+            crop: How faces are cut out.
             size_px: Side of the network's pictures.
             mean: Mean of each channel, RGB, for values in [0, 1].
             std: Standard deviation of each channel.
         """
         self._detector, self._network, self._size_px = detector, network, size_px
+        self._kind = crop
         self._mean = np.asarray(mean, np.float32)
         self._std = np.asarray(std, np.float32)
         self.seconds: dict[str, float] = {}
@@ -70,9 +75,8 @@ class OpenCvPipeline:
         waiting: list[np.ndarray] = []
         for frame in self._decoded(path):
             frames += 1
-            points = self._timed("detect", self._points, frame)
-            for one in points:
-                waiting.append(self._timed("crop", self._crop, frame, one))
+            for box, points in self._timed("detect", self._faces, frame):
+                waiting.append(self._timed("crop", self._crop, frame, box, points))
                 faces += 1
                 if len(waiting) == batch_size:
                     self._timed("embed", self._embed, waiting)
@@ -95,8 +99,8 @@ class OpenCvPipeline:
                 return
             yield frame
 
-    def _points(self, frame: np.ndarray) -> list[np.ndarray]:
-        """The five points of each face, in pixels of the frame."""
+    def _faces(self, frame: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Box and five points of each face, in pixels of the frame."""
         height, width = frame.shape[:2]
         scale = min(1.0, LONG_SIDE_PX / max(height, width))
         if scale < 1:
@@ -126,11 +130,19 @@ class OpenCvPipeline:
         kept = cv2.dnn.NMSBoxes(
             all_boxes.tolist(), all_scores.tolist(), HIGH_SCORE, MAX_OVERLAP
         )
-        return list(np.concatenate(points)[np.asarray(kept, int)] / scale)
+        all_points = np.concatenate(points)
+        return [(all_boxes[i] / scale, all_points[i] / scale) for i in kept]
 
-    def _crop(self, frame: np.ndarray, points: np.ndarray) -> np.ndarray:
-        matrix = similarity(points, ARCFACE_TEMPLATE)
-        crop = cv2.warpAffine(frame, matrix, (ALIGNED_PX, ALIGNED_PX))
+    def _crop(
+        self, frame: np.ndarray, box: np.ndarray, points: np.ndarray
+    ) -> np.ndarray:
+        if self._kind == "aligned":
+            matrix = similarity(points, ARCFACE_TEMPLATE)
+            crop = cv2.warpAffine(frame, matrix, (ALIGNED_PX, ALIGNED_PX))
+        else:
+            left, top = np.maximum(np.round(box[:2]).astype(int), 0)
+            right, bottom = np.round(box[:2] + box[2:]).astype(int)
+            crop = frame[top:bottom, left:right]
         return cv2.resize(crop, (self._size_px, self._size_px))
 
     def _embed(self, crops: list[np.ndarray]) -> np.ndarray:

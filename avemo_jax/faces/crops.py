@@ -1,7 +1,7 @@
 """Faces cut out of pictures: aligned by five points, or as tight boxes."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Complex, Float, UInt8
 from PIL import Image
 
 ALIGNED_PX = 112  # side of an aligned crop
@@ -32,21 +32,16 @@ Picture = UInt8[np.ndarray, "height width 3"]
 Points = Float[np.ndarray, "5 2"]
 
 
-def similarity(
-    points: Points,
-    template: Points,
-    weights: Float[np.ndarray, " 5"] | None = None,
-) -> Float[np.ndarray, "2 3"]:
+def similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
     """The turn, scale and shift that bring points nearest to a template.
 
-    The weighted sum of squared distances is least; nothing is mirrored. S. Umeyama,
+    The sum of squared distances is least; nothing is mirrored. S. Umeyama,
     Least-squares estimation of transformation parameters between two point patterns,
     IEEE TPAMI 13 (4), 1991; in the plane complex numbers have it in closed form.
 
     Args:
         points: x and y of the points of a face in a picture.
         template: Where they are to come.
-        weights: How much each point counts, over 0; None: all the same.
 
     Returns:
         The matrix M for which ``M @ (x, y, 1)`` is a point's place in the crop.
@@ -54,27 +49,13 @@ def similarity(
     Raises:
         ValueError: If all points are one.
     """
-    z, goal = (np.asarray(p, np.float64) @ [1, 1j] for p in (points, template))
-    share = np.full(len(z), 1 / len(z)) if weights is None else weights / weights.sum()
-    middle, centre = share @ z, share @ goal
-    spread = share @ np.abs(z - middle) ** 2
-    if not spread > 0:
-        raise ValueError(
-            f"points {np.asarray(points).tolist()} of a face; expected different ones; "
-            "leave the face out"
-        )
-    turn = share @ (np.conj(z - middle) * (goal - centre)) / spread
-    shift = centre - turn * middle
-    return np.array(
-        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
-    )
+    z, goal = _complex(points)[None], _complex(template)
+    (matrix,) = _matrices(*_similarities(z, goal, np.ones(z.shape)))
+    return known_matrix(matrix, points)
 
 
 def robust_similarity(points: Points, template: Points) -> Float[np.ndarray, "2 3"]:
-    """The similarity that points which fit the template badly pull at by less.
-
-    The sum of Huber's loss of the distances is least (P. J. Huber, Robust Estimation of
-    a Location Parameter, Ann. Math. Stat. 35 (1), 1964), found by weights.
+    """The matrix of :func:`robust_similarities` of one face.
 
     Args:
         points: x and y of the points of a face in a picture.
@@ -83,22 +64,89 @@ def robust_similarity(points: Points, template: Points) -> Float[np.ndarray, "2 
     Raises:
         ValueError: If all points are one.
     """
-    matrix = similarity(points, template)
+    (matrix,) = robust_similarities(np.asarray(points)[None], template)
+    return known_matrix(matrix, points)
+
+
+def robust_similarities(
+    points: Float[np.ndarray, "faces 5 2"], template: Points
+) -> Float[np.ndarray, "faces 2 3"]:
+    """The similarities that points which fit the template badly pull at by less.
+
+    The sum of Huber's loss of the distances is least (P. J. Huber, Robust Estimation of
+    a Location Parameter, Ann. Math. Stat. 35 (1), 1964), found by weights. Many faces
+    at once take hardly longer than one.
+
+    Args:
+        points: x and y of the points of each face in its picture.
+        template: Where they are to come in a crop of :data:`ALIGNED_PX`.
+
+    Returns:
+        The matrix of each face, as :func:`similarity` has it; NaN where all points of a
+        face are one, or are not known.
+    """
+    z, goal = _complex(points), _complex(template)
+    turn, shift = _similarities(z, goal, np.ones(z.shape))
     for _ in range(_PULL_STEPS):
-        away = np.asarray(points) @ matrix[:, :2].T + matrix[:, 2] - template
-        distance = np.maximum(np.linalg.norm(away, axis=1), _PULL_PX)
-        matrix = similarity(points, template, _PULL_PX / distance)
+        away = np.abs(turn[:, None] * z + shift[:, None] - goal)
+        weights = _PULL_PX / np.maximum(away, _PULL_PX)
+        turn, shift = _similarities(z, goal, weights)
+    return _matrices(turn, shift)
+
+
+def _complex(points: Float[np.ndarray, "*faces 5 2"]) -> Complex[np.ndarray, "*_"]:
+    """Points as complex numbers, x their real part."""
+    return np.asarray(points, np.float64) @ np.array([1, 1j])
+
+
+def _matrices(
+    turn: Complex[np.ndarray, " faces"], shift: Complex[np.ndarray, " faces"]
+) -> Float[np.ndarray, "faces 2 3"]:
+    """The matrices that turn and shift as products and sums of complex numbers do."""
+    rows = (turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag)
+    return np.stack(rows, axis=1).reshape(-1, 2, 3)
+
+
+def known_matrix(
+    matrix: Float[np.ndarray, "2 3"], points: Points
+) -> Float[np.ndarray, "2 3"]:
+    """The matrix.
+
+    Args:
+        matrix: One of :func:`robust_similarities`.
+        points: The points that it is of.
+
+    Raises:
+        ValueError: If it is not known, since all points are one.
+    """
+    if np.isnan(matrix).any():
+        raise ValueError(
+            f"points {np.asarray(points).tolist()} of a face; expected different ones; "
+            "leave the face out"
+        )
     return matrix
+
+
+def _similarities(
+    z: Complex[np.ndarray, "faces points"],
+    goal: Complex[np.ndarray, " points"],
+    weights: Float[np.ndarray, "faces points"],
+) -> tuple[Complex[np.ndarray, " faces"], Complex[np.ndarray, " faces"]]:
+    """Turn with scale, and shift, of each face; NaN where its points are one."""
+    share = weights / weights.sum(axis=1, keepdims=True)
+    middle, centre = (share * z).sum(axis=1), share @ goal
+    off = z - middle[:, None]
+    spread = (share * np.abs(off) ** 2).sum(axis=1)
+    pull = (share * np.conj(off) * (goal - centre[:, None])).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        turn = pull / np.where(spread > 0, spread, np.nan)
+        return turn, centre - turn * middle
 
 
 def aligned(
     picture: Picture, points: Points, template: Points, *, size_px: int = ALIGNED_PX
 ) -> UInt8[np.ndarray, "size size 3"]:
     """A face turned, scaled and shifted so that its points lie at a template's.
-
-    Pixels are interpolated between their four neighbours, without averaging where the
-    face is made smaller, as ``cv2.warpAffine`` does, by which such crops are made
-    elsewhere; what lies outside the picture is black.
 
     Args:
         picture: RGB.
@@ -110,8 +158,25 @@ def aligned(
     Raises:
         ValueError: If all points are one.
     """
-    matrix = np.vstack([robust_similarity(points, template), [0, 0, 1]])
-    back = np.linalg.inv(matrix)[:2]
+    return warped(picture, robust_similarity(points, template), size_px=size_px)
+
+
+def warped(
+    picture: Picture, matrix: Float[np.ndarray, "2 3"], *, size_px: int = ALIGNED_PX
+) -> UInt8[np.ndarray, "size size 3"]:
+    """What a similarity shows of a picture.
+
+    Pixels are interpolated between their four neighbours, without averaging where the
+    face is made smaller, as ``cv2.warpAffine`` does, by which such crops are made
+    elsewhere; what lies outside the picture is black.
+
+    Args:
+        picture: RGB.
+        matrix: Gives the place in the crop of a place in the picture, (0, 0) the centre
+            of the first pixel.
+        size_px: Side of the crop.
+    """
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     # Pillow takes the corner of the first pixel for (0, 0).
     back[:, 2] += 0.5 - 0.5 * back[:, :2].sum(axis=1)
     # Pillow copies what it is given, so it gets what the crop shows and no more.

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from avemo_jax.faces.boxes import overlaps
 
@@ -82,12 +81,20 @@ class Tracker:
                 self._extend(waiting[row], frame, time_s, boxes, int(level[column]))
             rows = {row for row, _ in taken}
             waiting = [t for i, t in enumerate(waiting) if i not in rows]
-        known = {t.picks[-1] for t in self._open if t.frames[-1] == frame}
+        known = {track.picks[-1] for track in self.seen(frame)}
         for pick in np.flatnonzero(is_high):
             if pick not in known:
                 track = Track([frame], [int(pick)], boxes[pick], time_s)
                 self.tracks.append(track)
                 self._open.append(track)
+
+    def seen(self, frame: int) -> list[Track]:
+        """The tracks that have a box of the frame that was added last.
+
+        Args:
+            frame: Number of that frame.
+        """
+        return [track for track in self._open if track.frames[-1] == frame]
 
     @staticmethod
     def _extend(
@@ -113,14 +120,25 @@ def matches(tracked: Sequence[np.ndarray], boxes: Boxes) -> list[tuple[int, int]
         return []
     overlap = overlaps(np.stack(tracked), boxes)
     # A pair that may not be counts as little as none.
-    rows, columns = linear_sum_assignment(
-        np.where(overlap >= MIN_OVERLAP, overlap, 0), maximize=True
-    )
+    counted = np.where(overlap >= MIN_OVERLAP, overlap, 0)
     return [
-        (int(row), int(column))
-        for row, column in zip(rows, columns, strict=True)
+        (row, column)
+        for row, column in _best_pairs(counted)
         if overlap[row, column] >= MIN_OVERLAP
     ]
+
+
+def _best_pairs(gains: Float[np.ndarray, "rows columns"]) -> list[tuple[int, int]]:
+    """Pairs of a row and a column, each once, whose gains add up to most."""
+    if len(gains) == 1:
+        return [(0, int(gains[0].argmax()))]
+    if gains.shape[1] == 1:
+        return [(int(gains[:, 0].argmax()), 0)]
+    # Takes long to load, and most videos show one face.
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def outline(picture: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "18 32"]:

@@ -95,6 +95,43 @@ def reduced(
     """
     if max(image.shape) <= LARGEST_CANVAS_PX:
         return image
+    return resized_here(image, size_px)
+
+
+def pack_resized(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, rows: int, size_px: int
+) -> tuple[
+    UInt8[np.ndarray, "rows size size 3"],
+    Int32[np.ndarray, " rows"],
+    Int32[np.ndarray, " rows"],
+]:
+    """One batch of pictures as :func:`pack_images` gives them, but resized already.
+
+    A CPU's program resizes in two to three times the time that Pillow takes.
+
+    Args:
+        images: The pictures, at least one, none empty.
+        rows: Number of canvases; those beyond ``images`` are black.
+        size_px: Side of the squares, which are the canvases.
+    """
+    canvas = np.zeros((rows, size_px, size_px, 3), np.uint8)
+    for row, image in zip(canvas, images, strict=False):
+        row[:] = resized_here(image, size_px)
+    sides = np.full(rows, size_px, np.int32)
+    return canvas, sides, sides
+
+
+def resized_here(
+    image: UInt8[np.ndarray, "_ _ 3"], size_px: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The picture as :func:`resize` gives it, made by Pillow.
+
+    Args:
+        image: RGB.
+        size_px: Side of the square.
+    """
+    if image.shape[:2] == (size_px, size_px):
+        return image
     # In two steps, so that columns come first whatever the version of Pillow.
     narrow = (size_px, image.shape[0])
     small = Image.fromarray(image).resize(narrow, Image.Resampling.BILINEAR)

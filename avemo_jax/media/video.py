@@ -5,6 +5,7 @@ first picture is shown then, unless it cannot be decoded. Pictures are counted a
 decoder gives them, in the order in which they are shown.
 """
 
+import array
 import dataclasses
 import itertools
 import os
@@ -32,9 +33,11 @@ from avemo_jax.media.images import MAX_PIXELS
 from avemo_jax.media.picture_times import mend, rate_of
 from avemo_jax.media.rgb_pictures import ToRGB, shape_of
 from avemo_jax.media.video_decoding import (
+    NO_STAMP,
     NoPicturesError,
     Pass,
     VideoError,
+    seconds_of,
     stamps_of,
 )
 from avemo_jax.runtime.regular_files import fault_of
@@ -93,6 +96,8 @@ class VideoFile:
         self.path = pathlib.Path(path)
         self.losses: tuple[str, ...] = ()
         self._changes: tuple[str, ...] = ()
+        # Of the pictures that were read last, to their end.
+        self._stamps: array.array[int] | None = None
         self._num_threads = num_threads
         with self._opened() as container:
             track = self._track(container)
@@ -146,12 +151,54 @@ class VideoFile:
             stamps_s = stamps_of(frames, track, is_avi=self._is_avi)
         if not len(stamps_s):
             raise VideoError(self._undecodable(None))
+        found = self._times_of(stamps_s)
+        end_s = float(found.times_s[-1]) + 1 / found.fps
+        self.losses += self._missing(found.num_frames, end_s)
+        notes = self.losses + found.notes
+        return dataclasses.replace(found, notes=notes, losses=self.losses)
+
+    def packet_times(self) -> FrameTimes | None:
+        """The times of :meth:`frame_times` as the packets tell them, without decoding.
+
+        Each packet is taken for one picture. :meth:`shown_at` tells whether that was
+        right, after the pictures were read.
+
+        Returns:
+            None where packets do not tell.
+
+        Raises:
+            VideoError: If the file is gone.
+        """
+        if self._is_avi:
+            return None
+        with self._opened() as container:
+            track = self._track(container)
+            self._reading = reading = Pass(container, track)
+            numbers = reading.packet_stamps()
+            if numbers is None:
+                return None
+            return self._times_of(seconds_of(numbers, track, is_avi=False))
+
+    def shown_at(self, times: FrameTimes) -> bool:
+        """Whether :meth:`pictures`, read to the end, had these times and all was there.
+
+        Args:
+            times: Such as :meth:`packet_times` gives.
+        """
+        if self._stamps is None or self.losses or times.losses:
+            return False
+        with self._opened() as container:
+            numbers = np.frombuffer(self._stamps, np.int64)
+            track = self._track(container)
+            stamps_s = seconds_of(numbers, track, is_avi=self._is_avi)
+        return np.array_equal(self._times_of(stamps_s).times_s, times.times_s)
+
+    def _times_of(self, stamps_s: Float64[np.ndarray, " frames"]) -> FrameTimes:
+        """Times from time stamps, one or more; what is missing is not looked for."""
         stated = None if self.fps is None else float(self.fps)
         times_s, mended = mend(stamps_s, stated)
         fps, is_constant = rate_of(times_s, stated)
-        self.losses += self._missing(len(times_s), float(times_s[-1]) + 1 / fps)
-        losses = self.losses
-        return FrameTimes(times_s, fps, is_constant, losses + mended, losses)
+        return FrameTimes(times_s, fps, is_constant, mended)
 
     def decoding_rate(self, at_most: int = 200) -> float:
         """Pictures a second that :meth:`frame_times` decodes here, found by a trial.
@@ -182,8 +229,11 @@ class VideoFile:
         """
         count, base, convert = 0, None, ToRGB(self._shape)
         stamps: list[int] = []  # the lowest and the highest
+        self._stamps = None
+        all_stamps = array.array("q")
         for frame in self._frames():
             count += 1
+            all_stamps.append(NO_STAMP if frame.pts is None else frame.pts)
             base = base or frame.time_base  # the last pictures lack it
             stamp = frame.dts if frame.pts is None else frame.pts
             if stamp is not None:
@@ -194,6 +244,7 @@ class VideoFile:
             # The last picture ends when a next one would be shown.
             seconds = float((stamps[-1] - stamps[0]) * base + 1 / self.fps)
         self.losses += self._missing(count, seconds)
+        self._stamps = all_stamps
         self._changes = convert.notes + self._left()
 
     def _frames(self, *, times_only: bool = False) -> Iterator[VideoFrame]:

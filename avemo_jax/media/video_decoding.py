@@ -8,7 +8,7 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from avemo_jax.media.declared import MAX_FAULTS, REPEATED, FileEnd, undecodable
 from avemo_jax.media.images import MAX_PIXELS
@@ -101,6 +101,25 @@ class Pass:
                 self.aspects.add(Fraction(context.sample_aspect_ratio or 1))
                 yield frame
 
+    def packet_stamps(self) -> Int64[np.ndarray, " frames"] | None:
+        """Ascending time stamps of the packets that show a picture; nothing is decoded.
+
+        Returns:
+            None where packets do not tell: one has no stamp, or is damaged, or two have
+            the same.
+        """
+        stamps: list[int] = []
+        for packet in self._packets():
+            if packet is None or packet.is_discard:
+                continue
+            if packet.pts is None or packet.is_corrupt:
+                return None
+            stamps.append(packet.pts)
+        numbers = np.sort(np.array(stamps, np.int64))
+        if self.faults or not len(numbers) or (np.diff(numbers) == 0).any():
+            return None
+        return numbers
+
     def _packets(self) -> Iterator[Packet | None]:
         """All packets of the track, then None, which empties the decoder."""
         packets = self._container.demux()
@@ -125,7 +144,7 @@ class Pass:
         yield None
 
 
-_NONE = np.iinfo(np.int64).min  # libav's value for no time stamp
+NO_STAMP = np.iinfo(np.int64).min  # libav's value for no time stamp
 
 
 def stamps_of(
@@ -141,8 +160,21 @@ def stamps_of(
         frame.dts if frame.pts is None and is_avi else frame.pts for frame in frames
     )
     # Eight bytes a picture, since there may be hundreds of thousands.
-    numbers = np.fromiter((_NONE if n is None else n for n in given), np.int64)
-    known = numbers[numbers != _NONE]
+    numbers = np.fromiter((NO_STAMP if n is None else n for n in given), np.int64)
+    return seconds_of(numbers, track, is_avi=is_avi)
+
+
+def seconds_of(
+    numbers: Int64[np.ndarray, " frames"], track: av.VideoStream, *, is_avi: bool
+) -> Float64[np.ndarray, " frames"]:
+    """The seconds of :func:`stamps_of`, from the numbers that the pictures have.
+
+    Args:
+        numbers: Time stamps in the track's base; :data:`NO_STAMP`: it has none.
+        track: The track.
+        is_avi: Whether its file is AVI.
+    """
+    known = numbers[numbers != NO_STAMP]
     base = track.time_base
     # Not stated it is None, and from PyAV 19 on a number that counts as False.
     if not len(known) or not base:
@@ -153,5 +185,5 @@ def stamps_of(
         if len(known) == len(numbers):
             numbers = np.sort(known)
     seconds = (numbers - zero) * base.numerator / base.denominator
-    seconds[numbers == _NONE] = np.nan
+    seconds[numbers == NO_STAMP] = np.nan
     return seconds

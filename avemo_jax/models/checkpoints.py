@@ -1,7 +1,8 @@
 """Checkpoints, written by orbax: states of a training run, and finished heads.
 
 Orbax does not protect array data, so a sha256 of every leaf is kept beside it and
-checked on loading.
+checked on loading. It takes long to load, and many programs that know this module never
+read a checkpoint, so functions import it.
 """
 
 import dataclasses
@@ -18,7 +19,6 @@ import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
-from orbax.checkpoint import v1 as ocp
 
 from avemo_jax.batches import sharding
 from avemo_jax.heads import Variables
@@ -65,6 +65,8 @@ class RunCheckpoints:
             directory: A path of pathlib or etils.epath, seen by all processes.
             mesh: Mesh over the devices of all processes.
         """
+        from orbax.checkpoint import v1 as ocp
+
         training = ocp.training
         self._mesh = mesh
         self._directory = directory
@@ -201,6 +203,8 @@ def save_head(
         else:
             temporary.rename(directory)
 
+    from orbax.checkpoint import v1 as ocp
+
     distributed.on_first(begin)
     ocp.save(workdir.shared / temporary.name / "params", tree)
     distributed.on_first(end)
@@ -232,6 +236,8 @@ def load_head(
     Raises:
         CheckpointError: If the variables are damaged or of other shapes.
     """
+    from orbax.checkpoint import v1 as ocp
+
     params = (directory / "params").absolute()
     wanted = _abstract(like.to_dict(), sharding.replicated(mesh))
     expected = "expected what its card says: take another copy of the checkpoint"

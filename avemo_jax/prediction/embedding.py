@@ -4,17 +4,19 @@ A batch may hold faces of several inputs, so that many small ones are as fast as
 one, and what is in memory does not grow with an input's length.
 """
 
+import array
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, UInt8
+from jaxtyping import Bool, Float, Float64, Int, Shaped, UInt8
 
 from avemo_jax.embed import Embeddings, ImageExtractor
 from avemo_jax.embed.contract import by_owner
@@ -64,6 +66,58 @@ class EmbedJob:
     wanted: Sequence[Bool[np.ndarray, " _"]]
     stages: StageTimes
 
+    def crops(
+        self, kinds: Sequence[CropKind], template: Float[np.ndarray, "5 2"]
+    ) -> Iterator[FaceCrop]:
+        """The crops of the faces, in another decoding."""
+        return face_crops(
+            self.pictures,
+            self.tracks,
+            self.wanted,
+            kinds,
+            template=template,
+            timed=functools.partial(self.stages.stage, "crop"),
+        )
+
+    def order(self) -> list[int]:
+        """The tracks of the crops, in the order of the faces."""
+        return list(range(len(self.tracks)))
+
+
+@runtime_checkable
+class Job(Protocol):
+    """Faces to embed, wherever they come from.
+
+    Attributes:
+        name: Name of the input.
+        stages: Counts the time that is taken.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the input."""
+        ...
+
+    @property
+    def stages(self) -> StageTimes:
+        """Counts the time that is taken."""
+        ...
+
+    def crops(
+        self, kinds: Sequence[CropKind], template: Float[np.ndarray, "5 2"]
+    ) -> Iterator[FaceCrop]:
+        """The crops: those of a track by ascending frame, all kinds of a row together.
+
+        Args:
+            kinds: The kinds of crops of each row.
+            template: Where the five points come in aligned crops.
+        """
+        ...
+
+    def order(self) -> list[int]:
+        """The tracks of the crops, in the order of the faces, once all were read."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceRows:
@@ -93,7 +147,7 @@ class Embedded:
         error: Why the input could not be read; None where it could.
     """
 
-    job: EmbedJob
+    job: Job
     faces: tuple[FaceRows, ...]
     faults: Mapping[str, int]
     error: Exception | None = None
@@ -126,7 +180,7 @@ def joined_rows(a: FaceRows, b: FaceRows) -> FaceRows:
 
 def embed(
     sets: Sequence[VisualSet],
-    jobs: Iterable[EmbedJob],
+    jobs: Iterable[Job],
     folder: pathlib.Path | None,
     *,
     template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,
@@ -172,33 +226,28 @@ def embed(
 
 
 class _Open:
-    """A job whose rows are being written."""
+    """A job whose rows are being written, in the order in which they were read."""
 
     def __init__(
-        self, job: EmbedJob, sets: Sequence[VisualSet], folder: pathlib.Path | None
+        self, job: Job, sets: Sequence[VisualSet], folder: pathlib.Path | None
     ):
         self.job = job
-        self.frames = [
-            track.frame[rows]
-            for track, rows in zip(job.tracks, job.wanted, strict=True)
-        ]
-        counts = [len(frames) for frames in self.frames]
-        self._starts = [0, *np.cumsum(counts, dtype=int).tolist()]
-        total = self._starts[-1]
+        self._folder = folder
+        self._tracks, self._frames = array.array("i"), array.array("i")  # of the rows
         self._spools: dict[tuple[str, str], ScratchRows] = {}
-        self._good = {one.name: np.zeros(total, bool) for one in sets}
+        self._good = {one.name: bytearray() for one in sets}
         for one in sets:
             known = one.extractor.extractor
             if one.has_features:
-                rows = ScratchRows(folder, total, known.dim, np.float16)
+                rows = ScratchRows(folder, 0, known.dim, np.float16)
                 self._spools["features", one.name] = rows
             if one.has_outputs:
-                rows = ScratchRows(folder, total, known.output_dim, np.float32)
+                rows = ScratchRows(folder, 0, known.output_dim, np.float32)
                 self._spools["outputs", one.name] = rows
         self._first = sets[0].name if sets else ""
-        dim = sets[0].extractor.extractor.dim if sets else 0
-        self._sums = np.zeros((len(counts), dim))
-        self._counts = np.zeros(len(counts), int)
+        # Of each track: the sum of its vectors, and their number.
+        self._sums: dict[int, Float64[np.ndarray, " dim"]] = {}
+        self._counts: collections.Counter[int] = collections.Counter()
         self.faults: collections.Counter[str] = collections.Counter()
         self.error: Exception | None = None
         self.is_read = False
@@ -210,8 +259,18 @@ class _Open:
             spool.close()
 
     def place(self, track: int, frame: int) -> int:
-        """Number of a face's row among all rows."""
-        return self._starts[track] + int(np.searchsorted(self.frames[track], frame))
+        """Number of a face's row among all rows; the next one, unless it is the last.
+
+        The kinds of crops of a row follow one another.
+        """
+        if not (
+            self._frames and (track, frame) == (self._tracks[-1], self._frames[-1])
+        ):
+            self._tracks.append(track)
+            self._frames.append(frame)
+            for good in self._good.values():
+                good.append(False)
+        return len(self._frames) - 1
 
     def is_done(self, sets: Sequence[VisualSet]) -> bool:
         return self.is_read and all(
@@ -229,28 +288,40 @@ class _Open:
             if part is not None and (kind, name) in self._spools:
                 good &= np.isfinite(part).all(axis=1)
                 self._spools[kind, name].write(places, part)
-        self._good[name][places] = good
+        for place, is_good in zip(places.tolist(), good.tolist(), strict=True):
+            self._good[name][place] = is_good
         if name == self._first:
             # Row by row, so that the sums do not depend on how batches are cut.
-            face = np.searchsorted(self._starts, places[good], side="right") - 1
-            np.add.at(self._sums, face, rows.features[good].astype(np.float64))
-            np.add.at(self._counts, face, 1)
+            kept = rows.features[good]
+            for place, row in zip(places[good].tolist(), kept, strict=True):
+                track = self._tracks[place]
+                if track not in self._sums:
+                    self._sums[track] = np.zeros(len(row))
+                self._sums[track] += row
+                self._counts[track] += 1
         if not good.all():
             self.faults["the network's answer is no number"] += int((~good).sum())
 
     def outcome(self) -> Embedded:
-        """What came of the job, its rows mapped from disk."""
-        faces = []
-        mapped = {key: spool.mapped() for key, spool in self._spools.items()}
-        whole = np.ones(self._starts[-1], bool)
+        """What came of the job, its rows mapped from disk, one face after another."""
+        if self.error is not None:
+            return Embedded(self.job, (), dict(self.faults), self.error)
+        tracks, frames = (np.array(a, np.int32) for a in (self._tracks, self._frames))
+        faces = self.job.order()
+        rank = np.zeros(max(faces, default=-1) + 1, np.int64)
+        rank[faces] = np.arange(len(faces))
+        order = np.argsort(rank[tracks], kind="stable")
+        whole = np.ones(len(order), bool)
         for good in self._good.values():
-            whole &= good
-        for face, frames in enumerate(self.frames):
-            start, count = self._starts[face], self._counts[face]
-            rows = slice(start, start + len(frames))
-            good = whole[rows]
+            whole &= np.array(good, bool)
+        mapped = {key: self._ordered(key, order) for key in self._spools}
+        ends = np.cumsum(np.bincount(rank[tracks], minlength=len(faces)))
+        found = []
+        for track, start, end in zip(faces, [0, *ends], ends, strict=False):
+            rows = slice(start, end)
+            good_rows = whole[order[rows]]
             # A copy only where some are missing.
-            pick = slice(None) if good.all() else good
+            pick = slice(None) if good_rows.all() else good_rows
             features, outputs = (
                 {
                     name: table[rows][pick]
@@ -259,9 +330,22 @@ class _Open:
                 }
                 for kind in ("features", "outputs")
             )
-            mean = self._sums[face] / count if count else None
-            faces.append(FaceRows(frames[pick], features, outputs, mean))
-        return Embedded(self.job, tuple(faces), dict(self.faults), self.error)
+            count = self._counts[track]
+            mean = self._sums[track] / count if count else None
+            own = frames[order[rows]][pick]
+            found.append(FaceRows(own, features, outputs, mean))
+        return Embedded(self.job, tuple(found), dict(self.faults))
+
+    def _ordered(
+        self, key: tuple[str, str], order: Int[np.ndarray, " rows"]
+    ) -> Shaped[np.ndarray, "rows _"]:
+        """A table of rows in the order of the faces, mapped from disk."""
+        spool = self._spools[key]
+        spool.reserve(len(order))
+        if (np.diff(order) != 1).any():
+            self._spools[key] = spool.reordered(order, self._folder)
+            spool.close()
+        return self._spools[key].mapped()
 
 
 _Item = tuple[_Open, int, CropKind, UInt8[np.ndarray, "_ _ 3"]]
@@ -277,7 +361,7 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
     def __init__(
         self,
         sets: Sequence[VisualSet],
-        jobs: Iterable[EmbedJob],
+        jobs: Iterable[Job],
         folder: pathlib.Path | None,
         template: Float[np.ndarray, "5 2"],
         progress: Callable[[str, int], None],
@@ -302,14 +386,8 @@ class _Reader(contextlib.AbstractContextManager["_Reader"]):
             one = _Open(job, self._sets, self._folder)
             self._open.append(one)
             try:
-                found = face_crops(
-                    job.pictures,
-                    job.tracks,
-                    job.wanted,
-                    kinds,
-                    template=self._template,
-                )
-                for crop in job.stages.each("crop", found):
+                found = job.crops(kinds, self._template)
+                for crop in job.stages.each("wait", found):
                     self._progress(job.name, crop.frame)
                     if (item := self._item(one, crop)) is not None:
                         self.seconds += time.perf_counter() - began

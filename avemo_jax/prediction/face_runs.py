@@ -83,9 +83,9 @@ def runs_of(
         )
     first, last = int(numbers[0]), int(numbers[-1])
     before, after = numbers[:-1], numbers[1:]
-    # The first frame without the face is the one after ``before``.
-    gap_s = times_s[after - first_frame] - times_s[before + 1 - first_frame]
-    is_long = (after > before + 1) & (gap_s > max_gap_s + _ROUNDING_S)
+    is_long = long_gaps(
+        times_s, before - first_frame, after - first_frame, max_gap_s=max_gap_s
+    )
     seen = np.zeros(last - first + 1, bool)
     seen[numbers - first] = True
     return FaceRuns(
@@ -95,6 +95,26 @@ def runs_of(
         np.append(first, after[is_long]) - first,
         np.append(before[is_long], last) - first + 1,
     )
+
+
+def long_gaps(
+    times_s: Float64[np.ndarray, " frames"],
+    before: Int[np.ndarray, " gaps"],
+    after: Int[np.ndarray, " gaps"],
+    *,
+    max_gap_s: float = MAX_GAP_S,
+) -> Bool[np.ndarray, " gaps"]:
+    """Whether a face is away for too long between two frames that show it.
+
+    Args:
+        times_s: When each frame is shown, in seconds.
+        before: Indices of the last frames that show the face.
+        after: Indices of the next ones.
+        max_gap_s: Seconds that a gap inside of a run may last.
+    """
+    # The first frame without the face is the one after ``before``.
+    gap_s = times_s[after] - times_s[np.minimum(before + 1, after)]
+    return (after > before + 1) & (gap_s > max_gap_s + _ROUNDING_S)
 
 
 def stacked(runs: Sequence[FaceRuns]) -> Int[np.ndarray, "runs 3"]:

@@ -9,7 +9,12 @@ from jaxtyping import Bool, Float, UInt8
 
 from avemo_jax.extraction.chosen_faces import Faces, chosen_faces
 from avemo_jax.extraction.face_points import with_points
-from avemo_jax.extraction.face_tracks import Detect, FaceTrack, find_faces
+from avemo_jax.extraction.face_tracks import (
+    Detect,
+    FaceTrack,
+    OtherFramesError,
+    find_faces,
+)
 from avemo_jax.extraction.given_faces import read_given_faces
 from avemo_jax.faces.keyframes import INTERVAL_S, FrameFaces
 from avemo_jax.media.picture_sources import PartOfPictures, PictureSource
@@ -95,6 +100,89 @@ class TimedPictures(PartOfPictures):
         return self._stages.each("decode", super().pictures())
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class InputPart:
+    """The part of an input that is looked at, opened.
+
+    Attributes:
+        input: The input.
+        source: Its pictures.
+        pictures: The pictures of the part.
+        times: When these are shown, in seconds from the start of the whole input.
+        whole_times: When the pictures of the whole input are shown.
+        start: Index of the part's first picture in the whole input.
+        stages: Time that was needed so far.
+        is_sure: Whether pictures were decoded for their times; else packets told them.
+    """
+
+    input: Input
+    source: PictureSource
+    pictures: TimedPictures
+    times: FrameTimes
+    whole_times: FrameTimes
+    start: int
+    stages: StageTimes
+    is_sure: bool
+
+    def holds(self) -> bool:
+        """Whether the times were right, once all pictures were read."""
+        if self.is_sure or not isinstance(self.source, VideoFile):
+            return True
+        return self.source.shown_at(self.whole_times)
+
+    def with_faces(self, tracks: Sequence[FaceTrack], faces: Faces) -> InputFaces:
+        """The input with the faces that were found in the part.
+
+        Args:
+            tracks: All faces.
+            faces: Which of them are taken.
+        """
+        taken = chosen_faces(tracks, faces)
+        sounds = (
+            self.source.num_sound_tracks if isinstance(self.source, VideoFile) else 0
+        )
+        return InputFaces(
+            self.input,
+            self.pictures,
+            self.times,
+            self.whole_times,
+            self.start + 1,
+            sounds,
+            tuple(chosen_faces(tracks, "all")),
+            tuple(taken),
+            (False,) * len(taken),
+            self.stages,
+            tuple(dict.fromkeys((*self.whole_times.notes, *self.pictures.notes))),
+            tuple(dict.fromkeys((*self.whole_times.losses, *self.pictures.losses))),
+        )
+
+
+def opened_part(one: Input, search: Search, *, is_sure: bool = False) -> InputPart:
+    """The part of an input that is looked at.
+
+    Args:
+        one: The input.
+        search: Which part that is.
+        is_sure: Decode a video to know when its pictures are shown, also where its
+            packets tell.
+
+    Raises:
+        ValueError: If the input cannot be read, or has nothing in the part.
+        OSError: If a file is gone.
+    """
+    stages = StageTimes()
+    # A part ends before the pictures do, so times could not be compared with them.
+    is_whole = search.start_s is None and search.end_s is None
+    by_packets = is_whole and not is_sure and search.boxes is None
+    with stages.stage("times"):
+        source, times, is_sure = one.opened(by_packets=by_packets)
+    start, stop = _part(times, search, one)
+    end = None if stop == times.num_frames else stop
+    pictures = TimedPictures(source, start, end, stages)
+    part = dataclasses.replace(times, times_s=times.times_s[start:stop])
+    return InputPart(one, source, pictures, part, times, start, stages, is_sure)
+
+
 def faces_of(
     one: Input,
     detect: Detect,
@@ -102,6 +190,7 @@ def faces_of(
     *,
     opened: Callable[[int], None] = lambda frames: None,
     progress: Callable[[int], None] = lambda frames: None,
+    is_sure: bool = False,
 ) -> InputFaces:
     """The faces of an input.
 
@@ -112,57 +201,51 @@ def faces_of(
         search: Which part is searched, and which faces are taken.
         opened: Called with the number of frames of the part, once it is known.
         progress: Called with the number of frames that were done since the last call.
+        is_sure: Decode a video to know when its pictures are shown, also where its
+            packets tell.
 
     Raises:
         ValueError: If the input cannot be read, has nothing in the part, or the table
             of faces does not fit it.
         OSError: If a file is gone.
     """
-    stages = StageTimes()
-    with stages.stage("decode"):
-        source, times = one.opened()
-    num_sounds = source.num_sound_tracks if isinstance(source, VideoFile) else 0
-    start, stop = _part(times, search, one)
-    end = None if stop == times.num_frames else stop
-    pictures = TimedPictures(source, start, end, stages)
-    part = dataclasses.replace(times, times_s=times.times_s[start:stop])
-    opened(part.num_frames)
-    with stages.stage("detect"):
-        if search.boxes is not None:
-            size = (pictures.height, pictures.width)
-            given = read_given_faces(
-                search.boxes,
-                times_s=times.times_s,
-                size=size,
-                input_name=search.boxes_of,
-            )
-            tracks = [t for t in (_within(g, start, stop) for g in given) if t]
-            if detect is not no_faces:
-                tracks = with_points(pictures, tracks, detect)
-            progress(part.num_frames)
-        else:
-            tracks = find_faces(
+    part = opened_part(one, search, is_sure=is_sure)
+    opened(part.times.num_frames)
+    try:
+        tracks = _tracks(part, detect, search, progress)
+    except OtherFramesError:
+        if part.is_sure:
+            raise
+        tracks = []
+    if not part.holds():
+        return faces_of(one, detect, search, opened=opened, is_sure=True)
+    return part.with_faces(tracks, search.faces)
+
+
+def _tracks(
+    part: InputPart, detect: Detect, search: Search, progress: Callable[[int], None]
+) -> list[FaceTrack]:
+    """The faces of a part, searched or as a table has them."""
+    pictures, times_s = part.pictures, part.whole_times.times_s
+    with part.stages.stage("detect"):
+        if search.boxes is None:
+            return find_faces(
                 pictures,
                 detect,
-                part.times_s,
+                part.times.times_s,
                 interval_s=search.interval_s,
                 progress=progress,
             )
-    ordered, taken = chosen_faces(tracks, "all"), chosen_faces(tracks, search.faces)
-    return InputFaces(
-        one,
-        pictures,
-        part,
-        times,
-        start + 1,
-        num_sounds,
-        tuple(ordered),
-        tuple(taken),
-        (False,) * len(taken),
-        stages,
-        tuple(dict.fromkeys((*times.notes, *pictures.notes))),
-        tuple(dict.fromkeys((*times.losses, *pictures.losses))),
-    )
+        size = (pictures.height, pictures.width)
+        given = read_given_faces(
+            search.boxes, times_s=times_s, size=size, input_name=search.boxes_of
+        )
+        start, stop = part.start, part.start + part.times.num_frames
+        tracks = [t for t in (_within(g, start, stop) for g in given) if t]
+        if detect is not no_faces:
+            tracks = with_points(pictures, tracks, detect)
+        progress(part.times.num_frames)
+        return tracks
 
 
 def _part(times: FrameTimes, search: Search, one: Input) -> tuple[int, int]:

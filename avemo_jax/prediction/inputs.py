@@ -59,20 +59,31 @@ class Input:
         """The files that are pictures: none of a video."""
         return () if self.kind == "video" else self.files
 
-    def opened(self) -> tuple[PictureSource, FrameTimes]:
-        """The pictures, and when each is shown; a video is decoded once for that.
+    def opened(
+        self, *, by_packets: bool = False
+    ) -> tuple[PictureSource, FrameTimes, bool]:
+        """The pictures, when each is shown, and whether that is sure.
+
+        A video is decoded once for its times, unless packets may tell them: then they
+        are to be compared with the pictures, once these were read.
+
+        Args:
+            by_packets: Whether packets may tell the times.
 
         Raises:
             ValueError: If it cannot be read.
         """
         if self.kind == "video":
             video = open_video(self.path)
-            return video, video.frame_times()
+            times = video.packet_times() if by_packets else None
+            if times is not None:
+                return video, times, False
+            return video, video.frame_times(), True
         source = ImageSequence(self.path, self.files)
         if self.kind == "image":
-            return source, FrameTimes(np.zeros(1), 0.0, True, ())
+            return source, FrameTimes(np.zeros(1), 0.0, True, ()), True
         times_s = frame_times(len(self.files), self.fps)
-        return source, FrameTimes(times_s, self.fps, True, ())
+        return source, FrameTimes(times_s, self.fps, True, ()), True
 
     def digest(self) -> str:
         """Digest of the names, sizes and times of change of the files, and the rate.

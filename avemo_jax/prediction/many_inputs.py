@@ -17,17 +17,19 @@ from avemo_jax.prediction.embedding import (
     Embedded,
     EmbedJob,
     FaceRows,
+    Job,
     embed,
     joined_rows,
 )
 from avemo_jax.prediction.embedding_frames import EmbeddingFrames
 from avemo_jax.prediction.face_scores import predicted_faces
 from avemo_jax.prediction.frame_progress import Progress
-from avemo_jax.prediction.input_faces import InputFaces, faces_of
+from avemo_jax.prediction.input_faces import InputFaces, faces_of, opened_part
 from avemo_jax.prediction.inputs import Input
 from avemo_jax.prediction.joined_faces import same_people, with_joined
 from avemo_jax.prediction.networks import Networks
 from avemo_jax.prediction.predicted import Predicted
+from avemo_jax.prediction.searched_input import SearchJob
 from avemo_jax.prediction.settings import PredictSettings
 from avemo_jax.prediction.sound_rows import SoundRows, heard
 
@@ -74,20 +76,25 @@ def predict_inputs(
         OSError: If rows cannot be written, as on a full disk.
     """
     hears = progress or Progress()
-    found: dict[str, _Found] = {}
+    found: dict[str, _Found | SearchJob] = {}
     unread: collections.deque[Unread] = collections.deque()
 
-    def jobs() -> Iterator[EmbedJob]:
+    def jobs() -> Iterator[Job]:
         for one in inputs:
             try:
-                faces = _faces_of(one, networks, settings, hears)
+                search = _search_job(one, networks, settings, hears)
+                if search is None:
+                    faces = _faces_of(one, networks, settings, hears)
+                    frames = _frames_of(faces, networks, settings)
+                    found[one.name] = _Found(faces, frames)
+                    job: Job = _job(faces, frames.first())
+                else:
+                    found[one.name] = job = search
             except (ValueError, OSError) as error:
                 unread.append(Unread(one, error))
                 hears.finished(one)
                 continue
-            known = _Found(faces, _frames_of(faces, networks, settings))
-            found[one.name] = known
-            yield _job(faces, known.frames.first())
+            yield job
 
     rows = embed(
         networks.visual,
@@ -100,11 +107,18 @@ def predict_inputs(
         while unread:
             yield unread.popleft()
         known = found.pop(embedded.job.name)
+        one = known.part.input if isinstance(known, SearchJob) else known.faces.input
         try:
+            if embedded.error is not None:
+                raise UnreadableError(embedded.error)
+            if isinstance(known, SearchJob):
+                known, embedded = _of_search(
+                    known, embedded, networks, settings, folder, hears
+                )
             yield _predicted(known, embedded, networks, settings, folder, told)
         except UnreadableError as error:
-            yield Unread(known.faces.input, error.cause)
-        hears.finished(known.faces.input)
+            yield Unread(one, error.cause)
+        hears.finished(one)
     yield from unread
 
 
@@ -134,8 +148,97 @@ class _Found:
     frames: EmbeddingFrames
 
 
-def _faces_of(
+def _search_job(
     one: Input, networks: Networks, settings: PredictSettings, progress: Progress
+) -> SearchJob | None:
+    """The work to embed the faces of an input while they are searched.
+
+    Returns:
+        None where that cannot be: which frames are embedded of which faces is known
+        only when all are found, or pictures are reduced to be searched.
+
+    Raises:
+        ValueError: If the input cannot be read.
+        OSError: If a file is gone.
+    """
+    search = settings.search_in(one.name)
+    if (
+        search.faces != "all"
+        or search.boxes is not None
+        or settings.every == "adaptive"
+        or not networks.visual
+    ):
+        return None
+    part = opened_part(one, search)
+    job = SearchJob(
+        part,
+        networks.detect,
+        search,
+        settings.every,
+        progress=lambda frames: progress.searched(one, frames),
+    )
+    if not job.is_possible:
+        return None
+    progress.opened(one, part.times.num_frames)
+    return job
+
+
+def _of_search(
+    job: SearchJob,
+    embedded: Embedded,
+    networks: Networks,
+    settings: PredictSettings,
+    folder: pathlib.Path | None,
+    progress: Progress,
+) -> tuple[_Found, Embedded]:
+    """An input whose faces were embedded while they were searched.
+
+    Where the times by which they were searched were wrong all is done again, and so is
+    the embedding where other frames are wanted than were taken on the way.
+
+    Raises:
+        UnreadableError: If the input cannot be read any more.
+    """
+    try:
+        if job.holds():
+            faces = job.found()
+        else:
+            one = job.part.input
+            faces = _faces_of(one, networks, settings, progress, is_sure=True)
+    except (ValueError, OSError) as error:
+        raise UnreadableError(error) from error
+    known = _Found(faces, _frames_of(faces, networks, settings))
+    first = known.frames.first()
+    shift = faces.first_frame - 1
+    if job.holds() and job.took([own - shift for own in first]):
+        return known, embedded
+    return known, _embedded(_job(faces, first), networks, settings, folder)
+
+
+def _embedded(
+    job: EmbedJob,
+    networks: Networks,
+    settings: PredictSettings,
+    folder: pathlib.Path | None,
+) -> Embedded:
+    """What comes of one job alone.
+
+    Raises:
+        UnreadableError: If the input cannot be read any more.
+    """
+    (embedded,) = embed(networks.visual, [job], folder, template=settings.points)
+    if embedded.error is not None:
+        raise UnreadableError(embedded.error)
+    return embedded
+
+
+def _faces_of(
+    one: Input,
+    networks: Networks,
+    settings: PredictSettings,
+    progress: Progress,
+    *,
+    is_sure: bool = False,
 ) -> InputFaces:
     return faces_of(
         one,
@@ -143,6 +246,7 @@ def _faces_of(
         settings.search_in(one.name),
         opened=lambda frames: progress.opened(one, frames),
         progress=lambda frames: progress.searched(one, frames),
+        is_sure=is_sure,
     )
 
 
@@ -237,8 +341,6 @@ def _predicted(
     """
     model, stages = networks.model, known.faces.stages
     faults = Counter(embedded.faults)
-    if embedded.error is not None:
-        raise UnreadableError(embedded.error)
     first, rows = known, embedded.faces
     known, joined = _with_joined(first, rows, networks, settings)
     found = known.faces
@@ -253,12 +355,8 @@ def _predicted(
         if not any(map(len, more)) and not again:
             break
         again = False
-        (embedded,) = embed(
-            networks.visual, [_job(found, more)], folder, template=settings.points
-        )
+        embedded = _embedded(_job(found, more), networks, settings, folder)
         faults += Counter(embedded.faults)
-        if embedded.error is not None:
-            raise UnreadableError(embedded.error)
         joined = [
             joined_rows(a, b) for a, b in zip(joined, embedded.faces, strict=True)
         ]

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 from avemo_jax.faces.crops import (
     ARCFACE_TEMPLATE,
     aligned,
+    robust_similarities,
     robust_similarity,
     similarity,
     tight,
@@ -71,6 +72,18 @@ def test_the_robust_fit_has_least_of_hubers_loss(points, goal):
 
     robust, plain = robust_similarity(points, goal), similarity(points, goal)
     assert loss(robust) <= loss(plain) + 1e-9
+
+
+def test_many_faces_at_once_fit_as_each_alone():
+    rng = np.random.default_rng(0)
+    faces = 2 * ARCFACE_TEMPLATE + rng.normal(0, 6, (9, 5, 2))
+    faces[4] = faces[4, 0]
+    faces[6, 1] = np.nan
+    found = robust_similarities(faces, ARCFACE_TEMPLATE)
+    assert np.flatnonzero(np.isnan(found).any(axis=(1, 2))).tolist() == [4, 6]
+    for i in (0, 1, 2, 3, 5, 7, 8):
+        alone = robust_similarity(faces[i], ARCFACE_TEMPLATE)
+        np.testing.assert_allclose(found[i], alone, rtol=1e-12)
 
 
 def gradient(height: int = 60, width: int = 80) -> np.ndarray:

@@ -499,3 +499,13 @@ def test_real_crops(shared_data):
         with Image.open(path) as image:
             expected = image.convert("RGB").resize((224, 224), BILINEAR)
         np.testing.assert_array_equal(ours, np.asarray(expected))
+
+
+@pytest.mark.parametrize("size", [32, 112, 224])
+def test_pictures_resized_here_are_those_of_the_device(size):
+    pictures = [noise(*s) for s in [(224, 224), (112, 90), (300, 40), (21, 260)]]
+    found = resizing.pack_resized(pictures, rows=5, size_px=size)
+    expected = _resize(*resizing.pack_images(pictures), size_px=size)
+    np.testing.assert_array_equal(found[0][:4], expected)
+    assert not found[0][4].any()
+    np.testing.assert_array_equal(_resize(*found, size_px=size), found[0])

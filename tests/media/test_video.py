@@ -53,9 +53,28 @@ def test_pictures_and_times_are_those_encoded(
     assert {(p.shape, p.dtype.name) for p in pictures} == {((48, 64, 3), "uint8")}
     assert numbers_of(pictures, 30) == list(range(30))
     assert video.notes == ()
+    told = video.packet_times()
+    assert (told is None) == (ending == "avi")
+    if told is not None:
+        np.testing.assert_array_equal(told.times_s, times.times_s)
+        assert video.shown_at(told)
     if ending not in ("flv", "mpg"):  # they state no length that is right
         assert video.declared_frames == 30
         assert video.declared_s == pytest.approx(1.2)
+
+
+def test_times_are_compared_with_pictures_that_were_read_to_their_end(tmp_path):
+    video = open_video(encode(tmp_path / "a.mp4", "libx264"))
+    told = video.packet_times()
+    assert not video.shown_at(told)
+    pictures = video.pictures()
+    next(pictures)
+    pictures.close()
+    assert not video.shown_at(told)
+    assert len(list(video.pictures())) == 30
+    assert video.shown_at(told)
+    other = encode(tmp_path / "b.mp4", "libx264", stamps=[*range(0, 1200, 40), 1210])
+    assert not video.shown_at(open_video(other).packet_times())
 
 
 @pytest.mark.parametrize(
@@ -240,6 +259,9 @@ def test_damage_inside_costs_what_it_hits(num_threads, tmp_path):
     pictures = list(video.pictures())
     assert numbers_of(pictures, 40) == [i for i in range(40) if i != 20]
     assert video.notes == times.notes[:1]
+    told = video.packet_times()
+    assert told.num_frames == 40
+    assert not video.shown_at(told)
 
 
 def test_a_lost_start_does_not_move_time_0(tmp_path):
