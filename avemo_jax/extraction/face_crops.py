@@ -229,4 +229,4 @@ def _cut_one(
     except ValueError as error:
         return FaceCrop(*whose, fault=str(error))
     # A small crop that is no copy would keep a large picture in memory.
-    return FaceCrop(*whose, crop if crop.base is None else crop.copy())
+    return FaceCrop(*whose, crop.copy())

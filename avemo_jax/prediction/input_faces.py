@@ -184,33 +184,25 @@ def opened_part(one: Input, search: Search, *, is_sure: bool = False) -> InputPa
 
 
 def faces_of(
-    one: Input,
+    part: InputPart,
     detect: Detect,
     search: Search,
     *,
-    opened: Callable[[int], None] = lambda frames: None,
     progress: Callable[[int], None] = lambda frames: None,
-    is_sure: bool = False,
 ) -> InputFaces:
-    """The faces of an input.
+    """The faces of a part of an input.
 
     Args:
-        one: The input.
+        part: The part; where its times turn out to be wrong it is opened anew.
         detect: Finds the faces of pictures, and points that a table of faces lacks;
             :func:`no_faces` leaves both.
-        search: Which part is searched, and which faces are taken.
-        opened: Called with the number of frames of the part, once it is known.
+        search: How they are searched, and which are taken.
         progress: Called with the number of frames that were done since the last call.
-        is_sure: Decode a video to know when its pictures are shown, also where its
-            packets tell.
 
     Raises:
-        ValueError: If the input cannot be read, has nothing in the part, or the table
-            of faces does not fit it.
+        ValueError: If the input cannot be read, or the table of faces does not fit it.
         OSError: If a file is gone.
     """
-    part = opened_part(one, search, is_sure=is_sure)
-    opened(part.times.num_frames)
     try:
         tracks = _tracks(part, detect, search, progress)
     except OtherFramesError:
@@ -218,7 +210,7 @@ def faces_of(
             raise
         tracks = []
     if not part.holds():
-        return faces_of(one, detect, search, opened=opened, is_sure=True)
+        return faces_of(opened_part(part.input, search, is_sure=True), detect, search)
     return part.with_faces(tracks, search.faces)
 
 

@@ -24,7 +24,12 @@ from avemo_jax.prediction.embedding import (
 from avemo_jax.prediction.embedding_frames import EmbeddingFrames
 from avemo_jax.prediction.face_scores import predicted_faces
 from avemo_jax.prediction.frame_progress import Progress
-from avemo_jax.prediction.input_faces import InputFaces, faces_of, opened_part
+from avemo_jax.prediction.input_faces import (
+    InputFaces,
+    InputPart,
+    faces_of,
+    opened_part,
+)
 from avemo_jax.prediction.inputs import Input
 from avemo_jax.prediction.joined_faces import same_people, with_joined
 from avemo_jax.prediction.networks import Networks
@@ -82,9 +87,11 @@ def predict_inputs(
     def jobs() -> Iterator[Job]:
         for one in inputs:
             try:
-                search = _search_job(one, networks, settings, hears)
+                part = opened_part(one, settings.search_in(one.name))
+                hears.opened(one, part.times.num_frames)
+                search = _search_job(part, networks, settings, hears)
                 if search is None:
-                    faces = _faces_of(one, networks, settings, hears)
+                    faces = _faces_of(part, networks, settings, hears)
                     frames = _frames_of(faces, networks, settings)
                     found[one.name] = _Found(faces, frames)
                     job: Job = _job(faces, frames.first())
@@ -149,19 +156,15 @@ class _Found:
 
 
 def _search_job(
-    one: Input, networks: Networks, settings: PredictSettings, progress: Progress
+    part: InputPart, networks: Networks, settings: PredictSettings, progress: Progress
 ) -> SearchJob | None:
     """The work to embed the faces of an input while they are searched.
 
     Returns:
         None where that cannot be: which frames are embedded of which faces is known
         only when all are found, or pictures are reduced to be searched.
-
-    Raises:
-        ValueError: If the input cannot be read.
-        OSError: If a file is gone.
     """
-    search = settings.search_in(one.name)
+    search = settings.search_in(part.input.name)
     if (
         search.faces != "all"
         or search.boxes is not None
@@ -169,18 +172,14 @@ def _search_job(
         or not networks.visual
     ):
         return None
-    part = opened_part(one, search)
     job = SearchJob(
         part,
         networks.detect,
         search,
         settings.every,
-        progress=lambda frames: progress.searched(one, frames),
+        progress=lambda frames: progress.searched(part.input, frames),
     )
-    if not job.is_possible:
-        return None
-    progress.opened(one, part.times.num_frames)
-    return job
+    return job if job.is_possible else None
 
 
 def _of_search(
@@ -204,7 +203,9 @@ def _of_search(
             faces = job.found()
         else:
             one = job.part.input
-            faces = _faces_of(one, networks, settings, progress, is_sure=True)
+            search = settings.search_in(one.name)
+            part = opened_part(one, search, is_sure=True)
+            faces = _faces_of(part, networks, settings, progress)
     except (ValueError, OSError) as error:
         raise UnreadableError(error) from error
     known = _Found(faces, _frames_of(faces, networks, settings))
@@ -233,20 +234,13 @@ def _embedded(
 
 
 def _faces_of(
-    one: Input,
-    networks: Networks,
-    settings: PredictSettings,
-    progress: Progress,
-    *,
-    is_sure: bool = False,
+    part: InputPart, networks: Networks, settings: PredictSettings, progress: Progress
 ) -> InputFaces:
     return faces_of(
-        one,
+        part,
         networks.detect,
-        settings.search_in(one.name),
-        opened=lambda frames: progress.opened(one, frames),
-        progress=lambda frames: progress.searched(one, frames),
-        is_sure=is_sure,
+        settings.search_in(part.input.name),
+        progress=lambda frames: progress.searched(part.input, frames),
     )
 
 
