@@ -24,8 +24,8 @@ ROOMS = (
     *("data.importing", "data.predictions"),
     *("data_builders", "packing", "packing.demo", "batches", "models", "convert"),
     *("extraction", "extraction.prepare", "training", "training.plan", "evaluation"),
-    *("prediction", "experiment", "results_table", "challenge", "challenge.score"),
-    *("challenge.submit", "main", "cli"),
+    *("prediction", "experiment", "results_table", "agreement", "challenge"),
+    *("challenge.score", "challenge.submit", "main", "cli"),
 )
 # Rooms that know no files.
 PURE = ("tasks", "heads", "metrics", "postprocess", "extractors", "faces")

@@ -23,6 +23,7 @@ BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet", ".tsv")  # that folders are searched for
 _OPENFACE_HAS = {"AU01_c", "AU01_r", "gaze_0_x", "pose_Tx", "x_0"}
 _NAMED = 5  # files in a line
+_OF_ROWS = ("row", "video", "frame", "face")  # what ``FaceRows`` has of each row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ class FaceRows:
         row: Which rows of the table they are.
         video: Index of each one's video.
         frame: Number of each one's frame, from 1.
+        face: Number of each one's face, 1 for the one of most frames of its video.
         without: How many rows show no face.
     """
 
@@ -89,14 +91,12 @@ class FaceRows:
     row: Int[np.ndarray, " rows"]
     video: Int[np.ndarray, " rows"]
     frame: Int[np.ndarray, " rows"]
+    face: Int[np.ndarray, " rows"]
     without: int
 
 
 def face_rows(table: Table, program: FaceProgram, face: Face = None) -> FaceRows:
     """The rows that show a face, or one face of each video.
-
-    A video is called as the column ``input`` says, without folders and ending, or as
-    the file is.
 
     Args:
         table: A table of that program.
@@ -107,6 +107,40 @@ def face_rows(table: Table, program: FaceProgram, face: Face = None) -> FaceRows
     Raises:
         ValueError: If a frame is out of range, or a video has several faces and none is
             chosen, or they cannot be told apart; names the place.
+    """
+    found = numbered_rows(table, program)
+    if face is None and found.face.max(initial=1) > 1:
+        several = found.videos[int(found.video[int(np.argmax(found.face > 1))])]
+        raise ValueError(
+            f"{table.path}: several faces in {several!r}; expected one face of each "
+            "video: pass --face 1 for the one that is seen longest, or --face all for "
+            "each as VIDEO--face1, ..."
+        )
+    if isinstance(face, int):
+        kept = found.face == face
+        parts = {name: getattr(found, name)[kept] for name in _OF_ROWS}
+        return dataclasses.replace(found, **parts)
+    if face == "all":
+        pairs = np.stack([found.video, found.face], axis=1)
+        unique, video = np.unique(pairs, axis=0, return_inverse=True)
+        names = tuple(f"{found.videos[i]}--face{one}" for i, one in unique.tolist())
+        return dataclasses.replace(found, videos=names, video=video.reshape(-1))
+    return found
+
+
+def numbered_rows(table: Table, program: FaceProgram) -> FaceRows:
+    """The rows that show a face, each with the number of its face.
+
+    A video is called as the column ``input`` says, without folders and ending, or as
+    the file is.
+
+    Args:
+        table: A table of that program.
+        program: Whose table it is.
+
+    Raises:
+        ValueError: If a frame is out of range, or faces cannot be told apart; names the
+            place.
     """
     frame = table.frames("frame") + (1 - program.first_frame)
     wrong = (frame < 1) | (frame > MAX_FRAME)
@@ -120,24 +154,14 @@ def face_rows(table: Table, program: FaceProgram, face: Face = None) -> FaceRows
         )
     names, video = _videos(table)
     shown = np.flatnonzero(shows_face(table))
-    without = table.num_rows - len(shown)
-    number = _numbers(table, program, names, video, frame, shown)
-    if face is None and number.max(initial=1) > 1:
-        several = names[int(video[shown[number > 1][0]])]
-        raise ValueError(
-            f"{table.path}: several faces in {several!r}; expected one face of each "
-            "video: pass --face 1 for the one that is seen longest, or --face all for "
-            "each as VIDEO--face1, ..."
-        )
-    if isinstance(face, int):
-        shown, number = shown[number == face], number[number == face]
-    of_row = video[shown]
-    if face == "all":
-        pairs = np.stack([of_row, number], axis=1)
-        unique, of_row = np.unique(pairs, axis=0, return_inverse=True)
-        of_row = of_row.reshape(-1)
-        names = [f"{names[i]}--face{one}" for i, one in unique.tolist()]
-    return FaceRows(tuple(names), shown, of_row, frame[shown], without)
+    return FaceRows(
+        videos=tuple(names),
+        row=shown,
+        video=video[shown],
+        frame=frame[shown],
+        face=_numbers(table, program, names, video, frame, shown),
+        without=table.num_rows - len(shown),
+    )
 
 
 def _videos(table: Table) -> tuple[list[str], Int[np.ndarray, " rows"]]:

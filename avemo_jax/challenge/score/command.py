@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from avemo_jax.agreement import report as agreement_report
+from avemo_jax.agreement.compare import Options, compare
 from avemo_jax.challenge.score.flags import parser
 from avemo_jax.challenge.score.report import difference_text, text, write_csv
 from avemo_jax.challenge.score.scores import Resamples, compare_predictions, score_file
@@ -19,6 +21,7 @@ from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import AU, TASKS
 
 SCORE_SCHEMA_VERSION = 1
+AGREEMENT_SCHEMA_VERSION = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.against is not None:
+        return _agreement(args)
     task = TASKS.get(args.task.upper())
     if task is None:
         raise ValueError(
@@ -86,14 +91,49 @@ def _run(args: argparse.Namespace) -> int:
         drawn = Resamples(args.resamples, args.seed)
         report["difference"] = compare_predictions(truth, scores[0], scores[1], drawn)
         print(difference_text(args.predictions, report["difference"]))
-    if args.json:
-        path = pathlib.Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    _write_json(args.json, report)
     if args.csv:
         write_csv(pathlib.Path(args.csv), report)
     return 0
+
+
+def _agreement(args: argparse.Namespace) -> int:
+    """Print how far two codings agree."""
+    (first,) = args.predictions
+    for flag, out in (("--json", args.json), ("--csv", args.csv)):
+        if out:
+            check_out(flag, out, first, args.against)
+    for path in (first, args.against):
+        if not pathlib.Path(path).exists():
+            raise ValueError(f"there is no {path}; expected a coding: correct the path")
+    options = Options(
+        mapped=dict(args.map),
+        face=None if args.face == "all" else args.face,
+        fps=args.fps,
+        gaps=args.gaps,
+        span_s=args.span,
+        num_resamples=args.resamples,
+        seed=args.seed,
+    )
+    found = compare(first, args.against, options)
+    print(agreement_report.text(found, per_video=args.per_video))
+    head = {"schema_version": AGREEMENT_SCHEMA_VERSION, "version": VERSION}
+    how = {"seed": args.seed, "num_resamples": args.resamples, "map": dict(args.map)}
+    how |= {name: getattr(args, name) for name in ("face", "fps", "gaps", "span")}
+    _write_json(args.json, {**head, **how, **found})
+    if args.csv:
+        agreement_report.write_csv(pathlib.Path(args.csv), found)
+    return 0
+
+
+def _write_json(out: str | None, report: dict[str, Any]) -> None:
+    """Write what ``--json`` asks for, if it does."""
+    if out is None:
+        return
+    path = pathlib.Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _report(

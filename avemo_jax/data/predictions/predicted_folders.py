@@ -47,6 +47,18 @@ def first_table(path: pathlib.Path) -> pathlib.Path:
     return _table(_folders(path)[0][0])
 
 
+def predicted_tables(path: pathlib.Path) -> list[pathlib.Path]:
+    """The tables of all complete inputs in a folder.
+
+    Args:
+        path: A folder of which :func:`is_predicted` says so.
+
+    Raises:
+        ValueError: If an input's folder has none.
+    """
+    return [_table(folder) for folder in _folders(path)[0]]
+
+
 def _table(folder: pathlib.Path) -> pathlib.Path:
     """The table in the folder of an input.
 

@@ -261,6 +261,7 @@ def read_table(
     *,
     known: Iterable[str] = (),
     narrow: tuple[str, ...] = (),
+    unnamed: text.Unnamed | None = None,
 ) -> Table:
     """The table in a file of text or Parquet; which of both is seen from its content.
 
@@ -269,6 +270,8 @@ def read_table(
         known: Names by which columns are meant whatever their case.
         narrow: Names of the columns of a text whose lines have as many cells as these,
             and whose header has more.
+        unnamed: Gives the names of columns of a text whose first line has none, from
+            its cells, and None where it has; None: it has them always.
 
     Raises:
         ValueError: If there is no such file, or no table in it; names its place.
@@ -276,7 +279,7 @@ def read_table(
     path = pathlib.Path(path)
     if _is_parquet(path):
         return Table(parquet.ParquetTable(path), known)
-    return Table(text.TextTable(path, narrow=narrow), known)
+    return Table(text.TextTable(path, narrow=narrow, unnamed=unnamed), known)
 
 
 def header_of(path: pathlib.Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import numpy as np
@@ -34,6 +34,8 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DIVIDERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+# Names of columns by the cells of a line; None where these are the names.
+Unnamed = Callable[[list[str]], list[str] | None]
 _HEAD = 1 << 20  # bytes in which header and first line are
 _INDEX_NAME = re.compile(r"(unnamed: ?\d+)?", re.IGNORECASE)  # pandas reads "" so
 _NUMBERING = "\0"  # stands for the name that a header lacks
@@ -53,7 +55,12 @@ class TextTable:
     """
 
     def __init__(
-        self, path: pathlib.Path, *, narrow: tuple[str, ...] = (), rows: bool = True
+        self,
+        path: pathlib.Path,
+        *,
+        narrow: tuple[str, ...] = (),
+        rows: bool = True,
+        unnamed: Unnamed | None = None,
     ) -> None:
         """Read the file.
 
@@ -62,6 +69,8 @@ class TextTable:
             narrow: Names of the columns where lines have as many cells as these, and
                 the header more.
             rows: Read the rows too; without them there are none.
+            unnamed: Gives the names of columns where the first line has none, from its
+                cells; None: it has them always.
 
         Raises:
             ValueError: If it is not text, larger than tables may be, has no header, or
@@ -73,7 +82,7 @@ class TextTable:
         if how:
             self.notes += (f"the table is read from {how}",)
         try:
-            self._header(narrow)
+            self._header(narrow, unnamed)
         except csv.Error as error:
             self._fail("", str(error), "a header of short names", "correct the header")
         self._kept: np.ndarray | None = None
@@ -100,7 +109,7 @@ class TextTable:
             if kept is None or number in kept:
                 yield f"line {line}"
 
-    def _header(self, narrow: tuple[str, ...]) -> None:
+    def _header(self, narrow: tuple[str, ...], unnamed: Unnamed | None) -> None:
         """Find the header, what divides its cells, and the names in it."""
         text = self._head()
         lines = text.splitlines(keepends=True)
@@ -121,6 +130,8 @@ class TextTable:
             self.notes += (f"the table is divided by {told}",)
         check_columns(self.path, line.count(self.divider) + 1)
         names = [name.strip() for name in self._split(line)]
+        if unnamed is not None and (given := unnamed(names)) is not None:
+            names, self._skip = given, first
         width = len(self._split(after)) if after else len(names)
         if narrow and width == len(narrow) < len(names):
             names = list(narrow)

@@ -1,0 +1,1 @@
+"""Two codings of the same videos: of people, of programs, of this package."""
