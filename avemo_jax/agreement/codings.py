@@ -148,6 +148,7 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
     video_column, frame_column, time_column, face_column, tier_column = places
     label = column(_LABEL)
     times = elan.time_columns(table) or (column(_ONSET), column(_OFFSET))
+    edges = (times[0], times[1]) if times[0] and times[1] else None
     machine = any(own <= set(table.columns) for own in _MACHINE)
     rows = np.arange(table.num_rows)
     face = np.zeros(table.num_rows)
@@ -162,25 +163,17 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
         numbers = [0 if match is None else int(match[1]) for match in found]
         face = np.array([*numbers, 0], float)[index]
     names, video = _videos(table, video_column)
-    start_s = end_s = frame = None
-    if times[0] and times[1]:
-        start_s, end_s = _intervals(table, times[0], times[1])
-    elif frame_column or time_column:
-        frame = _frames(table, frame_column) if frame_column else None
-        start_s = table.numbers(time_column)[rows] if time_column else None
-    else:
-        raise ValueError(
-            f"{table.header}: the columns {', '.join(table.columns):.200}; expected "
-            "onset_s and offset_s, or frame, or timestamp: name the columns so"
-        )
+    when = _when(table, edges, frame_column, time_column)
+    frame, start_s, end_s = (None if one is None else one[rows] for one in when)
     used = np.zeros(table.num_rows, bool)
     used[rows] = True
     taken = {*places, *times, label, *_OTHERS}
     long = None
+    notes = list(table.notes)
     if label:
         tier = label_column(table, tier_column, used) if tier_column else None
         long = (tier, label_column(table, label, used))
-        taken |= set(table.columns)
+        notes += missing_notes(table, long[1])
     others = [name for name in table.columns if name not in taken]
     wide = [name for name in others if not _ELSE.fullmatch(name.casefold())]
     kept = [name for name in wide if f"{name}_c" not in wide]
@@ -199,7 +192,7 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
         row=rows,
         video=video[rows],
         face=face[rows].astype(np.int64),
-        frame=None if frame is None else frame[rows],
+        frame=frame,
         start_s=start_s,
         end_s=end_s,
         columns=columns,
@@ -207,8 +200,38 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
         classes=classes,
         long=long,
         known=frozenset(map(plain, kept)) - units if machine else frozenset(),
-        notes=table.notes,
+        notes=tuple(notes),
     )
+
+
+def _when(
+    table: Table,
+    edges: tuple[str, str] | None,
+    frame_column: str | None,
+    time_column: str | None,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Each row's frame, begin and end, as far as the table tells them.
+
+    Raises:
+        ValueError: If it tells none of them, or a value is wrong.
+    """
+    if edges is not None:
+        return None, *_intervals(table, *edges)
+    if not frame_column and not time_column:
+        raise ValueError(
+            f"{table.header}: the columns {', '.join(table.columns):.200}; expected "
+            "onset_s and offset_s, or frame, or timestamp: name the columns so"
+        )
+    frame = _frames(table, frame_column) if frame_column else None
+    return frame, table.numbers(time_column) if time_column else None, None
+
+
+def missing_notes(table: Table, column: LabelColumn) -> list[str]:
+    """Remarks on the words that are taken as no label in a column."""
+    if not column.missing:
+        return []
+    told = first_of([f"{n:,} {word!r}" for word, n in column.missing.items()], 5)
+    return [f"{table.path}, column {column.name!r}: taken as no label: {told}"]
 
 
 def _of_program(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from avemo_jax.agreement.codings import Coding, plain, read_codings
+from avemo_jax.agreement.codings import Coding, missing_notes, plain, read_codings
 from avemo_jax.agreement.frames import SAMPLE_RATE_HZ, Scene, on_frames, scenes
 from avemo_jax.agreement.variables import with_variables
 from avemo_jax.data.listing import first_of
@@ -208,7 +208,10 @@ def _variable(
         )
     labels = _classes(codings, texts, gaps)
     place_of = {plain(text): float(i) for i, text in enumerate(labels)}
-    number = lambda text: place_of[plain(text)]  # noqa: E731
+
+    def number(text: str) -> float:
+        return place_of.get(plain(text), np.nan)  # what never occurs has no place
+
     return _Variable(titles[0], "classes", labels, (number, number))
 
 
@@ -318,8 +321,20 @@ def _block(
         for i, v in enumerate(videos)
         if counts[i]
     ]
-    block["notes"] = variable.notes
+    block["notes"] = (*variable.notes, *_missing(name, codings))
     return block
+
+
+def _missing(name: str, codings: Sequence[Sequence[Coding]]) -> list[str]:
+    """Remarks on the words that are taken as no label of a variable."""
+    return [
+        note
+        for own in codings
+        for coding in own
+        for title, labels in coding.columns.items()
+        if plain(title) == name
+        for note in missing_notes(coding.table, labels())
+    ]
 
 
 def _states(

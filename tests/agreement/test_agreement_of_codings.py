@@ -166,6 +166,17 @@ def test_two_coders_of_intervals(tmp_path, capsys):
     assert [float(row["ci95_low"]), float(row["ci95_high"])] == [low, high]
 
 
+def test_words_for_nothing_and_columns_beside_labels(tmp_path):
+    """Both are said or compared, never dropped in silence."""
+    one = table(tmp_path / "a.csv", "frame,label,AU12", "1,x,1", "2,None,0", "3,y,1")
+    two = table(tmp_path / "b.csv", "frame,label,AU12", "1,x,1", "2,x,0", "3,x,NA")
+    found = compare(one, two)
+    own = variables(found)
+    assert (own["label"]["num_frames"], own["AU12"]["num_frames"]) == (2, 2)
+    assert f"{one}, column 'label': taken as no label: 1 'None'" in found["notes"]
+    assert f"{two}, column 'AU12': taken as no label: 1 'NA'" in found["notes"]
+
+
 def test_undefined_scores_are_none(tmp_path):
     """Both coders see one class alone: there is no kappa, and no 0 in its place."""
     for name in ("one", "two"):
@@ -347,6 +358,7 @@ def test_openface_and_py_feat_against_a_coding(tmp_path):
     values = {
         "AU12": active * 0.8,
         "happiness": active * 0.5,
+        "anger": 0.01 * active,
         "sadness": 0.2 + 0 * active,
     }
     source = write_pyfeat(tmp_path / "feat.csv", values, lost=(9,))
