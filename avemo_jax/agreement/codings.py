@@ -287,10 +287,12 @@ def _variables(
         variable = renamed(name.removesuffix("_c"), mapped)
         if not variable:
             continue
+        few = table.num_different(name) <= _FEW
+        read = _labels if few else _numbers
         columns[variable] = functools.cache(
-            functools.partial(_labels, table, name, used, mapped)
+            functools.partial(read, table, name, used, mapped)
         )
-        if len(table.encoded(name)[0]) > _FEW:
+        if not few:
             continue
         texts = columns[variable]().texts
         if texts and set(texts) <= {"0", "1"}:
@@ -305,6 +307,19 @@ def _labels(
 ) -> LabelColumn:
     """A column's labels, as they are meant and mapped."""
     return mapped_labels(label_column(table, name, used), mapped)
+
+
+def _numbers(
+    table: Table, name: str, used: Bool[np.ndarray, " rows"], mapped: Mapping[str, str]
+) -> LabelColumn:
+    """A column of many different numbers."""
+    values = np.where(used, table.numbers(name), np.nan)
+    known = ~np.isnan(values)
+    unique, place = np.unique(values[known], return_inverse=True)
+    index = np.full(len(values), -1)
+    index[known] = place.reshape(-1)
+    texts = tuple(map(str, unique.tolist()))
+    return mapped_labels(LabelColumn(name, texts, index, {}), mapped)
 
 
 def _likeliest(

@@ -157,18 +157,38 @@ def _common(
     return common, alone
 
 
-def _texts(codings: Sequence[Coding], name: str) -> dict[str, str]:
-    """The different labels of a variable, and the place of the first of each."""
-    found: dict[str, str] = {}
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a label stands first.
+
+    Attributes:
+        coding: The table's coding.
+        column: Name of the column.
+        row: The row of the table.
+    """
+
+    coding: Coding
+    column: str
+    row: int
+
+    def __str__(self) -> str:
+        return self.coding.table.where(self.row, self.column)
+
+
+def _texts(codings: Sequence[Coding], name: str) -> dict[str, _Place]:
+    """The different labels of a variable, and the first place of each."""
+    found: dict[str, _Place] = {}
     for coding in codings:
         for own, labels in coding.columns.items():
-            if plain(own) == name:
-                column = labels()
-                there = set(np.unique(column.index[coding.row]).tolist())
-                for i, text in enumerate(column.texts):
-                    if i in there and text not in found:
-                        row = int(np.argmax(column.index == i))
-                        found[text] = coding.table.where(row, column.name)
+            if plain(own) != name:
+                continue
+            column = labels()
+            index = column.index[coding.row]
+            there, first = np.unique(index, return_index=True)
+            for i, row in zip(there.tolist(), coding.row[first].tolist(), strict=True):
+                if i >= 0:
+                    place = _Place(coding, column.name, row)
+                    found.setdefault(column.texts[i], place)
     return found
 
 
@@ -216,7 +236,7 @@ def _variable(
 
 
 def _present(
-    texts: Mapping[str, str], title: str
+    texts: Mapping[str, _Place], title: str
 ) -> tuple[Callable[[str], float], str]:
     """Gives 1 for a unit's label that says that it is present; and a remark.
 
@@ -241,7 +261,7 @@ def _present(
 
 def _classes(
     codings: Sequence[Sequence[Coding]],
-    texts: Sequence[Mapping[str, str]],
+    texts: Sequence[Mapping[str, _Place]],
     gaps: str | None,
 ) -> tuple[str, ...]:
     """Names of the classes, each once, in the order in which they occur.

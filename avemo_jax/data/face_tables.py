@@ -56,9 +56,12 @@ def program_of(columns: Collection[str]) -> FaceProgram | None:
     names = set(columns)
     if "frame" not in names:
         return None
-    if PY_FEAT.score in names and "filled" not in names:
+    has_boxes = names.issuperset(BOX)
+    if "filled" in names:  # whatever the others are called
+        return OURS if has_boxes else None
+    if PY_FEAT.score in names:
         return PY_FEAT
-    if names.issuperset(BOX):
+    if has_boxes:
         return OURS
     found = {"success", OPENFACE.score} <= names and names & _OPENFACE_HAS
     return OPENFACE if found else None

@@ -166,6 +166,21 @@ def test_two_coders_of_intervals(tmp_path, capsys):
     assert [float(row["ci95_low"]), float(row["ci95_high"])] == [low, high]
 
 
+def test_many_different_numbers(tmp_path):
+    """They are read as numbers, not as labels one by one."""
+    values = np.random.default_rng(0).uniform(-1, 1, 3000).round(6)
+    rows = [f"{i + 1},{v}," for i, v in enumerate(values)]
+    one = table(tmp_path / "a.csv", "frame,valence,remark", *rows)
+    rows[7] = "8,NA,x"
+    two = table(tmp_path / "b.csv", "frame,valence,remark", *rows)
+    own = variables(compare(one, two))
+    assert (own["valence"]["num_frames"], own["valence"]["icc"]) == (2999, 1)
+    rows[9] = "10,high,x"
+    table(two, "frame,valence,remark", *rows)
+    with pytest.raises(ValueError, match=r"b.csv, line 11, column 'valence': 'high'"):
+        compare(one, two)
+
+
 def test_words_for_nothing_and_columns_beside_labels(tmp_path):
     """Both are said or compared, never dropped in silence."""
     one = table(tmp_path / "a.csv", "frame,label,AU12", "1,x,1", "2,None,0", "3,y,1")

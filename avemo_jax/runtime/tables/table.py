@@ -103,12 +103,21 @@ class Table:
 
     def encoded(self, name: str) -> tuple[list[str], Int[np.ndarray, " rows"]]:
         """The different texts of a column, and each row's index of them; -1: empty."""
-        found = pc.dictionary_encode(self.texts(name)).unify_dictionaries()
+        # In one piece: pieces of many different texts are slow to unify.
+        whole = self.texts(name).combine_chunks()
+        found = pc.dictionary_encode(whole)
+        if isinstance(found, pa.Array):
+            found = pa.chunked_array([found])
+        found = found.unify_dictionaries()
         if not found.num_chunks:
             return [], np.empty(0, np.int64)
         chunks = [pc.fill_null(one.indices, -1).to_numpy() for one in found.chunks]
         index = np.concatenate(chunks).astype(np.int64)
         return found.chunk(0).dictionary.to_pylist(), index
+
+    def num_different(self, name: str) -> int:
+        """How many different texts a column has; empty cells are none."""
+        return int(pc.count_distinct(self.texts(name)).as_py())
 
     def numbers(self, name: str) -> Float[np.ndarray, " rows"]:
         """A column as numbers; NaN where a value is missing, in any program's words.
