@@ -115,7 +115,7 @@ def public_corpus(args: argparse.Namespace, faces: FaceRule | None) -> Preparati
         inventory,
         material,
         tuple(lines),
-        functools.partial(_check, args, corpus, material, inventory.facts),
+        functools.partial(_check, args, corpus, inventory.facts),
         functools.partial(
             _pack, args, corpus, labels, found, material, protocols, splits
         ),
@@ -125,20 +125,13 @@ def public_corpus(args: argparse.Namespace, faces: FaceRule | None) -> Preparati
 def _check(
     args: argparse.Namespace,
     corpus: Definition,
-    material: Material,
     facts: Mapping[str, VideoFacts],
 ) -> None:
-    """Check that there are files for each kind of extractor.
+    """Check that there is sound where it is asked for; faces are looked for later.
 
     Raises:
-        ValueError: If there are none of a kind.
+        ValueError: If there is none.
     """
-    if args.visual and not material.videos:
-        raise ValueError(
-            f"--visual {args.visual} and no videos in {args.root}, only sound; "
-            f"expected videos of {corpus.title}: download them ({corpus.link}), or "
-            "leave --visual out"
-        )
     with_sound = any(one.sound_s for one in facts.values())
     if args.audio and not with_sound:
         raise ValueError(

@@ -155,6 +155,12 @@ def find_clips(
             "download it, or name another, as --part all"
         )
     used = _used(chosen, lines, sound_alone=sound_alone)
+    if not used:
+        raise ValueError(
+            f"{printable(root)} has {len(chosen):,} clips of {corpus.title}, all of "
+            "them sound alone; expected videos, in which faces are seen: download "
+            f"them ({corpus.link}), or leave --visual out"
+        )
     clips = _labelled(corpus, kind, tree, root, used, lines)
     lines[:0] = _counted(corpus, own, len(trials), wanted, clips)
     lines += _not_used(tree)
@@ -281,11 +287,7 @@ def _trials(
 def _used(
     trials: Sequence[Mapping[FileKind, _File]], lines: list[str], *, sound_alone: bool
 ) -> list[tuple[_File, _File | None]]:
-    """The file that is used of each trial, and the one that has its sound, if another.
-
-    Raises:
-        ValueError: If there is sound alone, and it is not wanted.
-    """
+    """The file used of each trial, and the one that has its sound, if another."""
     used: list[tuple[_File, _File | None]] = []
     counts: collections.Counter[str] = collections.Counter()
     left: collections.Counter[str] = collections.Counter()
@@ -395,7 +397,7 @@ def _counted(
     lines = []
     for name, part in (corpus.parts or {}).items():
         taken = wanted is None or (part.group, part.value) in wanted
-        more = "" if taken else "; not used: --part all or names"
+        more = "" if taken else f"; not used: --part {name} or --part all takes them"
         of = "" if part.clips is None else f" of {part.clips:,}"
         lines.append(f"{name}: {own[name]:,}{of} trials{more}")
     if not corpus.parts:
