@@ -2,12 +2,15 @@
 
 Nothing comes from the network: the theme's wheel brings its fonts and scripts. The
 pages on the Python interface and on the commands are written from the code before each
-build, into ``docs/generated/``.
+build, into ``docs/generated/``; the notebooks are copied there, and what they show is
+what they print while the documentation is built.
 """
 
 import os
 import pathlib
 import pkgutil
+import re
+import sys
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -20,7 +23,14 @@ version = release = avemo_jax.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 
-nb_execution_mode = "off"  # notebooks are shown with the output that is stored in them
+# Notebooks are stored without output: each runs in a clean kernel and an empty folder.
+# "off" shows them without: python -m sphinx -W -D nb_execution_mode=off docs OUT
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 600  # seconds of a cell
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_output_stderr = "remove"  # the logs of commands
 myst_heading_anchors = 3
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -39,6 +49,7 @@ html_show_sourcelink = False
 html_copy_source = False
 
 _GENERATED = pathlib.Path(__file__).parent / "generated"
+_NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
 # Rooms that are pure, so that what is in them can be called on its own.
 _PURE_ROOMS = ("tasks", "extractors", "heads", "metrics", "postprocess")
 
@@ -79,14 +90,24 @@ def _commands_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def _notebook_page(path: pathlib.Path) -> str:
+    """A notebook whose links lead to pages, and whose badge, a picture, is words."""
+    text = path.read_text("utf-8").replace("](../docs/", "](../")
+    return re.sub(r"!\[(Open in Colab)\]\([^)]*\)", r"\1", text)
+
+
 def _write_pages(app: Sphinx) -> None:
     """Writes the generated pages, those that changed."""
     del app
-    pages = {f"room_{room}": _room_page(room) for room in _PURE_ROOMS}
-    pages |= {"library": _library_page(), "commands": _commands_page()}
+    # Notebooks run the command of this environment, whatever shell builds the pages.
+    scripts = str(pathlib.Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+    pages = {f"room_{room}.md": _room_page(room) for room in _PURE_ROOMS}
+    pages |= {"library.md": _library_page(), "commands.md": _commands_page()}
+    pages |= {path.name: _notebook_page(path) for path in _NOTEBOOKS.glob("*.ipynb")}
     _GENERATED.mkdir(exist_ok=True)
     for name, text in pages.items():
-        path = _GENERATED / f"{name}.md"
+        path = _GENERATED / name
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
 

@@ -1,6 +1,10 @@
-"""README and docs/: commands are understood, Python runs, links lead somewhere."""
+"""README, docs/, notebooks/: commands are understood, Python runs, links lead on.
+
+The Python of notebooks runs where the documentation is built.
+"""
 
 import dataclasses
+import json
 import pathlib
 import re
 import shlex
@@ -25,6 +29,7 @@ from avemo_jax.tasks import registry
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/ways_in/*.md")])
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 BLOCK = re.compile(r"(<!-- needs: weights -->\n)?^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
@@ -40,6 +45,22 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     return [Block(name, text, bool(needs)) for needs, name, text in BLOCK.findall(page)]
+
+
+def text_of(path: pathlib.Path) -> str:
+    """A page; a notebook as a page that has its cells as blocks."""
+    text = path.read_text("utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            shell = source.startswith("%%bash\n")
+            body = source.removeprefix("%%bash\n")
+            source = f"```{'bash' if shell else 'python'}\n{body}\n```"
+        parts.append(source)
+    return "\n".join([*parts, ""])
 
 
 def commands(page: str) -> Iterator[list[str]]:
@@ -97,8 +118,9 @@ avemo
 def test_every_command_is_understood(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     parsers = cli.parsers()
-    found = [(page, words) for page in PAGES for words in commands(page.read_text())]
+    found = [(p, words) for p in [*PAGES, *NOTEBOOKS] for words in commands(text_of(p))]
     assert {words[0] for _, words in found} > {"train", "score", "prepare", "submit"}
+    assert {page for page, _ in found} >= set(NOTEBOOKS)
     wrong = []
     for page, (name, *words) in found:
         try:
@@ -111,9 +133,11 @@ def test_every_command_is_understood(monkeypatch, capsys):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [*PAGES, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_and_scripts_are_there(page):
-    text = page.read_text("utf-8")
+    text = text_of(page)
     shell = "".join(b.text for b in blocks(text) if b.language == "bash")
     named = [page.parent / link for link in LINK.findall(text)]
     named += [
