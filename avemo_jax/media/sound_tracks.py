@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
-from avemo_jax.media.audio import Sound, SoundFile, open_sound
+from avemo_jax.media.audio import SoundFile, open_sound
 from avemo_jax.media.audio_decoding import SoundError
 from avemo_jax.media.containers import open_container, picture_tracks, start_s
 
@@ -79,27 +79,49 @@ class CopiedSound:
         with open_container(self._path) as container:
             track = container.streams.audio[0]
             stream = out.add_stream_from_template(track)
-            zero_s = float(_zero_s(container)) + self._begin_s
-            faults = []
-            packets = container.demux(track)
-            while True:
-                try:
-                    packet = next(packets, None)
-                except av.error.FFmpegError as error:
-                    faults.append(str(error.strerror))
+            zero_s = _zero_s(container) + self._begin_s
+            end_s = np.inf if self._end_s is None else self._end_s - self._begin_s
+            if len(container.streams.audio) > 1:
+                self.notes += ("the first of several tracks of sound is taken",)
+            timeless, last = 0, -np.inf
+            for packet in self._read(container, track):
+                if packet.pts is None or not packet.time_base:
+                    timeless += 1
+                    continue
+                timed = self._moved(packet, zero_s)
+                if timed is None:
+                    continue
+                if timed.time_s >= end_s:
                     break
-                if packet is None:
-                    break
-                if packet.size and packet.pts is not None and packet.time_base:
-                    timed = self._moved(packet, zero_s)
-                    if timed is None:
-                        continue
-                    if self._end_s and timed.time_s >= self._end_s - self._begin_s:
-                        break
-                    packet.stream = stream
-                    yield timed
-            if faults:
-                self.notes = (f"its sound could not be read to the end ({faults[0]})",)
+                assert packet.dts is not None
+                if packet.dts <= last:
+                    timeless += 1  # no file may have times that do not rise
+                    continue
+                last = packet.dts
+                packet.stream = stream
+                yield timed
+            if timeless:
+                self.notes += (
+                    f"{timeless} packets of sound have no times that rise, and are "
+                    "left out",
+                )
+
+    def _read(self, container: InputContainer, track: AudioStream) -> Iterator[Packet]:
+        """The track's packets, as far as they can be read."""
+        packets = container.demux(track)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self.notes += (
+                    f"its sound cannot be read to the end ({error.strerror})",
+                )
+                return
+            if packet is None:
+                return
+            # Without bytes it is libav's own last one.
+            if packet.size:
+                yield packet
 
     def _moved(self, packet: Packet, zero_s: float) -> TimedPacket | None:
         """The packet at its time in the new file; None: it is heard before or never."""
@@ -119,9 +141,7 @@ class CopiedSound:
 class EncodedSound:
     """A file's first track of sound, decoded and encoded as AAC."""
 
-    def __init__(
-        self, sound: SoundFile | Sound, begin_s: float, end_s: float | None, why: str
-    ):
+    def __init__(self, sound: SoundFile, begin_s: float, end_s: float | None, why: str):
         """A part of a track; nothing is decoded.
 
         Args:

@@ -11,7 +11,9 @@ from fractions import Fraction
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
+from avemo_jax.media.audio_decoding import SoundError
 from avemo_jax.media.picture_sources import (
     ImageSequence,
     PartOfPictures,
@@ -47,25 +49,30 @@ def write_annotated_video(
         ValueError: If the input is gone, cannot be read any more or has changed.
         OSError: If the video cannot be written.
     """
-    source = _source(predicted)
+    source, marks = _source(predicted), FaceMarks(predicted)
     begin_s = 0.0 if predicted.first_frame == 1 else float(predicted.times_s[0])
     lasts_s = predicted.durations_s()
     sound, tick_s = None, None
+    silent: tuple[str, ...] = ()
     if isinstance(source, VideoFile):
         tick_s = source.tick_s
         is_cut = predicted.settings.get("end_s") is not None
         end_s = float(predicted.times_s[-1] + lasts_s[-1]) if is_cut else None
-        sound = sound_track(predicted.path, begin_s, end_s)
+        try:
+            sound = sound_track(predicted.path, begin_s, end_s)
+        except SoundError as error:
+            silent = (f"without sound: {error}",)
     elif predicted.fps:
         tick_s = 1 / Fraction(predicted.fps).limit_denominator(1001)
-    overlay = Overlay(predicted.width, predicted.height, FaceMarks(predicted).bar_names)
-    quiet = not show_progress
     with progress_bar(
-        predicted.num_frames, f"annotate {predicted.name}", "frame", quiet=quiet
+        predicted.num_frames,
+        f"annotate {predicted.name}",
+        "frame",
+        quiet=not show_progress,
     ) as bar:
         notes = write_video(
             path,
-            _counted(_drawn(predicted, source, overlay), bar),
+            _counted(_drawn(predicted, source, marks), bar),
             predicted.times_s - begin_s,
             last_s=float(lasts_s[-1]),
             tick_s=tick_s,
@@ -73,7 +80,7 @@ def write_annotated_video(
         )
     known = {*predicted.notes, *predicted.losses}
     lost = [note for note in source.notes if note not in known]
-    return tuple(f"annotated video: {note}" for note in (*lost, *notes))
+    return tuple(f"annotated video: {note}" for note in (*lost, *silent, *notes))
 
 
 def write_annotated_picture(
@@ -94,9 +101,7 @@ def write_annotated_picture(
         OSError: If the file cannot be written.
     """
     del show_progress
-    source = _source(predicted)
-    overlay = Overlay(predicted.width, predicted.height, FaceMarks(predicted).bar_names)
-    for picture in _drawn(predicted, source, overlay):
+    for picture in _drawn(predicted, _source(predicted), FaceMarks(predicted)):
         Image.fromarray(picture).save(path, format="PNG")
     return ()
 
@@ -124,14 +129,14 @@ def _source(predicted: Predicted) -> PictureSource:
 
 
 def _drawn(
-    predicted: Predicted, source: PictureSource, overlay: Overlay
+    predicted: Predicted, source: PictureSource, marks: FaceMarks
 ) -> Iterator[Picture]:
     """The frames, drawn over.
 
     Raises:
         ValueError: If there are fewer than were predicted.
     """
-    marks = FaceMarks(predicted)
+    overlay = Overlay(predicted.width, predicted.height, marks.bar_names)
     start, count = predicted.first_frame - 1, predicted.num_frames
     pictures = PartOfPictures(source, start, start + count).pictures()
     done = 0
@@ -152,7 +157,7 @@ def _drawn(
         )
 
 
-def _counted(pictures: Iterator[Picture], bar: object) -> Iterator[Picture]:
+def _counted(pictures: Iterator[Picture], bar: tqdm) -> Iterator[Picture]:
     for picture in pictures:
         yield picture
-        bar.update()  # type: ignore[attr-defined]
+        bar.update()

@@ -207,6 +207,7 @@ class _Outcome:
         self._done = 0
         self._errors: dict[str, str] = {}
         self._notes: dict[str, Sequence[str]] = {}
+        self._view_notes: dict[str, Sequence[str]] = {}
         self._without_view: dict[str, list[str]] = {}
         self.losses: dict[str, Sequence[str]] = {}
 
@@ -246,13 +247,15 @@ class _Outcome:
                 if len(self._without_view) <= _TOLD:
                     print(f"{predicted.name}: {text}", file=sys.stderr, flush=True)
             else:
-                for note in notes:
+                told = (*self._view_notes.get(predicted.name, ()), *notes)
+                self._view_notes[predicted.name] = told
+                for note in notes if self._count <= _IN_FULL else ():
                     print(f"  {predicted.name}: {note}", flush=True)
 
     def end(self, out: pathlib.Path, summary: pathlib.Path) -> int:
         """Tell the results in the last lines, and give the exit status."""
         if self._count > _IN_FULL:
-            for text in said_of_many(self._notes):
+            for text in (*said_of_many(self._notes), *said_of_many(self._view_notes)):
                 print(f"  {text}")
             for text in said_of_many(self.losses):
                 print(f"  lost: {text}")

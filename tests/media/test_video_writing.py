@@ -116,6 +116,24 @@ def decoded(path: pathlib.Path) -> np.ndarray:
     return np.concatenate(frames)
 
 
+def test_sound_whose_times_do_not_rise(tmp_path, monkeypatch):
+    path = with_sound(tmp_path / "a.mp4", "aac")
+    read = CopiedSound._read
+
+    def leaping(self, container, track):
+        for number, packet in enumerate(read(self, container, track)):
+            if number == 5:
+                packet.pts = packet.dts = packet.pts - 5000
+            if number == 7:
+                packet.pts = None
+            yield packet
+
+    monkeypatch.setattr(CopiedSound, "_read", leaping)
+    (note,) = copied(path, tmp_path / "b.mp4")
+    assert note == "2 packets of sound have no times that rise, and are left out"
+    assert len(packets_of(tmp_path / "b.mp4")) == len(packets_of(path)) - 2
+
+
 def test_a_part_has_the_sound_of_the_part(tmp_path):
     path = with_sound(tmp_path / "a.mp4", "aac")
     video = open_video(path)

@@ -154,6 +154,19 @@ def test_sound_that_mp4_has_not_is_encoded(tmp_path):
     assert found.sound_s == pytest.approx(1.2, abs=0.07)
 
 
+def test_sound_that_cannot_be_decoded_is_left_out(tmp_path):
+    path = film(tmp_path / "film.mkv", sound="mp2")
+    data = path.read_bytes()
+    for packet in sound_of(path):
+        data = data.replace(packet, bytes(len(packet)))
+    path.write_bytes(data)
+    (note,) = annotated(predicted_of(path), tmp_path / "out")
+    assert note.startswith("annotated video: without sound: ")
+    assert "cannot be decoded" in note
+    found = open_video(tmp_path / "out" / "annotated.mp4")
+    assert (found.num_sound_tracks, found.frame_times().num_frames) == (0, 30)
+
+
 def test_pictures_become_a_picture_or_a_video(tmp_path):
     files = []
     for number in range(4):
