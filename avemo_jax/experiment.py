@@ -33,6 +33,11 @@ from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.joint import JointModel, evaluate_joint, load_joint, words_of
 from avemo_jax.evaluation.output_folders import check_free, default_folder
 from avemo_jax.evaluation.report import sweep_table
+from avemo_jax.evaluation.run_report.writing import (
+    REPORT,
+    write_folds_report,
+    write_report,
+)
 from avemo_jax.metrics.intervals import resample_bytes
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, blend_fingerprint, check_trust, write_blend
@@ -111,6 +116,7 @@ def evaluate_checkpoint(
     update_card: bool = False,
     ensemble: EnsembleOver | None = None,
     frame_rate: FrameRate | None = None,
+    report: bool = True,
 ) -> dict[str, Any]:
     """Scores of a head checkpoint on a split, written to ``workdir``.
 
@@ -131,6 +137,7 @@ def evaluate_checkpoint(
         frame_rate: Which frames to embed, in place of what the checkpoint's
             configuration says; post-processing is then chosen anew. None: what the
             configuration says.
+        report: Whether ``report.html`` is written.
 
     Raises:
         ValueError: If there is no checkpoint or store there, they do not fit, or
@@ -148,6 +155,7 @@ def evaluate_checkpoint(
             update_card=update_card,
             ensemble=ensemble,
             frame_rate=frame_rate,
+            report=report,
         )
 
 
@@ -207,12 +215,21 @@ def _load(
 
 
 def _scored(
-    model: Model | JointModel, data: Data, folder: pathlib.Path, **options: Any
+    model: Model | JointModel,
+    data: Data,
+    folder: pathlib.Path,
+    *,
+    report: bool,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Scores of a loaded model, written to ``folder``."""
-    if isinstance(model, JointModel):
-        return evaluate_joint(model, data, folder, **options)
-    return evaluate(model, data, folder, **options)
+    """Scores of a loaded model, written to ``folder``; a report of them, if wanted."""
+    score: Any = evaluate_joint if isinstance(model, JointModel) else evaluate
+    found: dict[str, Any] = score(model, data, folder, **options)
+    # No report is left of other results.
+    distributed.on_first(lambda: (folder / REPORT).unlink(missing_ok=True))
+    if report:
+        distributed.on_first(lambda: write_report(folder, model, found))
+    return found
 
 
 def blend_checkpoints(
@@ -223,6 +240,7 @@ def blend_checkpoints(
     workdir: str | pathlib.Path,
     trust_extractor: bool = False,
     trained_on: Sequence[str] | None = None,
+    report: bool = True,
 ) -> dict[str, Any]:
     """Scores of several head checkpoints blended late, with weights chosen on dev.
 
@@ -237,6 +255,7 @@ def blend_checkpoints(
             the blend's where they are confident.
         trained_on: Videos that the models behind the files were trained on; None:
             unknown, so that nothing is chosen on dev.
+        report: Whether ``report.html`` is written.
 
     Raises:
         ValueError: If the checkpoints do not fit each other or the store, or
@@ -256,7 +275,9 @@ def blend_checkpoints(
             lambda: write_blend(best, directories, config, trained_on=trained_on)
         )
         _share(opened)
-        return _evaluate_checkpoint(best, opened, data_dir, split, update_card=True)
+        return _evaluate_checkpoint(
+            best, opened, data_dir, split, update_card=True, report=report
+        )
 
 
 def _share(workdir: Workdir) -> None:
@@ -378,6 +399,7 @@ def _evaluate(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, Any
         split=config.evaluate.split,
         device_budget_gb=config.data.device_budget_gb,
         update_card=True,
+        report=config.log.report,
     )
 
 
@@ -439,7 +461,15 @@ def _run_folds(config: ConfigDict, data: Data, workdir: Workdir) -> dict[str, An
             )
     if config.data.protocol and task.kind == "multiclass":
         distributed.on_first(lambda: _add_speakers(summary, config, data, folders))
-    distributed.on_first(lambda: write_json(workdir.local / "results.json", summary))
+
+    def write() -> None:
+        write_json(workdir.local / "results.json", summary)
+        (workdir.local / REPORT).unlink(missing_ok=True)
+        if config.log.report:
+            names = [folder.name for folder in folders]
+            write_folds_report(workdir.local, summary, names)
+
+    distributed.on_first(write)
     return summary
 
 

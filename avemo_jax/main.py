@@ -152,6 +152,12 @@ def _add_evaluation(parser: CommandParser, workdir: str) -> None:
         help="videos to evaluate on (default: %(default)s)",
     )
     _add_workdir(group, workdir)
+    group.add_argument(
+        "--no-report",
+        dest="report",
+        action="store_false",
+        help="no report.html of the scores",
+    )
     add_config(parser)
     _add_devices(parser)
 
@@ -257,6 +263,7 @@ def _evaluate(args: argparse.Namespace, config: Any) -> None:
         workdir=args.workdir,
         ensemble=args.ensemble,
         frame_rate=FrameRate(rule, args.frame_rate_stride) if rule else None,
+        report=args.report,
     )
 
 
@@ -276,6 +283,7 @@ def _blend(args: argparse.Namespace, config: Any) -> None:
         workdir=args.workdir,
         trust_extractor=args.trust_extractor,
         trained_on=trained_on,
+        report=args.report,
     )
 
 

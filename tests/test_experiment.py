@@ -8,11 +8,14 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+from made.report_html import check_page
 from made.tables import MadeStore
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -142,6 +145,7 @@ def test_a_run_writes_these_files(runs, task, seeds):
         "results.json",
         "resamples.npz",
         "predictions.csv",
+        "report.html",
         "plots",
     }
     plots = {path.name for path in (workdir / "plots").iterdir()}
@@ -202,7 +206,7 @@ def test_results_have_these_keys(runs, task, seeds):
         *("num_seeds", "seed", "chosen_on", "chosen_by", "protocol", "counts"),
         *("per_seed", "metrics", "chosen_on_reason", "trained_on_this_split", "joined"),
         *("training", "checkpoint", "faces"),
-    }
+    } | ({"calibration"} if task != "VA" else set())
     training = {"batch_size": 32, "num_epochs": 2, "passes_per_epoch": 1}
     assert found["training"].items() >= training.items()
     assert found["schema_version"] == 1
@@ -408,6 +412,57 @@ def test_scores_are_those_of_the_predictions(runs, task, seeds):
     check_against_predictions(runs(task, seeds).workdir)
 
 
+@ALL_RUNS
+def test_the_report_has_the_numbers_of_the_results(runs, task, seeds):
+    run = runs(task, seeds)
+    page = check_page((run.workdir / "report.html").read_text("utf-8"))
+    headline = HEADLINES[task]
+    for block in ("raw", "smoothed"):
+        scores = run.results["metrics"][block]["with_crop"]
+        low, high = scores[f"{headline}_ci95"]
+        words = f"{scores[headline]:.3f} {block}, 95 % {low:.3f} to {high:.3f}"
+        assert words in page.text
+    assert "Training of mlp on " in page.text
+    kinds = [a.get("class", "").split() for tag, a in page.attributes if tag == "path"]
+    lines = [kind for kind in kinds if {"curve", "c0"} <= set(kind)]
+    assert len(lines) >= seeds + (seeds > 1)
+    keeps = re.findall(r"seed (\d+) keeps epoch (\d+)", page.text)
+    best = [(str(o["seed"]), str(o["best_epoch"])) for o in run.results["per_seed"]]
+    assert keeps == best
+    versions = {row[0]: row[1:] for row in page.table("Versions")}
+    assert versions["jax"] == [jax.__version__] * 2
+    chosen = page.table("Smoothing over time")[1:]
+    for one, row in zip(run.results["per_seed"], chosen, strict=True):
+        assert row[2] == f"{one['dev'][f'smoothed_{headline}']:.3f}"
+
+
+@pytest.mark.parametrize(("task", "seeds"), [("EXPR", 1), ("AU", 3)])
+def test_errors_of_calibration_are_those_of_the_predictions(runs, task, seeds):
+    """By the seed that is best on dev, whose predictions are written."""
+    run = runs(task, seeds)
+    found, per_seed = run.results["calibration"], run.results["per_seed"]
+    table = columns_of(run.workdir / "predictions.csv")
+    best = np.argmax([one["dev"][f"smoothed_{HEADLINES[task]}"] for one in per_seed])
+    own = found["per_seed"][int(best)]["smoothed"]["all_labelled"]
+    names = EXPRESSIONS if task == "EXPR" else UNITS
+    columns = ["label_expression"] if task == "EXPR" else [f"label_{u}" for u in UNITS]
+    labelled = table[columns[0]] != ""
+    each = own["ece_per_class" if task == "EXPR" else "ece_per_unit"]
+    for i, name in enumerate(names):
+        sure = table[name][labelled].astype(float)
+        label = table[columns[i % len(columns)]][labelled]
+        true = label == (name if task == "EXPR" else "1")
+        bins = np.minimum((sure * 15).astype(int), 14)
+        gaps = [abs((true - sure)[bins == b].sum()) for b in range(15)]
+        # Digits that the file cuts off may move a frame to the next bin.
+        assert each[name] == pytest.approx(sum(gaps) / len(sure), abs=2e-3)
+    assert found["num_bins"] == 15
+    mean = "ece_classwise" if task == "EXPR" else "ece_mean"
+    assert own[mean] == pytest.approx(np.mean(list(each.values())))
+    whole = [one["smoothed"]["all_labelled"][mean] for one in found["per_seed"]]
+    assert found["smoothed"]["all_labelled"][mean] == pytest.approx(np.mean(whole))
+
+
 def test_predictions_have_every_frame_of_every_video(runs):
     table = columns_of(runs("VA", 1).workdir / "predictions.csv")
     expected = opened("VA").store.load_table("VA", "validation", [])
@@ -589,7 +644,10 @@ def test_split_without_labels_gives_predictions_only(runs, tmp_path):
     assert "per_seed" not in found
     assert found["counts"]["test"]["samples"] == 0
     assert "no labels" in printed.getvalue()
-    assert {p.name for p in tmp_path.iterdir()} == {"results.json", "predictions.csv"}
+    files = {"results.json", "predictions.csv", "report.html"}
+    assert {p.name for p in tmp_path.iterdir()} == files
+    page = check_page((tmp_path / "report.html").read_text("utf-8"))
+    assert "nothing is scored" in page.text
     table = columns_of(tmp_path / "predictions.csv")
     assert not [name for name in table if name.startswith("label_")]
     assert len(table["video"]) == found["counts"]["test"]["frames"]
@@ -609,11 +667,16 @@ def test_evaluation_lies_beside_the_checkpoint(runs):
     run = runs("VA", 1)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         found = experiment.evaluate_checkpoint(
-            run.workdir / "best_model", data_dir="VA", split="validation", workdir=None
+            run.workdir / "best_model",
+            data_dir="VA",
+            split="validation",
+            workdir=None,
+            report=False,
         )
     folder = run.workdir / "evaluation-validation"
     assert str(folder) in printed.getvalue()
     assert found == run.results
+    assert not (folder / "report.html").exists()
     shutil.rmtree(folder)
 
 

@@ -432,6 +432,7 @@ FIELDS = (
         counts=False,
     ),
     Field("log.progress", True, "Progress bars", counts=False),
+    Field("log.report", True, "report.html, after each evaluation", counts=False),
     Field(
         "log.tensorboard",
         True,

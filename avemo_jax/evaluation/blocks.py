@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from avemo_jax.evaluation import results
 from avemo_jax.evaluation.finished import Finished, dense_at, final_scores
 from avemo_jax.evaluation.intervals import intervals_of, videos_with
+from avemo_jax.metrics.calibration import NUM_BINS, calibration_scores
 from avemo_jax.metrics.ceilings import ceiling_of
+from avemo_jax.metrics.intervals import named
 from avemo_jax.models.blend import Model
 from avemo_jax.models.frame_scores import dense_scores
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
-from avemo_jax.postprocess.clips import Clips
+from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import choose_smoothing
 
@@ -19,12 +22,13 @@ from avemo_jax.postprocess.smoothing_sweep import choose_smoothing
 def scored(
     model: Model, finished: Finished
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """``metrics``, ``per_seed`` and ``ceiling`` of results.json, and the resamples.
+    """``metrics``, ``per_seed``, ``calibration``, ``ceiling``; and the resamples.
 
     Returns:
-        The blocks by their names; and by the names of the metrics' blocks the headline
-        score over ``with_crop`` on every resample, with ``videos``, the names of the
-        videos that are drawn. The second is empty where there are no intervals.
+        The blocks of results.json by their names; and by the names of the metrics'
+        blocks the headline score over ``with_crop`` on every resample, with ``videos``,
+        the names of the videos that are drawn. The second is empty where there are no
+        intervals.
     """
     task, card = model.task, model.card
     predicted, selection = finished.predicted, finished.selection
@@ -106,12 +110,48 @@ def scored(
     by_seed = {name: each for name, (_, each, _) in blocks.items()}
     found = {"metrics": metrics, "per_seed": _by_seed(model, selection, by_seed)}
     ceilings = {n: ceiling_of(task, table.dense_labels, m) for n, m in masks.items()}
+    if probable := _calibration(finished, raw_dense, masks):
+        found["calibration"] = probable
     if any(ceilings.values()):
         found["ceiling"] = {name: one for name, one in ceilings.items() if one}
     drawn = {name: each for name, (_, _, each) in blocks.items() if each is not None}
     if drawn:
         drawn["videos"] = np.array(table.videos)[videos_with(table, masks["with_crop"])]
     return found, drawn
+
+
+def _calibration(
+    finished: Finished, raw: Any, masks: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """The block ``calibration`` of results.json; empty for values.
+
+    Args:
+        finished: The split's final scores.
+        raw: Scores of every frame by each seed that are not smoothed.
+        masks: Sets of frames by name.
+    """
+    table, clips = finished.predicted.table, finished.predicted.clips
+    labels = jnp.asarray(table.dense_labels)
+    blocks: dict[str, tuple[Any, tuple[str, ...], Clips | None]] = {
+        "raw": (raw, ("with_crop",), None),
+        "smoothed": (finished.dense, tuple(masks), None),
+    }
+    if clips is not None:
+        blocks["per_video"] = (finished.dense, tuple(masks), clips)
+    found: dict[str, Any] = {"num_bins": NUM_BINS}
+    per_seed: list[dict[str, Any]] = [{} for _ in finished.rows]
+    for name, (dense, sets, of) in blocks.items():
+        found[name] = {}
+        for frames in sets:
+            units = scored_units(of, dense, labels, jnp.asarray(masks[frames]))
+            errors = calibration_scores(table.task, *map(np.asarray, units))
+            if not errors:
+                return {}
+            found[name][frames] = results.mean_scores(table.task, errors)
+            for i, one in enumerate(per_seed):
+                own = {key: named(table.task, v[i]) for key, v in errors.items()}
+                one.setdefault(name, {})[frames] = own
+    return found | {"per_seed": per_seed}
 
 
 def _by_seed(

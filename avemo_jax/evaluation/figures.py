@@ -78,6 +78,35 @@ def draw_figures(
     )
 
 
+def learning_records(history: list[dict[str, Any]], card: Card) -> list[dict[str, Any]]:
+    """The epochs of the seeds that ``card`` keeps; empty without scores on dev.
+
+    Args:
+        history: Lines of metrics.jsonl.
+        card: Card of the head checkpoint.
+
+    Returns:
+        A record per epoch with ``epoch`` and, each with a value for every seed,
+        ``loss``, NaN where one has stopped, and the criterion on dev.
+    """
+    criterion = get_task(card.task).criterion
+    kept = slice(*card.candidates)
+    if not history or f"dev_{criterion}" not in history[0]:
+        return []
+    return [
+        {
+            "epoch": line["epoch"],
+            # None where a candidate has stopped
+            "loss": [
+                np.nan if v is None else v for v in line["loss_per_candidate"][kept]
+            ],
+            criterion: line[f"dev_{criterion}_per_candidate"][kept],
+        }
+        for line in history
+        if any(value is not None for value in line["loss_per_candidate"][kept])
+    ]
+
+
 def draw_learning_curves(
     directory: pathlib.Path,
     history: list[dict[str, Any]],
@@ -95,25 +124,9 @@ def draw_learning_curves(
     task = get_task(card.task)
     criterion = task.criterion
     model = model_title(card.head["kind"], [one.name for one in card.features])
-    kept = slice(*card.candidates)
-    if not history or f"dev_{criterion}" not in history[0]:
+    records = learning_records(history, card)
+    if not records:
         return  # trained without dev: there is no dev score to draw
-    lines = [
-        line
-        for line in history
-        if any(value is not None for value in line["loss_per_candidate"][kept])
-    ]
-    records = [
-        {
-            "epoch": line["epoch"],
-            # None where a candidate has stopped
-            "loss": [
-                np.nan if v is None else v for v in line["loss_per_candidate"][kept]
-            ],
-            criterion: line[f"dev_{criterion}_per_candidate"][kept],
-        }
-        for line in lines
-    ]
     plots.plot_learning_curves(
         directory / "learning_curves.png",
         records,

@@ -9,6 +9,7 @@ from avemo_jax.packing.demo.demo import DEMO_TITLE
 from avemo_jax.tasks import get_task
 
 _BLOCKS = ("raw", "smoothed", "tuned_on_reported", "per_video")
+Row = tuple[str, ...]
 
 
 def data_title(results: Mapping[str, Any], *, whole: bool = True) -> str:
@@ -64,37 +65,67 @@ def scores_table(results: Mapping[str, Any]) -> str:
             ``chosen_on_reason`` may say why.
     """
     task = get_task(results["task"])
-    metrics, seeds = results["metrics"], results["num_seeds"]
     features = results["features"]
     names = [features] if isinstance(features, str) else features
+    about = [model_title(results["head"], names), *legend_of(results)]
+    sets = frame_sets(results)
+    rows: list[Row] = [("", *sets.values())]
+    scores, counts = score_rows(results)
+    for title, by_block in scores.items():
+        rows.append((title, *[""] * len(sets)))
+        rows += [(f"  {name}", *cells) for name, *cells in by_block]
     lines = [
         f"{task.full_title}: {data_title(results)}, {results['split']}",
-        model_title(results["head"], names)
-        + _of_heads(results)
-        + (f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else "")
-        + ("; [95 % interval over videos]" if _has_intervals(metrics) else ""),
+        "; ".join(about),
         "",
     ]
+    return "\n".join([*lines, *_aligned([*rows, *counts]), "", *notes_of(results)])
+
+
+def score_rows(
+    results: Mapping[str, Any],
+) -> tuple[dict[str, list[Row]], list[Row]]:
+    """The rows of a table of scores, with a cell for each set of frames.
+
+    Args:
+        results: Content of results.json, as :func:`scores_table` takes it.
+
+    Returns:
+        By the title of each score a row for each way of post-processing, which begins
+        with its name; and rows with the numbers of frames and videos.
+    """
+    task, metrics = get_task(results["task"]), results["metrics"]
     blocks = {name: metrics[name] for name in _BLOCKS if metrics.get(name)}
     sets = frame_sets(results)
-    rows: list[Sequence[str]] = [("", *sets.values())]
+    scores: dict[str, list[Row]] = {}
     for metric, title in metric_titles(task).items():
-        rows.append((title, "", ""))
-        for name, block in blocks.items():
-            cells = [_cell(block.get(frames) or {}, metric) for frames in sets]
-            rows.append((f"  {name}{_smoothing(block)}", *cells))
-    for counted in ("frames", "videos") if "per_video" in blocks else ("frames",):
-        counts = [_count(blocks, frames, f"num_{counted}") for frames in sets]
-        rows.append((counted, *counts))
-    return "\n".join([*lines, *_aligned(rows), "", *_notes(results, blocks)])
+        scores[title] = [
+            (
+                f"{name}{_smoothing(block)}",
+                *(score_words(block.get(frames) or {}, metric) for frames in sets),
+            )
+            for name, block in blocks.items()
+        ]
+    counted = ("frames", "videos") if "per_video" in blocks else ("frames",)
+    counts = [
+        (name, *(_count(blocks, frames, f"num_{name}") for frames in sets))
+        for name in counted
+    ]
+    return scores, counts
 
 
-def _of_heads(results: Mapping[str, Any]) -> str:
-    """Which heads an ensemble's scores are means of; empty without an ensemble."""
-    ensemble = results.get("ensemble")
-    if ensemble is None:
-        return ""
-    return f"; mean scores of {ensemble['heads']} heads, over {ensemble['over']}"
+def legend_of(results: Mapping[str, Any]) -> list[str]:
+    """What the numbers of a table of scores are: means, deviations, intervals."""
+    seeds, ensemble = results["num_seeds"], results.get("ensemble")
+    words = []
+    if ensemble is not None:
+        heads, over = ensemble["heads"], ensemble["over"]
+        words.append(f"mean scores of {heads} heads, over {over}")
+    if seeds > 1:
+        words.append(f"mean ± standard deviation of {seeds} seeds")
+    if _has_intervals(results["metrics"]):
+        words.append("[95 % interval over videos]")
+    return words
 
 
 def sweep_table(rows: Sequence[Mapping[str, Any]], criterion: str) -> str:
@@ -115,8 +146,13 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], criterion: str) -> str:
     return "\n".join(lines)
 
 
-def _cell(scores: Mapping[str, Any], metric: str) -> str:
-    """One score, with its deviation and its interval where it has them."""
+def score_words(scores: Mapping[str, Any], metric: str) -> str:
+    """One score, with its deviation and its interval where it has them.
+
+    Args:
+        scores: Scores of a set of frames.
+        metric: Name of the score; "-" stands for one that is missing.
+    """
     if metric not in scores:
         return "-"
     deviation = scores.get(f"{metric}_std")
@@ -139,15 +175,20 @@ def _smoothing(block: Mapping[str, Any]) -> str:
         return ""
     modes, widths = block["mode"], block["half_width_frames"]
     if isinstance(modes, str):
-        return f", {_in_words(modes, widths)}"
+        return f", {in_words(modes, widths)}"
     pairs = list(
-        dict.fromkeys(_in_words(*pair) for pair in zip(modes, widths, strict=True))
+        dict.fromkeys(in_words(*pair) for pair in zip(modes, widths, strict=True))
     )
     return f", {pairs[0]}" if len(pairs) == 1 else f", {len(pairs)} windows by seed"
 
 
-def _in_words(mode: str, half_width: int) -> str:
-    """One smoothing as text."""
+def in_words(mode: str, half_width: int) -> str:
+    """One smoothing as text.
+
+    Args:
+        mode: "mean", "median", "gaussian" or "none".
+        half_width: Frames on each side.
+    """
     return "no window" if mode == "none" else f"{mode} ±{half_width}"
 
 
@@ -171,8 +212,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _notes(results: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[str]:
-    """Sentences on what was chosen, and on which split."""
+def notes_of(results: Mapping[str, Any]) -> list[str]:
+    """Sentences on what was chosen, and on which split.
+
+    Args:
+        results: Content of results.json, as :func:`scores_table` takes it.
+    """
+    blocks = {name for name in _BLOCKS if results["metrics"].get(name)}
     chosen_on, notes = results.get("chosen_on"), []
     au = get_task(results["task"]).kind == "multilabel"
     what = "window and thresholds" if au else "window"

@@ -19,7 +19,7 @@ from avemo_jax.runtime.plain_text import one_line
 from avemo_jax.runtime.progress import clear_bars
 from avemo_jax.runtime.versions import VERSION, git_revision, package_versions
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
@@ -178,7 +178,7 @@ def environment(videos: dict[str, list[str]]) -> dict[str, Any]:
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": package_versions(_PACKAGES),
+        "packages": package_versions(PACKAGES),
         "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),

@@ -76,6 +76,7 @@ def test_a_run_says_what_it_blended(blend_run):
     names = {path.name for path in blend_run.iterdir()}
     expected = {"config.json", "environment.json", "results.json", "predictions.csv"}
     expected |= {"resamples.npz", "plots", "best_model", "head_0", "head_1"}
+    expected |= {"report.html"}
     assert names == expected
 
 

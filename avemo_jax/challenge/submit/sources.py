@@ -137,7 +137,12 @@ def _files_of(
     from avemo_jax.experiment import evaluate_checkpoint  # needs JAX, only for models
 
     evaluate_checkpoint(
-        path, data_dir=data_dir, split="test", workdir=out, ensemble=ensemble
+        path,
+        data_dir=data_dir,
+        split="test",
+        workdir=out,
+        ensemble=ensemble,
+        report=False,
     )
     alone = out / "predictions.csv"
     return [alone] if alone.exists() else sorted(out.glob("*/predictions.csv"))
