@@ -5,12 +5,15 @@ import gc
 import logging
 import os
 import pathlib
+import shutil
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from absl import logging as absl_logging
 from jaxtyping import install_import_hook
+from made.browsing import ARGUMENTS
 
 # What collecting the tests makes stays to the end: looking for garbage in it takes a
 # sixth of that time, and again in every later search.
@@ -19,6 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _LOGGERS = (logging.getLogger(), absl_logging.get_absl_logger())
 _LEVELS = {logger: logger.level for logger in _LOGGERS}
 # The dearest files, which start first: none is left to one worker at the end.
@@ -89,6 +93,21 @@ def own_verbosity() -> None:
     """Messages as in a fresh process, whatever commands ran before in this one."""
     for logger, level in _LEVELS.items():
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of a process."""
+    driver = pytest.importorskip(
+        "playwright.sync_api", reason='no driver: pip install -e ".[browser]"'
+    )
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with driver.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def summary_rows(
             "filled_pct": _pct(face.filled & scored, shown, shown[scored].sum()),
             "audio_used_pct": _pct(heard & scored, shown, shown[scored].sum()),
         }
-        warnings = "; ".join([*_warnings(face, min_face_px), *said])
+        warnings = "; ".join([*face_warnings(face, min_face_px), *said])
         rows.append(about | shares | statistics | {"warnings": warnings})
     if not rows:
         statistics = {name: None for part in columns for name in _names(part)}
@@ -136,8 +136,13 @@ def _pct(
     return round(100 * float(weights[there].sum() / total), 2) if total else None
 
 
-def _warnings(face: PredictedFace, min_face_px: int) -> Iterator[str]:
-    """What makes a face's scores doubtful, in words."""
+def face_warnings(face: PredictedFace, min_face_px: int) -> Iterator[str]:
+    """What makes a face's scores doubtful, in words.
+
+    Args:
+        face: The face.
+        min_face_px: Shorter side, at the median, under which its size is told.
+    """
     side_px = _side_px(face)
     if side_px < min_face_px:
         yield f"small face: {side_px:.0f} px, under {min_face_px} px"
@@ -237,5 +242,5 @@ def _face_lines(
                 if numbers[i] >= _TOLD_PCT
             )
             yield f"    {part.task.title}: {shares or 'none'} of the time"
-    for warning in _warnings(face, min_face_px):
+    for warning in face_warnings(face, min_face_px):
         yield f"    {warning}"

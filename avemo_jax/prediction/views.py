@@ -15,6 +15,7 @@ from avemo_jax.prediction.annotated_video import (
 )
 from avemo_jax.prediction.elan_file import write_elan
 from avemo_jax.prediction.praat_file import write_praat
+from avemo_jax.prediction.page.page_file import write_page
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.subtitles import write_subtitles
 from avemo_jax.runtime.atomic_files import whole_file
@@ -59,6 +60,13 @@ def _is_image(predicted: Predicted) -> bool:
 # By the name that ``Prediction.write`` takes.
 _DRAWN = "make a copy of the video, or image, with faces and scores drawn into it"
 VIEWS: dict[str, View] = {
+    "page": View(
+        "page.html",
+        "--no-page",
+        "write no page.html, on which the tables are seen over the video",
+        write_page,
+        is_default=True,
+    ),
     "video": View(
         "annotated.mp4",
         "--save-video",

@@ -105,7 +105,7 @@ def read_predicted(
     run: KeptRun = read_json(folder / RUN, KeptRun, remedy=remedy)
     try:
         table = pyarrow.parquet.read_table(folder / PARQUET)
-        tasks = tuple(_task(stored) for stored in run["tasks"])
+        tasks = tuple(kept_task(stored) for stored in run["tasks"])
         frame, first = table["frame"].to_numpy(), np.unique(table["frame"], True)[1]
         found = Predicted(
             name=run["input"],
@@ -153,7 +153,7 @@ def read_predicted(
     return dataclasses.replace(found, faces=faces)
 
 
-def _task(stored: KeptTask) -> Task:
+def kept_task(stored: KeptTask) -> Task:
     """The task that run.json keeps."""
     if stored["name"] in TASKS:
         return TASKS[stored["name"]].with_columns(stored["columns"])
