@@ -224,9 +224,8 @@ def meaning(predicted: Predicted) -> str:
 def tables_note() -> str:
     """Which files beside the page hold the numbers."""
     return (
-        '<p class="muted small tables-note">The exact numbers are in the tables beside this '
-        'page: <a href="predictions.csv">predictions.csv</a> (a row for each frame and '
-        "face), "
-        '<a href="segments.csv">segments.csv</a> (spans of time) and '
+        '<p class="muted small tables-note">The exact numbers are in the tables beside '
+        'this page: <a href="predictions.csv">predictions.csv</a> (a row for each '
+        'frame and face), <a href="segments.csv">segments.csv</a> (spans of time) and '
         f'<a href="{RUN}">{RUN}</a> (how they were made).</p>'
     )
