@@ -22,6 +22,7 @@ from avemo_jax.prediction.finished import (
 from avemo_jax.prediction.flags import parser, wanted_views
 from avemo_jax.prediction.inputs import FoundInputs, Input, find_inputs
 from avemo_jax.prediction.model_table import DEFAULT, PUBLISHED
+from avemo_jax.prediction.page.index_page import write_index
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.summaries import MEANING, summary_text
 from avemo_jax.prediction.views import VIEWS, missing_views, write_views
@@ -161,6 +162,8 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
             )
             outcome.add_views(there, place, missing)
     summary = write_all_summaries(out)
+    if "page" in views:
+        write_index(out)
     return outcome.end(out, summary)
 
 

@@ -21,6 +21,7 @@ from avemo_jax.prediction.input_faces import Search
 from avemo_jax.prediction.inputs import find_inputs
 from avemo_jax.prediction.many_inputs import predict_inputs
 from avemo_jax.prediction.networks import load_networks
+from avemo_jax.prediction.page.index_page import write_index
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.settings import PredictSettings
 from avemo_jax.prediction.smoothing_choice import Smooth
@@ -106,6 +107,8 @@ class Prediction:
             write_predicted(one, out / one.name, min_face_px=self.min_face_px)
             write_views(one, out / one.name, wanted)
         write_all_summaries(out)
+        if "page" in wanted:
+            write_index(out)
 
 
 def predict(

@@ -20,7 +20,7 @@ from avemo_jax.prediction.written_predictions import PARQUET, KeptRun, kept_task
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.html_pages import bundled, data_element, escaped, html_page
 from avemo_jax.runtime.json_files import read_json
-from avemo_jax.tasks.unit_words import unit_words
+from avemo_jax.tasks.unit_names import unit_in_words
 
 INDEX = "index.html"
 PAGE = "page.html"
@@ -169,11 +169,11 @@ def _row(
         for n, mean in zip(values.scores if values else (), means, strict=True)
         if mean is not None
     )
-    words = f"{unit} {unit_words(unit)}".strip()
+    words = f"{unit} {unit_in_words(unit) or ''}".strip()
     warnings = [one for one in str(row["warnings"] or "").split("; ") if one]
     remarks = f'<span title="{escaped("; ".join(warnings))}">{len(warnings)}</span>'
     cells = (
-        ("", name.casefold(), f'<a href="{target}">{name}</a>'),
+        ("", run["input"].casefold(), f'<a href="{target}">{name}</a>'),
         ("number", face or 0, "" if face is None else str(face)),
         ("", "", f'<canvas class="tiny" width="180" height="34" data-tiny="{tiny}">'),
         ("number", run["duration_s"], _length(run["duration_s"])),
@@ -185,7 +185,7 @@ def _row(
         ("number", len(warnings), remarks if warnings else "0"),
     )
     made = "".join(
-        f'<td class="{kind}" data-key="{key}">{content}'
+        f'<td class="{kind}" data-key="{escaped(str(key))}">{content}'
         + ("</canvas>" if "<canvas" in content else "")
         + "</td>"
         for kind, key, content in cells

@@ -15,7 +15,7 @@ from avemo_jax.prediction.summaries import (
 from avemo_jax.prediction.tables import task_columns
 from avemo_jax.runtime.html_pages import escaped
 from avemo_jax.runtime.versions import VERSION
-from avemo_jax.tasks.unit_words import unit_words
+from avemo_jax.tasks.unit_names import unit_in_words
 
 _OPEN = 3  # remarks that are shown unasked
 _ABOUT = {
@@ -147,7 +147,7 @@ def summary(predicted: Predicted) -> str:
 
 
 def _unit(name: str) -> str:
-    words = unit_words(name)
+    words = unit_in_words(name)
     return f"{name} {words}" if words else name
 
 
@@ -177,7 +177,7 @@ def _cell(value: Any, unit: str) -> str:
 def meaning(predicted: Predicted) -> str:
     """What the numbers mean, and what not."""
     kinds = {task.kind for task in predicted.tasks}
-    has_units = any(unit_words(c) for task in predicted.tasks for c in task.columns)
+    has_units = any(unit_in_words(c) for task in predicted.tasks for c in task.columns)
     paragraphs = [
         "<strong>What observers would call the face, not what a person feels.</strong> "
         "The networks were trained on ratings by people who looked at pictures and "

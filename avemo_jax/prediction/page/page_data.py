@@ -15,7 +15,7 @@ from avemo_jax.prediction.page.source_link import SourceLink
 from avemo_jax.prediction.page.stills import Still
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
 from avemo_jax.tasks import EXPRESSIONS, Task
-from avemo_jax.tasks.unit_words import unit_words
+from avemo_jax.tasks.unit_names import unit_in_words
 
 MAX_PACKED = 2_200_000  # letters of all columns on a page
 MAX_BOXES = 60_000  # boxes of all faces; those between them lie on a line
@@ -97,7 +97,7 @@ def _about_task(
         "kind": task.kind,
         "title": task.title,
         "columns": list(task.columns),
-        "words": [unit_words(column) for column in task.columns],
+        "words": [unit_in_words(column) or "" for column in task.columns],
         "colours": [kind_of(column, i) for i, column in enumerate(task.columns)],
         "low": scale[0],
         "high": scale[1],

@@ -183,7 +183,11 @@ export class Player {
     const lines = [reason, ...problems].filter(Boolean).map((one) => element("p", {}, one));
     if (video?.command) {
       lines.push(
-        element("p", {}, "A copy that plays, for an analysis of its own:"),
+        element(
+          "p",
+          {},
+          "The same command with --save-video makes annotated.mp4, which plays; or make a copy that plays, and analyse that:",
+        ),
         element("pre", { tabindex: "0" }, element("code", {}, video.command)),
       );
     }
