@@ -14,8 +14,8 @@ from avemo_jax.prediction.annotated_video import (
     write_annotated_video,
 )
 from avemo_jax.prediction.elan_file import write_elan
-from avemo_jax.prediction.praat_file import write_praat
 from avemo_jax.prediction.page.page_file import write_page
+from avemo_jax.prediction.praat_file import write_praat
 from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.subtitles import write_subtitles
 from avemo_jax.runtime.atomic_files import whole_file
