@@ -27,7 +27,7 @@ from avemo_jax.embed.weights import write_weights
 from avemo_jax.extractors import Extractor, ImageInput
 from avemo_jax.extractors.dinov2 import dinov2_spec
 from avemo_jax.extractors.published import THESIS_HEADS, THESIS_LICENCE, PublishedFile
-from avemo_jax.extractors.wav2vec2_spec import BASE
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.models import checkpoints
 from avemo_jax.runtime.command_line import did_you_mean
 from avemo_jax.runtime.output_places import check_out
@@ -207,12 +207,12 @@ def _read(
         return yunet.from_state(state, **names)
     if network.network == "vggish":
         return vggish.from_state(state, **names, pca=pca)
-    if network.network == "wav2vec2":
+    if network.network in SPECS:
         metadata["naming"] = wav2vec2.naming(state)
         _warn_if_fine_tuned(network.name, state, opened.path.name)
         if not wav2vec2.has_mask(state):
             metadata["filled"] = {wav2vec2.MASK: wav2vec2.MASK_REASON}
-        return wav2vec2.from_state(state, BASE, **names)
+        return wav2vec2.from_state(state, SPECS[network.network], **names)
     if network.network.startswith("dinov2"):
         metadata["naming"] = dinov2.naming(state)
         return dinov2.from_state(state, dinov2_spec(network), **names)

@@ -63,7 +63,10 @@ def of_state(state: Mapping[str, np.ndarray]) -> Recognised | None:
         width = shapes.get("norm.weight", shapes.get("layernorm.weight", (0,)))[0]
         return Recognised(_DINOV2.get(width, f"a DINOv2 of width {width}"))
     if any(".pos_conv" in name for name in shapes):
-        return Recognised("wav2vec2")
+        gates = any("gru_rel_pos" in name or "grep_linear" in name for name in shapes)
+        large = any(".layers.23." in name for name in shapes)
+        base = "wavlm_base" if gates else "wav2vec2"
+        return Recognised(f"{base.removesuffix('_base')}_large" if large else base)
     if any(name in shapes for name in ("fc1.weight", "ahead.0.weight", "conv1.weight")):
         return Recognised("head")
     return None

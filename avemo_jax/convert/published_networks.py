@@ -21,6 +21,10 @@ SIZES_MB = {
     "dinov2_vitb14": 346,
     "wav2vec2_base": 378,
     "wav2vec2_base_960h": 378,
+    "wav2vec2_large_lv60": 1270,
+    "wav2vec2_xls_r_300m": 1270,
+    "wavlm_base_plus": 378,
+    "wavlm_large": 1262,
     "vggish": 289,
     DETECTOR.name: 1,
 }

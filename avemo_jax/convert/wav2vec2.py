@@ -1,4 +1,4 @@
-"""wav2vec 2.0: tensors by the names of Hugging Face, torchaudio or fairseq."""
+"""wav2vec 2.0 and WavLM: tensors by Hugging Face's, torchaudio's or fairseq's names."""
 
 import re
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ def _positions(prefix: str) -> tuple[Renaming, ...]:
 
 
 _PREFIXES = {
-    "huggingface": r"wav2vec2\.",
+    "huggingface": r"(?:wav2vec2|wavlm)\.",
     "torchaudio": r"wav2vec2\.",
     "fairseq": r"(?:w2v_encoder\.)?w2v_model\.",
 }
@@ -68,6 +68,18 @@ _RULES: dict[str, tuple[Renaming, ...]] = {
         Renaming(
             rf"(encoder\.layers\.\d+)\.self_attn\.([kvq]|out)_proj\.{_BOTH}",
             r"\1.attention.\2_proj.\3",
+        ),
+        Renaming(
+            r"(encoder\.layers\.\d+)\.self_attn\.grep_a",
+            r"\1.attention.gru_rel_pos_const",
+        ),
+        Renaming(
+            rf"(encoder\.layers\.\d+)\.self_attn\.grep_linear\.{_BOTH}",
+            r"\1.attention.gru_rel_pos_linear.\2",
+        ),
+        Renaming(
+            r"encoder\.layers\.0\.self_attn\.relative_attention_bias\.weight",
+            r"encoder.layers.0.attention.rel_attn_embed.weight",
         ),
         Renaming(
             rf"(encoder\.layers\.\d+)\.self_attn_layer_norm\.{_BOTH}",

@@ -15,6 +15,7 @@ from avemo_jax.embed.vggish import VggishExtractor
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
 from avemo_jax.embed.weights import network_weights, refuse_weights
 from avemo_jax.extractors import PluginExtractor, get_extractor
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 
 __all__ = [
     "AcousticExtractor",
@@ -45,7 +46,7 @@ _CLASSES: dict[str, type[AnyExtractor]] = {
     "efficientnet_b2": ImageExtractor,
     "hog": HogExtractor,
     "vggish": VggishExtractor,
-    "wav2vec2": Wav2Vec2Extractor,
+    **dict.fromkeys(SPECS, Wav2Vec2Extractor),
 }
 
 

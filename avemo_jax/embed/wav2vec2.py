@@ -1,4 +1,4 @@
-"""wav2vec 2.0 over sound tracks of any length, in bounded memory."""
+"""wav2vec 2.0 and WavLM over sound tracks of any length, in bounded memory."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,8 @@ from avemo_jax.embed.wav2vec2_windows import (
 )
 from avemo_jax.extractors import Extractor
 from avemo_jax.extractors import wav2vec2 as network
-from avemo_jax.extractors.wav2vec2 import BASE, Wav2Vec2LayerIndex, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2 import Wav2Vec2LayerIndex, Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 
 Chunking = Literal["overlap", "original"]
 # Samples in a chunk of the original system.
@@ -67,7 +68,7 @@ class Wav2Vec2Extractor:
         chunking: Chunking = "overlap",
         window_s: float = 30.0,
         overlap_s: float = 5.0,
-        spec: Wav2Vec2Spec = BASE,
+        spec: Wav2Vec2Spec | None = None,
         tensors_sha256: str = "",
     ):
         """Puts the network on the devices; it compiles with the first track.
@@ -87,7 +88,7 @@ class Wav2Vec2Extractor:
                 samples one after the other, each as though it were a whole track.
             window_s: Seconds of a window, its overlaps included.
             overlap_s: Seconds on either side of a window that are not kept.
-            spec: The network's sizes.
+            spec: The network's sizes; None: those of the extractor's network.
             tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
@@ -95,6 +96,7 @@ class Wav2Vec2Extractor:
                 width than the extractor.
             WeightsError: If the tensors are not those of this network.
         """
+        spec = SPECS[extractor.network] if spec is None else spec
         self.extractor, self.weights_sha256 = extractor, tensors_sha256
         self.hop_s = spec.hop / extractor.sound.sample_rate_hz
         self.seams = Seams()

@@ -3,16 +3,19 @@
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
 
+from avemo_jax.data.features.names import split_name
 from avemo_jax.embed import AnyExtractor, load_extractor
 from avemo_jax.embed.weights import WeightsError, default_weights_path
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.extractors import Modality, PluginExtractor, get_extractor
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.media.alignment import AlignmentRule
 from avemo_jax.media.decoding import Medium
 
@@ -142,6 +145,7 @@ def choose_visual(
         ValueError: If a name is unknown, of another kind, or given twice.
     """
     _check(names, "visual")
+    _refuse_twice(names)
     rows = batch_size or (32 if jax.default_backend() == "cpu" else 256)
     found = []
     for name in names:
@@ -153,6 +157,32 @@ def choose_visual(
             ExtractorChoice(name, weights, input_name, dtype, options, faces=faces)
         )
     return found
+
+
+def hidden_layer(extractor: str, input_name: str) -> int | None:
+    """The hidden layer that the name of an input asks for, as "16k-layer9".
+
+    Args:
+        extractor: Name of an extractor of sound.
+        input_name: The second part of a feature set's name.
+
+    Returns:
+        Its number; None if the name asks for none.
+
+    Raises:
+        ValueError: If the network has no such layer.
+    """
+    known = get_extractor(extractor)
+    match = re.fullmatch(rf"{re.escape(known.default_input)}-layer(\d+)", input_name)
+    if known.network not in SPECS or match is None:
+        return None
+    layer, most = int(match[1]), SPECS[known.network].num_layers
+    if layer > most:
+        raise ValueError(
+            f"{extractor}@{input_name}: there is no layer {layer}; expected 0, the "
+            f"input of the first, to {most}: correct the number"
+        )
+    return layer
 
 
 def choose_audio(
@@ -167,7 +197,8 @@ def choose_audio(
     """The extractors of sound that are named, with their weights and options.
 
     Args:
-        names: Names of extractors, of this package or of plug-ins.
+        names: Names of extractors, of this package or of plug-ins; or of feature sets
+            of a hidden layer, as "wavlm_base_plus@16k-layer9".
         weights_dir: Folder of ``NAME.safetensors``; None: the cache directory.
         sound: "ours", aligned by time. "original": channels, chunks and alignment as
             in the original system; the sets' names end in ``-original``.
@@ -179,9 +210,12 @@ def choose_audio(
     Raises:
         ValueError: If a name is unknown, of another kind, or given twice, ``sound`` is
             "original" for an extractor that the original system lacks, or hop and
-            context are given without acoustic features.
+            context are given without acoustic features; if a feature set is named that
+            is of no hidden layer.
     """
-    _check(names, "audio")
+    pairs = [split_name(name) for name in names]
+    _check([name for name, _ in pairs], "audio")
+    _refuse_twice(names)
     given = {"--hop-s": hop_s, "--context-s": context_s}
     given = {flag: value for flag, value in given.items() if value is not None}
     if _ACOUSTIC not in names and given:
@@ -191,10 +225,19 @@ def choose_audio(
             f"{' and '.join(given)}, or add {_ACOUSTIC}"
         )
     found = []
-    for name in names:
+    for name, asked in pairs:
         known = get_extractor(name)
         options: dict[str, Any] = {}
-        input_name, rule = known.default_input, "time"
+        input_name, rule = asked or known.default_input, "time"
+        if asked is not None and asked != known.default_input:
+            layer = hidden_layer(name, asked)
+            if layer is None or sound == "original":
+                raise ValueError(
+                    f"{name}@{asked} with --audio; expected the name of an extractor, "
+                    f"or {known.default_input}-layerN behind that of a wav2vec 2.0 or "
+                    "WavLM, without --sound original: correct it"
+                )
+            options["layers"] = layer
         if sound == "original":
             if known.network not in _ORIGINAL_SOUND:
                 raise ValueError(
@@ -210,9 +253,9 @@ def choose_audio(
             if hop_s not in (None, known.sound.hop_s):
                 input_name += f"-hop{hop_s:g}s"
         weights = _weights(weights_dir, name)
-        pairs = tuple(sorted(options.items()))
+        given_options = tuple(sorted(options.items()))
         found.append(
-            ExtractorChoice(name, weights, input_name, dtype, pairs, rule)  # type: ignore[arg-type]
+            ExtractorChoice(name, weights, input_name, dtype, given_options, rule)  # type: ignore[arg-type]
         )
     return found
 
@@ -229,6 +272,9 @@ def _check(names: Sequence[str], kind: Modality) -> None:
                 f"{name} is {known.kind}; expected {kind} extractors there: give it "
                 f"with --{known.kind}"
             )
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise ValueError(
             f"{', '.join(twice)} given twice; expected each extractor once: remove one"

@@ -70,8 +70,8 @@ class Extractor:
     Attributes:
         name: Name in the table, in feature sets and in files of weights.
         network: "efficientnet_b0", "efficientnet_b2", "dinov2_vits14", "dinov2_vitb14",
-            "vggish" or "wav2vec2"; "hog" for histograms of oriented gradients;
-            "acoustic" for descriptors of sound.
+            "vggish", "wav2vec2", "wav2vec2_large", "wavlm_base" or "wavlm_large"; "hog"
+            for histograms of oriented gradients; "acoustic" for descriptors of sound.
         dim: Length of its vector.
         default_input: Input that is meant where a feature set's name states none.
         takes: Its input, pixels or waveform, which decides its kind.

@@ -1,9 +1,13 @@
-"""wav2vec 2.0: a waveform to vectors every 20 ms (Baevski et al., 2020).
+"""wav2vec 2.0 and WavLM: a waveform to vectors every 20 ms.
+
+Baevski et al., wav2vec 2.0: A Framework for Self-Supervised Learning of Speech
+Representations, https://arxiv.org/abs/2006.11477; WavLM (Chen et al.,
+https://arxiv.org/abs/2110.13900) adds gated biases of distances to its attention.
 
 The network has a local part, seven convolutions that make each vector from 25 ms of
 sound, and a Transformer over all vectors. Each is a function of its own, so that a long
 track can go through them in pieces. Names and layouts of tensors in files are those of
-``transformers.Wav2Vec2Model``.
+``transformers.Wav2Vec2Model`` and ``WavLMModel``.
 """
 
 import functools

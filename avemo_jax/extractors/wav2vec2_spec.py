@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from avemo_jax.extractors.state_dicts import check_state
 
@@ -32,6 +33,9 @@ class Wav2Vec2Spec:
         ffn_dim: Width between the two products of its feed-forward part.
         pos_kernel: Taps of the positional convolution.
         pos_groups: Groups of the positional convolution.
+        position_buckets: Buckets of distances between frames, whose biases the
+            attention adds with gates, as WavLM does; 0: there are none.
+        max_distance: Frames from which on all distances are in one bucket.
     """
 
     conv_dims: tuple[int, ...] = (512,) * 7
@@ -46,6 +50,8 @@ class Wav2Vec2Spec:
     ffn_dim: int = 3072
     pos_kernel: int = 128
     pos_groups: int = 16
+    position_buckets: int = 0
+    max_distance: int = 800
 
     @property
     def hop(self) -> int:
@@ -70,8 +76,43 @@ class Wav2Vec2Spec:
             frames = (frames - 1) * stride + kernel
         return frames
 
+    def buckets_of(
+        self, distances: Int[np.ndarray, " distances"]
+    ) -> Int[np.ndarray, " distances"]:
+        """The bucket of each distance, as WavLM has them.
+
+        Near ones have a bucket each, far ones share them, on either side.
+
+        Args:
+            distances: Frames that a key comes after the query.
+        """
+        half = self.position_buckets // 2
+        exact = half // 2
+        away = np.abs(distances)
+        # In float32, as the reference has them, which decides on the edges.
+        far = np.log(np.maximum(away, exact).astype(np.float32) / np.float32(exact))
+        far = far / np.float32(math.log(self.max_distance / exact))
+        bucket = exact + (far * np.float32(half - exact)).astype(int)
+        bucket = np.where(away < exact, away, np.minimum(bucket, half - 1))
+        return bucket + half * (distances > 0)
+
 
 BASE = Wav2Vec2Spec()
+_LARGE = Wav2Vec2Spec(
+    feat_extract_norm="layer",
+    do_stable_layer_norm=True,
+    hidden_size=1024,
+    num_layers=24,
+    num_heads=16,
+    ffn_dim=4096,
+)
+# By the name of the network in the table of extractors.
+SPECS = {
+    "wav2vec2": BASE,
+    "wav2vec2_large": dataclasses.replace(_LARGE, conv_bias=True),
+    "wavlm_base": dataclasses.replace(BASE, position_buckets=320),
+    "wavlm_large": dataclasses.replace(_LARGE, position_buckets=320),
+}
 
 
 def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
@@ -104,10 +145,26 @@ def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
         name = f"encoder.layers.{i}"
         for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
             shapes |= _affine(f"{name}.attention.{part}", hidden, hidden)
+        if spec.position_buckets:
+            shapes |= _gate_shapes(spec, f"{name}.attention", is_first=i == 0)
         shapes |= _affine(f"{name}.layer_norm", hidden)
         shapes |= _affine(f"{name}.feed_forward.intermediate_dense", ffn, hidden)
         shapes |= _affine(f"{name}.feed_forward.output_dense", hidden, ffn)
         shapes |= _affine(f"{name}.final_layer_norm", hidden)
+    return shapes
+
+
+def _gate_shapes(
+    spec: Wav2Vec2Spec, name: str, *, is_first: bool
+) -> dict[str, tuple[int, ...]]:
+    """The gates of a layer, and in the first one the biases that all share."""
+    heads = spec.num_heads
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{name}.gru_rel_pos_const": (1, heads, 1, 1),
+        **_affine(f"{name}.gru_rel_pos_linear", 8, spec.hidden_size // heads),
+    }
+    if is_first:
+        shapes[f"{name}.rel_attn_embed.weight"] = (spec.position_buckets, heads)
     return shapes
 
 
@@ -163,6 +220,9 @@ def prepare(
             for i in range(spec.num_layers)
         },
     }
+    if spec.position_buckets:
+        first = "encoder.layers.0.attention.rel_attn_embed.weight"
+        transformer["distances"] = state[first]
     params = {"convolutions": {"layers": convolutions}, "transformer": transformer}
     return jax.tree.map(lambda x: np.ascontiguousarray(x, np.dtype(dtype)), params)
 
@@ -183,7 +243,8 @@ def _layer(
         _linear(state, f"{name}.attention.{part}_proj") for part in ("q", "k", "v")
     )
     query = {part: np.asarray(x, np.float64) * scale for part, x in query.items()}
-    return {
+    gates = {"gates": _gates(state, name)} if spec.position_buckets else {}
+    return gates | {
         "mixed": {
             part: np.concatenate(
                 [query[part], key[part], value[part]], axis=-1, dtype=dtype
@@ -195,6 +256,18 @@ def _layer(
         "wide": _linear(state, f"{name}.feed_forward.intermediate_dense"),
         "narrow": _linear(state, f"{name}.feed_forward.output_dense"),
         "final_norm": _pair(state, f"{name}.final_layer_norm"),
+    }
+
+
+def _gates(state: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
+    """The gates of a layer: each of two is the sum of four outputs of a product."""
+    linear = _linear(state, f"{name}.attention.gru_rel_pos_linear")
+    return {
+        "gates": {
+            part: np.asarray(x, np.float64).reshape(*x.shape[:-1], 2, 4).sum(axis=-1)
+            for part, x in linear.items()
+        },
+        "scale": state[f"{name}.attention.gru_rel_pos_const"].reshape(-1),
     }
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -87,6 +88,22 @@ class Positions(nnx.Module):
         return y[0]
 
 
+def by_distance(
+    values: Float[Array, "distances heads"], frames: int
+) -> Float[Array, "heads frames frames"]:
+    """For each head, query and key the value of how far the key is after the query.
+
+    Args:
+        values: Values of the distances ``1 - frames`` to ``frames - 1``.
+        frames: Number of queries, and of keys.
+    """
+    # What repeats after 2 * frames, in rows of one less, moves on by one in each row.
+    length = 2 * frames - 1
+    rows = jnp.tile(jnp.pad(values.T, ((0, 0), (0, 1))), (1, frames))
+    rows = rows[:, : frames * length].reshape(-1, frames, length)
+    return rows[:, :, frames - 1 :]
+
+
 class Wav2Vec2Transformer(nnx.Module):
     """The projection of the local vectors, their positions, and the layers."""
 
@@ -103,11 +120,16 @@ class Wav2Vec2Transformer(nnx.Module):
                     spec.num_heads,
                     norm_first=spec.do_stable_layer_norm,
                     dtype=dtype,
+                    gated=bool(spec.position_buckets),
                 )
                 for i in range(spec.num_layers)
             }
         )
+        if spec.position_buckets:
+            shape = (spec.position_buckets, spec.num_heads)
+            self.distances = nnx.Param(jnp.zeros(shape))
         self.norm_first = spec.do_stable_layer_norm
+        self.spec = spec
 
     def __call__(
         self,
@@ -144,9 +166,14 @@ class Wav2Vec2Transformer(nnx.Module):
         if not self.norm_first:
             x = self.encoder_norm(x)
         found: dict[Wav2Vec2LayerIndex, Array] = {0: x}
+        relative = None
+        if self.spec.position_buckets:
+            # Buckets of the first key for the last query, up to the other way round.
+            buckets = self.spec.buckets_of(np.arange(1 - len(x), len(x)))
+            relative = by_distance(self.distances[...][buckets], len(x))
         deepest = max(len(self.layers) if i == "last" else i for i in layers)
         for i in range(deepest):
-            x = self.layers[str(i)](x, bias)
+            x = self.layers[str(i)](x, bias, relative)
             found[i + 1] = x
         if "last" in layers:
             found["last"] = self.encoder_norm(x) if self.norm_first else x

@@ -12,6 +12,7 @@ from avemo_jax.extraction.extractor_choice import (
     ExtractorChoice,
     choose_audio,
     choose_visual,
+    hidden_layer,
 )
 from avemo_jax.extractors import Modality, PluginExtractor, get_extractor
 
@@ -80,8 +81,9 @@ class WantedSet:
             for name in ("hop_s", "context_s")
             if name in self.options
         }
+        of_layer = "layers" in self.options and not variant.endswith("-original")
         (found,) = choose_audio(
-            [self.extractor],
+            [f"{self.extractor}@{variant}" if of_layer else self.extractor],
             weights_dir=weights_dir,
             sound="original" if variant.endswith("-original") else "ours",
             dtype=dtype,
@@ -151,6 +153,8 @@ def _sound_options(extractor: str, variant: str, begin: str) -> dict[str, Any]:
     if variant == f"{usual}-original" and not isinstance(known, PluginExtractor):
         (choice,) = choose_audio([extractor], weights_dir=None, sound="original")
         return dict(choice.options)
+    if (layer := hidden_layer(extractor, variant)) is not None:
+        return {"layers": layer}
     match = _SOUND.fullmatch(variant)
     if known.network == "acoustic" and match:
         options = {"context_s": float(match[1])}

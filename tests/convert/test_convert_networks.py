@@ -16,7 +16,6 @@ import safetensors.numpy
 from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert import (
-    conversion,
     efficientnet,
     onnx_file,
     vggish,
@@ -29,7 +28,7 @@ from avemo_jax.embed.weights import read_weights
 from avemo_jax.extractors import EXTRACTORS
 from avemo_jax.extractors.efficientnet_spec import EfficientNetSpec
 from avemo_jax.extractors.efficientnet_spec import layers as layers_of
-from avemo_jax.extractors.wav2vec2_spec import Wav2Vec2Spec
+from avemo_jax.extractors.wav2vec2_spec import SPECS, Wav2Vec2Spec
 
 torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
 pytestmark = pytest.mark.parity
@@ -581,7 +580,7 @@ def tiny_wav2vec2(monkeypatch):
             for value in model.state_dict().values():
                 value.normal_()
         body = getattr(model, "wav2vec2", model)
-        monkeypatch.setattr(conversion, "BASE", tiny_spec(norm))
+        monkeypatch.setitem(SPECS, "wav2vec2", tiny_spec(norm))
         return model, file_form_of_wav2vec2(body)
 
     return make

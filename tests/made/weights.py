@@ -18,6 +18,7 @@ from avemo_jax.extractors import (
 )
 from avemo_jax.extractors import vggish as vggish_network
 from avemo_jax.extractors import wav2vec2 as wav2vec2_network
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.faces import yunet
 from avemo_jax.faces.published import DETECTOR
 
@@ -52,8 +53,8 @@ def network_shapes(extractor: Extractor) -> dict[str, tuple[int, ...]]:
     """Names and shapes of its tensors."""
     if extractor.network == "vggish":
         return vggish_network.state_shapes(vggish_network.VggishSpec())
-    if extractor.network == "wav2vec2":
-        return wav2vec2_network.state_shapes(wav2vec2_network.BASE)
+    if extractor.network in SPECS:
+        return wav2vec2_network.state_shapes(SPECS[extractor.network])
     if extractor.network.startswith("dinov2"):
         return dinov2.state_shapes(dinov2.dinov2_spec(extractor))
     variant = extractor.network.removeprefix("efficientnet_")
