@@ -13,6 +13,7 @@ import re
 import sys
 from typing import Any
 
+from myst_nb.core import render
 from sphinx.application import Sphinx
 
 import avemo_jax
@@ -120,7 +121,25 @@ def _short_types(*event: Any) -> tuple[str | None, str | None]:
     )
 
 
+def _joined_streams(outputs: list[Any]) -> list[Any]:
+    """The outputs of a cell with the pieces of what a command prints as one.
+
+    myst_nb's own way ends a line after each piece, wherever a pipe happened to cut.
+    """
+    joined: list[Any] = []
+    streams: dict[str, Any] = {}
+    for output in outputs:
+        if output["output_type"] == "stream" and output["name"] in streams:
+            streams[output["name"]]["text"] += output["text"]
+            continue
+        if output["output_type"] == "stream":
+            streams[output["name"]] = output
+        joined.append(output)
+    return joined
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this before it looks for pages."""
     app.connect("builder-inited", _write_pages)
+    render.coalesce_streams = _joined_streams
     app.connect("autodoc-process-signature", _short_types)
