@@ -12,7 +12,17 @@ from avemo_jax.faces.published import DETECTOR
 
 # Raised whenever boxes, points, tracks or crops of the same pictures come out otherwise
 # by a change that no setting tells.
-DETECTION_VERSION = 4
+DETECTION_VERSION = 5
+# The settings that earlier versions lacked (None) or had otherwise. Whoever raises the
+# version, or changes a setting, adds how the one before differs from the new one.
+_PATCHES = ("sharp_long_side_px", "patch_px", "patch_face_px", "patch_gain")
+_RIVALS = ("unsure_gap_s", "rival_share")
+EARLIER_VERSIONS: dict[int, dict[str, float | None]] = {
+    1: dict.fromkeys((*_PATCHES, "patch_overlap", *_RIVALS)),
+    2: dict.fromkeys(_RIVALS),
+    3: dict.fromkeys(_RIVALS),
+    4: dict.fromkeys(_RIVALS),
+}
 
 
 def load_face_detector(
@@ -75,9 +85,44 @@ def detector_facts(
             "high_score": tracks.HIGH_SCORE,
             "track_overlap": tracks.MIN_OVERLAP,
             "longest_gap_s": tracks.LONGEST_GAP_S,
+            "unsure_gap_s": tracks.UNSURE_GAP_S,
+            "rival_share": tracks.RIVAL_SHARE,
             "cut_change": tracks.CUT_CHANGE,
         },
         "version": DETECTION_VERSION,
     }
+    return {**facts, "fingerprint": _fingerprint(facts)}
+
+
+def earlier_fingerprints(
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    interval_s: float = keyframes.INTERVAL_S,
+) -> dict[int, str]:
+    """By which fingerprints earlier versions are known, by version.
+
+    Args:
+        weights: The detector's file of weights, as in :func:`detector_facts`.
+        interval_s: Seconds between two frames of those that are always detected.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, or holds another network's
+            weights.
+    """
+    facts = detector_facts(weights, interval_s=interval_s)
+    del facts["fingerprint"]
+    found = {}
+    for version, others in EARLIER_VERSIONS.items():
+        settings = {
+            name: value
+            for name, value in (facts["settings"] | others).items()
+            if value is not None
+        }
+        earlier = facts | {"version": version, "settings": settings}
+        found[version] = _fingerprint(earlier)
+    return found
+
+
+def _fingerprint(facts: dict[str, Any]) -> str:
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return {**facts, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+    return hashlib.sha256(text.encode()).hexdigest()

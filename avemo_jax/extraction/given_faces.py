@@ -393,7 +393,7 @@ def _followed(rows: _Rows, times_s: Float[np.ndarray, " frames"]) -> _Rows:
     """The rows with faces told apart by where they are."""
     rows = rows.of(np.argsort(rows.frame, kind="stable"))
     frames, starts = np.unique(rows.frame, return_index=True)
-    tracker = Tracker()
+    tracker = Tracker(leaves_shared=False)
     for frame, start, stop in zip(
         frames, starts, [*starts[1:], len(rows.frame)], strict=True
     ):

@@ -1,5 +1,6 @@
 """The face detector with its weights, and the facts that files keep of it."""
 
+import hashlib
 import json
 import shutil
 
@@ -9,7 +10,12 @@ from made.weights import made_detector, made_weights, small_networks
 
 from avemo_jax.convert.conversion import convert
 from avemo_jax.embed.weights import WeightsError, default_weights_path, write_weights
-from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
+from avemo_jax.extraction.face_detector import (
+    DETECTION_VERSION,
+    detector_facts,
+    earlier_fingerprints,
+    load_face_detector,
+)
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.media.video import open_video
 
@@ -64,6 +70,31 @@ def test_facts_tell_weights_and_settings(tmp_path):
     assert len(prints) == 3
     assert facts["weights_sha256"] != others[0]["weights_sha256"]
     assert facts["settings"] != others[1]["settings"]
+
+
+def test_earlier_versions_are_known_by_what_decided_them(tmp_path):
+    path = made_detector(tmp_path)
+    earlier = earlier_fingerprints(path, interval_s=0.5)
+    assert list(earlier) == [*range(1, DETECTION_VERSION)]
+    facts = detector_facts(path, interval_s=0.5)
+    assert len({facts.pop("fingerprint"), *earlier.values()}) == DETECTION_VERSION
+
+    def digest(**others) -> str:
+        text = json.dumps(facts | others, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    # Up to the fourth version one box could not be claimed by two faces, and the first
+    # looked at small faces once only.
+    settings = dict(facts["settings"])
+    for name in ("unsure_gap_s", "rival_share"):
+        del settings[name]
+    assert earlier[4] == digest(settings=settings, version=4)
+    first = {
+        name: value
+        for name, value in settings.items()
+        if not name.startswith(("patch", "sharp"))
+    }
+    assert earlier[1] == digest(settings=first, version=1)
 
 
 def test_the_published_weights_find_faces(shared_data, tmp_path):

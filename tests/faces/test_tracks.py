@@ -81,7 +81,36 @@ def test_a_box_is_in_one_track_at_most(frames):
         for pick, (_, score) in enumerate(faces)
         if score > 0.6
     }
-    assert high <= set(every), "each high score is in a track"
+    for number, pick in high - set(every):
+        box = frames[number - 1][pick][0]
+        near = [x for x, _ in frames[number - 2] if abs(x - box) <= 26]
+        assert number > 1, "each high score is in a track, or may show two faces"
+        assert len(near) > 1, "each high score is in a track, or may show two faces"
+
+
+def test_a_box_in_the_place_of_two_faces_is_nobodys():
+    apart, one = [(0, 0.9), (40, 0.9)], [(20, 0.9)]
+    assert tracked(apart, one, apart) == [([1, 3], [0, 0]), ([1, 3], [1, 1])]
+    # Whom it fits much better has it.
+    assert tracked(apart, [(4, 0.9)], apart)[0] == ([1, 2, 3], [0, 0, 0])
+    # So has the one where the other has a box too, even of a low score.
+    near, low = [(0, 0.9), (20, 0.9)], [(8, 0.9), (22, 0.4)]
+    assert tracked(near, low) == [([1, 2], [0, 0]), ([1, 2], [1, 1])]
+    assert tracked(near, low[:1]) == [([1], [0]), ([1], [1])]
+
+
+def test_who_comes_out_in_front_of_a_face_does_not_take_over_its_track():
+    """First with a low score, then in a box with the other, then alone."""
+    behind, both, front = (0, 0.9), (17, 0.9), (30, 0.9)
+    frames = [[behind], [behind, (30, 0.4)], [behind, (30, 0.4)], [both], [front]]
+    assert tracked(*frames) == [([1, 2, 3], [0, 0, 0]), ([5], [0])]
+    # The one behind comes back.
+    assert tracked(*frames, [front, behind]) == [
+        ([1, 2, 3, 6], [0, 0, 0, 1]),
+        ([5, 6], [0, 0]),
+    ]
+    # One that moves as far, with nobody there, is followed.
+    assert tracked([behind], [behind], [both], [front]) == [([1, 2, 3, 4], [0] * 4)]
 
 
 def test_pairs_have_the_largest_sum():
@@ -126,5 +155,17 @@ def test_two_real_people_are_two_tracks(shared_data):
     spans = [track.frames[-1] - track.frames[0] + 1 for track in longest]
     crops = len(list(root.glob("cropped_aligned_new_50_vids/5-60*_left/*.jpg")))
     assert spans == [crops, crops], "both stay for as long as they have crops"
-    # In frame 98 boxes of two faces behind take the place of one of them.
-    assert lengths == [crops, crops - 1]
+    # In frame 8 one box shows halves of both a face and one behind; in frame 104 a box
+    # is on hair.
+    assert lengths == [crops - 1, crops - 1]
+    # One with glasses walks in front of a bald man, whose track waits for him.
+    for at, spans in ((550, [(1, 27), (48, crops)]), (590, [(29, crops)])):
+        [own] = [
+            track
+            for track in tracker.tracks
+            if track.frames[-1] == crops and abs(track.last_box[0] - at) < 15
+        ]
+        gaps = np.flatnonzero(np.diff(own.frames) > 10)
+        starts = [own.frames[0], *(own.frames[i + 1] for i in gaps)]
+        ends = [*(own.frames[i] for i in gaps), own.frames[-1]]
+        assert list(zip(starts, ends, strict=True)) == spans
