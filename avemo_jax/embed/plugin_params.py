@@ -14,8 +14,7 @@ from avemo_jax.embed.weights import (
     refuse_weights,
 )
 from avemo_jax.extractors import PluginExtractor
-
-_PIECE = 1 << 20  # bytes that are hashed at a time
+from avemo_jax.runtime.regular_files import sha256_of
 
 
 def read_params(
@@ -45,7 +44,7 @@ def read_params(
     if extractor.framework == "jax":
         return params, _digest_of_arrays(extractor, params)
     if path is not None:
-        return params, _digest_of_file(path)
+        return params, sha256_of(path)
     package = f"{extractor.origin.distribution} {extractor.origin.version}"
     return params, hashlib.sha256(package.encode()).hexdigest()
 
@@ -84,12 +83,4 @@ def _digest_of_arrays(extractor: PluginExtractor, params: Any) -> str:
         named = f"{jax.tree_util.keystr(place)}\0{array.dtype.name}\0{array.shape}\0"
         digest.update(named.encode())
         digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _digest_of_file(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
     return digest.hexdigest()

@@ -4,7 +4,6 @@ import argparse
 import math
 import pathlib
 
-from avemo_jax.extraction.chosen_faces import Faces
 from avemo_jax.extraction.crop_template import template_of
 from avemo_jax.extraction.extractor_choice import (
     ExtractorChoice,
@@ -21,8 +20,6 @@ from avemo_jax.media.video import MAX_FPS
 from avemo_jax.runtime.beam import read_options
 
 _FACE_FLAGS = ("faces", "boxes", "crop", "detect", "min_face", "template")
-_MOST_FACES = 10_000
-_LONGEST_INTERVAL_S = 60
 
 
 def choices_of(
@@ -76,11 +73,6 @@ def settings_of(args: argparse.Namespace) -> Settings:
             runner or its options are wrong.
         ImportError: If Beam is asked for and not installed.
     """
-    if args.shard_index >= args.num_shards:
-        raise ValueError(
-            f"--num-shards {args.num_shards} --shard-index {args.shard_index}; "
-            "expected an index from 0 to num-shards - 1: correct the flags"
-        )
     if args.beam_runner and args.num_shards > 1:
         raise ValueError(
             f"--beam-runner with --num-shards {args.num_shards}; expected one of the "
@@ -150,9 +142,9 @@ def face_rule(args: argparse.Namespace) -> FaceRule:
         weights = str(own) if own.is_file() else None
     faces = getattr(args, "faces", None)
     return FaceRule(
-        faces="largest" if faces is None else faces_of_text(faces),
+        faces=faces or "largest",
         kind=args.crop or "aligned",
-        interval_s=INTERVAL_S if args.detect is None else interval_of(args.detect),
+        interval_s=INTERVAL_S if args.detect is None else args.detect,
         are_given=args.boxes is not None,
         min_face_px=args.min_face or MIN_FACE_PX,
         weights=weights,
@@ -163,42 +155,6 @@ def face_rule(args: argparse.Namespace) -> FaceRule:
 def source_of(faces: FaceRule) -> str:
     """The kind of pictures that faces are cut out as, which begins the input's name."""
     return ALIGNED if faces.kind == "aligned" else UNALIGNED
-
-
-def faces_of_text(text: str) -> Faces:
-    """Which faces ``--faces`` names.
-
-    Raises:
-        ValueError: If it is another word, or no number from 1.
-    """
-    words: dict[str, Faces] = {"all": "all", "largest": "largest"}
-    if text in words:
-        return words[text]
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_FACES:
-        return int(text)
-    raise ValueError(
-        f"--faces {text}; expected all, largest or a number from 1: correct the flag"
-    )
-
-
-def interval_of(text: str) -> float:
-    """Seconds between detected frames that ``--detect`` names; 0: every frame.
-
-    Raises:
-        ValueError: If it is another word, or no number over 0, up to 60.
-    """
-    if text == "every":
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _LONGEST_INTERVAL_S:
-        raise ValueError(
-            f"--detect {text}; expected every, or seconds over 0 and up to "
-            f"{_LONGEST_INTERVAL_S}, as 0.2: correct the flag"
-        )
-    return seconds
 
 
 def rate_of(args: argparse.Namespace) -> float:

@@ -2,6 +2,8 @@
 
 import argparse
 
+from avemo_jax.extraction.face_flags import add_detect, add_faces, add_template
+from avemo_jax.extraction.shards import check_shard
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser
 
@@ -51,18 +53,18 @@ def parser() -> CommandParser:
     group = parser.add_argument_group("output")
     flags.add_out(group, "folder that gets a folder for each feature set")
     add_run_flags(parser)
+    parser.check = check_part
     return parser
 
 
 def _add_face_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which faces of videos are cut out, and how."""
     group = parser.add_argument_group("faces of --videos")
-    group.add_argument(
-        "--faces",
-        metavar="all|largest|N",
-        help="cut faces out of the videos: largest, the one that most frames show, "
-        "which has the video's name; or N or all, called VIDEO--face1, VIDEO--face2, "
-        "...; default: largest with any flag of these, else none",
+    add_faces(
+        group,
+        "cut faces out of the videos: largest, the one that most frames show, which "
+        "has the video's name; or N or all, called VIDEO--face1, VIDEO--face2, ...; "
+        "default: largest with any flag of these, else none",
     )
     add_crop_flags(group)
 
@@ -81,11 +83,10 @@ def add_crop_flags(group: argparse._ActionsContainer) -> None:
         help="aligned: turned and scaled by eyes, nose and mouth, as cropped_aligned "
         "is; tight: the face's box, as cropped (default: aligned)",
     )
-    group.add_argument(
-        "--detect",
-        metavar="every|S",
-        help="look for faces in every frame, or once in S seconds and between where "
-        "faces moved or changed (default: 0.2)",
+    add_detect(
+        group,
+        "look for faces in every frame, or once in SECONDS and between where faces "
+        "moved or changed (default: 0.2)",
     )
     add_template(group)
     group.add_argument(
@@ -93,16 +94,6 @@ def add_crop_flags(group: argparse._ActionsContainer) -> None:
         type=flags.whole(1, 10_000),
         metavar="PX",
         help="note faces that are smaller in most frames (default: 24)",
-    )
-
-
-def add_template(to: argparse._ActionsContainer) -> None:
-    """Adds ``--template``."""
-    to.add_argument(
-        "--template",
-        metavar="FILE",
-        help="where eyes, nose and mouth come in aligned crops, as avemo check-crops "
-        "--write-template writes it (default: ArcFace's)",
     )
 
 
@@ -281,3 +272,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many machines")
     flags.add_shards(group, "parts of a job array")
     flags.add_beam(group, "the videos")
+
+
+def check_part(parser: CommandParser, args: argparse.Namespace) -> None:
+    """End the program where the job has no such part."""
+    try:
+        check_shard(num_shards=args.num_shards, shard_index=args.shard_index)
+    except ValueError as error:
+        parser.error(str(error))

@@ -15,7 +15,8 @@ from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.outcomes import VideoOutcome
 from avemo_jax.extraction.shards import shard_of
 from avemo_jax.extraction.sounds import SoundJob
-from avemo_jax.extraction.video_faces import FaceRule, sha256_of, subject_name
+from avemo_jax.extraction.video_faces import FaceRule, subject_name
+from avemo_jax.runtime.regular_files import sha256_of
 
 Job = TypeVar("Job", FaceJob, SoundJob)
 

@@ -4,6 +4,23 @@ import heapq
 from collections.abc import Mapping
 
 
+def check_shard(*, num_shards: int, shard_index: int) -> None:
+    """Check that a job of so many parts has the part of that index.
+
+    Args:
+        num_shards: Number of parts.
+        shard_index: Index of the part, from 0.
+
+    Raises:
+        ValueError: If there is no part of that index.
+    """
+    if num_shards < 1 or not 0 <= shard_index < num_shards:
+        raise ValueError(
+            f"--shard-index {shard_index} with --num-shards {num_shards}; expected 0 "
+            f"to {max(num_shards - 1, 0)}: correct one of them"
+        )
+
+
 def shard_of(
     sizes: Mapping[str, int], *, num_shards: int, shard_index: int
 ) -> list[str]:
@@ -21,11 +38,7 @@ def shard_of(
     Raises:
         ValueError: If there is no part of that index.
     """
-    if num_shards < 1 or not 0 <= shard_index < num_shards:
-        raise ValueError(
-            f"shard {shard_index} of {num_shards}; expected an index from 0 to "
-            "num_shards - 1: correct --shard-index or --num-shards"
-        )
+    check_shard(num_shards=num_shards, shard_index=shard_index)
     parts: list[list[str]] = [[] for _ in range(num_shards)]
     loads = [(0, 0, part) for part in range(num_shards)]
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):

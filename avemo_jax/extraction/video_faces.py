@@ -27,6 +27,7 @@ from avemo_jax.runtime.array_files import read_npz
 from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.json_files import fitted, parsed
 from avemo_jax.runtime.progress import progress_bar
+from avemo_jax.runtime.regular_files import sha256_of
 
 FOLDER = ".face_tracks"  # in the folder of all sets; hidden, so that it is no set
 _FORMAT = 1
@@ -233,15 +234,6 @@ def said_of(found: FoundFaces, track: FaceTrack, rule: FaceRule) -> list[str]:
 
 def _all_known(tracks: list[FaceTrack]) -> bool:
     return all(np.isfinite(track.points).all() for track in tracks)
-
-
-def sha256_of(path: pathlib.Path) -> str:
-    """Sha256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(path: pathlib.Path, rule: FaceRule, boxes: pathlib.Path | None) -> str:

@@ -14,6 +14,7 @@ from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.models.card import HEAD_FILE, Videos
 from avemo_jax.postprocess.blending import HeadRows
+from avemo_jax.runtime.regular_files import sha256_of
 from avemo_jax.tasks import Task
 
 
@@ -127,8 +128,7 @@ def prediction_file_scores(
 def digest(path: pathlib.Path) -> str:
     """sha256 of a file, or of all files of a folder with their names."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     whole = hashlib.sha256()
     for one in entries(path):
         if one.is_file():

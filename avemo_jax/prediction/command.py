@@ -129,10 +129,15 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
         show_progress=not args.quiet,
     )
     facts = run_facts(
-        networks.facts, settings.as_json(), networks.fingerprint(settings), device
+        networks.facts,
+        settings.as_json(),
+        networks.fingerprint(settings),
+        device,
+        networks.model.notes,
     )
     inputs = _of_shard(args, found.inputs)
-    work = find_work(out, inputs, facts, overwrite=args.overwrite)
+    beside = settings.files_beside
+    work = find_work(out, inputs, facts, beside=beside, overwrite=args.overwrite)
     _say_begin(names, device, inputs, work, [*networks.model.notes, *found.notes])
     outcome = _Outcome(len(inputs), debug=args.debug, quiet=args.quiet)
     views = wanted_views(args)
@@ -144,7 +149,7 @@ def _predict(args: argparse.Namespace, out: pathlib.Path, found: FoundInputs) ->
             networks,
             settings,
             folder=out,
-            told=lambda one: told_of(facts, one),
+            told=lambda one: told_of(facts, one, beside),
             progress=progress,
         ):
             clear_bars()

@@ -11,6 +11,7 @@ from avemo_jax.embed.identity import fingerprint
 from avemo_jax.embed.weights import WeightsError
 from avemo_jax.extraction.crop_template import Template
 from avemo_jax.extraction.face_crops import CropKind
+from avemo_jax.extraction.face_detector import DETECTION_VERSION, earlier_fingerprints
 from avemo_jax.extraction.feature_set import rules_of, set_fingerprint
 from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.media.alignment import AlignmentRule
@@ -28,8 +29,9 @@ def check_features(
 ) -> tuple[str, ...]:
     """What a user should know of the features, in words; refuses other extractors'.
 
-    A head may have been trained on crops that others made, or on arithmetic of another
-    precision: that changes features little, and is told. Of a converted head it is not
+    A head may have been trained on crops that others made, on faces that an earlier
+    version of the detection found, or on arithmetic of another precision: that changes
+    features little, and is told. Of a converted head it is not
     known what it was trained on.
 
     Args:
@@ -110,7 +112,28 @@ def _rules(
         for rule, words in _face_rules(input_name, template):
             # Without the detector's weights nothing of it can have been trained on.
             with contextlib.suppress(WeightsError):
-                yield rules_of("video", None, rule.facts()), words
+                for facts, older in _by_versions(rule):
+                    said = "; ".join(filter(None, (words, older)))
+                    yield rules_of("video", None, facts), said
+
+
+def _by_versions(rule: FaceRule) -> Iterator[tuple[dict[str, Any], str]]:
+    """What decides crops by a rule, by this detection and by earlier ones, in words.
+
+    Raises:
+        WeightsError: If the detector's weights are needed, and not there.
+    """
+    facts = rule.facts()
+    yield facts, ""
+    if "detector" in facts:
+        earlier = earlier_fingerprints(rule.weights, interval_s=rule.interval_s)
+        for version, digest in earlier.items():
+            yield (
+                facts | {"detector": digest},
+                f"it was trained on faces by version {version} of the detection, which "
+                f"is {DETECTION_VERSION} here, so that crops and features differ "
+                "slightly",
+            )
 
 
 def _face_rules(input_name: str, template: Template) -> Iterator[tuple[FaceRule, str]]:

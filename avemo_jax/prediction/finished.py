@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -13,6 +13,7 @@ from avemo_jax.prediction.summaries import SummaryRow, write_summary
 from avemo_jax.prediction.writing import RUN, WrittenRun, written_run
 
 SUMMARY = "summary.csv"
+Beside = Callable[[str], Sequence[pathlib.Path]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ def find_work(
     inputs: Sequence[Input],
     facts: Mapping[str, Any],
     *,
+    beside: Beside = lambda name: (),
     overwrite: bool = False,
 ) -> Work:
     """The inputs that are still to be predicted, and those that are.
@@ -41,6 +43,7 @@ def find_work(
         out: The folder of all results.
         inputs: The inputs.
         facts: What decides the tables beside the input, as :func:`run_facts` gives it.
+        beside: Names the files that are read with the input of a name.
         overwrite: Do all again.
 
     Raises:
@@ -60,8 +63,12 @@ def find_work(
                 f"({_difference(there, facts)}); expected one kind in a folder: give "
                 "another --out, or --overwrite to replace them"
             )
-        if there.get("source") != _digest(one):
-            logging.warning("%s has changed and is predicted again", one.path)
+        if there.get("source") != _digest(one, beside):
+            logging.warning(
+                "%s, or a file of its faces or sound, has changed: it is predicted "
+                "again",
+                one.path,
+            )
             todo.append(one)
         else:
             standing[one.name] = found
@@ -69,7 +76,11 @@ def find_work(
 
 
 def run_facts(
-    facts: Mapping[str, Any], settings: Mapping[str, Any], fingerprint: str, device: str
+    facts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    fingerprint: str,
+    device: str,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What ``run.json`` keeps under ``settings`` of every input.
 
@@ -78,18 +89,33 @@ def run_facts(
         settings: What was asked for.
         fingerprint: Digest of both.
         device: What the networks run on, in words.
+        notes: What a user should know of the model, in words.
     """
-    return {**settings, **facts, "device": device, "fingerprint": fingerprint}
+    return {
+        **settings,
+        **facts,
+        "model_notes": list(notes),
+        "device": device,
+        "fingerprint": fingerprint,
+    }
 
 
-def told_of(facts: Mapping[str, Any], one: Input) -> dict[str, Any]:
-    """What ``run.json`` keeps under ``settings`` of one input."""
-    return {**facts, "source": _digest(one)}
+def told_of(
+    facts: Mapping[str, Any], one: Input, beside: Beside = lambda name: ()
+) -> dict[str, Any]:
+    """What ``run.json`` keeps under ``settings`` of one input.
+
+    Args:
+        facts: What :func:`run_facts` gives.
+        one: The input.
+        beside: Names the files that are read with the input of a name.
+    """
+    return {**facts, "source": _digest(one, beside)}
 
 
-def _digest(one: Input) -> str | None:
+def _digest(one: Input, beside: Beside) -> str | None:
     try:
-        return one.digest()
+        return one.digest(beside(one.name))
     except OSError:
         return None  # gone, which reading it will tell
 
@@ -104,7 +130,7 @@ def _found(folder: pathlib.Path) -> WrittenRun | None:
 
 def _difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """How what was asked for differs, in words."""
-    skip = {"fingerprint", "source", "device"}
+    skip = {"fingerprint", "source", "device", "model_notes"}
     names = [n for n in now if n not in skip and there.get(n) != now[n]]
     words = [
         f"{name} {_short(there.get(name))} there, {_short(now[name])} now"

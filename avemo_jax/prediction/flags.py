@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from avemo_jax.extraction.flags import add_template
+from avemo_jax.extraction.face_flags import add_detect, add_faces, add_template
+from avemo_jax.extraction.flags import check_part
 from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.prediction.frame_choice import every_of
@@ -80,12 +81,10 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_faces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("faces")
-    group.add_argument(
-        "--faces",
-        type=_one_of("all", "largest", whole=(1, 10_000)),
+    add_faces(
+        group,
+        "all, or those that are shown the longest (default: %(default)s)",
         default="all",
-        metavar="all|largest|N",
-        help="all, or those that are shown the longest (default: %(default)s)",
     )
     group.add_argument(
         "--boxes",
@@ -93,13 +92,11 @@ def _add_faces(parser: argparse.ArgumentParser) -> None:
         help="faces found elsewhere, instead of a search: a table of this command's, "
         "OpenFace's or py-feat's columns; for several inputs a folder of NAME.csv",
     )
-    group.add_argument(
-        "--detect",
-        type=_interval,
-        default=0.2,
-        metavar="every|SECONDS",
-        help="search every frame, or every SECONDS and where faces move in between "
+    add_detect(
+        group,
+        "search every frame, or every SECONDS and where faces move in between "
         "(default: %(default)s)",
+        default=0.2,
     )
     add_template(group)
     group.add_argument(
@@ -177,7 +174,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--batch-size",
-        type=_one_of("auto", whole=(1, 1_000_000)),
+        type=flags.word_or_whole("auto", least=1, most=1_000_000),
         default="auto",
         metavar="auto|N",
         help="faces that the network sees at once (default: %(default)s)",
@@ -219,11 +216,7 @@ def _check(parser: CommandParser, args: argparse.Namespace) -> None:
             f"--end {args.end:g} s is not after --start {args.start:g} s; expected a "
             "later time: correct one"
         )
-    if args.shard_index >= args.num_shards:
-        parser.error(
-            f"--shard-index {args.shard_index} with --num-shards {args.num_shards}; "
-            f"expected 0 to {args.num_shards - 1}: correct one of them"
-        )
+    check_part(parser, args)
 
 
 def seconds_of(text: str) -> float:
@@ -243,9 +236,7 @@ def seconds_of(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _number(
-    what: str, *, above: float = -1.0, most: float = math.inf
-) -> Callable[[str], float]:
+def _number(what: str, *, above: float, most: float) -> Callable[[str], float]:
     """The ``type`` of a flag that takes a number of a range."""
 
     def read(text: str) -> float:
@@ -261,35 +252,6 @@ def _number(
         return number
 
     return read
-
-
-def _one_of(*words: str, whole: tuple[int, int]) -> Callable[[str], str | int]:
-    """The ``type`` of a flag that takes a word or a whole number."""
-
-    def read(text: str) -> str | int:
-        if text in words:
-            return text
-        try:
-            return flags.whole(*whole)(text)
-        except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(
-                f"{text!r}; expected {', '.join(words)} or a whole number from "
-                f"{whole[0]} to {whole[1]}: correct it"
-            ) from error
-
-    return read
-
-
-def _interval(text: str) -> float:
-    """Seconds between two frames that are always searched; 0 for "every"."""
-    if text == "every":
-        return 0.0
-    try:
-        return _number("every or seconds", above=0.0, most=60.0)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}; expected every, or seconds above 0 and at most 60: correct it"
-        ) from error
 
 
 def _read_by(read: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from avemo_jax.data.corpus.file_tree import Folder, name_of, one_folder, walk
 from avemo_jax.data.listing import first_of
+from avemo_jax.data.predictions.threshold_file import RUN
 from avemo_jax.media.alignment import frame_times
 from avemo_jax.media.file_endings import (
     PICTURE_ENDINGS,
@@ -24,6 +25,7 @@ from avemo_jax.media.file_endings import (
 )
 from avemo_jax.media.picture_sources import ImageSequence, PictureSource
 from avemo_jax.media.video import FrameTimes, open_video
+from avemo_jax.runtime.regular_files import sha256_of
 
 InputKind = Literal["video", "image", "sequence"]
 _BETWEEN = "--"  # between the folders of a name
@@ -85,15 +87,19 @@ class Input:
         times_s = frame_times(len(self.files), self.fps)
         return source, FrameTimes(times_s, self.fps, True, ()), True
 
-    def digest(self) -> str:
+    def digest(self, beside: Sequence[pathlib.Path] = ()) -> str:
         """Digest of the names, sizes and times of change of the files, and the rate.
+
+        Args:
+            beside: Other files that are read with it, which count by their bytes.
 
         Raises:
             OSError: If a file is gone.
         """
         found = [(file.name, file.stat()) for file in self.files]
         facts = [(name, st.st_size, int(st.st_mtime)) for name, st in found]
-        text = json.dumps([self.kind, self.fps, facts])
+        others = [sha256_of(file) for file in beside]
+        text = json.dumps([self.kind, self.fps, facts, others])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def num_bytes(self) -> int:
@@ -131,7 +137,8 @@ def find_inputs(
         recursive: Look into folders within folders.
         fps: Take each folder for one video, of so many numbered pictures a second;
             None: its files are inputs of their own.
-        out: The folder of the results, which is not looked into.
+        out: The folder of the results, which is not looked into; nor are folders of
+            inputs that were predicted before.
 
     Raises:
         ValueError: If a path names nothing, a sound, or a folder without any input.
@@ -186,14 +193,17 @@ def _kind_of(path: pathlib.Path) -> InputKind:
 def _folders(
     path: pathlib.Path, recursive: bool, out: str | os.PathLike[str] | None
 ) -> Iterator[Folder]:
-    """The folder, and with ``recursive`` those within; without the results."""
+    """The folder, and with ``recursive`` those within; without any results."""
     if not recursive:
         yield one_folder(path)
         return
     results = None if out is None else os.path.realpath(out)
     for folder in walk(path):
         here = pathlib.Path(os.path.realpath(folder.path))
-        if results is None or pathlib.Path(results) not in (here, *here.parents):
+        if results is not None and pathlib.Path(results) in (here, *here.parents):
+            continue
+        # Of an earlier run, with another --out.
+        if not {RUN, "predictions.csv"}.issubset(folder.files):
             yield folder
 
 

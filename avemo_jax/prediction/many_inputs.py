@@ -419,11 +419,6 @@ def _notes_on_faces(
             f"no face found {where}: is one shown, from the front, larger than 10 px "
             "after the picture is reduced to 640 px? --detect every searches each frame"
         )
-    if joined := sum(found.is_joined):
-        yield (
-            f"{joined} faces were joined of several scenes by likeness, which is "
-            "uncertain: see is_merged in run.json"
-        )
     if taken < count:
         yield f"{taken} of {count} faces taken (--faces {settings.search.faces})"
     if settings.every != 1 and rows:

@@ -44,6 +44,16 @@ class TaskHead:
     name: str
     silent: str | None = None
 
+    def names(self, *, sound: bool = True) -> tuple[str, ...]:
+        """Names of the heads that are needed, the one that is used with sound first.
+
+        Args:
+            sound: Whether sound is used, where there is some.
+        """
+        if self.silent is None:
+            return (self.name,)
+        return (self.name, self.silent) if sound else (self.silent,)
+
 
 @dataclasses.dataclass(frozen=True)
 class PublishedModel:
@@ -78,8 +88,8 @@ class PublishedModel:
     @property
     def head_names(self) -> tuple[str, ...]:
         """Names of all its heads, those for silence too."""
-        names = [name for head in self.heads for name in (head.name, head.silent)]
-        return tuple(dict.fromkeys(name for name in names if name is not None))
+        names = [name for head in self.heads for name in head.names()]
+        return tuple(dict.fromkeys(names))
 
     @property
     def extractors(self) -> tuple[str, ...]:
@@ -104,10 +114,19 @@ class PublishedModel:
         """Whether it takes sound."""
         return any(EXTRACTORS[name].kind == "audio" for name in self.extractors)
 
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of all that is fetched for it, but for the face detector."""
-        return (*self.extractors, *self.head_names)
+    def weights(self, *, sound: bool = True) -> tuple[str, ...]:
+        """Names of all that is fetched for it, but for the face detector.
+
+        Args:
+            sound: Whether sound is used.
+        """
+        heads = [name for head in self.heads for name in head.names(sound=sound)]
+        networks = [
+            name
+            for name in self.extractors
+            if sound or EXTRACTORS[name].kind != "audio"
+        ]
+        return tuple(dict.fromkeys((*networks, *heads)))
 
 
 # github.com/av-savchenko/face-emotion-recognition at

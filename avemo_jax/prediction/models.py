@@ -66,6 +66,8 @@ class TaskHeads:
         selections: What was chosen for each model.
         silent: Models in their place where there is no sound; none: the models score
             without sound as they were trained to.
+        is_silenced: Whether they stand in the place of models that hear, since no
+            sound is used.
     """
 
     name: str
@@ -73,6 +75,7 @@ class TaskHeads:
     models: tuple[Model, ...]
     selections: tuple[Selection, ...]
     silent: "TaskHeads | None" = None
+    is_silenced: bool = False
 
     @property
     def num_seeds(self) -> int:
@@ -120,8 +123,9 @@ class PredictionModel:
 
     @property
     def hears(self) -> bool:
-        """Whether any model takes sound."""
-        return any(one.kind == "audio" for one in self.wanted)
+        """Whether any model takes sound, or would where some is used."""
+        takes = any(one.kind == "audio" for one in self.wanted)
+        return takes or any(one.is_silenced for one in self.heads)
 
     @property
     def needs_weights(self) -> tuple[str, ...]:
@@ -213,6 +217,7 @@ def load_models(
     names: Sequence[str],
     *,
     tasks: Sequence[str] | None = None,
+    sound: bool = True,
     weights: pathlib.Path | None = None,
 ) -> PredictionModel:
     """The models with these names as one.
@@ -223,6 +228,8 @@ def load_models(
             blend, joint tasks, a run, or a run with folds. The scores of several seeds
             or folds are averaged.
         tasks: Names of the tasks that are wanted; None: all that the models have.
+        sound: Whether sound is used; else published heads that hear are not needed,
+            where others stand in their place.
         weights: Folder that the original's heads are in, below ``thesis/``; None: the
             cache directory.
 
@@ -234,7 +241,7 @@ def load_models(
     own: list[OwnOutputs] = []
     heads: list[TaskHeads] = []
     for name in names:
-        found = _load(name, weights or weights_dir())
+        found = _load(name, weights or weights_dir(), sound=sound)
         own += [one for one in found if isinstance(one, OwnOutputs)]
         heads += [one for one in found if isinstance(one, TaskHeads)]
     have = [*_named_tasks(own, heads)]
@@ -254,12 +261,14 @@ def load_models(
     )
 
 
-def _load(name: str, weights: pathlib.Path) -> list[OwnOutputs | TaskHeads]:
+def _load(
+    name: str, weights: pathlib.Path, *, sound: bool
+) -> list[OwnOutputs | TaskHeads]:
     """What a name means: the extractor or the heads of all its tasks."""
     if (published := PUBLISHED.get(name)) is not None:
         if published.outputs_of is not None:
             return [_own_outputs(name, published.outputs_of)]
-        return list(_published_heads(published, weights))
+        return list(_published_heads(published, weights, sound=sound))
     folder = pathlib.Path(name)
     if folder.is_dir():
         return list(_of_folder(name, folder))
@@ -285,14 +294,12 @@ def _own_outputs(name: str, extractor: str) -> OwnOutputs:
 
 
 def _published_heads(
-    published: PublishedModel, weights: pathlib.Path
+    published: PublishedModel, weights: pathlib.Path, *, sound: bool
 ) -> Iterator[TaskHeads]:
     """The original's heads, each with the one in its place where there is no sound."""
     for one in published.heads:
         found = []
-        for name in (one.name, one.silent):
-            if name is None:
-                continue
+        for name in one.names(sound=sound):
             folder = weights / THESIS / name
             if not folder.is_dir():
                 raise CheckpointError(
@@ -300,7 +307,11 @@ def _published_heads(
                     f"avemo fetch {name}"
                 )
             found.append(_heads(published.name, [load_heads(folder)]))
-        yield dataclasses.replace(found[0], silent=found[1] if found[1:] else None)
+        yield dataclasses.replace(
+            found[0],
+            silent=found[1] if found[1:] else None,
+            is_silenced=not sound and one.silent is not None,
+        )
 
 
 def _of_folder(name: str, folder: pathlib.Path) -> Iterator[TaskHeads]:

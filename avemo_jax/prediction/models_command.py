@@ -59,7 +59,7 @@ def _facts(model: PublishedModel) -> dict[str, Any]:
 
 def _needs(model: PublishedModel) -> tuple[str, ...]:
     """Names of all weights that it needs, the face detector's first."""
-    return (DETECTOR.name, *model.weights)
+    return (DETECTOR.name, *model.weights())
 
 
 def _print_text() -> None:

@@ -85,10 +85,10 @@ def load_networks(
     # All at once, so that one message names all that is missing.
     if published := [name for name in names if name in PUBLISHED]:
         fetch(published)
-    model = load_models(names, tasks=tasks)
+    model = load_models(names, tasks=tasks, sound=settings.audio != "none")
     _check_asked(model, settings)
     # Faces that are given may lack the points that crops are aligned by.
-    is_searched = is_searched or any(one.crop == "aligned" for one in model.wanted)
+    is_searched = is_searched or _takes_aligned(model)
     fetch(model.needs_weights)
     wanted = [
         one for one in model.wanted if one.kind == "visual" or settings.audio != "none"
@@ -144,8 +144,15 @@ def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
 
     Raises:
         ValueError: If frames are to be chosen by a rule, or smoothing is to be as
-            trained, and a model has no such choice.
+            trained, and a model has no such choice; or a template is given, and no
+            model takes crops that are aligned by it.
     """
+    if settings.template is not None and not _takes_aligned(model):
+        raise ValueError(
+            f"--template with {'+'.join(model.names)}, whose crops are tight; expected "
+            "a model of aligned crops, since a template says where the points of a "
+            "face come: leave --template out, or name another --model"
+        )
     if settings.every == "adaptive":
         check_rules(model)
     if settings.smooth == "as-trained" and model.own:
@@ -153,6 +160,11 @@ def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
             f"--smooth as-trained with {model.own[0].name}, for which no smoothing was "
             "chosen; expected a trained head: give seconds, or none"
         )
+
+
+def _takes_aligned(model: PredictionModel) -> bool:
+    """Whether any feature set is of crops that are aligned by five points."""
+    return any(one.crop == "aligned" for one in model.wanted)
 
 
 def _with_features(model: PredictionModel) -> set[str]:

@@ -187,7 +187,11 @@ def predict(
         show_progress=show_progress,
     )
     facts = run_facts(
-        networks.facts, asked.as_json(), networks.fingerprint(asked), where
+        networks.facts,
+        asked.as_json(),
+        networks.fingerprint(asked),
+        where,
+        networks.model.notes,
     )
     done: list[Predicted] = []
     unread: dict[str, str] = {}
@@ -196,7 +200,7 @@ def predict(
             found,
             networks,
             asked,
-            told=lambda one: told_of(facts, one),
+            told=lambda one: told_of(facts, one, asked.files_beside),
             progress=progress,
         ):
             if isinstance(one, Predicted):

@@ -57,17 +57,24 @@ class PredictSettings:
         Raises:
             ValueError: If the folder of tables has none for it.
         """
-        boxes = self.boxes
-        if boxes is not None and boxes.is_dir():
-            boxes = boxes / f"{name}.csv"
-            if not boxes.is_file():
-                raise ValueError(
-                    f"no faces of this input: there is no {boxes}; expected a table "
-                    "for each input: write it, or leave --boxes out"
-                )
+        boxes = self._boxes_of(name)
         in_folder = boxes != self.boxes
+        if boxes is not None and in_folder and not boxes.is_file():
+            raise ValueError(
+                f"no faces of this input: there is no {boxes}; expected a table "
+                "for each input: write it, or leave --boxes out"
+            )
         called = None if self.is_alone or in_folder else name
         return dataclasses.replace(self.search, boxes=boxes, boxes_of=called)
+
+    def files_beside(self, name: str) -> tuple[pathlib.Path, ...]:
+        """The files that are read with the input of that name: faces, and sound."""
+        sound = self.audio if isinstance(self.audio, pathlib.Path) else None
+        return tuple(one for one in (self._boxes_of(name), sound) if one is not None)
+
+    def _boxes_of(self, name: str) -> pathlib.Path | None:
+        boxes = self.boxes
+        return boxes / f"{name}.csv" if boxes is not None and boxes.is_dir() else boxes
 
     def as_json(self) -> dict[str, Any]:
         """The settings as plain values, for ``run.json``."""
@@ -83,14 +90,6 @@ class PredictSettings:
             "min_face_px": self.min_face_px,
             "template": None if self.template is None else self.points.tolist(),
         }
-
-
-def file_digest(path: pathlib.Path | None) -> str | None:
-    """Digest of what a file holds; None where there is none, or a folder."""
-    if path is None or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:

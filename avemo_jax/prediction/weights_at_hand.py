@@ -30,12 +30,15 @@ def missing_weights(names: Iterable[str], *, sound: bool = True) -> tuple[str, .
         names: Names of networks, of the original's heads, and of published models,
             which stand for all weights that they need but the face detector's.
             Networks of other packages are left out, for nobody here could fetch them.
-        sound: Whether networks of sound are needed.
+        sound: Whether sound is used; else its networks are left out, and published
+            heads that hear, where others stand in their place.
     """
     wanted = [
         part
         for name in names
-        for part in (PUBLISHED[name].weights if name in PUBLISHED else (name,))
+        for part in (
+            PUBLISHED[name].weights(sound=sound) if name in PUBLISHED else (name,)
+        )
     ]
     return tuple(
         name
@@ -64,7 +67,7 @@ def fetch_missing(
 
     Args:
         names: Names of weights, which :func:`missing_weights` explains.
-        sound: Whether networks of sound are needed.
+        sound: Whether sound is used, which :func:`missing_weights` explains.
         offline: Whether nothing may be fetched; ``AVEMO_OFFLINE=1`` in the environment
             says the same.
         show_progress: Whether progress bars are drawn.

@@ -5,7 +5,6 @@ folder with a run.json that fits is whole, and any other is to be made again.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
@@ -24,6 +23,7 @@ from avemo_jax.prediction.views import VIEWS, remove_views
 from avemo_jax.runtime.atomic_files import LEFTOVER, whole_file
 from avemo_jax.runtime.json_files import read_json
 from avemo_jax.runtime.plain_text import in_csv
+from avemo_jax.runtime.regular_files import sha256_of
 from avemo_jax.runtime.tables.writing import csv_writer, needs_quotes, parquet_writer
 from avemo_jax.runtime.versions import VERSION
 from avemo_jax.tasks import definition
@@ -158,9 +158,7 @@ def _on_disk(path: pathlib.Path) -> None:
 
 
 def _written(path: pathlib.Path) -> WrittenFile:
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": checksum}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def _content(

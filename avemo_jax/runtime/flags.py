@@ -29,6 +29,30 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def word_or_whole(*words: str, least: int, most: int) -> Callable[[str], str | int]:
+    """The ``type`` of a flag that takes one of some words, or a whole number.
+
+    Args:
+        *words: The words.
+        least: Least number.
+        most: Largest number.
+    """
+    number = whole(least, most)
+
+    def read(text: str) -> str | int:
+        if text in words:
+            return text
+        try:
+            return number(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; expected {', '.join(words)} or a whole number from {least} "
+                f"to {most}: correct it"
+            ) from error
+
+    return read
+
+
 seed = whole(0, 2**31 - 1)  # of draws by NumPy
 
 

@@ -4,6 +4,7 @@ Reading a pipe or a socket waits for somebody who writes into it, and a device m
 no end, so they are refused before they are opened.
 """
 
+import hashlib
 import os
 import pathlib
 import stat
@@ -37,3 +38,13 @@ def fault_of(path: str | os.PathLike[str]) -> str:
     if not found.st_size:
         return "empty, 0 bytes"
     return ""
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Sha256 of a file's bytes, as hex digits; memory does not grow with the file.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -53,7 +53,8 @@ def test_empty_videos_are_dealt_out_too():
 
 @pytest.mark.parametrize(("parts", "index"), [(0, 0), (2, 2), (2, -1)])
 def test_no_such_part(parts, index):
-    with pytest.raises(ValueError, match=f"shard {index} of {parts}"):
+    told = f"--shard-index {index} with --num-shards {parts}; expected 0 to"
+    with pytest.raises(ValueError, match=told):
         shard_of({}, num_shards=parts, shard_index=index)
 
 

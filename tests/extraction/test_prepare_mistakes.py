@@ -61,7 +61,6 @@ def said(capsys):
         (["--audio", FACES], f"{FACES} is visual; expected audio extractors there"),
         (["--audio", "wav2vec"], "unknown extractor 'wav2vec'; did you mean wav"),
         (["--audio", "vggish,vggish"], "vggish given twice; expected each"),
-        (["--audio", SOUND, "--shard-index", "1"], "expected an index from 0 to"),
         (
             ["--audio", SOUND, "--beam-options=--direct_num_workers=2"],
             "--beam-options '--direct_num_workers=2' without a runner; expected both",
@@ -87,6 +86,15 @@ def test_wrong_flags(tree, tmp_path, capsys, main, flags, message):
     assert error.startswith(f"avemo {name}: error: ")
     assert message in error
     assert not out.exists()
+
+
+def test_a_job_has_no_part_after_its_last(capsys):
+    with pytest.raises(SystemExit):
+        prepare_parser().parse_args(
+            ["--root=r", "--out=o", "--num-shards=2", "--shard-index=2"]
+        )
+    told = "--shard-index 2 with --num-shards 2; expected 0 to 1: correct one of them"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

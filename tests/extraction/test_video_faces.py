@@ -18,6 +18,7 @@ from avemo_jax.extraction.crop_template import read_template, write_template
 from avemo_jax.extraction.face_crops import face_crops
 from avemo_jax.extraction.face_detector import detector_facts
 from avemo_jax.extraction.face_tracks import find_faces
+from avemo_jax.extraction.flags import parser as extract_parser
 from avemo_jax.extraction.frame_times import KeptFrameTimes
 from avemo_jax.extraction.jobs import Material
 from avemo_jax.extraction.on_beam import _lines_of, _outcome
@@ -25,6 +26,7 @@ from avemo_jax.extraction.settings import Settings
 from avemo_jax.extraction.video_faces import FaceRule, faces_of
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
+from avemo_jax.prediction.flags import parser as predict_parser
 
 compiled_once = functools.cache(load_extractor)
 SET = "face_hog@cropped_aligned-32"
@@ -266,10 +268,6 @@ def test_boxes_that_are_missing_or_of_another_video(films, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--faces=some"], "--faces some; expected all, largest or a number"),
-        (["--faces=0"], "--faces 0; expected all, largest or a number"),
-        (["--detect=never"], "--detect never; expected every, or seconds over 0"),
-        (["--detect=0"], "--detect 0; expected every, or seconds over 0"),
         (["--detect=1", "--boxes=x.csv"], "--detect with --boxes; expected one of"),
         (["--boxes=x.csv"], "x.csv: no such file; expected a table"),
     ],
@@ -277,6 +275,25 @@ def test_boxes_that_are_missing_or_of_another_video(films, tmp_path, capsys):
 def test_flags_that_are_wrong(flags, told, films, tmp_path, capsys):
     assert extract(films, tmp_path / "out", *flags) == 1
     assert_told(capsys, told)
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--faces=some", "'some'; expected all, largest or a whole number from 1 to"),
+        ("--faces=0", "'0'; expected all, largest or a whole number from 1 to 10000"),
+        ("--detect=never", "'never'; expected every, or seconds over 0 and at most 60"),
+        ("--detect=0", "'0'; expected every, or seconds over 0 and at most 60"),
+        ("--shard-index=1", "--shard-index 1 with --num-shards 1; expected 0 to 0"),
+    ],
+)
+@pytest.mark.parametrize("parser", [extract_parser, predict_parser])
+def test_values_are_refused_alike_by_extract_and_predict(parser, flag, told, capsys):
+    first = "film.mp4" if parser is predict_parser else "--videos=films"
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args([first, "--out=out", flag])
+    assert end.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_faces_are_those_of_videos(tmp_path, capsys):

@@ -5,9 +5,11 @@ import pathlib
 import pytest
 from made.cards import made_card
 from made.untrained_heads import untrained_head
+from made.weights import made_detector
 
 from avemo_jax.embed import load_extractor
 from avemo_jax.extraction import video_faces
+from avemo_jax.extraction.face_detector import DETECTION_VERSION, earlier_fingerprints
 from avemo_jax.extraction.feature_set import ExtractedSet
 from avemo_jax.extraction.video_faces import FaceRule
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE
@@ -93,6 +95,38 @@ def test_faces_of_videos_are_known_by_how_they_were_found(
     model = model_of(tmp_path / "arcface", own, sound)
     (note,) = check_features(model, extractors, shifted)
     assert "crops by ArcFace's template" in note
+
+
+def test_faces_by_an_earlier_version_of_the_detection(
+    extractors, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AVEMO_CACHE", str(tmp_path))
+    made_detector(tmp_path / "weights").rename(tmp_path / "weights/yunet_n.safetensors")
+    sound = fingerprint_of(extractors[SOUND], SOUND, "sound", "time")
+
+    def notes_of(rule: FaceRule, **others) -> tuple[str, ...]:
+        facts = rule.facts() | others
+        own = fingerprint_of(extractors[HOG], HOG, "video", faces=facts)
+        name = own[:8]
+        return check_features(model_of(tmp_path / name, own, sound), extractors)
+
+    rule = FaceRule(interval_s=0.0)
+    earlier = earlier_fingerprints(interval_s=0.0)
+    assert DETECTION_VERSION - 1 in earlier
+    for version, digest in earlier.items():
+        (note,) = notes_of(rule, detector=digest)
+        assert "in every frame; it was trained on faces by version" in note
+        assert (
+            f"version {version} of the detection, which is {DETECTION_VERSION}" in note
+        )
+    older = earlier_fingerprints()[1]
+    for others in (
+        {"detector": "of other weights"},
+        {"detector": older, "crop": "tight"},
+        {"detector": older, "template": [[1.0, 1.0]] * 5},
+    ):
+        with pytest.raises(ValueError, match="the extractor here gives another"):
+            notes_of(FaceRule(), **others)
 
 
 def test_a_converted_head_says_that_its_features_are_unknown(extractors, tmp_path):

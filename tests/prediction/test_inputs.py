@@ -40,6 +40,23 @@ def test_folders_within_are_looked_into_only_if_asked_for(tmp_path):
     assert names == {"P1--clip": "video clip.mp4", "P2--clip": "video clip.mp4"}
 
 
+@pytest.mark.parametrize("out", [pathlib.Path("other"), pathlib.Path("predicted")])
+def test_results_of_earlier_runs_are_no_inputs(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "film.mp4", "shots/1.png")
+    for name in ("film", "shots--1"):
+        folder = tmp_path / "predicted" / name
+        touch(folder, "run.json", "predictions.csv", "annotated.mp4", "page/1.png")
+    here = pathlib.Path()
+    assert found(here, out=out) == {"film": "video film.mp4"}
+    names = found(here, recursive=True, out=out)
+    if out.name == "predicted":
+        assert names == {"film": "video film.mp4", "1": "image 1.png"}
+    assert "annotated" not in "".join(names)
+    touch(tmp_path, "mine/annotated.mp4")  # a name alone does not make it a result
+    assert "annotated" in found(here, recursive=True, out=out)
+
+
 def test_names_are_unique_on_every_system(tmp_path):
     touch(tmp_path, "a/x/Clip.mp4", "b/x/clip.mp4", "a/y.mp4", "a/y.avi", "a/con.mp4")
     paths = [*sorted(tmp_path.glob("*/x/*.mp4")), *(tmp_path / "a").glob("*.*")]

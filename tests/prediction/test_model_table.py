@@ -49,8 +49,8 @@ def test_tasks_are_those_of_the_outputs_and_heads():
     tasks = output_tasks(EXTRACTORS["enet_b0_8_va_mtl"])
     assert hsemotion.tasks == tuple(one.task.name for one in tasks) == ("EXPR", "VA")
     assert not hsemotion.hears
-    assert hsemotion.weights == hsemotion.extractors == ("enet_b0_8_va_mtl",)
-    assert TOGETHER["hsemotion"] == ("yunet_n", *hsemotion.weights)
+    assert hsemotion.weights() == hsemotion.extractors == ("enet_b0_8_va_mtl",)
+    assert TOGETHER["hsemotion"] == ("yunet_n", *hsemotion.weights())
     assert thesis.tasks == tuple(one.task for one in thesis.heads)
     assert thesis.hears
     assert thesis.extractors == ("enet_b2_8_best", "wav2vec2_base")

@@ -1,13 +1,17 @@
 """Models by name and folder: their tasks, features and mistakes."""
 
+import shutil
+
 import numpy as np
 import pytest
 from made.plugins import install
 from made.untrained_heads import untrained_head
 
+from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.models.blend import load_heads, write_blend
-from avemo_jax.models.card import CheckpointError, Evaluated
+from avemo_jax.models.card import UNKNOWN, CheckpointError, Evaluated
 from avemo_jax.models.selection import Selection
+from avemo_jax.prediction.model_table import PUBLISHED
 from avemo_jax.prediction.models import load_models
 from avemo_jax.prediction.wanted_sets import wanted_set
 from avemo_jax.tasks import own_task, register
@@ -85,6 +89,30 @@ def test_what_is_no_model(tmp_path):
         load_models(["face_hog"])
     with pytest.raises(CheckpointError, match="avemo fetch"):
         load_models(["thesis"], weights=tmp_path)
+
+
+def test_published_heads_without_sound(tmp_path):
+    sets = {"enet_b2_8_best": ("visual", 8), "wav2vec2_base": ("audio", 6)}
+    for head in THESIS_HEADS:
+        if head.name in PUBLISHED["thesis"].head_names:
+            features = [(name, *sets[name], UNKNOWN) for name in head.features]
+            folder = tmp_path / "thesis" / head.name
+            untrained_head(folder, head.task, "mlp", features)
+    model = load_models(["thesis"], weights=tmp_path)
+    assert model.needs_weights == ("enet_b2_8_best", "wav2vec2_base")
+    assert [one.silent is not None for one in model.heads] == [True, False, True]
+    for one in PUBLISHED["thesis"].heads:
+        if one.silent is not None:
+            shutil.rmtree(tmp_path / "thesis" / one.name)
+    silent = load_models(["thesis"], weights=tmp_path, sound=False)
+    assert silent.needs_weights == ("enet_b2_8_best",)
+    assert [one.is_silenced for one in silent.heads] == [True, False, True]
+    for used, one in zip(silent.heads, model.heads, strict=True):
+        assert used.fingerprint == (one.silent or one).fingerprint
+    assert silent.hears
+    assert not load_models(
+        ["thesis"], tasks=["AU"], weights=tmp_path, sound=False
+    ).hears
 
 
 def test_a_plug_in_with_outputs_is_a_model(tmp_path, monkeypatch):

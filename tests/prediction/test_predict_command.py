@@ -12,6 +12,8 @@ from made.coloured_faces import script, write_film
 from made.videos import encode
 from PIL import Image
 
+from avemo_jax.extraction.crop_template import write_template
+from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
 from avemo_jax.prediction import command
 from avemo_jax.prediction.views import VIEWS, View
@@ -215,8 +217,27 @@ def test_parts_of_a_job_share_the_inputs(model, film, tmp_path):
     assert {row["input"] for row in found} == {"a", "b", "c"}
 
 
-def test_faces_of_an_earlier_run_give_the_same_scores(model, film, predicted, tmp_path):
-    table = predicted / "film" / "predictions.csv"
+def test_of_several_faces_only_those_that_were_joined_are_doubtful(model, tmp_path):
+    def shows(number: int) -> dict[str, tuple[int, int]]:
+        red = {"red": (10, 40)} if number <= 10 or number >= 45 else {}
+        return {"blue": (200, 150), **red}
+
+    film = write_film(tmp_path / "film.mp4", shows)
+    assert predict(model, film, tmp_path / "out") == 0
+    blue, red = rows_of(tmp_path / "out", "summary.csv")
+    assert (blue["face_id"], blue["face_found_pct"], blue["warnings"]) == (
+        "1",
+        "100.0",
+        "",
+    )
+    assert (red["face_id"], red["face_found_pct"]) == ("2", "43.33")
+    assert red["warnings"] == "joined from scenes by likeness, which is uncertain"
+
+
+def test_faces_of_an_earlier_run_give_the_same_scores(
+    model, film, predicted, tmp_path, capsys
+):
+    table = shutil.copy(predicted / "film" / "predictions.csv", tmp_path / "boxes.csv")
     flags = ("--smooth=none", f"--boxes={table}")
     assert predict(model, *flags, film, tmp_path / "out") == 0
     again, first = rows_of(tmp_path / "out" / "film"), rows_of(predicted / "film")
@@ -228,6 +249,15 @@ def test_faces_of_an_earlier_run_give_the_same_scores(model, film, predicted, tm
             assert float(row["valence"]) == pytest.approx(
                 float(expected["valence"]), abs=0.1
             )
+    capsys.readouterr()
+    assert predict(model, *flags, film, tmp_path / "out") == 0
+    assert "0 predicted, 1 done before" in capsys.readouterr().out
+    one, *_ = lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([one, *lines[20:]]))
+    assert predict(model, *flags, film, tmp_path / "out") == 0
+    assert "1 predicted" in capsys.readouterr().out
+    later = rows_of(tmp_path / "out" / "film")
+    assert (first[0]["face_id"], later[0]["face_id"]) == ("1", "")
 
 
 @pytest.mark.parametrize(
@@ -248,15 +278,22 @@ def test_what_cannot_be_is_told_in_one_line(flags, said, model, film, tmp_path, 
     assert not (tmp_path / "out" / "film").exists()
 
 
+def test_a_template_is_refused_where_crops_are_tight(model, film, tmp_path, capsys):
+    write_template(tmp_path / "t.json", ARCFACE_TEMPLATE, detector="d", crops=1)
+    template = f"--template={tmp_path}/t.json"
+    assert predict(model, film, tmp_path / "out", template) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--template with {model}, whose crops are tight; expected a model" in line
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--start=1:00", "--end=60"], "--end 60 s is not after --start 60 s"),
         (["--start=1:99"], "'1:99'; expected seconds as 90.5, or h:m:s"),
         (["--fps=10"], "--fps without --as-video; expected both or none"),
-        (["--faces=none"], "'none'; expected all, largest or a whole number"),
         (["--smooth=long"], "'long'; expected seconds from 0 to 600"),
-        (["--shard-index=1"], "--shard-index 1 with --num-shards 1; expected 0 to 0"),
     ],
 )
 def test_flags_that_are_wrong_end_the_command(flags, said, capsys):

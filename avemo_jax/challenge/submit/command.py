@@ -3,7 +3,6 @@
 import argparse
 import collections
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -30,6 +29,7 @@ from avemo_jax.challenge.thresholds import thresholds_of_flag
 from avemo_jax.data.predictions.frames import FramePredictions
 from avemo_jax.runtime.errors import guarded
 from avemo_jax.runtime.output_places import check_out
+from avemo_jax.runtime.regular_files import sha256_of
 from avemo_jax.tasks import AU, TASKS
 
 
@@ -230,8 +230,7 @@ def _tell_same(outputs: Sequence[_Output]) -> None:
     first: dict[str, pathlib.Path] = {}
     for one in outputs:
         path = one.source.path
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
         if digest in first:
             print(f"{path} says the very same as {first[digest]}")
         first.setdefault(digest, path)

@@ -32,6 +32,7 @@ from avemo_jax.data.records import (
     as_float16,
 )
 from avemo_jax.runtime.progress import progress_bar
+from avemo_jax.runtime.regular_files import sha256_of
 
 _SUFFIXES = (".npz", ".npy")
 # The fields of a file's meta that tell how the vectors of the whole set were made.
@@ -270,13 +271,8 @@ def _content(
         ) as bar,
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        digests = pool.map(_file_digest, [files[video] for video in videos])
+        digests = pool.map(sha256_of, [files[video] for video in videos])
         for video, file in zip(videos, digests, strict=True):
-            digest.update(video.encode() + b"\0" + file)
+            digest.update(video.encode() + b"\0" + bytes.fromhex(file))
             bar.update()
     return digest.hexdigest()
-
-
-def _file_digest(path: pathlib.Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

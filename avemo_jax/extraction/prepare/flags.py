@@ -7,6 +7,7 @@ from avemo_jax.extraction.flags import (
     add_extractor_flags,
     add_material_flags,
     add_run_flags,
+    check_part,
 )
 from avemo_jax.packing.flags import add_store_flags
 from avemo_jax.runtime import flags
@@ -67,6 +68,7 @@ def parser() -> CommandParser:
         help="begin even where the disk seems too small",
     )
     add_run_flags(parser)
+    parser.check = check_part
     return parser
 
 
