@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 # Cosine of two mean embeddings from which on they count as one person. On clips of six
 # people, 24 frames a piece, a small trained expression network gives pieces of two
 # people .52 in the median and .94 at most, and two pieces of one person .69: as much
-# depends on the expression, so few are joined, and those are right. With the networks of
-# published models it is not measured.
+# depends on the expression, so few are joined, and those are right. It is not measured
+# with the networks of published models.
 MIN_COSINE = 0.95
 
 
