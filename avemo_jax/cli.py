@@ -64,7 +64,7 @@ GROUPS = {
             "check-crops",
             "our face crops against official ones",
             "avemo_jax.extraction.flags:check_crops_parser",
-            "avemo_jax.extraction.check_crops_command:main",
+            "avemo_jax.prediction.check_crops_command:main",
         ),
         _command(
             "import-features", "features made elsewhere to files", "data.importing"

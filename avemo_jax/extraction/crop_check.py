@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
+from avemo_jax.embed import Embeddings
 from avemo_jax.extraction.face_crops import face_crops
 from avemo_jax.extraction.face_tracks import Detect, FaceTrack
 from avemo_jax.faces.crops import ALIGNED_PX, ARCFACE_TEMPLATE
@@ -17,7 +18,22 @@ from avemo_jax.media.picture_sources import PictureSource
 ALIKE = 0.8  # correlation of two grey crops from which on they match
 
 Crop = UInt8[np.ndarray, "_ _ 3"]
-Embed = Callable[[Sequence[Crop]], Float[np.ndarray, "crops dim"]]
+Embed = Callable[[Sequence[Crop]], Embeddings]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CropRows:
+    """What a network makes of the crops of a subject-video, a row a frame.
+
+    Attributes:
+        frame: Numbers of the frames with both crops, ascending.
+        given: Rows of the given crops.
+        ours: Rows of ours.
+    """
+
+    frame: Int[np.ndarray, " found"]
+    given: Embeddings
+    ours: Embeddings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +48,7 @@ class CropCheck:
             in pixels of a crop; only crops that match, a sample of them.
         cosine: Cosine of the embeddings of both; empty without an extractor.
         faults: Crops that cannot be read, in words.
+        rows: The embeddings of both crops; None: they were not to be kept.
     """
 
     video: str
@@ -39,6 +56,7 @@ class CropCheck:
     shifts: Float[np.ndarray, "sampled 5 2"]
     cosine: Float[np.ndarray, " found"]
     faults: tuple[str, ...] = ()
+    rows: CropRows | None = None
 
 
 def check_crops(
@@ -50,6 +68,7 @@ def check_crops(
     embed: Embed | None = None,
     template: Float[np.ndarray, "5 2"] = ARCFACE_TEMPLATE,
     sample: int = 100,
+    keeps_rows: bool = False,
 ) -> list[CropCheck]:
     """How the crops of a video's subject-videos agree with ours.
 
@@ -62,12 +81,15 @@ def check_crops(
         template: Where the five points come in our crops.
         sample: Crops of each subject-video in which points are found, spread evenly;
             others are not looked at by the detector.
+        keeps_rows: Whether the embeddings are kept, in memory.
 
     Raises:
         VideoError: If the video is gone.
         ValueError: If a crop's pictures cannot be embedded.
     """
-    running = [_Running(folder, detect, embed, sample) for folder in folders]
+    running = [
+        _Running(folder, detect, embed, sample, keeps_rows) for folder in folders
+    ]
     last = max((int(folder.frame[-1]) for folder in folders), default=0)
     wanted = [
         np.isin(track.frame, np.concatenate([folder.frame for folder in folders]))
@@ -106,8 +128,16 @@ class _Running:
     """The comparison of one subject-video, frame by frame."""
 
     def __init__(
-        self, folder: CropFolder, detect: Detect, embed: Embed | None, sample: int
+        self,
+        folder: CropFolder,
+        detect: Detect,
+        embed: Embed | None,
+        sample: int,
+        keeps_rows: bool,
     ):
+        self._keeps_rows = keeps_rows
+        self._frames: list[int] = []
+        self._rows: list[Embeddings] = []
         self._video, self._detect, self._embed = folder.video, detect, embed
         self._files = dict(folder.paths())
         numbers = list(self._files)
@@ -137,6 +167,7 @@ class _Running:
             self._compare_points(given, near)
         if self._embed is not None:
             self._pairs += [given, near]
+            self._frames.append(frame)
             if len(self._pairs) >= 64:
                 self._embed_pairs()
 
@@ -150,7 +181,20 @@ class _Running:
             np.array(self._shifts, float).reshape(-1, 5, 2),
             np.concatenate([np.zeros(0), *self._cosine]),
             tuple(self._faults),
+            self._kept() if self._keeps_rows and self._rows else None,
         )
+
+    def _kept(self) -> CropRows:
+        """The embeddings of all pairs."""
+        features = np.concatenate([rows.features for rows in self._rows])
+        outputs = None
+        if self._rows[0].outputs is not None:
+            outputs = np.concatenate([rows.outputs for rows in self._rows])
+        given, ours = (
+            Embeddings(features[i::2], None if outputs is None else outputs[i::2])
+            for i in (0, 1)
+        )
+        return CropRows(np.array(self._frames, np.int32), given, ours)
 
     def _compare_points(self, given: Crop, ours: Crop) -> None:
         """Keep how far the points are apart, where the detector finds both faces."""
@@ -165,8 +209,11 @@ class _Running:
 
     def _embed_pairs(self) -> None:
         assert self._embed is not None
-        rows = np.asarray(self._embed(self._pairs), np.float64)
+        embedded = self._embed(self._pairs)
         self._pairs = []
+        if self._keeps_rows:
+            self._rows.append(embedded)
+        rows = np.asarray(embedded.features, np.float64)
         length = np.linalg.norm(rows, axis=1)
         products = (rows[::2] * rows[1::2]).sum(axis=1)
         self._cosine.append(products / np.maximum(length[::2] * length[1::2], 1e-30))

@@ -128,6 +128,12 @@ def check_crops_parser() -> CommandParser:
         "--extractor", metavar="NAME", help="embed both crops, and compare that too"
     )
     group.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="a trained head over aligned crops, which is scored on both crops by the "
+        "annotations in --root; its own extractor embeds them",
+    )
+    group.add_argument(
         "--weights",
         metavar="DIR",
         help="folder of NAME.safetensors of the extractor; default: what avemo fetch "
@@ -151,7 +157,17 @@ def check_crops_parser() -> CommandParser:
         help="write the template by which our crops come nearest to the given ones",
     )
     flags.add_quiet(group)
+    parser.check = _check_one_network
     return parser
+
+
+def _check_one_network(parser: CommandParser, args: argparse.Namespace) -> None:
+    """End the program where two flags name a network."""
+    if args.extractor is not None and args.checkpoint is not None:
+        parser.error(
+            "--extractor with --checkpoint; expected one of the two, since the head's "
+            "own extractor embeds the crops: leave one out"
+        )
 
 
 def add_material_flags(to: argparse._ArgumentGroup) -> None:

@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from made.untrained_heads import untrained_head
 from PIL import Image
 
 from avemo_jax.convert.conversion import convert
-from avemo_jax.extraction import check_crops_command
 from avemo_jax.extraction.crop_check import (
     CropCheck,
     measured_template,
@@ -22,6 +22,8 @@ from avemo_jax.extraction.face_detector import load_face_detector
 from avemo_jax.extraction.face_tracks import find_faces
 from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
+from avemo_jax.models.card import UNKNOWN
+from avemo_jax.prediction import check_crops_command
 
 OTHER = ARCFACE_TEMPLATE * 0.97 + [3.0, 1.0]  # smaller, and shifted
 
@@ -100,6 +102,30 @@ def test_the_template_of_given_crops_is_found(tree, weights, tmp_path, capsys):
     assert told["all"] == told["videos"]["video3"]
     assert told["all"]["likeness_median"] > 0.97
     assert told["all"]["matching"] == told["all"]["crops"] == 12
+
+
+def test_a_head_is_scored_on_both_crops(tree, weights, tmp_path, capsys):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    folder = root / "VA_Estimation_Challenge" / "Validation_Set"
+    folder.mkdir(parents=True)
+    lines = ["valence,arousal", *(f"{i / 72:.3f},{-i / 90:.3f}" for i in range(72))]
+    (folder / "video3.txt").write_text("\n".join(lines))
+    sets = (("face_hog@cropped_aligned-32", "visual", 1984, UNKNOWN),)
+    head = untrained_head(tmp_path / "head", "VA", "linear", sets)
+    out = tmp_path / "numbers.json"
+    flags = ("--checkpoint", head, "--out", out)
+    assert run(root, weights, *flags) == 0
+    assert "VA: ccc_mean" in capsys.readouterr().out
+    told = json.loads(out.read_text())
+    (score,) = told["scores"]
+    assert (score["frames"], score["videos"]) == (told["all"]["found"], 1)
+    assert score["given"] != score["ours"]
+    assert told["all"]["cosine_median"] > 0.5
+    assert run(tree, weights, *flags) == 1
+    assert "no annotations in it; expected those of VA" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(root, weights, "--extractor", "face_hog", *flags)
+    assert "--extractor with --checkpoint; expected one" in capsys.readouterr().err
 
 
 def test_crops_that_cannot_be_compared_are_listed(tree, weights, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The command that compares our crops with official ones: ``avemo check-crops``."""
 
 import argparse
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from avemo_jax.data.corpus.crop_folders import CropFolder
-from avemo_jax.data.corpus.official_trees import find_corpus
+from avemo_jax.data.corpus.official_trees import Corpus, find_corpus
 from avemo_jax.data.corpus.splits import base_video
 from avemo_jax.extraction.crop_check import (
     ALIKE,
@@ -20,7 +21,11 @@ from avemo_jax.extraction.crop_check import (
     together,
 )
 from avemo_jax.extraction.crop_template import read_template, write_template
-from avemo_jax.extraction.extractor_choice import check_weights, choose_visual
+from avemo_jax.extraction.extractor_choice import (
+    ExtractorChoice,
+    check_weights,
+    choose_visual,
+)
 from avemo_jax.extraction.face_detector import detector_facts, load_face_detector
 from avemo_jax.extraction.face_tracks import find_faces
 from avemo_jax.extraction.flags import check_crops_parser
@@ -28,6 +33,8 @@ from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.faces.detector import FaceDetector
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.media.video import VideoError, open_video
+from avemo_jax.prediction.crop_scores import CropScores, head_over_crops
+from avemo_jax.prediction.feature_check import check_features
 from avemo_jax.runtime.atomic_files import write_json
 from avemo_jax.runtime.errors import SOME_FAILED, guarded
 from avemo_jax.runtime.output_places import check_out
@@ -69,8 +76,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.template is not None:
         template = read_template(args.template)
     detector = load_face_detector(args.detector_weights)
-    embed = _embedder(args)
     corpus = find_corpus(args.root, follow_links=args.follow_links)
+    embed, scores = _networks(args, corpus, template)
     folders: dict[str, list[CropFolder]] = {}
     lost = []
     for video, folder in corpus.crops.items():
@@ -91,13 +98,20 @@ def _run(args: argparse.Namespace) -> int:
         for name in names:
             try:
                 checks += _checked(
-                    corpus.videos[name], folders[name], detector, embed, template
+                    corpus.videos[name],
+                    folders[name],
+                    detector,
+                    embed,
+                    template,
+                    scores,
                 )
             except VideoError as error:
                 lost.append(str(error))
             bar.update(1)
     lost += [fault for one in checks for fault in one.faults]
     _print(checks, len(names), len(folders))
+    if scores is not None:
+        _print_scores(scores)
     facts = detector_facts(args.detector_weights)["fingerprint"]
     if args.write_template is not None:
         points = measured_template(checks, template)
@@ -105,7 +119,12 @@ def _run(args: argparse.Namespace) -> int:
         write_template(args.write_template, points, detector=facts, crops=crops)
         print(f"{args.write_template}: {np.round(points, 2).tolist()}, {crops} crops")
     if args.out is not None:
-        write_json(pathlib.Path(args.out), _told(args, checks, template, facts, lost))
+        told = _told(args, checks, template, facts, lost)
+        if scores is not None:
+            told["checkpoint"] = args.checkpoint
+            told["scores"] = [dataclasses.asdict(one) for one in scores.scores()]
+            told["notes"] = list(scores.notes)
+        write_json(pathlib.Path(args.out), told)
     for text in lost:
         print(f"not compared: {text}")
     return SOME_FAILED if lost else 0
@@ -118,19 +137,44 @@ def _chosen(names: list[str], at_most: int | None) -> list[str]:
     return [names[i] for i in picks]
 
 
-def _embedder(args: argparse.Namespace) -> Embed | None:
-    """What embeds crops, if an extractor is named."""
-    if args.extractor is None:
-        return None
-    (choice,) = choose_visual(
-        [args.extractor],
-        weights_dir=args.weights,
-        source="cropped_aligned",
-        batch_size=32,
-    )
+def _networks(
+    args: argparse.Namespace, corpus: Corpus, template: np.ndarray
+) -> tuple[Embed | None, CropScores | None]:
+    """What embeds crops, if an extractor or a head is named, and what scores them.
+
+    Raises:
+        ValueError: If the head does not fit, or there are no annotations for it.
+    """
+    if args.extractor is not None:
+        (choice,) = choose_visual(
+            [args.extractor],
+            weights_dir=args.weights,
+            source="cropped_aligned",
+            batch_size=32,
+        )
+        return _loaded(choice)[1], None
+    if args.checkpoint is None:
+        return None, None
+    model, wanted = head_over_crops(args.checkpoint)
+    if corpus.annotations is None:
+        raise ValueError(
+            f"{args.root}: no annotations in it; expected those of "
+            f"{model.tasks[0].name} for --checkpoint: correct --root, or leave "
+            "--checkpoint out"
+        )
+    scores = CropScores(model, wanted.name, corpus.annotations)
+    extractor, embed = _loaded(wanted.choice(weights_dir=args.weights, batch_size=32))
+    own = None if args.template is None else tuple(map(tuple, template.tolist()))
+    for note in (*model.notes, *check_features(model, {wanted.name: extractor}, own)):
+        print(note)
+    return embed, scores
+
+
+def _loaded(choice: ExtractorChoice) -> tuple[Any, Embed]:
+    """An extractor with its weights, and what embeds crops by it."""
     check_weights([choice])
     extractor: Any = choice.load()
-    return lambda crops: extractor.extract(list(crops)).features
+    return extractor, lambda crops: extractor.extract(list(crops))
 
 
 def _checked(
@@ -139,12 +183,25 @@ def _checked(
     detector: FaceDetector,
     embed: Embed | None,
     template: np.ndarray,
+    scores: CropScores | None,
 ) -> list[CropCheck]:
-    """The comparisons of one video's subject-videos."""
+    """The comparisons of one video's subject-videos, which are scored and forgotten."""
     video = open_video(file)
     times_s = video.frame_times().times_s
     tracks = find_faces(video, detector, times_s, interval_s=INTERVAL_S)
-    return check_crops(video, tracks, folders, detector, embed=embed, template=template)
+    checks = check_crops(
+        video,
+        tracks,
+        folders,
+        detector,
+        embed=embed,
+        template=template,
+        keeps_rows=scores is not None,
+    )
+    for one in checks:
+        if scores is not None and one.rows is not None:
+            scores.add(one.video, one.rows, times_s)
+    return [dataclasses.replace(one, rows=None) for one in checks]
 
 
 def _print(checks: Sequence[CropCheck], done: int, of: int) -> None:
@@ -174,6 +231,21 @@ def _print(checks: Sequence[CropCheck], done: int, of: int) -> None:
         "5 %: of the\ncorrelation. POINTS: median distance of the five points, in "
         "pixels of 112. COSINE:\nmedian, of embeddings."
     )
+
+
+def _print_scores(scores: CropScores) -> None:
+    """The score of each task by both crops, without smoothing."""
+    for one in scores.scores():
+        if one.given is None or one.ours is None:
+            print(f"{one.task}: no labelled frame with both crops")
+            continue
+        print(
+            f"{one.task}: {one.score} {one.given:.4f} on the given crops, "
+            f"{one.ours:.4f} on ours ({one.frames:,} labelled frames of {one.videos} "
+            "subject-videos, not smoothed)"
+        )
+    for note in scores.notes:
+        print(note)
 
 
 def _told(
