@@ -24,8 +24,8 @@ from avemo_jax.data.predictions.face_programs import EMOTIONS
 from avemo_jax.data.predictions.predicted_folders import is_predicted, predicted_tables
 from avemo_jax.data.records import MAX_FRAME
 from avemo_jax.media.file_endings import MEDIA_ENDINGS, ending_of, without_endings
+from avemo_jax.runtime.plain_text import is_number
 from avemo_jax.runtime.tables import Table, read_table
-from avemo_jax.runtime.tables.words import is_number
 
 # Names of columns in small letters, by what they tell; the first that is there counts.
 _VIDEO = ("video", "input")

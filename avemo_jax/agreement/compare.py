@@ -17,7 +17,7 @@ from avemo_jax.metrics.agreement import agreement_of
 from avemo_jax.metrics.intervals import NUM_RESAMPLES, interval_of
 from avemo_jax.metrics.numpy_states import VideoStates, video_states
 from avemo_jax.metrics.states import merged
-from avemo_jax.runtime.tables.words import is_number
+from avemo_jax.runtime.plain_text import is_number
 from avemo_jax.tasks import MAX_CLASSES, own_task
 
 Kind = Literal["classes", "unit", "values"]

@@ -5,8 +5,8 @@ import re
 import numpy as np
 from jaxtyping import Float
 
+from avemo_jax.runtime.plain_text import is_number
 from avemo_jax.runtime.tables import Table
-from avemo_jax.runtime.tables.words import is_number
 
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 # Ends of the names of its time columns, and what makes seconds of them; 0: a clock.

@@ -5,19 +5,12 @@ a folder that is there. A view in a complete folder belongs to its tables: whoev
 writes these anew removes the views.
 """
 
+import importlib
 import pathlib
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from avemo_jax.prediction.annotated_video import (
-    write_annotated_picture,
-    write_annotated_video,
-)
-from avemo_jax.prediction.elan_file import write_elan
-from avemo_jax.prediction.page.page_file import write_page
-from avemo_jax.prediction.praat_file import write_praat
 from avemo_jax.prediction.predicted import Predicted
-from avemo_jax.prediction.subtitles import write_subtitles
 from avemo_jax.runtime.atomic_files import whole_file
 
 # Writes the view of an input to a path, with a bar on stderr where the flag says so,
@@ -57,6 +50,22 @@ def _is_image(predicted: Predicted) -> bool:
     return not _lasts(predicted)
 
 
+def _in(module: str, function: str) -> WriteView:
+    """A function of another module of this room, which is loaded when it is called.
+
+    So the command knows all views before it loads what draws them.
+    """
+
+    def write(
+        predicted: Predicted, path: pathlib.Path, show_progress: bool
+    ) -> Iterable[str]:
+        found = importlib.import_module(f"avemo_jax.prediction.{module}")
+        notes: Iterable[str] = getattr(found, function)(predicted, path, show_progress)
+        return notes
+
+    return write
+
+
 # By the name that ``Prediction.write`` takes.
 _DRAWN = "make a copy of the video, or image, with faces and scores drawn into it"
 VIEWS: dict[str, View] = {
@@ -64,28 +73,28 @@ VIEWS: dict[str, View] = {
         "page.html",
         "--no-page",
         "write no page.html, on which the tables are seen over the video",
-        write_page,
+        _in("page.page_file", "write_page"),
         is_default=True,
     ),
     "video": View(
         "annotated.mp4",
         "--save-video",
         _DRAWN,
-        write_annotated_video,
+        _in("annotated_video", "write_annotated_video"),
         applies=_lasts,
     ),
     "picture": View(
         "annotated.png",
         "--save-video",
         _DRAWN,
-        write_annotated_picture,
+        _in("annotated_video", "write_annotated_picture"),
         applies=_is_image,
     ),
     "elan": View(
         "annotations.eaf",
         "--eaf",
         "write the segments as a file of ELAN, with the video linked",
-        write_elan,
+        _in("elan_file", "write_elan"),
         applies=_lasts,
         left_out="no annotations.eaf of an image, which lasts no time",
     ),
@@ -93,7 +102,7 @@ VIEWS: dict[str, View] = {
         "annotations.TextGrid",
         "--textgrid",
         "write the segments as a TextGrid of Praat",
-        write_praat,
+        _in("praat_file", "write_praat"),
         applies=_lasts,
         left_out="no annotations.TextGrid of an image, which lasts no time",
     ),
@@ -101,7 +110,7 @@ VIEWS: dict[str, View] = {
         "annotations.vtt",
         "--vtt",
         "write the segments as subtitles (WebVTT), which players show over the video",
-        write_subtitles,
+        _in("subtitles", "write_subtitles"),
         applies=_lasts,
         left_out="no annotations.vtt of an image, which lasts no time",
     ),

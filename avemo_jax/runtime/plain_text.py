@@ -16,6 +16,13 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a plain finite number, with a point for the decimals."""
+    return _NUMBER.fullmatch(text) is not None
+
 
 def one_line(text: str) -> str:
     r"""``text`` with every control character, a line end too, as ``\n`` or ``\x1b``."""

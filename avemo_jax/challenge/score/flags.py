@@ -5,7 +5,7 @@ import argparse
 from avemo_jax.metrics.intervals import MOST_RESAMPLES, NUM_RESAMPLES
 from avemo_jax.runtime import flags
 from avemo_jax.runtime.command_line import CommandParser, command_parser
-from avemo_jax.runtime.tables.words import is_number
+from avemo_jax.runtime.plain_text import is_number
 
 # Flags that have no meaning beside --against.
 _NOT_AGAINST = (

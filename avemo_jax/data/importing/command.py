@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    _check_flags(args)
     check_out("--out", args.out, args.source, args.annotations)
+    _check_flags(args)
     name = _name(args.name)
     records = {}
     if args.annotations:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
+from avemo_jax.runtime.plain_text import is_number
 from avemo_jax.runtime.tables import parquet, text, words
 
 _PICTURE = r"^(?P<frame>\d{1,9})\.(?i:jpg|jpeg|png)$"
@@ -216,14 +217,14 @@ class Table:
         plain = [words.truth_of(one) for one in spelt]
         truths = plain != spelt
         if self.may_have_commas:
-            points = any(words.is_number(one) and "." in one for one in plain)
+            points = any(is_number(one) and "." in one for one in plain)
             self._points = self._points or name * points
             pointed = [words.with_point(one) for one in plain]
             if pointed != plain:
                 self._take_commas(name)
             plain = pointed
         for i, one in enumerate(plain):
-            good = words.is_number(one)
+            good = is_number(one)
             if truths and good:
                 good = float(one) in (0, 1)
             if not good:

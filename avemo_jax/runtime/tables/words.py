@@ -5,7 +5,7 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avemo_jax.runtime.plain_text import FORMULA, NEUTRAL_FORMULA
+from avemo_jax.runtime.plain_text import FORMULA, NEUTRAL_FORMULA, is_number
 
 # What programs write where there is no value: nothing (pandas, polars, DuckDB, csv),
 # R, NumPy, pandas' own types, Python, SQL and its dumps, spreadsheets. Excel's #N/A,
@@ -16,14 +16,8 @@ MISSING = (
 )
 INTEGER = re.compile(r"[+-]?\d{1,18}")  # what 64 bits hold
 _TRUTH = {"true": "1", "false": "0"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 LARGEST = 2.0**53  # up to it float64 holds every whole number
-
-
-def is_number(text: str) -> bool:
-    """Whether a cell is a plain finite number, with a point for the decimals."""
-    return _NUMBER.fullmatch(text) is not None
 
 
 def with_point(text: str) -> str:
