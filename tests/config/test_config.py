@@ -469,6 +469,7 @@ def test_identity_leaves_out_where_and_how_shown():
         "workdir": "elsewhere",
         "log.progress": False,
         "log.tensorboard": False,
+        "log.report": False,
         "data.device_budget_gb": 1.0,
         "data.cache_dir": "/cache",
         "distributed.heartbeat_s": 60,
@@ -491,7 +492,7 @@ def test_identities_stay_what_they_are():
 
 
 def test_identity_differs_where_the_result_does():
-    free = {"workdir", "log.progress", "log.tensorboard"}
+    free = {"workdir", "log.progress", "log.tensorboard", "log.report"}
     free |= {"data.device_budget_gb", "data.cache_dir", "distributed.heartbeat_s"}
     plain = base_config("EXPR", "mlp")
     seen = {identity(plain)}
