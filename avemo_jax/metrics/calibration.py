@@ -68,9 +68,10 @@ def reliability_of(
 
 
 def calibration_error(state: Reliability) -> Float[np.ndarray, "*sets columns"]:
-    """ECE of each column: mean over predictions of a bin's |share true - probability|.
+    """ECE of each column: how far probabilities are from the share that is true.
 
-    A set without predictions has an error of 0.
+    The mean over predictions of the absolute difference between the share of their bin
+    that is true and the bin's mean probability. A set without predictions has an error of 0.
     """
     counts, sums, hits = state
     return np.abs(hits - sums).sum(axis=-2) / np.maximum(counts.sum(axis=-2), 1)

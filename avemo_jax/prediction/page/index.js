@@ -45,12 +45,14 @@ function drawTiny(canvas) {
   if (!text) return;
   const drawing = canvas.getContext("2d");
   const bins = text.length / 2;
+  const hasCurve = [...text.slice(bins)].some((one) => letters.includes(one));
+  const ribbon = hasCurve ? RIBBON_PX * scale : canvas.height;
   const wide = canvas.width / bins;
   for (let i = 0; i < bins; i++) {
     const kind = letters.indexOf(text[i]);
     if (kind < 0) continue;
     drawing.fillStyle = colour(`kind-${kind % 12}`);
-    drawing.fillRect(Math.floor(i * wide), 0, Math.ceil(wide), RIBBON_PX * scale);
+    drawing.fillRect(Math.floor(i * wide), 0, Math.ceil(wide), ribbon);
   }
   const top = (RIBBON_PX + 3) * scale;
   const high = canvas.height - top - 2 * scale;

@@ -54,7 +54,7 @@ def write_index(out: pathlib.Path) -> None:
     folders = [folder for folder in subfolders(out) if (folder / RUN).is_file()]
     if len(folders) < 2:
         return
-    rows: list[str] = []
+    rows: list[_Cells] = []
     paints: dict[str, int] = {}
     count = 0
     for folder in folders:
@@ -72,8 +72,7 @@ def write_index(out: pathlib.Path) -> None:
         '<span id="count" class="muted small" role="status"></span></div>'
         f"{_legend(paints)}"
         '<div class="scroll-x" tabindex="0" role="region" aria-label="All inputs">'
-        f'<table id="inputs"><thead><tr>{_HEAD}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></main>"
+        f'<table id="inputs">{_table(rows)}</table></div></main>'
         '<p class="muted small">These are what observers would call the faces, not '
         "what people feel, and a model agrees with observers only in part.</p></div>"
         + data_element("letters", {"letters": _LETTERS})
@@ -100,12 +99,33 @@ _COLUMNS = (
     ("most active unit", "text"),
     ("remarks", "number"),
 )
-_HEAD = "".join(
-    f'<th scope="col"{" class=number" if kind == "number" else ""}>'
-    + (f'<button type="button" class="sort">{name}</button>' if kind else name)
-    + "</th>"
-    for name, kind in _COLUMNS
-)
+# Of a cell: its class, what it is sorted by, and its content.
+_Cells = tuple[tuple[str, Any, str], ...]
+
+
+def _table(rows: Sequence[_Cells]) -> str:
+    """The head and body, without columns in which all cells are empty."""
+    kept = [
+        i
+        for i in range(len(_COLUMNS))
+        if not rows or any(cells[i][2] for cells in rows)
+    ]
+    head = "".join(
+        f'<th scope="col"{" class=number" if kind == "number" else ""}>'
+        + (f'<button type="button" class="sort">{name}</button>' if kind else name)
+        + "</th>"
+        for name, kind in (_COLUMNS[i] for i in kept)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{kind}" data-key="{escaped(str(key))}">{content}</td>'
+            for kind, key, content in (cells[i] for i in kept)
+        )
+        + "</tr>"
+        for cells in rows
+    )
+    return f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
 
 
 def _legend(paints: Mapping[str, int]) -> str:
@@ -116,7 +136,7 @@ def _legend(paints: Mapping[str, int]) -> str:
     return f'<ul class="legend">{items}</ul>' if items else ""
 
 
-def _rows(folder: pathlib.Path, paints: dict[str, int]) -> Iterator[str]:
+def _rows(folder: pathlib.Path, paints: dict[str, int]) -> Iterator[_Cells]:
     """Rows of one input; adds its classes to the legend."""
     remedy = "predict the input again, with --overwrite"
     run: IndexedRun = read_json(folder / RUN, IndexedRun, remedy=remedy)
@@ -155,7 +175,8 @@ def _row(
     parts: Sequence[TaskColumns],
     address: str,
     tiny: str,
-) -> str:
+) -> _Cells:
+    """The cells of a face, or of an input without one."""
     face, name = row["face_id"], escaped(run["input"])
     target = f"{address}#face={face}" if face is not None else address
     classes = next((p for p in parts if p.decided), None)
@@ -172,10 +193,13 @@ def _row(
     words = f"{unit} {unit_in_words(unit) or ''}".strip()
     warnings = [one for one in str(row["warnings"] or "").split("; ") if one]
     remarks = f'<span title="{escaped("; ".join(warnings))}">{len(warnings)}</span>'
-    cells = (
+    canvas = (
+        f'<canvas class="tiny" width="180" height="34" data-tiny="{tiny}"></canvas>'
+    )
+    return (
         ("", run["input"].casefold(), f'<a href="{target}">{name}</a>'),
         ("number", face or 0, "" if face is None else str(face)),
-        ("", "", f'<canvas class="tiny" width="180" height="34" data-tiny="{tiny}">'),
+        ("", "", canvas),
         ("number", run["duration_s"], _length(run["duration_s"])),
         ("number", row["face_found_pct"] or 0, f"{row['face_found_pct'] or 0:.0f} %"),
         ("", label.casefold(), escaped(label)),
@@ -184,13 +208,6 @@ def _row(
         ("", -rate, escaped(f"{words}, {rate:.0f} %") if unit else ""),
         ("number", len(warnings), remarks if warnings else "0"),
     )
-    made = "".join(
-        f'<td class="{kind}" data-key="{escaped(str(key))}">{content}'
-        + ("</canvas>" if "<canvas" in content else "")
-        + "</td>"
-        for kind, key, content in cells
-    )
-    return f"<tr>{made}</tr>"
 
 
 def _most(
