@@ -50,6 +50,16 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_tasks_of_this_file() -> Iterator[None]:
+    """Own tasks of other files, which may have the same names, are not known."""
+    from avemo_jax.tasks import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_OWN", {})
+        yield
+
+
 @pytest.fixture
 def hears_ctrl_c() -> Iterator[None]:
     """Also where the suite runs in the background, which shells let ignore Ctrl-C."""

@@ -71,7 +71,7 @@ def calibration_error(state: Reliability) -> Float[np.ndarray, "*sets columns"]:
     """ECE of each column: how far probabilities are from the share that is true.
 
     The mean over predictions of the absolute difference between the share of their bin
-    that is true and the bin's mean probability. A set without predictions has an error of 0.
+    that is true and the bin's mean probability; 0 for a set without predictions.
     """
     counts, sums, hits = state
     return np.abs(hits - sums).sum(axis=-2) / np.maximum(counts.sum(axis=-2), 1)

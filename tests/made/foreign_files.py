@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from avemo_jax.config.fields import default_config
@@ -367,6 +368,7 @@ def _foreign_weights(folder: pathlib.Path) -> list[bytes]:
 
 def _onnx(folder: pathlib.Path) -> list[bytes]:
     del folder
+    pytest.importorskip("onnx", reason="needs the extra 'onnx'")
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)

@@ -523,6 +523,7 @@ def test_default_folder_is_named_by_the_rule(run, monkeypatch):
     calls: list = []
     monkeypatch.setattr(experiment, "evaluate", named)
     monkeypatch.setattr(experiment, "_say", lambda *_: None)
+    monkeypatch.setattr(experiment, "write_report", lambda *_, **__: None)
     for wanted in (FrameRate("stride", 4), FrameRate("refine"), None):
         evaluated(run / "best_model", None, split="dev", frame_rate=wanted)
     names = [name for name, _ in calls]
