@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from made.browsing import opened
 from made.cards import made_card
 from made.report_html import check_page
 
@@ -522,3 +523,19 @@ def test_ticks_are_round_and_inside():
     assert whole_ticks(5) == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert whole_ticks(20) == [3.0, 6.0, 9.0, 12.0, 15.0, 18.0]
     assert pathlib.Path(REPORT).suffix == ".html"
+
+
+@pytest.mark.parametrize("name", ["EXPR", "AU", "report_effort"])
+def test_a_browser_finds_no_fault(browser, tmp_path, name):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    written(tmp_path, name)
+    for width, dark in ((400, False), (1280, True)):
+        with opened(browser, tmp_path / REPORT, width=width, dark=dark) as page:
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            faults = [
+                f"{one['id']}: {one['help']}"
+                for one in axe.run(page).response["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+        assert wide <= width
+        assert not faults
