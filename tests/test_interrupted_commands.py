@@ -60,7 +60,7 @@ MIDDLE = {
     ),
     "prepare": (
         ["--root=given", "--visual=enet_b0_8_va_mtl", "--out=out"],
-        "avemo_jax.extraction.prepare.command:find_corpus",
+        "avemo_jax.extraction.prepare.official:find_corpus",
         "features of the videos that were done are kept, and sets packed whole",
     ),
     "fetch": (
