@@ -1,14 +1,13 @@
 """The agreement of two codings as text for people to read, and as CSV."""
 
-import csv
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from avemo_jax.agreement.compare import SCORES
 from avemo_jax.data.listing import first_of
-from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.plain_text import in_csv, one_line
+from avemo_jax.runtime.tables.writing import csv_lines
 
 _TITLES = {
     "agreement": "agreement",
@@ -59,13 +58,7 @@ def text(report: dict[str, Any], *, per_video: bool) -> str:
 
 def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
     """Write a line for each score of each variable, over all and by video."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
+    with csv_lines(path, _FIELDS) as writer:
         for one in report["variables"]:
             for block in (one, *one["per_video"]):
                 for name, label, value, ends in _scores(block, one["kind"]):

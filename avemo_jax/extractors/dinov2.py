@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
 from avemo_jax.extractors.contract import Extractor
-from avemo_jax.extractors.state_dicts import check_state
+from avemo_jax.extractors.state_dicts import affine, affine_shapes, check_state
 from avemo_jax.extractors.transformer_encoder import EncoderLayer
 from avemo_jax.extractors.transformer_layers import LayerNorm, Linear
 
@@ -132,23 +132,19 @@ def state_shapes(spec: DinoV2Spec) -> dict[str, tuple[int, ...]]:
         "cls_token": (1, 1, hidden),
         "pos_embed": (1, 1 + spec.grid**2, hidden),
         "mask_token": (1, hidden),
-        **_affine("patch_embed.proj", hidden, 3, patch, patch),
+        **affine_shapes("patch_embed.proj", hidden, 3, patch, patch),
     }
     for i in range(spec.num_layers):
         name = f"blocks.{i}"
-        shapes |= _affine(f"{name}.norm1", hidden)
-        shapes |= _affine(f"{name}.attn.qkv", 3 * hidden, hidden)
-        shapes |= _affine(f"{name}.attn.proj", hidden, hidden)
+        shapes |= affine_shapes(f"{name}.norm1", hidden)
+        shapes |= affine_shapes(f"{name}.attn.qkv", 3 * hidden, hidden)
+        shapes |= affine_shapes(f"{name}.attn.proj", hidden, hidden)
         shapes[f"{name}.ls1.gamma"] = (hidden,)
-        shapes |= _affine(f"{name}.norm2", hidden)
-        shapes |= _affine(f"{name}.mlp.fc1", wide, hidden)
-        shapes |= _affine(f"{name}.mlp.fc2", hidden, wide)
+        shapes |= affine_shapes(f"{name}.norm2", hidden)
+        shapes |= affine_shapes(f"{name}.mlp.fc1", wide, hidden)
+        shapes |= affine_shapes(f"{name}.mlp.fc2", hidden, wide)
         shapes[f"{name}.ls2.gamma"] = (hidden,)
-    return shapes | _affine("norm", hidden)
-
-
-def _affine(name: str, outputs: int, *inputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, *inputs), f"{name}.bias": (outputs,)}
+    return shapes | affine_shapes("norm", hidden)
 
 
 def prepare(
@@ -189,13 +185,9 @@ def prepare(
         "layers": {
             str(i): _layer(spec, state, f"blocks.{i}") for i in range(spec.num_layers)
         },
-        "norm": _pair(state, "norm"),
+        "norm": affine(state, "norm"),
     }
     return jax.tree.map(lambda x: np.ascontiguousarray(x, np.dtype(dtype)), params)
-
-
-def _pair(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {"weight": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
 
 
 def _linear(
@@ -217,10 +209,10 @@ def _layer(
     return {
         "mixed": _linear(state, f"{name}.attn.qkv", scale),
         "out": _linear(state, f"{name}.attn.proj", first),
-        "norm": _pair(state, f"{name}.norm1"),
+        "norm": affine(state, f"{name}.norm1"),
         "wide": _linear(state, f"{name}.mlp.fc1"),
         "narrow": _linear(state, f"{name}.mlp.fc2", second),
-        "final_norm": _pair(state, f"{name}.norm2"),
+        "final_norm": affine(state, f"{name}.norm2"),
     }
 
 

@@ -8,6 +8,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 _MOST = 20  # faults that an error names
 
 
+def affine_shapes(name: str, outputs: int, *inputs: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weight, outputs first, and the bias of a layer."""
+    return {f"{name}.weight": (outputs, *inputs), f"{name}.bias": (outputs,)}
+
+
+def affine(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """The weight and bias of a layer, as they are."""
+    return {part: state[f"{name}.{part}"] for part in ("weight", "bias")}
+
+
 def misfits(
     state: Mapping[str, np.ndarray], shapes: Shapes, optional: Shapes | None = None
 ) -> str:

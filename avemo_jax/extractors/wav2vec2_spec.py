@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from avemo_jax.extractors.state_dicts import check_state
+from avemo_jax.extractors.state_dicts import affine, affine_shapes, check_state
 
 # Taps of the positional convolution that are computed in one row.
 TAPS_IN_ROW = 16
@@ -127,11 +127,11 @@ def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
         if spec.conv_bias:
             shapes[f"{name}.conv.bias"] = (dim,)
         if i == 0 or spec.feat_extract_norm == "layer":
-            shapes |= _affine(f"{name}.layer_norm", dim)
+            shapes |= affine_shapes(f"{name}.layer_norm", dim)
         inputs = dim
     hidden, ffn = spec.hidden_size, spec.ffn_dim
-    shapes |= _affine("feature_projection.layer_norm", inputs)
-    shapes |= _affine("feature_projection.projection", hidden, inputs)
+    shapes |= affine_shapes("feature_projection.layer_norm", inputs)
+    shapes |= affine_shapes("feature_projection.projection", hidden, inputs)
     position = "encoder.pos_conv_embed.conv"
     shapes[f"{position}.bias"] = (hidden,)
     shapes[f"{position}.weight_g"] = (1, 1, spec.pos_kernel)
@@ -140,17 +140,17 @@ def state_shapes(spec: Wav2Vec2Spec) -> dict[str, tuple[int, ...]]:
         hidden // spec.pos_groups,
         spec.pos_kernel,
     )
-    shapes |= _affine("encoder.layer_norm", hidden)
+    shapes |= affine_shapes("encoder.layer_norm", hidden)
     for i in range(spec.num_layers):
         name = f"encoder.layers.{i}"
         for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
-            shapes |= _affine(f"{name}.attention.{part}", hidden, hidden)
+            shapes |= affine_shapes(f"{name}.attention.{part}", hidden, hidden)
         if spec.position_buckets:
             shapes |= _gate_shapes(spec, f"{name}.attention", is_first=i == 0)
-        shapes |= _affine(f"{name}.layer_norm", hidden)
-        shapes |= _affine(f"{name}.feed_forward.intermediate_dense", ffn, hidden)
-        shapes |= _affine(f"{name}.feed_forward.output_dense", hidden, ffn)
-        shapes |= _affine(f"{name}.final_layer_norm", hidden)
+        shapes |= affine_shapes(f"{name}.layer_norm", hidden)
+        shapes |= affine_shapes(f"{name}.feed_forward.intermediate_dense", ffn, hidden)
+        shapes |= affine_shapes(f"{name}.feed_forward.output_dense", hidden, ffn)
+        shapes |= affine_shapes(f"{name}.final_layer_norm", hidden)
     return shapes
 
 
@@ -161,15 +161,11 @@ def _gate_shapes(
     heads = spec.num_heads
     shapes: dict[str, tuple[int, ...]] = {
         f"{name}.gru_rel_pos_const": (1, heads, 1, 1),
-        **_affine(f"{name}.gru_rel_pos_linear", 8, spec.hidden_size // heads),
+        **affine_shapes(f"{name}.gru_rel_pos_linear", 8, spec.hidden_size // heads),
     }
     if is_first:
         shapes[f"{name}.rel_attn_embed.weight"] = (spec.position_buckets, heads)
     return shapes
-
-
-def _affine(name: str, outputs: int, *inputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, *inputs), f"{name}.bias": (outputs,)}
 
 
 def prepare(
@@ -205,16 +201,16 @@ def prepare(
         if spec.conv_bias:
             layer["bias"] = state[f"{name}.conv.bias"]
         if f"{name}.layer_norm.weight" in state:
-            layer["norm"] = _pair(state, f"{name}.layer_norm")
+            layer["norm"] = affine(state, f"{name}.layer_norm")
         convolutions[str(i)] = layer
     transformer = {
-        "norm": _pair(state, "feature_projection.layer_norm"),
+        "norm": affine(state, "feature_projection.layer_norm"),
         "projection": _linear(state, "feature_projection.projection"),
         "positions": {
             "weight": _positions(spec, state),
             "bias": state["encoder.pos_conv_embed.conv.bias"],
         },
-        "encoder_norm": _pair(state, "encoder.layer_norm"),
+        "encoder_norm": affine(state, "encoder.layer_norm"),
         "layers": {
             str(i): _layer(spec, state, f"encoder.layers.{i}", dtype)
             for i in range(spec.num_layers)
@@ -225,10 +221,6 @@ def prepare(
         transformer["distances"] = state[first]
     params = {"convolutions": {"layers": convolutions}, "transformer": transformer}
     return jax.tree.map(lambda x: np.ascontiguousarray(x, np.dtype(dtype)), params)
-
-
-def _pair(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {"weight": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
 
 
 def _linear(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
@@ -252,10 +244,10 @@ def _layer(
             for part in ("weight", "bias")
         },
         "out": _linear(state, f"{name}.attention.out_proj"),
-        "norm": _pair(state, f"{name}.layer_norm"),
+        "norm": affine(state, f"{name}.layer_norm"),
         "wide": _linear(state, f"{name}.feed_forward.intermediate_dense"),
         "narrow": _linear(state, f"{name}.feed_forward.output_dense"),
-        "final_norm": _pair(state, f"{name}.final_layer_norm"),
+        "final_norm": affine(state, f"{name}.final_layer_norm"),
     }
 
 

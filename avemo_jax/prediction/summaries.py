@@ -1,6 +1,5 @@
 """summary.csv, a line for each input and face, and the same in words for a person."""
 
-import csv
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,8 +11,8 @@ from avemo_jax.data.predictions.predictions_file import in_units
 from avemo_jax.faces.boxes import MIN_FACE_PX
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
 from avemo_jax.prediction.tables import TaskColumns, task_columns
-from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.plain_text import in_csv
+from avemo_jax.runtime.tables.writing import csv_lines
 
 MEANING = (
     "These are what observers would call the faces, not what people feel, and a model "
@@ -170,15 +169,7 @@ def write_summary(rows: Iterable[SummaryRow], path: pathlib.Path) -> None:
     rows = list(rows)
     between = dict.fromkeys(name for row in rows for name in row)
     names = [n for n in between if n not in (*_BEFORE, *_AFTER)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(
-            file, (*_BEFORE, *names, *_AFTER), restval="", lineterminator="\n"
-        )
-        writer.writeheader()
+    with csv_lines(path, (*_BEFORE, *names, *_AFTER)) as writer:
         for row in rows:
             writer.writerow(
                 {n: in_csv(v) if isinstance(v, str) else v for n, v in row.items()}

@@ -139,13 +139,14 @@ def views_named(names: Collection[str]) -> tuple[str, ...]:
 def missing_views(folder: pathlib.Path, names: Collection[str]) -> tuple[str, ...]:
     """Which of these views a complete folder lacks.
 
+    Of views that share a flag an input has one, and lacks none if that is there.
+
     Args:
         folder: The folder of an input.
         names: Names of views.
     """
-    return tuple(
-        name for name in views_named(names) if not (folder / VIEWS[name].file).is_file()
-    )
+    there = {view.flag for view in VIEWS.values() if (folder / view.file).is_file()}
+    return tuple(name for name in views_named(names) if VIEWS[name].flag not in there)
 
 
 def write_views(

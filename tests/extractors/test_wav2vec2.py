@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from reference.torch_libraries import import_transformers
+from reference.wav2vec2 import outputs_of, random_state, reference
 
 from avemo_jax.extractors import wav2vec2
 from avemo_jax.extractors.transformer_layers import gelu
@@ -34,58 +34,6 @@ BASE_LAYER = dataclasses.replace(
 )
 SPECS = {"group": TINY, "layer": TINY_LAYER, "group_biased": TINY_BIASED}
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "wav2vec2.npz"
-
-
-def random_state(spec: Wav2Vec2Spec, seed: int) -> dict[str, np.ndarray]:
-    """Weights that keep values near 1 through the network, and norms that matter."""
-    rng = np.random.default_rng(seed)
-    state = {}
-    for name, shape in wav2vec2.state_shapes(spec).items():
-        value = rng.standard_normal(shape, np.float32)
-        if name.endswith(("weight_g", "norm.weight")):
-            value = 1 + 0.2 * value
-        elif name.endswith("bias"):
-            value = 0.2 * value
-        elif len(shape) > 1:
-            value = value * np.float32(math.sqrt(1.5 / math.prod(shape[1:])))
-        state[name] = value.astype(np.float32)
-    return state
-
-
-def reference(spec: Wav2Vec2Spec, state: dict[str, np.ndarray]) -> Any:
-    """transformers' network with these weights."""
-    transformers, torch = import_transformers(), pytest.importorskip("torch")
-    config = transformers.Wav2Vec2Config(
-        hidden_size=spec.hidden_size,
-        num_hidden_layers=spec.num_layers,
-        num_attention_heads=spec.num_heads,
-        intermediate_size=spec.ffn_dim,
-        conv_dim=spec.conv_dims,
-        conv_kernel=spec.conv_kernels,
-        conv_stride=spec.conv_strides,
-        conv_bias=spec.conv_bias,
-        feat_extract_norm=spec.feat_extract_norm,
-        do_stable_layer_norm=spec.do_stable_layer_norm,
-        num_conv_pos_embeddings=spec.pos_kernel,
-        num_conv_pos_embedding_groups=spec.pos_groups,
-    )
-    model = transformers.Wav2Vec2Model(config).eval()
-    renamed = {
-        name.replace("weight_g", "parametrizations.weight.original0").replace(
-            "weight_v", "parametrizations.weight.original1"
-        ): torch.from_numpy(x)
-        for name, x in state.items()
-    }
-    model.load_state_dict(renamed, strict=True)
-    return model
-
-
-def outputs_of(model: Any, waveform: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Hidden states 0 to the last, then the network's output."""
-    torch = pytest.importorskip("torch")
-    with torch.inference_mode():
-        found = model(torch.from_numpy(waveform), output_hidden_states=True)
-    return tuple(x.numpy() for x in (*found.hidden_states, found.last_hidden_state))
 
 
 def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Wav2Vec2LayerIndex, ...]:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from reference.torch_libraries import import_transformers
+from reference.wav2vec2 import outputs_of, random_state, reference
 
 from avemo_jax.extractors import EXTRACTORS, wav2vec2
 from avemo_jax.extractors.transformer_encoder import CPU_QUERIES
@@ -36,55 +37,6 @@ QUICKLY = {
 run = jax.jit(wav2vec2.apply, compiler_options=QUICKLY, **STATIC)
 
 
-def random_state(spec: Wav2Vec2Spec, seed: int) -> dict[str, np.ndarray]:
-    """Weights that keep values near 1 through the network, and biases that matter."""
-    rng = np.random.default_rng(seed)
-    state = {}
-    for name, shape in wav2vec2.state_shapes(spec).items():
-        value = rng.standard_normal(shape)
-        if name.endswith(("weight_g", "norm.weight", "pos_const")):
-            value = 1 + 0.2 * value
-        elif name.endswith("bias"):
-            value = 0.2 * value
-        elif len(shape) > 1 and "rel_attn_embed" not in name:
-            value = value * math.sqrt(1.5 / math.prod(shape[1:]))
-        state[name] = value.astype(np.float32)
-    return state
-
-
-def by_transformers(spec, state, waveform) -> list[np.ndarray]:
-    """Hidden states 0 to the last, then the network's output."""
-    torch = pytest.importorskip("torch")
-    transformers = import_transformers()
-    config = transformers.WavLMConfig(
-        hidden_size=spec.hidden_size,
-        num_hidden_layers=spec.num_layers,
-        num_attention_heads=spec.num_heads,
-        intermediate_size=spec.ffn_dim,
-        conv_dim=spec.conv_dims,
-        conv_kernel=spec.conv_kernels,
-        conv_stride=spec.conv_strides,
-        conv_bias=spec.conv_bias,
-        feat_extract_norm=spec.feat_extract_norm,
-        do_stable_layer_norm=spec.do_stable_layer_norm,
-        num_conv_pos_embeddings=spec.pos_kernel,
-        num_conv_pos_embedding_groups=spec.pos_groups,
-        num_buckets=spec.position_buckets,
-        max_bucket_distance=spec.max_distance,
-    )
-    net = transformers.WavLMModel(config).eval()
-    renamed = {
-        name.replace("weight_g", "parametrizations.weight.original0").replace(
-            "weight_v", "parametrizations.weight.original1"
-        ): torch.from_numpy(x)
-        for name, x in state.items()
-    }
-    net.load_state_dict(renamed, strict=True)
-    with torch.inference_mode():
-        found = net(torch.from_numpy(waveform), output_hidden_states=True)
-    return [x.numpy() for x in (*found.hidden_states, found.last_hidden_state)]
-
-
 def sound(*shape: int) -> np.ndarray:
     return np.random.default_rng(9).uniform(-1, 1, shape).astype(np.float32)
 
@@ -95,7 +47,7 @@ def test_a_tiny_network_equals_transformers(spec):
     state, waveform = random_state(spec, 1), sound(2, 30_000)
     layers = (*range(spec.num_layers + 1), "last")
     found = run(spec, wav2vec2.prepare(spec, state), waveform, layers=layers)
-    expected = by_transformers(spec, state, waveform)
+    expected = outputs_of(reference(spec, state), waveform)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() < 2e-5 * theirs.std()
@@ -109,7 +61,7 @@ def test_the_published_sizes_equal_transformers(network):
     state, waveform = random_state(spec, 2), sound(1, 16_000)
     params = wav2vec2.prepare(spec, state)
     (found,) = jax.jit(wav2vec2.apply, **STATIC)(spec, params, waveform)
-    expected = by_transformers(spec, state, waveform)[-1]
+    expected = outputs_of(reference(spec, state), waveform)[-1]
     assert np.abs(found - expected).max() < 2e-5 * expected.std()
 
 
@@ -119,7 +71,7 @@ def test_queries_in_several_blocks_equal_transformers():
     state = random_state(TINY, 3)
     waveform = sound(1, TINY.samples_for(CPU_QUERIES + 20 + 1))
     (found,) = run(TINY, wav2vec2.prepare(TINY, state), waveform)
-    expected = by_transformers(TINY, state, waveform)[-1]
+    expected = outputs_of(reference(TINY, state), waveform)[-1]
     assert np.abs(found - expected).max() < 2e-5 * expected.std()
 
 

@@ -112,3 +112,10 @@ def test_a_view_that_an_input_has_not(tmp_path: pathlib.Path, two_views):
     two_views["good"] = two_views["good"]._replace(applies=lambda one: one.fps > 0)
     assert write_views(made_predicted(1, fps=0.0), tmp_path, ["good"]) == ()
     assert not (tmp_path / "good.txt").exists()
+
+
+def test_of_views_with_one_flag_an_input_has_one(tmp_path: pathlib.Path, two_views):
+    two_views["other"] = two_views["good"]._replace(file="other.txt")
+    assert missing_views(tmp_path, ["good", "other"]) == ("good", "other")
+    (tmp_path / "other.txt").touch()
+    assert missing_views(tmp_path, ["good", "other", "bad"]) == ("bad",)

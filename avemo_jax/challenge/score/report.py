@@ -1,14 +1,13 @@
 """Scores as text for people to read, and as CSV."""
 
-import csv
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from avemo_jax.challenge.score.scores import SCORED_FRAMES, TITLES
 from avemo_jax.data.listing import first_of
-from avemo_jax.runtime.atomic_files import whole_file
 from avemo_jax.runtime.plain_text import in_csv, one_line
+from avemo_jax.runtime.tables.writing import csv_lines
 
 _FIELDS = (
     "predictions",
@@ -50,13 +49,7 @@ def difference_text(names: Sequence[str], block: dict[str, Any]) -> str:
 
 def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
     """Write a line for each score of each set of frames, overall and by video."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, _FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
+    with csv_lines(path, _FIELDS) as writer:
         for one in report["files"]:
             for name in SCORED_FRAMES:
                 writer.writerows(

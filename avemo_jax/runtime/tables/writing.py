@@ -1,6 +1,7 @@
 """Tables of records, written some rows at a time as CSV and as Parquet."""
 
 import contextlib
+import csv
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -8,12 +9,39 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from avemo_jax.runtime.atomic_files import whole_file
+
 _NEEDS_QUOTES = frozenset(',"\r\n')
 
 
 def needs_quotes(text: str) -> bool:
     """Whether a cell of a CSV file with this text stands in quotes."""
     return not _NEEDS_QUOTES.isdisjoint(text)
+
+
+@contextlib.contextmanager
+def csv_lines(
+    path: pathlib.Path, columns: Sequence[str]
+) -> Iterator["csv.DictWriter[str]"]:
+    """A writer of lines by the names of their columns, to a file written whole.
+
+    A column that a line lacks is empty there; the names are in the first line.
+
+    Args:
+        path: The file, which is replaced; its folder is made if missing.
+        columns: Names of the columns.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        yield writer
 
 
 @contextlib.contextmanager
