@@ -218,7 +218,7 @@ def _prepare_devices(args: argparse.Namespace, config: Any) -> None:
     if args.deterministic:
         old = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{old} --xla_gpu_deterministic_ops=true".strip()
-    from avemo_jax.config.fields import HEARTBEAT_S
+    from avemo_jax.config.field_table import HEARTBEAT_S
     from avemo_jax.runtime import distributed, logs
 
     logs.speak_plainly()

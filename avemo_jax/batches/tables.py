@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax.batches.feeders import Feeder, make_feeder
-from avemo_jax.config.fields import OWN
+from avemo_jax.config.field_table import OWN
 from avemo_jax.data.corpus.protocols import (
     Protocol,
     fold_splits_of,

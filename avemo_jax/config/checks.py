@@ -9,7 +9,8 @@ from typing import get_args
 
 from ml_collections import ConfigDict
 
-from avemo_jax.config.fields import FIELDS, OWN, flatten
+from avemo_jax.config.field_table import FIELDS, OWN
+from avemo_jax.config.fields import flatten
 from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.heads.spec import HeadSpec, head_kind
 from avemo_jax.postprocess.frame_rate.rules import FrameRate

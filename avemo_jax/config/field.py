@@ -22,6 +22,8 @@ class Field:
             None: the default's.
         counts: Whether the field changes what is computed, and not only where it runs
             and how it is shown.
+        later: Whether the field came after the first release: at its default it leaves
+            the identities of runs, which name folders, as they were without it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Field:
     below: int | float | None = None
     kind: type | None = None
     counts: bool = True
+    later: bool = False
 
     @property
     def value_type(self) -> type:

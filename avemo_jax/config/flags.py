@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from avemo_jax.config.fields import FIELDS
+from avemo_jax.config.field_table import FIELDS
 from avemo_jax.config.recipe_files import (
     file_and_argument,
     recipe_file,

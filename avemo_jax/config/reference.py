@@ -7,7 +7,7 @@ import ast
 import textwrap
 
 from avemo_jax.config.field import Field
-from avemo_jax.config.fields import FIELDS, GROUPS
+from avemo_jax.config.field_table import FIELDS, GROUPS
 from avemo_jax.config.recipe_files import recipe_file, recipe_names
 from avemo_jax.config.recipes import OURS
 

@@ -19,9 +19,8 @@ from ml_collections import ConfigDict
 from avemo_jax.config import fields as config_lib
 from avemo_jax.config import reference
 from avemo_jax.config.checks import check_config
+from avemo_jax.config.field_table import FIELDS, GROUPS
 from avemo_jax.config.fields import (
-    FIELDS,
-    GROUPS,
     base_config,
     changed_fields,
     flatten,
