@@ -319,6 +319,15 @@ FIELDS = (
         "original's)",
         choices=("population", "sample"),
     ),
+    Field(
+        "loss.va_mse",
+        0.0,
+        "Share s of squared errors in the loss of values: (1 - s) * sum(1 - CCC) + s * "
+        "sum(mean squared error); 0: off",
+        least=0,
+        most=1,
+        later=True,
+    ),
     Field("sweep.learning_rate", (), "As (1e-4, 1e-3)", least=0, kind=float),
     Field("sweep.weight_decay", (), "As (1e-4, 1e-2)", least=0, kind=float),
     Field("sweep.dropout", (), "As (0.0, 0.3)", least=0, below=1, kind=float),

@@ -1,6 +1,7 @@
 """The tasks' losses over one batch with a mask, and class weights from a split.
 
-Each loss is a mean over the frames that count (1 - CCC for VA), or 0 where none counts.
+Each loss is a mean over the frames that count (for VA 1 - CCC, alone or with a mean of
+squared errors), or 0 where none counts.
 The values of a frame that does not count, NaN included, change neither the loss nor its
 gradient.
 """
@@ -110,10 +111,13 @@ def va_loss(
     *,
     pre_tanh: bool = False,
     ddof: Literal[0, 1] = 0,
+    mse_share: float = 0.0,
 ) -> Float[Array, ""]:
-    """Sum of 1 - CCC of each output (valence, arousal) within the batch.
+    """Sum over the outputs (valence, arousal) of 1 - CCC within the batch.
 
-    The original's loss is ``pre_tanh=True, ddof=1``.
+    With ``mse_share`` s it is (1 - s) * sum(1 - CCC) + s * sum(mean squared error), both
+    sums over the outputs and both of the same values. The original's loss is
+    ``pre_tanh=True, ddof=1``.
 
     Args:
         logits: Outputs of each frame before the tanh.
@@ -121,7 +125,8 @@ def va_loss(
         mask: True where a frame counts. None: all count.
         pre_tanh: True compares the logits themselves with the labels, not their tanh.
         ddof: What is subtracted from the number of frames that (co)variances are
-            divided by.
+            divided by; the squared errors are divided by the number of frames.
+        mse_share: Share s in [0, 1] of the squared errors; 0 is off.
     """
     logits = _counted(logits, mask)
     labels = _counted(labels, mask)
@@ -142,7 +147,11 @@ def va_loss(
     variances = total((x - mean_x) ** 2 + (labels - mean_y) ** 2) / divisor
     distance = (mean_x - mean_y) ** 2
     ccc = 2 * covariance / (variances + distance + CCC_EPSILON)
-    return jnp.where(count > 0, (1 - ccc).sum(), 0.0)
+    loss = (1 - ccc).sum()
+    if mse_share:
+        errors = total((x - labels) ** 2) / jnp.maximum(count, 1)
+        loss = (1 - mse_share) * loss + mse_share * errors.sum()
+    return jnp.where(count > 0, loss, 0.0)
 
 
 def make_loss(task_name: str, **options: Any) -> LossFunction:
@@ -165,7 +174,7 @@ def make_loss(task_name: str, **options: Any) -> LossFunction:
             "log_prior",
         ),
         "multilabel": ("focal_gamma", "label_smoothing"),
-        "regression": ("pre_tanh", "ddof"),
+        "regression": ("pre_tanh", "ddof", "mse_share"),
     }
     unknown = sorted(set(options) - set(known[task.kind]))
     if unknown:
@@ -282,6 +291,7 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
         ("label_smoothing", 0.0, 1.0),
         ("logit_adjustment", 0.0, np.inf),
         ("ddof", 0, 1),
+        ("mse_share", 0.0, 1.0),
     ):
         if name not in options:
             continue

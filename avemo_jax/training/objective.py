@@ -88,6 +88,7 @@ def _loss_of(config: ConfigDict, task: Task, labels: Any, valid: Any) -> Loss:
     if task.kind == "regression":
         options["pre_tanh"] = config.loss.va_on == "logits"
         options["ddof"] = 1 if config.loss.va_variance == "sample" else 0
+        options["mse_share"] = config.loss.va_mse
     else:
         options["focal_gamma"] = config.loss.focal_gamma
         options["label_smoothing"] = config.loss.label_smoothing

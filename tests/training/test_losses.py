@@ -34,6 +34,7 @@ OPTIONS = [
     ("AU", {"focal_gamma": 0.5, "label_smoothing": 0.1}),
     ("VA", {}),
     ("VA", {"pre_tanh": True, "ddof": 1}),
+    ("VA", {"mse_share": 0.3}),
 ]
 
 
@@ -111,6 +112,21 @@ def test_losses_equal_their_definitions(mask):
     got = compute("VA", VA_LOGITS, VA_LABELS, mask, None, pre_tanh=True, ddof=1)
     expected = naive_va(VA_LOGITS[there], VA_LABELS[there], ddof=1)
     assert float(got) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("pre_tanh", [False, True])
+def test_squared_errors_have_their_share(pre_tanh):
+    """0 of them is the loss without, to the bit; 1 is nothing else."""
+    case = ("VA", VA_LOGITS, VA_LABELS, MASK, None)
+    x = VA_LOGITS if pre_tanh else np.tanh(VA_LOGITS)
+    errors = ((x - VA_LABELS)[MASK].astype(np.float64) ** 2).mean(axis=0).sum()
+    ccc = naive_va(x[MASK], VA_LABELS[MASK])
+    for share in (0.25, 1.0):
+        got = compute(*case, pre_tanh=pre_tanh, mse_share=share)
+        expected = (1 - share) * ccc + share * errors
+        assert float(got) == pytest.approx(expected, rel=1e-5)
+    without = compute(*case, pre_tanh=pre_tanh)
+    assert float(compute(*case, pre_tanh=pre_tanh, mse_share=0.0)) == float(without)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -269,6 +285,8 @@ def test_errors_say_what_to_do():
         losses.make_loss("EXPR", focal=1.0)
     with pytest.raises(ValueError, match=r"label_smoothing is 1\.5"):
         losses.make_loss("AU", label_smoothing=1.5)
+    with pytest.raises(ValueError, match=r"mse_share is -0\.1; expected a value in"):
+        losses.make_loss("VA", mse_share=-0.1)
     with pytest.raises(ValueError, match="unknown task"):
         losses.make_loss("FACE")
     with pytest.raises(ValueError, match="without log_prior"):
