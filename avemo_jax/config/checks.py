@@ -31,13 +31,15 @@ def check_config(config: ConfigDict) -> None:
         get_task(config.task)  # a store's own tasks are known once it is open
     _check_fields(config)
     head = config.head
-    # For its checks alone, which depend on neither the task nor the features.
+    # For its checks alone, which do not depend on the features.
+    known = set(config.task.split("+")) <= set(known_tasks())
     HeadSpec(
-        task=EXPR.name,
+        task=config.task if known else EXPR.name,
         kind=head.kind,
         dims=(1,),
         attention=head.attention,
         positions=head.positions,
+        learned_temperature=head.learned_temperature,
     )
     if config.data.protocol:
         _check_protocol(config)

@@ -199,6 +199,13 @@ FIELDS = (
         choices=tuple(d for d in CHOICES["dtype"] if d != "float64"),  # for checks
     ),
     Field(
+        "head.learned_temperature",
+        False,
+        "Whether logits are divided by a trained temperature, which starts at 1; "
+        "classes and units",
+        later=True,
+    ),
+    Field(
         "train.warmup",
         0.05,
         "Share of all steps in which the learning rate rises",

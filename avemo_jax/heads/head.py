@@ -13,7 +13,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from avemo_jax.heads.layers import Mode, Start
 from avemo_jax.heads.matmul import accumulator
 from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.heads.temperature import TEMPERATURES, divided, first_temperatures
 from avemo_jax.heads.variables import INPUTS
+from avemo_jax.tasks import get_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,12 @@ class Head:
             Two nested dicts of float32 arrays, parameters and statistics; the latter is
             {} where the head has no BatchNorm and does not standardise its inputs.
         """
-        module = _module(self.spec, Start(key, self.num_params()))
+        module = _module(self.spec, Start(key, self._num_of_module()))
         params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats) | self._inputs()
+        return (
+            nnx.to_pure_dict(params) | self._temperatures(),
+            nnx.to_pure_dict(stats) | self._inputs(),
+        )
 
     def apply(
         self,
@@ -94,6 +99,7 @@ class Head:
         arrays = jax.tree.map(jnp.asarray, (params, stats))
         params, stats = arrays
         inputs = {INPUTS: stats.pop(INPUTS)} if self.spec.standardize else {}
+        logs = params.pop(TEMPERATURES) if self.spec.learned_temperature else None
         if inputs:
             wide = x.astype(accumulator(x.dtype))
             x = (wide - inputs[INPUTS]["mean"]) / inputs[INPUTS]["deviation"]
@@ -103,13 +109,26 @@ class Head:
             logits = module(x[None], mode)[0]
         else:
             logits = module(x, mode)
+        if logs is not None:
+            logits = divided(logits, logs, get_task(self.spec.task))
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)) | inputs
 
     def num_params(self) -> int:
         """Number of trainable values; running statistics do not count."""
+        extra = self._temperatures().get(TEMPERATURES, {})
+        return self._num_of_module() + len(extra)
+
+    def _num_of_module(self) -> int:
+        """Number of trainable values of the ``nnx`` module."""
         module = nnx.eval_shape(lambda: _module(self.spec, Start()))
         leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
         return sum(math.prod(leaf.shape) for leaf in leaves)
+
+    def _temperatures(self) -> dict[str, Any]:
+        """Parameters of temperatures of 1; {} where logits have none."""
+        if not self.spec.learned_temperature:
+            return {}
+        return first_temperatures(get_task(self.spec.task))
 
     def _inputs(self) -> dict[str, Any]:
         """Statistics of inputs that are not measured yet; {} where none are kept."""

@@ -4,14 +4,20 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.heads.spec import HeadSpec, has_temperature, head_kind
+from avemo_jax.heads.temperature import TEMPERATURES
 from avemo_jax.heads.variables import Variables
 from avemo_jax.tasks import JointTask, TaskPart
 
 
 def part_spec(spec: HeadSpec, part: TaskPart) -> HeadSpec:
     """The spec of one task's head, with the trunk of the joint head ``spec``."""
-    return dataclasses.replace(spec, task=part.task.name, va_form="plain")
+    return dataclasses.replace(
+        spec,
+        task=part.task.name,
+        va_form="plain",
+        learned_temperature=spec.learned_temperature and has_temperature(part.task),
+    )
 
 
 def part_variables(
@@ -29,7 +35,19 @@ def part_variables(
     """
     kind = head_kind(spec.kind)
     assert kind.part is not None  # else HeadSpec refuses several tasks
-    return Variables(**kind.part(variables.to_dict(), part, task))
+    trees = kind.part(variables.to_dict(), part, task)
+    if spec.learned_temperature:
+        trees["params"] = _own_temperature(trees["params"], part)
+    return Variables(**trees)
+
+
+def _own_temperature(params: Any, part: TaskPart) -> dict[str, Any]:
+    """The parameters with the temperature of one task alone, or with none."""
+    own = dict(params)
+    logs = own.pop(TEMPERATURES)
+    if has_temperature(part.task):
+        own[TEMPERATURES] = {part.task.name: logs[part.task.name]}
+    return own
 
 
 def outputs_of(layer: str) -> Callable[[Any, TaskPart, JointTask], Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from avemo_jax.heads.registry import HEAD_KINDS
-from avemo_jax.tasks import JointTask, TaskPart, get_task
+from avemo_jax.tasks import JointTask, Task, TaskPart, get_task
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "va_form": ("affine", "shared", "plain"),
@@ -66,6 +66,17 @@ def head_kind(name: str) -> HeadKind:
     return kind
 
 
+def has_temperature(task: Task) -> bool:
+    """Whether logits of ``task`` may have one: those of classes and units, not values.
+
+    Values are compared in their unit, which a temperature would change. Of several
+    tasks at least one has to be of classes or units.
+    """
+    if isinstance(task, JointTask):
+        return any(has_temperature(one) for one in task.tasks)
+    return task.kind != "regression"
+
+
 @dataclasses.dataclass(frozen=True)
 class HeadSpec:
     """Everything that decides a head's parameters and arithmetic.
@@ -90,6 +101,8 @@ class HeadSpec:
         window: Most frames in a window, for attention "window".
         standardize: Whether inputs are taken less their mean and over their deviation,
             which are among the head's statistics.
+        learned_temperature: Whether logits are divided by a trained temperature, one
+            for each task of classes or units; it starts at 1.
         positions: Transformer only. How a frame's offset in the window enters; the
             frames of attention "batch" have no order, so that demands "none".
         dtype: Type of the arithmetic. With "bfloat16" the parameters, softmax, the
@@ -126,6 +139,7 @@ class HeadSpec:
     head_dim: int = 32
     num_heads: int = 4
     num_layers: int = 4
+    learned_temperature: bool = False
 
     def __post_init__(self):
         task, kind = get_task(self.task), head_kind(self.kind)
@@ -152,6 +166,12 @@ class HeadSpec:
                 f"head kind {self.kind!r} for {self.task}; expected one task, as its "
                 "outputs cannot be taken apart; train the tasks alone, or set another "
                 "config.head.kind"
+            )
+        if self.learned_temperature and not has_temperature(task):
+            raise ValueError(
+                f"head learned_temperature is True for {self.task}; expected False, as "
+                "values have no temperature, only logits of classes and units; set "
+                "config.head.learned_temperature=False"
             )
         if kind.check is not None:
             kind.check(self)

@@ -40,6 +40,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
         num_layers=config.head.num_layers,
         positions=config.head.positions,
         dtype=config.head.dtype,
+        learned_temperature=config.head.learned_temperature,
     )
 
 
