@@ -115,8 +115,8 @@ def va_loss(
 ) -> Float[Array, ""]:
     """Sum over the outputs (valence, arousal) of 1 - CCC within the batch.
 
-    With ``mse_share`` s it is (1 - s) * sum(1 - CCC) + s * sum(mean squared error), both
-    sums over the outputs and both of the same values. The original's loss is
+    With ``mse_share`` s it is (1 - s) * sum(1 - CCC) + s * sum(mean squared error),
+    both sums over the outputs and of the same values. The original's loss is
     ``pre_tanh=True, ddof=1``.
 
     Args:
