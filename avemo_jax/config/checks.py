@@ -33,7 +33,7 @@ def check_config(config: ConfigDict) -> None:
     head = config.head
     # For its checks alone, which do not depend on the features.
     known = set(config.task.split("+")) <= set(known_tasks())
-    HeadSpec(
+    spec = HeadSpec(
         task=config.task if known else EXPR.name,
         kind=head.kind,
         dims=(1,),
@@ -51,6 +51,7 @@ def check_config(config: ConfigDict) -> None:
     if config.data.folds and config.data.train_on != "train":
         raise ValueError("config.data.folds needs config.data.train_on='train'")
     _check_tasks(config)
+    _check_mixup(config, spec)
     if config.train.select_by == "ccc_valence" and config.task != "VA":
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
     _check_postprocess(config)
@@ -161,6 +162,31 @@ def _check_tasks(config: ConfigDict) -> None:
                 f"{config.task} together; expected its default: train together, then "
                 "blend best_model/TASK with avemo blend"
             )
+
+
+def _check_mixup(config: ConfigDict, spec: HeadSpec) -> None:
+    """Checks that frames can be mixed with others of the same label.
+
+    Raises:
+        ValueError: If labels are values, or the head looks over a sequence of frames.
+    """
+    if not config.train.mixup:
+        return
+    begin = f"config.train.mixup is {config.train.mixup} "
+    known = known_tasks()
+    names = [name for name in config.task.split("+") if name in known]
+    if values := [name for name in names if known[name].kind == "regression"]:
+        raise ValueError(
+            f"{begin}for {', '.join(values)}; expected tasks of classes or units, as "
+            "frames are mixed with others of the same label, and values have none: "
+            "set it to 0"
+        )
+    if spec.sequence is not None:
+        raise ValueError(
+            f"{begin}with head kind {spec.kind!r} over {spec.sequence} of frames; "
+            "expected a head that sees one frame at a time, as frames of a sequence "
+            "cannot be exchanged: set it to 0, or another config.head.kind"
+        )
 
 
 def _check_frame_rate(config: ConfigDict) -> None:

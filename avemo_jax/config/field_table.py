@@ -255,6 +255,15 @@ FIELDS = (
         kind=int,
     ),
     Field(
+        "train.mixup",
+        0.0,
+        "Alpha of Beta(alpha, alpha), the share of a frame that is mixed with another "
+        "of the same label; classes and units, heads that see one frame; 0: off",
+        least=0,
+        most=1000,
+        later=True,
+    ),
+    Field(
         "train.eval_mode",
         False,
         "The original's: no dropout, BatchNorm frozen at mean 0 and variance 1",

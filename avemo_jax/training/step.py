@@ -16,6 +16,8 @@ from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.row_scores import constrain, over_candidates
 from avemo_jax.heads import Head, Variables
 from avemo_jax.runtime.compilation import compiler_options
+from avemo_jax.tasks import get_task
+from avemo_jax.training.mixup import mixed_batch
 from avemo_jax.training.optimiser import make_optimizer
 from avemo_jax.training.seeds import Candidates, Hyper
 from avemo_jax.training.state import Models
@@ -37,6 +39,7 @@ def train_step(
     optimizer_of: Callable[[Hyper], optax.GradientTransformation],
     use_dropout: bool,
     train_mode: bool,
+    mixup: float = 0.0,
 ) -> tuple[Models, jax.Array]:
     """One candidate's model after one more step, and the loss of that step; pure.
 
@@ -50,8 +53,12 @@ def train_step(
         optimizer_of: Makes the optimiser from ``hyper``.
         use_dropout: False where no candidate has dropout, which saves the random bits.
         train_mode: False trains as the original did: no dropout, BatchNorm frozen.
+        mixup: Parameter of the Beta distribution of mixup; 0 mixes nothing.
     """
     variables = model.variables
+    if mixup:
+        task = get_task(head.spec.task)
+        batch = mixed_batch(batch, task, mixup, hyper.key, step)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         logits, stats = head.apply(
@@ -104,6 +111,7 @@ def make_train_chunk(
         optimizer_of=lambda hyper: make_optimizer(config, hyper, num_steps),
         use_dropout=use_dropout,
         train_mode=not config.train.eval_mode,
+        mixup=config.train.mixup,
     )
     mapped = one_by_one(config, mesh)
 
