@@ -255,6 +255,15 @@ FIELDS = (
         kind=int,
     ),
     Field(
+        "train.ema",
+        0.0,
+        "Decay of a moving mean of the parameters, which is scored and kept in their "
+        "place; 0: off",
+        least=0,
+        below=1,
+        later=True,
+    ),
+    Field(
         "train.mixup",
         0.0,
         "Alpha of Beta(alpha, alpha), the share of a frame that is mixed with another "

@@ -29,6 +29,31 @@ class Models:
     variables: Variables
     optimiser: Any
 
+    @property
+    def scored(self) -> Variables:
+        """What dev is scored with, and what the best epoch keeps."""
+        return self.variables
+
+
+@chex.dataclass(frozen=True, mappable_dataclass=False)
+class AveragedModels(Models):
+    """Models with means of their variables over the steps.
+
+    A type of its own, so that a checkpoint without means is as it was before there were
+    any.
+
+    Attributes:
+        average: Means of parameters and running statistics
+            (:func:`averages.averaged`).
+    """
+
+    average: Variables
+
+    @property
+    def scored(self) -> Variables:
+        """The means."""
+        return self.average
+
 
 @chex.dataclass(frozen=True, mappable_dataclass=False)
 class TrainState:
@@ -36,7 +61,7 @@ class TrainState:
 
     Attributes:
         models: The models after the last step.
-        best: Variables of each candidate's best epoch.
+        best: Variables of each candidate's best epoch; their means where there are.
         best_score: Score of that epoch on dev; minus infinity before any.
         best_epoch: Number of that epoch, from 1; 0 before any.
         stopped: Whether a candidate is trained no more.
@@ -76,11 +101,15 @@ def fresh_state(
     def start(params: Any, hyper: Any) -> Any:
         return make_optimizer(config, hyper, num_steps).init(params)
 
+    optimiser = jax.vmap(start)(variables.params, candidates.hyper())
+    models = Models(variables=variables, optimiser=optimiser)
+    if config.train.ema:
+        average = jax.tree.map(jnp.copy, variables)
+        models = AveragedModels(
+            variables=variables, optimiser=optimiser, average=average
+        )
     return TrainState(
-        models=Models(
-            variables=variables,
-            optimiser=jax.vmap(start)(variables.params, candidates.hyper()),
-        ),
+        models=models,
         best=jax.tree.map(jnp.copy, variables),
         best_score=jnp.full(count, -jnp.inf),
         best_epoch=jnp.zeros(count, jnp.int32),
@@ -120,7 +149,7 @@ def keep_best(
         stopped = stopped | (epoch - best_epoch >= patience)
     return dataclasses.replace(
         state,
-        best=jax.tree.map(choose, state.models.variables, state.best),
+        best=jax.tree.map(choose, state.models.scored, state.best),
         best_score=jnp.where(better, scores, state.best_score),
         best_epoch=best_epoch.astype(jnp.int32),
         stopped=stopped,
@@ -132,6 +161,6 @@ def keep_last(state: TrainState, epoch: Any) -> TrainState:
     """``state`` with each candidate's last epoch as its best, where there is no dev."""
     return dataclasses.replace(
         state,
-        best=jax.tree.map(jnp.copy, state.models.variables),
+        best=jax.tree.map(jnp.copy, state.models.scored),
         best_epoch=jnp.full_like(state.best_epoch, epoch),
     )

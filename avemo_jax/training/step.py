@@ -1,5 +1,6 @@
 """The compiled part of training: one step, and scans over many."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +18,11 @@ from avemo_jax.batches.row_scores import constrain, over_candidates
 from avemo_jax.heads import Head, Variables
 from avemo_jax.runtime.compilation import compiler_options
 from avemo_jax.tasks import get_task
+from avemo_jax.training.averages import averaged
 from avemo_jax.training.mixup import mixed_batch
 from avemo_jax.training.optimiser import make_optimizer
 from avemo_jax.training.seeds import Candidates, Hyper
-from avemo_jax.training.state import Models
+from avemo_jax.training.state import AveragedModels, Models
 
 Loss = Callable[..., jax.Array]
 # Seeds on a CPU: one after another below this batch size, where each is then bit-equal
@@ -39,6 +41,7 @@ def train_step(
     optimizer_of: Callable[[Hyper], optax.GradientTransformation],
     use_dropout: bool,
     train_mode: bool,
+    ema: float = 0.0,
     mixup: float = 0.0,
 ) -> tuple[Models, jax.Array]:
     """One candidate's model after one more step, and the loss of that step; pure.
@@ -53,6 +56,7 @@ def train_step(
         optimizer_of: Makes the optimiser from ``hyper``.
         use_dropout: False where no candidate has dropout, which saves the random bits.
         train_mode: False trains as the original did: no dropout, BatchNorm frozen.
+        ema: Decay of the mean of the variables, where ``model`` has one.
         mixup: Parameter of the Beta distribution of mixup; 0 mixes nothing.
     """
     variables = model.variables
@@ -81,7 +85,10 @@ def train_step(
     )
     params = optax.apply_updates(variables.params, updates)
     after = Variables(params=params, stats=stats)
-    return Models(variables=after, optimiser=optimiser), loss
+    changed: dict[str, Any] = {"variables": after, "optimiser": optimiser}
+    if isinstance(model, AveragedModels):
+        changed["average"] = averaged(model.average, after, step, ema)
+    return dataclasses.replace(model, **changed), loss
 
 
 def make_train_chunk(
@@ -111,6 +118,7 @@ def make_train_chunk(
         optimizer_of=lambda hyper: make_optimizer(config, hyper, num_steps),
         use_dropout=use_dropout,
         train_mode=not config.train.eval_mode,
+        ema=config.train.ema,
         mixup=config.train.mixup,
     )
     mapped = one_by_one(config, mesh)

@@ -148,7 +148,7 @@ def train(
                 "frames_per_s": speed,
             }
             if dev_scorer:
-                scores, on_dev = dev_scorer(state.models.variables)
+                scores, on_dev = dev_scorer(state.models.scored)
                 record |= on_dev
                 patience = config.train.early_stop_epochs
                 state = keep_best(state, scores, np.int32(epoch), patience)

@@ -276,11 +276,12 @@ def _state_of(
     candidates = make_candidates(config)
     make = functools.partial(fresh_state, config, candidates, build_head(spec), steps)
     state: TrainState = jax.eval_shape(make)
-    variables, rates = state.models.variables, jax.eval_shape(candidates.hyper)
+    models, rates = state.models, jax.eval_shape(candidates.hyper)
     parts = {
-        "parameters": variables.params,
-        "statistics": variables.stats,
-        "optimiser state": state.models.optimiser,
+        "parameters": models.variables.params,
+        "statistics": models.variables.stats,
+        "optimiser state": models.optimiser,
+        **({"averaged parameters": models.scored} if config.train.ema else {}),
         "best parameters": state.best,
         "scores, keys, rates": (
             *(state.best_score, state.best_epoch, state.stopped),
