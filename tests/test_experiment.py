@@ -241,7 +241,8 @@ def test_blocks_of_metrics(runs, task, seeds):
             if frames in block:
                 check_scores(block[frames], task, seeds)
     resamples = np.load(runs(task, seeds).workdir / "resamples.npz")
-    assert set(resamples) == {*metrics, "videos"}
+    few = {f"{name}_left_out" for name in metrics}
+    assert set(resamples) == {*metrics, *few, "videos"}
     for name, block in metrics.items():
         ends = np.quantile(resamples[name], (0.025, 0.975))
         expected = block["with_crop"][f"{TASKS[task].headline}_ci95"]
@@ -255,8 +256,9 @@ def test_blocks_of_metrics(runs, task, seeds):
 
 
 def check_scores(scores: dict, task: str, seeds: int) -> None:
-    beside = ("_std", "_ci95")
-    plain = {name for name in scores if not name.endswith(beside)} - {"num_frames"}
+    beside = ("_std", "_ci95", "_bca95")
+    plain = {name for name in scores if not name.endswith(beside)}
+    plain -= {"num_frames", "intervals"}
     # The thresholds of several seeds have no mean that anyone could use.
     assert plain == SCORES[task] - ({"thresholds"} if seeds > 1 else set())
     low = -1 if task == "VA" else 0
@@ -270,6 +272,7 @@ def check_scores(scores: dict, task: str, seeds: int) -> None:
             assert (f"{name}_std" in scores) is (seeds > 1)
         if name != "thresholds":
             check_interval(scores[f"{name}_ci95"], scores[name])
+            assert f"{name}_bca95" in scores
 
 
 def check_interval(ends: Any, value: Any) -> None:
@@ -288,7 +291,9 @@ def test_metrics_are_the_means_of_the_seeds(runs, task, seeds):
     for name, block in found["metrics"].items():
         for frames in BOTH:
             for score, value in block.get(frames, {}).items():
-                if score == "num_frames" or score.endswith(("_std", "_ci95")):
+                if score in ("num_frames", "intervals"):
+                    continue
+                if score.endswith(("_std", "_ci95", "_bca95")):
                     continue
                 values = [one[name][frames][score] for one in per_seed]
                 if isinstance(value, dict):

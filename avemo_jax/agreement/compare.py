@@ -14,7 +14,8 @@ from avemo_jax.agreement.frames import SAMPLE_RATE_HZ, Scene, on_frames, scenes
 from avemo_jax.agreement.variables import with_variables
 from avemo_jax.data.listing import first_of
 from avemo_jax.metrics.agreement import agreement_of
-from avemo_jax.metrics.intervals import NUM_RESAMPLES, interval_of
+from avemo_jax.metrics.bca import FEW, bca_ends
+from avemo_jax.metrics.intervals import NUM_RESAMPLES, SAID, interval_of, said_of
 from avemo_jax.metrics.numpy_states import VideoStates, video_states
 from avemo_jax.metrics.states import merged
 from avemo_jax.runtime.plain_text import is_number
@@ -90,9 +91,9 @@ def compare(
 
     Returns:
         ``variables``, for each one ``name``, ``kind``, the numbers of frames and videos
-        that both coded, and its scores, with intervals over videos under ``NAME_ci95``
-        where there are two videos or more; videos and variables that only one coding
-        has; and ``notes``.
+        that both coded, and its scores, with intervals over videos under ``NAME_ci95``,
+        of few videos ``NAME_bca95`` too, where there are two or more; videos and
+        variables that only one coding has; and ``notes``.
 
     Raises:
         ValueError: If a file is wrong, or both have no video or no variable in common;
@@ -426,20 +427,42 @@ def _scores(variable: _Variable, states: VideoStates, options: Options) -> _Part
     """
     together = _parts(variable, agreement_of(merged(states.state)))
     found = _each(together, _number)
-    if not options.num_resamples or (states.num_frames > 0).sum() < 2:
+    num = int((states.num_frames > 0).sum())
+    if not options.num_resamples or num < 2:
         return found
     drawn = agreement_of(states.drawn(options.seed, options.num_resamples))
-    ends = _each(together, _interval, _parts(variable, drawn))
-    return found | {f"{name}_ci95": each for name, each in ends.items()}
+    samples = _parts(variable, drawn)
+    ends = _each(together, _percentiles, samples)
+    found |= {f"{name}_ci95": each for name, each in ends.items()}
+    if num < FEW:
+        left_out = _parts(variable, agreement_of(states.without_each()))
+        ends = _each(together, _bca, samples, left_out)
+        found |= {f"{name}_bca95": each for name, each in ends.items()}
+    return found | {SAID: said_of(num)}
 
 
-def _interval(value: Any, samples: np.ndarray) -> list[float] | None:
+def _defined(value: Any, *drawn: np.ndarray) -> list[np.ndarray] | None:
+    """The draws that have a score; None where few have, or all together has none."""
+    known = [samples[np.isfinite(samples)] for samples in drawn]
+    few = any(
+        len(k) < _FEWEST_DRAWS * len(s) for k, s in zip(known, drawn, strict=True)
+    )
+    return None if few or not np.isfinite(value) else known
+
+
+def _percentiles(value: Any, samples: np.ndarray) -> list[float] | None:
     """Ends of a score's interval; None where too few draws have the score."""
-    known = samples[np.isfinite(samples)]
-    if not np.isfinite(value) or len(known) < _FEWEST_DRAWS * len(samples):
+    known = _defined(value, samples)
+    if known is None:
         return None
-    found = interval_of({"score": value}, {"score": known})
+    found = interval_of({"score": value}, {"score": known[0]}, {})
     return [float(found.low["score"]), float(found.high["score"])]
+
+
+def _bca(value: Any, samples: np.ndarray, left_out: np.ndarray) -> list[float] | None:
+    """Ends of a score's BCa interval; None where there is none."""
+    known = _defined(value, samples, left_out)
+    return None if known is None else bca_ends(float(value), known[0], known[1])
 
 
 def _amounts(

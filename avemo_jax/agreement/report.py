@@ -6,6 +6,7 @@ from typing import Any
 
 from avemo_jax.agreement.compare import SCORES
 from avemo_jax.data.listing import first_of
+from avemo_jax.metrics.intervals import ENDS, ends_in_csv, few_words
 from avemo_jax.runtime.plain_text import in_csv, one_line
 from avemo_jax.runtime.tables.writing import csv_lines
 
@@ -20,7 +21,7 @@ _TITLES = {
 _HEADS = {"classes": "classes", "unit": "present or absent", "values": "values"}
 _FIELDS = (
     *("variable", "kind", "label", "video", "score", "value"),
-    *("ci95_low", "ci95_high", "num_frames"),
+    *("ci95_low", "ci95_high", "bca95_low", "bca95_high", "num_frames"),
 )
 _WIDE, _NARROW = 24, 14  # characters of a column, with and without intervals
 _NAMED = 5  # names in a line
@@ -46,6 +47,10 @@ def text(report: dict[str, Any], *, per_video: bool) -> str:
             lines.append(f"  {_HEADS[kind]:<20}{'frames':>9}{head}")
         for one in own:
             lines += _rows(one, names, _WIDE if wide else _NARROW)
+    for one in blocks:
+        scores = {_TITLES[name]: (one, name) for name in SCORES[one["kind"]]}
+        if words := few_words(scores):
+            lines.append(f"  {one_line(one['name'])}: {words}")
     lines += _left_out(report)
     if not wide:
         lines.append(
@@ -61,29 +66,27 @@ def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
     with csv_lines(path, _FIELDS) as writer:
         for one in report["variables"]:
             for block in (one, *one["per_video"]):
-                for name, label, value, ends in _scores(block, one["kind"]):
+                for name, label, value, *ends in _scores(block, one["kind"]):
                     row = {"variable": one["name"], "kind": one["kind"]}
                     row |= {"label": label, "video": block.get("video", "")}
                     row = {key: in_csv(text) for key, text in row.items()}
                     row |= {"score": name, "num_frames": block["num_frames"]}
                     row["value"] = "" if value is None else repr(value)
-                    if ends is not None:
-                        row |= {"ci95_low": repr(ends[0]), "ci95_high": repr(ends[1])}
-                    writer.writerow(row)
+                    writer.writerow(row | ends_in_csv(*ends))
 
 
 def _scores(
     block: dict[str, Any], kind: str
-) -> Iterator[tuple[str, str, float | None, Any]]:
-    """Name, label (or ""), value and interval (or None) of each score."""
+) -> Iterator[tuple[str, str, float | None, Any, Any]]:
+    """Name, label (or ""), value and intervals (or None) of each score."""
     names = SCORES[kind]
     per_class = ("kappa_per_class", "agreement_per_class") if kind == "classes" else ()
     for name in names:
-        yield name, "", block[name], block.get(f"{name}_ci95")
+        yield name, "", block[name], *(block.get(name + ending) for ending in ENDS)
     for name in per_class:
-        ends = block.get(f"{name}_ci95", {})
+        ends = [block.get(name + ending, {}) for ending in ENDS]
         for label, value in block[name].items():
-            yield name, label, value, ends.get(label)
+            yield name, label, value, *(one.get(label) for one in ends)
 
 
 def _rows(block: dict[str, Any], names: tuple[str, ...], column: int) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from avemo_jax.evaluation import results
 from avemo_jax.evaluation.finished import Finished, dense_at, final_scores
-from avemo_jax.evaluation.intervals import intervals_of, videos_with
+from avemo_jax.evaluation.intervals import LEFT_OUT, intervals_of, videos_with
 from avemo_jax.metrics.calibration import NUM_BINS, calibration_scores
 from avemo_jax.metrics.ceilings import ceiling_of
 from avemo_jax.metrics.intervals import named
@@ -26,9 +26,9 @@ def scored(
 
     Returns:
         The blocks of results.json by their names; and by the names of the metrics'
-        blocks the headline score over ``with_crop`` on every resample, with ``videos``,
-        the names of the videos that are drawn. The second is empty where there are no
-        intervals.
+        blocks the headline score over ``with_crop`` on every resample, of few videos
+        also without each of them, with ``videos``, the names of the videos that are
+        drawn. The second is empty where there are no intervals.
     """
     task, card = model.task, model.card
     predicted, selection = finished.predicted, finished.selection
@@ -71,7 +71,7 @@ def scored(
             intervals=beside.ends,
             **how,
         )
-        return means, by_seed, beside.resamples.get("with_crop")
+        return means, by_seed, beside
 
     chosen, sweep = selection.smoothings, finished.sweep
     best_dense = dense_at(model, predicted, selection, finished.unsmoothed, tuned)
@@ -114,7 +114,12 @@ def scored(
         found["calibration"] = probable
     if any(ceilings.values()):
         found["ceiling"] = {name: one for name, one in ceilings.items() if one}
-    drawn = {name: each for name, (_, _, each) in blocks.items() if each is not None}
+    drawn: dict[str, np.ndarray] = {}
+    for name, (_, _, beside) in blocks.items():
+        if "with_crop" in beside.resamples:
+            drawn[name] = beside.resamples["with_crop"]
+        if "with_crop" in beside.left_out:
+            drawn[name + LEFT_OUT] = beside.left_out["with_crop"]
     if drawn:
         drawn["videos"] = np.array(table.videos)[videos_with(table, masks["with_crop"])]
     return found, drawn

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from avemo_jax.data.corpus.protocols import Protocol
 from avemo_jax.data.listing import first_of
 from avemo_jax.evaluation.by_video import PREDICTIONS_BY_VIDEO
-from avemo_jax.metrics.intervals import interval_of, named, named_ends
+from avemo_jax.metrics.intervals import few_words, interval_of, named, named_ends
 from avemo_jax.metrics.states import Confusion, scores_of
 from avemo_jax.runtime.tables import read_table
 from avemo_jax.tasks import Task
@@ -113,7 +113,9 @@ def pooled_scores(
         times = np.zeros((num_resamples, len(there)), np.int64)
         np.add.at(times, (np.arange(num_resamples)[:, None], drawn), 1)
         samples = class_scores(task, np.tensordot(times, there, axes=1))
-        block |= named_ends(task, interval_of(value, samples))
+        left_out = class_scores(task, there.sum(axis=0) - there)
+        interval = interval_of(value, samples, left_out)
+        block |= named_ends(task, interval, len(there), "speakers")
     return block | {"num": int(there.sum()), "num_speakers": len(there)}
 
 
@@ -195,6 +197,8 @@ def folds_table(title: str, block: Mapping[str, Any]) -> str:
             f"  {'all together (' + format(pooled['num'], ',') + ')':34}"
             + _cells(pooled)
         )
+        if words := few_words({title: (pooled, key) for key, title in _SCORES.items()}):
+            lines.append(f"  {words}")
     lines += [
         "",
         "all together: each once, by the best seed of its fold; [95 % interval over "

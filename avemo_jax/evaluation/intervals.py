@@ -9,25 +9,30 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from avemo_jax.data.store.table import FrameTable
-from avemo_jax.metrics.intervals import named_ends
+from avemo_jax.metrics.bca import FEW
+from avemo_jax.metrics.intervals import ENDS, named_ends
 from avemo_jax.postprocess.bootstrap import bootstrap
 from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.runtime.atomic_files import whole_file
 
 RESAMPLES = "resamples.npz"
+LEFT_OUT = "_left_out"  # behind a block's name, its scores without each video
 
 
 class Intervals(NamedTuple):
     """How sure the scores of several sets of frames are, by the sets' names.
 
     Attributes:
-        ends: ``NAME_ci95``, [low, high] of the mean over seeds, of each score.
+        ends: ``NAME_ci95``, [low, high] of the mean over seeds, of each score;
+            ``NAME_bca95`` too, where the videos are few; and ``intervals``.
         resamples: The headline score, as mean over seeds, of every resample of videos;
             sets without an interval are left out.
+        left_out: The headline score without each of the videos, where they are few.
     """
 
     ends: dict[str, dict[str, Any]]
     resamples: dict[str, Float[np.ndarray, " resamples"]]
+    left_out: dict[str, Float[np.ndarray, " videos"]]
 
 
 def intervals_of(
@@ -52,7 +57,7 @@ def intervals_of(
         num_resamples: Number of resamples of videos; 0 gives no intervals.
         clips: The clips to score as wholes; None scores frames.
     """
-    found, resamples = Intervals({}, {})
+    found, resamples, left_out = Intervals({}, {}, {})
     labels, task = jnp.asarray(table.dense_labels), table.task
     offsets = table.dense_offsets
     if clips is not None:
@@ -60,19 +65,24 @@ def intervals_of(
     bounds = jnp.asarray(offsets, jnp.int32)
     for name, mask in masks.items():
         found[name] = {}
-        if not num_resamples or len(videos_with(table, mask)) < 2:
+        num = len(videos_with(table, mask))
+        if not num_resamples or num < 2:
             continue
         units = scored_units(clips, dense, labels, jnp.asarray(mask))
         arguments = (*units, bounds)
         limits = None if thresholds is None else jnp.asarray(thresholds)
         interval = bootstrap(task.name, *arguments, limits, num_resamples=num_resamples)
         resamples[name] = np.asarray(interval.samples[task.headline])
-        found[name] = named_ends(task, interval)
+        if num < FEW:
+            left_out[name] = np.asarray(interval.left_out[task.headline])[:num]
+        found[name] = named_ends(task, interval, num)
         if task.kind == "multilabel":
             at_half = bootstrap(task.name, *arguments, num_resamples=num_resamples)
-            ends = named_ends(task, at_half)["f1_mean_ci95"]
-            found[name]["f1_mean_at_0.5_ci95"] = ends
-    return Intervals(found, resamples)
+            ends = named_ends(task, at_half, num)
+            for ending in ENDS:
+                if f"f1_mean{ending}" in ends:
+                    found[name][f"f1_mean_at_0.5{ending}"] = ends[f"f1_mean{ending}"]
+    return Intervals(found, resamples, left_out)
 
 
 def videos_with(

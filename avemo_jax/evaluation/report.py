@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avemo_jax.metrics.ceilings import ceiling_notes, metric_titles
+from avemo_jax.metrics.intervals import few_words
 from avemo_jax.packing.demo.demo import DEMO_TITLE
 from avemo_jax.tasks import get_task
 
@@ -169,6 +170,18 @@ def _has_intervals(metrics: Mapping[str, Any]) -> bool:
     return any(name.endswith("_ci95") for scores in sets for name in scores)
 
 
+def _few(results: Mapping[str, Any]) -> list[str]:
+    """The headline's BCa intervals over the first set of frames, of few videos."""
+    task, metrics = get_task(results["task"]), results["metrics"]
+    first, title = next(iter(frame_sets(results))), metric_titles(task)[task.headline]
+    told = {}
+    for name in ("raw", "smoothed", "per_video"):
+        block = (metrics.get(name) or {}).get(first) or {}
+        told[f"{title}, {name}"] = (block, task.headline)
+    words = few_words(told)
+    return [f"{words}."] if words else []
+
+
 def _smoothing(block: Mapping[str, Any]) -> str:
     """The smoothing of a block, for its row; empty where it has none."""
     if "mode" not in block:
@@ -232,6 +245,7 @@ def notes_of(results: Mapping[str, Any]) -> list[str]:
         because = f": {reason}" if reason else ""
         notes.append(f"smoothed: fixed {what}, nothing was chosen{because}.")
         notes += _weights(results)
+    notes += _few(results)
     if "per_video" in blocks:
         notes.append("per_video: mean of each video's smoothed scores, scored once.")
     if "smoothed" in blocks and "frame_rate" in results:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from avemo_jax.metrics import states
+from avemo_jax.metrics.bca import FEW
 from avemo_jax.tasks import Task
 
 
@@ -65,6 +66,21 @@ class VideoStates:
         drawn = rng.integers(0, len(counted), (num_resamples, len(counted)))
         times = np.zeros((num_resamples, len(self.num_frames)), np.int64)
         np.add.at(times, (np.arange(num_resamples)[:, None], counted[drawn]), 1)
+        return states.merged(self.state, times)
+
+    def left_out(self) -> states.Scores:
+        """The scores without each of the videos that have frames, if they are few."""
+        return self._scores(self.without_each())
+
+    def without_each(self) -> states.State:
+        """The states without each of the videos that have frames, if they are few.
+
+        Of ``FEW`` or more, for which no interval needs them, there are none.
+        """
+        counted = np.flatnonzero(self.num_frames)
+        counted = counted if len(counted) < FEW else counted[:0]
+        times = np.ones((len(counted), len(self.num_frames)), np.int64)
+        times[np.arange(len(counted)), counted] = 0
         return states.merged(self.state, times)
 
     def _scores(self, state: states.State) -> states.Scores:

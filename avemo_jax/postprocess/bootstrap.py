@@ -3,6 +3,7 @@
 Frames of one video resemble each other, so videos are drawn, not frames. The states of
 the videos are made once, and those of a resample are merged, so that a thousand
 resamples cost little more than one score. All is one compiled program (Efron, 1979).
+So are the scores without one video each, for as many videos as are called few.
 """
 
 import functools
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from avemo_jax.metrics.bca import FEW
 from avemo_jax.metrics.intervals import NUM_RESAMPLES, Interval, interval_of
 from avemo_jax.metrics.states import Scores, decide, merged, scores_of, state_of
 from avemo_jax.metrics.traced_frames import VideoFrames
@@ -80,7 +82,9 @@ def bootstrap(
 
     Returns:
         EXPR: ``f1_macro``, ``accuracy``, ``f1_per_class``. AU: ``f1_mean``,
-        ``f1_per_unit``. VA: ``ccc_mean``, ``ccc_valence``, ``ccc_arousal``.
+        ``f1_per_unit``. VA: ``ccc_mean``, ``ccc_valence``, ``ccc_arousal``. Without
+        each of the first ``FEW - 1`` videos that have frames too; behind these, where
+        there are fewer, stand the scores of all.
 
     Raises:
         ValueError: If the task is unknown.
@@ -91,15 +95,18 @@ def bootstrap(
     by_video = VideoFrames(videos, num_videos)
     has_frames = by_video.total(mask) > 0
     draws = resample_counts(has_frames, seed, num_resamples=num_resamples)
+    first = jnp.argsort(~has_frames, stable=True)[: FEW - 1]
+    without = (jnp.arange(num_videos) != first[:, None]).astype(jnp.int32)
 
-    def score(one: tuple[Array, Array | None]) -> tuple[Scores, Scores]:
-        """Scores on the videos as they are, and on every resample."""
+    def score(one: tuple[Array, Array | None]) -> tuple[Scores, Scores, Scores]:
+        """Scores on the videos as they are, on every resample, and without each."""
         states = state_of(task, decide(task, *one), labels, mask, by_video)
         # Accelerators would round the factors of products to bfloat16 or TF32.
         with jax.default_matmul_precision("highest"):
-            drawn = merged(states, draws)
-        return scores_of(task, merged(states)), scores_of(task, drawn)
+            drawn, left = merged(states, draws), merged(states, without)
+        value = scores_of(task, merged(states))
+        return value, scores_of(task, drawn), scores_of(task, left)
 
     each = jax.lax.map(score, (scores, thresholds))
-    value, samples = jax.tree.map(lambda values: values.mean(axis=0), each)
-    return interval_of(value, samples, level)
+    value, samples, left_out = jax.tree.map(lambda found: found.mean(axis=0), each)
+    return interval_of(value, samples, left_out, level)

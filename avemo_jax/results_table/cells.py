@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.evaluation.intervals import RESAMPLES
+from avemo_jax.evaluation.intervals import LEFT_OUT, RESAMPLES
+from avemo_jax.metrics.bca import bca_ends
 from avemo_jax.metrics.ceilings import ceiling_words
 from avemo_jax.results_table.contents import Cell, Effect
 from avemo_jax.results_table.rows import RowSpec
@@ -72,6 +73,7 @@ def cell_of(row: RowSpec, found: Mapping[str, Any]) -> Cell:
         score=scores[name],
         std=scores.get(f"{name}_std"),
         ci95=_pair(scores.get(f"{name}_ci95")),
+        bca95=_pair(scores.get(f"{name}_bca95")),
         per_seed=tuple(one[block]["with_crop"][name] for one in found["per_seed"]),
         tuned_on_reported=None if rate else tuned[name],
         smoothing=_smoothing(row, found),
@@ -123,12 +125,16 @@ def effects_of(
             continue
         resamples = [_resamples(folders[each], rows[each]) for each in pair]
         difference = first.score - second.score
-        found.append(Effect(first.task, name, difference, _ci95(*resamples)))
+        ends = _ends(difference, *resamples)
+        found.append(Effect(first.task, name, difference, *ends))
     return found
 
 
 def _resamples(folder: pathlib.Path, row: RowSpec) -> dict[str, np.ndarray]:
-    """The row's score on every resample, and the videos that are drawn; or nothing."""
+    """The row's score on every resample, and the videos that are drawn; or nothing.
+
+    Few videos come with the score without each of them.
+    """
     path = folder / RESAMPLES
     if not path.exists():
         return {}
@@ -137,18 +143,28 @@ def _resamples(folder: pathlib.Path, row: RowSpec) -> dict[str, np.ndarray]:
     names = {"scores": _block(row), "videos": "videos"}
     if lacking := set(names.values()) - set(stored):
         raise ValueError(f"{path} has no {', '.join(sorted(lacking))}; {expected}")
+    if (left_out := names["scores"] + LEFT_OUT) in stored:
+        names["left_out"] = left_out
     return {name: stored[own] for name, own in names.items()}
 
 
-def _ci95(
-    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
-) -> tuple[float, float] | None:
-    """Interval of the difference: equal videos are drawn alike, so it is paired."""
+def _ends(
+    difference: float, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Intervals of the difference, by percentiles and, of few videos, by BCa.
+
+    Equal videos are drawn alike, so they are paired.
+    """
     if not first or not second:
-        return None
+        return None, None
     if not np.array_equal(first["videos"], second["videos"]):
-        return None
-    return _pair(np.quantile(first["scores"] - second["scores"], (0.025, 0.975)))
+        return None, None
+    drawn = first["scores"] - second["scores"]
+    percentiles = _pair(np.quantile(drawn, (0.025, 0.975)))
+    if "left_out" not in first or "left_out" not in second:
+        return percentiles, None
+    left_out = first["left_out"] - second["left_out"]
+    return percentiles, _pair(bca_ends(difference, drawn, left_out))
 
 
 def _pair(ends: Any) -> tuple[float, float] | None:

@@ -26,6 +26,7 @@ class Cell:
             why there is none.
         std: Standard deviation over seeds; None for one seed.
         ci95: 95 % interval of the mean over videos; None without an interval.
+        bca95: The same by BCa; None where videos are many, or there is none.
         per_seed: The score of each seed.
         tuned_on_reported: Score with smoothing and thresholds chosen on the reported
             frames; None for rules that leave frames out.
@@ -42,6 +43,7 @@ class Cell:
     score: float | None
     std: float | None = None
     ci95: tuple[float, float] | None = None
+    bca95: tuple[float, float] | None = None
     per_seed: tuple[float, ...] = ()
     tuned_on_reported: float | None = None
     smoothing: str = ""
@@ -61,12 +63,14 @@ class Effect:
         difference: Difference of the headline scores, mean over seeds.
         ci95: 95 % interval of the difference over videos, paired; None where a row has
             no interval, or the rows are of other videos.
+        bca95: The same by BCa; None where videos are many, or there is none.
     """
 
     task: str
     name: str
     difference: float
     ci95: tuple[float, float] | None
+    bca95: tuple[float, float] | None = None
 
     @property
     def holds(self) -> bool:
@@ -78,8 +82,14 @@ class Effect:
         """A remark on how sure the difference is, or empty."""
         if self.ci95 is None:
             return "no interval"
-        sure = self.ci95[0] > 0 or self.ci95[1] < 0
-        return "" if sure else "the interval has 0 in it"
+        both = [ends for ends in (self.ci95, self.bca95) if ends is not None]
+        sure = [low > 0 or high < 0 for low, high in both]
+        if all(sure):
+            return ""
+        if any(sure):
+            which = "BCa" if sure[0] else "percentiles"
+            return f"the interval by {which} has 0 in it"
+        return "the interval has 0 in it"
 
     def to_dict(self) -> dict[str, Any]:
         """The effect in the form that JSON keeps."""

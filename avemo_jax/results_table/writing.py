@@ -93,6 +93,7 @@ def csv_text(table: ResultsTable) -> str:
 def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
     """The fields of one row on one task."""
     low, high = cell.ci95 or (None, None)
+    bca_low, bca_high = cell.bca95 or (None, None)
     line: dict[str, Any] = {"data": table.title}
     line |= {name: getattr(table, name) for name in _OF_TABLE}
     line |= {
@@ -109,6 +110,8 @@ def _csv_line(table: ResultsTable, row: RowSpec, cell: Cell) -> dict[str, Any]:
         "std": cell.std,
         "ci95_low": low,
         "ci95_high": high,
+        "bca95_low": bca_low,
+        "bca95_high": bca_high,
         "per_seed": " ".join(str(float(value)) for value in cell.per_seed),
     }
     line |= {name: getattr(cell, name) for name in _OF_CELL}

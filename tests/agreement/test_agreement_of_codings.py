@@ -54,7 +54,7 @@ def test_segments_are_the_predictions_that_they_were_made_of(predicted, tmp_path
     ]
     for one in own.values():
         assert (one["agreement"], one["kappa"], one["num_videos"]) == (1, 1, 3)
-        assert one["kappa_ci95"] == [1, 1]
+        assert one["kappa_ci95"] == one["kappa_bca95"] == [1, 1]
     assert own["AU12"]["agreement_present"] == 1
     assert own["expression"]["num_frames"] == 56 - 1 + 41 - 1 + 76 - 1 + 31
     assert own["expression"]["frames_only_first"] == 0
@@ -164,6 +164,8 @@ def test_two_coders_of_intervals(tmp_path, capsys):
     )
     assert float(row["value"]) == own["AU12"]["kappa"]
     assert [float(row["ci95_low"]), float(row["ci95_high"])] == [low, high]
+    ends = own["AU12"]["kappa_bca95"]
+    assert [float(row["bca95_low"]), float(row["bca95_high"])] == ends
 
 
 def test_many_different_numbers(tmp_path):
@@ -202,7 +204,7 @@ def test_undefined_scores_are_none(tmp_path):
         )
     (one,) = compare(tmp_path / "one.csv", tmp_path / "two.csv")["variables"]
     assert (one["agreement"], one["kappa"]) == (1, None)
-    assert one["kappa_ci95"] is None
+    assert one["kappa_ci95"] is one["kappa_bca95"] is None
     assert one["agreement_ci95"] == [1, 1]
 
 

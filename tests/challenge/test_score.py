@@ -199,7 +199,7 @@ def test_lengths_that_differ_by_one_are_told(tmp_path, capsys):
     assert "one frame after the last label: 1 (360)" in capsys.readouterr().out
 
 
-def test_intervals_and_files(made, tmp_path):
+def test_intervals_and_files(made, tmp_path, capsys):
     task, labels, root = made
     path = as_csv(tmp_path / "given", task, predicted_of(task, labels))
     table = tmp_path / "scores.csv"
@@ -217,6 +217,13 @@ def test_intervals_and_files(made, tmp_path):
         for frames in ("with_prediction", "all_labelled")
     ]
     assert float(chosen[1]["ci95_low"]) == low
+    ends = block[f"{task.headline}_bca95"]
+    assert [float(chosen[1][f"bca95_{side}"]) for side in ("low", "high")] == ends
+    assert ends[0] <= block[task.headline] <= ends[1]
+    both = {"ci95": "percentile", "bca95": "BCa"}
+    assert block["intervals"] == {"num_videos": len(LENGTHS), "methods": both}
+    shown = f"95 % intervals by BCa are: {task.headline} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    assert shown in capsys.readouterr().out
     assert {r["video"] for r in rows} == {"", *LENGTHS}
 
 
@@ -241,10 +248,18 @@ def test_resampled_scores_are_those_of_the_drawn_videos():
             zero_division=0,
         )
         assert drawn["f1_macro"][row] == pytest.approx(value, abs=1e-12)
-    found = interval_of(states.together(), drawn)
-    value, low, high, above, _ = (each["f1_macro"] for each in found)
+    left_out = states.left_out()
+    found = interval_of(states.together(), drawn, left_out)
+    value, low, high, above, *_ = (each["f1_macro"] for each in found)
     assert low < value < high
     assert above == 1
+    for i in range(4):  # the fifth has no frame, and is not left out
+        rest = mask & (video != i)
+        alone = video_states(EXPR, predicted, labels, rest).together()
+        assert left_out["f1_macro"][i] == alone["f1_macro"]
+    assert left_out["f1_macro"].shape == (4,)
+    many = video_states(EXPR, predicted, labels, mask | True, np.arange(200) // 5, 40)
+    assert many.left_out()["f1_macro"].shape == (0,)
 
 
 def test_the_difference_of_two_files(made, tmp_path, capsys):

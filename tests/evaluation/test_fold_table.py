@@ -11,6 +11,7 @@ from avemo_jax.evaluation.fold_table import (
     folds_table,
     pooled_scores,
 )
+from avemo_jax.metrics.intervals import ENDS
 from avemo_jax.tasks import own_task
 
 TASK = own_task("mood", "multiclass", ("bored", "calm", "keen"))
@@ -68,8 +69,12 @@ def test_scores_are_those_of_the_clips(folds):
     _, labels, decided = zip(*told[0], *told[1], strict=True)
     assert pooled["num"] == 22
     assert pooled["accuracy"] == pytest.approx(accuracy_score(labels, decided))
-    low, high = pooled["accuracy_ci95"]
-    assert low <= pooled["accuracy"] <= high
+    for ending in ENDS:
+        low, high = pooled[f"accuracy{ending}"]
+        assert low <= pooled["accuracy"] <= high
+    assert pooled["intervals"]["num_speakers"] == pooled["num_speakers"] == 4
+    told_words = folds_table("title", block)
+    assert "over 4 speakers, fewer than 40, 95 % intervals by BCa are: " in told_words
     values = [one["accuracy"] for one in block["per_video"]["folds"]]
     assert block["per_video"]["mean"]["accuracy"] == pytest.approx(np.mean(values))
     assert block["per_video"]["std"]["accuracy"] == pytest.approx(

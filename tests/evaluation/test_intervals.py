@@ -6,6 +6,8 @@ import pytest
 from made.tables import made_table, one_video
 
 from avemo_jax.evaluation.intervals import intervals_of
+from avemo_jax.metrics.bca import bca_ends
+from avemo_jax.metrics.intervals import ENDS
 from avemo_jax.postprocess.bootstrap import bootstrap
 from avemo_jax.tasks import TASKS
 
@@ -33,8 +35,8 @@ def test_intervals_are_those_of_the_bootstrap(task):
     valid = table.task.valid(table.dense_labels)
     some = valid & (np.arange(len(valid)) % 3 > 0)
     masks = {"with_crop": some, "all_labelled": valid}
-    found, resamples = intervals_of(table, dense, masks, limits, RESAMPLES)
-    assert list(found) == list(resamples) == list(masks)
+    found, resamples, left_out = intervals_of(table, dense, masks, limits, RESAMPLES)
+    assert list(found) == list(resamples) == list(left_out) == list(masks)
     offsets = jnp.asarray(table.dense_offsets, jnp.int32)
     for name, mask in masks.items():
         arguments = (dense, jnp.asarray(table.dense_labels), jnp.asarray(mask), offsets)
@@ -42,7 +44,17 @@ def test_intervals_are_those_of_the_bootstrap(task):
         expected = bootstrap(task, *arguments, device, num_resamples=RESAMPLES)
         headline = expected.samples[table.task.headline]
         np.testing.assert_array_equal(resamples[name], headline)
-        assert found[name].keys() == {f"{score}_ci95" for score in SCORES[task]}
+        both = {f"{score}{end}" for score in SCORES[task] for end in ENDS}
+        assert found[name].keys() == both | {"intervals"}
+        assert found[name]["intervals"]["num_videos"] == 5
+        jackknife = expected.left_out[table.task.headline]
+        np.testing.assert_array_equal(left_out[name], jackknife)
+        ends = bca_ends(
+            float(expected.value[table.task.headline]),
+            np.asarray(headline),
+            np.asarray(jackknife),
+        )
+        assert found[name][f"{table.task.headline}_bca95"] == ends
         for key, low in expected.low.items():
             got, high = found[name][f"{key}_ci95"], expected.high[key]
             if low.ndim:
@@ -80,4 +92,4 @@ def test_a_split_of_one_video_has_none():
     frames = dense[:, : len(alone.dense_labels)]
     masks = {"all_labelled": alone.task.valid(alone.dense_labels)}
     found = intervals_of(alone, frames, masks, None, RESAMPLES)
-    assert found == ({"all_labelled": {}}, {})
+    assert found == ({"all_labelled": {}}, {}, {})

@@ -129,6 +129,19 @@ def with_intervals():
     return results
 
 
+def test_intervals_of_few_videos_are_told_below():
+    results = with_intervals()
+    said = {"num_videos": 9, "methods": {"ci95": "percentile", "bca95": "BCa"}}
+    for name, ends in (("raw", [0.4, 0.6]), ("smoothed", None)):
+        few = {"f1_macro_bca95": ends, "accuracy_bca95": [0.1, 0.2], "intervals": said}
+        results["metrics"][name]["with_crop"] |= few
+    lines = scores_table(results).split("\n")
+    assert (
+        "over 9 videos, fewer than 40, 95 % intervals by BCa are: macro F1, raw "
+        "[0.400, 0.600], macro F1, smoothed none."
+    ) in lines
+
+
 def test_table_shows_intervals_and_its_legend_says_so():
     lines = scores_table(with_intervals()).split("\n")
     assert lines[1] == (

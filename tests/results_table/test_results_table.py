@@ -13,6 +13,7 @@ from avemo_jax.batches.tables import Data, open_data
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.data.store.store import Store
+from avemo_jax.metrics.bca import bca_ends
 from avemo_jax.results_table import command, runs
 from avemo_jax.results_table.cells import cell_of, effects_of
 from avemo_jax.results_table.contents import Cell
@@ -210,6 +211,16 @@ def test_effects_need_scores_and_equal_videos(tmp_path):
     (effect,) = effects_of(ROWS, both, folders)
     assert effect.ci95 is None  # of other videos
     assert effect.comment == "no interval"
+    rng = np.random.default_rng(0)
+    for at, name in enumerate(names):
+        drawn = {"raw": rng.normal(0.02 * at, 0.01, 99), "videos": np.array(["a"])}
+        drawn["raw_left_out"] = rng.normal(size=7)
+        np.savez(folders[name] / "resamples.npz", **drawn)
+    stored = [np.load(folders[name] / "resamples.npz") for name in (BOTH, "mlp-b2")]
+    both["mlp-b2"] = Cell("EXPR", "mlp-b2", "f1_macro", 0.385)
+    (effect,) = effects_of(ROWS, both, folders)
+    ends = [stored[0][part] - stored[1][part] for part in ("raw", "raw_left_out")]
+    assert effect.bca95 == tuple(bca_ends(effect.difference, *ends))
     (folders[BOTH] / "resamples.npz").unlink()
     assert effects_of(ROWS, both, folders)[0].ci95 is None
     none = Cell("EXPR", BOTH, "f1_macro", None)

@@ -256,7 +256,7 @@ def test_json_has_everything(tmp_path):
     assert stored["environment"] == table.environment
     assert stored["effects"][0] == {
         **{"task": "EXPR", "name": "sound helps", "difference": 0.031},
-        **{"ci95": [0.01, 0.05], "holds": True, "comment": ""},
+        **{"ci95": [0.01, 0.05], "bca95": None, "holds": True, "comment": ""},
     }
     assert [effect["holds"] for effect in stored["effects"]] == [True, False]
     names = {field.name for field in dataclasses.fields(ResultsTable)} - {"title"}

@@ -6,6 +6,7 @@ from typing import Any
 
 from avemo_jax.challenge.score.scores import SCORED_FRAMES, TITLES
 from avemo_jax.data.listing import first_of
+from avemo_jax.metrics.intervals import ENDS, SAID, ends_in_csv, few_words
 from avemo_jax.runtime.plain_text import in_csv, one_line
 from avemo_jax.runtime.tables.writing import csv_lines
 
@@ -18,6 +19,8 @@ _FIELDS = (
     "value",
     "ci95_low",
     "ci95_high",
+    "bca95_low",
+    "bca95_high",
     "num_frames",
 )
 _NAMED = 5  # videos in a line
@@ -35,6 +38,7 @@ def text(block: dict[str, Any], *, per_video: bool) -> str:
             f"{', '.join(lacking)}, which is left out of the mean"
         )
     lines += _table(block["scores"])
+    lines += _few(block["scores"])
     lines += _coverage(block["coverage"])
     if per_video:
         lines += _videos(block["per_video"])
@@ -44,7 +48,7 @@ def text(block: dict[str, Any], *, per_video: bool) -> str:
 def difference_text(names: Sequence[str], block: dict[str, Any]) -> str:
     """The difference of two files' scores as text."""
     lines = [f"difference: {names[0]} less {names[1]}, on the same frames"]
-    return "\n".join(lines + _table(block))
+    return "\n".join(lines + _table(block) + _few(block))
 
 
 def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
@@ -63,28 +67,28 @@ def write_csv(path: pathlib.Path, report: dict[str, Any]) -> None:
             writer.writerows(_rows("difference", name, "", report["difference"][name]))
 
 
-def _scores(block: dict[str, Any]) -> Iterator[tuple[str, str, float, Any]]:
-    """Name, output (or ""), value and interval (or None) of each score."""
+def _scores(block: dict[str, Any]) -> Iterator[tuple[str, str, float, Any, Any]]:
+    """Name, output (or ""), value and intervals (or None) of each score."""
+    beside = (*ENDS, "_share_above")
     for name, value in block.items():
-        if name == "num_frames" or name.endswith(("_ci95", "_share_above")):
+        if name in ("num_frames", SAID) or name.endswith(beside):
             continue
-        ends = block.get(f"{name}_ci95")
+        ends = [block.get(name + ending) for ending in ENDS]
         if isinstance(value, dict):
             for part, each in value.items():
-                yield name, part, each, None if ends is None else ends[part]
+                yield name, part, each, *(one and one[part] for one in ends)
         else:
-            yield name, "", value, ends
+            yield name, "", value, *ends
 
 
 def _rows(
     predictions: str, frames: str, video: str, block: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    for name, part, value, ends in _scores(block):
+    for name, part, value, *ends in _scores(block):
         of = {"predictions": predictions, "frames": frames, "video": video}
         row = {name: in_csv(value) for name, value in of.items()}
         row |= {"score": name, "part": part, "value": repr(value)}
-        if ends is not None:
-            row |= {"ci95_low": repr(ends[0]), "ci95_high": repr(ends[1])}
+        row |= ends_in_csv(*ends)
         yield row | {"num_frames": block["num_frames"]}
 
 
@@ -98,12 +102,22 @@ def _table(scores: dict[str, Any]) -> list[str]:
     )
     lines = [f"  {'':<18}{head}", f"  {'frames':<18}{count}"]
     both = [
-        {(n, p): (v, e) for n, p, v, e in _scores(scores[s])} for s in SCORED_FRAMES
+        {(n, p): (v, e) for n, p, v, e, _ in _scores(scores[s])} for s in SCORED_FRAMES
     ]
     for name, part in both[0]:
         cells = [_cell(*each[name, part]) for each in both]
         label = f"  {part}" if part else name
         lines.append(f"  {label:<18}" + "".join(f"{cell:>{column}}" for cell in cells))
+    return lines
+
+
+def _few(scores: dict[str, Any]) -> list[str]:
+    """A line for each set of few videos with the BCa intervals of its whole scores."""
+    lines = []
+    for name, block in scores.items():
+        whole = {n: (block, n) for n, part, *_ in _scores(block) if not part}
+        if words := few_words(whole):
+            lines.append(f"  {TITLES[name]}: {words}")
     return lines
 
 
@@ -153,7 +167,7 @@ def _videos(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         block = row["all_labelled"]
-        scores = [f"{name} {v:.4f}" for name, part, v, _ in _scores(block) if not part]
+        scores = [f"{n} {v:.4f}" for n, part, v, *_ in _scores(block) if not part]
         shown = ", ".join(scores) or "no labels"
         video = one_line(row["video"])
         lines.append(f"  {video}: {block['num_frames']:,} frames, {shown}")

@@ -215,8 +215,9 @@ def _block(states: Sequence[VideoStates], resamples: Resamples) -> dict[str, Any
     if resamples.count and (num_frames > 0).sum() > 1:
         how = (resamples.seed, resamples.count)
         drawn = _less(*(each.resampled(*how) for each in states))
-        interval = interval_of(value, drawn)
-        block |= named_ends(task, interval)
+        left_out = _less(*(each.left_out() for each in states))
+        interval = interval_of(value, drawn, left_out)
+        block |= named_ends(task, interval, int((num_frames > 0).sum()))
         if len(states) > 1:
             above = interval.share_above.items()
             block |= {f"{name}_share_above": named(task, each) for name, each in above}
