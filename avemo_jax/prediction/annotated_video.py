@@ -84,14 +84,13 @@ def write_annotated_video(
 
 
 def write_annotated_picture(
-    predicted: Predicted, path: pathlib.Path, show_progress: bool = False
+    predicted: Predicted, path: pathlib.Path
 ) -> tuple[str, ...]:
     """Write an image as a PNG file, with what is predicted drawn over it.
 
     Args:
         predicted: What is predicted of the image, which is read again.
         path: The file.
-        show_progress: Shows nothing here, for it takes no time.
 
     Returns:
         Nothing that a user should know.
@@ -100,7 +99,6 @@ def write_annotated_picture(
         ValueError: If the image is gone, cannot be read any more or has changed.
         OSError: If the file cannot be written.
     """
-    del show_progress
     for picture in _drawn(predicted, _source(predicted), FaceMarks(predicted)):
         Image.fromarray(picture).save(path, format="PNG")
     return ()

@@ -27,15 +27,12 @@ _MIME = {
 _OTHER_MIME = "video/*"
 
 
-def write_elan(
-    predicted: Predicted, path: pathlib.Path, show_progress: bool = False
-) -> tuple[str, ...]:
+def write_elan(predicted: Predicted, path: pathlib.Path) -> tuple[str, ...]:
     """Write the tiers of an input as a file of ELAN.
 
     Args:
         predicted: What is predicted of the input, which the file links.
         path: The file.
-        show_progress: Shows nothing here, for it takes no time.
 
     Returns:
         What a user should know of the file, in words.
@@ -43,7 +40,6 @@ def write_elan(
     Raises:
         OSError: If the file cannot be written.
     """
-    del show_progress
     made = tiers(predicted)
     root = ElementTree.Element(
         "ANNOTATION_DOCUMENT",

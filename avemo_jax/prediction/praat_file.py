@@ -12,15 +12,12 @@ from avemo_jax.prediction.predicted import Predicted
 from avemo_jax.prediction.tiers import Span, Tier, end_ms, tiers
 
 
-def write_praat(
-    predicted: Predicted, path: pathlib.Path, show_progress: bool = False
-) -> tuple[str, ...]:
+def write_praat(predicted: Predicted, path: pathlib.Path) -> tuple[str, ...]:
     """Write the tiers of an input as a TextGrid, from 0 s to its last frame's end.
 
     Args:
         predicted: What is predicted of the input.
         path: The file.
-        show_progress: Shows nothing here, for it takes no time.
 
     Returns:
         Nothing that a user should know.
@@ -28,7 +25,6 @@ def write_praat(
     Raises:
         OSError: If the file cannot be written.
     """
-    del show_progress
     made, end = tiers(predicted), end_ms(predicted)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for line in _lines(made, end):

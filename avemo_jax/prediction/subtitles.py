@@ -14,15 +14,12 @@ from avemo_jax.prediction.tiers import Span, Tier, tiers
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def write_subtitles(
-    predicted: Predicted, path: pathlib.Path, show_progress: bool = False
-) -> tuple[str, ...]:
+def write_subtitles(predicted: Predicted, path: pathlib.Path) -> tuple[str, ...]:
     """Write the classes and active units of an input's faces as subtitles.
 
     Args:
         predicted: What is predicted of the input.
         path: The file.
-        show_progress: Shows nothing here, for it takes no time.
 
     Returns:
         What a user should know of the file, in words.
@@ -30,7 +27,6 @@ def write_subtitles(
     Raises:
         OSError: If the file cannot be written.
     """
-    del show_progress
     found = list(cues(tiers(predicted)))
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write("WEBVTT\n")

@@ -50,17 +50,23 @@ def _is_image(predicted: Predicted) -> bool:
     return not _lasts(predicted)
 
 
-def _in(module: str, function: str) -> WriteView:
+def _in(module: str, function: str, *, takes_long: bool = False) -> WriteView:
     """A function of another module of this room, which is loaded when it is called.
 
     So the command knows all views before it loads what draws them.
+
+    Args:
+        module: Name of the module.
+        function: Writes the view.
+        takes_long: Whether it is told to show its progress; others are done at once.
     """
 
     def write(
         predicted: Predicted, path: pathlib.Path, show_progress: bool
     ) -> Iterable[str]:
         found = importlib.import_module(f"avemo_jax.prediction.{module}")
-        notes: Iterable[str] = getattr(found, function)(predicted, path, show_progress)
+        bar = (show_progress,) if takes_long else ()
+        notes: Iterable[str] = getattr(found, function)(predicted, path, *bar)
         return notes
 
     return write
@@ -80,7 +86,7 @@ VIEWS: dict[str, View] = {
         "annotated.mp4",
         "--save-video",
         _DRAWN,
-        _in("annotated_video", "write_annotated_video"),
+        _in("annotated_video", "write_annotated_video", takes_long=True),
         applies=_lasts,
     ),
     "picture": View(

@@ -22,16 +22,13 @@ UPLOT_VERSION = "1.6.32"
 _T = TypeVar("_T")
 
 
-def write_page(
-    predicted: Predicted, path: pathlib.Path, show_progress: bool = False
-) -> Iterable[str]:
+def write_page(predicted: Predicted, path: pathlib.Path) -> Iterable[str]:
     """Write the page of an input.
 
     Args:
         predicted: What is predicted of the input.
         path: The file, in the folder of the input's tables, from which its video is
             found.
-        show_progress: Without effect: a page is made in seconds.
 
     Returns:
         What a user should know of it.
@@ -39,7 +36,6 @@ def write_page(
     Raises:
         OSError: If it cannot be written.
     """
-    del show_progress
     problems: list[str] = []
     moments = _by_strength(
         one for face in predicted.faces for one in moments_of(predicted, face)
