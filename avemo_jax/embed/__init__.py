@@ -6,8 +6,6 @@ from typing import Any
 
 from avemo_jax.embed.acoustic import AcousticExtractor
 from avemo_jax.embed.contract import Embeddings, SoundSource
-from avemo_jax.embed.dinov2 import DinoV2Extractor
-from avemo_jax.embed.hog import HogExtractor
 from avemo_jax.embed.images import ImageExtractor
 from avemo_jax.embed.plugin_params import read_params
 from avemo_jax.embed.plugins import PluginImages, PluginSound, class_of
@@ -20,9 +18,7 @@ from avemo_jax.extractors.wav2vec2_spec import SPECS
 __all__ = [
     "AcousticExtractor",
     "AnyExtractor",
-    "DinoV2Extractor",
     "Embeddings",
-    "HogExtractor",
     "ImageExtractor",
     "PluginImages",
     "PluginSound",
@@ -40,11 +36,11 @@ DTYPES = ("float32", "bfloat16")
 _OWN = ("extractor", "tensors", "dtype", "tensors_sha256")
 _CLASSES: dict[str, type[AnyExtractor]] = {
     "acoustic": AcousticExtractor,
-    "dinov2_vitb14": DinoV2Extractor,
-    "dinov2_vits14": DinoV2Extractor,
+    "dinov2_vitb14": ImageExtractor,
+    "dinov2_vits14": ImageExtractor,
     "efficientnet_b0": ImageExtractor,
     "efficientnet_b2": ImageExtractor,
-    "hog": HogExtractor,
+    "hog": ImageExtractor,
     "vggish": VggishExtractor,
     **dict.fromkeys(SPECS, Wav2Vec2Extractor),
 }

@@ -12,7 +12,8 @@ import numpy as np
 from avemo_jax.embed import identity
 from avemo_jax.embed.contract import Embeddings, check_count, joined
 from avemo_jax.embed.devices import in_flight, on_all_devices, to_all_devices
-from avemo_jax.extractors import Extractor, efficientnet
+from avemo_jax.embed.image_networks import image_network
+from avemo_jax.extractors import Extractor
 from avemo_jax.media import resizing
 from avemo_jax.runtime.machine import device_bytes, memory_bytes
 
@@ -20,7 +21,7 @@ Images = np.ndarray | Sequence[np.ndarray]
 
 
 class ImageExtractor:
-    """An EfficientNet on face crops of any size.
+    """A network, or histograms of gradients, on face crops of any size.
 
     Attributes:
         extractor: The extractor's entry in the table.
@@ -32,7 +33,7 @@ class ImageExtractor:
     def __init__(
         self,
         extractor: Extractor,
-        tensors: Mapping[str, np.ndarray],
+        tensors: Mapping[str, np.ndarray] | None = None,
         *,
         dtype: str = "float32",
         size_px: int | None = None,
@@ -43,31 +44,27 @@ class ImageExtractor:
 
         Args:
             extractor: The extractor's entry in the table.
-            tensors: Weights by the names that timm gives them.
-            dtype: Precision of the arithmetic: "float32" or "bfloat16".
-            size_px: Side that crops are resized to, at least 32. None: the default of
-                the table.
+            tensors: Weights by the names in its published files (timm's names of an
+                EfficientNet); None: it has none.
+            dtype: Precision of the arithmetic: "float32" or "bfloat16"; of histograms
+                of gradients the first alone.
+            size_px: Side that crops are resized to: at least 32 for an EfficientNet,
+                16 for histograms of gradients, a multiple of 14 for DINOv2. None: the
+                default of the table.
             batch_size: Images that run at once, rounded up to a multiple of the number
                 of devices; a shorter batch is padded. 1 suits single live images.
             tensors_sha256: Digest of the tensors, a part of the fingerprint.
 
         Raises:
-            ValueError: If a size is out of range.
+            ValueError: If an option is out of range.
             WeightsError: If the tensors are not those of this network.
         """
-        takes = extractor.image
-        size = takes.size_px if size_px is None else size_px
-        check_count(extractor, "size_px", size, efficientnet.MIN_SIZE_PX)
+        size = extractor.image.size_px if size_px is None else size_px
         check_count(extractor, "batch_size", batch_size, 1)
-        spec = efficientnet.EfficientNetSpec(
-            extractor.network.removeprefix("efficientnet_"), extractor.output_dim
-        )
-        identity.check_tensors(extractor, tensors, efficientnet.state_shapes(spec))
-        self._params = to_all_devices(efficientnet.prepare(spec, tensors))
-        self._embed = on_all_devices(
-            lambda params, x: efficientnet.apply(spec, params, x, dtype=dtype)
-        )
-        settings = {"size_px": size, "dtype": dtype}
+        network = image_network(extractor, tensors, size_px=size, dtype=dtype)
+        self._params = to_all_devices(network.params)
+        self._embed = on_all_devices(network.embed)
+        settings = {"size_px": size, "dtype": dtype, **network.settings}
         self._set_up(extractor, settings, batch_size, tensors_sha256)
 
     def _set_up(
