@@ -1,10 +1,12 @@
 """Speed of the extractors: ours against the reference networks, same work and machine.
 
 EfficientNet-B2 and B0 at 224 px against timm in PyTorch (eager, channels last,
-compiled) and onnxruntime; DINOv2 against timm; wav2vec 2.0 on 20 s of sound against
-transformers; VGGish against PyTorch, and its log-mel against numpy's. Each framework
-first shows its best batch size; then the best ones alternate, and medians are reported.
-Weights are random. Needs the extras ``test`` and ``parity``.
+compiled) and onnxruntime; DINOv2 against timm; wav2vec 2.0, and WavLM base with its two
+parts, on 20 s of sound against transformers; VGGish against PyTorch, and its log-mel
+against numpy's. Each framework first shows its best batch size; then the best ones
+alternate, and medians are reported. ``long_sound`` is how much more memory WavLM takes
+for 10 minutes of sound than for 1. Weights are random. Needs the extras ``test`` and
+``parity``.
 """
 
 import argparse
@@ -13,7 +15,9 @@ import dataclasses
 import functools
 import importlib.util
 import math
+import multiprocessing
 import pathlib
+import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,10 +33,19 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 from reference import log_mel as numpy_log_mel
 from reference import vggish as torch_vggish
+from reference import wav2vec2 as torch_wav2vec2
 from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert.wav2vec2 import from_state
-from avemo_jax.extractors import dinov2, efficientnet, vggish, wav2vec2
+from avemo_jax.embed import Wav2Vec2Extractor
+from avemo_jax.extractors import (
+    dinov2,
+    efficientnet,
+    get_extractor,
+    vggish,
+    wav2vec2,
+)
+from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.media import log_mel
 from avemo_jax.runtime.compilation import compiler_options
 
@@ -44,14 +57,20 @@ BARS = {
     "dinov2_vits14: torch / ours": (">=", 1.0),
     "dinov2_vitb14: torch / ours": (">=", 1.0),
     "wav2vec2: transformers / ours": (">=", 1.3),
+    "wavlm: transformers / ours": (">=", 1.0),
+    "wavlm_front: transformers / ours": (">=", 1.2),
+    "wavlm_transformer: transformers / ours": (">=", 1.0),
     "vggish: torch / ours": (">=", 1.0),
     "log-mel: numpy / ours": (">=", 3.0),
+    "long_sound: WavLM, 10 minutes' more than 1 minute's, MiB": ("<=", 150),
 }
 _SIZE_PX = 224
 _SOUND_S = 20
 _RATE_HZ = 16_000
 _MEL_S = 60
 _ROUND_S = 0.5  # at least, of each in a round
+_KIB_IN_MIB = 1024
+_WAVLM = SPECS["wavlm_base"]  # base+ is the same network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +95,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--networks", default="b2,b0,vits14,vitb14,wav2vec2,vggish,log_mel"
+        "--networks",
+        default="b2,b0,vits14,vitb14,wav2vec2,wavlm,wavlm_front,wavlm_transformer,"
+        "vggish,log_mel,long_sound",
     )
     parser.add_argument(
         "--batch-sizes", default="1,4,8,32", help="of images, ascending"
@@ -91,14 +112,21 @@ def main() -> None:
         "vits14": ("dinov2_vits14", functools.partial(dinov2s, "vits14", sizes)),
         "vitb14": ("dinov2_vitb14", functools.partial(dinov2s, "vitb14", sizes)),
         "wav2vec2": ("wav2vec2", wav2vec2s),
+        "wavlm": ("wavlm", wavlms),
+        "wavlm_front": ("wavlm_front", wavlm_fronts),
+        "wavlm_transformer": ("wavlm_transformer", wavlm_transformers),
         "vggish": ("vggish", functools.partial(vggishes, sizes)),
         "log_mel": ("log-mel", log_mels),
     }
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     bars = {}
     for key in options.networks.split(","):
-        name, maker = makers[key]
-        found |= compared(name, list(maker()), options.rounds)
+        if key == "long_sound":
+            name, more = key, long_sound()
+        else:
+            name, maker = makers[key]
+            more = compared(name, list(maker()), options.rounds)
+        found |= more
         bars |= {k: v for k, v in BARS.items() if k.startswith(f"{name}:")}
     report(found, bars, options)
 
@@ -251,6 +279,102 @@ def wav2vec2s() -> Iterator[Entry]:
             apply = functools.partial(wav2vec2.apply, wav2vec2.BASE)
             yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
         yield Entry("transformers", attention, functools.partial(net, sound), 1)
+
+
+def wavlm() -> tuple[Any, Any, torch.Tensor]:
+    """The reference, our parameters and a track of noise, for WavLM base."""
+    state = torch_wav2vec2.random_state(_WAVLM, 0)
+    net = torch_wav2vec2.reference(_WAVLM, state)
+    sound = torch.from_numpy(noise(_SOUND_S)[None])
+    return net, wav2vec2.prepare(_WAVLM, state), sound
+
+
+def noise(seconds_of: float) -> np.ndarray:
+    """So many seconds of noise, float32."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal(round(seconds_of * _RATE_HZ), np.float32) / 4
+
+
+def wavlms() -> Iterator[Entry]:
+    """Ways to run WavLM base, to its last layer, on one track of noise."""
+    net, params, sound = wavlm()
+    counted("wavlm", lambda: net(sound), 1)
+    apply = functools.partial(wav2vec2.apply, _WAVLM)
+    yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
+    yield Entry("transformers", "20 s", functools.partial(net, sound), 1)
+
+
+def wavlm_fronts() -> Iterator[Entry]:
+    """Ways to run its convolutions, which are those of wav2vec 2.0 base."""
+    net, params, sound = wavlm()
+    counted("wavlm_front", lambda: net.feature_extractor(sound), 1)
+
+    def apply(params: Any, waveform: jax.Array) -> jax.Array:
+        first = wav2vec2.first_convolution(_WAVLM, params, waveform)
+        statistics = (first.mean(axis=1), first.var(axis=1))
+        return wav2vec2.convolve(_WAVLM, params, waveform, statistics)
+
+    yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
+    run = functools.partial(net.feature_extractor, sound)
+    yield Entry("transformers", "20 s", run, 1)
+
+
+def wavlm_transformers() -> Iterator[Entry]:
+    """Ways to run its Transformer, from the convolutions' vectors to the last layer."""
+    net, params, sound = wavlm()
+    features = net.feature_extractor(sound).transpose(1, 2).contiguous()
+
+    def theirs() -> Any:
+        return net.encoder(net.feature_projection(features)[0])
+
+    counted("wavlm_transformer", theirs, 1)
+    apply = functools.partial(wav2vec2.transform, _WAVLM)
+    yield Entry("ours", "20 s", ours_of(apply, params, features.numpy()), 1)
+    yield Entry("transformers", "20 s", theirs, 1)
+
+
+def long_sound() -> dict[str, Any]:
+    """Peak memory of WavLM on 1 minute of sound, and on 10, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        few, many = pool.apply(peaks_mib, ((1, 10),))
+    name = "long_sound: WavLM"
+    return {
+        f"{name}, 1 minute, MiB": few,
+        f"{name}, 10 minutes' more than 1 minute's, MiB": many - few,
+    }
+
+
+def peaks_mib(minutes: tuple[float, ...]) -> list[float]:
+    """Largest memory of this process after tracks of so many minutes, ascending."""
+    tensors = torch_wav2vec2.random_state(_WAVLM, 0)
+    extractor = Wav2Vec2Extractor(get_extractor("wavlm_base_plus"), tensors)
+    found = []
+    for length in minutes:
+        for _ in extractor.stream(Noise(60 * length)):
+            pass
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        found.append(usage.ru_maxrss / _KIB_IN_MIB)
+    return found
+
+
+@dataclasses.dataclass
+class Noise:
+    """Noise of one channel, made as it is read.
+
+    Attributes:
+        seconds: How long it lasts.
+        num_channels: One.
+    """
+
+    seconds: float
+    num_channels: int = 1
+
+    def blocks(self, sample_rate_hz: int) -> Iterator[np.ndarray]:
+        """A second at a time."""
+        for number in range(round(self.seconds)):
+            rng = np.random.default_rng(number)
+            yield rng.standard_normal((sample_rate_hz, 1), np.float32) / 4
 
 
 def vggishes(sizes: list[int]) -> Iterator[Entry]:

@@ -46,6 +46,7 @@ SPEC = Wav2Vec2Spec(
 LAYERED = dataclasses.replace(
     SPEC, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True
 )
+WAVLM = dataclasses.replace(SPEC, position_buckets=32, max_distance=60)
 RATE = 16_000
 WINDOW = 3 * RATE + 123  # samples of one window
 
@@ -360,7 +361,9 @@ def test_nothing_compiles_again_for_another_track():
     assert sizes_of(150, 150) == [4, 7, 13, 25, 50, 75, 100, 125, 150]
 
 
-@pytest.mark.parametrize("spec", [SPEC, LAYERED], ids=["group", "layer"])
+@pytest.mark.parametrize(
+    "spec", [SPEC, LAYERED, WAVLM], ids=["group", "layer", "wavlm"]
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_both_programs_lower_for_accelerators(spec, dtype):
     parts = made(spec, dtype=dtype)._network
