@@ -38,6 +38,7 @@ from avemo_jax.evaluation.run_report.writing import (
     write_folds_report,
     write_report,
 )
+from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.metrics.intervals import resample_bytes
 from avemo_jax.models import checkpoints
 from avemo_jax.models.blend import Model, blend_fingerprint, check_trust, write_blend
@@ -294,6 +295,7 @@ def _heads(config: ConfigDict) -> list[ConfigDict]:
         with one.unlocked():
             one.data.features = features
             one.blend.features = ()
+            one.head.layer_sum &= bool(layer_groups(feature_names(one)))
             one.blend.trust_extractor = False
         heads.append(one)
     return heads

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from avemo_jax.config.field_table import FIELDS, OWN
 from avemo_jax.config.fields import flatten
+from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.heads.spec import HeadSpec, head_kind
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
@@ -52,6 +53,7 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError("config.data.folds needs config.data.train_on='train'")
     _check_tasks(config)
     _check_mixup(config, spec)
+    _check_layers(config)
     if config.train.select_by == "ccc_valence" and config.task != "VA":
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
     _check_postprocess(config)
@@ -81,6 +83,21 @@ def _check_protocol(config: ConfigDict) -> None:
         raise ValueError(
             f"config.task is {config.task!r} with config.data.protocol={name!r}; "
             "expected one task: train each by itself"
+        )
+
+
+def _check_layers(config: ConfigDict) -> None:
+    """Checks that there are layers to sum where they are to be.
+
+    Raises:
+        ValueError: If no head has several layers of one network.
+    """
+    sets = (config.data.features, *config.blend.features)
+    if config.head.layer_sum and not any(layer_groups(s.split("+")) for s in sets):
+        raise ValueError(
+            f"config.head.layer_sum is True with config.data.features {sets[0]!r}; "
+            "expected layers of one network to sum; name several, as "
+            "wavlm_base_plus@16k-layer6+wavlm_base_plus@16k-layer9, or set it to False"
         )
 
 

@@ -179,6 +179,12 @@ FIELDS = (
         "training frames; kept in the checkpoint",
     ),
     Field(
+        "head.layer_sum",
+        False,
+        "Whether hidden layers of one network enter as their sum, with trained weights",
+        later=True,
+    ),
+    Field(
         "head.window",
         128,
         "Frames of a window; Transformer over windows",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from avemo_jax.heads.layer_sums import LAYERS, first_weights, layers_summed
 from avemo_jax.heads.layers import Mode, Start
 from avemo_jax.heads.matmul import accumulator
 from avemo_jax.heads.spec import HeadSpec, head_kind
@@ -52,7 +53,7 @@ class Head:
         module = _module(self.spec, Start(key, self._num_of_module()))
         params, stats = nnx.state(module, nnx.Param), nnx.state(module, nnx.BatchStat)
         return (
-            nnx.to_pure_dict(params) | self._temperatures(),
+            nnx.to_pure_dict(params) | self._extra(),
             nnx.to_pure_dict(stats) | self._inputs(),
         )
 
@@ -103,6 +104,8 @@ class Head:
         if inputs:
             wide = x.astype(accumulator(x.dtype))
             x = (wide - inputs[INPUTS]["mean"]) / inputs[INPUTS]["deviation"]
+        if self.spec.layer_sums:
+            x = layers_summed(self.spec, params.pop(LAYERS), x)
         module = nnx.merge(_graphdef(self.spec), params, stats)
         if self.spec.batch_is_sequence:
             mode.mask = None if mask is None else mask[None]
@@ -115,8 +118,8 @@ class Head:
 
     def num_params(self) -> int:
         """Number of trainable values; running statistics do not count."""
-        extra = self._temperatures().get(TEMPERATURES, {})
-        return self._num_of_module() + len(extra)
+        leaves = jax.tree.leaves(self._extra())
+        return self._num_of_module() + sum(leaf.size for leaf in leaves)
 
     def _num_of_module(self) -> int:
         """Number of trainable values of the ``nnx`` module."""
@@ -124,11 +127,15 @@ class Head:
         leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
         return sum(math.prod(leaf.shape) for leaf in leaves)
 
-    def _temperatures(self) -> dict[str, Any]:
-        """Parameters of temperatures of 1; {} where logits have none."""
-        if not self.spec.learned_temperature:
-            return {}
-        return first_temperatures(get_task(self.spec.task))
+    def _extra(self) -> dict[str, Any]:
+        """The first parameters before and behind the ``nnx`` module.
+
+        Those of sums of layers have equal shares, temperatures are 1; {} without both.
+        """
+        found = first_weights(self.spec)
+        if self.spec.learned_temperature:
+            found |= first_temperatures(get_task(self.spec.task))
+        return found
 
     def _inputs(self) -> dict[str, Any]:
         """Statistics of inputs that are not measured yet; {} where none are kept."""
@@ -164,7 +171,8 @@ def build_head(spec: HeadSpec) -> Head:
 
 
 def _module(spec: HeadSpec, start: Start) -> nnx.Module:
-    module: nnx.Module = head_kind(spec.kind).build(spec, start=start)
+    own = spec.behind_sums
+    module: nnx.Module = head_kind(own.kind).build(own, start=start)
     return module
 
 

@@ -116,6 +116,8 @@ class HeadSpec:
         head_dim: Hidden width of the Transformer's output head.
         num_heads: Attention heads; divides ``model_dim``.
         num_layers: Encoder layers.
+        layer_sums: Sets of which a weighted sum enters in their place, by their places
+            in ``dims``: groups of hidden layers of one network.
 
     Raises:
         ValueError: If an option is not among its choices, a size is below 1, there
@@ -140,6 +142,7 @@ class HeadSpec:
     num_heads: int = 4
     num_layers: int = 4
     learned_temperature: bool = False
+    layer_sums: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self):
         task, kind = get_task(self.task), head_kind(self.kind)
@@ -173,13 +176,42 @@ class HeadSpec:
                 "values have no temperature, only logits of classes and units; set "
                 "config.head.learned_temperature=False"
             )
+        self._check_layer_sums()
         if kind.check is not None:
             kind.check(self)
+
+    def _check_layer_sums(self) -> None:
+        """Refuses sums of one set, of sets that are not there, or of unequal ones.
+
+        Raises:
+            ValueError: If there is such a sum, or a set is in two.
+        """
+        places = [place for group in self.layer_sums for place in group]
+        there = set(places) <= set(range(len(self.dims)))
+        good = there and len(set(places)) == len(places)
+        for group in self.layer_sums if good else ():
+            good &= len(group) > 1 and len({self.dims[place] for place in group}) == 1
+        if not good:
+            raise ValueError(
+                f"head layer_sums are {self.layer_sums} of dims {self.dims}; expected "
+                "groups of two places or more in dims, of equal length, none in two; "
+                "give layers of one network together, each set once"
+            )
 
     @property
     def input_dim(self) -> int:
         """Columns of the head's input."""
         return sum(self.dims) + int(self.audio_flag)
+
+    @property
+    def behind_sums(self) -> "HeadSpec":
+        """The head behind the sums of layers, which sees one set for each of them."""
+        dropped = {place for group in self.layer_sums for place in group[1:]}
+        if not dropped:
+            return self
+        kept = [place for place in range(len(self.dims)) if place not in dropped]
+        dims = tuple(self.dims[place] for place in kept)
+        return dataclasses.replace(self, dims=dims, layer_sums=())
 
     @property
     def num_outputs(self) -> int:
@@ -214,7 +246,9 @@ class HeadSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The options as values that JSON takes."""
-        return {**dataclasses.asdict(self), "dims": list(self.dims)}
+        groups = [list(group) for group in self.layer_sums]
+        lists = {"dims": list(self.dims), "layer_sums": groups}
+        return {**dataclasses.asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> "HeadSpec":
@@ -233,4 +267,6 @@ class HeadSpec:
                 f"kind, dims and any of {', '.join(sorted(fields))}; correct head.json "
                 "or read it with the version that wrote it"
             )
-        return cls(**{**options, "dims": tuple(options["dims"])})
+        sums = tuple(tuple(group) for group in options.get("layer_sums", ()))
+        given = {"dims": tuple(options["dims"]), "layer_sums": sums}
+        return cls(**{**options, **given})

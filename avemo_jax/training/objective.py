@@ -10,8 +10,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from avemo_jax.batches.order import FrameOrder, WindowOrder
+from avemo_jax.batches.tables import feature_names
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import HeadSpec
+from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.tasks import JointTask, Task, get_task
 from avemo_jax.training import losses
 from avemo_jax.training.step import Loss
@@ -41,6 +43,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
         positions=config.head.positions,
         dtype=config.head.dtype,
         learned_temperature=config.head.learned_temperature,
+        layer_sums=layer_groups(feature_names(config)) if config.head.layer_sum else (),
     )
 
 
