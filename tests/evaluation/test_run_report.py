@@ -432,12 +432,15 @@ def test_folds_lead_to_their_reports(tmp_path):
         **{"num_folds": 2, "folds": folds, "metrics": {"raw": mean, "smoothed": mean}},
     }
     one = {"accuracy": 0.5, "f1_macro": 0.4, "recall_macro": 0.3, "num": 7}
+    said = {"num_speakers": 3, "methods": {"ci95": "percentile", "bca95": "BCa"}}
     found["speaker_folds"] = {
         "source": "as published",
         "speakers": [["<i>ann</i>", "bo"], ["cy"]],
         "per_video": {
             **{"folds": [one, one], "mean": one, "std": one},
-            "pooled": one | {"accuracy_ci95": [0.25, 0.75]},
+            "pooled": one
+            | {"accuracy_ci95": [0.25, 0.75], "intervals": said}
+            | {"accuracy_bca95": [0.2, 0.7]},
         },
     }
     write_folds_report(tmp_path, found, ["fold_0", "fold_1"])
@@ -448,6 +451,8 @@ def test_folds_lead_to_their_reports(tmp_path):
     speakers = check_page(text).table("Folds of speakers (as published), clips")
     assert speakers[1] == ["0", "<i>ann</i>, bo", "7", "0.500", "0.400", "0.300"]
     assert speakers[-1][2:4] == ["7", "0.500 [0.250, 0.750]"]
+    told = "over 3 speakers, fewer than 40, 95 % intervals by BCa are: accuracy [0.200"
+    assert told in check_page(text).text
     assert re.findall(r'href="(fold_\d/report\.html)"', text) == [
         f"fold_{i}/report.html" for i in range(2)
     ]

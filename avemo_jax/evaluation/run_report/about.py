@@ -17,6 +17,7 @@ from avemo_jax.evaluation.run_report.elements import (
     table,
 )
 from avemo_jax.metrics.ceilings import metric_titles
+from avemo_jax.metrics.intervals import few_words
 from avemo_jax.models.card import UNKNOWN, Card
 from avemo_jax.models.selection import Selection
 from avemo_jax.runtime.logs import PACKAGES
@@ -358,3 +359,6 @@ def _of_speakers(found: Mapping[str, Any]) -> Iterable[Html]:
             rows,
             words={1},
         )
+        titles = {title: (pooled, key) for key, title in _OF_SPEAKERS.items()}
+        if told := few_words(titles):
+            yield paragraph(f"All together, {told}.", "small")
