@@ -15,6 +15,9 @@ from avemo_jax.heads.layer_sums import LAYERS, first_weights, layers_summed
 DIMS, GROUPS = (5, 4, 3, 4, 6, 4, 6), ((1, 3, 5), (4, 6))
 
 
+summed = jax.jit(layers_summed, static_argnums=0)
+
+
 def spec_of(kind="mlp", **options):
     given = {"dims": DIMS, "audio_flag": True, "layer_sums": GROUPS, **options}
     return HeadSpec("EXPR", kind, mlp_dim=8, **given)
@@ -47,11 +50,11 @@ def test_sums_are_those_of_numpy():
     x, rng = inputs(), np.random.default_rng(1)
     weights = {str(i): rng.normal(size=len(g)) for i, g in enumerate(GROUPS)}
     weights = jax.tree.map(jnp.asarray, weights)
-    found = layers_summed(spec_of(), weights, jnp.asarray(x))
+    found = summed(spec_of(), weights, jnp.asarray(x))
     np.testing.assert_allclose(found, in_numpy(x, weights), atol=2e-6, rtol=1e-6)
     assert not found[0, 5:9].any()  # what is missing stays 0
     np.testing.assert_array_equal(found[:, -1], x[:, -1])
-    windows = layers_summed(spec_of(), weights, jnp.asarray(x).reshape(3, 3, -1))
+    windows = summed(spec_of(), weights, jnp.asarray(x).reshape(3, 3, -1))
     np.testing.assert_array_equal(windows.reshape(9, -1), found)
 
 
@@ -62,7 +65,7 @@ def test_shares_are_equal_at_first():
     layers = [
         in_numpy(x, {"0": one, "1": np.zeros(2)})[:, 5:9] for one in 60 * np.eye(3)
     ]
-    found = layers_summed(spec_of(), weights, jnp.asarray(x))[:, 5:9]
+    found = summed(spec_of(), weights, jnp.asarray(x))[:, 5:9]
     np.testing.assert_allclose(found, np.mean(layers, axis=0), atol=2e-6)
 
 
@@ -70,7 +73,7 @@ def test_shares_are_equal_at_first():
 def test_a_head_sees_the_sums(standardize):
     """It is the head of fewer columns behind them, and trains the weights with it."""
     spec = spec_of(standardize=standardize)
-    head, x = build_head(spec), inputs()
+    head, x = build_head(spec), jnp.asarray(inputs())
     params, stats = head.init(jax.random.key(0))
     params[LAYERS] = {"0": jnp.array([1.0, -1.0, 0.5]), "1": jnp.array([0.0, 2.0])}
     given, behind_stats = x, dict(stats)
@@ -83,16 +86,17 @@ def test_a_head_sees_the_sums(standardize):
     assert behind.spec.dims == (5, 4, 3, 6)
     assert head.num_params() == behind.num_params() + 5
     own = {name: one for name, one in params.items() if name != LAYERS}
-    summed = layers_summed(spec_of(), params[LAYERS], jnp.asarray(given))
-    expected, _ = behind.apply(own, behind_stats, summed, train=False)
+    columns = summed(spec_of(), params[LAYERS], given)
+    expected, _ = behind.apply(own, behind_stats, columns, train=False)
     found, after = head.apply(params, stats, x, train=False)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert ("inputs" in after) is standardize
 
+    @jax.jit
     def loss(params):
         return jnp.square(head.apply(params, stats, x, train=False)[0]).mean()
 
-    gradient = jax.grad(loss)(params)[LAYERS]
+    gradient = jax.jit(jax.grad(loss))(params)[LAYERS]
     for name, one in gradient.items():
         step = np.zeros(len(one))
         step[0] = 1e-2
@@ -131,7 +135,7 @@ def test_what_cannot_be_summed(groups):
 
 
 def test_a_configuration_without_layers_is_refused():
-    config = base_config()
+    config = base_config("EXPR", "mlp")
     config.head.layer_sum = True
     for features in ("enet_b2_8_best+wav2vec2_base", "wavlm_base_plus@16k-layer9"):
         config.data.features = features
