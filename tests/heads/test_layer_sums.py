@@ -7,9 +7,11 @@ import pytest
 
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
+from avemo_jax.experiment import _heads
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.heads.layer_sums import LAYERS, first_weights, layers_summed
+from avemo_jax.training.objective import make_spec
 
 # Two networks with three and two layers among other sets, and the flag.
 DIMS, GROUPS = (5, 4, 3, 4, 6, 4, 6), ((1, 3, 5), (4, 6))
@@ -143,3 +145,17 @@ def test_a_configuration_without_layers_is_refused():
             check_config(config)
     config.data.features = "wavlm_base_plus@16k-layer9+wavlm_base_plus+vggish"
     check_config(config)
+
+
+def test_a_configuration_makes_the_head():
+    """Of a blend, a head without layers of one network has no sum."""
+    config = base_config("EXPR", "mlp")
+    config.data.features = "vggish+wavlm_base_plus@16k-layer9+wavlm_base_plus"
+    assert make_spec(config, (128, 768, 768)).layer_sums == ()
+    config.head.layer_sum = True
+    spec = make_spec(config, (128, 768, 768))
+    assert (spec.layer_sums, spec.behind_sums.dims) == (((1, 2),), (128, 768))
+    config.blend.features = ("vggish",)
+    check_config(config)
+    first, second = _heads(config)
+    assert (first.head.layer_sum, second.head.layer_sum) == (True, False)
