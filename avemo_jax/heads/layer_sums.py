@@ -47,8 +47,10 @@ def layers_summed(
     parts = [x[..., end - dim : end] for end, dim in zip(ends, spec.dims, strict=True)]
     for i, group in enumerate(spec.layer_sums):
         shares = jax.nn.softmax(weights[str(i)].astype(x.dtype))
-        layers = [_normalised(parts[place]) for place in group]
-        parts[group[0]] = sum(s * y for s, y in zip(shares, layers, strict=True))
+        total = jnp.zeros_like(parts[group[0]])
+        for share, place in zip(shares, group, strict=True):
+            total += share * _normalised(parts[place])
+        parts[group[0]] = total
     dropped = {place for group in spec.layer_sums for place in group[1:]}
     kept = [part for place, part in enumerate(parts) if place not in dropped]
     return jnp.concatenate([*kept, x[..., ends[-1] :]], axis=-1)
