@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from avemo_jax.media.audio import open_sound
     from avemo_jax.media.images import read_image
     from avemo_jax.models.ensembles import load_model
+    from avemo_jax.models.live import LiveScores
     from avemo_jax.packing.build import build_store
     from avemo_jax.prediction.predict import predict
     from avemo_jax.training.train import train
 
 _HOMES = {
+    "LiveScores": "avemo_jax.models.live",
     "base_config": "avemo_jax.config.fields",
     "build_store": "avemo_jax.packing.build",
     "evaluate": "avemo_jax.evaluation.evaluate",
@@ -41,6 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "LiveScores",
     "__version__",
     "base_config",
     "build_store",

@@ -1,15 +1,22 @@
-"""Scores of every row of a table, from one head or from many of one shape at once."""
+"""Scores of every row of a table, from one head or from many of one shape at once.
+
+Heads over windows score windows that overlap by half, unless they carry a state: these
+go through each video from its first frame to its last, a window at a time, and a frame
+without a row leaves the state as it is.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from avemo_jax.batches import sharding
+from avemo_jax.batches.carried_states import CarriedStates, Lanes, lanes_of
 from avemo_jax.batches.feeders import Batch, Feeder
 from avemo_jax.batches.order import video_windows
 from avemo_jax.data.store.table import FrameTable
@@ -49,7 +56,8 @@ class Predictor:
     Attributes:
         program: Jitted pass over one batch, ``(variables, shared, steps) -> scores``;
             the last two arguments are a chunk of the feeder's. Public so that it can
-            be compiled ahead of time.
+            be compiled ahead of time. Of a head that carries a state it is
+            ``(variables, shared, steps, state, fresh) -> (scores, state)``.
         order: Index of each pass: rows (passes, batch) or windows (passes, windows, 3);
             -1 is padding.
     """
@@ -66,6 +74,7 @@ class Predictor:
         mapped: bool = True,
         quiet: bool = True,
         programs: dict[Any, Any] | None = None,
+        states: dict[str, Any] | None = None,
     ):
         """Sets the order of the passes over ``table``.
 
@@ -83,6 +92,9 @@ class Predictor:
             programs: Passes of other tables whose batches are sent; this one's is taken
                 from there, or added. Batches have few sizes then. None: a pass of its
                 own.
+            states: Of a head that carries one, the states at the end of videos, by
+                name: a video goes on from its own, and leaves the one at its end. None:
+                each begins anew, and leaves none.
         """
         self._table, self._quiet = table, quiet
         self._feeder = feeder
@@ -96,8 +108,13 @@ class Predictor:
             if alike not in programs:
                 programs[alike] = _program(head, feeder, mesh, mapped=mapped)
             self.program = programs[alike]
-        if self._window:
-            size = max(batch_size // self._window, 1)
+        self._head, self._mesh, self._states = head, mesh, states
+        self._lanes: Lanes | None = None
+        size = max(batch_size // max(self._window, 1), 1)
+        if head.spec.carries:
+            self._lanes = lanes_of(table, self._window, size, mesh.size, few=few)
+            self.order = self._lanes.order
+        elif self._window:
             self.order = padded(self._windows(), size, mesh.size, few=few)
         else:
             rows = np.arange(table.num_rows, dtype=np.int32)
@@ -125,12 +142,25 @@ class Predictor:
         """
         parts: list[np.ndarray] = []
         pending: Any = None
+        carried = None
+        if self._lanes is not None:
+            count = len(jax.tree.leaves(variables)[0])
+            carried = CarriedStates(
+                self._head, self._lanes, self._mesh, count, self._states
+            )
         text = f"scores of {self._table.split}"
         with progress_bar(
             len(self.order), text, "batch", quiet=self._quiet, delay_s=2.0, keep=False
         ) as bar:
             for shared, steps in self._feeder.chunks(self.order, 1):
-                latest = self.program(variables, shared, steps)
+                if carried is None:
+                    latest = self.program(variables, shared, steps)
+                else:
+                    fresh = carried.begin()
+                    latest, state = self.program(
+                        variables, shared, steps, carried.state, fresh
+                    )
+                    carried.end(state)
                 # The batch before is fetched while this one is computed.
                 if pending is not None:
                     parts.append(np.asarray(pending))
@@ -174,10 +204,13 @@ def _program(head: Head, feeder: Feeder, mesh: Mesh, *, mapped: bool) -> Any:
     task = get_task(head.spec.task)
     spread, batch_of = feeder.spread, feeder.batch
 
-    def scores_of(variables: Variables, shared: Any, steps: Any) -> Any:
+    def batch_at(shared: Any, steps: Any) -> Batch:
         steps = spread(shared, steps)
         step = jax.tree.map(lambda leaf: leaf[0], steps)
-        batch = constrain(batch_of(shared, step), mesh)
+        return constrain(batch_of(shared, step), mesh)
+
+    def scores_of(variables: Variables, shared: Any, steps: Any) -> Any:
+        batch = batch_at(shared, steps)
 
         def one(candidate: Variables) -> Any:
             logits, _ = head.apply(
@@ -191,8 +224,31 @@ def _program(head: Head, feeder: Feeder, mesh: Mesh, *, mapped: bool) -> Any:
 
         return over_candidates(one, variables, mapped=mapped)
 
+    def carried_scores_of(
+        variables: Variables, shared: Any, steps: Any, state: Any, fresh: Any
+    ) -> Any:
+        batch = batch_at(shared, steps)
+        first = head.first_state(len(batch.x))
+
+        def begun(leaf: Any, start: Any) -> Any:
+            anew = fresh.reshape(-1, *(1,) * (start.ndim - 1))
+            return jnp.where(anew, start, leaf)
+
+        def one(candidate: tuple[Variables, Any]) -> Any:
+            own, before = candidate
+            before = jax.tree.map(begun, before, first)
+            logits, after = head.advance(
+                own.params, own.stats, before, batch.x, mask=batch.present
+            )
+            return task.activate(logits), after
+
+        return over_candidates(one, (variables, state), mapped=mapped)
+
     # Whole on every device: every process reads them.
-    return jax.jit(scores_of, out_shardings=sharding.replicated(mesh))
+    return jax.jit(
+        carried_scores_of if head.spec.carries else scores_of,
+        out_shardings=sharding.replicated(mesh),
+    )
 
 
 def padded(

@@ -46,6 +46,9 @@ class Data:
         programs: Compiled passes over rows, kept for all tables that are scored alike:
             their batches are sent in a few sizes, and no table is put on the devices.
             None: each table has its own pass.
+        states: By the id of a head that carries a state, those at the end of videos by
+            name, where videos come in parts, one table after another. None: each table
+            has whole videos.
     """
 
     store: Store
@@ -54,6 +57,7 @@ class Data:
     splits: Mapping[str, str] | None = None
     cache_dir: pathlib.Path | None = None
     programs: dict[Any, Any] | None = None
+    states: dict[int, dict[str, Any]] | None = None
 
 
 def open_data(directory: str | None, cache_dir: str | None = None) -> Data:

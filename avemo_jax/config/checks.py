@@ -41,7 +41,9 @@ def check_config(config: ConfigDict) -> None:
         attention=head.attention,
         positions=head.positions,
         learned_temperature=head.learned_temperature,
+        causal=head.causal,
     )
+    _check_causal(config)
     if config.data.protocol:
         _check_protocol(config)
     elif config.data.folds == 1 or config.data.fold >= config.data.folds:
@@ -58,6 +60,21 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
     _check_postprocess(config)
     _check_frame_rate(config)
+
+
+def _check_causal(config: ConfigDict) -> None:
+    """Checks that a head that is to look at past frames only is one that can.
+
+    Raises:
+        ValueError: If heads of its kind look ahead in any case.
+    """
+    kind = head_kind(config.head.kind)
+    if config.head.causal and kind.sequence is not None and kind.carries is None:
+        raise ValueError(
+            f"config.head.causal is True with config.head.kind={config.head.kind!r}; "
+            "expected False, as such heads look ahead in any case; set "
+            "config.head.kind='recurrent', or leave config.head.causal out"
+        )
 
 
 def _check_protocol(config: ConfigDict) -> None:

@@ -187,16 +187,29 @@ FIELDS = (
     Field(
         "head.window",
         128,
-        "Frames of a window; Transformer over windows",
+        "Frames of a window; Transformer over windows, recurrent",
         least=2,
         most=16_384,
     ),
-    Field("head.num_layers", 4, "Encoder layers; Transformer", least=1, most=256),
+    Field(
+        "head.num_layers",
+        4,
+        "Layers over the frames; Transformer, recurrent",
+        least=1,
+        most=256,
+    ),
     Field(
         "head.positions",
         "learned",
         "How a frame's place in the window enters; Transformer",
         choices=CHOICES["positions"],
+    ),
+    Field(
+        "head.causal",
+        False,
+        "Recurrent: whether a frame is scored from frames up to it alone, for live "
+        "use; else from those after it too",
+        later=True,
     ),
     Field(
         "head.dtype",
@@ -407,8 +420,8 @@ FIELDS = (
     Field(
         "postprocess.causal",
         False,
-        "Gaps and smoothing from past frames only, for live use; a Transformer over "
-        "windows looks ahead all the same",
+        "Gaps and smoothing from past frames only, for live use; heads that look ahead "
+        "(a Transformer over windows, recurrent without head.causal) do all the same",
     ),
     Field(
         "postprocess.thresholds",

@@ -96,25 +96,65 @@ class Head:
         """
         self._check(x)
         mode = Mode(train, mask, key, dropout, update_stats)
-        # Trees read from files hold NumPy arrays.
-        arrays = jax.tree.map(jnp.asarray, (params, stats))
-        params, stats = arrays
-        inputs = {INPUTS: stats.pop(INPUTS)} if self.spec.standardize else {}
-        logs = params.pop(TEMPERATURES) if self.spec.learned_temperature else None
-        if inputs:
-            wide = x.astype(accumulator(x.dtype))
-            x = (wide - inputs[INPUTS]["mean"]) / inputs[INPUTS]["deviation"]
-        if self.spec.layer_sums:
-            x = layers_summed(self.spec, params.pop(LAYERS), x)
-        module = nnx.merge(_graphdef(self.spec), params, stats)
+        module, x, inputs, logs = self._merged(params, stats, x)
         if self.spec.batch_is_sequence:
             mode.mask = None if mask is None else mask[None]
             logits = module(x[None], mode)[0]
         else:
             logits = module(x, mode)
-        if logs is not None:
-            logits = divided(logits, logs, get_task(self.spec.task))
+        logits = self._divided(logits, logs)
         return logits, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)) | inputs
+
+    def first_state(self, sequences: int) -> Any:
+        """What :meth:`advance` is given before the first frames of sequences.
+
+        Args:
+            sequences: Number of sequences that are run side by side.
+
+        Raises:
+            ValueError: If the head cannot be run over a whole sequence.
+        """
+        self._check_carries()
+        if not self.takes_windows:
+            return ()
+        module: Any = nnx.eval_shape(lambda: _module(self.spec, Start()))
+        return module.first_state(sequences)
+
+    def advance(
+        self,
+        params: dict[str, Any],
+        stats: dict[str, Any],
+        state: Any,
+        x: Float[Array, "sequences frames dim"],
+        *,
+        mask: Bool[Array, "sequences frames"] | None = None,
+    ) -> tuple[Float[Array, "sequences frames outputs"], Any]:
+        """Logits of the next frames of sequences, and the state after them.
+
+        Sequences given in parts of any lengths get the logits, but for rounding, that
+        they get in one part. Heads that see one frame at a time carry nothing.
+
+        Args:
+            params: Parameters, in the form that :meth:`init` returns.
+            stats: Statistics, in the form that :meth:`init` returns.
+            state: That of :meth:`first_state`, or after the frames before.
+            x: Features, finite everywhere; more frames than the head's window may come
+                at once.
+            mask: True where a frame is there; others leave the state as it is. None:
+                all are there.
+
+        Raises:
+            ValueError: If the head cannot be run over a whole sequence, or if ``x`` has
+                other axes or columns than the head.
+        """
+        self._check_carries()
+        self._check(x, whole=True)
+        module, x, _, logs = self._merged(params, stats, x)
+        mode = Mode(train=False, mask=mask)
+        if not self.takes_windows:
+            return self._divided(module(x, mode), logs), ()
+        logits, after = module.advance(x, mode, state)
+        return self._divided(logits, logs), after
 
     def num_params(self) -> int:
         """Number of trainable values; running statistics do not count."""
@@ -144,9 +184,39 @@ class Head:
         dim = self.spec.input_dim
         return {INPUTS: {"mean": jnp.zeros(dim), "deviation": jnp.ones(dim)}}
 
-    def _check(self, x: Array) -> None:
+    def _merged(
+        self, params: dict[str, Any], stats: dict[str, Any], x: Array
+    ) -> tuple[Any, Array, dict[str, Any], Any]:
+        """The module, its input, statistics of inputs, and logs of temperatures."""
+        # Trees read from files hold NumPy arrays.
+        arrays = jax.tree.map(jnp.asarray, (params, stats))
+        params, stats = arrays
+        inputs = {INPUTS: stats.pop(INPUTS)} if self.spec.standardize else {}
+        logs = params.pop(TEMPERATURES) if self.spec.learned_temperature else None
+        if inputs:
+            wide = x.astype(accumulator(x.dtype))
+            x = (wide - inputs[INPUTS]["mean"]) / inputs[INPUTS]["deviation"]
+        if self.spec.layer_sums:
+            x = layers_summed(self.spec, params.pop(LAYERS), x)
+        return nnx.merge(_graphdef(self.spec), params, stats), x, inputs, logs
+
+    def _divided(self, logits: Array, logs: Any) -> Array:
+        """Logits over their temperatures, if there are some."""
+        return logits if logs is None else divided(logits, logs, get_task(self.spec.task))
+
+    def _check_carries(self) -> None:
         spec = self.spec
-        if spec.takes_windows:
+        if spec.sequence is not None and not spec.carries:
+            raise ValueError(
+                f"a head of kind {spec.kind!r} over the {spec.sequence} looks at "
+                "frames that are still to come; expected one that looks at past frames "
+                "only; train one with config.head.kind='recurrent' and "
+                "config.head.causal=True, or a head that sees one frame at a time"
+            )
+
+    def _check(self, x: Array, *, whole: bool = False) -> None:
+        spec = self.spec
+        if spec.takes_windows or whole:
             axes, fits = "(windows, frames, dim)", x.ndim == 3
         elif spec.batch_is_sequence:
             axes, fits = "(batch, dim)", x.ndim == 2
@@ -158,7 +228,7 @@ class Head:
                 f"features {spec.dims}{' + audio flag' if spec.audio_flag else ''}; "
                 "pass the features that the head was built for"
             )
-        if spec.takes_windows and x.shape[1] > spec.window:
+        if spec.takes_windows and not whole and x.shape[1] > spec.window:
             raise ValueError(
                 f"windows of {x.shape[1]} frames; expected at most {spec.window}; cut "
                 "them, or build the head with a larger window"

@@ -8,4 +8,5 @@ HEAD_KINDS: dict[str, str] = {
     "mlp": "avemo_jax.heads.mlp:MLP",
     "linear": "avemo_jax.heads.mlp:LINEAR",
     "transformer": "avemo_jax.heads.transformer:TRANSFORMER",
+    "recurrent": "avemo_jax.heads.recurrent:RECURRENT",
 }

@@ -37,6 +37,11 @@ class HeadKind:
             consecutive frames, its input then being (windows, frames, dim), or the
             "batch", whatever frames are in it, as (1, batch, dim). None: the head sees
             one frame at a time, and takes (..., dim).
+        carries: Tells of a spec over windows whether its module can also be run over a
+            whole sequence, part by part, in constant memory. The module then has
+            ``first_state(sequences)``, a tree of arrays with that leading axis, and
+            ``advance(x, mode, state)``, which gives the logits and the state after
+            them. None: it cannot.
         check: Raises ValueError where options of a spec contradict each other. None:
             there is nothing to check.
         part: One task's variables out of those of a head of several tasks, called as
@@ -46,6 +51,7 @@ class HeadKind:
 
     build: Callable[..., Any]
     sequence: "Callable[[HeadSpec], Literal['windows', 'batch']] | None" = None
+    carries: "Callable[[HeadSpec], bool] | None" = None
     check: "Callable[[HeadSpec], None] | None" = None
     part: Callable[[Any, TaskPart, JointTask], Any] | None = None
 
@@ -88,7 +94,7 @@ class HeadSpec:
         task: "EXPR", "AU", "VA", the name of one's own task, or several names joined by
             "+": one trunk with outputs for each of them.
         kind: A name of ``registry.HEAD_KINDS``: "mlp" and "linear" (one layer) see one
-            frame, "transformer" a sequence of frames.
+            frame, "transformer" and "recurrent" a sequence of frames.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
             visual and audio sets in any number.
         audio_flag: Whether there is one more input column, the last: 1 where the frame
@@ -98,7 +104,9 @@ class HeadSpec:
             "plain": the MLP of the other tasks.
         attention: Transformer only. "window": over consecutive frames of one video.
             "batch": over the frames of the batch, whatever they are (the original).
-        window: Most frames in a window, for attention "window".
+        window: Most frames in a window, for attention "window" and recurrent heads.
+        causal: Recurrent only. Whether a frame's logits depend on frames up to it
+            alone; else a second recurrence runs backwards.
         standardize: Whether inputs are taken less their mean and over their deviation,
             which are among the head's statistics.
         learned_temperature: Whether logits are divided by a trained temperature, one
@@ -111,13 +119,13 @@ class HeadSpec:
         mlp_dim: Hidden width of the MLPs (and of their VA branches).
         feat_dim: Width of ``feat_fc``, the first layer of the Transformer and of the
             valence branch of "shared".
-        model_dim: Width of the encoder layers.
-        ffn_dim: Hidden width of the encoder layers' feed-forward part.
+        model_dim: Width of the layers over the frames.
+        ffn_dim: Hidden width of these layers' feed-forward part.
         head_dim: Hidden width of the Transformer's output head.
         num_heads: Attention heads; divides ``model_dim``.
-        num_layers: Encoder layers.
         layer_sums: Sets of which a weighted sum enters in their place, by their places
             in ``dims``: groups of hidden layers of one network.
+        num_layers: Layers over the frames.
 
     Raises:
         ValueError: If an option is not among its choices, a size is below 1, there
@@ -143,6 +151,7 @@ class HeadSpec:
     num_layers: int = 4
     learned_temperature: bool = False
     layer_sums: tuple[tuple[int, ...], ...] = ()
+    causal: bool = False
 
     def __post_init__(self):
         task, kind = get_task(self.task), head_kind(self.kind)
@@ -233,6 +242,12 @@ class HeadSpec:
     def batch_is_sequence(self) -> bool:
         """Whether the frames of a batch see each other, as in the original."""
         return self.sequence == "batch"
+
+    @property
+    def carries(self) -> bool:
+        """Whether a whole sequence can be scored part by part, with a carried state."""
+        tells = head_kind(self.kind).carries
+        return tells is not None and tells(self)
 
     def evaluation_batch(self, *, training: int, evaluation: int) -> int:
         """Frames at once when rows are scored.

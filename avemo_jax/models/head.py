@@ -156,6 +156,7 @@ def open_scorer(trained: TrainedHead, data: Data, split: str, budget: int) -> Sc
         windows=card.windows,
         quiet=data.programs is not None,
         programs=data.programs,
+        states=None if data.states is None else data.states.setdefault(id(trained), {}),
     )
     return Scorer(table, predictor)
 

@@ -1,8 +1,9 @@
 """Scores of embedded rows by trained heads, part by part, so that memory is bounded.
 
 A part of the rows is copied at a time, however long the faces are seen. The scores are
-those of all rows at once: parts of heads over windows overlap by a window, and parts of
-heads over the batch end where a batch does.
+those of all rows at once: parts of heads over windows overlap by a window, parts of
+heads over the batch end where a batch does, and heads that carry a state go on with
+that at the end of the part before.
 """
 
 import dataclasses
@@ -89,10 +90,11 @@ def head_rows(
     sets = _sets(model)
     _check(model, sets, faces)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]] = []
+    states: dict[int, dict[str, Any]] = {}
     for parts in _chunks(model, sets, faces, spans):
         rows = {
-            f"part{number:06d}": _rows_of(part, faces[part.face], spans[part.face])
-            for number, part in enumerate(parts)
+            name: _rows_of(part, faces[part.face], spans[part.face])
+            for name, part in zip(_names(model, parts), parts, strict=True)
         }
         store = FaceStore(
             [dataclasses.replace(own, video=name) for name, own in rows.items()],
@@ -101,7 +103,7 @@ def head_rows(
         )
         if not _any_row(model.heads[0], store):
             continue  # the first head counts the rows
-        data = Data(store, "the input", "the input", programs=programs)
+        data = Data(store, "the input", "the input", programs=programs, states=states)
         predicted = _scores(model, data, store)
         table = predicted.table
         by_name = dict(zip(rows, parts, strict=True))
@@ -217,11 +219,19 @@ def _chunks(
     batches = [
         h.card.evaluation_batch_size for h in heads if h.head.spec.batch_is_sequence
     ]
-    windows = [h.head.spec.window for h in heads if h.head.spec.takes_windows]
+    carries = _carries(model)
+    windows = [
+        h.head.spec.window
+        for h in heads
+        if h.head.spec.takes_windows and not h.head.spec.carries
+    ]
     chunk: list[_Part] = []
     count = 0
     for number, (face, span) in enumerate(zip(faces, spans, strict=True)):
-        if windows:
+        if carries and (windows or batches):
+            # What is seen twice or in batches cannot go on from a state: faces whole.
+            parts = _by_rows(number, face, span, max(len(face.frame), 1))
+        elif windows:
             parts = _by_window(number, face, span, windows, most)
         else:
             size = most
@@ -231,14 +241,29 @@ def _chunks(
             parts = _by_rows(number, face, span, size)
         for part in parts:
             rows = part.rows.stop - part.rows.start
-            # Where the batch is the sequence, no face is to see another.
-            if chunk and (batches or count + rows > most):
+            # Where the batch is the sequence, no face is to see another; a state goes
+            # on from chunk to chunk.
+            again = carries and chunk and chunk[-1].face == part.face
+            if chunk and (batches or again or count + rows > most):
                 yield chunk
                 chunk, count = [], 0
             chunk.append(part)
             count += rows
     if chunk:
         yield chunk
+
+
+def _carries(model: Model) -> bool:
+    """Whether any head of the model carries a state."""
+    heads = [head for head in model.heads if isinstance(head, TrainedHead)]
+    return any(head.head.spec.carries for head in heads)
+
+
+def _names(model: Model, parts: Sequence[_Part]) -> list[str]:
+    """Names of parts as videos: of the face, by which its state is found again."""
+    if _carries(model):
+        return [f"face{part.face:06d}" for part in parts]
+    return [f"part{number:06d}" for number in range(len(parts))]
 
 
 def _by_rows(

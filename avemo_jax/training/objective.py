@@ -41,6 +41,7 @@ def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
         window=config.head.window,
         num_layers=config.head.num_layers,
         positions=config.head.positions,
+        causal=config.head.causal,
         dtype=config.head.dtype,
         learned_temperature=config.head.learned_temperature,
         layer_sums=layer_groups(feature_names(config)) if config.head.layer_sum else (),

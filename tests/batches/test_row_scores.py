@@ -1,5 +1,8 @@
 """Scores of a whole table."""
 
+import dataclasses
+import itertools
+
 import chex
 import jax
 import numpy as np
@@ -18,6 +21,11 @@ SPECS = {
         **{"window": 8, "num_layers": 1, "num_heads": 1, "head_dim": 4},
         **{"feat_dim": 4, "model_dim": 4, "ffn_dim": 4},
     ),
+    "carried": HeadSpec(
+        *("EXPR", "recurrent", (12, 5)),
+        **{"window": 8, "num_layers": 1, "model_dim": 4, "ffn_dim": 4},
+        causal=True,
+    ),
 }
 
 
@@ -26,7 +34,9 @@ SPECS = {
 def test_a_split_is_scored_by_one_program(spec, resident, monkeypatch):
     """Whatever its last batch is, and whichever variables come."""
     chex.clear_trace_counter()
-    monkeypatch.setattr(Head, "apply", chex.assert_max_traces(Head.apply, n=1))
+    for name in ("apply", "advance"):
+        once = chex.assert_max_traces(getattr(Head, name), n=1)
+        monkeypatch.setattr(Head, name, once)
     table, mesh = made_table(), sharding.make_mesh()
     head = build_head(spec)
     window = spec.window if spec.takes_windows else 0
@@ -44,3 +54,75 @@ def test_a_split_is_scored_by_one_program(spec, resident, monkeypatch):
     assert scores[0].shape == (2, table.num_rows, 8)
     np.testing.assert_allclose(scores[0].sum(axis=-1), 1, rtol=1e-5)
     assert (scores[0] != scores[1]).any(axis=-1).all()
+
+
+PROGRAMS = {}  # of all tables that are scored by carried states
+
+
+def carried(table, *, batch_size=16, states=None):
+    """Scores by a head that carries a state, and its passes."""
+    spec, mesh = SPECS["carried"], sharding.make_mesh()
+    head = build_head(spec)
+    feeder = make_feeder(
+        table, mesh, window=spec.window, audio_flag=False, resident=False
+    )
+    predict = Predictor(
+        *(head, table, feeder, mesh),
+        batch_size=batch_size,
+        programs=PROGRAMS,
+        states=states,
+    )
+    keys = jax.random.split(jax.random.key(3), 2)
+    params, stats = jax.jit(jax.vmap(head.init))(keys)
+    return predict(Variables(params=params, stats=stats)), predict.order
+
+
+def test_a_carried_state_gives_the_scores_of_whole_videos():
+    """In two lanes, so that videos follow each other, with a long gap in one."""
+    table = made_table()
+    spec = SPECS["carried"]
+    head = build_head(spec)
+    first = slice(*table.row_offsets[:2])
+    frame, num_frames = table.frame.copy(), table.num_frames.copy()
+    late = frame[first] > 20
+    frame[first][late] += 100
+    num_frames[0] += 100
+    dense = table.task.empty_labels(int(num_frames.sum()))
+    table = dataclasses.replace(
+        table, frame=frame, num_frames=num_frames, dense_labels=dense
+    )
+    scores, order = carried(table)
+    assert order.shape[1] == 2
+    assert (order[..., 2] >= 0).sum() < sum(-(-num_frames // spec.window)) - 10
+    keys = jax.random.split(jax.random.key(3), 2)
+    params, stats = jax.tree.map(lambda leaf: leaf[1], jax.vmap(head.init)(keys))
+    run = jax.jit(head.advance)
+    for begin, end in itertools.pairwise(table.row_offsets):
+        x = np.zeros((1, 90, 17), np.float32)  # missing frames change nothing
+        x[0, : end - begin] = table.features[begin:end]
+        logits, _ = run(params, stats, head.first_state(1), x)
+        expected = np.asarray(table.task.activate(logits))[0, : end - begin]
+        np.testing.assert_allclose(scores[1, begin:end], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_videos_go_on_from_the_states_that_were_kept():
+    """Each video in three parts, one of which misses the second video."""
+    whole = made_table(videos=3)
+    expected, _ = carried(whole)
+    states = {}
+    for low, high in ((1, 30), (30, 47), (47, 91)):
+        keep = (whole.frame >= low) & (whole.frame < high)
+        part = dataclasses.replace(
+            whole,
+            **{
+                name: getattr(whole, name)[keep]
+                for name in ("features", "labels", "valid", "has_audio")
+            },
+            frame=whole.frame[keep] - low + 1,
+            num_frames=np.full(3, high - low, np.int32),
+            dense_labels=whole.task.empty_labels(3 * (high - low)),
+            row_offsets=np.searchsorted(whole.video_of_row[keep], np.arange(4)),
+        )
+        scores, _ = carried(part, states=states)
+        np.testing.assert_allclose(scores, expected[:, keep], rtol=1e-5, atol=1e-6)
+    assert states.keys() == set(whole.videos)

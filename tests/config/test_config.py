@@ -440,6 +440,10 @@ def test_entries_of_lists_are_numbers(several):
         ),
         ({"train.select_by": "ccc_valence"}, r"config\.train\.select_by"),
         (
+            {"head.kind": "transformer", "head.causal": True},
+            r"head\.causal is True with config\.head\.kind='transformer'; expected",
+        ),
+        (
             {"head.kind": "transformer", "head.attention": "batch"},
             r"positions 'learned' with attention 'batch'; .*config\.head\.positions",
         ),

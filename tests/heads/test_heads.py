@@ -40,9 +40,16 @@ NUM_PARAMS = {
     ("VA", "transformer", "window", "sinusoidal"): (1_193_858, 1_259_394, 1_587_074),
     ("VA", "transformer", "window", "none"): (1_193_858, 1_259_394, 1_587_074),
     ("VA", "transformer", "batch", "none"): (1_193_858, 1_259_394, 1_587_074),
+    ("EXPR", "recurrent", "causal"): (580_232, 596_616, 678_536),
+    ("EXPR", "recurrent", "both"): (843_912, 860_296, 942_216),
+    ("AU", "recurrent", "causal"): (580_748, 597_132, 679_052),
+    ("AU", "recurrent", "both"): (844_428, 860_812, 942_732),
+    ("VA", "recurrent", "causal"): (579_458, 595_842, 677_762),
+    ("VA", "recurrent", "both"): (843_138, 859_522, 941_442),
 }
 # What one column more (the audio flag) adds: rows of the layers that read the input.
 FLAG_PARAMS = {"mlp": 128, "affine": 256, "shared": 640, "transformer": 512}
+FLAG_PARAMS["recurrent"] = 128
 
 
 def all_options():
@@ -53,6 +60,8 @@ def all_options():
                 (task, kind, form)
                 for form in (CHOICES["va_form"] if task == "VA" else [None])
             )
+        elif kind == "recurrent":
+            yield from ((task, kind, way) for way in ("causal", "both"))
         elif kind != "transformer":
             yield task, kind
         else:
@@ -70,6 +79,8 @@ ONE_OF_EACH = [
     ("EXPR", "transformer", "window", "learned"),
     ("VA", "transformer", "batch", "none"),
     ("VA", "linear"),
+    ("VA", "recurrent", "causal"),
+    ("EXPR", "recurrent", "both"),
 ]
 
 
@@ -77,6 +88,8 @@ def make_spec(option, dims=(6, 5), **fields):
     task, kind, *rest = option
     names = ("va_form",) if kind == "mlp" else ("attention", "positions")
     chosen = dict(zip(names, rest, strict=False))
+    if kind == "recurrent":
+        chosen = {"causal": rest == ["causal"]}
     return HeadSpec(task, kind, dims, **chosen, **fields)
 
 
@@ -186,7 +199,9 @@ def test_golden_logits():
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param(option, marks=[pytest.mark.slow] if "batch" in option else [])
+        pytest.param(
+            option, marks=[pytest.mark.slow] if {"batch", "both"} & {*option} else []
+        )
         for option in ONE_OF_EACH
     ],
     ids="-".join,
@@ -310,6 +325,7 @@ def test_dropout_draws_only_in_training_and_where_the_rate_is_not_zero(option):
     assert "random_unwrap" not in program(False, 0.3, key)
     # The original's sites: four in an encoder layer, one in the head for EXPR.
     sites = 4 + (option[0] == "EXPR") if option[1] == "transformer" else 1
+    sites += 2 * (option[1] == "recurrent")
     sites += option[:2] == ("VA", "mlp") and option[2] != "plain"
     assert program(True, 0.3, key).count("random_unwrap") == sites
 

@@ -34,6 +34,7 @@ HEADS = {
     "AU linear": {},
     "EXPR transformer": {"positions": "learned"},
     "VA transformer": {"attention": "batch", "positions": "none"},
+    "AU recurrent": {"causal": False},
 }
 # Where a sum in bfloat16 would lose what it adds up.
 SUMS = {"reduce_sum", "cumsum", "reduce_window_sum", "scatter-add"}

@@ -255,7 +255,19 @@ def test_a_task_of_ones_own_by_hand(faces, tmp_path):
     )
 
 
-@pytest.mark.parametrize("kind", ["mlp", "transformer"])
+def test_a_recurrent_head_that_carries_its_state(data, faces, tmp_path):
+    folder = untrained_head(
+        tmp_path / "live",
+        "AU",
+        "recurrent",
+        sets_of(*B0),
+        spec={"window": 16, "num_layers": 1, "model_dim": 8, "causal": True},
+    )
+    chosen(folder)
+    check_equal(folder, data, faces)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "transformer", "recurrent"])
 def test_parts_give_the_scores_of_the_whole(kind, tmp_path, monkeypatch):
     small = {"window": 16, "num_layers": 1, "model_dim": 8, "feat_dim": 8}
     folder = untrained_head(
@@ -263,7 +275,7 @@ def test_parts_give_the_scores_of_the_whole(kind, tmp_path, monkeypatch):
         "VA",
         kind,
         sets_of(*B0),
-        spec=small if kind == "transformer" else {},
+        spec={} if kind == "mlp" else small | {"causal": kind == "recurrent"},
     )
     rng = np.random.default_rng(0)
     seen = np.flatnonzero(rng.random(1000) > 0.2) + 1

@@ -173,7 +173,7 @@ def test_loss_on_dev_is_the_training_loss_of_the_logits():
     assert float(found) == pytest.approx(float(loss(logits, labels, mask)), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "linear", "transformer"])
+@pytest.mark.parametrize("kind", ["mlp", "linear", "transformer", "recurrent"])
 def test_each_tasks_head_says_what_the_joint_head_says(kind):
     spec = HeadSpec(task=NAME, kind=kind, dims=(6, 3), window=8)
     head = build_head(spec)

@@ -59,6 +59,6 @@ def _of_models(config: ConfigDict) -> str:
         return f"config.num_seeds, which is {config.num_seeds:,}"
     if any(len(values) > 1 for values in config.sweep.values()):
         return "the number of values in config.sweep"
-    if config.head.kind == "transformer":
+    if config.head.kind in ("transformer", "recurrent"):
         return "config.head.num_layers or config.head.window"
     return "the number of sets in config.data.features"

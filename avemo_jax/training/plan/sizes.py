@@ -299,13 +299,17 @@ def _pass_bytes(order: FrameOrder | WindowOrder) -> int:
 
 
 def _score_bytes(dev: FrameTable | None, spec: HeadSpec) -> int:
-    """Bytes of one candidate's scores on dev, of rows or of windows half overlapping.
+    """Bytes of one candidate's scores on dev: of rows, or of windows.
+
+    Windows overlap by half, but for heads with a carried state.
 
     There are none without dev.
     """
     if dev is None:
         return 0
-    rows = int(dev.num_frames.sum()) * 2 if spec.takes_windows else dev.num_rows
+    rows = dev.num_rows
+    if spec.takes_windows:
+        rows = int(dev.num_frames.sum()) * (1 if spec.carries else 2)
     return rows * get_task(spec.task).num_outputs * np.dtype(np.float32).itemsize
 
 
