@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -34,8 +33,8 @@ class LiveScores:
             model: A head checkpoint, from ``load_model``.
 
         Raises:
-            ValueError: If the model is a blend or an ensemble of folds, or its head
-                looks at frames that are still to come.
+            ValueError: If the model is a blend, or its head looks at frames that are
+                still to come.
         """
         own = model.heads[0]
         if len(model.heads) > 1 or not isinstance(own, TrainedHead):
@@ -44,8 +43,8 @@ class LiveScores:
                 "one head; load each by its own folder, and weigh their scores"
             )
         self._own, self._head, self._task = own, own.head, own.task
-        self.features, self.outputs = own.features, own.task.outputs
-        self._variables = jax.tree.map(jnp.asarray, own.variables)
+        self.features, self.outputs = own.features, own.task.columns
+        self._variables = self._placed(own.variables)
         self._program = jax.jit(self._scores)
         self.restart()
         self._advance(np.zeros((1, own.head.spec.input_dim), np.float32), [False])
@@ -56,10 +55,9 @@ class LiveScores:
         Raises:
             ValueError: If the head looks at frames that are still to come.
         """
-        seeds = len(self._own.card.seeds)
-        self._state = jax.tree.map(
-            lambda leaf: jnp.repeat(leaf[None], seeds, axis=0),
-            self._head.first_state(1),
+        seeds, first = len(self._own.card.seeds), self._head.first_state(1)
+        self._state = self._placed(
+            jax.tree.map(lambda leaf: np.repeat(leaf[None], seeds, axis=0), first)
         )
 
     def push(
@@ -122,6 +120,12 @@ class LiveScores:
         ]
         scores = np.concatenate(parts) if parts else np.zeros((0, len(self.outputs)))
         return np.where(there[:, None], scores, np.nan).astype(np.float32)
+
+    @staticmethod
+    def _placed(tree: Any) -> Any:
+        """Arrays on one device, where the states stay."""
+        own = jax.tree.map(np.asarray, tree)
+        return jax.device_put(own, jax.local_devices()[0])
 
     def _inputs(self, features: Mapping[str, Any]) -> tuple[np.ndarray, bool]:
         """The head's columns, and whether there is sound."""
