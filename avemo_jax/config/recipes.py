@@ -16,6 +16,11 @@ OURS: Recipe = {
     # (MLP, the fields' defaults) and 1e-4 .. 1e-3 (Transformer), with and without
     # dropout; the Transformer is best there after 3 to 7 epochs.
     (None, "transformer"): {"learning_rate": 3e-4, "dropout": 0.3},
+    (None, "recurrent"): {
+        "learning_rate": 1e-3,
+        "dropout": 0.3,
+        "head.num_layers": 2,
+    },
     # The best of 3e-4, 1e-3 and 3e-3 on that dev: .571, .571, .607 (2 seeds).
     ("VA", "mlp"): {"learning_rate": 3e-3},
     # Of corpora that nobody knows: features of any scale, and few frames. The official

@@ -97,7 +97,7 @@ def test_without_sound(model, scores):
     face, _, _ = made_frames(3)
     x = np.zeros((3, 11), np.float16)
     x[:, :6] = face
-    expected = whole_scores(model, jax.numpy.asarray(x), np.ones(3, bool))
+    expected = whole_scores(model, jax.numpy.asarray(x), jax.numpy.ones(3, bool))
     found = scores.push_all({FACE: face})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     scores.restart()

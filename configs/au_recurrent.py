@@ -1,0 +1,16 @@
+"""12 action units (AU) by a linear recurrence over the frames of both sides.
+
+Trains with learning_rate 1e-3, dropout 0.3; batches and epochs follow the number of
+training frames: 6 passes of batches of 2,048 frames, in windows, from 10,000 on. On the
+demo corpus, which is synthetic: mean F1 .TODO on validation, smoothed as chosen on dev.
+
+Past frames only, for live use: --config.head.causal=True.
+Feature sets are the argument: --config au_recurrent:enet_b2_8_best+vggish.
+"""
+
+from avemo_jax.config.fields import DEFAULT_FEATURES, base_config
+
+
+def get_config(features: str = DEFAULT_FEATURES):
+    """The experiment's configuration."""
+    return base_config("AU", "recurrent", features)
