@@ -1,8 +1,7 @@
 """Valence and arousal (VA) by a linear recurrence over the frames of both sides.
 
 Trains with learning_rate 1e-3, dropout 0.3; batches and epochs follow the number of
-training frames: 6 passes of batches of 2,048 frames, in windows, from 10,000 on. On the
-demo corpus, which is synthetic: mean CCC .TODO on validation, smoothed as chosen on dev.
+training frames: 6 passes of batches of 2,048 frames from 10,000 on.
 
 Past frames only, for live use: --config.head.causal=True.
 Feature sets are the argument: --config va_recurrent:enet_b2_8_best+vggish.

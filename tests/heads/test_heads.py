@@ -200,7 +200,8 @@ def test_golden_logits():
     "option",
     [
         pytest.param(
-            option, marks=[pytest.mark.slow] if {"batch", "both"} & {*option} else []
+            option,
+            marks=[pytest.mark.slow] if {"batch", "recurrent"} & {*option} else [],
         )
         for option in ONE_OF_EACH
     ],
