@@ -202,7 +202,9 @@ class Head:
 
     def _divided(self, logits: Array, logs: Any) -> Array:
         """Logits over their temperatures, if there are some."""
-        return logits if logs is None else divided(logits, logs, get_task(self.spec.task))
+        return (
+            logits if logs is None else divided(logits, logs, get_task(self.spec.task))
+        )
 
     def _check_carries(self) -> None:
         spec = self.spec

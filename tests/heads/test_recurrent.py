@@ -130,9 +130,9 @@ def test_what_a_frame_sees(causal):
 @pytest.mark.parametrize("size", [1, 7, 23])
 def test_parts_give_the_whole(size):
     """Whatever their length, with frames that are missing, also all of a part."""
-    head = made_head(standardize=True, audio_flag=True)
-    assert not head.spec.carries
-    head = made_head(causal=True, standardize=True, audio_flag=True)
+    options = {"standardize": True, "audio_flag": True, "learned_temperature": True}
+    assert not made_head(**options).spec.carries
+    head = made_head(causal=True, **options)
     assert head.spec.carries
     x, mask = made_frames(dim=12)
     mask[0, :3] = mask[1, 20:50] = False
