@@ -112,7 +112,8 @@ class Block(nnx.Module):
 
     def __init__(self, spec: HeadSpec, *, start: Start):
         self.dtype = jnp.dtype(spec.dtype)
-        dim, how = spec.model_dim, {"dtype": self.dtype, "start": start}
+        dim = spec.model_dim
+        how: dict[str, Any] = {"dtype": self.dtype, "start": start}
         self.causal = spec.causal
         self.norm1 = LayerNorm(dim, dtype=self.dtype)
         self.forwards = Recurrence(dim, **how)
