@@ -123,9 +123,9 @@ class HeadSpec:
         ffn_dim: Hidden width of these layers' feed-forward part.
         head_dim: Hidden width of the Transformer's output head.
         num_heads: Attention heads; divides ``model_dim``.
+        num_layers: Layers over the frames.
         layer_sums: Sets of which a weighted sum enters in their place, by their places
             in ``dims``: groups of hidden layers of one network.
-        num_layers: Layers over the frames.
 
     Raises:
         ValueError: If an option is not among its choices, a size is below 1, there
