@@ -97,7 +97,7 @@ class CarriedStates:
     """The state of each lane while the batches are gone through.
 
     Attributes:
-        state: Of all candidates and lanes, before the next batch.
+        state: What all candidates and lanes have before the next batch.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class Predictor:
             programs: Passes of other tables whose batches are sent; this one's is taken
                 from there, or added. Batches have few sizes then. None: a pass of its
                 own.
-            states: Of a head that carries one, the states at the end of videos, by
+            states: The states of a head that carries one at the end of videos, by
                 name: a video goes on from its own, and leaves the one at its end. None:
                 each begins anew, and leaves none.
         """

@@ -137,7 +137,7 @@ class Head:
         Args:
             params: Parameters, in the form that :meth:`init` returns.
             stats: Statistics, in the form that :meth:`init` returns.
-            state: That of :meth:`first_state`, or after the frames before.
+            state: What :meth:`first_state` gives, or what came after the frames before.
             x: Features, finite everywhere; more frames than the head's window may come
                 at once.
             mask: True where a frame is there; others leave the state as it is. None:

@@ -175,7 +175,7 @@ class Recurrent(nnx.Module):
         Args:
             x: Features of the frames.
             mode: How the pass is run.
-            state: Of each block, after the frames before; None: there are none.
+            state: What each block has after the frames before; None: there are none.
         """
         x = mode.drop(self.norm(self.project(x)))
         after = []
