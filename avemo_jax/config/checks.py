@@ -59,6 +59,7 @@ def check_config(config: ConfigDict) -> None:
     if config.train.select_by == "ccc_valence" and config.task != "VA":
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
     _check_postprocess(config)
+    _check_probabilities(config)
     _check_frame_rate(config)
 
 
@@ -163,6 +164,30 @@ def _check_postprocess(config: ConfigDict) -> None:
             f"config.postprocess.correction is {post.correction!r} and config.blend."
             f"trust_extractor {blend.trust_extractor} for task {config.task}; both are "
             "for EXPR only (the first for classes): set 'none' and False"
+        )
+
+
+def _check_probabilities(config: ConfigDict) -> None:
+    """Checks what is asked of probabilities, which not every task has.
+
+    Raises:
+        ValueError: If no task of the configuration has what is asked for.
+    """
+    post, known = config.postprocess, known_tasks()
+    names = config.task.split("+")
+    if any(name not in known for name in names):
+        return  # a task of a store that is not open yet: checked again then
+    kinds = {known[name].kind for name in names}
+    if post.calibration != "none" and kinds == {"regression"}:
+        raise ValueError(
+            f"config.postprocess.calibration is {post.calibration!r} for task "
+            f"{config.task}, whose values are no probabilities; expected classes or "
+            "units; set 'none'"
+        )
+    if post.set_level and "multiclass" not in kinds:
+        raise ValueError(
+            f"config.postprocess.set_level is {post.set_level:g} for task "
+            f"{config.task}; expected a task of classes, of which sets are made; set 0"
         )
 
 

@@ -436,6 +436,25 @@ FIELDS = (
         choices=("none", "prior"),
     ),
     Field(
+        "postprocess.calibration",
+        "none",
+        "Of the probabilities that are written, as the last step. scaling: as often as "
+        "they say on dev: one temperature of classes, a slope and an intercept of each "
+        "unit; it changes no decision. none: as they are, with the error both ways in "
+        "results.json",
+        choices=("none", "scaling"),
+        later=True,
+    ),
+    Field(
+        "postprocess.set_level",
+        0.0,
+        "Share of the frames whose set of classes is to hold the right one, as 0.9, by "
+        "videos of dev; 0: no sets",
+        least=0,
+        below=1,
+        later=True,
+    ),
+    Field(
         "postprocess.frame_rate.rule",
         "all",
         "Frames whose scores are used; those between are interpolated, so that a video "

@@ -12,6 +12,7 @@ from avemo_jax.metrics.calibration import NUM_BINS, calibration_scores
 from avemo_jax.metrics.ceilings import ceiling_of
 from avemo_jax.metrics.intervals import named
 from avemo_jax.models.blend import Model
+from avemo_jax.models.certainty import Scored
 from avemo_jax.models.frame_scores import dense_scores
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.clips import Clips, scored_units
@@ -136,6 +137,8 @@ def _calibration(
         masks: Sets of frames by name.
     """
     table, clips = finished.predicted.table, finished.predicted.clips
+    if table.task.kind == "regression":
+        return {}
     labels = jnp.asarray(table.dense_labels)
     blocks: dict[str, tuple[Any, tuple[str, ...], Clips | None]] = {
         "raw": (raw, ("with_crop",), None),
@@ -143,20 +146,31 @@ def _calibration(
     }
     if clips is not None:
         blocks["per_video"] = (finished.dense, tuple(masks), clips)
+    of_block: dict[str, Scored] = {"smoothed": "frames", "per_video": "videos"}
     found: dict[str, Any] = {"num_bins": NUM_BINS}
     per_seed: list[dict[str, Any]] = [{} for _ in finished.rows]
+
+    def add(name: str, frames: str, *units: np.ndarray) -> None:
+        errors = calibration_scores(table.task, *units)
+        means = results.mean_scores(table.task, errors)
+        found.setdefault(name, {})[frames] = means
+        for i, one in enumerate(per_seed):
+            own = {key: named(table.task, v[i]) for key, v in errors.items()}
+            one.setdefault(name, {})[frames] = own
+
     for name, (dense, sets, of) in blocks.items():
-        found[name] = {}
+        fitted = None
+        if name in of_block:
+            fitted = finished.selection.certainty.get(of_block[name])
         for frames in sets:
             units = scored_units(of, dense, labels, jnp.asarray(masks[frames]))
-            errors = calibration_scores(table.task, *map(np.asarray, units))
-            if not errors:
-                return {}
-            found[name][frames] = results.mean_scores(table.task, errors)
-            for i, one in enumerate(per_seed):
-                own = {key: named(table.task, v[i]) for key, v in errors.items()}
-                one.setdefault(name, {})[frames] = own
-    return found | {"per_seed": per_seed}
+            scores, truth, mask = map(np.asarray, units)
+            add(name, frames, scores, truth, mask)
+            if fitted is not None:
+                each = [fitted.scaled(own, i)[0] for i, own in enumerate(scores)]
+                add(f"{name}_scaled", frames, np.stack(each), truth, mask)
+    fits = {n: one.to_dict() for n, one in finished.selection.certainty.items()}
+    return found | ({"fitted": fits} if fits else {}) | {"per_seed": per_seed}
 
 
 def _by_seed(

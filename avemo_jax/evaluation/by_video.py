@@ -1,6 +1,8 @@
 """predictions_by_video.csv: a prediction for each video whose label is of the whole."""
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,7 @@ def write_by_video(
     thresholds: Float[np.ndarray, " outputs"] | None,
     embedded: Bool[np.ndarray, " frames"] | None,
     labels: bool,
+    scaled: Callable[..., tuple[Any, Any]] | None = None,
 ) -> None:
     """Write the mean scores of each video; where labels are of frames, no file is left.
 
@@ -31,6 +34,8 @@ def write_by_video(
         thresholds: Threshold of each unit; None for other tasks.
         embedded: Frames that a rule embeds; None: all that have a row.
         labels: Whether there are labels.
+        scaled: Gives the probabilities to write, and their thresholds, of the videos'
+            mean scores and ``thresholds``; None writes the mean scores.
     """
     path, table, clips = folder / PREDICTIONS_BY_VIDEO, predicted.table, predicted.clips
     if clips is None:
@@ -48,6 +53,9 @@ def write_by_video(
         counts = np.bincount(clips.video, frames, len(table.videos))
         return counts / np.maximum(table.num_frames, 1)
 
+    means = np.asarray(scores)
+    if scaled is not None:
+        means, thresholds = scaled(means, thresholds=thresholds)
     write_predictions_by_video(
         path,
         table.task,
@@ -57,7 +65,7 @@ def write_by_video(
             "share_embedded": share(own if embedded is None else embedded),
             "share_filled": share(~own),
         },
-        np.asarray(scores),
+        means,
         thresholds=thresholds,
         labels=np.asarray(of_clips) if labels else None,
     )

@@ -1,7 +1,9 @@
 """Evaluation: a model and a split -> results, predictions and plots."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,16 @@ from avemo_jax.data.store.table import FrameTable
 from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.blocks import scored
 from avemo_jax.evaluation.by_video import write_by_video
+from avemo_jax.evaluation.certainty import with_certainty
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.finished import Finished, finish
 from avemo_jax.evaluation.intervals import write_resamples
 from avemo_jax.models.blend import Model
 from avemo_jax.models.card import UNKNOWN, Evaluated
+from avemo_jax.models.certainty import Certainty, Scored
 from avemo_jax.models.embedded_frames import fixed_rates
 from avemo_jax.models.ensembles import OUT_OF_FOLD, Ensemble, out_of_fold, split_scores
-from avemo_jax.models.frame_scores import warn_of_lost
+from avemo_jax.models.frame_scores import SplitScores, warn_of_lost
 from avemo_jax.models.head import TrainedHead, check_feature_sets
 from avemo_jax.models.options import Options
 from avemo_jax.models.selection import Selection, best_seed, fixed_selection
@@ -63,7 +67,7 @@ def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Sele
 
     if isinstance(model, Ensemble) and model.over_folds:
         predicted = out_of_fold(model, data, budget)
-        chosen = select_on_dev(predicted, model.options, model.priors)
+        chosen = _selected(model, predicted)
         return dataclasses.replace(chosen, on=OUT_OF_FOLD)
     if model.training_videos == UNKNOWN:
         return fixed("the videos that it was trained on are unknown")
@@ -72,8 +76,13 @@ def select(model: Model, data: Data, budget: int, *, anew: bool = False) -> Sele
         return fixed(f"{len(shared)} of {len(dev)} dev videos were trained on")
     if not dev:
         return fixed("the store has no dev videos")
-    predicted = split_scores(model, data, "dev", budget)
-    return select_on_dev(predicted, model.options, model.priors)
+    return _selected(model, split_scores(model, data, "dev", budget))
+
+
+def _selected(model: Model, predicted: SplitScores) -> Selection:
+    """All that is chosen on dev, and then what is fitted there to probabilities."""
+    chosen = select_on_dev(predicted, model.options, model.priors)
+    return with_certainty(chosen, predicted, model.options)
 
 
 def evaluate(
@@ -190,17 +199,21 @@ def _write(
     best = best_seed(selection, model.card.dev_scores)
     dense = np.asarray(finished.dense[best])
     limits = None if selection.thresholds is None else selection.thresholds[best]
+    fitted = _written_with(model, selection)
+    scores, mapped = dense, limits
+    if "frames" in fitted:
+        scores, mapped = fitted["frames"].scaled(dense, best, limits)
     write_predictions(
         predictions_of(
             workdir / "predictions.csv",
             predicted.table,
             predicted.fill_map,
-            dense,
-            thresholds=limits,
+            scores,
+            thresholds=mapped,
             labels=bool(finished.sweep),
         )
     )
-    ruled = finished.ruled
+    ruled, whole = finished.ruled, fitted.get("videos")
     write_by_video(
         workdir,
         predicted,
@@ -208,6 +221,7 @@ def _write(
         thresholds=limits,
         embedded=None if ruled is None else ruled.embedded[best],
         labels=bool(finished.sweep),
+        scaled=None if whole is None else functools.partial(whole.scaled, seed=best),
     )
     if finished.sweep:
         figures.draw_figures(
@@ -220,6 +234,21 @@ def _write(
             selection=selection,
             seed=best,
         )
+
+
+def _written_with(model: Model, selection: Selection) -> Mapping[Scored, Certainty]:
+    """What is fitted to the probabilities that are written; empty: nothing is done."""
+    if model.options.calibration == "none" or model.task.kind == "regression":
+        return {}
+    if not selection.certainty:
+        logging.warning(
+            "%s: config.postprocess.calibration is %r, and nothing was fitted on dev%s:"
+            " probabilities are written as they are",
+            model.task.name,
+            model.options.calibration,
+            f", as {selection.reason}" if selection.reason else "",
+        )
+    return selection.certainty
 
 
 def describe(

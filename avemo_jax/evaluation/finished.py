@@ -91,12 +91,22 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
     if selection.frame_rates is None:
         dense = dense_at(model, predicted, selection, unsmoothed, selection.smoothings)
     else:
-        rules = [choice.rule for choice in selection.frame_rates]
-        ruled = ruled_scores(
-            predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
-        )
+        ruled = by_rules(predicted, selection, unsmoothed)
         dense = ruled.dense
     return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, ruled)
+
+
+def by_rules(
+    predicted: SplitScores,
+    selection: Selection,
+    unsmoothed: Float[np.ndarray, "seeds rows outputs"],
+) -> RuledScores:
+    """What the seeds' rules for the frames to embed give; there is one for each."""
+    assert selection.frame_rates is not None
+    rules = [choice.rule for choice in selection.frame_rates]
+    return ruled_scores(
+        predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
+    )
 
 
 def final_scores(

@@ -4,7 +4,8 @@ Predictions are sorted by their probability into bins of equal width. In a bin o
 calibrated ones the mean probability is the share that came true; the expected
 calibration error is the mean distance of the two, weighted by the bins' frames (Naeini
 et al., 2015). For classes it is that of the class with the highest probability (Guo et
-al., 2017) and, beside it, that of each class for itself (Kull et al., 2019).
+al., 2017) and, beside it, that of each class for itself (Kull et al., 2019). Two proper
+scores need no bins: the negative log-likelihood and the Brier score (Brier, 1950).
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from avemo_jax.metrics.states import merged
 from avemo_jax.tasks import Task
 
 NUM_BINS = 15  # Guo et al., 2017
+_LEAST = 1e-7  # probability of what is so, below which its logarithm falls no more
 
 
 class Reliability(NamedTuple):
@@ -125,21 +127,48 @@ def calibration_scores(
 
     Returns:
         Classes: ``ece``, of the class with the highest probability, ``ece_per_class``
-        and ``ece_classwise``, their mean. Units: ``ece_mean`` and ``ece_per_unit``.
-        Values: nothing.
+        and ``ece_classwise``, their mean; ``nll`` and ``brier``. Units: ``ece_mean``
+        and ``ece_per_unit``, ``nll_mean`` and ``brier_mean``. Values: nothing.
     """
     if task.kind not in ("multiclass", "multilabel"):
         return {}
     by_seed: list[dict[str, Any]] = []
     for own in scores:
         states = task_reliability(task, own, labels, mask)
-        by_seed.append({name: calibration_error(one) for name, one in states.items()})
+        errors = {name: calibration_error(one) for name, one in states.items()}
+        by_seed.append(errors | _proper_scores(task, own[mask], labels[mask]))
     found = {name: np.stack([one[name] for one in by_seed]) for name in by_seed[0]}
     if task.kind == "multilabel":
         return {"ece_mean": found["ece_per_unit"].mean(axis=-1), **found}
     per_class = found["ece_per_class"]
-    return {
+    return found | {
         "ece": found["ece"][:, 0],
         "ece_classwise": per_class.mean(axis=-1),
         "ece_per_class": per_class,
+    }
+
+
+def _proper_scores(
+    task: Task,
+    scores: Float[np.ndarray, "frames outputs"],
+    labels: Shaped[np.ndarray, "frames ..."],
+) -> dict[str, Any]:
+    """Negative log-likelihood and Brier score; of units the means of each one's.
+
+    Both are means over frames, 0 without any. The Brier score of classes is the sum of
+    the squared distances of all classes, so that it lies between 0 and 2.
+    """
+    wide = scores.astype(np.float64)
+    if task.kind == "multilabel":
+        truth, ending = labels == 1, "_mean"
+        said = np.where(truth, wide, 1 - wide)
+        squares = (1 - said) ** 2
+    else:
+        truth, ending = labels[:, None] == np.arange(task.num_outputs), ""
+        said = wide[truth]
+        squares = ((wide - truth) ** 2).sum(axis=1)
+    logs, count = np.log(np.maximum(said, _LEAST)), max(squares.size, 1)
+    return {
+        f"nll{ending}": -logs.sum() / count,
+        f"brier{ending}": squares.sum() / count,
     }

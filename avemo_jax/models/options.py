@@ -35,6 +35,9 @@ class Options:
         frame_rate: The kind of rule for the frames to embed.
         unit: What is best on dev: by "frame", by "video", or "auto": by video where
             labels are of whole videos.
+        calibration: "scaling" writes probabilities as they are after it; "none".
+        set_level: Classes: share of the frames whose set of classes is to hold the
+            right one; 0 makes no sets.
     """
 
     faithful: bool = False
@@ -46,6 +49,8 @@ class Options:
     num_resamples: int = 1000
     frame_rate: FrameRate = ALL
     unit: Unit = "auto"
+    calibration: str = "none"
+    set_level: float = 0.0
 
     @classmethod
     def of_config(
@@ -91,5 +96,8 @@ class Options:
             trust_extractor=config.blend.trust_extractor,
             num_resamples=config.evaluate.num_resamples,
             frame_rate=frame_rate,
-            unit=config.evaluate.get("unit", "auto"),  # older cards have no such field
+            # older cards have no such fields
+            unit=config.evaluate.get("unit", "auto"),
+            calibration=config.postprocess.get("calibration", "none"),
+            set_level=config.postprocess.get("set_level", 0.0),
         )

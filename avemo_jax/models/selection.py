@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avemo_jax.data.predictions.threshold_file import shortest_digits
+from avemo_jax.models.certainty import Certainty, Scored
 from avemo_jax.tasks import Task
 
 if TYPE_CHECKING:  # they load JAX
@@ -43,6 +44,10 @@ class Selection:
         by: What it was scored by on dev: frames, or videos as wholes.
         short_thresholds: AU: thresholds for means over ``postprocess.seconds.SHORT_S``,
             by which predictions of videos are smoothed; None where none were chosen.
+        certainty: How probabilities are brought to how often they come true, by what
+            the scores are of; empty where nothing was fitted.
+        set_level: Share of the frames whose set of classes is to hold the right one;
+            0 where there are no sets.
     """
 
     on: str | None
@@ -58,6 +63,8 @@ class Selection:
     frame_rates: "tuple[RateChoice, ...] | None" = None
     by: Literal["frame", "video"] = "frame"
     short_thresholds: Float[np.ndarray, "seeds units"] | None = None
+    certainty: Mapping[Scored, Certainty] = dataclasses.field(default_factory=dict)
+    set_level: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The selection in the form that ``head.json`` keeps."""
@@ -77,6 +84,11 @@ class Selection:
             stored["chosen_by"] = self.by
         if self.short_thresholds is not None:
             stored["short_thresholds"] = _listed(self.short_thresholds)
+        if self.certainty:
+            fitted = {name: one.to_dict() for name, one in self.certainty.items()}
+            stored["certainty"] = fitted
+        if self.set_level:
+            stored["set_level"] = self.set_level
         return stored | {name: _listed(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
@@ -102,6 +114,11 @@ class Selection:
             frame_rates=_rates(stored["frame_rates"]),
             by=stored.get("chosen_by", "frame"),
             short_thresholds=_array(stored.get("short_thresholds")),
+            certainty={
+                name: Certainty.from_dict(one)
+                for name, one in stored.get("certainty", {}).items()
+            },
+            set_level=stored.get("set_level", 0.0),
             **{name: _array(stored[name]) for name in _ARRAYS},
         )
 
