@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from avemo_jax.evaluation import results
+from avemo_jax.evaluation.class_sets import sets_block
 from avemo_jax.evaluation.finished import Finished, dense_at, final_scores
 from avemo_jax.evaluation.intervals import LEFT_OUT, intervals_of, videos_with
 from avemo_jax.metrics.calibration import NUM_BINS, calibration_scores
 from avemo_jax.metrics.ceilings import ceiling_of
+from avemo_jax.metrics.disagreement import disagreement, told_errors
 from avemo_jax.metrics.intervals import named
 from avemo_jax.models.blend import Model
 from avemo_jax.models.certainty import Scored
@@ -23,7 +25,7 @@ from avemo_jax.postprocess.smoothing_sweep import choose_smoothing
 def scored(
     model: Model, finished: Finished
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """``metrics``, ``per_seed``, ``calibration``, ``ceiling``; and the resamples.
+    """``metrics``, ``per_seed``, ``calibration`` and more; and the resamples.
 
     Returns:
         The blocks of results.json by their names; and by the names of the metrics'
@@ -111,8 +113,12 @@ def scored(
     by_seed = {name: each for name, (_, each, _) in blocks.items()}
     found = {"metrics": metrics, "per_seed": _by_seed(model, selection, by_seed)}
     ceilings = {n: ceiling_of(task, table.dense_labels, m) for n, m in masks.items()}
-    if probable := _calibration(finished, raw_dense, masks):
+    if probable := _calibration(finished, raw_dense, masks, model.options.calibration):
         found["calibration"] = probable
+    if sets := sets_block(finished, masks, num):
+        found["class_sets"] = sets
+    if told := _disagreement(finished, predicted.with_crop):
+        found["disagreement"] = {"with_crop": told}
     if any(ceilings.values()):
         found["ceiling"] = {name: one for name, one in ceilings.items() if one}
     drawn: dict[str, np.ndarray] = {}
@@ -127,7 +133,7 @@ def scored(
 
 
 def _calibration(
-    finished: Finished, raw: Any, masks: dict[str, np.ndarray]
+    finished: Finished, raw: Any, masks: dict[str, np.ndarray], calibration: str
 ) -> dict[str, Any]:
     """The block ``calibration`` of results.json; empty for values.
 
@@ -135,6 +141,7 @@ def _calibration(
         finished: The split's final scores.
         raw: Scores of every frame by each seed that are not smoothed.
         masks: Sets of frames by name.
+        calibration: "none" where probabilities are written as they are.
     """
     table, clips = finished.predicted.table, finished.predicted.clips
     if table.task.kind == "regression":
@@ -170,7 +177,24 @@ def _calibration(
                 each = [fitted.scaled(own, i)[0] for i, own in enumerate(scores)]
                 add(f"{name}_scaled", frames, np.stack(each), truth, mask)
     fits = {n: one.to_dict() for n, one in finished.selection.certainty.items()}
-    return found | ({"fitted": fits} if fits else {}) | {"per_seed": per_seed}
+    if fits:
+        written = "" if calibration == "none" else "_scaled"
+        found |= {"written": f"smoothed{written}", "fitted": fits}
+    return found | {"per_seed": per_seed}
+
+
+def _disagreement(finished: Finished, mask: np.ndarray) -> dict[str, Any]:
+    """Whether seeds disagree on errors; empty for one seed, and without classes.
+
+    Decided is the class of the mean over seeds, as in predictions of videos.
+    """
+    table = finished.predicted.table
+    if table.task.kind != "multiclass" or len(finished.rows) < 2:
+        return {}
+    dense = np.asarray(finished.dense)[:, mask]
+    decided = dense.mean(axis=0).argmax(axis=-1)
+    shares = disagreement(dense.argmax(axis=-1), decided)
+    return told_errors(shares, decided == table.dense_labels[mask])
 
 
 def _by_seed(

@@ -20,6 +20,7 @@ from avemo_jax.evaluation import figures, results
 from avemo_jax.evaluation.blocks import scored
 from avemo_jax.evaluation.by_video import write_by_video
 from avemo_jax.evaluation.certainty import with_certainty
+from avemo_jax.evaluation.class_sets import write_sets
 from avemo_jax.evaluation.dev_selection import select_on_dev
 from avemo_jax.evaluation.finished import Finished, finish
 from avemo_jax.evaluation.intervals import write_resamples
@@ -101,7 +102,8 @@ def evaluate(
         model: A head checkpoint, a blend, or an ensemble, loaded.
         data: The store.
         workdir: Gets ``results.json``, ``resamples.npz``, ``predictions.csv`` and
-            ``plots/``; where labels are of whole videos ``predictions_by_video.csv``.
+            ``plots/``; where labels are of whole videos ``predictions_by_video.csv``,
+            where sets of classes are asked for ``class_sets.csv``.
         split: A split without labels gets predictions and no scores.
         device_budget_gb: Memory for tables; None asks the device.
         update_card: Keep the selection and the scores in the model's card.
@@ -213,6 +215,7 @@ def _write(
             labels=bool(finished.sweep),
         )
     )
+    write_sets(workdir, finished, best)
     ruled, whole = finished.ruled, fitted.get("videos")
     write_by_video(
         workdir,

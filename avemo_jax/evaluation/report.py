@@ -255,7 +255,31 @@ def notes_of(results: Mapping[str, Any]) -> list[str]:
             f"tuned_on_reported: {what} chosen on {results['split']} itself, "
             "so too good to report."
         )
+    notes += [f"{words}." for words in sets_words(results)]
     return [*notes, *(f"{words}." for words in ceilings_of(results))]
+
+
+def sets_words(results: Mapping[str, Any]) -> list[str]:
+    """How often sets of classes hold the right one; empty where none were asked for.
+
+    Args:
+        results: Content of results.json, whose ``class_sets`` may be missing.
+    """
+    found = results.get("class_sets")
+    if not found or "coverage" not in (scores := found["with_crop"]):
+        return []
+    begin = f"sets of classes at level {found['level']:g}"
+    videos = f"{found['num_videos_chosen_on']} videos of {results['chosen_on']}"
+    if found["all_classes"]:
+        return [
+            f"{begin}: all classes, as there are {videos}, and the level needs "
+            f"{found['least_videos']}"
+        ]
+    return [
+        f"{begin}, from {videos}: the right class is in "
+        f"{score_words(scores, 'coverage')}, "
+        f"{score_words(scores, 'size')} classes are in one; means over videos"
+    ]
 
 
 def ceilings_of(results: Mapping[str, Any]) -> list[str]:

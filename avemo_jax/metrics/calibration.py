@@ -141,10 +141,12 @@ def calibration_scores(
     if task.kind == "multilabel":
         return {"ece_mean": found["ece_per_unit"].mean(axis=-1), **found}
     per_class = found["ece_per_class"]
-    return found | {
+    return {
         "ece": found["ece"][:, 0],
         "ece_classwise": per_class.mean(axis=-1),
         "ece_per_class": per_class,
+        "nll": found["nll"],
+        "brier": found["brier"],
     }
 
 

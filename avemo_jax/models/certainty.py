@@ -1,7 +1,7 @@
 """What makes probabilities say how often they come true. Loads no JAX."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -63,11 +63,38 @@ class Certainty:
         }
         return cls(**{"intercepts": None, **arrays}, num_videos=stored["num_videos"])
 
+    @classmethod
+    def of_several(cls, parts: Sequence["Certainty"]) -> "Certainty":
+        """What stands for the mean of models that were each fitted on videos of theirs.
+
+        Temperatures are averaged by their logarithms, intercepts and limits as they
+        are. Nothing is fitted to the mean itself: no video is new to all of them.
+
+        Args:
+            parts: One seed's of each model.
+        """
+        limits = [one.set_limits for one in parts if one.set_limits is not None]
+        shifts = [one.intercepts for one in parts if one.intercepts is not None]
+        return cls(
+            np.exp(np.mean([np.log(one.slopes) for one in parts], axis=0)),
+            np.mean(shifts, axis=0) if shifts else None,
+            sum(one.num_videos for one in parts),
+            np.mean(limits, axis=0) if len(limits) == len(parts) else None,
+        )
+
     @property
     def at_bound(self) -> bool:
         """Whether a slope is at an end of its range, so that the fit says little."""
         low, high = np.float32(SLOPES)
         return bool(((self.slopes <= low) | (self.slopes >= high)).any())
+
+    @property
+    def inverse(self) -> "Certainty":
+        """What takes :meth:`scaled` back, but for probabilities all but 0 or 1."""
+        intercepts = self.intercepts
+        if intercepts is not None:
+            intercepts = -intercepts / self.slopes
+        return dataclasses.replace(self, slopes=1 / self.slopes, intercepts=intercepts)
 
     def scaled(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from avemo_jax.metrics.disagreement import disagreement
 from avemo_jax.models.blend import Model
 from avemo_jax.models.embedded_frames import ruled_scores
 from avemo_jax.models.frame_scores import (
@@ -15,17 +16,19 @@ from avemo_jax.models.frame_scores import (
     trusted_of,
 )
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.postprocess.class_sets import class_sets
 from avemo_jax.postprocess.seconds import SECONDS_MODE, SHORT_S, half_width
 from avemo_jax.postprocess.smoothed_frames import smoothed_frames
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.prediction.embedded_face import EmbeddedFace
 from avemo_jax.prediction.face_runs import MAX_GAP_S, FaceRuns, runs_of
 from avemo_jax.prediction.head_rows import has_sound, head_rows
-from avemo_jax.prediction.models import OwnOutputs, PredictionModel, TaskHeads
+from avemo_jax.prediction.models import OwnOutputs, PredictionModel
 from avemo_jax.prediction.own_outputs import OutputTask
 from avemo_jax.prediction.predicted import PredictedFace
 from avemo_jax.prediction.run_scores import ScoredRows, by_face, run_scores
 from avemo_jax.prediction.smoothing_choice import Smooth
+from avemo_jax.prediction.task_heads import TaskHeads
 
 FaceArrays = list[Float[np.ndarray, "_ _"]]
 
@@ -38,11 +41,16 @@ class _TaskFrames:
         raw: Before smoothing.
         scores: After smoothing.
         spread: Deviation over seeds; None where there is one.
+        sets: Which classes are in the set of each frame; None: the model gives none.
+        disagreement: Share of the seeds that decide otherwise; None where there is
+            one, and for tasks without classes.
     """
 
     raw: FaceArrays
     scores: FaceArrays
     spread: FaceArrays | None = None
+    sets: list[Bool[np.ndarray, "_ _"]] | None = None
+    disagreement: list[Float[np.ndarray, " _"]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +62,14 @@ class _Way:
         fps: Frames per second.
         smooth: How scores are smoothed.
         adaptive: Whether the model's rule chose the frames that are embedded.
+        calibrated: Whether probabilities are brought to how often they come true.
     """
 
     spans: Sequence[FaceRuns]
     fps: float
     smooth: Smooth
     adaptive: bool
+    calibrated: bool
 
 
 def predicted_faces(
@@ -71,6 +81,7 @@ def predicted_faces(
     first_frame: int = 1,
     smooth: Smooth = SHORT_S,
     adaptive: bool = False,
+    calibrated: bool = False,
     max_gap_s: float = MAX_GAP_S,
 ) -> tuple[PredictedFace, ...]:
     """Each face over its whole span, with scores before and after smoothing.
@@ -91,6 +102,8 @@ def predicted_faces(
             model's own smoothing; "none".
         adaptive: Whether the rule in the model's card chose the frames to embed: with
             "as-trained" it also makes the scores, as in evaluation.
+        calibrated: Whether probabilities, those before smoothing too, are brought to
+            how often they come true, where the models' cards say how.
         max_gap_s: Seconds that a filled gap may last.
 
     Raises:
@@ -101,7 +114,7 @@ def predicted_faces(
         runs_of(face.track.frame, times_s, first_frame=first_frame, max_gap_s=max_gap_s)
         for face in faces
     ]
-    way = _Way(spans, fps, smooth, adaptive)
+    way = _Way(spans, fps, smooth, adaptive, calibrated)
     if smooth == "as-trained" and model.own:
         raise ValueError(
             f"--smooth as-trained with {model.own[0].name}, for which no smoothing was "
@@ -128,9 +141,12 @@ def predicted_faces(
             {name: by_task[name].raw[i] for name in order},
             {name: by_task[name].scores[i] for name in order},
             {
-                name: spread[i]
-                for name in order
-                if (spread := by_task[name].spread) is not None
+                beside: {
+                    name: found[i]
+                    for name in order
+                    if (found := getattr(by_task[name], beside)) is not None
+                }
+                for beside in ("spread", "sets", "disagreement")
             },
             hearing=hearing,
         )
@@ -183,14 +199,32 @@ def _head_frames(
             raw.append(by_face(before[seed], has_rows, way.spans))
             smoothed.append(by_face(after[seed], has_rows, way.spans))
     each = range(len(faces))
+    before = [np.mean([s[i] for s in raw], axis=0) for i in each]
+    scores = [np.mean([s[i] for s in smoothed], axis=0) for i in each]
+    fitted, sets, shares = heads.certainty(way.smooth), None, None
+    if fitted is not None and fitted.set_limits is not None:
+        sets = [class_sets(own, float(fitted.set_limits[0])) for own in scores]
+    if heads.task.kind == "multiclass" and len(smoothed) > 1:
+        shares = [_disagreement([s[i] for s in smoothed], scores[i]) for i in each]
+    if way.calibrated and fitted is not None:
+        before, scores, *smoothed = (
+            [fitted.scaled(own, 0)[0] for own in faces_of]
+            for faces_of in (before, scores, *smoothed)
+        )
     spread = None
     if len(smoothed) > 1:
         spread = [np.std([s[i] for s in smoothed], axis=0, ddof=1) for i in each]
-    return _TaskFrames(
-        [np.mean([s[i] for s in raw], axis=0) for i in each],
-        [np.mean([s[i] for s in smoothed], axis=0) for i in each],
-        spread,
-    )
+    return _TaskFrames(before, scores, spread, sets, shares)
+
+
+def _disagreement(
+    seeds: Sequence[Float[np.ndarray, "rows classes"]],
+    mean: Float[np.ndarray, "rows classes"],
+) -> Float[np.ndarray, " rows"]:
+    """Share of the seeds that decide otherwise than their mean; NaN without scores."""
+    by_seed = np.stack([own.argmax(axis=1) for own in seeds])
+    known = np.isfinite(mean).all(axis=1)
+    return np.where(known, disagreement(by_seed, mean.argmax(axis=1)), np.nan)
 
 
 def _finished(
@@ -285,11 +319,20 @@ def _predicted(
     span: FaceRuns,
     raw: dict[str, Float[np.ndarray, "rows _"]],
     scores: dict[str, Float[np.ndarray, "rows _"]],
-    spread: dict[str, Float[np.ndarray, "rows _"]],
+    beside: dict[str, dict[str, np.ndarray]],
     *,
     hearing: bool,
 ) -> PredictedFace:
-    """One face over its span."""
+    """One face over its span.
+
+    Args:
+        face: The face.
+        span: Its span and runs.
+        raw: Scores before smoothing, by task.
+        scores: Scores after smoothing, by task.
+        beside: What tells how sure they are: by name of a field, by task.
+        hearing: Whether sound went into any score.
+    """
     seen_at = face.track.frame - span.first
     confidence = np.full(span.length, np.nan, np.float32)
     boxes = np.full((span.length, 4), np.nan, np.float32)
@@ -312,7 +355,7 @@ def _predicted(
         filled=scored & ~embedded,
         raw=raw,
         scores=scores,
-        spread=spread,
+        **beside,
         audio_used=audio_used,
         is_merged=face.is_merged,
     )

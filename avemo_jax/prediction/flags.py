@@ -139,6 +139,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="seconds that scores are averaged over (default: %(default)s)",
     )
     group.add_argument(
+        "--calibrated",
+        action="store_true",
+        help="give probabilities that come true as often as they say, as the model's "
+        "card says how; it changes no decision",
+    )
+    group.add_argument(
         "--offline",
         action="store_true",
         help="fetch no weights that are missing; say how they are got",

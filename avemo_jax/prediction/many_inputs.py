@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from avemo_jax.extraction.face_tracks import FaceTrack
+from avemo_jax.prediction.certainty_notes import certainty_notes
 from avemo_jax.prediction.embedded_face import EmbeddedFace
 from avemo_jax.prediction.embedding import (
     Embedded,
@@ -365,6 +366,7 @@ def _predicted(
             first_frame=found.first_frame,
             smooth=settings.smooth,
             adaptive=settings.every == "adaptive",
+            calibrated=settings.calibrated,
         )
     used = [face.audio_used for face in scored if face.audio_used is not None]
     notes = (
@@ -374,6 +376,7 @@ def _predicted(
         *sound.notes,
         *(_NO_SOUND if model.hears and settings.audio == "none" else ()),
         *model.smoothing_notes(settings.smooth),
+        *certainty_notes(model, settings.smooth, calibrated=settings.calibrated),
         *_notes_on_rate(found, settings),
     )
     return Predicted(
@@ -384,10 +387,12 @@ def _predicted(
         width=found.pictures.width,
         height=found.pictures.height,
         tasks=model.tasks,
-        thresholds=model.thresholds(settings.smooth),
+        thresholds=model.thresholds(settings.smooth, calibrated=settings.calibrated),
         faces=scored,
         audio_used=any(bool(one.any()) for one in used),
         with_spread=model.with_spread,
+        with_sets=model.with_sets,
+        with_disagreement=model.with_disagreement,
         notes=tuple(dict.fromkeys(n for n in notes if n not in found.losses)),
         losses=(*found.losses, *sound.losses),
         settings=told(found.input),

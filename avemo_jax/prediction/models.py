@@ -1,7 +1,6 @@
 """What predicts: trained heads and extractors' own outputs, as one table of tasks."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,6 +34,7 @@ from avemo_jax.prediction.model_table import (
 )
 from avemo_jax.prediction.own_outputs import OutputTask, output_tasks
 from avemo_jax.prediction.smoothing_choice import Smooth
+from avemo_jax.prediction.task_heads import TaskHeads
 from avemo_jax.prediction.wanted_sets import WantedSet, outputs_set, wanted_set
 from avemo_jax.runtime.command_line import did_you_mean
 from avemo_jax.tasks import TASKS, Task
@@ -53,50 +53,6 @@ class OwnOutputs:
     name: str
     set_name: str
     tasks: tuple[OutputTask, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TaskHeads:
-    """Trained models of one task, whose scores are averaged.
-
-    Attributes:
-        name: What the user called them.
-        task: The task.
-        models: Heads or blends: one, or those of all folds.
-        selections: What was chosen for each model.
-        silent: Models in their place where there is no sound; none: the models score
-            without sound as they were trained to.
-        is_silenced: Whether they stand in the place of models that hear, since no
-            sound is used.
-    """
-
-    name: str
-    task: Task
-    models: tuple[Model, ...]
-    selections: tuple[Selection, ...]
-    silent: "TaskHeads | None" = None
-    is_silenced: bool = False
-
-    @property
-    def num_seeds(self) -> int:
-        """How many scores are averaged."""
-        return sum(len(one.smoothings) for one in self.selections)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Full names of the feature sets of all heads, each once."""
-        return tuple(
-            dict.fromkeys(name for model in self.models for name in model.features)
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the heads and of what was chosen for them."""
-        chosen = [json.dumps(one.to_dict(), sort_keys=True) for one in self.selections]
-        own = [model.fingerprint for model in self.models]
-        options = [repr(model.options) for model in self.models]
-        more = [] if self.silent is None else [self.silent.fingerprint]
-        return combined([*own, *chosen, *options, *more])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,6 +95,20 @@ class PredictionModel:
         return tuple(one.task.name for one in self.heads if one.num_seeds > 1)
 
     @property
+    def with_sets(self) -> tuple[str, ...]:
+        """Names of the tasks whose model gives sets of classes."""
+        return tuple(one.task.name for one in self.heads if one.set_level)
+
+    @property
+    def with_disagreement(self) -> tuple[str, ...]:
+        """Names of the tasks of classes whose model has several seeds."""
+        return tuple(
+            one.task.name
+            for one in self.heads
+            if one.num_seeds > 1 and one.task.kind == "multiclass"
+        )
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the heads, what was chosen for them, and the columns."""
         own = [
@@ -146,13 +116,16 @@ class PredictionModel:
         ]
         return combined([*own, *(one.fingerprint for one in self.heads)])
 
-    def thresholds(self, smooth: Smooth) -> dict[str, Float[np.ndarray, " units"]]:
+    def thresholds(
+        self, smooth: Smooth, *, calibrated: bool = False
+    ) -> dict[str, Float[np.ndarray, " units"]]:
         """Threshold of each unit, by task of kind "multilabel".
 
         Those of several seeds are averaged, as their scores are.
 
         Args:
             smooth: How the scores are smoothed, which thresholds are chosen for.
+            calibrated: Whether they are for calibrated scores, where there are some.
         """
         found = {}
         for one in self.own:
@@ -163,7 +136,10 @@ class PredictionModel:
         for heads in self.heads:
             if heads.task.kind == "multilabel":
                 limits = [_thresholds(one, smooth) for one in heads.selections]
-                found[heads.task.name] = np.concatenate(limits).mean(axis=0)
+                mean = np.concatenate(limits).mean(axis=0)
+                if calibrated and (fitted := heads.certainty(smooth)) is not None:
+                    _, mean = fitted.scaled(mean, 0, mean)
+                found[heads.task.name] = mean
         return found
 
     def smoothing_notes(self, smooth: Smooth) -> tuple[str, ...]:

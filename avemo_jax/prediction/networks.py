@@ -12,6 +12,7 @@ from avemo_jax.extraction.face_detector import detector_facts, load_face_detecto
 from avemo_jax.extraction.face_tracks import Detect
 from avemo_jax.faces.published import DETECTOR
 from avemo_jax.media.decoding import DECODING_VERSIONS
+from avemo_jax.prediction.certainty_notes import check_calibrated
 from avemo_jax.prediction.embedding import VisualSet
 from avemo_jax.prediction.embedding_frames import check_rules
 from avemo_jax.prediction.feature_check import check_features
@@ -143,8 +144,8 @@ def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
         settings: What is asked for.
 
     Raises:
-        ValueError: If frames are to be chosen by a rule, or smoothing is to be as
-            trained, and a model has no such choice; or a template is given, and no
+        ValueError: If frames are to be chosen by a rule, smoothing is to be as
+            trained, or probabilities calibrated, and a model has no such; or a template is given, and no
             model takes crops that are aligned by it.
     """
     if settings.template is not None and not _takes_aligned(model):
@@ -155,6 +156,8 @@ def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
         )
     if settings.every == "adaptive":
         check_rules(model)
+    if settings.calibrated:
+        check_calibrated(model, settings.smooth)
     if settings.smooth == "as-trained" and model.own:
         raise ValueError(
             f"--smooth as-trained with {model.own[0].name}, for which no smoothing was "

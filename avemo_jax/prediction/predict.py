@@ -124,6 +124,7 @@ def predict(
     detect_s: float = INTERVAL_S,
     every: Every = 1,
     smooth: Smooth = SHORT_S,
+    calibrated: bool = False,
     min_face_px: int = MIN_FACE_PX,
     template: str | os.PathLike[str] | None = None,
     recursive: bool = False,
@@ -148,6 +149,8 @@ def predict(
         detect_s: Seconds between two frames that are always searched; 0: every frame.
         every: The network sees every so many frames, or "adaptive".
         smooth: Seconds that scores are averaged over, "none", or "as-trained".
+        calibrated: Give probabilities that come true as often as they say, as the
+            model's card says how; it changes no decision.
         min_face_px: Faces that are smaller are flagged.
         template: File that says where the five points come in aligned crops, as ``avemo
             check-crops`` writes it; None: ArcFace's.
@@ -176,6 +179,7 @@ def predict(
         smooth=smooth,
         min_face_px=min_face_px,
         template=template_of(template),
+        calibrated=calibrated,
     )
     where = use_device(device)
     networks = load_networks(

@@ -33,6 +33,11 @@ class PredictedFace:
         scores: Scores after smoothing, by task; NaN where there are none.
         spread: Standard deviation of ``scores`` over a model's seeds, by task; only
             tasks of ``Predicted.with_spread``.
+        sets: Which classes are in each row's set, by task; only tasks of
+            ``Predicted.with_sets``. No set is without the class decided.
+        disagreement: Share of a model's seeds whose own class is another than the one
+            decided, by task; only tasks of ``Predicted.with_disagreement``, NaN where
+            there are no scores.
         audio_used: Where sound went into the scores; None: where there are scores, if
             ``Predicted.audio_used``, else nowhere.
         is_merged: Whether it was joined of faces of several scenes that look alike,
@@ -49,6 +54,12 @@ class PredictedFace:
     raw: TaskScores
     scores: TaskScores
     spread: TaskScores = dataclasses.field(default_factory=dict)
+    sets: Mapping[str, Bool[np.ndarray, "rows _"]] = dataclasses.field(
+        default_factory=dict
+    )
+    disagreement: Mapping[str, Float[np.ndarray, " rows"]] = dataclasses.field(
+        default_factory=dict
+    )
     audio_used: Bool[np.ndarray, " rows"] | None = None
     is_merged: bool = False
 
@@ -73,6 +84,8 @@ class Predicted:
         audio_used: Whether sound went into the scores of any face.
         with_spread: Names of the tasks whose model has several seeds, whether or not a
             face was found.
+        with_sets: Names of the tasks whose model gives sets of classes.
+        with_disagreement: Names of the tasks of classes whose model has several seeds.
         notes: What a user should know, in words without the file's name.
         losses: What could not be read, in words; empty where all was.
         settings: What the run was asked for, for ``run.json``: plain values of JSON.
@@ -94,6 +107,8 @@ class Predicted:
     faces: tuple[PredictedFace, ...]
     audio_used: bool
     with_spread: tuple[str, ...] = ()
+    with_sets: tuple[str, ...] = ()
+    with_disagreement: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

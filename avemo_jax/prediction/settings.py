@@ -34,6 +34,8 @@ class PredictSettings:
             model's own rule asks for.
         smooth: Seconds that scores are averaged over, "none", or "as-trained".
         min_face_px: Faces that are smaller are flagged.
+        calibrated: Whether probabilities are brought to how often they come true, as
+            was fitted on dev.
         template: x and y of the five points in aligned crops; None: ArcFace's.
     """
 
@@ -45,6 +47,7 @@ class PredictSettings:
     smooth: Smooth = SHORT_S
     min_face_px: int = MIN_FACE_PX
     template: Template = None
+    calibrated: bool = False
 
     @property
     def points(self) -> Float[np.ndarray, "5 2"]:
@@ -87,6 +90,7 @@ class PredictSettings:
             "audio": self.audio if isinstance(self.audio, str) else self.audio.name,
             "every": self.every,
             "smooth": self.smooth,
+            "calibrated": self.calibrated,
             "min_face_px": self.min_face_px,
             "template": None if self.template is None else self.points.tolist(),
         }
@@ -123,4 +127,5 @@ def settings_of(args: argparse.Namespace, num_inputs: int) -> PredictSettings:
         smooth=args.smooth,
         min_face_px=args.min_face,
         template=template_of(args.template),
+        calibrated=args.calibrated,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
+from avemo_jax.data.predictions.class_sets_file import set_names
 from avemo_jax.data.predictions.frames import decisions_of
 from avemo_jax.data.predictions.predictions_file import class_names, in_units, numbers
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
@@ -48,6 +49,9 @@ class TaskColumns:
         scores: Columns of the outputs.
         active: Columns of whether a unit is active; only for tasks of units.
         spread: Columns of the standard deviation over seeds; empty without seeds.
+        class_set: Column of the set of classes; "" where the model gives none.
+        disagreement: Column of the share of seeds that decide otherwise; "" without
+            seeds, and for tasks without classes.
     """
 
     task: Task
@@ -56,10 +60,19 @@ class TaskColumns:
     scores: tuple[str, ...]
     active: tuple[str, ...]
     spread: tuple[str, ...]
+    class_set: str = ""
+    disagreement: str = ""
+
+    @property
+    def types_beside(self) -> dict[str, pa.DataType]:
+        """The columns of how sure the scores are, in order, with their types."""
+        types = dict.fromkeys(self.spread, pa.float64())
+        types |= {self.class_set: pa.string()} if self.class_set else {}
+        return types | ({self.disagreement: pa.float64()} if self.disagreement else {})
 
     @property
     def types(self) -> dict[str, pa.DataType]:
-        """The columns but those of the spread, in order, with their types."""
+        """The columns of decisions and scores, in order, with their types."""
         names = {self.decided: pa.string(), self.probability: pa.float64()}
         names = names if self.decided else {}
         scores = dict.fromkeys(self.scores, pa.float64())
@@ -90,7 +103,15 @@ def task_columns(predicted: Predicted) -> tuple[TaskColumns, ...]:
         active = named(task, [f"{name}_c" for name in units])
         seeds = scores if task.name in predicted.with_spread else ()
         spread = named(task, [f"{name}_sd" for name in seeds])
-        columns.append(TaskColumns(task, decided, probability, scores, active, spread))
+        beside = {}
+        if task.name in predicted.with_sets:
+            (beside["class_set"],) = named(task, [f"{task.decided}_set"])
+        if task.name in predicted.with_disagreement:
+            wanted = [f"{task.decided}_disagreement"]
+            (beside["disagreement"],) = named(task, wanted)
+        columns.append(
+            TaskColumns(task, decided, probability, scores, active, spread, **beside)
+        )
     return tuple(columns)
 
 
@@ -99,7 +120,8 @@ def schema_of(predicted: Predicted, *, raw: bool = False) -> pa.Schema:
 
     Args:
         predicted: What is predicted of an input.
-        raw: Whether the table has the scores before smoothing, which have no spread.
+        raw: Whether the table has the scores before smoothing, which nothing
+            tells how sure they are.
     """
     types = dict(_FRAME_TYPES)
     for of_benchmark in (True, False):
@@ -111,7 +133,7 @@ def schema_of(predicted: Predicted, *, raw: bool = False) -> pa.Schema:
         for part in parts:
             types |= part.types
         for part in parts:
-            types |= dict.fromkeys(() if raw else part.spread, pa.float64())
+            types |= {} if raw else part.types_beside
     return pa.schema(list(types.items()))
 
 
@@ -296,6 +318,13 @@ def _score_columns(
         wide = spread.astype(np.float64) * (scale[1] - scale[0])
         for name, values in zip(part.spread, wide.T, strict=True):
             columns[name] = numbers(values, known & np.isfinite(values))
+    if part.class_set and not raw:
+        nothing = np.zeros(task.num_outputs, bool)
+        sets = rows.of(lambda face: face.sets[task.name], nothing)
+        columns[part.class_set] = set_names(task, sets, known)
+    if part.disagreement and not raw:
+        shares = rows.of(lambda face: face.disagreement[task.name], np.array(np.nan))
+        columns[part.disagreement] = numbers(shares, known & np.isfinite(shares))
     return columns, known
 
 

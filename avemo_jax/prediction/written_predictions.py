@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from avemo_jax.data.predictions.class_sets_file import sets_of
 from avemo_jax.data.predictions.threshold_file import RUN
 from avemo_jax.prediction.own_outputs import values_task
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
@@ -106,6 +107,7 @@ def read_predicted(
     try:
         table = pyarrow.parquet.read_table(folder / PARQUET)
         tasks = tuple(kept_task(stored) for stored in run["tasks"])
+        of_classes = tuple(t.name for t in tasks if t.kind == "multiclass")
         frame, first = table["frame"].to_numpy(), np.unique(table["frame"], True)[1]
         found = Predicted(
             name=run["input"],
@@ -125,6 +127,8 @@ def read_predicted(
             faces=(),
             audio_used=run["audio_used"],
             with_spread=tuple(task.name for task in tasks),
+            with_sets=of_classes,
+            with_disagreement=of_classes,
             notes=run["notes"],
             losses=run["losses"],
             settings=run["settings"],
@@ -134,12 +138,7 @@ def read_predicted(
             if pictures is None
             else pictures,
         )
-        spread = tuple(
-            part.task.name
-            for part in task_columns(found)
-            if set(part.spread) <= set(table.column_names)
-        )
-        found = dataclasses.replace(found, with_spread=spread)
+        found = _with_columns(found, set(table.column_names))
         merged = {face["face_id"]: face["is_merged"] for face in run["faces"]}
         parts = task_columns(found)
         faces = tuple(
@@ -151,6 +150,23 @@ def read_predicted(
             f"avemo predict: {remedy}"
         ) from error
     return dataclasses.replace(found, faces=faces)
+
+
+def _with_columns(found: Predicted, there: set[str]) -> Predicted:
+    """The prediction with what tells how sure it is, as far as there are columns."""
+    parts = task_columns(found)
+
+    def names(beside: str) -> tuple[str, ...]:
+        return tuple(part.task.name for part in parts if getattr(part, beside) in there)
+
+    return dataclasses.replace(
+        found,
+        with_spread=tuple(
+            part.task.name for part in parts if set(part.spread) <= there
+        ),
+        with_sets=names("class_set"),
+        with_disagreement=names("disagreement"),
+    )
 
 
 def kept_task(stored: KeptTask) -> Task:
@@ -176,7 +192,7 @@ def _face(
     def flags(name: str) -> np.ndarray:
         return rows[name].to_numpy().astype(bool)
 
-    scores, spread = {}, {}
+    scores, spread, sets, disagreement = {}, {}, {}, {}
     for part in parts:
         low, high = part.task.in_units(np.array([-1.0, 1.0]))
         values, wide = numbers(part.scores, np.float64), part.spread
@@ -185,6 +201,11 @@ def _face(
         scores[part.task.name] = values.astype(np.float32)
         if wide:
             spread[part.task.name] = numbers(wide) * np.float32(2 / (high - low))
+        if part.class_set:
+            sets[part.task.name] = sets_of(part.task, rows[part.class_set])
+        if part.disagreement:
+            shares = numbers((part.disagreement,), np.float64)[:, 0]
+            disagreement[part.task.name] = shares
     return PredictedFace(
         face_id=face_id,
         frame=rows["frame"].to_numpy(),
@@ -196,6 +217,8 @@ def _face(
         raw={},
         scores=scores,
         spread=spread,
+        sets=sets,
+        disagreement=disagreement,
         audio_used=flags("audio_used"),
         is_merged=is_merged,
     )

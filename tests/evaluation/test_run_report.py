@@ -15,6 +15,8 @@ from avemo_jax.data.predictions.frames import FramePredictions, decisions_of
 from avemo_jax.data.predictions.predictions_file import write_predictions
 from avemo_jax.evaluation.joint import JointModel
 from avemo_jax.evaluation.run_report import outputs
+from avemo_jax.evaluation.run_report.certainty import probabilities_of
+from avemo_jax.evaluation.run_report.contents import TaskContents
 from avemo_jax.evaluation.run_report.frames import read_frames
 from avemo_jax.evaluation.run_report.svg import ticks, whole_ticks
 from avemo_jax.evaluation.run_report.timelines import timeline
@@ -30,9 +32,10 @@ from avemo_jax.metrics.intervals import named
 from avemo_jax.metrics.numpy_states import video_states
 from avemo_jax.metrics.states import decide
 from avemo_jax.models.blend import Model
+from avemo_jax.models.certainty import Certainty
 from avemo_jax.models.options import Options
 from avemo_jax.models.prediction_files import PredictionFile
-from avemo_jax.tasks import get_task, own_task, register
+from avemo_jax.tasks import EXPR, get_task, own_task, register
 
 HOSTILE = (
     "</table><script>alert(1)</script>",
@@ -225,6 +228,43 @@ def test_calibration_is_that_of_results(tmp_path, name):
     (each,) = (v for v in errors.values() if isinstance(v, dict))
     for column, value in each.items():
         assert f"{column}: ECE {value:.3f}" in page.text
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_calibration_is_shown_before_and_after(tmp_path, is_written):
+    """Both charts come from one file, whichever probabilities it has."""
+    made = made_predictions(tmp_path, "EXPR")
+    plain = np.asarray(made.scores, np.float32)
+    fitted = Certainty(np.array([[2.0]], np.float32), None, 5)
+    after, _ = fitted.scaled(plain, 0)
+    mask = made.has_crop & (made.labels >= 0)
+    errors = calibration_scores(EXPR, np.stack([plain, after]), made.labels, mask)
+    blocks = [
+        {"with_crop": {name: named(EXPR, each[i]) for name, each in errors.items()}}
+        for i in (0, 1)
+    ]
+    if is_written:
+        write_predictions(dataclasses.replace(made, scores=after))
+    found = made_results(made)
+    found["calibration"] = {
+        "num_bins": NUM_BINS,
+        "raw": blocks[0],
+        "smoothed": blocks[0],
+        "smoothed_scaled": blocks[1],
+        "written": "smoothed_scaled" if is_written else "smoothed",
+        "fitted": {"frames": fitted.to_dict()},
+    }
+    write_report(tmp_path, made_model(tmp_path, made.task), found)
+    page = check_page((tmp_path / REPORT).read_text("utf-8"))
+    rows = {row[0]: row[1] for row in page.table("Expected calibration error")}
+    for kind, i in (("smoothed", 0), ("smoothed, calibrated", 1)):
+        assert rows[f"{kind}, with crop"] == f"{errors['ece'][i]:.3f}"
+    assert "one temperature of all classes: 0.50, fitted on dev (5 videos)" in page.text
+    frames = read_frames(tmp_path / "predictions.csv", EXPR, None)
+    contents = TaskContents(found, made_card(), frames, ())
+    before_after = probabilities_of(contents)
+    np.testing.assert_allclose(before_after["smoothed"], plain, atol=2e-3)
+    np.testing.assert_allclose(before_after["smoothed_scaled"], after, atol=1e-5)
 
 
 def test_confusion_matrix_counts_the_frames(tmp_path):

@@ -43,9 +43,14 @@ def made(seed, outputs):
 def test_classes_equal_the_definition(seed):
     scores, labels, mask = made(seed, 8)
     found = calibration_scores(EXPR, scores, labels, mask)
-    assert found.keys() == {"ece", "ece_classwise", "ece_per_class"}
+    names = {"ece", "ece_classwise", "ece_per_class", "nll", "brier"}
+    assert found.keys() == names
     for i, own in enumerate(scores[:, mask]):
         known = labels[mask]
+        said = [max(one[label], 1e-7) for one, label in zip(own, known, strict=True)]
+        assert found["nll"][i] == pytest.approx(-np.mean(np.log(said)))
+        squares = np.sum((own - np.eye(8)[known]) ** 2, axis=1)
+        assert found["brier"][i] == pytest.approx(squares.mean())
         top = naive_ece(own.max(axis=1), own.argmax(axis=1) == known)
         each = [naive_ece(own[:, c], known == c) for c in range(8)]
         assert found["ece"][i] == pytest.approx(top, abs=1e-12)
@@ -67,6 +72,11 @@ def test_units_equal_the_definition(seed):
     ]
     np.testing.assert_allclose(found["ece_per_unit"], each, atol=1e-12)
     np.testing.assert_allclose(found["ece_mean"], np.mean(each, axis=1), atol=1e-12)
+    truth = labels[mask]
+    squares = [((own[mask] - truth) ** 2).mean() for own in scores]
+    np.testing.assert_allclose(found["brier_mean"], squares)
+    logs = [np.log(np.where(truth == 1, own[mask], 1 - own[mask])) for own in scores]
+    np.testing.assert_allclose(found["nll_mean"], [-one.mean() for one in logs])
 
 
 def test_states_of_videos_add_up_to_that_of_all_frames():

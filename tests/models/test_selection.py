@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from avemo_jax.config.fields import base_config, original_config, to_plain
+from avemo_jax.models.certainty import Certainty
 from avemo_jax.models.options import Options
 from avemo_jax.models.selection import Selection, best_seed, fixed_selection
 from avemo_jax.postprocess.smoothing_sweep import HALF_WIDTHS, SMOOTHINGS, smoothings_of
@@ -106,6 +107,11 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
         offsets=offsets,
         confidences=np.array([1, 0.95], np.float32),
         short_thresholds=thresholds / 2,
+        certainty={
+            "frames": Certainty(thresholds, -thresholds, 7),
+            "mean": Certainty(thresholds[:1, :1], None, 7, thresholds[0, :1]),
+        },
+        set_level=0.9,
     )
     back = reread(one)
     assert (back.on, back.reason, back.smoothings) == (
@@ -117,6 +123,14 @@ def test_a_selection_comes_back_bit_for_bit(thresholds, offsets):
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(back, name), getattr(one, name))
         assert getattr(back, name).dtype == np.float32
+    assert back.set_level == 0.9
+    assert back.certainty.keys() == one.certainty.keys()
+    for name, fitted in one.certainty.items():
+        assert back.certainty[name].num_videos == 7
+        for part in ("slopes", "intercepts", "set_limits"):
+            before, after = (getattr(c, part) for c in (fitted, back.certainty[name]))
+            np.testing.assert_array_equal(after, before)
+            assert before is None or after.dtype == np.float32
 
 
 def test_numbers_of_a_card_are_short():
@@ -137,6 +151,23 @@ def test_a_card_from_before_thresholds_for_half_a_second():
     stored = fixed_selection(AU, 2, "no dev").to_dict()
     assert "short_thresholds" not in stored
     assert Selection.from_dict(stored).short_thresholds is None
+
+
+def test_a_card_from_before_calibration():
+    stored = fixed_selection(EXPR, 2, "no dev").to_dict()
+    assert not {"certainty", "set_level"} & set(stored)
+    back = Selection.from_dict(stored)
+    assert (back.certainty, back.set_level) == ({}, 0.0)
+    config = to_plain(base_config("EXPR", "mlp"))
+    del config["postprocess"]["calibration"], config["postprocess"]["set_level"]
+    options = Options.of_config(config)
+    assert (options.calibration, options.set_level) == ("none", 0.0)
+
+
+def test_certainty_that_lacks_something_is_refused():
+    stored = fixed_selection(EXPR, 2, "no dev").to_dict()
+    with pytest.raises(ValueError, match=r"certainty .* lacks slopes; expected"):
+        Selection.from_dict(stored | {"certainty": {"frames": {"num_videos": 3}}})
 
 
 @pytest.mark.parametrize("task", [EXPR, AU, VA], ids=lambda task: task.name)

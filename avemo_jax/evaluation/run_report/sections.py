@@ -1,4 +1,4 @@
-"""Parts of the report that show results: scores, training, calibration, videos."""
+"""Parts of the report that show results: scores, training, videos."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 
 from avemo_jax.evaluation.report import frame_sets, legend_of, notes_of, score_rows
 from avemo_jax.evaluation.run_report.charts import (
-    reliability_chart,
     training_curves,
     videos_chart,
 )
@@ -25,18 +24,11 @@ from avemo_jax.evaluation.run_report.elements import (
 )
 from avemo_jax.evaluation.run_report.timelines import timeline
 from avemo_jax.evaluation.run_report.video_scores import VideoScores, scores_by_video
-from avemo_jax.metrics.calibration import task_reliability
 from avemo_jax.metrics.ceilings import metric_titles
 from avemo_jax.tasks import get_task
 
 _WORST, _BEST = 10, 5  # videos of the table that is open
 _MOST_VIDEOS = 500  # of the whole table; the files have the others
-_MOST_CHARTS = 16  # of outputs
-_ERRORS = {
-    "ece": "ECE of the predicted class",
-    "ece_classwise": "mean ECE of each class",
-    "ece_mean": "mean ECE of each unit",
-}
 
 
 def scores_section(contents: TaskContents, level: int) -> Html:
@@ -117,75 +109,6 @@ def training_section(epochs: Sequence[Epochs], level: int) -> Html:
     if several:
         marks |= {"faint c0": "a seed", "strong c0": "mean of the seeds"}
     return section(level, "Training", *figures, legend(marks))
-
-
-def calibration_section(contents: TaskContents, level: int) -> Html:
-    """Whether probabilities mean what they say; empty for values.
-
-    Args:
-        contents: The evaluation.
-        level: Level of the heading.
-    """
-    found = contents.found.get("calibration")
-    task, frames = contents.task, contents.frames
-    if not found or frames.labels is None:
-        return NOTHING
-    blocks = [name for name in ("raw", "smoothed", "per_video") if name in found]
-    titles, rows = frame_sets(contents.found), []
-    for name in blocks:
-        for frame_set, errors in found[name].items():
-            cells = [_deviating(errors, key) for key in _ERRORS if key in errors]
-            rows.append((f"{name}, {titles[frame_set]}", *cells))
-    first = found[blocks[0]]["with_crop"]
-    head = ["", *(words for key, words in _ERRORS.items() if key in first)]
-    states = task_reliability(task, frames.scores, frames.labels, frames.counted)
-    each = "ece_per_class" if task.kind == "multiclass" else "ece_per_unit"
-    errors = found["smoothed"]["with_crop"][each]
-    charts = []
-    if "ece" in states:
-        name = "probability of the predicted class"
-        charts.append(figure(name, reliability_chart(states["ece"], 0, title=name)))
-    small = [
-        reliability_chart(
-            states[each], i, title=f"{name}: ECE {errors[name]:.3f}", small=True
-        )
-        for i, name in list(enumerate(task.columns))[:_MOST_CHARTS]
-    ]
-    what = "class for itself" if task.kind == "multiclass" else "unit"
-    more = ""
-    if task.num_outputs > _MOST_CHARTS:
-        more = f"; the first {_MOST_CHARTS} of {task.num_outputs}"
-    charts.append(figure(f"Each {what}{more}", *small, kind="small"))
-    return section(
-        level,
-        "Calibration",
-        paragraph(
-            "Where a model is calibrated, of the frames to which it gives a "
-            "probability of 0.7 seven in ten come true. The expected calibration error "
-            f"(ECE) is the mean distance from that, over {found['num_bins']} bins of "
-            "equal width; 0 is best. Where points are over the diagonal, the model is "
-            "too modest; under it too sure. Means over time make probabilities modest."
-        ),
-        table("Expected calibration error; smaller is better", head, rows),
-        paragraph(
-            f"Smoothed probabilities, {contents.counted}{contents.by_seed}.", "muted"
-        ),
-        *charts,
-        legend(
-            {
-                "point": "share that came true in a bin; larger: more frames",
-                "ideal": "calibrated",
-                "share": "share of frames in the bin",
-            }
-        ),
-        within=task.name,
-    )
-
-
-def _deviating(errors: dict[str, Any], key: str) -> str:
-    deviation = errors.get(f"{key}_std")
-    behind = "" if deviation is None else f" ± {deviation:.3f}"
-    return f"{errors[key]:.3f}{behind}"
 
 
 def videos_section(contents: TaskContents, level: int) -> Html:

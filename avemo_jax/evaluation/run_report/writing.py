@@ -14,6 +14,7 @@ from avemo_jax.evaluation.run_report.about import (
     sums_section,
     versions_section,
 )
+from avemo_jax.evaluation.run_report.certainty import calibration_section
 from avemo_jax.evaluation.run_report.contents import (
     TaskContents,
     environment_of,
@@ -37,7 +38,6 @@ from avemo_jax.evaluation.run_report.outputs import (
     predicted_section,
 )
 from avemo_jax.evaluation.run_report.sections import (
-    calibration_section,
     scores_section,
     training_section,
     videos_section,
