@@ -22,9 +22,9 @@ def check_calibrated(model: PredictionModel, smooth: Smooth) -> None:
     if any(heads.certainty(smooth) is not None for heads in model.heads):
         return
     raise ValueError(
-        f"--calibrated with {'+'.join(model.names)}, of which no card says how; expected "
-        "a model of classes or units that this version has evaluated with dev videos: "
-        "leave --calibrated out, or train the model anew"
+        f"--calibrated with {'+'.join(model.names)}, of which no card says how; "
+        "expected a model of classes or units that this version has evaluated with dev "
+        "videos: leave --calibrated out, or train the model anew"
     )
 
 

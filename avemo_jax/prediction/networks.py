@@ -145,8 +145,8 @@ def _check_asked(model: PredictionModel, settings: PredictSettings) -> None:
 
     Raises:
         ValueError: If frames are to be chosen by a rule, smoothing is to be as
-            trained, or probabilities calibrated, and a model has no such; or a template is given, and no
-            model takes crops that are aligned by it.
+            trained, or probabilities are to be calibrated, and no model says how; or a
+            template is given, and no model takes crops that are aligned by it.
     """
     if settings.template is not None and not _takes_aligned(model):
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from avemo_jax.postprocess.class_sets import class_sets
 from avemo_jax.prediction.predicted import Predicted, PredictedFace
 from avemo_jax.tasks import AU, EXPR, VA, Task
 
@@ -21,6 +22,8 @@ def made_face(
     lost: Sequence[int] = (),
     filled: Sequence[int] = (),
     spread: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    disagreement: Sequence[str] = (),
     seed: int = 0,
     **changes: Any,
 ) -> PredictedFace:
@@ -34,6 +37,8 @@ def made_face(
         lost: Frames in which it was not found, and that have no scores.
         filled: Frames in which it was not found, but that have scores.
         spread: Names of the tasks that have a spread over seeds.
+        sets: Names of the tasks of classes that have sets.
+        disagreement: Names of the tasks of classes whose seeds disagree.
         seed: Seed of the scores.
         **changes: Fields that are otherwise.
     """
@@ -64,6 +69,10 @@ def made_face(
         "raw": raw,
         "scores": scores,
         "spread": {name: scores[name] / 10 for name in spread},
+        "sets": {name: class_sets(scores[name], 0.15) for name in sets},
+        "disagreement": {
+            name: rng.integers(0, 5, len(frame)) / 4 for name in disagreement
+        },
     }
     return PredictedFace(face_id, frame, **(values | changes))
 

@@ -17,6 +17,7 @@ from avemo_jax.evaluation.evaluate import evaluate
 from avemo_jax.evaluation.finished import dense_at
 from avemo_jax.models.blend import Model, load_heads, write_blend
 from avemo_jax.models.card import Evaluated
+from avemo_jax.models.certainty import Certainty
 from avemo_jax.models.ensembles import split_scores
 from avemo_jax.models.frame_scores import corrected_rows, smoothable
 from avemo_jax.models.selection import fixed_selection
@@ -146,6 +147,34 @@ def test_a_head_of_two_seeds_that_hears(data, faces, tmp_path):
     assert silent == [not one.audio_used.any() for one in found]
     assert any(silent)
     assert not all(silent)
+
+
+def test_seeds_disagree_and_sets_and_calibration_change_no_class(data, faces, tmp_path):
+    folder = untrained_head(tmp_path / "head", "EXPR", "mlp", sets_of(*B0), seeds=2)
+    limit = np.array([0.2], np.float32)
+    fitted = {"short": Certainty(np.array([[3.0]], np.float32), None, 9, limit)}
+    chosen(folder, certainty=fitted, set_level=0.9)
+    model = load_models([str(folder)])
+    assert model.with_sets == model.with_disagreement == ("EXPR",)
+    plain, calibrated = (
+        predicted_faces(
+            model, list(faces.values()), TIMES, fps=30.0, calibrated=calibrated
+        )
+        for calibrated in (False, True)
+    )
+    shares = []
+    for before, after in zip(plain, calibrated, strict=True):
+        probs, more = before.scores["EXPR"], after.scores["EXPR"]
+        decided = probs.argmax(axis=1)
+        np.testing.assert_array_equal(more.argmax(axis=1), decided)
+        assert (more.max(axis=1) > probs.max(axis=1)).all()
+        expected = probs >= limit
+        expected[np.arange(len(probs)), decided] = True
+        for one in (before, after):
+            np.testing.assert_array_equal(one.sets["EXPR"], expected)
+            shares.append(one.disagreement["EXPR"])
+        assert (after.raw["EXPR"].max(axis=1) > before.raw["EXPR"].max(axis=1)).all()
+    assert set(np.concatenate(shares)) == {0.0, 0.5}  # one of two, where they differ
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ from made.untrained_heads import untrained_head
 from avemo_jax.extractors.published import THESIS_HEADS
 from avemo_jax.models.blend import load_heads, write_blend
 from avemo_jax.models.card import UNKNOWN, CheckpointError, Evaluated
+from avemo_jax.models.certainty import Certainty
 from avemo_jax.models.selection import Selection
+from avemo_jax.prediction.certainty_notes import certainty_notes, check_calibrated
 from avemo_jax.prediction.model_table import PUBLISHED
 from avemo_jax.prediction.models import load_models
 from avemo_jax.prediction.wanted_sets import wanted_set
@@ -161,6 +163,43 @@ def test_thresholds_are_those_for_the_smoothing(tmp_path):
         assert len(model.smoothing_notes(2.0)) == 1
         assert model.smoothing_notes("as-trained") == ()
         assert model.smoothing_notes("none") == ()
+
+
+def test_what_is_fitted_is_that_for_the_smoothing(tmp_path):
+    """And thresholds of calibrated scores decide as they did."""
+    head = untrained_head(tmp_path / "au", "AU", "mlp", (FACE,), seeds=2)
+    model = load_models([str(head)])
+    assert model.heads[0].certainty(0.5) is None
+    with pytest.raises(ValueError, match="of which no card says how; expected"):
+        check_calibrated(model, 0.5)
+    half = np.full((2, 12), 0.5, np.float32)
+    by_kind = {
+        kind: Certainty(np.full((1, 12), slope, np.float32), np.ones((1, 12)), 5)
+        for kind, slope in (("frames", 9.0), ("mean", 3.0), ("short", 2.0))
+    }
+    chosen = Selection("dev", "", (("mean", 5),) * 2, half, half, (), certainty=by_kind)
+    load_heads(head).keep(Evaluated(selection=chosen))
+    model = load_models([str(head)])
+    for smooth, slope in ((0.5, 2.0), ("none", 2.0), ("as-trained", 3.0)):
+        fitted = model.heads[0].certainty(smooth)
+        assert fitted.slopes[0, 0] == slope
+        check_calibrated(model, smooth)
+        assert model.thresholds(smooth)["AU"].tolist() == [0.5] * 12
+        mapped = model.thresholds(smooth, calibrated=True)["AU"]
+        np.testing.assert_allclose(mapped, 1 / (1 + np.exp(-1)), rtol=1e-6)
+    assert certainty_notes(model, "as-trained", calibrated=False) == ()
+    (said, fitted_for) = certainty_notes(model, "none", calibrated=True)
+    assert "probabilities are calibrated, by dev" in said
+    assert "fitted for a window of 0.5 s" in fitted_for
+
+
+def test_folds_give_means_of_what_was_fitted_to_each():
+    one = Certainty(np.float32([[1.0]]), None, 10, np.float32([0.1]))
+    two = Certainty(np.float32([[4.0]]), None, 12, np.float32([0.3]))
+    both = Certainty.of_several([one, two])
+    assert both.slopes[0, 0] == pytest.approx(2.0)
+    assert both.set_limits[0] == pytest.approx(0.2)
+    assert both.num_videos == 22
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,38 @@ def test_spread_and_own_tasks_follow_the_benchmarks():
     np.testing.assert_allclose(values["valence_sd"], expected, atol=5.1e-7)
 
 
+def test_sets_and_disagreement_come_last_and_hold_the_class_decided():
+    tasks, of = (MOOD, EXPR), ("EXPR", "mood")
+    face = made_face(1, 1, 40, tasks, lost=[7], sets=of, disagreement=of)
+    beside = {"with_sets": of, "with_disagreement": of}
+    predicted = made_predicted(41, [face], tasks, **beside)
+    table = table_of(predicted)
+    of_expr = ["expression", "expression_prob", *EXPRESSIONS]
+    of_expr += ["expression_set", "expression_disagreement"]
+    own = ["mood", "mood_prob", "mood_Neutral", "good", "mood_set", "mood_disagreement"]
+    assert table.schema.names == [*ABOUT, *of_expr, *own]
+    assert not any(
+        "_set" in name for name in table_of(predicted, raw=True).schema.names
+    )
+    values = table.to_pydict()
+    for row in range(41):
+        texts = [values[name][row] for name in ("expression_set", "mood_set")]
+        shares = values["expression_disagreement"][row]
+        if row in (6, 40):
+            assert texts == [None, None]
+            assert shares is None
+            continue
+        probs = face.scores["EXPR"][row]
+        expected = [
+            name for name, p in zip(EXPRESSIONS, probs, strict=True) if p >= 0.15
+        ]
+        assert texts[0].split("+") == (expected or [values["expression"][row]])
+        assert values["mood"][row] in texts[1].split("+")
+        assert shares == face.disagreement["EXPR"][row]
+    some = [len(text.split("+")) for text in values["expression_set"] if text]
+    assert min(some) < max(some)
+
+
 def test_every_frame_has_a_row_for_each_face_and_one_where_nobody_is():
     faces = [made_face(1, 2, 6, lost=[4], filled=[5]), made_face(2, 5, 7)]
     table = table_of(made_predicted(9, faces)).to_pydict()

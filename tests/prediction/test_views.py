@@ -32,15 +32,22 @@ def made(**changes) -> Predicted:
         own_task("mood", "multiclass", ("calm", "Neutral")),
         values_task("net-1", ("depth",)),
     )
+    sure = {
+        "spread": ["VA", "pain"],
+        "sets": ["EXPR", "mood"],
+        "disagreement": ["mood"],
+    }
     faces = [
-        made_face(1, 3, 30, tasks, lost=[9], filled=[12], spread=["VA", "pain"]),
-        made_face(2, 8, 35, tasks, spread=["VA", "pain"], is_merged=True),
+        made_face(1, 3, 30, tasks, lost=[9], filled=[12], **sure),
+        made_face(2, 8, 35, tasks, **sure, is_merged=True),
     ]
     return made_predicted(
         40,
         faces,
         tasks,
         with_spread=("VA", "pain"),
+        with_sets=("EXPR", "mood"),
+        with_disagreement=("mood",),
         first_frame=3,
         notes=("no sound",),
         **changes,
@@ -75,6 +82,10 @@ def test_tables_read_back_are_the_same(tmp_path: pathlib.Path):
             assert getattr(found, field.name) == getattr(predicted, field.name)
     assert np.allclose(found.times_s, predicted.times_s, atol=1e-6)
     assert [face.is_merged for face in found.faces] == [False, True]
+    known = np.isfinite(predicted.faces[0].scores["EXPR"][:, 0])
+    for name in ("EXPR", "mood"):
+        before, after = (one.faces[0].sets[name][known] for one in (predicted, found))
+        np.testing.assert_array_equal(after, before)
     moved = read_predicted(tmp_path, path=tmp_path / "moved.mp4")
     assert moved.path == tmp_path / "moved.mp4"
 
