@@ -1,5 +1,6 @@
 """What is fitted on dev to final probabilities, and what becomes of the decisions."""
 
+import csv
 import dataclasses
 import itertools
 import logging
@@ -9,6 +10,8 @@ import pytest
 from made.tables import made_table
 
 from avemo_jax.evaluation.certainty import with_certainty
+from avemo_jax.evaluation.class_sets import CLASS_SETS, sets_block, write_sets
+from avemo_jax.evaluation.finished import Finished
 from avemo_jax.metrics.calibration import calibration_scores
 from avemo_jax.metrics.states import decide
 from avemo_jax.models.frame_scores import SplitScores, dense_scores, table_fill_map
@@ -103,7 +106,7 @@ def test_sets_hold_the_right_class_in_as_many_frames_as_videos_are_counted(
         found = selected(one, Options(set_level=level))
     assert found.set_level == level
     limits = found.certainty["frames"].set_limits
-    said = [r.getMessage() for r in caplog.records if "sets of classes" in r.message]
+    said = [text for text in caplog.messages if "sets of classes" in text]
     if level == 0.9:  # 9 videos are needed, and there are 6
         assert limits.tolist() == [0.0, 0.0]
         assert "need 9 labelled videos of dev, and there are 6" in said[0]
@@ -121,6 +124,50 @@ def test_sets_hold_the_right_class_in_as_many_frames_as_videos_are_counted(
         assert least - 1e-6 <= sum(shares) < least + 0.05
         sets = class_sets(own[mask], float(limit))
         assert 1 < sets.sum(axis=1).mean() < 8
+
+
+def test_sets_of_the_reported_split_by_hand(tmp_path):
+    """Means over videos, each weighing the same; and the file of the frames' sets."""
+    one = predicted("EXPR")
+    found = selected(one, Options(set_level=0.5))
+    rows = one.scores[0]
+    dense = dense_scores(one, rows, found.smoothings)
+    finished = Finished(one, found, rows, rows, dense, {}, {})
+    block = sets_block(finished, {"with_crop": one.with_crop}, 50)
+    labels, mask = one.table.dense_labels, one.with_crop
+    video = np.repeat(np.arange(VIDEOS), one.table.num_frames)
+    coverages, sizes, of_anger = [], [], []
+    for own, limit in zip(np.asarray(dense), block["limits"], strict=True):
+        sets = [set(np.flatnonzero(p >= np.float32(limit))) | {p.argmax()} for p in own]
+        held = np.array([y in one for y, one in zip(labels, sets, strict=True)])
+        size = np.array([len(one) for one in sets])
+        videos = [mask & (video == v) for v in range(VIDEOS)]
+        coverages.append(np.mean([held[v].mean() for v in videos]))
+        sizes.append(np.mean([size[v].mean() for v in videos]))
+        angry = [v & (labels == 1) for v in videos]
+        of_anger.append(np.mean([held[v].mean() for v in angry if v.any()]))
+    scores = block["with_crop"]
+    assert (block["level"], block["least_videos"], block["all_classes"]) == (0.5, 1, 0)
+    assert block["num_videos_chosen_on"] == scores["num_videos"] == VIDEOS
+    assert scores["coverage"] == pytest.approx(np.mean(coverages))
+    assert scores["coverage_std"] == pytest.approx(np.std(coverages, ddof=1))
+    assert scores["size"] == pytest.approx(np.mean(sizes))
+    assert scores["coverage_per_class"]["Anger"] == pytest.approx(np.mean(of_anger))
+    low, high = scores["coverage_ci95"]
+    assert low < scores["coverage"] < high
+    write_sets(tmp_path, finished, 1)
+    with (tmp_path / CLASS_SETS).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(labels)
+    for line, own in zip(lines, sets, strict=True):
+        names = [one.task.columns[c] for c in sorted(own)]
+        assert line["expression_set"] == "+".join(names)
+        assert line["expression"] in names
+    assert lines[-1]["frame"] == str(one.table.num_frames[-1])
+    without = dataclasses.replace(finished, selection=selected(one, Options()))
+    assert sets_block(without, {"with_crop": mask}, 50) == {}
+    write_sets(tmp_path, without, 1)
+    assert not (tmp_path / CLASS_SETS).exists()
 
 
 def test_whole_videos_are_fitted_for_themselves():

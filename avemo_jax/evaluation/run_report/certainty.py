@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from avemo_jax.evaluation.report import frame_sets
+from avemo_jax.evaluation.report import frame_sets, score_words
 from avemo_jax.evaluation.run_report.charts import reliability_chart
 from avemo_jax.evaluation.run_report.contents import TaskContents
 from avemo_jax.evaluation.run_report.elements import (
@@ -35,6 +35,11 @@ _BLOCKS = {
     "smoothed_scaled": "smoothed, calibrated",
     "per_video": "per_video",
     "per_video_scaled": "per_video, calibrated",
+}
+_OF_SETS = {
+    "coverage": "share of frames whose set holds the right class",
+    "size": "classes in a set",
+    "share_added": "share of sets that have the decided class alone, being empty else",
 }
 
 
@@ -108,6 +113,48 @@ def calibration_section(contents: TaskContents, level: int) -> Html:
                 "ideal": "calibrated",
                 "share": "share of frames in the bin",
             }
+        ),
+        within=task.name,
+    )
+
+
+def sets_section(contents: TaskContents, level: int) -> Html:
+    """How often sets of classes hold the right one; empty where none were asked for.
+
+    Args:
+        contents: The evaluation.
+        level: Level of the heading.
+    """
+    found, task = contents.found.get("class_sets"), contents.task
+    if not found:
+        return NOTHING
+    sets = frame_sets(contents.found)
+    by_frames = {name: found[name] for name in sets if "coverage" in found[name]}
+    rows = [
+        (words, *(score_words(scores, name) for scores in by_frames.values()))
+        for name, words in _OF_SETS.items()
+    ]
+    each = [
+        (column, *(own["coverage_per_class"][column] for own in by_frames.values()))
+        for column in task.columns
+    ]
+    heads = [sets[name] for name in by_frames]
+    on = contents.found["chosen_on"]
+    more = "; with fewer every set is all classes." if found["all_classes"] else "."
+    return section(
+        level,
+        "Sets of classes",
+        paragraph(
+            f"A set is to hold the right class in {found['level']:.0%} of the frames "
+            f"of a new video, and always has the decided one. Its limit is from {on}, "
+            f"{found['num_videos_chosen_on']} videos, of which the level needs "
+            f"{found['least_videos']}{more}"
+        ),
+        table("Sets of classes, means over videos", ["", *heads], rows),
+        table(
+            "Share of the frames of each class whose set holds it, means over videos",
+            ["class", *heads],
+            each,
         ),
         within=task.name,
     )

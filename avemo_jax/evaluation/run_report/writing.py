@@ -14,7 +14,7 @@ from avemo_jax.evaluation.run_report.about import (
     sums_section,
     versions_section,
 )
-from avemo_jax.evaluation.run_report.certainty import calibration_section
+from avemo_jax.evaluation.run_report.certainty import calibration_section, sets_section
 from avemo_jax.evaluation.run_report.contents import (
     TaskContents,
     environment_of,
@@ -140,6 +140,7 @@ def _task_parts(
         training,
         outputs_section(contents, level),
         calibration_section(contents, level),
+        sets_section(contents, level),
         videos_section(contents, level),
         chosen_section(contents, level),
     ]
