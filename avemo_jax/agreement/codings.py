@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,6 +41,7 @@ _OTHERS = frozenset(
     "num_frames approx_time".split()
 )
 _ELSE = re.compile(r"(begin|end) time - .*|duration.*|unnamed \d+|facerect\w+|label_.*")
+_BESIDE = re.compile(r"(.+)_(?:set|disagreement)")
 _MACHINE = ({"filled", "embedded"}, {"filled", "has_crop"})
 TIER_FACE = re.compile(r"^face(\d+)_")  # before the tiers of segments.csv
 _UNIT = re.compile(r"au ?0*(\d+)(_\w+)?")
@@ -177,6 +178,8 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
     others = [name for name in table.columns if name not in taken]
     wide = [name for name in others if not _ELSE.fullmatch(name.casefold())]
     kept = [name for name in wide if f"{name}_c" not in wide]
+    if machine:
+        kept = [name for name in kept if not _tells_how_sure(name, wide)]
     columns, units, classes = _variables(table, kept, used, mapped)
     if not columns and long is None:
         raise ValueError(
@@ -202,6 +205,12 @@ def _read(path: pathlib.Path, mapped: Mapping[str, str]) -> Coding:
         known=frozenset(map(plain, kept)) - units if machine else frozenset(),
         notes=tuple(notes),
     )
+
+
+def _tells_how_sure(name: str, names: Collection[str]) -> bool:
+    """Whether a program's column tells how sure another one of its columns is."""
+    match = _BESIDE.fullmatch(name)
+    return match is not None and match[1] in names
 
 
 def _when(

@@ -255,8 +255,31 @@ def notes_of(results: Mapping[str, Any]) -> list[str]:
             f"tuned_on_reported: {what} chosen on {results['split']} itself, "
             "so too good to report."
         )
+    notes += [f"{words}." for words in calibration_words(results)]
     notes += [f"{words}." for words in sets_words(results)]
     return [*notes, *(f"{words}." for words in ceilings_of(results))]
+
+
+def calibration_words(results: Mapping[str, Any]) -> list[str]:
+    """The error of probabilities before and after calibration; empty without it.
+
+    Args:
+        results: Content of results.json, whose ``calibration`` may be missing.
+    """
+    found = results.get("calibration", {})
+    if "fitted" not in found:
+        return []
+    name = "ece" if get_task(results["task"]).kind == "multiclass" else "ece_mean"
+    before, after = (
+        found[block]["with_crop"][name] for block in ("smoothed", "smoothed_scaled")
+    )
+    which = "those as smoothed"
+    if found["written"] != "smoothed":
+        which = "calibrated ones"
+    return [
+        f"probabilities: error of calibration (ECE) {before:.3f}, calibrated on "
+        f"{results['chosen_on']} {after:.3f}; written are {which}"
+    ]
 
 
 def sets_words(results: Mapping[str, Any]) -> list[str]:

@@ -61,6 +61,19 @@ def test_segments_are_the_predictions_that_they_were_made_of(predicted, tmp_path
     assert own["expression"]["frames_only_second"] == 0
 
 
+def test_what_tells_how_sure_a_class_is_is_no_variable(tmp_path):
+    """Sets and shares of seeds that disagree stand beside the class of predictions."""
+    for seed, out in enumerate(("one", "two")):
+        beside = {"sets": ["EXPR"], "disagreement": ["EXPR"]}
+        face = made_face(1, 1, 60, seed=seed, **beside)
+        beside = {f"with_{name}": tuple(tasks) for name, tasks in beside.items()}
+        write_predicted(made_predicted(60, [face], **beside), tmp_path / out)
+    found = compare(*(tmp_path / out / "predictions.csv" for out in ("one", "two")))
+    names = [*variables(found)]
+    assert "expression" in names
+    assert not [name for name in names if "set" in name or "disagreement" in name]
+
+
 def test_a_frame_counts_where_its_time_lies_in_the_interval(tmp_path):
     """To the millisecond, in which times are rounded; by loops and scikit-learn."""
     rng = np.random.default_rng(0)
