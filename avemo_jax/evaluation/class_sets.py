@@ -50,7 +50,7 @@ def sets_block(
     for name, mask in masks.items():
         by_seed = [
             set_scores(own[mask], limit, labels[mask], video[mask], len(table.videos))
-            for own, limit in zip(dense, limits, strict=True)
+            for own, limit in zip(dense, limits.tolist(), strict=True)
         ]
         found[name] = _means(by_seed, num_resamples)
         per_class = _over_videos(np.stack([one.coverage_per_class for one in by_seed]))
@@ -106,7 +106,7 @@ def write_sets(folder: pathlib.Path, finished: Finished, seed: int) -> None:
         path.unlink(missing_ok=True)
         return
     table, probs = finished.predicted.table, np.asarray(finished.dense[seed])
-    sets: Bool[np.ndarray, "frames classes"] = class_sets(probs, limits[seed])
+    sets: Bool[np.ndarray, "frames classes"] = class_sets(probs, float(limits[seed]))
     write_class_sets(path, table, probs.argmax(axis=1), sets)
 
 

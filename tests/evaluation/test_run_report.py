@@ -230,12 +230,12 @@ def test_calibration_is_that_of_results(tmp_path, name):
         assert f"{column}: ECE {value:.3f}" in page.text
 
 
-@pytest.mark.parametrize("is_written", [False, True])
-def test_calibration_is_shown_before_and_after(tmp_path, is_written):
+@pytest.mark.parametrize(("slope", "is_written"), [(2.0, False), (0.5, True)])
+def test_calibration_is_shown_before_and_after(tmp_path, slope, is_written):
     """Both charts come from one file, whichever probabilities it has."""
     made = made_predictions(tmp_path, "EXPR")
     plain = np.asarray(made.scores, np.float32)
-    fitted = Certainty(np.array([[2.0]], np.float32), None, 5)
+    fitted = Certainty(np.array([[slope]], np.float32), None, 5)
     after, _ = fitted.scaled(plain, 0)
     mask = made.has_crop & (made.labels >= 0)
     errors = calibration_scores(EXPR, np.stack([plain, after]), made.labels, mask)
@@ -259,11 +259,12 @@ def test_calibration_is_shown_before_and_after(tmp_path, is_written):
     rows = {row[0]: row[1] for row in page.table("Expected calibration error")}
     for kind, i in (("smoothed", 0), ("smoothed, calibrated", 1)):
         assert rows[f"{kind}, with crop"] == f"{errors['ece'][i]:.3f}"
-    assert "one temperature of all classes: 0.50, fitted on dev (5 videos)" in page.text
+    words = f"one temperature of all classes: {1 / slope:.2f}, fitted on dev (5 videos)"
+    assert words in page.text
     frames = read_frames(tmp_path / "predictions.csv", EXPR, None)
     contents = TaskContents(found, made_card(), frames, ())
     before_after = probabilities_of(contents)
-    np.testing.assert_allclose(before_after["smoothed"], plain, atol=2e-3)
+    np.testing.assert_allclose(before_after["smoothed"], plain, atol=1e-5)
     np.testing.assert_allclose(before_after["smoothed_scaled"], after, atol=1e-5)
 
 

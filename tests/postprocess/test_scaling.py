@@ -32,7 +32,7 @@ def probabilities(seed: int, temperature: float = 1.0) -> tuple[np.ndarray, np.n
 
 
 def class_loss(slope: float, probs: np.ndarray, labels: np.ndarray) -> float:
-    powers = slope * np.log(probs.astype(np.float64))
+    powers = slope * np.log(np.maximum(probs.astype(np.float64), 1e-7))
     powers -= powers.max(axis=1, keepdims=True)
     own = powers[np.arange(len(labels)), labels]
     return float(np.mean(np.log(np.exp(powers).sum(axis=1)) - own))
