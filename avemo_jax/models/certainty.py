@@ -56,12 +56,12 @@ class Certainty:
                 "expected what this version writes: take certainty out of the card, "
                 "and probabilities stay as they are"
             )
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.asarray(stored[name], np.float32)
             for name in _ARRAYS
             if name in stored
         }
-        return cls(**{"intercepts": None, **arrays}, num_videos=stored["num_videos"])
+        return cls(num_videos=stored["num_videos"], **{"intercepts": None, **arrays})
 
     @classmethod
     def of_several(cls, parts: Sequence["Certainty"]) -> "Certainty":
@@ -85,7 +85,7 @@ class Certainty:
     @property
     def at_bound(self) -> bool:
         """Whether a slope is at an end of its range, so that the fit says little."""
-        low, high = np.float32(SLOPES)
+        low, high = map(np.float32, SLOPES)
         return bool(((self.slopes <= low) | (self.slopes >= high)).any())
 
     @property

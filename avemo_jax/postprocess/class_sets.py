@@ -70,7 +70,8 @@ def set_limit(
     needed = level * (len(counts) + 1) - _ROUNDING
     if len(counts) < least_videos(level):
         return 0.0
-    return float(right[order[min(np.searchsorted(reached, needed), len(order) - 1)]])
+    last = min(int(np.searchsorted(reached, needed)), len(order) - 1)
+    return float(right[order[last]])
 
 
 def class_sets(
