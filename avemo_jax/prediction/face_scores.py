@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64
 
 from avemo_jax.metrics.disagreement import disagreement
 from avemo_jax.models.blend import Model
+from avemo_jax.models.certainty import Certainty
 from avemo_jax.models.embedded_frames import ruled_scores
 from avemo_jax.models.frame_scores import (
     SplitScores,
@@ -199,7 +200,7 @@ def _head_frames(
             raw.append(by_face(before[seed], has_rows, way.spans))
             smoothed.append(by_face(after[seed], has_rows, way.spans))
     each = range(len(faces))
-    before = [np.mean([s[i] for s in raw], axis=0) for i in each]
+    unsmoothed = [np.mean([s[i] for s in raw], axis=0) for i in each]
     scores = [np.mean([s[i] for s in smoothed], axis=0) for i in each]
     fitted, sets, shares = heads.certainty(way.smooth), None, None
     if fitted is not None and fitted.set_limits is not None:
@@ -207,14 +208,18 @@ def _head_frames(
     if heads.task.kind == "multiclass" and len(smoothed) > 1:
         shares = [_disagreement([s[i] for s in smoothed], scores[i]) for i in each]
     if way.calibrated and fitted is not None:
-        before, scores, *smoothed = (
-            [fitted.scaled(own, 0)[0] for own in faces_of]
-            for faces_of in (before, scores, *smoothed)
-        )
+        unsmoothed = _scaled(unsmoothed, fitted)
+        scores = _scaled(scores, fitted)
+        smoothed = [_scaled(of_seed, fitted) for of_seed in smoothed]
     spread = None
     if len(smoothed) > 1:
         spread = [np.std([s[i] for s in smoothed], axis=0, ddof=1) for i in each]
-    return _TaskFrames(before, scores, spread, sets, shares)
+    return _TaskFrames(unsmoothed, scores, spread, sets, shares)
+
+
+def _scaled(faces: FaceArrays, fitted: Certainty) -> FaceArrays:
+    """Calibrated probabilities of each face."""
+    return [fitted.scaled(own, 0)[0] for own in faces]
 
 
 def _disagreement(
