@@ -38,6 +38,8 @@ from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert.wav2vec2 import from_state
 from avemo_jax.embed import Wav2Vec2Extractor
+from avemo_jax.embed.wav2vec2_network import RowNetwork
+from avemo_jax.embed.wav2vec2_sound import Moments, patches_of
 from avemo_jax.extractors import (
     dinov2,
     efficientnet,
@@ -282,11 +284,11 @@ def wav2vec2s() -> Iterator[Entry]:
 
 
 def wavlm() -> tuple[Any, Any, torch.Tensor]:
-    """The reference, our parameters and a track of noise, for WavLM base."""
+    """The reference, its weights by name and a track of noise, for WavLM base."""
     state = torch_wav2vec2.random_state(_WAVLM, 0)
     net = torch_wav2vec2.reference(_WAVLM, state)
     sound = torch.from_numpy(noise(_SOUND_S)[None])
-    return net, wav2vec2.prepare(_WAVLM, state), sound
+    return net, state, sound
 
 
 def noise(seconds_of: float) -> np.ndarray:
@@ -297,31 +299,39 @@ def noise(seconds_of: float) -> np.ndarray:
 
 def wavlms() -> Iterator[Entry]:
     """Ways to run WavLM base, to its last layer, on one track of noise."""
-    net, params, sound = wavlm()
+    net, state, sound = wavlm()
     counted("wavlm", lambda: net(sound), 1)
+    params = wav2vec2.prepare(_WAVLM, state)
     apply = functools.partial(wav2vec2.apply, _WAVLM)
     yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
     yield Entry("transformers", "20 s", functools.partial(net, sound), 1)
 
 
 def wavlm_fronts() -> Iterator[Entry]:
-    """Ways to run its convolutions, which are those of wav2vec 2.0 base."""
-    net, params, sound = wavlm()
+    """Ways to run its convolutions, which are those of wav2vec 2.0 base.
+
+    Ours includes GroupNorm's statistics, which come from the samples on the host.
+    """
+    net, state, sound = wavlm()
     counted("wavlm_front", lambda: net.feature_extractor(sound), 1)
+    network = RowNetwork(_WAVLM, state, layers=("last",), dtype="float32")
+    waveform = sound.numpy()
 
-    def apply(params: Any, waveform: jax.Array) -> jax.Array:
-        first = wav2vec2.first_convolution(_WAVLM, params, waveform)
-        statistics = (first.mean(axis=1), first.var(axis=1))
-        return wav2vec2.convolve(_WAVLM, params, waveform, statistics)
+    def ours() -> np.ndarray:
+        moments = Moments(1, _WAVLM.conv_kernels[0])
+        moments.add(patches_of(waveform, _WAVLM))
+        statistics = network.statistics(moments.mean, moments.covariance)
+        return network.convolve(waveform, statistics)
 
-    yield Entry("ours", "20 s", ours_of(apply, params, sound.numpy()), 1)
+    yield Entry("ours", "20 s", ours, 1)
     run = functools.partial(net.feature_extractor, sound)
     yield Entry("transformers", "20 s", run, 1)
 
 
 def wavlm_transformers() -> Iterator[Entry]:
     """Ways to run its Transformer, from the convolutions' vectors to the last layer."""
-    net, params, sound = wavlm()
+    net, state, sound = wavlm()
+    params = wav2vec2.prepare(_WAVLM, state)
     features = net.feature_extractor(sound).transpose(1, 2).contiguous()
 
     def theirs() -> Any:
