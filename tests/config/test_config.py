@@ -456,6 +456,14 @@ def test_entries_of_lists_are_numbers(several):
             {"task": "AU", "postprocess.correction": "prior"},
             r"correction is 'prior' .* for task AU; both are for EXPR only",
         ),
+        (
+            {"task": "VA", "postprocess.calibration": "scaling"},
+            r"calibration is 'scaling' for task VA, .* expected classes or units",
+        ),
+        (
+            {"task": "AU+VA", "postprocess.set_level": 0.9},
+            r"set_level is 0.9 for task AU\+VA; expected a task of classes",
+        ),
         ({"task": "VA", "blend.trust_extractor": True}, r"trust_extractor True"),
     ],
 )

@@ -230,6 +230,23 @@ def test_calibration_is_that_of_results(tmp_path, name):
         assert f"{column}: ECE {value:.3f}" in page.text
 
 
+def test_sets_of_classes_are_those_of_results(tmp_path):
+    scores = {"coverage": 0.91, "coverage_ci95": [0.8, 0.95], "size": 3.25}
+    scores |= {"share_added": 0.125, "num_videos": 8}
+    per_class = dict.fromkeys(EXPR.columns, 0.75) | {"Fear": None}
+    sets = {"level": 0.9, "num_videos_chosen_on": 11, "least_videos": 9}
+    sets |= {"all_classes": False, "limits": [0.1]}
+    sets |= {"with_crop": scores | {"coverage_per_class": per_class}}
+    sets |= {"all_labelled": {"num_videos": 0}}
+    page, *_ = written(tmp_path, "EXPR", class_sets=sets)
+    rows = page.table("Sets of classes, means over videos")
+    assert [row[1] for row in rows[1:]] == ["0.910 [0.800, 0.950]", "3.250", "0.125"]
+    rows = dict(page.table("Share of the frames of each class")[1:])
+    assert (rows["Anger"], rows["Fear"]) == ("0.750", "\N{EN DASH}")
+    assert "11 videos, of which the level needs 9." in page.text
+    assert "sets of classes at level 0.9, from 11 videos of dev" in page.text
+
+
 @pytest.mark.parametrize(("slope", "is_written"), [(2.0, False), (0.5, True)])
 def test_calibration_is_shown_before_and_after(tmp_path, slope, is_written):
     """Both charts come from one file, whichever probabilities it has."""
