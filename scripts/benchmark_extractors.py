@@ -4,8 +4,7 @@ EfficientNet-B2 and B0 at 224 px against timm in PyTorch (eager, channels last,
 compiled) and onnxruntime; DINOv2 against timm; wav2vec 2.0, and WavLM base with its two
 parts, on 20 s of sound against transformers; VGGish against PyTorch, and its log-mel
 against numpy's. Each framework first shows its best batch size; then the best ones
-alternate, and medians are reported. ``long_sound`` is how much more memory WavLM takes
-for 10 minutes of sound than for 1. Weights are random. Needs the extras ``test`` and
+alternate, and medians are reported. Weights are random. Needs the extras ``test`` and
 ``parity``.
 """
 
@@ -15,9 +14,7 @@ import dataclasses
 import functools
 import importlib.util
 import math
-import multiprocessing
 import pathlib
-import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,16 +34,9 @@ from reference import wav2vec2 as torch_wav2vec2
 from reference.torch_libraries import import_timm, import_transformers, state_of
 
 from avemo_jax.convert.wav2vec2 import from_state
-from avemo_jax.embed import Wav2Vec2Extractor
 from avemo_jax.embed.wav2vec2_network import RowNetwork
 from avemo_jax.embed.wav2vec2_sound import Moments, patches_of
-from avemo_jax.extractors import (
-    dinov2,
-    efficientnet,
-    get_extractor,
-    vggish,
-    wav2vec2,
-)
+from avemo_jax.extractors import dinov2, efficientnet, vggish, wav2vec2
 from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.media import log_mel
 from avemo_jax.runtime.compilation import compiler_options
@@ -64,14 +54,12 @@ BARS = {
     "wavlm_transformer: transformers / ours": (">=", 1.0),
     "vggish: torch / ours": (">=", 1.0),
     "log-mel: numpy / ours": (">=", 3.0),
-    "long_sound: WavLM, 10 minutes' more than 1 minute's, MiB": ("<=", 150),
 }
 _SIZE_PX = 224
 _SOUND_S = 20
 _RATE_HZ = 16_000
 _MEL_S = 60
 _ROUND_S = 0.5  # at least, of each in a round
-_KIB_IN_MIB = 1024
 _WAVLM = SPECS["wavlm_base"]  # base+ is the same network
 
 
@@ -99,7 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--networks",
         default="b2,b0,vits14,vitb14,wav2vec2,wavlm,wavlm_front,wavlm_transformer,"
-        "vggish,log_mel,long_sound",
+        "vggish,log_mel",
     )
     parser.add_argument(
         "--batch-sizes", default="1,4,8,32", help="of images, ascending"
@@ -123,12 +111,8 @@ def main() -> None:
     found: dict[str, Any] = {"threads": torch.get_num_threads()}
     bars = {}
     for key in options.networks.split(","):
-        if key == "long_sound":
-            name, more = key, long_sound()
-        else:
-            name, maker = makers[key]
-            more = compared(name, list(maker()), options.rounds)
-        found |= more
+        name, maker = makers[key]
+        found |= compared(name, list(maker()), options.rounds)
         bars |= {k: v for k, v in BARS.items() if k.startswith(f"{name}:")}
     report(found, bars, options)
 
@@ -341,50 +325,6 @@ def wavlm_transformers() -> Iterator[Entry]:
     apply = functools.partial(wav2vec2.transform, _WAVLM)
     yield Entry("ours", "20 s", ours_of(apply, params, features.numpy()), 1)
     yield Entry("transformers", "20 s", theirs, 1)
-
-
-def long_sound() -> dict[str, Any]:
-    """Peak memory of WavLM on 1 minute of sound, and on 10, in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        few, many = pool.apply(peaks_mib, ((1, 10),))
-    name = "long_sound: WavLM"
-    return {
-        f"{name}, 1 minute, MiB": few,
-        f"{name}, 10 minutes' more than 1 minute's, MiB": many - few,
-    }
-
-
-def peaks_mib(minutes: tuple[float, ...]) -> list[float]:
-    """Largest memory of this process after tracks of so many minutes, ascending."""
-    tensors = torch_wav2vec2.random_state(_WAVLM, 0)
-    extractor = Wav2Vec2Extractor(get_extractor("wavlm_base_plus"), tensors)
-    found = []
-    for length in minutes:
-        for _ in extractor.stream(Noise(60 * length)):
-            pass
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        found.append(usage.ru_maxrss / _KIB_IN_MIB)
-    return found
-
-
-@dataclasses.dataclass
-class Noise:
-    """Noise of one channel, made as it is read.
-
-    Attributes:
-        seconds: How long it lasts.
-        num_channels: One.
-    """
-
-    seconds: float
-    num_channels: int = 1
-
-    def blocks(self, sample_rate_hz: int) -> Iterator[np.ndarray]:
-        """A second at a time."""
-        for number in range(round(self.seconds)):
-            rng = np.random.default_rng(number)
-            yield rng.standard_normal((sample_rate_hz, 1), np.float32) / 4
 
 
 def vggishes(sizes: list[int]) -> Iterator[Entry]:
