@@ -18,6 +18,12 @@ SMALL = {"window": 64, "num_layers": 1, "model_dim": 8, "ffn_dim": 6}
 RECURRENT = {**SMALL, "causal": True, "audio_flag": True}
 
 
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch):
+    """So that little is compiled."""
+    monkeypatch.setattr(live, "_PART", 16)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("live") / "head"
@@ -72,9 +78,8 @@ def test_frames_one_at_a_time_give_the_scores_of_the_whole(model, scores):
     assert scores._program._cache_size() == 1
 
 
-def test_many_at_once_give_the_same(model, scores, monkeypatch):
+def test_many_at_once_give_the_same(scores):
     """In parts, and without what a frame without a face holds."""
-    monkeypatch.setattr(live, "_PART", 16)
     face, voice, present = made_frames()
     expected = [
         scores.push({FACE: one, VOICE: own} if there else None)
