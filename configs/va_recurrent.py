@@ -1,6 +1,6 @@
 """Valence and arousal (VA) by a linear recurrence over the frames of both sides.
 
-Trains with learning_rate 1e-3, dropout 0.3; batches and epochs follow the number of
+Trains with learning_rate 3e-3, dropout 0.3; batches and epochs follow the number of
 training frames: 6 passes of batches of 2,048 frames from 10,000 on.
 
 Past frames only, for live use: --config.head.causal=True.
