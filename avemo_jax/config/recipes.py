@@ -16,8 +16,8 @@ OURS: Recipe = {
     # (MLP, the fields' defaults) and 1e-4 .. 1e-3 (Transformer), with and without
     # dropout; the Transformer is best there after 3 to 7 epochs.
     (None, "transformer"): {"learning_rate": 3e-4, "dropout": 0.3},
-    # The best of 3e-4, 1e-3 and 3e-3 on that dev, EXPR, both ways, after 5 epochs: .417,
-    # .505, .546 with this dropout, .413, .486, .551 without (2 seeds, not smoothed).
+    # The best of 3e-4, 1e-3 and 3e-3 on that dev, for EXPR, both ways, after 5 epochs:
+    # .417, .505, .546 with this dropout, .413, .486, .551 without (2 seeds).
     (None, "recurrent"): {
         "learning_rate": 3e-3,
         "dropout": 0.3,
