@@ -16,6 +16,7 @@ from measuring import Matmul, seconds
 
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head
+from avemo_jax.heads.spec import head_kind
 from avemo_jax.tasks import get_task
 from avemo_jax.training.losses import make_loss
 
@@ -149,7 +150,8 @@ def measure(sizes: Sizes) -> dict[str, Any]:
                     config.update_from_flattened_dict(sizes.fields)
                     config.head.dtype, config.num_seeds = dtype, seeds
                     config.batch_size = batch_size
-                    if kind == "transformer" and batch_size < config.head.window:
+                    windows = head_kind(kind).sequence is not None
+                    if windows and batch_size < config.head.window:
                         continue  # less than one window is no step
                     training = MadeTraining(config, table, feeder)
                     feeder = training.feeder

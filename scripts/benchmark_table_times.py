@@ -197,7 +197,9 @@ def _model_rows(
             if kind not in wanted:
                 continue
             dims = tuple(each.dim for each in table.feature_sets)
-            head = build_head(HeadSpec(task=task.name, dims=dims, **fields))
+            kinds = tuple(each.kind for each in table.feature_sets)
+            spec = HeadSpec(task=task.name, dims=dims, set_kinds=kinds, **fields)
+            head = build_head(spec)
             yield Row(
                 f"{task.name} {title}, {sound}",
                 REPORTED_MODELS[kind][task.name][number],

@@ -40,6 +40,7 @@ SETS = (
     FeatureSet("wav2vec2_base@made", "audio", 768, 0, "made"),
 )
 DIMS = tuple(one.dim for one in SETS)
+KINDS = tuple(one.kind for one in SETS)
 _VIDEO_FRAMES = 1024
 
 
@@ -62,7 +63,7 @@ class MadeTraining:
                 this one does; None: a new one.
         """
         mesh = sharding.make_mesh()
-        self.spec = make_spec(config, DIMS)
+        self.spec = make_spec(config, DIMS, KINDS)
         config = fitted(config, table, self.spec, mesh)
         head, self.candidates = build_head(self.spec), make_candidates(config)
         self.order = make_order(config, table, self.spec, mesh)

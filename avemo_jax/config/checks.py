@@ -13,7 +13,7 @@ from avemo_jax.config.field_table import FIELDS, OWN
 from avemo_jax.config.fields import flatten
 from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.heads.registry import HEAD_KINDS
-from avemo_jax.heads.spec import HeadSpec, head_kind
+from avemo_jax.heads.spec import AUDIO, VISUAL, HeadSpec, head_kind
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
 from avemo_jax.postprocess.names import RuleName
 from avemo_jax.tasks import EXPR, Task, get_task, known_tasks
@@ -37,7 +37,8 @@ def check_config(config: ConfigDict) -> None:
     spec = HeadSpec(
         task=config.task if known else EXPR.name,
         kind=head.kind,
-        dims=(1,),
+        dims=(1, 1),
+        set_kinds=(VISUAL, AUDIO),
         attention=head.attention,
         positions=head.positions,
         learned_temperature=head.learned_temperature,
@@ -58,6 +59,12 @@ def check_config(config: ConfigDict) -> None:
     _check_layers(config)
     if config.train.select_by == "ccc_valence" and config.task != "VA":
         raise ValueError("config.train.select_by='ccc_valence' is for task VA only")
+    if config.train.modality_dropout and config.train.eval_mode:
+        raise ValueError(
+            f"config.train.modality_dropout is {config.train.modality_dropout} with "
+            "config.train.eval_mode=True; expected 0, as the original drops nothing; "
+            "set one of both to its default"
+        )
     _check_postprocess(config)
     _check_probabilities(config)
     _check_frame_rate(config)

@@ -187,21 +187,15 @@ FIELDS = (
     Field(
         "head.window",
         128,
-        "Frames of a window; Transformer over windows, recurrent",
+        "Frames of a window; heads over windows",
         least=2,
         most=16_384,
     ),
-    Field(
-        "head.num_layers",
-        4,
-        "Layers over the frames; Transformer, recurrent",
-        least=1,
-        most=256,
-    ),
+    Field("head.num_layers", 4, "Layers of heads over windows", least=1, most=256),
     Field(
         "head.positions",
         "learned",
-        "How a frame's place in the window enters; Transformer",
+        "How a frame's place in the window enters; heads with attention",
         choices=CHOICES["positions"],
     ),
     Field(
@@ -295,6 +289,23 @@ FIELDS = (
         "train.eval_mode",
         False,
         "The original's: no dropout, BatchNorm frozen at mean 0 and variance 1",
+    ),
+    Field(
+        "train.modality_dropout",
+        0.0,
+        "Rate at which frames, or whole windows, lose the sound in training, or else "
+        "the face, as if it were missing; needs sets of both; 0: off",
+        least=0,
+        below=1,
+        later=True,
+    ),
+    Field(
+        "train.modality_dropout_face",
+        0.25,
+        "Share of what modality_dropout takes that is the face, of frames with sound",
+        least=0,
+        most=1,
+        later=True,
     ),
     Field(
         "train.frames_per_video",
@@ -421,7 +432,7 @@ FIELDS = (
         "postprocess.causal",
         False,
         "Gaps and smoothing from past frames only, for live use; heads that look ahead "
-        "(a Transformer over windows, recurrent without head.causal) do all the same",
+        "(all over windows but recurrent with head.causal) do all the same",
     ),
     Field(
         "postprocess.thresholds",

@@ -24,7 +24,7 @@ def base_config(task: str, head: str, features: str | None = None) -> ConfigDict
     Args:
         task: "EXPR", "AU" or "VA", the name of one's own task that is known already,
             several names joined by "+", or "own": the store's only task.
-        head: A kind of head: "mlp", "linear", "transformer", "recurrent".
+        head: A kind of head, as "mlp" or "transformer": a name of ``HEAD_KINDS``.
         features: Feature sets joined by "+". None: :data:`DEFAULT_FEATURES`.
 
     Raises:

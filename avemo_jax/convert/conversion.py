@@ -233,7 +233,8 @@ def _convert_head(
     dim = heads.input_dim(state, file=file)
     features = heads.choose_features(dim, given, published, file=file)
     dims = tuple(one.extractor.dim for one in features)
-    spec = heads.infer_spec(state, dims, file=file)
+    kinds = tuple(one.extractor.kind for one in features)
+    spec = heads.infer_spec(state, dims, kinds, file=file)
     if published is not None:
         heads.check_published(spec, published, file=file)
     variables = heads.variables_of(state, spec, file=file)

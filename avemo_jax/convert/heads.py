@@ -69,13 +69,18 @@ class FeatureInput:
 
 
 def infer_spec(
-    state: Mapping[str, np.ndarray], dims: tuple[int, ...], *, file: str
+    state: Mapping[str, np.ndarray],
+    dims: tuple[int, ...],
+    set_kinds: tuple[str, ...],
+    *,
+    file: str,
 ) -> HeadSpec:
     """The head that tensors belong to, with the original's attention among a batch.
 
     Args:
         state: Tensors by the original's names.
         dims: Lengths of the head's feature sets, in order.
+        set_kinds: "visual" or "audio" for each of them.
         file: Name of the source, for errors.
 
     Raises:
@@ -102,7 +107,7 @@ def infer_spec(
         found = [shapes[name][0] for name in names if len(shapes.get(name, ())) > 1]
         if found:
             options[size] = int(found[0])
-    return HeadSpec(task, kind, dims, **options)
+    return HeadSpec(task, kind, dims, set_kinds, **options)
 
 
 def input_dim(state: Mapping[str, np.ndarray], *, file: str) -> int:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from avemo_jax.heads.layer_sums import LAYERS, first_weights, layers_summed
 from avemo_jax.heads.layers import Mode, Start
 from avemo_jax.heads.matmul import accumulator
+from avemo_jax.heads.modalities import modalities_there
 from avemo_jax.heads.spec import HeadSpec, head_kind
 from avemo_jax.heads.temperature import TEMPERATURES, divided, first_temperatures
 from avemo_jax.heads.variables import INPUTS
@@ -95,7 +96,7 @@ class Head:
                 than its window; if dropout has no key.
         """
         self._check(x)
-        mode = Mode(train, mask, key, dropout, update_stats)
+        mode = Mode(train, mask, key, dropout, update_stats, self._there(x))
         module, x, inputs, logs = self._merged(params, stats, x)
         if self.spec.batch_is_sequence:
             mode.mask = None if mask is None else mask[None]
@@ -149,8 +150,8 @@ class Head:
         """
         self._check_carries()
         self._check(x, whole=True)
+        mode = Mode(train=False, mask=mask, there=self._there(x))
         module, x, _, logs = self._merged(params, stats, x)
-        mode = Mode(train=False, mask=mask)
         if not self.takes_windows:
             return self._divided(module(x, mode), logs), ()
         logits, after = module.advance(x, mode, state)
@@ -199,6 +200,14 @@ class Head:
         if self.spec.layer_sums:
             x = layers_summed(self.spec, params.pop(LAYERS), x)
         return nnx.merge(_graphdef(self.spec), params, stats), x, inputs, logs
+
+    def _there(self, x: Array) -> dict[str, Array] | None:
+        """Which frames have face and which sound, which is told before standardising.
+
+        None for heads that do not treat them apart.
+        """
+        apart = head_kind(self.spec.kind).by_modality
+        return modalities_there(self.spec, x) if apart else None
 
     def _divided(self, logits: Array, logs: Any) -> Array:
         """Logits over their temperatures, if there are some."""

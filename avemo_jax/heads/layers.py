@@ -6,6 +6,7 @@ then has the layout of its weight, and converting weights only renames them.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ class Mode:
             zero.
         dropout: Rate in [0, 1).
         update_stats: Whether BatchNorm's running statistics move in training.
+        there: True where a frame has features of the face ("visual") and of the sound
+            ("audio"), for heads that treat them apart. None: for others.
     """
 
     train: bool
@@ -38,6 +41,7 @@ class Mode:
     key: PRNGKeyArray | None = None
     dropout: float | Float[Array, ""] = 0.0
     update_stats: bool = True
+    there: Mapping[str, Bool[Array, "*batch"]] | None = None
     _sites: int = 0
 
     def drop(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -258,8 +262,8 @@ class Branch(nnx.Module):
         return last(mode.drop(x) if self.dropout else x, last=True)
 
 
-class SelfAttention(nnx.Module):
-    """PyTorch's MultiheadAttention of a sequence with itself.
+class Attention(nnx.Module):
+    """PyTorch's MultiheadAttention of a sequence with itself, or with another one.
 
     The weights of query, key and value start as one Xavier uniform matrix, the output's
     weights as those of :class:`Linear`; all biases start at zero.
@@ -278,19 +282,51 @@ class SelfAttention(nnx.Module):
         self,
         x: Float[Array, "sequences frames dim"],
         mode: Mode,
+        other: Float[Array, "sequences keys dim"] | None = None,
+        there: Bool[Array, "sequences keys"] | None = None,
     ) -> Float[Array, "sequences frames dim"]:
-        """For each frame, a weighted mean over the frames that are there, projected."""
+        """For each frame, a weighted mean over the frames that are there, projected.
+
+        Args:
+            x: The frames that attend.
+            mode: Says which frames of ``x`` are there, and drops weights.
+            other: The frames that they attend to; None: those of ``x``.
+            there: True where a frame of ``other`` is there. A sequence that has none
+                gives 0.
+        """
         sequences, frames, dim = x.shape
-        qkv = matmul.linear(x, self.in_proj_weight[...], self.dtype)
-        qkv = (qkv + self.in_proj_bias[...].astype(qkv.dtype)).astype(self.dtype)
-        parts = qkv.reshape(sequences, frames, 3, self.num_heads, -1)
-        query, key, value = parts[:, :, 0], parts[:, :, 1], parts[:, :, 2]
+        if other is None:
+            query, key, value = self._projected(x, 0, 3)
+            there = mode.mask
+        else:
+            (query,) = self._projected(x, 0, 1)
+            key, value = self._projected(other, 1, 3)
         scores = matmul.einsum("sqhd,skhd->shqk", query, key, self.dtype)
         scores = scores / math.sqrt(dim // self.num_heads)
-        if mode.mask is not None:
+        if there is not None:
             # Not -inf: a sequence without frames would give NaN.
             lowest = jnp.finfo(scores.dtype).min
-            scores = jnp.where(mode.mask[:, None, None, :], scores, lowest)
+            scores = jnp.where(there[:, None, None, :], scores, lowest)
         weights = mode.drop(jax.nn.softmax(scores, axis=-1))
         mixed = matmul.einsum("shqk,skhd->sqhd", weights, value, self.dtype)
-        return self.out_proj(mixed.reshape(sequences, frames, dim).astype(self.dtype))
+        mixed = mixed.reshape(sequences, frames, dim).astype(self.dtype)
+        projected = self.out_proj(mixed)
+        if other is None or there is None:
+            return projected
+        return jnp.where(there.any(axis=1)[:, None, None], projected, 0)
+
+    def _projected(
+        self, x: Float[Array, "sequences frames dim"], first: int, end: int
+    ) -> list[Float[Array, "sequences frames heads width"]]:
+        """Query (0), key (1) and value (2) of ``x``, from ``first`` to before ``end``.
+
+        They are one product.
+        """
+        rows = slice(first * x.shape[-1], end * x.shape[-1])
+        weight, bias = self.in_proj_weight[...], self.in_proj_bias[...]
+        if end - first < 3:
+            weight, bias = weight[rows], bias[rows]
+        made = matmul.linear(x, weight, self.dtype)
+        made = (made + bias.astype(made.dtype)).astype(self.dtype)
+        parts = made.reshape(*x.shape[:2], end - first, self.num_heads, -1)
+        return [parts[:, :, i] for i in range(end - first)]

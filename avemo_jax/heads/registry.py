@@ -9,4 +9,6 @@ HEAD_KINDS: dict[str, str] = {
     "linear": "avemo_jax.heads.mlp:LINEAR",
     "transformer": "avemo_jax.heads.transformer:TRANSFORMER",
     "recurrent": "avemo_jax.heads.recurrent:RECURRENT",
+    "gated": "avemo_jax.heads.gated:GATED",
+    "cross_attention": "avemo_jax.heads.cross_attention:CROSS_ATTENTION",
 }

@@ -14,6 +14,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("learned", "sinusoidal", "none"),
     "dtype": ("float32", "bfloat16", "float64"),
 }
+VISUAL, AUDIO = "visual", "audio"  # kinds of feature sets: of the face, of the sound
 _SIZES = (
     "window",
     "mlp_dim",
@@ -47,6 +48,8 @@ class HeadKind:
         part: One task's variables out of those of a head of several tasks, called as
             ``part({"params", "stats"}, task_part, joint_task)``, leading axis seeds;
             ``joint.outputs_of`` makes one. None: the kind is not for several tasks.
+        by_modality: Whether the head treats face and sound apart. It is then refused
+            without sets of both, and ``mode.there`` says which frames have each.
     """
 
     build: Callable[..., Any]
@@ -54,6 +57,7 @@ class HeadKind:
     carries: "Callable[[HeadSpec], bool] | None" = None
     check: "Callable[[HeadSpec], None] | None" = None
     part: Callable[[Any, TaskPart, JointTask], Any] | None = None
+    by_modality: bool = False
 
 
 def head_kind(name: str) -> HeadKind:
@@ -94,9 +98,13 @@ class HeadSpec:
         task: "EXPR", "AU", "VA", the name of one's own task, or several names joined by
             "+": one trunk with outputs for each of them.
         kind: A name of ``registry.HEAD_KINDS``: "mlp" and "linear" (one layer) see one
-            frame, "transformer" and "recurrent" a sequence of frames.
+            frame, as does "gated", which weighs face and sound; "transformer" and
+            "recurrent" see a sequence of frames, and "cross_attention" windows of them,
+            in which face and sound attend to each other.
         dims: Feature lengths of the concatenated sets, in the order of the columns;
             visual and audio sets in any number.
+        set_kinds: "visual" or "audio" for each of ``dims``; (): unknown, as in
+            checkpoints of older versions.
         audio_flag: Whether there is one more input column, the last: 1 where the frame
             has sound.
         va_form: MLP for VA only. "affine": two branches Linear, BatchNorm, Linear.
@@ -111,12 +119,12 @@ class HeadSpec:
             which are among the head's statistics.
         learned_temperature: Whether logits are divided by a trained temperature, one
             for each task of classes or units; it starts at 1.
-        positions: Transformer only. How a frame's offset in the window enters; the
+        positions: Heads with attention. How a frame's offset in the window enters; the
             frames of attention "batch" have no order, so that demands "none".
         dtype: Type of the arithmetic. With "bfloat16" the parameters, softmax, the
             statistics of norms and the logits stay float32. "float64" is for checks
             and needs jax_enable_x64.
-        mlp_dim: Hidden width of the MLPs (and of their VA branches).
+        mlp_dim: Hidden width of the MLPs (and of their VA branches) and of "gated".
         feat_dim: Width of ``feat_fc``, the first layer of the Transformer and of the
             valence branch of "shared".
         model_dim: Width of the layers over the frames.
@@ -135,6 +143,7 @@ class HeadSpec:
     task: str
     kind: str
     dims: tuple[int, ...]
+    set_kinds: tuple[str, ...] = ()
     audio_flag: bool = False
     standardize: bool = False
     va_form: str = "affine"
@@ -186,6 +195,7 @@ class HeadSpec:
                 "config.head.learned_temperature=False"
             )
         self._check_layer_sums()
+        self._check_set_kinds()
         if kind.check is not None:
             kind.check(self)
 
@@ -207,6 +217,29 @@ class HeadSpec:
                 "give layers of one network together, each set once"
             )
 
+    def _check_set_kinds(self) -> None:
+        """Refuses kinds of sets that are not those of ``dims``, or not all needed.
+
+        Raises:
+            ValueError: If there are not as many as ``dims``, one is unknown, or the
+                head needs sets of both kinds and there are none of one.
+        """
+        found, needs = self.set_kinds, head_kind(self.kind).by_modality
+        known = set(found) <= {VISUAL, AUDIO} and len(found) in (0, len(self.dims))
+        if not known or (needs and not found):
+            raise ValueError(
+                f"head set_kinds are {found} for kind {self.kind!r}; expected "
+                f"{VISUAL!r} or {AUDIO!r} for each of dims {self.dims}; give them, as "
+                "training does from the store's feature sets"
+            )
+        if needs and len(set(found)) < 2:
+            raise ValueError(
+                f"head kind {self.kind!r} with {found[0]} feature sets alone; expected "
+                "sets of the face and of the sound, which it fuses; name both in "
+                "config.data.features, as enet_b2_8_best+wav2vec2_base, or set "
+                "config.head.kind='mlp'"
+            )
+
     @property
     def input_dim(self) -> int:
         """Columns of the head's input."""
@@ -220,7 +253,8 @@ class HeadSpec:
             return self
         kept = [place for place in range(len(self.dims)) if place not in dropped]
         dims = tuple(self.dims[place] for place in kept)
-        return dataclasses.replace(self, dims=dims, layer_sums=())
+        kinds = tuple(self.set_kinds[place] for place in kept if self.set_kinds)
+        return dataclasses.replace(self, dims=dims, set_kinds=kinds, layer_sums=())
 
     @property
     def num_outputs(self) -> int:
@@ -262,7 +296,8 @@ class HeadSpec:
     def to_dict(self) -> dict[str, Any]:
         """The options as values that JSON takes."""
         groups = [list(group) for group in self.layer_sums]
-        lists = {"dims": list(self.dims), "layer_sums": groups}
+        lists = {"dims": list(self.dims), "set_kinds": list(self.set_kinds)}
+        lists["layer_sums"] = groups
         return {**dataclasses.asdict(self), **lists}
 
     @classmethod
@@ -283,5 +318,6 @@ class HeadSpec:
                 "or read it with the version that wrote it"
             )
         sums = tuple(tuple(group) for group in options.get("layer_sums", ()))
-        given = {"dims": tuple(options["dims"]), "layer_sums": sums}
+        kinds = tuple(options.get("set_kinds", ()))
+        given = {"dims": tuple(options["dims"]), "set_kinds": kinds, "layer_sums": sums}
         return cls(**{**options, **given})

@@ -4,25 +4,21 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from avemo_jax.heads.layers import (
     LEAKY_SLOPE,
+    Attention,
     Branch,
     LayerNorm,
     Linear,
     Mode,
-    SelfAttention,
     Start,
 )
-from avemo_jax.heads.matmul import accumulator
+from avemo_jax.heads.positions import learned_positions, with_positions
 from avemo_jax.heads.spec import HeadKind, HeadSpec
 from avemo_jax.tasks import JointTask, Task, TaskPart, get_task
-
-# Amplitude of the positions at the start, near that of the features beside them.
-POSITION_SCALE = 0.1
 
 
 class EncoderLayer(nnx.Module):
@@ -34,7 +30,7 @@ class EncoderLayer(nnx.Module):
 
     def __init__(self, spec: HeadSpec, *, start: Start):
         dtype, dim = jnp.dtype(spec.dtype), spec.model_dim
-        self.self_attn = SelfAttention(dim, spec.num_heads, dtype=dtype, start=start)
+        self.self_attn = Attention(dim, spec.num_heads, dtype=dtype, start=start)
         self.linear1 = Linear(dim, spec.ffn_dim, dtype=dtype, start=start)
         self.linear2 = Linear(spec.ffn_dim, dim, dtype=dtype, start=start)
         self.norm1 = LayerNorm(dim, dtype=dtype)
@@ -75,9 +71,8 @@ class Transformer(nnx.Module):
         self.feat_fc = Linear(spec.input_dim, spec.feat_dim, dtype=dtype, start=start)
         self.conv1 = Linear(spec.feat_dim, dim, dtype=dtype, start=start)
         self.kind_of_positions = spec.positions
-        if spec.positions == "learned":
-            table = start.uniform((spec.window, dim), POSITION_SCALE)
-            self.positions = nnx.Param(table)
+        if (learned := learned_positions(spec, start)) is not None:
+            self.positions = learned
         self.transformer_encoder = Encoder(spec, start=start)
         self.outputs = []
         for task in tasks_of(spec.task):
@@ -91,29 +86,12 @@ class Transformer(nnx.Module):
     ) -> Float[Array, "sequences frames outputs"]:
         """Logits of each frame; without meaning where the mask is False."""
         x = self.conv1(jax.nn.leaky_relu(self.feat_fc(x), LEAKY_SLOPE))
-        if self.kind_of_positions == "learned":
-            x = self._moved(x, self.positions[...][: x.shape[1]])
-        elif self.kind_of_positions == "sinusoidal":
-            table = POSITION_SCALE * sinusoids(x.shape[1], x.shape[2])
-            x = self._moved(x, jnp.asarray(table, accumulator(self.dtype)))
+        learned = getattr(self, "positions", None)
+        table = None if learned is None else learned[...]
+        x = with_positions(x, self.kind_of_positions, table, self.dtype)
         x = self.transformer_encoder(x, mode)
         logits = [getattr(self, name)(x, mode) for name in self.outputs]
         return jnp.concatenate(logits, axis=-1)
-
-    def _moved(self, x: Array, positions: Array) -> Array:
-        """``x + positions``, added in float32 or better."""
-        return (x.astype(accumulator(self.dtype)) + positions).astype(self.dtype)
-
-
-def sinusoids(frames: int, dim: int) -> Float[np.ndarray, "frames dim"]:
-    """Sines, then cosines, of each frame's offset at ``dim / 2`` wavelengths.
-
-    The wavelengths rise geometrically from 2 pi to 20,000 pi frames (Vaswani et al.,
-    2017, section 3.5; there sines and cosines alternate).
-    """
-    rates = 10_000.0 ** (-np.arange(dim // 2) / (dim // 2))
-    angles = np.arange(frames)[:, None] * rates
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def tasks_of(name: str) -> tuple[Task, ...]:
@@ -158,6 +136,15 @@ def _check(spec: HeadSpec) -> None:
             "batch have no order, expected 'none'; set config.head.positions='none' or "
             "config.head.attention='window'"
         )
+    check_width(spec)
+
+
+def check_width(spec: HeadSpec) -> None:
+    """Refuses a width that attention heads, or sines and cosines, do not divide.
+
+    Raises:
+        ValueError: If ``model_dim`` is odd or no multiple of ``num_heads``.
+    """
     if spec.model_dim % spec.num_heads or spec.model_dim % 2:
         raise ValueError(
             f"head model_dim {spec.model_dim} with num_heads {spec.num_heads}; "

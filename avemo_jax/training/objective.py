@@ -16,6 +16,7 @@ from avemo_jax.heads import HeadSpec
 from avemo_jax.heads.layer_groups import layer_groups
 from avemo_jax.tasks import JointTask, Task, get_task
 from avemo_jax.training import losses
+from avemo_jax.training.modality_dropout import check_modality_dropout
 from avemo_jax.training.step import Loss
 
 
@@ -23,17 +24,26 @@ class TrainingError(RuntimeError):
     """Training that cannot begin or go on."""
 
 
-def make_spec(config: ConfigDict, dims: tuple[int, ...]) -> HeadSpec:
+def make_spec(
+    config: ConfigDict, dims: tuple[int, ...], set_kinds: tuple[str, ...] = ()
+) -> HeadSpec:
     """The head that ``config`` asks for.
 
     Args:
         config: The run's configuration.
         dims: Columns of each feature set, in order.
+        set_kinds: "visual" or "audio" for each feature set; (): unknown.
+
+    Raises:
+        ValueError: If the head, or what it is trained with, needs sets of both kinds
+            and there are none of one.
     """
+    check_modality_dropout(config, set_kinds)
     return HeadSpec(
         task=config.task,
         kind=config.head.kind,
         dims=dims,
+        set_kinds=set_kinds,
         audio_flag=config.head.audio_flag,
         standardize=config.head.standardize,
         va_form=config.head.va_form,

@@ -20,6 +20,7 @@ from avemo_jax.runtime.compilation import compiler_options
 from avemo_jax.tasks import get_task
 from avemo_jax.training.averages import averaged
 from avemo_jax.training.mixup import mixed_batch
+from avemo_jax.training.modality_dropout import Losing, losing_modalities
 from avemo_jax.training.optimiser import make_optimizer
 from avemo_jax.training.seeds import Candidates, Hyper
 from avemo_jax.training.state import AveragedModels, Models
@@ -43,6 +44,7 @@ def train_step(
     train_mode: bool,
     ema: float = 0.0,
     mixup: float = 0.0,
+    losing: Losing | None = None,
 ) -> tuple[Models, jax.Array]:
     """One candidate's model after one more step, and the loss of that step; pure.
 
@@ -58,11 +60,14 @@ def train_step(
         train_mode: False trains as the original did: no dropout, BatchNorm frozen.
         ema: Decay of the mean of the variables, where ``model`` has one.
         mixup: Parameter of the Beta distribution of mixup; 0 mixes nothing.
+        losing: Takes the sound or the face from frames; None: nothing does.
     """
     variables = model.variables
     if mixup:
         task = get_task(head.spec.task)
         batch = mixed_batch(batch, task, mixup, hyper.key, step)
+    if losing is not None:
+        batch = losing(batch, jax.random.fold_in(hyper.key, step))
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         logits, stats = head.apply(
@@ -120,6 +125,7 @@ def make_train_chunk(
         train_mode=not config.train.eval_mode,
         ema=config.train.ema,
         mixup=config.train.mixup,
+        losing=losing_modalities(config, head.spec),
     )
     mapped = one_by_one(config, mesh)
 

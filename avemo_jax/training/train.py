@@ -79,7 +79,8 @@ def train(
     mesh = sharding.make_mesh()
     feature_sets = data.store.resolve(feature_names(config))
     names = [feature_set.name for feature_set in feature_sets]
-    spec = make_spec(config, input_dims(feature_sets, config.data.inputs))
+    dims = input_dims(feature_sets, config.data.inputs)
+    spec = make_spec(config, dims, tuple(one.kind for one in feature_sets))
     loader = Loader(
         data,
         mesh,

@@ -444,6 +444,10 @@ def test_entries_of_lists_are_numbers(several):
             r"head\.causal is True with config\.head\.kind='transformer'; expected",
         ),
         (
+            {"train.modality_dropout": 0.1, "train.eval_mode": True},
+            r"modality_dropout is 0\.1 with config\.train\.eval_mode=True; expected 0",
+        ),
+        (
             {"head.kind": "transformer", "head.attention": "batch"},
             r"positions 'learned' with attention 'batch'; .*config\.head\.positions",
         ),

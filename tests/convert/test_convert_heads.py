@@ -36,7 +36,8 @@ def original(task, kind, features, **options):
     """PyTorch's head with random weights, and what it is."""
     dims = tuple(EXTRACTORS[name].dim for name in features)
     options |= BATCH if kind == "transformer" else {}
-    spec = HeadSpec(task, kind, dims, **options)
+    kinds = tuple(EXTRACTORS[name].kind for name in features)
+    spec = HeadSpec(task, kind, dims, kinds, **options)
     return reference(spec, dtype=torch.float32), spec
 
 

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import BatchNorm, Mode
 from avemo_jax.heads.registry import HEAD_KINDS
-from avemo_jax.heads.spec import CHOICES
+from avemo_jax.heads.spec import CHOICES, head_kind
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "heads.npz"
 VISUAL, VGGISH, WAV2VEC2 = (1408,), (1408, 128), (1408, 768)
@@ -47,6 +47,22 @@ NUM_PARAMS = {
     ("VA", "recurrent", "causal"): (579_458, 595_842, 677_762),
     ("VA", "recurrent", "both"): (843_138, 859_522, 941_442),
 }
+# Of heads that need both modalities, with the dims of VGGISH and WAV2VEC2; the audio
+# flag, which says where sound is, adds none.
+FUSED_PARAMS = {
+    ("EXPR", "gated"): (230_792, 312_712),
+    ("AU", "gated"): (231_308, 313_228),
+    ("VA", "gated"): (230_018, 311_938),
+    ("EXPR", "cross_attention", "learned"): (1_043_848, 1_125_768),
+    ("EXPR", "cross_attention", "sinusoidal"): (1_027_464, 1_109_384),
+    ("EXPR", "cross_attention", "none"): (1_027_464, 1_109_384),
+    ("AU", "cross_attention", "learned"): (1_044_364, 1_126_284),
+    ("AU", "cross_attention", "sinusoidal"): (1_027_980, 1_109_900),
+    ("AU", "cross_attention", "none"): (1_027_980, 1_109_900),
+    ("VA", "cross_attention", "learned"): (1_043_074, 1_124_994),
+    ("VA", "cross_attention", "sinusoidal"): (1_026_690, 1_108_610),
+    ("VA", "cross_attention", "none"): (1_026_690, 1_108_610),
+}
 # What one column more (the audio flag) adds: rows of the layers that read the input.
 FLAG_PARAMS = {"mlp": 128, "affine": 256, "shared": 640, "transformer": 512}
 FLAG_PARAMS["recurrent"] = 128
@@ -62,6 +78,8 @@ def all_options():
             )
         elif kind == "recurrent":
             yield from ((task, kind, way) for way in ("causal", "both"))
+        elif kind == "cross_attention":
+            yield from ((task, kind, one) for one in CHOICES["positions"])
         elif kind != "transformer":
             yield task, kind
         else:
@@ -71,6 +89,11 @@ def all_options():
                     yield task, kind, attention, positions
 
 
+OPTION_NAMES = {
+    "mlp": ("va_form",),
+    "transformer": ("attention", "positions"),
+    "cross_attention": ("positions",),
+}
 OPTIONS = [tuple(x for x in option if x) for option in all_options()]
 # Where compiling takes long: one head of each kind of module.
 ONE_OF_EACH = [
@@ -81,15 +104,25 @@ ONE_OF_EACH = [
     ("VA", "linear"),
     ("VA", "recurrent", "causal"),
     ("EXPR", "recurrent", "both"),
+    ("AU", "gated"),
+    ("EXPR", "cross_attention", "learned"),
+]
+# Of these only the deeper cases.
+LONG = [
+    ("transformer", "batch", "none"),
+    ("recurrent", "causal"),
+    ("recurrent", "both"),
+    ("cross_attention", "learned"),
 ]
 
 
 def make_spec(option, dims=(6, 5), **fields):
     task, kind, *rest = option
-    names = ("va_form",) if kind == "mlp" else ("attention", "positions")
+    names = OPTION_NAMES.get(kind, ())
     chosen = dict(zip(names, rest, strict=False))
     if kind == "recurrent":
         chosen = {"causal": rest == ["causal"]}
+    fields.setdefault("set_kinds", ("visual", "audio")[: len(dims)])
     return HeadSpec(task, kind, dims, **chosen, **fields)
 
 
@@ -128,7 +161,7 @@ def randomised(params, seed=5):
 
 
 def test_every_head_has_a_pinned_number_of_parameters():
-    assert set(NUM_PARAMS) == set(OPTIONS)
+    assert set(NUM_PARAMS) | set(FUSED_PARAMS) == set(OPTIONS)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids="-".join)
@@ -147,7 +180,7 @@ def test_attention_means_nothing_to_heads_of_one_frame():
         assert not spec.batch_is_sequence
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids="-".join)
+@pytest.mark.parametrize("option", NUM_PARAMS, ids="-".join)
 def test_number_of_parameters(option):
     """Every column of the input adds as many as the audio flag, the last one, does."""
     spec = make_spec(option, FEATURES[0])
@@ -161,6 +194,14 @@ def test_number_of_parameters(option):
     wider = [sum(dims) - spec.input_dim for dims in FEATURES]
     found = tuple(head.num_params() + added * columns for columns in wider)
     assert found == NUM_PARAMS[option]
+
+
+@pytest.mark.parametrize("option", FUSED_PARAMS, ids="-".join)
+def test_number_of_parameters_of_heads_of_both_modalities(option):
+    for dims, number in zip((VGGISH, WAV2VEC2), FUSED_PARAMS[option], strict=True):
+        for flag in (False, True):
+            head = build_head(make_spec(option, dims, audio_flag=flag))
+            assert head.num_params() == number
 
 
 @pytest.mark.parametrize(
@@ -199,10 +240,7 @@ def test_golden_logits():
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param(
-            option,
-            marks=[pytest.mark.slow] if {"batch", "recurrent"} & {*option} else [],
-        )
+        pytest.param(option, marks=[pytest.mark.slow] if option[1:] in LONG else [])
         for option in ONE_OF_EACH
     ],
     ids="-".join,
@@ -253,7 +291,7 @@ def test_masked_frames_change_no_other_frame(option, train):
     other, other_new = apply(head, params, stats, changed, mask, train=train)
     np.testing.assert_array_equal(logits[mask], other[mask])
     chex.assert_trees_all_equal(new, other_new)
-    if spec.kind == "transformer":
+    if spec.sequence is not None:
         whole, _ = apply(head, params, stats, x, train=train)
         assert np.abs(whole - logits)[mask].max() > 1e-4
 
@@ -324,9 +362,11 @@ def test_dropout_draws_only_in_training_and_where_the_rate_is_not_zero(option):
     key = jax.random.key(0)
     assert "random_unwrap" not in program(True, 0.0, key)
     assert "random_unwrap" not in program(False, 0.3, key)
-    # The original's sites: four in an encoder layer, one in the head for EXPR.
+    # The original's sites: four in an encoder layer, one in the head for EXPR; four in
+    # each of two cross-attention layers, one before the outputs.
     sites = 4 + (option[0] == "EXPR") if option[1] == "transformer" else 1
     sites += 2 * (option[1] == "recurrent")
+    sites += 8 * (option[1] == "cross_attention")
     sites += option[:2] == ("VA", "mlp") and option[2] != "plain"
     assert program(True, 0.3, key).count("random_unwrap") == sites
 
@@ -436,18 +476,32 @@ def test_spec_survives_json(option):
     again = HeadSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert again == spec
     assert hash(again) == hash(spec)
+    if not head_kind(spec.kind).by_modality:
+        older = spec.to_dict()
+        del older["set_kinds"]
+        assert HeadSpec.from_dict(older).set_kinds == ()
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "rnn"}, "unknown kind 'rnn'.*mlp, linear, transformer"),
+        (
+            {"kind": "rnn"},
+            "unknown kind 'rnn'.*transformer, recurrent, gated, cross_attention",
+        ),
         ({"dims": []}, "at least one feature set"),
         ({"window": 0}, "window is 0"),
         ({"attention": "batch"}, "have no order"),
         ({"num_heads": 3}, "num_heads 3"),
         ({"depth": 3}, r"unknown \['depth'\]"),
         ({"task": "FACE"}, "unknown task 'FACE'"),
+        ({"set_kinds": ["face"]}, r"set_kinds are \('face',\).*'visual' or 'audio'"),
+        ({"set_kinds": ["visual", "audio"]}, r"for each of dims \(4,\)"),
+        ({"kind": "gated"}, r"set_kinds are \(\) for kind 'gated'"),
+        (
+            {"kind": "gated", "set_kinds": ["visual"]},
+            "'gated' with visual feature sets alone.*config.data.features.*'mlp'",
+        ),
     ],
 )
 def test_bad_specs_are_refused(fields, message):

@@ -17,6 +17,7 @@ from jax.extend import core
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, build_head, matmul
 from avemo_jax.heads.layers import Mode
+from avemo_jax.heads.spec import head_kind
 from avemo_jax.tasks import get_task
 from avemo_jax.training import losses
 from avemo_jax.training.optimiser import make_optimizer
@@ -32,6 +33,8 @@ HEADS = {
     "VA mlp affine": {},
     "VA mlp shared": {"va_form": "shared"},
     "AU linear": {},
+    "AU gated": {},
+    "VA cross_attention": {"positions": "sinusoidal"},
     "EXPR transformer": {"positions": "learned"},
     "VA transformer": {"attention": "batch", "positions": "none"},
     "AU recurrent": {"causal": False},
@@ -47,7 +50,7 @@ def head_of(name: str, dtype: str = "bfloat16"):
     sizes = {"mlp_dim": 24, "feat_dim": 40, "model_dim": 16, "ffn_dim": 20}
     return build_head(
         HeadSpec(
-            *(task, kind, (30, 18)),
+            *(task, kind, (30, 18), ("visual", "audio")),
             dtype=dtype,
             **{"window": 12, "head_dim": 14, "num_layers": 1, **sizes, **HEADS[name]},
         )
@@ -179,9 +182,10 @@ def test_what_flows_between_layers_is_bfloat16(name):
         for equation in equations(program.jaxpr)
         if equation.primitive.name == "custom_vjp_call"
     ]
-    linear, transformer = "linear" in name, "transformer" in name
-    assert into.count("float32") == transformer
-    assert into.count("float16") == (2 if "VA mlp" in name else not linear)
+    linear, softmaxes = "linear" in name, {"transformer": 1, "cross_attention": 2}
+    assert into.count("float32") == softmaxes.get(head.spec.kind, 0)
+    two = "VA mlp" in name or head_kind(head.spec.kind).by_modality
+    assert into.count("float16") == (2 if two else not linear)
     assert into.count("bfloat16") == len(into) - into.count("float32") - into.count(
         "float16"
     )

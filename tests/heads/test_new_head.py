@@ -59,8 +59,8 @@ def test_it_trains_and_scores(kind, tmp_path):
     samples = own.card.counts["train"]["samples"]
     assert samples // config.batch_size == 2
     start, _ = own.head.init(jax.random.fold_in(jax.random.key(0), 0))
-    trained = own.variables.params["gates"]["weight"][0]
-    assert np.abs(trained - start["gates"]["weight"]).max() > 1e-4
+    trained = own.variables.params["factors"]["0"]["weight"][0]
+    assert np.abs(trained - start["factors"]["0"]["weight"]).max() > 1e-4
     table, scores = row_scores(own, data, "validation", 10**9)
     assert scores.shape == (1, table.num_rows, 8)
     np.testing.assert_allclose(scores.sum(axis=-1), 1, rtol=1e-5)
@@ -86,7 +86,8 @@ def test_it_serves_several_tasks(kind):
 
 def test_a_kind_without_parts_is_for_one_task(kind, monkeypatch):
     module = sys.modules[HEAD_KINDS[kind].split(":")[0]]
-    monkeypatch.setattr(module, "GATED", type(module.GATED)(module.Gated))
+    plain = type(module.LOW_RANK)(module.LowRank)
+    monkeypatch.setattr(module, "LOW_RANK", plain)
     HeadSpec("EXPR", kind, (4,))
-    with pytest.raises(ValueError, match=r"'gated' for EXPR\+VA; expected one task"):
+    with pytest.raises(ValueError, match=r"'low_rank' for EXPR\+VA; expected one task"):
         HeadSpec("EXPR+VA", kind, (4,))

@@ -15,11 +15,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import (
+    Attention,
     BatchNorm,
     LayerNorm,
     Linear,
     Mode,
-    SelfAttention,
     Start,
 )
 
@@ -239,9 +239,15 @@ def test_blocks_equal_torch_in_float64():
         np.testing.assert_allclose(got, linear(given), rtol=1e-9)
         got = block_output(LayerNorm(8, dtype=dtype), norm, value)
         np.testing.assert_allclose(got, norm(given), rtol=1e-9)
-        block = SelfAttention(8, 2, dtype=dtype, start=start)
+        block = Attention(8, 2, dtype=dtype, start=start)
         got = block_output(block, attention, value, Mode(train=False))
         np.testing.assert_allclose(got, attention(given, given, given)[0], rtol=1e-9)
+        keys, there = x[:, :4] * 2 - 1, np.arange(12).reshape(3, 4) % 3 != 1
+        pair = map(jax.numpy.asarray, (keys, there))
+        got = block(value, Mode(train=False), *pair)
+        others, missing = torch.as_tensor(keys), torch.as_tensor(~there)
+        expected = attention(given, others, others, key_padding_mask=missing)[0]
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
         block = BatchNorm(8, dtype=dtype)
         got = block_output(block, batch_norm, value, Mode(train=True))
         expected = batch_norm(given.flatten(0, 1)).reshape(x.shape)

@@ -46,7 +46,9 @@ def untrained_head(
     whole = base_config(task, kind)
     whole.update_from_flattened_dict(flat)
     dims = tuple(dim for _, _, dim, _ in sets)
-    head_spec = HeadSpec(task=task, kind=kind, dims=dims, **(spec or {}))
+    kinds = tuple(one for _, one, _, _ in sets)
+    options = {"set_kinds": kinds, **(spec or {})}
+    head_spec = HeadSpec(task=task, kind=kind, dims=dims, **options)
     head = build_head(head_spec)
     keys = jax.random.split(jax.random.key(len(str(sets)) + seeds), seeds)
     params, stats = jax.vmap(head.init)(keys)

@@ -18,6 +18,7 @@ from avemo_jax.data.corpus.annotations import read_annotations
 from avemo_jax.data.store.store import open_store
 from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
+from avemo_jax.heads.registry import HEAD_KINDS
 from avemo_jax.metrics import scores as metrics
 from avemo_jax.packing.build import build_store
 from avemo_jax.postprocess.frame_rate.rules import FrameRate
@@ -173,9 +174,10 @@ def test_loss_on_dev_is_the_training_loss_of_the_logits():
     assert float(found) == pytest.approx(float(loss(logits, labels, mask)), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "linear", "transformer", "recurrent"])
+@pytest.mark.parametrize("kind", HEAD_KINDS)
 def test_each_tasks_head_says_what_the_joint_head_says(kind):
-    spec = HeadSpec(task=NAME, kind=kind, dims=(6, 3), window=8)
+    sets = {"dims": (6, 3), "set_kinds": ("visual", "audio")}
+    spec = HeadSpec(task=NAME, kind=kind, window=8, **sets)
     head = build_head(spec)
     params, stats = jax.jit(head.init)(jax.random.key(0))
     variables = Variables(params=params, stats=stats)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from avemo_jax.heads.spec import head_kind
 from avemo_jax.runtime.machine import device_bytes, memory_bytes
 
 _BATCHES = "config.batch_size, or set config.train.scan_steps"
@@ -59,6 +60,6 @@ def _of_models(config: ConfigDict) -> str:
         return f"config.num_seeds, which is {config.num_seeds:,}"
     if any(len(values) > 1 for values in config.sweep.values()):
         return "the number of values in config.sweep"
-    if config.head.kind in ("transformer", "recurrent"):
+    if head_kind(config.head.kind).sequence is not None:
         return "config.head.num_layers or config.head.window"
     return "the number of sets in config.data.features"

@@ -145,7 +145,8 @@ def plan_run(
     check_config(config)
     data = fold_data(data, config)
     sets = data.store.resolve(feature_names(config))
-    spec = make_spec(config, input_dims(sets, config.data.inputs))
+    dims = input_dims(sets, config.data.inputs)
+    spec = make_spec(config, dims, tuple(one.kind for one in sets))
     budget = memory_budget(config.data.device_budget_gb, device_memory_gb)
     tables, planned = _tables(config, data, spec, budget, evaluated=evaluated)
     table = planned[config.data.train_on]

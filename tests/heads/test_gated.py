@@ -1,0 +1,30 @@
+"""The gate against its definition, written out in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from avemo_jax.heads import HeadSpec, build_head
+
+
+def test_gate_is_its_definition():
+    spec = HeadSpec("EXPR", "gated", (4, 3), ("visual", "audio"), mlp_dim=5)
+    head = build_head(spec)
+    params, stats = head.init(jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(7, 7)).astype(np.float32)
+    x[4:, 4:] = 0  # without sound
+    found, _ = head.apply(params, stats, jnp.asarray(x), train=False)
+
+    def units(part, columns):
+        return np.tanh(columns @ part["fc"]["weight"].T + part["fc"]["bias"])
+
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    face, sound = units(p["face"], x[:, :4]), units(p["sound"], x[:, 4:])
+    both = np.concatenate([face, sound], axis=1)
+    gate = 1 / (
+        1 + np.exp(-(both @ p["gate"]["fc"]["weight"].T + p["gate"]["fc"]["bias"]))
+    )
+    fused = (1 - gate) * face + gate * sound
+    fused[4:] = face[4:]
+    expected = fused @ p["fc"]["weight"].T + p["fc"]["bias"]
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
