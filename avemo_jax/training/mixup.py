@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from avemo_jax.batches.feeders import Batch
 from avemo_jax.heads.matmul import accumulator
@@ -46,12 +46,33 @@ def mixed_batch(
     for_ring, for_shares = jax.random.split(key)
     codes = label_codes(task, batch.labels)
     other = partners(codes, batch.counts, for_ring)
-    share = jax.random.beta(for_shares, alpha, alpha, batch.counts.shape)
+    share = drawn_shares(for_shares, alpha, len(other))
     x = batch.x.astype(accumulator(batch.x.dtype))
     share = share[:, None].astype(x.dtype)
     alone = other == jnp.arange(len(other))
     mixed = jnp.where(alone[:, None], x, share * x + (1 - share) * x[other])
     return dataclasses.replace(batch, x=mixed)
+
+
+def drawn_shares(key: PRNGKeyArray, alpha: float, count: int) -> Float[Array, " count"]:
+    """Numbers in [0, 1] drawn from Beta(alpha, alpha).
+
+    If T has Student's t-distribution with 2 a degrees of freedom, (1 + T / sqrt(2 a +
+    T^2)) / 2 is one of Beta(a, a), and T comes of two uniform numbers in closed form
+    (Bailey, Polar generation of random variates with the t-distribution, 1994).
+    ``jax.random.beta``, which rejects, takes eight times as long on a CPU.
+
+    Args:
+        key: PRNG key of the draw.
+        alpha: Above 0.
+        count: How many.
+    """
+    for_radius, for_angle = jax.random.split(key)
+    radius = jax.random.uniform(for_radius, (count,), minval=2.0**-24)
+    cosine = jnp.cos(2 * jnp.pi * jax.random.uniform(for_angle, (count,)))
+    # T^2 / (2 a), which may be 0 or infinite.
+    square = jnp.expm1(-jnp.log(radius) / alpha) * cosine**2
+    return (1 + jnp.sign(cosine) / jnp.sqrt(1 + 1 / square)) / 2
 
 
 def label_codes(task: Task, labels: Any) -> list[Int[Array, " batch"]]:

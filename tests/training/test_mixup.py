@@ -1,19 +1,24 @@
 """Mixup within classes: who is whose partner, and what becomes of the inputs."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import beta, kstest
 
 from avemo_jax.batches.feeders import Batch
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
 from avemo_jax.tasks import get_task
 from avemo_jax.tasks.own import own_task
-from avemo_jax.training.mixup import label_codes, mixed_batch, partners
+from avemo_jax.training.mixup import (
+    drawn_shares,
+    label_codes,
+    mixed_batch,
+    partners,
+)
 
 SIZE = 60
 RNG = np.random.default_rng(0)
@@ -127,24 +132,18 @@ def test_draws_are_those_of_seed_and_step():
         assert (first != np.asarray(mixed(batch, task, **other).x)).any()
 
 
-def test_shares_are_spread_as_beta_says():
-    """Near one of the two under a small alpha, near the middle under a large one."""
-    task, labels = CASES["EXPR"]
-    ends = jnp.zeros((SIZE, 4)).at[:, 0].set(jnp.arange(SIZE) % 2)
-    batch = dataclasses.replace(batch_of(labels), x=ends, counts=jnp.ones(SIZE, bool))
-    spread = {}
-    for alpha in (0.2, 50.0):
-        x = np.concatenate(
-            [
-                np.asarray(mixed(batch, task, alpha=alpha, step=s).x)[:, 0]
-                for s in range(9)
-            ]
-        )
-        inner = x[(x > 0) & (x < 1)]  # of pairs of an even and an odd frame
-        spread[alpha] = inner.var()
-    # Beta(a, a) has a variance of 1 / (4 (2 a + 1)).
-    assert spread[0.2] == pytest.approx(1 / 5.6, rel=0.15)
-    assert spread[50.0] == pytest.approx(1 / 404, rel=0.15)
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 50.0])
+def test_shares_are_drawn_from_beta(alpha):
+    shares = np.asarray(drawn_shares(jax.random.key(5), alpha, 4000), np.float64)
+    assert np.isfinite(shares).all()
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    if alpha > 0.1:
+        assert kstest(shares, beta(alpha, alpha).cdf).pvalue > 0.01
+    else:  # of numbers that float32 cannot tell from 0 and 1 there is no distribution
+        ends = ((shares < 1e-6) | (shares > 1 - 1e-6)).mean()
+        assert ends == pytest.approx(2 * beta(alpha, alpha).cdf(1e-6), abs=0.02)
+        assert shares.mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_features_of_half_precision_are_mixed_in_float32():
