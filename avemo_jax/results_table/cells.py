@@ -123,24 +123,31 @@ def effects_of(
             continue
         if first.score is None or second.score is None:
             continue
-        resamples = [_resamples(folders[each], rows[each]) for each in pair]
+        resamples = [resampled(folders[each], _block(rows[each])) for each in pair]
         difference = first.score - second.score
-        ends = _ends(difference, *resamples)
+        ends = paired_ends(difference, *resamples)
         found.append(Effect(first.task, name, difference, *ends))
     return found
 
 
-def _resamples(folder: pathlib.Path, row: RowSpec) -> dict[str, np.ndarray]:
-    """The row's score on every resample, and the videos that are drawn; or nothing.
+def resampled(folder: pathlib.Path, block: str) -> dict[str, np.ndarray]:
+    """The score on every resample, and the videos that are drawn; or nothing.
 
     Few videos come with the score without each of them.
+
+    Args:
+        folder: Folder of a run's or an evaluation's results.
+        block: Block of ``metrics`` that the score is in: "raw" or "smoothed".
+
+    Raises:
+        ValueError: If the file is damaged or lacks the block.
     """
     path = folder / RESAMPLES
     if not path.exists():
         return {}
     expected = "expected the file that evaluate writes: evaluate the run again"
     stored = read_npz(path, expected=expected)
-    names = {"scores": _block(row), "videos": "videos"}
+    names = {"scores": block, "videos": "videos"}
     if lacking := set(names.values()) - set(stored):
         raise ValueError(f"{path} has no {', '.join(sorted(lacking))}; {expected}")
     if (left_out := names["scores"] + LEFT_OUT) in stored:
@@ -148,12 +155,17 @@ def _resamples(folder: pathlib.Path, row: RowSpec) -> dict[str, np.ndarray]:
     return {name: stored[own] for name, own in names.items()}
 
 
-def _ends(
+def paired_ends(
     difference: float, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Intervals of the difference, by percentiles and, of few videos, by BCa.
 
     Equal videos are drawn alike, so they are paired.
+
+    Args:
+        difference: The first score less the second.
+        first: What :func:`resampled` found of the first score.
+        second: What it found of the second.
     """
     if not first or not second:
         return None, None

@@ -30,7 +30,7 @@ def markdown(table: ResultsTable) -> str:
         blocks += ["## Effects", _effects(table)]
     if table.environment:
         named = [(name, _word(value)) for name, value in table.environment.items()]
-        blocks += ["## Versions", _grid(("", "value"), named)]
+        blocks += ["## Versions", grid(("", "value"), named)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -124,7 +124,7 @@ def _task(table: ResultsTable, task: str) -> list[str]:
     title = f"## {TASKS[task].full_title}, {metric_title(task)}: "
     section = [
         title + in_markdown(f"{table.title}, {table.split}"),
-        _grid(header, lines),
+        grid(header, lines),
     ]
     if notes := _notes(table, task):
         section.append("\n".join(notes))
@@ -179,7 +179,7 @@ def _effects(table: ResultsTable) -> str:
         )
         for effect in table.effects
     ]
-    return _grid((*header, "comment"), lines)
+    return grid((*header, "comment"), lines)
 
 
 def _word(value: Any) -> str:
@@ -197,7 +197,12 @@ def _word(value: Any) -> str:
     return str(value)
 
 
-def _grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; every cell escaped."""
+def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; every cell escaped.
+
+    Args:
+        header: Names of the columns.
+        lines: Cells of each row.
+    """
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join("| " + " | ".join(map(in_markdown, row)) + " |" for row in rows)

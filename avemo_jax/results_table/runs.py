@@ -101,7 +101,7 @@ def row_folder(
     if len(heads) > 1:
         folder = heads[0].parent / f"blend-{'_and_'.join(head.name for head in heads)}"
         best = [head / "best_model" for head in heads]
-        return _made(
+        return made(
             folder,
             lambda: experiment.blend_checkpoints(best, workdir=folder, **where),
         )
@@ -109,7 +109,7 @@ def row_folder(
         return heads[0]
     rule = _RULES[row.post]
     folder = heads[0] / f"evaluation-validation-{rule.rule}{rule.stride or ''}"
-    return _made(
+    return made(
         folder,
         lambda: experiment.evaluate_checkpoint(
             heads[0] / "best_model",
@@ -128,10 +128,10 @@ def _head_folder(
     folder = pathlib.Path(config.workdir)
     sets = data.store.resolve(feature_names(config))
     check_data(folder, data.store.data_fingerprint(sets))
-    return _made(folder, lambda: experiment.run_experiment(config))
+    return made(folder, lambda: experiment.run_experiment(config))
 
 
-def _made(folder: pathlib.Path, make: Callable[[], object]) -> pathlib.Path:
+def made(folder: pathlib.Path, make: Callable[[], object]) -> pathlib.Path:
     """``folder``, made unless an earlier call finished it; results are written last."""
     if (folder / RESULTS).exists():
         logging.info("%s: as an earlier call left it", folder)
