@@ -66,7 +66,7 @@ def ring(codes, key):
     return partners(codes, jnp.asarray(COUNTS), key)
 
 
-@functools.partial(jax.jit, static_argnames="task")
+@functools.partial(jax.jit, static_argnames=("task", "alpha"))
 def compiled(batch, task, alpha, key, step):
     return mixed_batch(batch, task, alpha, key, step)
 
