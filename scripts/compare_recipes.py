@@ -62,9 +62,13 @@ class Variant:
 
 VARIANTS = (
     Variant(MLP),
+    Variant("gated", "gated"),
     Variant("transformer", "transformer"),
+    Variant("cross-attention", "cross_attention"),
     Variant("recurrent", "recurrent"),
     Variant("recurrent, causal", "recurrent", {"head.causal": True}),
+    Variant("mlp + modality dropout", MLP, {"train.modality_dropout": 0.3}),
+    Variant("gated + modality dropout", "gated", {"train.modality_dropout": 0.3}),
     Variant("mlp + mixup", MLP, {"train.mixup": 0.2}, for_values=False),
     Variant("mlp + ema", MLP, {"train.ema": 0.999}),
     Variant("mlp + squared errors", MLP, {"loss.va_mse": 0.3}, for_classes=False),
