@@ -218,6 +218,9 @@ def test_file_loads_as_on_the_command_line(path):
     if path.parent.name == "hsemotion":
         assert config.data.features == "enet_b0_8_va_mtl"
         assert path.stem == config.task.lower()
+    elif path.parent.name == "abaw10":
+        assert config.data.features.startswith("dinov2_vitb14+")
+        assert path.stem == config.task.lower()
     else:
         assert config.data.features == config_lib.DEFAULT_FEATURES
         several = "joint" if "+" in config.task else config.task.lower()
@@ -236,8 +239,9 @@ def test_there_is_a_file_for_each_task_and_head():
         assert names <= {path.name for path in folder.iterdir()}
     assert (ROOT / "configs" / "joint_mlp.py").is_file()
     assert (ROOT / "configs" / "joint_transformer.py").is_file()
-    names = {path.name for path in (ROOT / "configs" / "hsemotion").iterdir()}
-    assert names >= {"expr.py", "au.py", "va.py"}
+    for folder in ("hsemotion", "abaw10"):
+        names = {path.name for path in (ROOT / "configs" / folder).iterdir()}
+        assert names >= {"expr.py", "au.py", "va.py"}
 
 
 def test_recipes_are_found_by_name(tmp_path, monkeypatch):
