@@ -264,7 +264,7 @@ def test_recipes_are_found_by_name(tmp_path, monkeypatch):
         message = (
             rf"no configuration '{wrong}'; (did you mean .*\? )?expected a file or "
         )
-        message += r"one of au_mlp, .*"
+        message += r"one of au_cross_attention, .*"
         message += r"original/va_transformer; name one: --config expr_mlp"
         with pytest.raises(ValueError, match=message):
             recipe_file(wrong)
