@@ -36,6 +36,7 @@ OURS: Recipe = {
     ("own", None): {"head.standardize": True, "train.least_steps": 2000},
     ("own", "transformer"): {"train.least_steps": 1000},
     ("own", "cross_attention"): {"train.least_steps": 1000},
+    ("own", "recurrent"): {"train.least_steps": 1000},
 }
 
 # The original system's, with those of its faults that have a switch. Its schedule was
