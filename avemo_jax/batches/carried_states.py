@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from avemo_jax.batches import sharding
+from avemo_jax.batches.order import group_size
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head
 
@@ -48,8 +49,7 @@ def lanes_of(
         window: Frames of a window.
         most: Lanes, the most.
         multiple: Number of devices; the lanes are rounded up to a multiple of it.
-        few: Lanes are as many as ``most``, or a quarter of it, or a quarter of that,
-            and so on, so that batches have few sizes.
+        few: Whether batches have few sizes, see :func:`order.group_size`.
     """
     windows = [
         _windows_of(table, number, window) for number in range(len(table.videos))
@@ -58,13 +58,7 @@ def lanes_of(
         (number for number, own in enumerate(windows) if len(own)),
         key=lambda number: (-len(windows[number]), number),
     )
-    count = most
-    if few:
-        while count // 4 >= max(len(there), 1):
-            count //= 4
-    else:
-        count = min(most, max(len(there), 1))
-    count = -(-count // multiple) * multiple
+    count = group_size(max(len(there), 1), most, multiple, few=few)
     free = [(0, lane) for lane in range(count)]
     places = {}
     for number in there:

@@ -172,3 +172,20 @@ def _windows_with_labels(
     low = np.maximum(windows[:, 0], windows[:, 1])
     high = np.minimum(windows[:, 0] + window, windows[:, 2])
     return before[high] > before[np.minimum(low, high)]
+
+
+def group_size(count: int, most: int, multiple: int, *, few: bool = False) -> int:
+    """How many are computed at once, so that devices can share them.
+
+    Args:
+        count: How many there are.
+        most: How many at once, the most, but for rounding up.
+        multiple: Number of devices; the result is rounded up to a multiple of it.
+        few: The size is ``most``, or a quarter of it, or a quarter of that, and so on,
+            so that groups have few sizes.
+    """
+    if few:
+        while most // 4 >= max(count, 1):
+            most //= 4
+    size = most if few else min(most, count)
+    return -(-size // multiple) * multiple

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from avemo_jax.batches import sharding
 from avemo_jax.batches.carried_states import CarriedStates, Lanes, lanes_of
 from avemo_jax.batches.feeders import Batch, Feeder
-from avemo_jax.batches.order import video_windows
+from avemo_jax.batches.order import group_size, video_windows
 from avemo_jax.data.store.table import FrameTable
 from avemo_jax.heads import Head, Variables
 from avemo_jax.runtime.progress import progress_bar
@@ -263,13 +263,9 @@ def padded(
         index: Rows, or windows.
         size: Most of them in a group.
         multiple: Number of devices.
-        few: A group that is not full has ``size``, or a quarter of it, or a quarter of
-            that, and so on, so that groups have few sizes.
+        few: Whether groups have few sizes, see :func:`order.group_size`.
     """
-    if few:
-        while size // 4 >= max(len(index), 1):
-            size //= 4
-    size = -(-(size if few else min(size, len(index))) // multiple) * multiple
+    size = group_size(len(index), size, multiple, few=few)
     missing = -len(index) % size
     # Row -1 is padding; so is a window that ends before it begins.
     fill = np.full((missing, *index.shape[1:]), -1, index.dtype)

@@ -77,7 +77,9 @@ def scored(
         return means, by_seed, beside
 
     chosen, sweep = selection.smoothings, finished.sweep
-    best_dense = dense_at(model, predicted, selection, finished.unsmoothed, tuned)
+    best_dense = dense_at(
+        model.options, predicted, selection, finished.unsmoothed, tuned
+    )
     blocks = {
         "raw": block(
             finished.raw,

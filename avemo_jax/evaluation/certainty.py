@@ -7,26 +7,22 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, Int, Shaped
 
-from avemo_jax.evaluation.finished import by_rules
+from avemo_jax.evaluation.finished import dense_at, final_dense
 from avemo_jax.evaluation.results import median_fps
 from avemo_jax.models.certainty import Certainty, Scored
 from avemo_jax.models.frame_scores import (
     SplitScores,
     corrected_rows,
-    dense_scores,
     smoothable,
-    trusted_of,
 )
 from avemo_jax.models.options import Options
-from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.models.selection import Selection, mean_over
 from avemo_jax.postprocess.class_sets import least_videos, set_limit
 from avemo_jax.postprocess.clips import scored_units
 from avemo_jax.postprocess.scaling import SLOPES, fit_classes, fit_units
 from avemo_jax.postprocess.seconds import (
-    SECONDS_MODE,
     SHORT_S,
     USUAL_FPS,
-    half_width,
 )
 from avemo_jax.tasks import Task
 
@@ -87,22 +83,13 @@ def with_certainty(
     if task.kind == "regression" or not predicted.with_crop.any():
         return selection
     level = options.set_level if task.kind == "multiclass" else 0.0
-    video = np.repeat(np.arange(len(table.videos)), table.num_frames)
+    video = table.video_of_dense
     frames = _Labelled(
         task, table.dense_labels, predicted.with_crop, video, set_level=level
     )
     rows = corrected_rows(predicted, selection)
     unsmoothed = smoothable(task, rows, selection.raw_thresholds, options)
-    if selection.frame_rates is not None:
-        dense = by_rules(predicted, selection, unsmoothed).dense
-    else:
-        dense = dense_scores(
-            predicted,
-            unsmoothed,
-            selection.smoothings,
-            causal=options.causal,
-            trusted=trusted_of(predicted, selection),
-        )
+    dense, _ = final_dense(options, predicted, selection, unsmoothed)
     final = np.asarray(dense)
     found: dict[Scored, Certainty] = {"frames": frames.fitted(final)}
     if (clips := predicted.clips) is not None:
@@ -114,14 +101,8 @@ def with_certainty(
         found["videos"] = whole.fitted(means)
     if len(final) > 1:
         found["mean"] = frames.fitted(final.mean(axis=0, keepdims=True))
-    half = half_width(SHORT_S, median_fps(table) or USUAL_FPS)
-    short = dense_scores(
-        predicted,
-        rows,
-        ((SECONDS_MODE, half) if half else NO_SMOOTHING,) * len(rows),
-        causal=options.causal,
-        trusted=trusted_of(predicted, selection),
-    )
+    half_second = (mean_over(SHORT_S, median_fps(table) or USUAL_FPS),) * len(rows)
+    short = dense_at(options, predicted, selection, rows, half_second)
     found["short"] = frames.fitted(np.asarray(short).mean(axis=0, keepdims=True))
     _warn(task, table.split, found, level)
     return dataclasses.replace(selection, certainty=found, set_level=level)

@@ -45,7 +45,7 @@ def sets_block(
         "limits": limits.tolist(),
     }
     task, table = finished.predicted.task, finished.predicted.table
-    video = np.repeat(np.arange(len(table.videos)), table.num_frames)
+    video = table.video_of_dense
     labels, dense = table.dense_labels, np.asarray(finished.dense)
     for name, mask in masks.items():
         by_seed = [

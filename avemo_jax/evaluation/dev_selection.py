@@ -13,7 +13,7 @@ from avemo_jax.evaluation.results import median_fps
 from avemo_jax.models.embedded_frames import choose_rates
 from avemo_jax.models.frame_scores import SplitScores, blended, dense_scores, smoothable
 from avemo_jax.models.options import Options
-from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.models.selection import NO_SMOOTHING, Selection, mean_over
 from avemo_jax.postprocess.blending import (
     choose_blend,
     score_confidences,
@@ -21,10 +21,8 @@ from avemo_jax.postprocess.blending import (
 )
 from avemo_jax.postprocess.clips import Clips, scored_units
 from avemo_jax.postprocess.seconds import (
-    SECONDS_MODE,
     SHORT_S,
     USUAL_FPS,
-    half_width,
 )
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.postprocess.smoothing_sweep import (
@@ -121,7 +119,7 @@ def _plain_thresholds(
 ) -> tuple[Float[np.ndarray, "seeds units"], Float[np.ndarray, "seeds units"]]:
     """Thresholds of scores that are not smoothed, and of means over half a second."""
     fps = median_fps(predicted.table) or USUAL_FPS
-    short: Smoothing = (SECONDS_MODE, half_width(SHORT_S, fps))
+    short = mean_over(SHORT_S, fps)
     scores = _scores(predicted, options, rows, (NO_SMOOTHING, short))
     limits = sweep_thresholds(scores)
     assert limits is not None

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from avemo_jax.models.blend import Model
-from avemo_jax.models.embedded_frames import RuledScores, ruled_scores
+from avemo_jax.models.embedded_frames import RuledScores, by_rules
 from avemo_jax.models.frame_scores import (
     SplitScores,
     corrected_rows,
@@ -15,6 +15,7 @@ from avemo_jax.models.frame_scores import (
     smoothable,
     trusted_of,
 )
+from avemo_jax.models.options import Options
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.clips import Clips
 from avemo_jax.postprocess.smoothing import Smoothing
@@ -87,26 +88,25 @@ def finish(model: Model, predicted: SplitScores, selection: Selection) -> Finish
             causal=options.causal,
             trusted=trusted_of(predicted, selection),
         )
-    ruled = None
-    if selection.frame_rates is None:
-        dense = dense_at(model, predicted, selection, unsmoothed, selection.smoothings)
-    else:
-        ruled = by_rules(predicted, selection, unsmoothed)
-        dense = ruled.dense
+    dense, ruled = final_dense(options, predicted, selection, unsmoothed)
     return Finished(predicted, selection, rows, unsmoothed, dense, raw, sweep, ruled)
 
 
-def by_rules(
+def final_dense(
+    options: Options,
     predicted: SplitScores,
     selection: Selection,
     unsmoothed: Float[np.ndarray, "seeds rows outputs"],
-) -> RuledScores:
-    """What the seeds' rules for the frames to embed give; there is one for each."""
-    assert selection.frame_rates is not None
-    rules = [choice.rule for choice in selection.frame_rates]
-    return ruled_scores(
-        predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
-    )
+) -> tuple[Float[Array, "seeds frames outputs"], RuledScores | None]:
+    """Final scores of every frame by each seed, and what the seeds' rules give.
+
+    The second is None where all frames are embedded.
+    """
+    if selection.frame_rates is None:
+        smoothings = selection.smoothings
+        return dense_at(options, predicted, selection, unsmoothed, smoothings), None
+    ruled = by_rules(predicted, selection, unsmoothed)
+    return ruled.dense, ruled
 
 
 def final_scores(
@@ -135,7 +135,7 @@ def final_scores(
 
 
 def dense_at(
-    model: Model,
+    options: Options,
     predicted: SplitScores,
     selection: Selection,
     unsmoothed: Float[np.ndarray, "seeds rows outputs"],
@@ -146,6 +146,6 @@ def dense_at(
         predicted,
         unsmoothed,
         smoothings,
-        causal=model.options.causal,
+        causal=options.causal,
         trusted=trusted_of(predicted, selection),
     )

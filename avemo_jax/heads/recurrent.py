@@ -7,7 +7,7 @@ on the input alone, so that all frames are computed at once.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -190,15 +190,9 @@ class Recurrent(nnx.Module):
         return ((nothing, nothing),) * len(self.blocks)
 
 
-def _windows(spec: HeadSpec) -> Literal["windows"]:
-    del spec
-    return "windows"
-
-
-def _carries(spec: HeadSpec) -> bool:
-    return spec.causal
-
-
 RECURRENT = HeadKind(
-    Recurrent, sequence=_windows, carries=_carries, part=outputs_of("fc")
+    Recurrent,
+    sequence=lambda spec: "windows",
+    carries=lambda spec: spec.causal,
+    part=outputs_of("fc"),
 )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from avemo_jax.heads.layers import (
     LEAKY_SLOPE,
@@ -22,7 +22,7 @@ from avemo_jax.tasks import JointTask, Task, TaskPart, get_task
 
 
 class EncoderLayer(nnx.Module):
-    """Self-attention and a feed-forward part, each added and then normalised.
+    """Attention and a feed-forward part, each added and then normalised.
 
     ``torch.nn.TransformerEncoderLayer`` with its defaults (post-norm, ReLU). Layers
     start from their own random values; PyTorch's encoder starts them as copies of one.
@@ -37,10 +37,21 @@ class EncoderLayer(nnx.Module):
         self.norm2 = LayerNorm(dim, dtype=dtype)
 
     def __call__(
-        self, x: Float[Array, "sequences frames dim"], mode: Mode
+        self,
+        x: Float[Array, "sequences frames dim"],
+        mode: Mode,
+        other: Float[Array, "sequences keys dim"] | None = None,
+        there: Bool[Array, "sequences keys"] | None = None,
     ) -> Float[Array, "sequences frames dim"]:
-        """The frames after this layer."""
-        x = self.norm1(x + mode.drop(self.self_attn(x, mode)))
+        """The frames after this layer.
+
+        Args:
+            x: The frames that attend.
+            mode: Says which frames of ``x`` are there, and drops values.
+            other: The frames that they attend to; None: those of ``x``.
+            there: True where a frame of ``other`` is there.
+        """
+        x = self.norm1(x + mode.drop(self.self_attn(x, mode, other, there)))
         hidden = mode.drop(jax.nn.relu(self.linear1(x)))
         return self.norm2(x + mode.drop(self.linear2(hidden)))
 

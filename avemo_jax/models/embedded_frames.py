@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from avemo_jax.models.frame_scores import SplitScores, dense_scores
-from avemo_jax.models.selection import NO_SMOOTHING
+from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.clips import Clips
 from avemo_jax.postprocess.frame_rate import comparison
 from avemo_jax.postprocess.frame_rate.comparison import DenseSplit, RateChoice
@@ -160,4 +160,17 @@ def _with_reach(choice: RateChoice, smoothing: Smoothing) -> RateChoice:
         return choice
     return dataclasses.replace(
         choice, rule=dataclasses.replace(rule, reach=smoothing[1])
+    )
+
+
+def by_rules(
+    predicted: SplitScores,
+    selection: Selection,
+    unsmoothed: Float[np.ndarray, "seeds rows outputs"],
+) -> RuledScores:
+    """What the seeds' rules for the frames to embed give; there is one for each."""
+    assert selection.frame_rates is not None
+    rules = [choice.rule for choice in selection.frame_rates]
+    return ruled_scores(
+        predicted, unsmoothed, rules, selection.smoothings, selection.thresholds
     )

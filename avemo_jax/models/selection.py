@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from avemo_jax.data.predictions.threshold_file import shortest_digits
 from avemo_jax.models.certainty import Certainty, Scored
+from avemo_jax.postprocess.seconds import SECONDS_MODE, half_width
 from avemo_jax.tasks import Task
 
 if TYPE_CHECKING:  # they load JAX
@@ -16,6 +17,17 @@ if TYPE_CHECKING:  # they load JAX
     from avemo_jax.postprocess.smoothing import Smoothing
 
 NO_SMOOTHING: "Smoothing" = ("none", 0)
+
+
+def mean_over(window_s: float, fps: float) -> "Smoothing":
+    """The mean over about so many seconds; no smoothing where that is one frame.
+
+    Args:
+        window_s: Seconds of the whole window.
+        fps: Frames per second; 0 or NaN for an image.
+    """
+    half = half_width(window_s, fps)
+    return (SECONDS_MODE, half) if half else NO_SMOOTHING
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,16 +9,16 @@ from jaxtyping import Bool, Float, Float64
 from avemo_jax.metrics.disagreement import disagreement
 from avemo_jax.models.blend import Model
 from avemo_jax.models.certainty import Certainty
-from avemo_jax.models.embedded_frames import ruled_scores
+from avemo_jax.models.embedded_frames import by_rules
 from avemo_jax.models.frame_scores import (
     SplitScores,
     corrected_rows,
     smoothable,
     trusted_of,
 )
-from avemo_jax.models.selection import NO_SMOOTHING, Selection
+from avemo_jax.models.selection import NO_SMOOTHING, Selection, mean_over
 from avemo_jax.postprocess.class_sets import class_sets
-from avemo_jax.postprocess.seconds import SECONDS_MODE, SHORT_S, half_width
+from avemo_jax.postprocess.seconds import SHORT_S
 from avemo_jax.postprocess.smoothed_frames import smoothed_frames
 from avemo_jax.postprocess.smoothing import Smoothing
 from avemo_jax.prediction.embedded_face import EmbeddedFace
@@ -302,12 +302,7 @@ def _ruled(
     selection: Selection,
 ) -> Float[np.ndarray, "seeds frames outputs"]:
     """Scores by the rule of each seed, which the frames were embedded by."""
-    assert selection.frame_rates is not None
-    rules = [choice.rule for choice in selection.frame_rates]
-    ruled = ruled_scores(
-        split, unsmoothed, rules, selection.smoothings, selection.thresholds
-    )
-    return np.asarray(ruled.dense)
+    return np.asarray(by_rules(split, selection, unsmoothed).dense)
 
 
 def _smoothing(way: _Way) -> Smoothing:
@@ -315,8 +310,7 @@ def _smoothing(way: _Way) -> Smoothing:
     if way.smooth == "none":
         return NO_SMOOTHING
     assert not isinstance(way.smooth, str)
-    half = half_width(way.smooth, way.fps)
-    return (SECONDS_MODE, half) if half else NO_SMOOTHING
+    return mean_over(way.smooth, way.fps)
 
 
 def _predicted(

@@ -106,7 +106,8 @@ def check_equal(folder, data, faces, *, seeds: int = 1, models=None) -> None:
 
         def at_smoothings(rows, smoothings, one=one, predicted=predicted):
             selection = one.card.selection
-            return np.asarray(dense_at(one, predicted, selection, rows, smoothings))
+            options = one.options
+            return np.asarray(dense_at(options, predicted, selection, rows, smoothings))
 
         smoothed = at_smoothings(unsmoothed, selection.smoothings)
         raw = at_smoothings(rows, (("none", 0),) * seeds)
@@ -165,7 +166,7 @@ def test_seeds_disagree_and_sets_and_calibration_change_no_class(data, faces, tm
     one = load_heads(folder)
     predicted = split_scores(one, data, SPLIT, BUDGET)
     rows, half = corrected_rows(predicted, one.card.selection), ((SECONDS_MODE, 7),) * 2
-    dense = np.asarray(dense_at(one, predicted, one.card.selection, rows, half))
+    dense = np.asarray(dense_at(one.options, predicted, one.card.selection, rows, half))
     others = dense.argmax(axis=-1) != dense.mean(axis=0).argmax(axis=-1)
     assert len(np.unique(others.mean(axis=0))) > 1
     for video, before, after in zip(faces, plain, calibrated, strict=True):

@@ -92,11 +92,11 @@ def write_class_sets(
             (f"{task.decided}_set", pa.string()),
         ]
     )
-    index = np.repeat(np.arange(len(table.videos)), table.num_frames)
-    frame = np.arange(len(index)) - table.dense_offsets[index] + 1
     columns = [
-        neutral(pa.array(table.videos, pa.string())).take(pa.array(index)),
-        pa.array(frame.astype(np.int32)),
+        neutral(pa.array(table.videos, pa.string())).take(
+            pa.array(table.video_of_dense)
+        ),
+        pa.array(table.number_of_dense.astype(np.int32)),
         class_names(task, decided),
         set_names(task, sets),
     ]

@@ -93,7 +93,6 @@ def predictions_of(
         )
     has_crop = np.zeros(num_frames, bool)
     has_crop[table.dense_index] = True
-    begin = np.repeat(table.dense_offsets[:-1], table.num_frames)
     limits = None
     if task.kind == "multilabel":
         limits = np.full(task.num_outputs, 0.5) if thresholds is None else thresholds
@@ -102,8 +101,8 @@ def predictions_of(
         task,
         "predictions of this package",
         table.videos,
-        np.repeat(np.arange(len(table.videos)), table.num_frames),
-        np.arange(num_frames) - begin + 1,
+        table.video_of_dense,
+        table.number_of_dense,
         np.asarray(fill_map.filled),
         scores,
         decisions_of(task, scores, limits),

@@ -92,6 +92,19 @@ class FrameTable:
         return np.concatenate([[0], np.cumsum(self.num_frames)]).astype(np.int64)
 
     @property
+    def video_of_dense(self) -> Int[np.ndarray, " frames"]:
+        """Index of each dense frame's video."""
+        return np.repeat(np.arange(len(self.videos)), self.num_frames)
+
+    @property
+    def number_of_dense(self) -> Int[np.ndarray, " frames"]:
+        """Number of each dense frame in its video, from 1."""
+        total = int(self.num_frames.sum())
+        return (
+            np.arange(total) - np.repeat(self.dense_offsets[:-1], self.num_frames) + 1
+        )
+
+    @property
     def video_of_row(self) -> Int[np.ndarray, " rows"]:
         """Index of each row's video."""
         counts = np.diff(self.row_offsets)
