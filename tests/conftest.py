@@ -38,8 +38,12 @@ DEAR_FIRST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Dear files first; the order inside of a file stays."""
+    """What is for releases is slow; dear files first, each file's order stays."""
+    for item in items:
+        if item.get_closest_marker("release"):
+            item.add_marker("slow")
     place = {name: i for i, name in enumerate(DEAR_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
