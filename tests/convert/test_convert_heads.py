@@ -55,6 +55,8 @@ HEADS = {
     "VA_fusion_visual_vggish": ("VA", "transformer", VGGISH, {}),
 }
 
+QUICK = ("EXPR_mlp_visual", "VA_mlp_visual_wav2vec2", "AU_fusion_visual")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> pathlib.Path:
@@ -82,7 +84,13 @@ def saved(path, network, wrapped=False):
     return path
 
 
-@pytest.mark.parametrize("file", HEADS)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=() if file in QUICK else pytest.mark.slow)
+        for file in HEADS
+    ],
+)
 def test_scores_are_those_of_torch(file, store, tmp_path, caplog):
     task, kind, features, options = HEADS[file]
     network, spec = original(task, kind, features, **options)

@@ -78,7 +78,7 @@ def converted(name, source, tmp_path, **options):
 # EfficientNet, from PyTorch.
 
 
-@pytest.mark.parametrize("name", [B0, B2])
+@pytest.mark.parametrize("name", [B0, pytest.param(B2, marks=pytest.mark.slow)])
 def test_state_dict(name, b0, b2, tmp_path):
     network = {B0: b0, B2: b2}[name]
     torch.save(network.state_dict(), tmp_path / "mine.pth")
@@ -97,6 +97,7 @@ def test_state_dict(name, b0, b2, tmp_path):
     assert metadata["preprocessing"]["channels"] == "RGB"
 
 
+@pytest.mark.slow
 def test_whole_module_with_a_classifier_in_a_sequence(b0, tmp_path):
     network = copy.deepcopy(b0)
     expected = state_of(network)
@@ -135,14 +136,21 @@ def test_safetensors_of_timm(b0, tmp_path):
             "expected efficientnet_b2 with 8 outputs for enet_b2_8_best; convert it "
             "as enet_b0_8_va_mtl",
         ),
-        (
+        pytest.param(
             B0,
             "efficientnet_b2",
             8,
             "convert it as enet_b2_8_best or enet_b2_8, which it may be",
+            marks=pytest.mark.slow,
         ),
         (B0, "efficientnet_b0", 1000, "no network of ours"),
-        (B0, "efficientnet_b1", 8, "an EfficientNet of 23 blocks and width 1280"),
+        pytest.param(
+            B0,
+            "efficientnet_b1",
+            8,
+            "an EfficientNet of 23 blocks and width 1280",
+            marks=pytest.mark.slow,
+        ),
         ("vggish", "efficientnet_b0", 8, "expected vggish for vggish"),
     ],
 )
@@ -242,11 +250,10 @@ def fold(state, layer):
 @pytest.mark.parametrize(
     "form",
     [
-        *(form for form in EXPORTS if "dynamo" not in form),
-        *(
-            pytest.param(form, marks=pytest.mark.slow)
-            for form in ("dynamo", "dynamo, unoptimised")
-        ),
+        "folded",
+        pytest.param("kept", marks=pytest.mark.slow),
+        pytest.param("dynamo", marks=pytest.mark.slow),
+        pytest.param("dynamo, unoptimised", marks=pytest.mark.release),
     ],
 )
 def test_onnx(form, b0, exported, tmp_path):
@@ -271,6 +278,7 @@ def check_folding_changes_nothing(tensors, layers):
         np.testing.assert_array_equal(bias.astype(np.float32), layer.bias)
 
 
+@pytest.mark.slow
 def test_onnx_of_b2(b2, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra 'parity'")
     path = tmp_path / "b2.onnx"

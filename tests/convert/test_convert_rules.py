@@ -1,5 +1,6 @@
 """Strict renaming, and what needs no PyTorch to read."""
 
+import functools
 import hashlib
 import io
 import subprocess
@@ -266,6 +267,7 @@ def npy(array, *, claims=None) -> bytes:
     return stream.getvalue()
 
 
+@functools.cache
 def bad_pcas():
     good = {name: npy(array) for name, array in pca_arrays().items()}
     means = pca_arrays()["pca_means"]

@@ -363,7 +363,13 @@ def test_a_file_that_is_not_there(cache, capsys):
     assert error.startswith(f"avemo fetch: error: vggish: {place}: no such file")
 
 
-@pytest.mark.parametrize("options", [["-u"], []], ids=["by line", "as a whole"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["-u"], marks=pytest.mark.release, id="by line"),
+        pytest.param([], marks=pytest.mark.slow, id="as a whole"),
+    ],
+)
 def test_a_list_that_nobody_reads_ends_quietly(cache, options):
     """As before ``head``, which leaves when it has its lines."""
     command = [sys.executable, "-W", "error", *options]

@@ -564,7 +564,17 @@ GREEDY = {
 }
 
 
-@pytest.mark.parametrize("content", GREEDY.values(), ids=GREEDY.keys())
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(
+            content,
+            marks=pytest.mark.slow if name == "sets of a list" else (),
+            id=name,
+        )
+        for name, content in GREEDY.items()
+    ],
+)
 def test_memory_is_bounded(refused, content):
     tracemalloc.start()
     try:
@@ -694,8 +704,19 @@ def test_modules_that_are_none():
 # scripts/check_old_timm.py.
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy"])
-@pytest.mark.parametrize("version", ["0.4.12", "0.6.13", "0.9.16"])
+@pytest.mark.parametrize(
+    ("version", "form"),
+    [
+        *(("0.4.12", "legacy"), ("0.9.16", "zip")),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                *(("0.4.12", "zip"), ("0.9.16", "legacy")),
+                *(("0.6.13", "zip"), ("0.6.13", "legacy")),
+            )
+        ),
+    ],
+)
 def test_modules_of_old_timm(read, version, form):
     packed = (GOLDEN / f"timm_{version}_{form}.pt.gz").read_bytes()
     value = read(gzip.decompress(packed))

@@ -19,6 +19,7 @@ from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
+from made.compiling import QUICKLY, extractors_compile_quickly
 
 from avemo_jax.embed import wav2vec2 as embed
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
@@ -101,17 +102,13 @@ def made(
     name = "wav2vec2_base_960h" if normalise else "wav2vec2_base"
     extractor = dataclasses.replace(get_extractor(name), dim=spec.hidden_size)
     options = {"window_s": 3.0, "overlap_s": 0.6, **options}
-    return Wav2Vec2Extractor(extractor, state_of(spec), spec=spec, **options)
+    with extractors_compile_quickly():
+        return Wav2Vec2Extractor(extractor, state_of(spec), spec=spec, **options)
 
 
-# Compiled in half the time to poor machine code.
-_POOR = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
 # One program for equal options and lengths, which tests therefore share.
 run = jax.jit(
-    network.apply, static_argnums=0, static_argnames="layers", compiler_options=_POOR
+    network.apply, static_argnums=0, static_argnames="layers", compiler_options=QUICKLY
 )
 
 
@@ -134,7 +131,7 @@ def local(waveform: np.ndarray, dtype: str) -> tuple[Any, jax.Array]:
         statistics = raw.mean(axis=1), raw.var(axis=1)
         return network.convolve(SPEC, params, x, statistics, dtype=dtype)
 
-    run = jax.jit(convolved, compiler_options=_POOR)
+    run = jax.jit(convolved, compiler_options=QUICKLY)
     return params, run(params, jnp.asarray(waveform.T))
 
 
@@ -144,7 +141,10 @@ def near(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> bo
 
 
 # A whole window of SPEC is in the tests below.
-@pytest.mark.parametrize(("spec", "samples"), [(SPEC, 400), (LAYERED, WINDOW)])
+@pytest.mark.parametrize(
+    ("spec", "samples"),
+    [(SPEC, 400), pytest.param(LAYERED, WINDOW, marks=pytest.mark.slow)],
+)
 def test_a_track_of_one_window_equals_the_network(spec, samples):
     waveform = sound_of(samples)
     sound = Sound(waveform)
@@ -157,7 +157,9 @@ def test_a_track_of_one_window_equals_the_network(spec, samples):
     assert sound.readings == 2
 
 
-@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize(
+    "normalise", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_the_convolutional_part_is_that_of_the_whole_track(normalise, monkeypatch):
     """Of a track of several windows and chunks, with normalisation."""
     extractor = made(normalise=normalise)
@@ -190,7 +192,7 @@ def test_windows_are_the_transformer_on_their_frames():
     def transform(x):
         return network.transform(SPEC, params, x)[0][0]
 
-    run = jax.jit(transform, compiler_options=_POOR)
+    run = jax.jit(transform, compiler_options=QUICKLY)
     outputs = {i: np.asarray(run(features[:, i : i + 150])) for i in kept}
     for start, (first, last) in kept.items():
         expected = outputs[start][first - start : last - start]
@@ -346,6 +348,7 @@ def test_the_fingerprint_knows_what_decides_the_numbers():
     assert len({made(**own).fingerprint for own in options}) == len(options)
 
 
+@pytest.mark.slow
 def test_nothing_compiles_again_for_another_track():
     """A program for each of few lengths: of the last piece, and of windows."""
     extractor = made.__wrapped__()
@@ -362,9 +365,18 @@ def test_nothing_compiles_again_for_another_track():
 
 
 @pytest.mark.parametrize(
-    "spec", [SPEC, LAYERED, WAVLM], ids=["group", "layer", "wavlm"]
+    ("spec", "dtype"),
+    [
+        pytest.param(SPEC, "float32", id="group"),
+        pytest.param(WAVLM, "bfloat16", id="wavlm"),
+        pytest.param(LAYERED, "float32", marks=pytest.mark.slow, id="layer"),
+        pytest.param(SPEC, "bfloat16", marks=pytest.mark.slow, id="group, bfloat16"),
+        pytest.param(WAVLM, "float32", marks=pytest.mark.release, id="wavlm, float32"),
+        pytest.param(
+            LAYERED, "bfloat16", marks=pytest.mark.release, id="layer, bfloat16"
+        ),
+    ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_both_programs_lower_for_accelerators(spec, dtype):
     parts = made(spec, dtype=dtype)._network
     waveform = np.zeros((1, RATE), np.float32)
@@ -391,6 +403,7 @@ np.save(sys.argv[1], extractor.extract(sound).features)
 """
 
 
+@pytest.mark.slow
 def test_windows_are_divided_over_all_devices(tmp_path):
     """Two voices of three windows and two chunks, on four devices and on one."""
     flags = "--xla_force_host_platform_device_count=4"

@@ -16,7 +16,7 @@ from avemo_jax.extractors.efficientnet import EfficientNetSpec
 from avemo_jax.media.audio import SoundError, open_sound
 from avemo_jax.media.images import read_image
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 SILENT = "7-30-176x144"
 ONE_PERSON = {"video3", "video45_5"}  # the same man in the same clip
 

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+from made.compiling import extractors_made_once
 from made.trees import make_tree, make_weights_dir
 from made.weights import small_networks
 
@@ -25,6 +26,9 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def weights(small_weights: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The weights; while the module's tests run, the networks are small, too."""
-    with small_networks():
+    """The weights; while the module's tests run, the networks are small, too.
+
+    Extractors of equal settings are made once for all of them.
+    """
+    with small_networks(), extractors_made_once():
         yield small_weights

@@ -87,6 +87,7 @@ def run(tree, weights, *flags) -> int:
     return check_crops_command.main([str(word) for word in given])
 
 
+@pytest.mark.slow
 def test_the_template_of_given_crops_is_found(tree, weights, tmp_path, capsys):
     """And with it, crops are like the given ones."""
     template, out = tmp_path / "template.json", tmp_path / "numbers.json"
@@ -104,6 +105,7 @@ def test_the_template_of_given_crops_is_found(tree, weights, tmp_path, capsys):
     assert told["all"]["matching"] == told["all"]["crops"] == 12
 
 
+@pytest.mark.release
 def test_a_head_is_scored_on_both_crops(tree, weights, tmp_path, capsys):
     root = shutil.copytree(tree, tmp_path / "tree")
     folder = root / "VA_Estimation_Challenge" / "Validation_Set"
@@ -128,6 +130,7 @@ def test_a_head_is_scored_on_both_crops(tree, weights, tmp_path, capsys):
     assert "--extractor with --checkpoint; expected one" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_crops_that_cannot_be_compared_are_listed(tree, weights, tmp_path, capsys):
     root = shutil.copytree(tree, tmp_path / "tree")
     crops = root / "cropped_aligned"

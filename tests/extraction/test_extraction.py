@@ -42,7 +42,11 @@ def choices(weights):
         options=(("batch_size", 16), ("size_px", 32)),
     )
     sound = ExtractorChoice(
-        SOUND, str(weights / f"{SOUND}.safetensors"), "0.96s", alignment="time"
+        SOUND,
+        str(weights / f"{SOUND}.safetensors"),
+        "0.96s",
+        options=(("batch_size", 4),),
+        alignment="time",
     )
     return {"faces": faces, "sound": sound}
 
@@ -239,7 +243,7 @@ def test_what_is_changed_in_pictures_is_a_note_and_no_failure(
     frames = [picture.reformat(format="yuv420p") for _ in range(3)]
     encode_frames(path, "mpeg4", frames, aspect=Fraction(3, 2))
     flags = ["--visual", FACES, "--weights", str(weights), "--size-px", "32"]
-    flags += ["--out", str(tmp_path / "out"), "--quiet"]
+    flags += ["--out", str(tmp_path / "out"), "--quiet", "--batch-size", "16"]
     assert command.main(["--videos", str(path.parent), *flags]) == 0
     kept = tmp_path / "out" / f"{FACES}@full_frame-32" / "a.npz"
     _, meta = read_feature_file(kept)

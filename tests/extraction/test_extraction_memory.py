@@ -15,7 +15,7 @@ import pytest
 from made.trees import write_video
 from PIL import Image
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 FACES, SOUND = "enet_b0_8_va_mtl", "vggish"
 TESTS = str(pathlib.Path(__file__).parents[1])
 

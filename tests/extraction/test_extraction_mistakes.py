@@ -81,6 +81,7 @@ def test_a_mistake_leaves_the_list_of_failures(tree, extracted, tmp_path):
     assert [json.loads(line) for line in listed] == failures
 
 
+@pytest.mark.slow
 def test_a_lost_part_is_tried_again_when_asked(extracted, tmp_path):
     """The mended file has the name and the size of the damaged one."""
     path = tmp_path / "videos/a.avi"

@@ -42,7 +42,14 @@ def check_script(tracks: Sequence[FaceTrack]):
         assert np.abs(shift).max() <= 1
 
 
-@pytest.mark.parametrize("chunk", [100, 7, 1])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(100, marks=pytest.mark.slow),
+        7,
+        pytest.param(1, marks=pytest.mark.slow),
+    ],
+)
 def test_tracks_do_not_depend_on_the_chunks(chunk, film, monkeypatch):
     monkeypatch.setattr(face_tracks, "_CHUNK", chunk)
     video, detect, done = open_video(film), ByColour(), []
@@ -105,7 +112,7 @@ def check_who_walks_in_front(tracks: Sequence[FaceTrack]) -> None:
     assert min(glasses) == 29
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_crops_of_real_faces_are_those_of_another_detector(shared_data):
     """For each official crop, one of the tracks has nearly the same one."""
     stored = read_torch(shared_data / "weights" / "yunet_n.pth")["state_dict"]

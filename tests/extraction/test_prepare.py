@@ -91,6 +91,7 @@ def test_the_store(prepared, task):
     assert test.num_frames.tolist() == list(UNLABELLED.values())
 
 
+@pytest.mark.slow
 def test_without_weights(tree, tmp_path, monkeypatch):
     """No file of weights is there, and none is missed."""
     monkeypatch.setenv("AVEMO_CACHE", str(tmp_path / "empty"))
@@ -124,6 +125,7 @@ def test_a_dry_run_extracts_nothing(tree, flags, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_parts_and_then_the_store(tree, prepared, flags, tmp_path):
     out = tmp_path / "out"
     for index in ("0", "1"):
@@ -160,6 +162,7 @@ def test_on_beam_the_store_is_the_same(tree, prepared, flags, tmp_path):
     assert records_of(tmp_path / "out") == records_of(prepared[0])
 
 
+@pytest.mark.slow
 def test_a_mended_fault_is_packed_without_asking(tree, prepared, flags, tmp_path):
     """What a run with failures packed is replaced; what a whole one did is not."""
     own, out = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "out"

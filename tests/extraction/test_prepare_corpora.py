@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 from made.coloured_faces import ByColour
+from made.compiling import extractors_compile_quickly
 from made.corpora import NUM_FRAMES, write_clip, write_names, write_ravdess
 from made.sounds import write_wav
 
@@ -34,7 +35,7 @@ def no_tasks_of_others(monkeypatch):
 @pytest.fixture(scope="module")
 def by_colour():
     """Red squares are found as faces, without weights."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, extractors_compile_quickly():
         patch.setattr(video_faces, "detector", lambda weights: ByColour())
         facts = {"fingerprint": "by colour"}
         patch.setattr(video_faces, "detector_facts", lambda *_, **__: facts)
@@ -253,7 +254,7 @@ def test_an_empty_video_fails_and_the_others_are_kept(root, tmp_path, said):
     assert set(table.labels[table.valid].tolist()) == {1, 2}
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_real_faces_under_the_names_of_a_corpus(shared_data, tmp_path, said):
     """With the real detector."""
     videos = sorted((shared_data / "affwild2_mini" / "videos").rglob("*.mp4"))[:3]

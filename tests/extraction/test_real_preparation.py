@@ -18,7 +18,7 @@ from avemo_jax.data.store.store import open_store
 from avemo_jax.extractors.efficientnet import EfficientNetSpec
 from avemo_jax.media.images import read_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.parity]
+pytestmark = [pytest.mark.release, pytest.mark.parity]
 ROOT = pathlib.Path(__file__).parents[2]
 SETS = ("enet_b2_8_best", "wav2vec2_base", "vggish")
 

@@ -25,9 +25,10 @@ SOUND_SET, HOP_S = f"{SOUND}@0.96s", 0.96
 
 @pytest.fixture(scope="module")
 def loaded(weights):
-    """The extractor, compiled once for all tests here."""
-    path = str(weights / f"{SOUND}.safetensors")
-    return ExtractorChoice(SOUND, path, "0.96s", alignment="time").load()
+    """The extractor, compiled once for all tests here, for few sizes of batches."""
+    path, options = str(weights / f"{SOUND}.safetensors"), (("batch_size", 4),)
+    choice = ExtractorChoice(SOUND, path, "0.96s", options=options, alignment="time")
+    return choice.load()
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_another_rate_makes_the_file_again(tmp_path, extracted):
 
 
 def test_a_file_has_the_same_rows_alone_and_among_others(tmp_path, extracted):
-    lengths = {"a": 0.5, "b": 3.0, "c": 31.0, "d": 36.5}
+    lengths = {"a": 0.5, "b": 1.94, "c": 3.9, "d": 6.8}  # 1, 2, 4 and 4 + 3 hops
     for name, seconds in lengths.items():
         write_wav(tmp_path / f"wavs/{name}.wav", seconds, hz=200 + 50 * seconds)
     extracted("--audio-dir", tmp_path / "wavs")
@@ -268,16 +269,27 @@ def build(folder, columns, lines):
     return build_command.main([*files, *places, "--quiet"])
 
 
-def test_from_wavs_to_a_score(corpus):
-    """A label for each clip: every row of the clip has it."""
+@pytest.fixture
+def labelled(corpus):
+    """The corpus and its store, with a label for each clip."""
     names = list(EMOTIONS)
     lines = [f"clip{i:02d},{names[i % 2]}" for i in range(16)]
     assert build(corpus, "video,emotion", lines) == 0
-    store = open_store(corpus / "store")
+    return corpus
+
+
+def test_every_row_of_a_clip_has_its_label(labelled):
+    store = open_store(labelled / "store")
     table = store.load_table("emotion", "validation", [SOUND], show_progress=False)
     assert table.valid.all()
     assert table.num_frames.tolist() == [6, 6, 6, 7]
+    assert table.labels.tolist() == [*[0] * 6, *[1] * 6, *[0] * 6, *[1] * 7]
     np.testing.assert_allclose(table.fps, 1 / HOP_S)
+
+
+@pytest.mark.slow
+def test_from_wavs_to_a_score(labelled):
+    corpus = labelled
     config = base_config("own", "mlp", SOUND)
     config.data.dir, config.workdir = str(corpus / "store"), str(corpus / "run")
     config.num_epochs, config.learning_rate, config.batch_size = 20, 0.02, 16

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from made.coloured_faces import COLOURS, INSIDE, ByColour, script, write_film
+from made.compiling import extractors_compile_quickly
 from made.trees import write_crops
 
 from avemo_jax.data.features.files import read_feature_file
@@ -28,7 +29,13 @@ from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
 from avemo_jax.prediction.flags import parser as predict_parser
 
-compiled_once = functools.cache(load_extractor)
+
+@functools.cache
+def compiled_once(name, **settings):
+    with extractors_compile_quickly():
+        return load_extractor(name, **settings)
+
+
 SET = "face_hog@cropped_aligned-32"
 
 
@@ -65,6 +72,13 @@ def extract(films, out, *flags, visual="face_hog"):
     )
 
 
+def embedded(pictures):
+    """By the extractor that the command has."""
+    options = {"weights_dir": None, "source": "cropped_aligned", "size_px": 32}
+    (choice,) = extractor_choice.choose_visual(["face_hog"], **options)
+    return choice.load().extract(pictures)
+
+
 def rows_of(out, name, of_set=SET):
     return read_feature_file(out / of_set / f"{name}.npz")
 
@@ -92,7 +106,7 @@ def test_the_face_of_most_frames_has_the_videos_name(films, crops, tmp_path, cap
     assert {p.stem for p in (tmp_path / SET).iterdir()} == {"talk", "more"}
     found, meta = rows_of(tmp_path, "talk")
     np.testing.assert_array_equal(found.frame, range(1, 51))
-    expected = compiled_once("face_hog", size_px=32).extract(crops["aligned", 0])
+    expected = embedded(crops["aligned", 0])
     np.testing.assert_allclose(found.features, expected.features, atol=2e-3)
     assert meta["source"]["video"] == "talk.mp4"
     assert (meta["source"]["face"], meta["source"]["faces"]) == (1, 2)
@@ -119,6 +133,7 @@ def test_several_faces_are_numbered_and_found_once_for_all_sets(
     assert by_colour.pictures == seen
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_made_again(films, tmp_path, capsys):
     assert extract(films, tmp_path, "--faces=all") == 0
     stood = {p.name: p.stat().st_mtime_ns for p in (tmp_path / SET).iterdir()}
@@ -142,7 +157,11 @@ def test_only_what_is_missing_is_made_again(films, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--faces=largest", "--detect=every"], "faces' detector .* there, .* now"),
+        pytest.param(
+            ["--faces=largest", "--detect=every"],
+            "faces' detector .* there, .* now",
+            marks=pytest.mark.slow,
+        ),
         (["--faces=largest", "--detect=0.5"], "faces' found 'every 0.2 s' there"),
     ],
 )
@@ -167,15 +186,17 @@ def test_sets_of_official_crops_and_of_ours_do_not_mix(films, tmp_path, capsys):
     assert_told(capsys, "faces' crop None there, 'aligned' now")
 
 
+@pytest.mark.slow
 def test_tight_crops_are_a_set_of_their_own(films, crops, tmp_path):
     assert extract(films, tmp_path, "--crop=tight") == 0
     found, meta = rows_of(tmp_path, "talk", "face_hog@cropped-32")
-    expected = compiled_once("face_hog", size_px=32).extract(crops["tight", 0])
+    expected = embedded(crops["tight", 0])
     np.testing.assert_allclose(found.features, expected.features, atol=2e-3)
     assert meta["faces"]["crop"] == "tight"
     assert "template" not in meta["faces"]
 
 
+@pytest.mark.slow
 def test_without_faces_it_is_told_and_the_others_are_done(films, tmp_path, capsys):
     folder = shutil.copytree(films, tmp_path / "films")
     film = write_film(folder / "nobody.mp4", shows=lambda number: {})
@@ -198,6 +219,7 @@ def test_small_faces_are_noted(films, tmp_path, capsys):
     assert "a small face, 48 pixels in the median, where 60 or more are wanted" in text
 
 
+@pytest.mark.slow
 def test_a_template_of_the_users_own_decides_the_crops(films, tmp_path, capsys):
     file, out = tmp_path / "template.json", tmp_path / "out"
     write_template(file, ARCFACE_TEMPLATE * 0.9 + 5, detector="d", crops=3)
@@ -316,6 +338,7 @@ def test_weights_of_the_detector_are_missing(films, tmp_path, capsys, monkeypatc
     assert_told(capsys, "avemo fetch yunet_n")
 
 
+@pytest.mark.slow
 def test_shards_share_the_videos(films, tmp_path):
     for index in range(2):
         parts = ("--num-shards=2", f"--shard-index={index}")

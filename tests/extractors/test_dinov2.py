@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from made.compiling import QUICKLY
 from reference.torch_libraries import import_timm
 
 from avemo_jax.extractors import EXTRACTORS, dinov2
 from avemo_jax.extractors.dinov2 import DinoV2Spec
 
 TINY = DinoV2Spec(32, num_layers=2, num_heads=2, grid=5)
-run = jax.jit(dinov2.apply, static_argnums=0, static_argnames="dtype")
+STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
+run = jax.jit(dinov2.apply, compiler_options=QUICKLY, **STATIC)
 
 
 def random_state(spec: DinoV2Spec, seed: int) -> dict[str, np.ndarray]:
@@ -64,7 +66,7 @@ def by_timm(spec, state, images, positions) -> np.ndarray:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("side", [70, 42])
+@pytest.mark.parametrize("side", [42, pytest.param(70, marks=pytest.mark.slow)])
 def test_a_tiny_network_equals_timm(side):
     state, images = random_state(TINY, 1), images_of(side)
     params = dinov2.prepare(TINY, state, size_px=side)
@@ -75,12 +77,14 @@ def test_a_tiny_network_equals_timm(side):
 
 @pytest.mark.slow
 @pytest.mark.parity
-@pytest.mark.parametrize("variant", ["vits14", "vitb14"])
+@pytest.mark.parametrize(
+    "variant", ["vits14", pytest.param("vitb14", marks=pytest.mark.release)]
+)
 def test_the_published_sizes_equal_timm(variant):
     spec = dinov2.SPECS[variant]
     state, images = random_state(spec, 2), images_of(224, 2)
     params = dinov2.prepare(spec, state, size_px=224)
-    found = run(spec, params, images)
+    found = jax.jit(dinov2.apply, **STATIC)(spec, params, images)
     expected = by_timm(spec, state, images, params["positions"])
     assert found.shape == (2, spec.dim)
     assert np.abs(found - expected).max() < 2e-5 * expected.std()
@@ -106,7 +110,7 @@ def test_positions_are_interpolated_as_the_published_code_does(side):
 
 def test_an_image_does_not_depend_on_the_others():
     params = dinov2.prepare(TINY, random_state(TINY, 4), size_px=42)
-    images = images_of(42, 5)
+    images = images_of(42)
     together = np.asarray(run(TINY, params, images))
     alone = [np.asarray(run(TINY, params, image[None]))[0] for image in images]
     assert np.allclose(together, alone, atol=1e-5)
@@ -114,9 +118,9 @@ def test_an_image_does_not_depend_on_the_others():
 
 
 def test_bfloat16_is_near_float32():
-    params = dinov2.prepare(TINY, random_state(TINY, 5), size_px=70)
-    exact = np.asarray(run(TINY, params, images_of(70)))
-    found = np.asarray(run(TINY, params, images_of(70), dtype="bfloat16"))
+    params = dinov2.prepare(TINY, random_state(TINY, 5), size_px=42)
+    exact = np.asarray(run(TINY, params, images_of(42)))
+    found = np.asarray(run(TINY, params, images_of(42), dtype="bfloat16"))
     assert found.dtype == np.float32
     cosine = (found * exact).sum(1) / np.linalg.norm(found, axis=1)
     assert (cosine / np.linalg.norm(exact, axis=1)).min() > 0.999

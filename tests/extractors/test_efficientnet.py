@@ -16,6 +16,7 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.compiling import QUICKLY, extractors_compile_quickly
 from reference.efficientnet import expected_of, random_network
 from reference.torch_libraries import state_of
 
@@ -30,15 +31,21 @@ TINY = EfficientNetSpec("tiny", 3)
 FORMS = ("local", "whole")
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames="dtype")
 def run(spec, params, images, dtype="float32"):
-    return efficientnet.apply(spec, params, images, dtype=dtype)
+    program = run_tiny if spec.variant == "tiny" else run_large
+    return program(spec, params, images, dtype=dtype)
+
+
+STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
+run_large = jax.jit(efficientnet.apply, **STATIC)
+run_tiny = jax.jit(efficientnet.apply, compiler_options=QUICKLY, **STATIC)
 
 
 def run_form(form, spec, params, images):
     """Embeddings as one of the two kinds of platform computes them."""
     function = {"local": efficientnet._in_parts, "whole": efficientnet._whole}[form]
-    return jax.jit(functools.partial(function, spec))(params, images)
+    program = jax.jit(functools.partial(function, spec), compiler_options=QUICKLY)
+    return program(params, images)
 
 
 def pictures(num, height, width, seed=0):
@@ -123,6 +130,7 @@ def test_dims_are_those_of_the_table():
         assert EfficientNetSpec(variant, entry.output_dim).dim == entry.dim
 
 
+@pytest.mark.slow
 def test_a_network_without_classifier():
     params, kept = golden()
     spec = dataclasses.replace(TINY, num_outputs=0)
@@ -158,14 +166,17 @@ def test_parts_hold_all_images_and_little_more(num, side):
 def test_runs_divided_over_devices():
     params, kept = golden()
     images = kept["images"]
-    divided = on_all_devices(functools.partial(efficientnet.apply, TINY))
+    with extractors_compile_quickly():
+        divided = on_all_devices(functools.partial(efficientnet.apply, TINY))
     for got, expected in zip(
         divided(params, images), run(TINY, params, images), strict=True
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda", "cpu"])
+@pytest.mark.parametrize(
+    "platform", ["tpu", pytest.param("cuda", marks=pytest.mark.slow), "cpu"]
+)
 def test_each_platform_gets_its_form(platform):
     """One convolution by channel for each block; on a CPU no convolution at all."""
     params, _ = golden()
@@ -180,7 +191,7 @@ def test_each_platform_gets_its_form(platform):
     assert text.count("stablehlo.convolution") == len(groups)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("platform", "dtype"), [("tpu", "bfloat16"), ("cuda", "float32")]
 )
@@ -234,7 +245,13 @@ def test_padding_is_that_of_lax(size, kernel, stride):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", [(12, 12), (13, 10), (5, 4), (1, 2)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        *((13, 10), (1, 2)),
+        *(pytest.param(size, marks=pytest.mark.slow) for size in ((12, 12), (5, 4))),
+    ],
+)
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_depthwise_equals_its_definition(form, size, kernel, stride):
     random = np.random.default_rng(0)
@@ -248,13 +265,13 @@ def test_depthwise_equals_its_definition(form, size, kernel, stride):
         layer = Depthwise(3, kernel, stride)
         layer.kernel.set_value(jnp.asarray(weights))
         layer.bias.set_value(jnp.full(3, 0.5))
-        got = jax.jit(lambda x: layer(x, form))(x)
+        got = jax.jit(lambda x: layer(x, form), compiler_options=QUICKLY)(x)
     np.testing.assert_allclose(got, expected + 0.5, rtol=1e-12, atol=1e-12)
 
 
-def in_float64(module, tree):
+def in_float64(make, tree):
     """The module of one part of a params tree."""
-    graphdef, state = nnx.split(module, nnx.Param)
+    graphdef, state = nnx.split(nnx.eval_shape(make), nnx.Param)
     assert jax.tree.structure(nnx.to_pure_dict(state)) == jax.tree.structure(tree)
     return nnx.merge(graphdef, jax.tree.map(jnp.asarray, tree))
 
@@ -276,7 +293,7 @@ def test_blocks_equal_timms_in_float64(form):
     with jax.enable_x64(True), torch.inference_mode():
         params = efficientnet.prepare(spec, state, dtype="float64")
         x = torch.randn(2, 3, 45, 38, dtype=torch.float64)
-        stem = in_float64(Stem(3, spec.stem), params["stem"])
+        stem = in_float64(lambda: Stem(3, spec.stem), params["stem"])
         conv = network.conv_stem(x)
         norm = torch.nn.functional.batch_norm(
             conv,
@@ -286,7 +303,8 @@ def test_blocks_equal_timms_in_float64(form):
             network.bn1.bias,
             eps=1e-3,
         )
-        got = stem(jnp.asarray(channels_last(x)), form)
+        run_stem = jax.jit(lambda x: stem(x, form), compiler_options=QUICKLY)
+        got = run_stem(channels_last(x))
         np.testing.assert_allclose(got, channels_last(norm), rtol=1e-9, atol=1e-12)
         # The forms differ in the depthwise convolution: of the second, two suffice.
         places = ("0_0", "1_0", "1_1", "2_0", "2_1", "6_0")
@@ -295,13 +313,23 @@ def test_blocks_equal_timms_in_float64(form):
             block = spec.stages[stage][number]
             x = torch.randn(2, block.inputs, 13, 10, dtype=torch.float64)
             expected = channels_last(network.blocks[stage][number](x))
-            ours = in_float64(Block(block), params[f"block_{place}"])
-            got = jax.jit(lambda x, ours=ours: ours(x, form))(channels_last(x))
+            ours = in_float64(lambda b=block: Block(b), params[f"block_{place}"])
+            run_block = jax.jit(
+                lambda x, ours=ours: ours(x, form), compiler_options=QUICKLY
+            )
+            got = run_block(channels_last(x))
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("variant", "outputs"), [("b2", 8), ("tiny", 3), ("b0", 0)])
+@pytest.mark.parametrize(
+    ("variant", "outputs"),
+    [
+        ("tiny", 3),
+        pytest.param("b0", 0, marks=pytest.mark.slow),
+        pytest.param("b2", 8, marks=pytest.mark.slow),
+    ],
+)
 def test_names_and_shapes_are_timms(variant, outputs):
     spec = EfficientNetSpec(variant, outputs)
     state = state_of(random_network(spec, pictures(2, 32, 32)))
@@ -315,7 +343,7 @@ def test_names_and_shapes_are_timms(variant, outputs):
     [
         # of the tiny one, the file of golden numbers is all of it
         pytest.param("b0", 10, (67, 52), marks=pytest.mark.slow),
-        pytest.param("b2", 8, (224, 224), marks=pytest.mark.slow),
+        pytest.param("b2", 8, (224, 224), marks=pytest.mark.release),
     ],
 )
 def test_networks_equal_timms(variant, outputs, size):

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from made.compiling import extractors_compile_quickly
 from made.plugins import install
 from made.trees import make_tree
 
@@ -41,7 +42,8 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(folder))
-    yield folder
+    with extractors_compile_quickly():
+        yield folder
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(folder) in str(
             sys.modules[name].__file__
@@ -383,6 +385,7 @@ def test_options_that_plugins_have_not(site):
         choose_audio(["heard"], weights_dir=None, sound="original")
 
 
+@pytest.mark.slow
 def test_the_command_takes_them_and_tells_of_faulty_ones(site, tmp_path, capsys):
     install(site, "fine", "outputs = ('a',)\nplain = apply\n" + _WITH_OUTPUTS)
     install(site, "heard", SOUND)
@@ -445,7 +448,7 @@ def test_the_page_is_short():
     assert len(page().strip().splitlines()) <= 38  # and the title above it
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_package_of_the_page_is_installed_extracts_and_trains(tmp_path):
     package, target = tmp_path / "avemo-tiny", tmp_path / "target"
     package.mkdir()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from made.compiling import QUICKLY
 from reference.wav2vec2 import outputs_of, random_state, reference
 
 from avemo_jax.extractors import wav2vec2
@@ -40,12 +41,7 @@ def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Wav2Vec2LayerIndex, ...]:
     return (*range(spec.num_layers + 1), "last")
 
 
-# One program for equal options and shapes, which tests therefore share. Of the small
-# networks, whose time is compilation, machine code need not be good.
-QUICKLY = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
+# One program for equal options and shapes, which tests therefore share.
 STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
 run = jax.jit(wav2vec2.apply, **STATIC)
 run_small = jax.jit(wav2vec2.apply, compiler_options=QUICKLY, **STATIC)
@@ -94,7 +90,10 @@ class Base:
     found: list[np.ndarray]
 
 
-@pytest.fixture(scope="module", params=["group", "layer"])
+@pytest.fixture(
+    scope="module",
+    params=["group", pytest.param("layer", marks=pytest.mark.release)],
+)
 def base(request):
     spec = BASE if request.param == "group" else BASE_LAYER
     state, waveform = random_state(spec, 3), sound(4, 1, 16_000)
@@ -114,14 +113,16 @@ def test_base_equals_transformers(base):
         assert_near(ours, expected[i], 2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_base_in_bfloat16_is_near_float32(base):
     own = {"layers": ("last",), "dtype": "bfloat16"}
     (found,) = applied(base.spec, base.params, base.waveform, **own)
     assert least_cosine(found, base.found[-1]) > 0.999
 
 
-@pytest.mark.parametrize("name", ["group", "layer"])
+@pytest.mark.parametrize(
+    "name", ["group", pytest.param("layer", marks=pytest.mark.slow)]
+)
 def test_bfloat16_is_near_float32(name):
     spec, waveform = SPECS[name], sound(18, 2, 9_000)
     params = wav2vec2.prepare(spec, random_state(spec, 17))
@@ -147,7 +148,14 @@ def test_base_has_as_many_parameters_as_published():
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "group",
+        pytest.param("layer", marks=pytest.mark.slow),
+        pytest.param("group_biased", marks=pytest.mark.slow),
+    ],
+)
 def test_blocks_equal_transformers_in_float64(name):
     spec = SPECS[name]
     state = random_state(spec, 5)
@@ -163,14 +171,19 @@ def test_blocks_equal_transformers_in_float64(name):
     with jax.enable_x64(True):
         params = wav2vec2.prepare(spec, state, dtype="float64")
         wide = jnp.asarray(waveform)
-        raw = wav2vec2.first_convolution(spec, params, wide, dtype="float64")
-        statistics = None
-        if spec.feat_extract_norm == "group":
-            statistics = raw.mean(axis=1), raw.var(axis=1)
-        ours = wav2vec2.convolve(spec, params, wide, statistics, dtype="float64")
         options = {"layers": all_layers(spec), "dtype": "float64"}
-        found = wav2vec2.transform(spec, params, ours, **options)
-        whole = wav2vec2.apply(spec, params, wide, **options)
+
+        def parts(params, wide):
+            raw = wav2vec2.first_convolution(spec, params, wide, dtype="float64")
+            statistics = None
+            if spec.feat_extract_norm == "group":
+                statistics = raw.mean(axis=1), raw.var(axis=1)
+            ours = wav2vec2.convolve(spec, params, wide, statistics, dtype="float64")
+            found = wav2vec2.transform(spec, params, ours, **options)
+            return raw, ours, found, wav2vec2.apply(spec, params, wide, **options)
+
+        run_parts = jax.jit(parts, compiler_options=QUICKLY)
+        raw, ours, found, whole = run_parts(params, wide)
     close = {"rtol": 1e-9, "atol": 1e-11}
     np.testing.assert_allclose(raw, first.numpy().transpose(0, 2, 1), **close)
     np.testing.assert_allclose(ours, local.transpose(0, 2, 1), **close)
@@ -204,7 +217,11 @@ def write_golden() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "counts"), [("group", (9_000, 3_000, 400)), ("layer", (9_000, 3_000))]
+    ("name", "counts"),
+    [
+        ("group", (9_000, 3_000, 400)),
+        pytest.param("layer", (9_000, 3_000), marks=pytest.mark.slow),
+    ],
 )
 def test_padded_tracks_come_out_as_alone(name, counts):
     spec = SPECS[name]

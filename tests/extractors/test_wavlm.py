@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from made.compiling import QUICKLY
 from reference.torch_libraries import import_transformers
 from reference.wav2vec2 import outputs_of, random_state, reference
 
@@ -29,11 +30,6 @@ TINY_LAYER = dataclasses.replace(
     TINY, feat_extract_norm="layer", do_stable_layer_norm=True
 )
 STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
-# Of the small networks, whose time is compilation, machine code need not be good.
-QUICKLY = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
 run = jax.jit(wav2vec2.apply, compiler_options=QUICKLY, **STATIC)
 
 
@@ -42,7 +38,13 @@ def sound(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("spec", [TINY, TINY_LAYER], ids=["group", "layer"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(TINY, id="group"),
+        pytest.param(TINY_LAYER, marks=pytest.mark.slow, id="layer"),
+    ],
+)
 def test_a_tiny_network_equals_transformers(spec):
     state, waveform = random_state(spec, 1), sound(2, 30_000)
     layers = (*range(spec.num_layers + 1), "last")
@@ -55,7 +57,10 @@ def test_a_tiny_network_equals_transformers(spec):
 
 @pytest.mark.slow
 @pytest.mark.parity
-@pytest.mark.parametrize("network", ["wavlm_base", "wavlm_large"])
+@pytest.mark.parametrize(
+    "network",
+    ["wavlm_base", pytest.param("wavlm_large", marks=pytest.mark.release)],
+)
 def test_the_published_sizes_equal_transformers(network):
     spec = SPECS[network]
     state, waveform = random_state(spec, 2), sound(1, 16_000)
@@ -65,6 +70,7 @@ def test_the_published_sizes_equal_transformers(network):
     assert np.abs(found - expected).max() < 2e-5 * expected.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_queries_in_several_blocks_equal_transformers():
     """A track of more frames than a CPU takes at a time, which are not even."""

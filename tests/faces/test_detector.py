@@ -24,6 +24,7 @@ def picture(shared_data) -> np.ndarray:
     return next(open_video(path).pictures())
 
 
+@pytest.mark.slow
 def test_a_face_is_found_at_any_size(detector, picture):
     """The same face in pictures of other sizes and shapes, in their own pixels."""
     (face,) = detector([picture])[0].boxes
@@ -45,6 +46,7 @@ def test_a_face_is_found_at_any_size(detector, picture):
     assert not len(detector([np.zeros((40, 50, 3), np.uint8)])[0].boxes)
 
 
+@pytest.mark.slow
 def test_a_small_face_of_a_large_picture_has_the_points_of_the_whole_one(
     detector, picture, monkeypatch
 ):

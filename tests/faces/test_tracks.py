@@ -132,7 +132,7 @@ def test_cuts():
     assert is_cut(outline(scene), outline(255 - scene))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_real_people_are_two_tracks(shared_data):
     """Frames in which both have crops, at four fifths of the video's size."""
     root = shared_data / "affwild2_mini"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from made.compiling import QUICKLY
 
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.faces import detection, yunet
@@ -15,7 +16,7 @@ from avemo_jax.faces import detection, yunet
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "yunet.npz"
 PUBLISHED = 75_856  # parameters, as the paper has it
 KEYS = {"cls": "cls", "obj": "obj", "bbox": "box", "kps": "points"}
-apply = jax.jit(yunet.apply)
+apply = jax.jit(yunet.apply, compiler_options=QUICKLY)
 
 
 def random_state(seed: int = 0) -> dict[str, np.ndarray]:
@@ -61,7 +62,11 @@ def test_number_of_parameters():
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("form", [apply, jax.jit(yunet._whole)], ids=["cpu", "whole"])
+@pytest.mark.parametrize(
+    "form",
+    [apply, jax.jit(yunet._whole, compiler_options=QUICKLY)],
+    ids=["cpu", "whole"],
+)
 def test_outputs_are_those_of_the_reference(form, params):
     """Written by ``python tests/faces/test_yunet.py``, by PyTorch in float64."""
     images = jnp.asarray(pictures(2, 64, 96))
@@ -78,7 +83,14 @@ def test_reference_gives_the_golden_file():
             np.testing.assert_allclose(array, file[name], rtol=1e-9)
 
 
-@pytest.mark.parametrize("size", [(1, 320, 320), (3, 96, 160), (2, 192, 64)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((1, 320, 320), marks=pytest.mark.release),
+        (3, 96, 160),
+        pytest.param((2, 192, 64), marks=pytest.mark.slow),
+    ],
+)
 def test_published_weights_give_what_their_onnx_gives(size, shared_data):
     onnxruntime = pytest.importorskip("onnxruntime")
     stored = read_torch(shared_data / "weights" / "yunet_n.pth")["state_dict"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.compiling import QUICKLY
 from PIL import Image, ImageFile
 
 from avemo_jax.media import images, resizing
@@ -26,7 +27,12 @@ ARITHMETIC_JPEG = base64.b85decode(
     "A}agcLcU4^xVke;Kft*d8%yve$z$C;?Br2okP3kU!R00aR65di<p00saM5C#9*00;pA002J#(bXrOP"
     "mD~EG|UswY&p@}aMY;j|Je"
 )
-_resize = jax.jit(resizing.resize, static_argnames="size_px")
+_resize = jax.jit(resizing.resize, static_argnames="size_px", compiler_options=QUICKLY)
+_normalise = jax.jit(
+    resizing.resize_and_normalise,
+    static_argnames=("size_px", "mean", "std", "dtype"),
+    compiler_options=QUICKLY,
+)
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -196,7 +202,14 @@ def test_exif_rotation(kind, orientation):
     assert np.abs(result.astype(int) - upright).mean() < 3
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        pytest.param({"subsampling": 0}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_jpeg_cut_anywhere_is_refused(options, tmp_path):
     data = encoded(Image.fromarray(smooth(40, 48)), "JPEG", **options)
     assert read_image(data).shape == (40, 48, 3)
@@ -211,8 +224,18 @@ def test_a_jpeg_cut_anywhere_is_refused(options, tmp_path):
         read_image(path)
 
 
-@pytest.mark.parametrize("orientation", [1, 3])
-@pytest.mark.parametrize("shape", [(112, 112), (33, 49), (57, 70), (64, 64)])
+@pytest.mark.parametrize(
+    ("shape", "orientation"),
+    [
+        *(((33, 49), 1), ((64, 64), 1), ((57, 70), 3)),
+        *(
+            pytest.param(*case, marks=pytest.mark.release)
+            for case in (((33, 49), 3), ((64, 64), 3), ((57, 70), 1))
+        ),
+        pytest.param((112, 112), 1, marks=pytest.mark.slow),
+        pytest.param((112, 112), 3, marks=pytest.mark.release),
+    ],
+)
 def test_a_jpeg_cut_and_closed_is_refused(shape, orientation):
     """With its end marker put back libjpeg would fill the rest with grey."""
     exif = Image.Exif()
@@ -359,7 +382,7 @@ def by_pillow(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(narrow.resize((size, size), BILINEAR))
 
 
-@pytest.mark.parametrize("size", [224, 260])
+@pytest.mark.parametrize("size", [224, pytest.param(260, marks=pytest.mark.slow)])
 def test_the_usual_crop_is_resized_as_pillow_does(size):
     crops = [noise(112, 112, seed=seed) for seed in range(3)]
     result = _resize(*resizing.pack_images(crops), size_px=size)
@@ -369,14 +392,14 @@ def test_the_usual_crop_is_resized_as_pillow_does(size):
         )
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("size", [48, pytest.param(224, marks=pytest.mark.slow)])
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=4, max_size=4
-    ),
-    st.sampled_from([48, 224]),
+    )
 )
-def test_any_sizes_in_one_batch_are_resized_as_pillow_does(sizes, size):
+def test_any_sizes_in_one_batch_are_resized_as_pillow_does(size, sizes):
     originals = [noise(*hw, seed=i) for i, hw in enumerate(sizes)]
     result = np.asarray(_resize(*resizing.pack_images(originals), size_px=size))
     for ours, original in zip(result, originals, strict=True):
@@ -401,14 +424,14 @@ def test_sizes_on_one_canvas_compile_once():
         traces.append(1)
         return resizing.resize(*batch, size_px=64)
 
-    jitted = jax.jit(resize)
+    jitted = jax.jit(resize, compiler_options=QUICKLY)
     for seed in range(4):
         sizes = np.random.default_rng(seed).integers(113, 225, (3, 2))
         jitted(*resizing.pack_images([noise(h, w) for h, w in sizes]))
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("side", [224, 250])
+@pytest.mark.parametrize("side", [224, pytest.param(250, marks=pytest.mark.slow)])
 def test_crops_of_the_target_size_stay(side):
     crops = [noise(224, 224, seed=seed) for seed in range(2)]
     if side != 224:
@@ -420,7 +443,7 @@ def test_crops_of_the_target_size_stay(side):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_normalised(dtype):
     crops = [noise(112, 100), noise(80, 90)]
-    result = resizing.resize_and_normalise(
+    result = _normalise(
         *resizing.pack_images(crops, rows=4),
         size_px=128,
         mean=MEAN,
@@ -428,14 +451,15 @@ def test_normalised(dtype):
         dtype=dtype,
     )
     assert (result.shape, result.dtype) == ((4, 128, 128, 3), dtype)
+    result = np.asarray(result)
     expected = np.stack([by_pillow(crop, 128) for crop in crops])
     expected = (expected / 255 - np.array(MEAN)) / STD
     tolerance = 1e-6 if dtype == "float32" else 1e-2
     np.testing.assert_allclose(
-        np.asarray(result[:2], np.float32), expected, rtol=tolerance, atol=tolerance
+        result[:2].astype(np.float32), expected, rtol=tolerance, atol=tolerance
     )
     # Rows without a picture are finite too.
-    assert np.isfinite(np.asarray(result, np.float32)).all()
+    assert np.isfinite(result.astype(np.float32)).all()
 
 
 def test_pack():
@@ -501,7 +525,14 @@ def test_real_crops(shared_data):
         np.testing.assert_array_equal(ours, np.asarray(expected))
 
 
-@pytest.mark.parametrize("size", [32, 112, 224])
+@pytest.mark.parametrize(
+    "size",
+    [
+        32,
+        pytest.param(112, marks=pytest.mark.slow),
+        pytest.param(224, marks=pytest.mark.slow),
+    ],
+)
 def test_pictures_resized_here_are_those_of_the_device(size):
     pictures = [noise(*s) for s in [(224, 224), (112, 90), (300, 40), (21, 260)]]
     found = resizing.pack_resized(pictures, rows=5, size_px=size)

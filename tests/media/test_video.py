@@ -287,6 +287,7 @@ def small_files(tmp_path_factory) -> list[pathlib.Path]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_damaged_files_count_alike_however_read(small_files, data):
@@ -436,6 +437,7 @@ def test_nonsense_rates_are_none(tmp_path):
     assert times.fps == pytest.approx(12_000)
 
 
+@pytest.mark.slow
 def test_real_videos(shared_data):
     paths = sorted((shared_data / "affwild2_mini" / "videos").rglob("*.*"))
     assert len(paths) == 6

@@ -97,6 +97,7 @@ def files_below(folder: pathlib.Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_bytes(built):
     root, same_reports, _ = built
     plain, beam = files_below(root / "plain"), files_below(root / "beam")
@@ -108,6 +109,7 @@ def test_two_workers_write_the_same_bytes(built):
         assert f"affwild2/many@a/1.0.0/{name}" in plain
 
 
+@pytest.mark.slow
 def test_all_examples_are_read_in_order(built):
     examples = open_examples(config_folder(built[0] / "beam", "many@a"))
     names = [f"v{i:03}" for i in range(MANY)]
@@ -116,6 +118,7 @@ def test_all_examples_are_read_in_order(built):
     assert table.num_rows == 2 * MANY
 
 
+@pytest.mark.slow
 def test_counts_of_other_processes_arrive(built):
     metadata = read_metadata(built[0] / "beam", "mine@x")
     assert metadata["runs"]["v039"] == (1, 2, 4, 4)
@@ -134,6 +137,7 @@ def test_counts_of_other_processes_arrive(built):
     }
 
 
+@pytest.mark.slow
 def test_a_wrong_video_is_the_same_error(built):
     plain, beam = built[2]
     assert plain == beam
@@ -167,6 +171,7 @@ build_store(
 SLOW = [f"v{i:02}" for i in range(70)]
 
 
+@pytest.mark.release
 @needs_beam
 def test_killed_while_workers_write(tmp_path):
     root = tmp_path / "store"
@@ -192,7 +197,7 @@ def test_killed_while_workers_write(tmp_path):
     assert not list(root.glob("affwild2/*/incomplete*"))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @needs_beam
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_ctrl_c_while_workers_write_is_one_line(tmp_path):

@@ -28,6 +28,7 @@ def mini(shared_data, annotations, tmp_path) -> list[str]:
     return [*annotations, "--features", str(tmp_path / "features")]
 
 
+@pytest.mark.release
 def test_command_on_real_material(tmp_path, shared_data, annotations, capsys):
     flags = [*annotations, "--out", str(tmp_path)]
     flags += ["--features", str(shared_data / "affwild2_mini_features")]

@@ -237,7 +237,14 @@ build_store(sys.argv[1], records, sources, show_progress=False)
 """
 
 
-@pytest.mark.parametrize("video", ["video1", "video4", "video7"])
+@pytest.mark.parametrize(
+    "video",
+    [
+        pytest.param("video1", marks=pytest.mark.release),
+        pytest.param("video4", marks=pytest.mark.slow),
+        pytest.param("video7", marks=pytest.mark.release),
+    ],
+)
 def test_killed_build(tmp_path, video):
     """SIGKILL while a set is written: the set is not there, and is built afterwards."""
     root = tmp_path / "store"
@@ -265,6 +272,7 @@ def test_killed_build(tmp_path, video):
     assert table.num_rows == 28
 
 
+@pytest.mark.slow
 def test_regular_tfds_folder(tmp_path, shared_data):
     """What ``tfds build --manual_dir`` does, as far as it goes without TensorFlow."""
     from data_builders.affwild2.affwild2_dataset_builder import Builder

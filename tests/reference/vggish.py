@@ -7,12 +7,15 @@ _LAYERS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
 
 
 class Vggish(nn.Module):
-    """From (examples, 1, 96, 64) to (examples, 128), before the PCA."""
+    """From (examples, 1, 96, 64) to (examples, 128), before the PCA.
 
-    def __init__(self):
+    ``layers`` and ``hidden`` make a narrow one.
+    """
+
+    def __init__(self, layers=_LAYERS, hidden=4096):
         super().__init__()
-        layers, channels = [], 1
-        for layer in _LAYERS:
+        sizes, layers, channels = layers, [], 1
+        for layer in sizes:
             if isinstance(layer, int):
                 layers += [nn.Conv2d(channels, layer, 3, padding=1), nn.ReLU()]
                 channels = layer
@@ -20,11 +23,11 @@ class Vggish(nn.Module):
                 layers.append(nn.MaxPool2d(2, 2))
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(512 * 6 * 4, 4096),
+            nn.Linear(channels * 6 * 4, hidden),
             nn.ReLU(),
-            nn.Linear(4096, 4096),
+            nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Linear(4096, 128),
+            nn.Linear(hidden, 128),
             nn.ReLU(),
         )
 
