@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _LOGGERS = (logging.getLogger(), absl_logging.get_absl_logger())
 _LEVELS = {logger: logger.level for logger in _LOGGERS}
+DAYS_KEPT = 30  # compiled programs of earlier runs
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
     *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
@@ -83,17 +85,27 @@ def shared_data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def avemo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    """Caches of this run, one for all workers; the user's own are not touched."""
+def avemo_cache(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[pathlib.Path]:
+    """Caches of this run, one for all workers; the user's own are not touched.
+
+    Compiled programs are those of earlier runs, too: in ``.pytest_cache``, or where
+    ``AVEMO_TEST_PROGRAMS`` says. After 30 days they are made anew.
+    """
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    if programs := os.environ.get("AVEMO_TEST_PROGRAMS"):
-        # Compiled programs of earlier runs, too.
-        (root / "avemo_cache").mkdir(exist_ok=True)
-        pathlib.Path(programs).mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            (root / "avemo_cache" / "xla").symlink_to(programs)
+    (root / "avemo_cache").mkdir(exist_ok=True)
+    beside_tests = pytestconfig.rootpath / ".pytest_cache" / "programs"
+    programs = pathlib.Path(os.environ.get("AVEMO_TEST_PROGRAMS", beside_tests))
+    programs.mkdir(parents=True, exist_ok=True)
+    for old in programs.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the other worker deleted it
+            if old.is_file() and time.time() - old.stat().st_mtime > DAYS_KEPT * 86400:
+                old.unlink()
+    with contextlib.suppress(FileExistsError):
+        (root / "avemo_cache" / "xla").symlink_to(programs)
     from avemo_jax.runtime.compilation import keep_compiled
 
     with pytest.MonkeyPatch.context() as patch:
