@@ -1,5 +1,6 @@
 """Head checkpoints with the parameters that training would start from."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +12,24 @@ from avemo_jax.heads import HeadSpec, Variables, build_head
 from avemo_jax.heads.joint import part_spec, part_variables
 from avemo_jax.models import checkpoints
 from avemo_jax.models.card import JOINT_FILE, CardFeatures, own_definition, write_card
-from avemo_jax.tasks import JointTask, get_task
+from avemo_jax.tasks import JointTask, Task, get_task
 from made.cards import made_card
 
 # Name, kind, length and fingerprint of each feature set.
 Sets = Sequence[tuple[str, str, int, str]]
+
+
+@functools.cache
+def _drawn(
+    head_spec: HeadSpec, task: Task | JointTask, seed: int, count: int
+) -> Variables:
+    """Variables of ``count`` heads, by one program and once for all tests.
+
+    A spec only names its task, and tasks of several tests may have one name.
+    """
+    keys = jax.random.split(jax.random.key(seed), count)
+    params, stats = jax.jit(jax.vmap(build_head(head_spec).init))(keys)
+    return Variables(params=params, stats=stats)
 
 
 def untrained_head(
@@ -49,11 +63,8 @@ def untrained_head(
     kinds = tuple(one for _, one, _, _ in sets)
     options = {"set_kinds": kinds, **(spec or {})}
     head_spec = HeadSpec(task=task, kind=kind, dims=dims, **options)
-    head = build_head(head_spec)
-    keys = jax.random.split(jax.random.key(len(str(sets)) + seeds), seeds)
-    params, stats = jax.vmap(head.init)(keys)
-    variables = Variables(params=params, stats=stats)
     own = get_task(task)
+    variables = _drawn(head_spec, own, len(str(sets)) + seeds, seeds)
     fields = {
         "task": task,
         "head": head_spec.to_dict(),
