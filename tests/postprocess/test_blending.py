@@ -65,7 +65,14 @@ def test_grid_refuses(models, step, word):
         simplex_grid(models, step)
 
 
-@pytest.mark.parametrize("task_name", ["EXPR", "AU", "VA"])
+@pytest.mark.parametrize(
+    "task_name",
+    [
+        pytest.param("EXPR", marks=pytest.mark.slow),
+        pytest.param("AU", marks=pytest.mark.release),
+        "VA",
+    ],
+)
 def test_all_blends_are_the_loop(task_name):
     probs, labels, mask = made(task_name)
     weights = jnp.asarray(simplex_grid(3, 0.25))
@@ -119,6 +126,7 @@ def test_extractors_classes_are_in_the_tasks_order():
         extractor_probs(logits[:, :7])
 
 
+@pytest.mark.slow
 def test_confident_frames_are_the_extractors():
     probs, labels, mask = made("EXPR", models=1)
     rng = np.random.default_rng(1)

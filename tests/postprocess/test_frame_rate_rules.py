@@ -15,7 +15,12 @@ from avemo_jax.postprocess.smoothing import smooth
 
 # Few shapes, so that little is compiled anew: (lengths of the videos, half width).
 SHAPES = (((1,), 3), ((7, 1, 30), 12), ((23, 9, 6), 12), ((38,), 12))
-LISTS = ((9, 4, 1), (5, 4), (4,), (50, 4))
+OF_ONE_OR_38_FRAMES = pytest.mark.parametrize(
+    "shapes",
+    [pytest.param(SHAPES[:1], marks=pytest.mark.slow), SHAPES[1:]],
+    ids=["one frame", "38 frames"],
+)
+LISTS = ((9, 4, 1), (50, 4), (5, 4), (4,))
 
 
 def bounds(lengths):
@@ -52,24 +57,26 @@ def naive_sequential(scores, lo, hi, each, thresholds, half):
     return chosen, classes, entries, embedded
 
 
+@OF_ONE_OR_38_FRAMES
 @settings(max_examples=20, deadline=None)
 @given(
-    shape=st.sampled_from(SHAPES),
+    case=st.data(),
     seed=st.integers(0, 1000),
     ties=st.booleans(),
     level=st.sampled_from((0.0, 0.5, 0.75, 0.9, 2.0)),
 )
-def test_sequential_is_the_plain_loop(shape, seed, ties, level):
-    lengths, half = shape
+def test_sequential_is_the_plain_loop(shapes, case, seed, ties, level):
+    lengths, half = case.draw(st.sampled_from(shapes))
     lo, hi = bounds(lengths)
     scores = made(lengths, 3, seed, ties=ties)
-    strides = sequential.all_strides(LISTS)
+    lists = LISTS if shapes == SHAPES[:1] else LISTS[:2]
+    strides = sequential.all_strides(lists)
     by_stride = sequential.stride_entries(lo, hi, strides, half)
     limit = {s: level * (1 - 0.01 * k) for k, s in enumerate(strides)}
-    rows = np.tile(np.float32([limit[s] for s in strides]), (len(LISTS), 1))
-    got = sequential.sequential(scores, by_stride, rows, lists=LISTS, half_width=half)
+    rows = np.tile(np.float32([limit[s] for s in strides]), (len(lists), 1))
+    got = sequential.sequential(scores, by_stride, rows, lists=lists, half_width=half)
     limit = dict(zip(strides, rows[0], strict=True))
-    for number, each in enumerate(LISTS):
+    for number, each in enumerate(lists):
         chosen, classes, entries, embedded = naive_sequential(
             scores, lo, hi, each, limit, half
         )
@@ -80,10 +87,12 @@ def test_sequential_is_the_plain_loop(shape, seed, ties, level):
         np.testing.assert_array_equal(got.entries[number], expected)
 
 
+@pytest.mark.slow
+@OF_ONE_OR_38_FRAMES
 @settings(max_examples=20, deadline=None)
-@given(shape=st.sampled_from(SHAPES), seed=st.integers(0, 1000), ties=st.booleans())
-def test_strided_medians_are_numpys(shape, seed, ties):
-    lengths, half = shape
+@given(case=st.data(), seed=st.integers(0, 1000), ties=st.booleans())
+def test_strided_medians_are_numpys(shapes, case, seed, ties):
+    lengths, half = case.draw(st.sampled_from(shapes))
     lo, hi = bounds(lengths)
     scores = made(lengths, 2, seed, ties=ties)
     strides = (9, 5, 4, 1)
@@ -95,6 +104,7 @@ def test_strided_medians_are_numpys(shape, seed, ties):
         np.testing.assert_array_equal(each, np.stack(expected))
 
 
+@pytest.mark.slow
 def test_stride_one_is_the_sliding_median():
     lo, hi = bounds((900, 1300, 40))
     scores = made((900, 1300, 40), 8, 0, ties=False)
@@ -104,6 +114,7 @@ def test_stride_one_is_the_sliding_median():
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_reported_lists_have_the_reported_shares_of_entries():
     lengths = (4000, 4000)
     lo, hi = bounds(lengths)
@@ -201,7 +212,14 @@ def naive_confidence(kind, smoothed, scores, lo, hi, embedded):
     return out
 
 
-@pytest.mark.parametrize("kind", ["top", "margin", "variation"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("top", marks=pytest.mark.slow),
+        "margin",
+        pytest.param("variation", marks=pytest.mark.slow),
+    ],
+)
 @settings(max_examples=6, deadline=None)
 @given(
     shape=st.sampled_from(SHAPES[1:]),
@@ -247,6 +265,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     np.testing.assert_array_equal(again.scores, got.scores)
 
 
+@pytest.mark.slow
 def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     lo, hi = bounds((300, 77))
     scores = made((300, 77), 8, 0, ties=False)
@@ -269,7 +288,9 @@ def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     np.testing.assert_array_equal(fixed.scores, whole)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize(
+    "platform", ["cuda", pytest.param("tpu", marks=pytest.mark.slow)]
+)
 def test_programs_lower_for_accelerators(platform):
     lo, hi = bounds((50, 30))
     scores = jnp.asarray(made((50, 30), 3, 0, ties=False))

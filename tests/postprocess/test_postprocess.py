@@ -173,17 +173,15 @@ def assert_smooth(got, expected, mode, largest=1.0):
         np.testing.assert_array_equal(got, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
-    # few different totals and widths, so that little is compiled
-    total=st.sampled_from([1, 90]),
     cuts=st.lists(st.floats(0, 1), max_size=5),
-    half_width=st.sampled_from([3, 40]),
-    mode=st.sampled_from(["mean", "median"]),
     kind=st.sampled_from(["uniform", "ties", "constant", "signed", "large"]),
     seed=st.integers(0, 2**31),
 )
-def test_smooth_is_the_naive_loop(total, cuts, half_width, mode, kind, seed):
+def test_smooth_is_the_naive_loop(cuts, kind, seed):
+    total = 90
+    chosen = [(mode, half) for mode in ("mean", "median") for half in (3, 40)]
     inner = {round(cut * total) for cut in cuts}
     lo, hi = bounds(np.diff(sorted(inner | {0, total})))
     rng = np.random.default_rng(seed)
@@ -194,12 +192,14 @@ def test_smooth_is_the_naive_loop(total, cuts, half_width, mode, kind, seed):
         "signed": rng.normal(size=(2, total, 3)).clip(-1, 1),
         "large": rng.normal(size=(2, total, 3)) * 1e4,
     }[kind].astype(np.float32)
-    got = np.asarray(smooth(scores, lo, hi, half_width=half_width, mode=mode))
-    expected = naive_smooth(scores, lo, hi, half_width, mode)
-    # an output's rounding is that of its largest value
-    assert_smooth(got, expected, mode, np.abs(scores).max())
+    everything = smooth_all(scores, lo, hi, chosen)
+    for (mode, half), got in zip(chosen, everything, strict=True):
+        expected = naive_smooth(scores, lo, hi, half, mode)
+        # an output's rounding is that of its largest value
+        assert_smooth(np.asarray(got), expected, mode, np.abs(scores).max())
 
 
+@pytest.mark.slow
 def test_many_blocks_and_wide_windows():
     # longer than a block of the median; videos shorter than, equal to and longer than
     # the windows, one of a single frame
@@ -215,6 +215,7 @@ def test_many_blocks_and_wide_windows():
         assert_smooth(np.asarray(got), expected, mode, np.abs(scores).max())
 
 
+@pytest.mark.slow
 def test_seeds_and_smoothings_do_not_touch_each_other():
     lo, hi = bounds(np.array([300, 90]))
     scores = np.random.default_rng(1).random((3, 390, 2), np.float32)
@@ -356,11 +357,11 @@ def frames_of(task, rows, fill_map, *, causal=False):
     ("task", "rule", "causal"),
     [
         (EXPR, "grid", False),
-        (EXPR, "grid", True),
-        (AU, "grid", False),
+        pytest.param(EXPR, "grid", True, marks=pytest.mark.slow),
+        pytest.param(AU, "grid", False, marks=pytest.mark.slow),
         (AU, "exact", False),
-        (AU, "fixed", False),
-        (VA, "grid", False),
+        pytest.param(AU, "fixed", False, marks=pytest.mark.slow),
+        pytest.param(VA, "grid", False, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
