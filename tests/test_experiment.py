@@ -41,6 +41,7 @@ SCORES = {
 PLOTS = {"EXPR": "confusion.png", "AU": "au_f1.png", "VA": "timeline.png"}
 UNITS = [f"AU{unit:02d}" for unit in ACTION_UNITS]
 BOTH = ("with_crop", "all_labelled")
+WIDTHS = (5, 30)  # few, so that little is compiled
 
 
 def opened(directory: str, cache_dir: str | None = None) -> Data:
@@ -95,6 +96,7 @@ def small_config(task: str, workdir: pathlib.Path, **fields):
     config.num_epochs = 2
     config.learning_rate = 1e-2
     config.evaluate.batch_size = 64
+    config.postprocess.half_widths = WIDTHS
     config.log.tensorboard = False
     config.update_from_flattened_dict(
         {name.replace("__", "."): value for name, value in fields.items()}
@@ -125,7 +127,12 @@ def runs(tmp_path_factory):
 
 # Each is compiled for itself: one task with several seeds is enough.
 ALL_RUNS = pytest.mark.parametrize(
-    ("task", "seeds"), [("EXPR", 1), ("VA", 1), ("AU", 3)]
+    ("task", "seeds"),
+    [
+        ("EXPR", 1),
+        pytest.param("VA", 1, marks=pytest.mark.slow),
+        pytest.param("AU", 2, marks=pytest.mark.slow),
+    ],
 )
 
 
@@ -161,9 +168,10 @@ def test_a_run_writes_these_files(runs, task, seeds):
     assert {p.name for p in (workdir / "checkpoints").iterdir()} == steps
 
 
+@pytest.mark.slow
 def test_what_describes_the_run(runs):
-    run = runs("AU", 3)
-    assert read_json(run.workdir / "config.json")["num_seeds"] == 3
+    run = runs("AU", 2)
+    assert read_json(run.workdir / "config.json")["num_seeds"] == 2
     environment = read_json(run.workdir / "environment.json")
     assert environment["packages"].keys() >= {"jax", "jaxlib", "flax", "optax", "numpy"}
     assert environment["devices"]
@@ -178,8 +186,9 @@ def test_what_describes_the_run(runs):
         assert line.keys() >= {"step", "loss", "dev_f1_mean_at_0.5", "frames_per_s"}
 
 
+@pytest.mark.slow
 def test_card_says_what_the_head_is(runs):
-    run = runs("AU", 3)
+    run = runs("AU", 2)
     card = run.card
     assert card["schema"] == 1
     assert card["task"] == "AU"
@@ -187,8 +196,8 @@ def test_card_says_what_the_head_is(runs):
     assert card["training_videos"] == list(store.split_videos("AU", "train"))
     assert [f["name"] for f in card["features"]] == list(store.feature_sets)
     assert [f["fingerprint"] for f in card["features"]] == ["made0", "made1"]
-    assert card["seeds"] == [0, 1, 2]
-    assert np.shape(card["selection"]["thresholds"]) == (3, 12)
+    assert card["seeds"] == [0, 1]
+    assert np.shape(card["selection"]["thresholds"]) == (2, 12)
     assert card["scores"] == run.results["metrics"]
     assert card["data"]["fingerprint"] == "made"
 
@@ -321,7 +330,9 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
         own = one["smoothed"]
         chosen = {name: own[name] for name in ("mode", "half_width_frames")}
         assert chosen == selection["smoothing"][i]
-        assert (own["mode"], own["half_width_frames"]) in smoothings_of(gaussian=True)
+        assert (own["mode"], own["half_width_frames"]) in smoothings_of(
+            WIDTHS, gaussian=True
+        )
         modes.append(own["mode"])
         widths.append(own["half_width_frames"])
         if task == "AU":
@@ -336,11 +347,12 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
     np.testing.assert_allclose(np.unique(seconds), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_windows_matter_on_these_data(runs):
     """Else nothing here would tell smoothed scores from raw ones."""
     modes = [
         one["smoothed"]["mode"]
-        for task, seeds in (("EXPR", 1), ("VA", 1), ("AU", 3))
+        for task, seeds in (("EXPR", 1), ("VA", 1), ("AU", 2))
         for one in runs(task, seeds).results["per_seed"]
     ]
     assert set(modes) & {"mean", "median"}
@@ -441,7 +453,9 @@ def test_the_report_has_the_numbers_of_the_results(runs, task, seeds):
         assert row[2] == f"{one['dev'][f'smoothed_{headline}']:.3f}"
 
 
-@pytest.mark.parametrize(("task", "seeds"), [("EXPR", 1), ("AU", 3)])
+@pytest.mark.parametrize(
+    ("task", "seeds"), [("EXPR", 1), pytest.param("AU", 2, marks=pytest.mark.slow)]
+)
 def test_errors_of_calibration_are_those_of_the_predictions(runs, task, seeds):
     """By the seed that is best on dev, whose predictions are written."""
     run = runs(task, seeds)
@@ -469,8 +483,8 @@ def test_errors_of_calibration_are_those_of_the_predictions(runs, task, seeds):
 
 
 def test_predictions_have_every_frame_of_every_video(runs):
-    table = columns_of(runs("VA", 1).workdir / "predictions.csv")
-    expected = opened("VA").store.load_table("VA", "validation", [])
+    table = columns_of(runs("EXPR", 1).workdir / "predictions.csv")
+    expected = opened("EXPR").store.load_table("EXPR", "validation", [])
     names = np.repeat(expected.videos, expected.num_frames)
     assert (table["video"] == names).all()
     frames = np.concatenate([np.arange(1, n + 1) for n in expected.num_frames])
@@ -480,9 +494,10 @@ def test_predictions_have_every_frame_of_every_video(runs):
     assert (table["has_crop"].astype(int) == crops).all()
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_best_on_dev(runs, tmp_path):
     """Scored on dev itself, what was chosen and what is best there are the same."""
-    run = runs("AU", 3)
+    run = runs("AU", 2)
     with contextlib.redirect_stdout(io.StringIO()):
         on_dev = experiment.evaluate_checkpoint(
             run.workdir / "best_model", data_dir="AU", split="dev", workdir=tmp_path
@@ -502,7 +517,7 @@ def test_the_choice_is_the_best_on_dev(runs, tmp_path):
 
 
 def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch):
-    run = runs("AU", 3)  # its selection stands in its card: no look at dev
+    run = runs("EXPR", 1)  # its selection stands in its card: no look at dev
     calls: list[str] = []
 
     def counted(owner, name):
@@ -525,7 +540,7 @@ def test_evaluation_reads_card_weights_and_join_once(runs, tmp_path, monkeypatch
     with contextlib.redirect_stdout(io.StringIO()):
         experiment.evaluate_checkpoint(
             run.workdir / "best_model",
-            data_dir="AU",
+            data_dir="EXPR",
             split="validation",
             workdir=tmp_path,
         )
@@ -541,7 +556,7 @@ def stamps(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
 
 
 def test_finished_workdir_is_evaluated_not_trained_again(runs, monkeypatch):
-    run = runs("AU", 3)
+    run = runs("EXPR", 1)
     before = stamps(run.workdir / "checkpoints") | stamps(run.workdir / "best_model")
     results = (run.workdir / "results.json").read_bytes()
     predictions = (run.workdir / "predictions.csv").read_bytes()
@@ -552,7 +567,7 @@ def test_finished_workdir_is_evaluated_not_trained_again(runs, monkeypatch):
 
     monkeypatch.setattr(experiment, "train", fail)
     (run.workdir / "predictions.csv").unlink()
-    again = ran("AU", run.workdir, num_seeds=3)
+    again = ran("EXPR", run.workdir)
     after = stamps(run.workdir / "checkpoints") | stamps(run.workdir / "best_model")
     card = str(run.workdir / "best_model" / "head.json")
     assert {k: v for k, v in after.items() if k != card} == {
@@ -576,6 +591,7 @@ def test_other_configuration_is_refused_and_the_difference_shown(runs):
     assert stamps(run.workdir) == before
 
 
+@pytest.mark.slow
 def test_where_and_how_shown_is_no_other_configuration(runs):
     run = runs("EXPR", 1)
     again = ran("EXPR", run.workdir, data__device_budget_gb=1.0, log__progress=False)
@@ -629,7 +645,9 @@ def test_unknown_features_do_not_claim_the_workdir(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("task", ["EXPR", "VA"])
+@pytest.mark.parametrize(
+    "task", ["EXPR", pytest.param("VA", marks=pytest.mark.release)]
+)
 def test_two_fresh_runs_give_the_same_bytes(runs, task, tmp_path):
     first = runs(task, 1).workdir
     second = ran(task, tmp_path / "second").workdir
@@ -669,11 +687,11 @@ def test_the_demo_corpus_never_stands_in_for_a_store(runs):
 
 
 def test_evaluation_lies_beside_the_checkpoint(runs):
-    run = runs("VA", 1)
+    run = runs("EXPR", 1)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         found = experiment.evaluate_checkpoint(
             run.workdir / "best_model",
-            data_dir="VA",
+            data_dir="EXPR",
             split="validation",
             workdir=None,
             report=False,
@@ -761,6 +779,7 @@ def without_dev(tmp_path_factory) -> Run:
     return ran("AU", workdir, data__train_on="train+dev")
 
 
+@pytest.mark.release
 def test_without_dev_nothing_is_chosen_and_the_output_says_why(without_dev):
     found = without_dev.results
     assert found["chosen_on"] is None
@@ -779,6 +798,7 @@ def test_without_dev_nothing_is_chosen_and_the_output_says_why(without_dev):
     check_against_predictions(without_dev.workdir)
 
 
+@pytest.mark.release
 def test_split_that_was_trained_on_is_marked(without_dev, tmp_path):
     with contextlib.redirect_stdout(io.StringIO()):
         found = experiment.evaluate_checkpoint(
@@ -791,6 +811,7 @@ def test_split_that_was_trained_on_is_marked(without_dev, tmp_path):
     assert without_dev.results["trained_on_this_split"] is False
 
 
+@pytest.mark.slow
 def test_sweep_keeps_the_best_and_shows_all(tmp_path):
     run = ran("EXPR", tmp_path / "run", sweep__learning_rate=(1e-5, 1e-2))
     rows = run.card["sweep"]
@@ -810,7 +831,7 @@ def folds(tmp_path_factory) -> Run:
     return ran("VA", workdir, data__folds=2)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_folds_divide_the_official_train_videos(folds):
     store = opened("VA").store
     cards = [
@@ -825,7 +846,7 @@ def test_folds_divide_the_official_train_videos(folds):
     assert sorted(held_out) == sorted(official)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_folds_have_mean_and_deviation(folds):
     found = folds.results
     parts = [read_json(folds.workdir / f"fold_{i}" / "results.json") for i in range(2)]
@@ -841,7 +862,7 @@ def test_folds_have_mean_and_deviation(folds):
         check_against_predictions(folds.workdir / f"fold_{i}")
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_one_fold_alone_is_its_part_of_all(folds, tmp_path):
     alone = ran("VA", tmp_path / "alone", data__folds=2, data__fold=1)
     part = folds.workdir / "fold_1"
