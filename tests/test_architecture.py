@@ -80,7 +80,20 @@ def imports(tree: ast.AST) -> set[str]:
 
 @pytest.fixture(scope="module")
 def trees() -> dict[str, ast.Module]:
-    return {module_of(path): ast.parse(path.read_text()) for path in FILES}
+    return {module_of(path): ast.parse(path.read_text("utf-8")) for path in FILES}
+
+
+@pytest.fixture(scope="module")
+def called(trees) -> dict[str, set[str]]:
+    """By module what is called anywhere in it, as it is written."""
+    return {
+        module: {
+            f"{ast.unparse(node.func)}("
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        }
+        for module, tree in trees.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -164,16 +177,12 @@ READ_IN = {
 
 
 @pytest.mark.parametrize("call", READ_IN)
-def test_files_of_a_kind_are_read_in_one_place(call, trees):
+def test_files_of_a_kind_are_read_in_one_place(call, called):
     users = {
         inside(module)
-        for module, tree in trees.items()
+        for module, calls in called.items()
         if not module.startswith("scripts.")
-        and any(
-            re.fullmatch(call, f"{ast.unparse(node.func)}(")
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call)
-        )
+        and any(re.fullmatch(call, one) for one in calls)
     }
     assert users == READ_IN[call]
 
@@ -199,6 +208,7 @@ if wrong:
 """
 
 
+@pytest.mark.slow
 def test_everything_imports_without_heavy_libraries_and_in_silence():
     modules = sorted(name for name in OURS if not name.startswith("scripts"))
     scripts = [

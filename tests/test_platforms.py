@@ -59,12 +59,14 @@ def on_windows(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     return folder, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_everything_but_the_builder_is_imported(on_windows):
     _, found = on_windows
     assert found["errors"].keys() == BUILDER
     assert set(found["errors"].values()) == {NEEDS}
 
 
+@pytest.mark.slow
 def test_what_needs_no_store_works(on_windows):
     folder, found = on_windows
     assert found["help"].startswith("usage: avemo COMMAND")
@@ -74,6 +76,7 @@ def test_what_needs_no_store_works(on_windows):
     assert (seeds, rows, outputs) == (1, expected, 8)
 
 
+@pytest.mark.slow
 def test_what_needs_a_store_says_so(on_windows):
     _, found = on_windows
     assert len(found["needs_a_store"]) == 4
@@ -82,6 +85,7 @@ def test_what_needs_a_store_says_so(on_windows):
         assert (line, status, last) == (line, 1, NEEDS)
 
 
+@pytest.mark.slow
 def test_names_of_files_are_allowed_on_windows(on_windows):
     folder, _ = on_windows
     names = {path.name for path in folder.rglob("*")}
@@ -90,11 +94,12 @@ def test_names_of_files_are_allowed_on_windows(on_windows):
 
 @pytest.fixture(scope="module")
 def nodes() -> list[tuple[str, ast.AST]]:
-    """Every part of the sources, and the file that it is in."""
+    """What is imported, named and called in the sources, and in which file."""
     return [
         (path.relative_to(ROOT).as_posix(), node)
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.Import, ast.Attribute, ast.Call))
     ]
 
 
