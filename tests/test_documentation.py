@@ -163,8 +163,12 @@ def examples(*, needs_weights: bool) -> list:
         pytest.param(
             block.text,
             id=f"{page.stem}-{i}",
-            # evaluating compiles for 20 s
-            marks=[pytest.mark.slow] if ".train(" in block.text else [],
+            # evaluating compiles for 20 s; a store or features are written first
+            marks=[
+                pytest.mark.slow
+                for word in (".train(", "open_data", "features/acoustic")
+                if word in block.text
+            ][:1],
         )
         for page in PAGES
         for i, block in enumerate(blocks(page.read_text("utf-8")))
@@ -198,7 +202,7 @@ def test_python_examples_run(text, elsewhere, request, capsys):
     run_python(text, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("text", examples(needs_weights=True))
 def test_python_examples_with_weights_run(text, elsewhere, monkeypatch, capsys):
     monkeypatch.setenv("AVEMO_CACHE", str(elsewhere / "cache"))

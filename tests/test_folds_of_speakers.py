@@ -112,7 +112,7 @@ def test_unknown_protocols_and_folds(store, tmp_path):
         run_experiment(config)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_all_folds(store, tmp_path):
     """Each clip is scored once, by a model that saw none of its speaker."""
     config = config_of(store)

@@ -88,7 +88,10 @@ MIDDLE = {
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(c, marks=() if c == "score" else pytest.mark.slow) for c in MIDDLE],
+    [
+        pytest.param(c, marks=() if c == "score" else pytest.mark.release)
+        for c in MIDDLE
+    ],
 )
 def test_each_command_says_what_is_kept(tmp_path, command):
     arguments, place, kept = MIDDLE[command]
@@ -159,7 +162,7 @@ def interrupted(
     return log.read_text().splitlines()[before:]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_trainings_in_one_workdir(store, tmp_path):
     run = tmp_path / "run"
     first = started(store, run)
@@ -186,6 +189,7 @@ def history(workdir: pathlib.Path) -> list[int]:
     return [json.loads(line)["epoch"] for line in lines]
 
 
+@pytest.mark.slow
 def test_a_training_saves_and_goes_on(store, tmp_path):
     run = tmp_path / "run"
     said = interrupted(store, run, lambda: len(history(run)) >= 3)
@@ -198,7 +202,7 @@ def test_a_training_saves_and_goes_on(store, tmp_path):
     assert newest >= epoch
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("stage", ["config.json", "environment.json", "best_model"])
 def test_a_training_is_interrupted_elsewhere(store, tmp_path, stage):
     """While tables load and programs compile; and when it is evaluated."""

@@ -249,6 +249,7 @@ def trained(store, tmp_path_factory) -> tuple[pathlib.Path, Answer]:
     return folder, run(folder, "avemo_jax.main", "--config=expr_mlp", *options)
 
 
+@pytest.mark.slow
 def test_default_workdir_is_named_by_the_configuration(trained):
     folder, answer = trained
     assert answer.code == 0, answer.err
@@ -259,6 +260,7 @@ def test_default_workdir_is_named_by_the_configuration(trained):
     assert {path.name for path in workdir.iterdir()} >= {"results.json", "best_model"}
 
 
+@pytest.mark.slow
 def test_last_lines_are_the_scores(trained):
     _, answer = trained
     assert answer.code == 0, answer.err
@@ -271,6 +273,7 @@ def test_last_lines_are_the_scores(trained):
     assert "tensorflow" not in (answer.out + answer.err).lower()
 
 
+@pytest.mark.slow
 def test_checkpoint_is_evaluated_in_a_new_process_without_a_configuration(
     trained, store
 ):

@@ -100,7 +100,7 @@ def test_two_faces_of_each_video_are_named_and_share_its_sound(by_colour, tmp_pa
     assert not found["joined"]["videos_without_audio"]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_real_videos_become_a_head_that_is_evaluated(shared_data, tmp_path):
     """With the real detector, and networks of random weights."""
     videos = shared_data / "affwild2_mini" / "videos"

@@ -12,7 +12,7 @@ from avemo_jax.data.predictions.reading import read_frame_predictions
 from avemo_jax.experiment import run_experiment
 from avemo_jax.tasks import TASKS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def test_models_predict_the_test_videos(run, tmp_path, capsys):
     assert f"give {best}" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_folds_predict_the_test_videos_together(run, tmp_path, capsys):
     halves = (("v0", "v1"), ("v2", "v3"))
     for fold, mine in enumerate(halves):

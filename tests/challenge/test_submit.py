@@ -364,6 +364,7 @@ def test_all_tasks_at_once_from_csv_and_parquet(tmp_path):
         assert lines[1:] == made.naive(path, task, made.LENGTHS, HALF)
 
 
+@pytest.mark.release
 def test_official_size(tmp_path):
     rng = np.random.default_rng(0)
     cuts = np.sort(rng.choice(np.arange(1, 1_022_655), 227, replace=False))

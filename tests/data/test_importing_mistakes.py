@@ -172,6 +172,7 @@ class InHundreds(pickle._Pickler):
     _BATCHSIZE = 100
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     """Entries go as they come: nothing of them is remembered beyond the budget."""
     monkeypatch.setattr(stream, "_BUDGET", 1 << 18)

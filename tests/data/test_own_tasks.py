@@ -127,6 +127,7 @@ def test_classes_are_trained_scored_and_drawn(mood):
     assert again["metrics"] == found["metrics"]
 
 
+@pytest.mark.slow
 def test_labels_of_whole_videos(tmp_path, caplog):
     """Scored and chosen by video too; what has no frame is said."""
     rng = np.random.default_rng(4)
@@ -242,7 +243,7 @@ def test_videos_to_train_by_need_labels(tmp_path, capsys):
     assert "--classes without --labels" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_transformer_folds_and_correction_of_classes(mood):
     folder, _ = mood
     found = trained(
@@ -258,6 +259,7 @@ def test_transformer_folds_and_correction_of_classes(mood):
     assert found["num_folds"] == 3
 
 
+@pytest.mark.slow
 def test_units(tmp_path, hidden):
     cells = {u: [str(int(v > 0.3)) for v in hidden[:, i]] for i, u in enumerate(UNITS)}
     cells[UNITS[0]][3] = ""
@@ -281,7 +283,8 @@ def test_units(tmp_path, hidden):
     assert (tmp_path / "run" / "plots" / "f1_per_unit.png").is_file()
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.release)])
+@pytest.mark.slow
 def test_values(tmp_path, hidden, count):
     values = 50 + 40 * np.tanh(hidden[:, :count])
     names = VALUES[:count]

@@ -86,6 +86,7 @@ def test_every_name_of_ravdess(ravdess):
         )
 
 
+@pytest.mark.slow
 def test_song_of_ravdess(ravdess):
     clips, lines = found(RAVDESS, ravdess, parts=["song"])
     assert len(clips) == 1012
@@ -93,12 +94,14 @@ def test_song_of_ravdess(ravdess):
     assert {clip.label for clip in clips.values()} == set(ORDER[:6])
 
 
+@pytest.mark.slow
 def test_both_parts_of_ravdess(ravdess):
     clips, lines = found(RAVDESS, ravdess, parts=["all"])
     assert len(clips) == 2452
     assert "not used" not in lines
 
 
+@pytest.mark.slow
 def test_every_name_of_cremad(cremad):
     clips, lines = found(CREMAD, cremad)
     assert sorted(clips) == sorted(cremad_names())

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 from made.stores import annotated, source, vectors
 
 from avemo_jax.packing.build import build_store
@@ -26,6 +27,7 @@ print((after - before) / table.features.nbytes)
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_while_loading(tmp_path):
     frames, dim, videos = 1000, 1000, 40
     names = [f"video{i}" for i in range(videos)]

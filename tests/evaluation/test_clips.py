@@ -24,6 +24,11 @@ from avemo_jax.tasks import AU, EXPR, TASKS
 
 FEW = Options(smoothings=(NO_SMOOTHING, ("mean", 5)))
 GRID = np.arange(1, 10) / 10
+MOST_SLOW = [
+    pytest.param("EXPR", marks=pytest.mark.slow),
+    "AU",
+    pytest.param("VA", marks=pytest.mark.slow),
+]
 
 
 def clips_table(task, split="dev", videos=12):
@@ -101,7 +106,7 @@ def test_scores_of_clips_are_means_of_their_frames():
     assert scored_units(None, *arrays) == arrays
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MOST_SLOW)
 def test_scores_by_clip_against_their_definition(task):
     """Filled frames count in all_labelled only; frames and clips score differently."""
     one = predicted(task)
@@ -118,7 +123,7 @@ def test_scores_by_clip_against_their_definition(task):
             assert score > frames[name][one.task.headline][seed] + 0.05
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MOST_SLOW)
 def test_smoothing_and_thresholds_are_chosen_by_clip(task):
     """Where labels are of clips, and it is not asked to choose by frame."""
     dev = predicted(task)
@@ -153,6 +158,7 @@ def test_smoothing_and_thresholds_are_chosen_by_clip(task):
         select_on_dev(of_frames, dataclasses.replace(FEW, unit="video"))
 
 
+@pytest.mark.slow
 def test_weights_of_a_blend_are_chosen_by_clip():
     dev = predicted("EXPR", heads=2, seeds=1)
     found = select_on_dev(dev, FEW)
@@ -192,6 +198,7 @@ def test_frame_rate_is_chosen_by_clip():
     assert clip.score >= clip.full_score - 0.002
 
 
+@pytest.mark.slow
 def test_intervals_of_clips_draw_the_same_videos():
     one = predicted("EXPR", split="validation")
     dense = dense_scores(one, one.scores[0], (NO_SMOOTHING,) * 2)

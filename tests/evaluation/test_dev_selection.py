@@ -22,7 +22,6 @@ from avemo_jax.models.options import Options
 from avemo_jax.models.selection import NO_SMOOTHING, Selection
 from avemo_jax.postprocess.smoothed_frames import Trusted
 from avemo_jax.postprocess.smoothing_sweep import score_smoothings
-from avemo_jax.tasks import TASKS
 
 FEW = Options(smoothings=(NO_SMOOTHING, ("mean", 5)))
 
@@ -122,7 +121,12 @@ def test_causal_frames_hold_the_last_row_before_them(caplog):
 
 @pytest.mark.parametrize(
     ("task", "mode"),
-    [("EXPR", "none"), ("AU", "mean"), ("VA", "median"), ("EXPR", "gaussian")],
+    [
+        ("EXPR", "none"),
+        ("AU", "mean"),
+        pytest.param("VA", "median", marks=pytest.mark.slow),
+        pytest.param("EXPR", "gaussian", marks=pytest.mark.slow),
+    ],
 )
 def test_causal_scores_do_not_see_what_comes_later(task, mode):
     """Neither other scores of later rows, nor later rows that are not there."""
@@ -189,7 +193,14 @@ def test_causal_windows_are_chosen_as_such():
 # --- Blends ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    [
+        "EXPR",
+        pytest.param("AU", marks=pytest.mark.slow),
+        pytest.param("VA", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_favour_the_better_member_of_each_seed(task):
     """Of seed 0 the first head is the better one, of seed 1 the second."""
     dev = predicted(task, (0.5, 6.0), (6.0, 0.5))
@@ -229,6 +240,7 @@ def test_the_same_is_chosen_again():
 # --- Corrections ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
     """Elsewhere by hand: softmax of log p / temperature + offsets."""
     priors = np.array([0.5, 0.2, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01])
@@ -372,10 +384,12 @@ def test_exact_thresholds_decide_the_same_from_a_card():
     np.testing.assert_array_equal(score, np.float32(found.dev_scores))
 
 
-@pytest.mark.parametrize("gaussian", [False, True])
-def test_only_windows_of_the_options_are_chosen(gaussian):
+@pytest.mark.parametrize(
+    "modes",
+    [("gaussian", "mean"), pytest.param(("mean", "median"), marks=pytest.mark.slow)],
+)
+def test_only_windows_of_the_options_are_chosen(modes):
     """Noisy scores of slow labels want the widest window there is."""
-    modes = ("gaussian",) if gaussian else ("mean", "median")
     smoothings = tuple((mode, half) for mode in modes for half in (1, 2))
     found = select_on_dev(predicted("EXPR", (4.0,)), Options(smoothings=smoothings))
     assert found.smoothings[0] in smoothings

@@ -29,7 +29,14 @@ def made(task, videos=5):
     return table, jnp.asarray(dense), limits if task == "AU" else None
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    [
+        "EXPR",
+        pytest.param("AU", marks=pytest.mark.slow),
+        pytest.param("VA", marks=pytest.mark.release),
+    ],
+)
 def test_intervals_are_those_of_the_bootstrap(task):
     table, dense, limits = made(task)
     valid = table.task.valid(table.dense_labels)

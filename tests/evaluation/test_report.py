@@ -294,7 +294,16 @@ def draw(path, kind):
         )
 
 
-@pytest.mark.parametrize("kind", ["curves", "confusion", "au", "va", "smoothing"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "curves",
+        pytest.param("confusion", marks=pytest.mark.slow),
+        "au",
+        pytest.param("va", marks=pytest.mark.slow),
+        "smoothing",
+    ],
+)
 def test_plots_are_drawn_and_repeatable(tmp_path, kind):
     draw(tmp_path / "new" / "one.png", kind)
     draw(tmp_path / "two.png", kind)
@@ -322,6 +331,7 @@ def test_nothing_to_plot_is_refused(tmp_path):
         plots.plot_va_timeline(tmp_path / "v.png", [], "")
 
 
+@pytest.mark.slow
 def test_importing_draws_in_no_plotting_library():
     code = "import sys, avemo_jax.evaluation.plots; print('matplotlib' in sys.modules)"
     done = subprocess.run(
@@ -330,7 +340,7 @@ def test_importing_draws_in_no_plotting_library():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_plots_of_a_hundred_outputs_grow(tmp_path):
     names = [f"sign_{i:03d}" for i in range(100)]
     rng = np.random.default_rng(0)

@@ -588,7 +588,14 @@ def test_ticks_are_round_and_inside():
     assert pathlib.Path(REPORT).suffix == ".html"
 
 
-@pytest.mark.parametrize("name", ["EXPR", "AU", "report_effort"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EXPR",
+        *(pytest.param(n, marks=pytest.mark.release) for n in ("AU", "report_effort")),
+    ],
+)
 def test_a_browser_finds_no_fault(browser, tmp_path, name):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     written(tmp_path, name)

@@ -88,7 +88,15 @@ def in_rounds(model, track):
     return face, counts
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("EXPR sequential", marks=pytest.mark.slow),
+        "AU refined",
+        pytest.param("VA refined", marks=pytest.mark.slow),
+        "EXPR fixed",
+    ],
+)
 def test_rounds_embed_what_the_rule_looks_at_and_score_as_evaluation(name, tmp_path):
     task, rule = name.split()[0], RULES[name]
     model = head_with(tmp_path / "head", task, rule)
@@ -154,6 +162,7 @@ def test_missing_frames_are_interpolated_as_if_all_others_were_embedded(tmp_path
     np.testing.assert_allclose(found.scores["AU"], outcome.refined.scores, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_several_seeds_get_what_any_of_their_rules_looks_at(tmp_path):
     rules = FrameRateRule(FIXED, (10,)), FrameRateRule(FIXED, (25,))
     model = head_with(tmp_path / "head", "VA", *rules)

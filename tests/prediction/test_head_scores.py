@@ -202,6 +202,7 @@ def test_the_table_that_evaluation_writes(data, faces, tmp_path):
     np.testing.assert_array_equal(filled, written.filled)
 
 
+@pytest.mark.slow
 def test_joint_tasks_by_a_transformer(data, faces, tmp_path):
     folder = untrained_head(
         tmp_path / "joint",
@@ -217,6 +218,7 @@ def test_joint_tasks_by_a_transformer(data, faces, tmp_path):
     assert [task.name for task in model.tasks] == ["EXPR", "VA"]
 
 
+@pytest.mark.slow
 def test_a_blend_with_a_correction_that_trusts_the_extractor(data, faces, tmp_path):
     heads = [
         untrained_head(
@@ -245,6 +247,7 @@ def test_a_blend_with_a_correction_that_trusts_the_extractor(data, faces, tmp_pa
     check_equal(tmp_path / "blend", data, faces, seeds=2)
 
 
+@pytest.mark.release
 def test_heads_over_the_batch_do_not_see_other_faces(data, faces, tmp_path):
     """As the original's, with its way of filling and smoothing."""
     folder = untrained_head(
@@ -292,6 +295,7 @@ def test_a_task_of_ones_own_by_hand(faces, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_recurrent_head_that_carries_its_state(data, faces, tmp_path):
     folder = untrained_head(
         tmp_path / "live",
@@ -304,7 +308,14 @@ def test_a_recurrent_head_that_carries_its_state(data, faces, tmp_path):
     check_equal(folder, data, faces)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "transformer", "recurrent"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "mlp",
+        pytest.param("transformer", marks=pytest.mark.slow),
+        pytest.param("recurrent", marks=pytest.mark.slow),
+    ],
+)
 def test_parts_give_the_scores_of_the_whole(kind, tmp_path, monkeypatch):
     small = {"window": 16, "num_layers": 1, "model_dim": 8, "feat_dim": 8}
     folder = untrained_head(

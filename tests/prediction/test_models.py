@@ -93,6 +93,7 @@ def test_what_is_no_model(tmp_path):
         load_models(["thesis"], weights=tmp_path)
 
 
+@pytest.mark.slow
 def test_published_heads_without_sound(tmp_path):
     sets = {"enet_b2_8_best": ("visual", 8), "wav2vec2_base": ("audio", 6)}
     for head in THESIS_HEADS:

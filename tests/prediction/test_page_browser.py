@@ -93,6 +93,7 @@ def test_a_click_on_a_curve_shows_that_frame(browser, numbered, tmp_path):
             assert seen_frame(page, tmp_path) == frame_of(page)
 
 
+@pytest.mark.slow
 def test_keys_do_what_the_help_says(browser, numbered, tmp_path):
     with opened(browser, numbered) as page:
         page.wait_for_function("() => document.querySelector('video').readyState >= 2")
@@ -152,6 +153,7 @@ def test_faces_have_tabs_and_keys(browser, acting):
             assert wanted in names, names
 
 
+@pytest.mark.slow
 def test_moments_and_addresses_lead_to_their_frames(browser, acting):
     with opened(browser, acting, fragment="face=2&time=3") as page:
         settled(page)
@@ -166,6 +168,7 @@ def test_moments_and_addresses_lead_to_their_frames(browser, acting):
         assert abs((frame_of(page) - 1) / 25 - time_s) <= 0.06
 
 
+@pytest.mark.slow
 def test_dragging_zooms_and_a_double_click_ends_it(browser, acting):
     with opened(browser, acting) as page:
         plot = plot_of(page)
@@ -182,8 +185,17 @@ def test_dragging_zooms_and_a_double_click_ends_it(browser, acting):
         assert page.locator(".toolbar .span").inner_text() == "0:00.0 to 0:10.0"
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [400, 900, 1440])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (400, False),
+        pytest.param(1440, True, marks=pytest.mark.slow),
+        *(
+            pytest.param(*case, marks=pytest.mark.release)
+            for case in ((400, True), (900, False), (900, True), (1440, False))
+        ),
+    ],
+)
 def test_every_width_is_readable(browser, acting, width, dark):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with opened(browser, acting, width=width, dark=dark) as page:
@@ -198,12 +210,14 @@ def test_every_width_is_readable(browser, acting, width, dark):
         assert not faults
 
 
+@pytest.mark.release
 def test_it_prints_on_two_pages(browser, acting):
     with opened(browser, acting, dark=True) as page:
         pdf = page.pdf(prefer_css_page_size=True)
         assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") == 2
 
 
+@pytest.mark.slow
 def test_what_browsers_do_not_play_is_shown_as_pictures(browser, tmp_path):
     predicted = write_acted_video(
         tmp_path / "a.mp4", acted(100, size=(320, 180)), "libx265", every=5

@@ -187,6 +187,7 @@ def test_a_bad_file_does_not_stop_the_others(model, film, tmp_path, capsys):
     assert not (out / "b").exists()
 
 
+@pytest.mark.slow
 def test_tables_do_not_depend_on_what_else_is_done(model, film, tmp_path):
     """Batches hold faces of several videos, and rows do not know of each other."""
     videos = tmp_path / "videos"
@@ -203,6 +204,7 @@ def test_tables_do_not_depend_on_what_else_is_done(model, film, tmp_path):
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_parts_of_a_job_share_the_inputs(model, film, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -234,6 +236,7 @@ def test_of_several_faces_only_those_that_were_joined_are_doubtful(model, tmp_pa
     assert red["warnings"] == "joined from scenes by likeness, which is uncertain"
 
 
+@pytest.mark.slow
 def test_faces_of_an_earlier_run_give_the_same_scores(
     model, film, predicted, tmp_path, capsys
 ):
@@ -303,6 +306,7 @@ def test_flags_that_are_wrong_end_the_command(flags, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_view_can_be_asked_for_later(
     model, film, predicted, tmp_path, capsys, monkeypatch
 ):

@@ -25,7 +25,7 @@ def network(shared_data, tmp_path, monkeypatch) -> str:
     return NAME
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_smile_is_happiness(network, shared_data):
     found = avemo_jax.predict(
         shared_data / "media" / "astronaut.png", model=network, offline=True
@@ -36,7 +36,7 @@ def test_a_smile_is_happiness(network, shared_data):
     assert face.scores["EXPR"].max() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_people_side_by_side_are_two_faces(network, shared_data):
     (video,) = (shared_data / "affwild2_mini" / "videos").glob("*/5-60-*")
     found = avemo_jax.predict(video, model=network, every=10, offline=True)

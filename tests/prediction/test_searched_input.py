@@ -60,10 +60,12 @@ def in_two_decodings(monkeypatch, film, model, **asked):
 @pytest.mark.parametrize(
     "asked",
     [
-        {"every": 1},
+        pytest.param({"every": 1}, marks=pytest.mark.slow),
         {"every": 4},
-        {"every": 7, "start_s": 0.3, "end_s": 1.7},
-        {"every": 100, "batch_size": 3},
+        pytest.param(
+            {"every": 7, "start_s": 0.3, "end_s": 1.7}, marks=pytest.mark.slow
+        ),
+        pytest.param({"every": 100, "batch_size": 3}, marks=pytest.mark.release),
     ],
 )
 def test_one_decoding_gives_the_same_table(asked, film, model, decoded, monkeypatch):
@@ -83,8 +85,17 @@ def test_some_faces_are_known_only_when_all_are_found(film, model, decoded):
     assert len(decoded) == 2
 
 
-@pytest.mark.parametrize("faces", ["all", "largest"])
-@pytest.mark.parametrize("change", ["later", "fewer", "more"])
+@pytest.mark.parametrize(
+    ("change", "faces"),
+    [
+        ("later", "all"),
+        pytest.param("later", "largest", marks=pytest.mark.release),
+        pytest.param("fewer", "all", marks=pytest.mark.release),
+        pytest.param("fewer", "largest", marks=pytest.mark.slow),
+        pytest.param("more", "all", marks=pytest.mark.slow),
+        pytest.param("more", "largest", marks=pytest.mark.release),
+    ],
+)
 def test_packets_that_told_wrong_times_are_not_believed(
     change, faces, film, model, monkeypatch
 ):
@@ -109,6 +120,7 @@ def test_packets_that_told_wrong_times_are_not_believed(
     assert found.arrow.equals(expected.arrow)
 
 
+@pytest.mark.slow
 def test_where_other_frames_are_wanted_they_are_embedded(film, model, monkeypatch):
     expected = avemo_jax.predict(film, model=model, every=4)
     seen = many_inputs.SearchJob.took

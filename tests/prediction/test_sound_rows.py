@@ -60,6 +60,7 @@ def test_sound_is_that_of_the_face_that_is_alone(head, film, tmp_path, capsys):
     assert "sound of talk.wav used for face 1, in 50 % of its frames" in said
 
 
+@pytest.mark.slow
 def test_a_film_without_sound_is_predicted_without(head, film, tmp_path, capsys):
     assert heard_in(head, film, tmp_path / "out") == {}
     assert "sound not used: the file has no sound track" in capsys.readouterr().out

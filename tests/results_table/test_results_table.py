@@ -229,7 +229,7 @@ def test_effects_need_scores_and_equal_videos(tmp_path):
     assert not effects_of(ROWS, {**both, BOTH: none}, folders)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_units_and_a_rule_that_is_not_for_them(store, tmp_path):
     """Thresholds tuned on the reported frames are no worse."""
     assert command.main(made(store, tmp_path, "au", OF_AU)) == 0

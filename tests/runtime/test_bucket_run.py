@@ -9,7 +9,7 @@ from made.several_processes import Run
 from made.tiny_store import build_tiny_store
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_processes_train_in_a_bucket(tmp_path):
     store = build_tiny_store(tmp_path / "tiny")
     local = Run(store, tmp_path / "local").finish()

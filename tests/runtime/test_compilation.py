@@ -77,6 +77,7 @@ def starts(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_second_start_compiles_nothing(starts):
     first, beside, second = (starts[name] for name in ("first", "beside", "second"))
     # Of the two that start together, one may find what the other has compiled.
@@ -87,12 +88,14 @@ def test_second_start_compiles_nothing(starts):
     assert second["total"] == first["total"] > 0
 
 
+@pytest.mark.slow
 def test_two_processes_may_begin_with_the_same_empty_folder(starts):
     first, beside = starts["first"], starts["beside"]
     assert beside["total"] == first["total"]
     assert beside["folder"] == first["folder"]
 
 
+@pytest.mark.slow
 def test_switched_off_it_is_not_asked(starts):
     off = starts["off"]
     assert off["folder"] is None
@@ -102,6 +105,7 @@ def test_switched_off_it_is_not_asked(starts):
     assert off["total"] == starts["first"]["total"]
 
 
+@pytest.mark.slow
 def test_on_is_the_cache_directory(starts):
     default = starts["default"]
     assert default["folder"].startswith(starts["cache"] + "/xla/")
@@ -109,6 +113,7 @@ def test_on_is_the_cache_directory(starts):
     assert len(list(pathlib.Path(default["folder"]).iterdir())) > 2
 
 
+@pytest.mark.slow
 def test_half_an_entry_costs_a_warning_and_no_run(starts):
     damaged = starts["damaged"]
     assert damaged["total"] == starts["first"]["total"]

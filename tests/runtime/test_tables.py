@@ -178,6 +178,7 @@ def test_lists_are_vectors(tmp_path):
         read_table(path).vectors("p")
 
 
+@pytest.mark.slow
 def test_tables_that_would_fill_the_memory(tmp_path, monkeypatch):
     """A few kilobytes that declare or unpack to far more are refused at once."""
     path = tmp_path / "given.parquet"

@@ -566,6 +566,7 @@ def test_a_publish_that_is_cut_off(written, server, opened, published):
     check_half_published(server, opened, written)
 
 
+@pytest.mark.slow
 def test_a_killed_publish(server, opened, published):
     published.close()
     come = threading.Event()
@@ -576,6 +577,7 @@ def test_a_killed_publish(server, opened, published):
     check_half_published(server, opened, 3)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_its_place(server, opened):
     process, path = start_run()
     assert opened().local != path

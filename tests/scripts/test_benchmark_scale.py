@@ -15,7 +15,7 @@ import accelerator_rates
 import benchmark_scale
 import measuring
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 DIMS = (1408, 768)
 

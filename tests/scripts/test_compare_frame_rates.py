@@ -48,7 +48,7 @@ def test_plot(tmp_path):
         plot_frame_rates(path, {}, "made", **how)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_every_rule_of_a_head_is_measured(tmp_path, monkeypatch, capsys):
     store, out = build_tiny_store(tmp_path / "store"), tmp_path / "out"
     config = base_config("EXPR", "mlp")

@@ -66,7 +66,7 @@ def test_every_variant_is_a_configuration(task):
             check_config(config)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_comparison_goes_on_and_says_what_it_found(
     store_dir, tmp_path, monkeypatch, capsys
 ):

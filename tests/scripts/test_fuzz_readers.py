@@ -15,9 +15,17 @@ from made.foreign_files import READERS, Reader
 
 SCRIPT = pathlib.Path(fuzz_readers.__file__)
 LEAST, MOST = 20, 400  # inputs
+# Whole folders of files, of which others have one each.
+DEAR = ("store-affwild2-videos-annotations", "store-affwild2-videos", "pca")
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.release) if name in DEAR else name
+        for name in READERS
+    ],
+)
 def test_changed_files_read_or_are_refused(tmp_path, name):
     trial = fuzz_readers.Trial(READERS[name], tmp_path, seed=1)
     outcomes: set[bool] = set()
@@ -34,6 +42,7 @@ def test_the_same_seed_gives_the_same_changes(tmp_path):
     assert trial.content(3) == trial.content(3) != trial.content(4)
 
 
+@pytest.mark.slow
 def test_files_inside_an_archive_are_changed_with_right_checksums(tmp_path):
     originals = READERS["pca"].prepare(tmp_path)
     rng = random.Random(0)
@@ -75,7 +84,7 @@ def test_what_is_found(tmp_path, content, where):
     assert trial.reduced(b"12345" + content + b"67890", found.value.where) == content
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.skipif(sys.platform != "linux", reason="for Linux")
 def test_the_script(tmp_path):
     numbers = tmp_path / "rows.json"

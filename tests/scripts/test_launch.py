@@ -217,7 +217,7 @@ def test_sigterm_reaches_all(stub):
     assert "stopped and saved: the same command goes on" in errors
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_machines_really_train(tmp_path):
     store = build_tiny_store(tmp_path / "tiny")
     done = launched(
