@@ -186,7 +186,13 @@ def test_card_says_where_it_comes_from(tmp_path, caplog):
     assert "a2bd267977c147d427b2265dfad620860a345d67" in caplog.text
 
 
-@pytest.mark.parametrize("head", THESIS_HEADS, ids=lambda head: head.name)
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(head, marks=pytest.mark.slow if number % 3 else (), id=head.name)
+        for number, head in enumerate(THESIS_HEADS)
+    ],
+)
 def test_every_released_name_tells_its_features(head, tmp_path):
     small = {"mlp_dim": 6}
     if head.head == "transformer":

@@ -597,8 +597,16 @@ def tiny_wav2vec2(monkeypatch):
 @pytest.mark.parametrize(
     "cls", ["Wav2Vec2Model", "Wav2Vec2ForCTC", "Wav2Vec2ForPreTraining"]
 )
-@pytest.mark.parametrize("norm", ["group", "layer"])
-@pytest.mark.parametrize("old_names", [True, False])
+@pytest.mark.parametrize(
+    ("norm", "old_names"),
+    [
+        *(("group", True), ("layer", False)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("group", False), ("layer", True))
+        ),
+    ],
+)
 def test_wav2vec2_of_huggingface(cls, norm, old_names, tiny_wav2vec2, tmp_path):
     model, expected = tiny_wav2vec2(cls, norm)
     state = model.state_dict()

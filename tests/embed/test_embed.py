@@ -160,7 +160,9 @@ def test_other_images_are_refused(extractor, image):
         extractor.extract([image])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_the_whole_way_lowers_for_accelerators(weights, dtype):
     """From pixels as they are transferred to embeddings, as it runs here."""
     made = load_extractor(NAME, weights=weights, size_px=SIZE, dtype=dtype)
@@ -178,6 +180,7 @@ def test_the_whole_way_lowers_for_accelerators(weights, dtype):
         assert "callback" not in exported.mlir_module()
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near(extractor, weights):
     images = faces(4)
     low = load_extractor(

@@ -162,6 +162,7 @@ def test_alignment_of_the_original(tree, tmp_path, choices, loaded):
     assert meta["alignment"] == "original"
 
 
+@pytest.mark.slow
 def test_frames_of_a_changing_rate_take_the_sound_of_their_time(
     tmp_path, run, choices, loaded
 ):
@@ -199,6 +200,7 @@ def test_odd_sound_is_noted(tmp_path, run, how, note):
     assert len(found.frame) == frames + 1
 
 
+@pytest.mark.slow
 def test_equal_notes_of_several_videos_are_one_line(tmp_path, run, capsys):
     """Sound that ends a little early is usual; where much is missing, it is noted."""
     for number in range(7):

@@ -158,6 +158,7 @@ def test_sound_alone_needs_a_rate_or_has_the_rows_of_its_steps(tmp_path, said):
     assert "has 6 clips of RAVDESS, all of them sound alone; expected videos" in error
 
 
+@pytest.mark.slow
 def test_another_corpus_by_a_file(by_colour, tmp_path, said):
     """Videos and sound files of one name are a pair."""
     text = """

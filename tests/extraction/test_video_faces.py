@@ -116,6 +116,7 @@ def test_the_face_of_most_frames_has_the_videos_name(films, crops, tmp_path, cap
     assert not failures(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_faces_are_numbered_and_found_once_for_all_sets(
     films, by_colour, tmp_path
 ):
@@ -154,14 +155,11 @@ def test_only_what_is_missing_is_made_again(films, tmp_path, capsys):
     assert rows_of(tmp_path, "talk--face1")[0].frame[-1] == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        pytest.param(
-            ["--faces=largest", "--detect=every"],
-            "faces' detector .* there, .* now",
-            marks=pytest.mark.slow,
-        ),
+        (["--faces=largest", "--detect=every"], "faces' detector .* there, .* now"),
         (["--faces=largest", "--detect=0.5"], "faces' found 'every 0.2 s' there"),
     ],
 )
@@ -376,6 +374,7 @@ def test_faces_of_a_damaged_video_are_not_kept(films, tmp_path, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_kept_faces_are_read_as_they_were(films, by_colour, tmp_path, monkeypatch):
     path = films / "talk.mp4"
     first = faces_of("talk", path, FaceRule(), tmp_path, quiet=True)

@@ -295,6 +295,7 @@ def test_blocks_give_what_the_whole_gives(extractor, voice, monkeypatch, block):
     assert np.array_equal(times, expected.times_s)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_track(extractor, monkeypatch):
     longest = 0
     measure = acoustic.vector

@@ -117,6 +117,7 @@ def test_an_image_does_not_depend_on_the_others():
     assert np.std(together, axis=0).min() > 0.01
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32():
     params = dinov2.prepare(TINY, random_state(TINY, 5), size_px=42)
     exact = np.asarray(run(TINY, params, images_of(42)))

@@ -95,7 +95,11 @@ def test_golden_network():
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    # of the local one, the test above
+    ["whole", pytest.param("local", marks=pytest.mark.slow)],
+)
 def test_each_form_gives_the_golden_embeddings(form):
     params, kept = golden()
     got = run_form(form, TINY, params, kept["images"])
@@ -103,6 +107,7 @@ def test_each_form_gives_the_golden_embeddings(form):
     np.testing.assert_allclose(got, kept["features"], rtol=0, atol=limit)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_direction():
     """As accelerators compute it, which are those that round."""
     params, kept = golden()
@@ -140,7 +145,7 @@ def test_a_network_without_classifier():
     np.testing.assert_array_equal(features, run(TINY, params, kept["images"])[0])
 
 
-@pytest.mark.parametrize("num", [0, 5])
+@pytest.mark.parametrize("num", [pytest.param(0, marks=pytest.mark.slow), 5])
 def test_rows_do_not_depend_on_the_batch(num, monkeypatch):
     """With small parts of two images, as at 224 pixels."""
     params, kept = golden()
@@ -282,6 +287,7 @@ def b0_in_float64():
     return random_network(EfficientNetSpec("b0", 8), pictures(4, 64, 64)).double()
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("form", FORMS)
 def test_blocks_equal_timms_in_float64(form):

@@ -319,16 +319,32 @@ def _raise_version(site, name):
     ("changes", "said"),
     [
         ("dim = 5", r"gave features of shape \(\d+, 4\); expected \(\d+, 5\)"),
-        ("def apply(p, x): return x", r"gave features of shape \(\d+, 16, 16, 3\)"),
-        ("def apply(p, x): return x[:1, 0, 0, :1]", r"gave features of shape \(1, 1\)"),
+        pytest.param(
+            "def apply(p, x): return x",
+            r"gave features of shape \(\d+, 16, 16, 3\)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "def apply(p, x): return x[:1, 0, 0, :1]",
+            r"gave features of shape \(1, 1\)",
+            marks=pytest.mark.slow,
+        ),
         ("def apply(p, x): return [1.0]", "gave features of type list"),
         (
             "def apply(p, x): return jnp.ones((len(x), 4), int)",
             "gave features of dtype int32; expected floating",
         ),
         ("def apply(p, x): return p['none']", "failed on a batch of shape .* KeyError"),
-        ("def apply(p): return 1", "failed on a batch .* TypeError"),
-        ("outputs = ('a',)", r"from apply; expected \(features, outputs\)"),
+        pytest.param(
+            "def apply(p): return 1",
+            "failed on a batch .* TypeError",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "outputs = ('a',)",
+            r"from apply; expected \(features, outputs\)",
+            marks=pytest.mark.slow,
+        ),
         (
             "outputs = ('a',)\ndef apply(p, x): return x[:, 0, 0, :1] * p['scale'], x",
             r"gave outputs of shape .*; expected \(\d+, 1\)",
@@ -341,9 +357,10 @@ def _raise_version(site, name):
         ("def load(weights): return {'a': 'text'}", r"with a str at \['a'\]"),
         ("def load(weights): return open('/nowhere')", "FileNotFoundError"),
         ("def load(): return {}", "failed to load its weights: TypeError"),
-        (
+        pytest.param(
             "framework = 'other'\ndef apply(p, x): return np.full((len(x), 4), np.nan)",
             "not finite",
+            marks=pytest.mark.slow,
         ),
         (
             f"{SOUND}\ndef apply(p, x):\n"

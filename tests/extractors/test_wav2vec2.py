@@ -120,8 +120,9 @@ def test_base_in_bfloat16_is_near_float32(base):
     assert least_cosine(found, base.found[-1]) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["group", pytest.param("layer", marks=pytest.mark.slow)]
+    "name", ["group", pytest.param("layer", marks=pytest.mark.release)]
 )
 def test_bfloat16_is_near_float32(name):
     spec, waveform = SPECS[name], sound(18, 2, 9_000)
@@ -151,11 +152,11 @@ def test_base_has_as_many_parameters_as_published():
 @pytest.mark.parametrize(
     "name",
     [
-        "group",
-        pytest.param("layer", marks=pytest.mark.slow),
-        pytest.param("group_biased", marks=pytest.mark.slow),
+        *("group", "layer"),
+        pytest.param("group_biased", marks=pytest.mark.release),
     ],
 )
+@pytest.mark.slow
 def test_blocks_equal_transformers_in_float64(name):
     spec = SPECS[name]
     state = random_state(spec, 5)
@@ -219,7 +220,8 @@ def write_golden() -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("group", (9_000, 3_000, 400)),
+        ("group", (9_000, 3_000)),
+        pytest.param("group", (9_000, 3_000, 400), marks=pytest.mark.slow),
         pytest.param("layer", (9_000, 3_000), marks=pytest.mark.slow),
     ],
 )
@@ -248,6 +250,7 @@ def test_statistics_of_a_long_track_are_exact():
     np.testing.assert_allclose(variance[0], raw.var(axis=0), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_what_accelerators_run_is_what_a_cpu_runs(monkeypatch):
     """Both ways of every part, here on a CPU."""
     params = wav2vec2.prepare(TINY, random_state(TINY, 13))

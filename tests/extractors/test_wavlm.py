@@ -102,6 +102,7 @@ def test_values_by_distance():
             assert np.allclose(found[:, query, key], expected)
 
 
+@pytest.mark.slow
 def test_a_padded_track_comes_out_as_alone():
     params = wav2vec2.prepare(TINY, random_state(TINY, 4))
     waveform = sound(2, 9_000)

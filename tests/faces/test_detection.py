@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -58,7 +59,7 @@ def test_of_doubles_the_best_is_kept(numbers):
     # No two scores are one, so that the order is certain.
     scores = (numbers[:, 4] / 32 + np.arange(12) / 1000).astype(np.float32)
     points = np.repeat(np.arange(12, dtype=np.float32), 10).reshape(12, 5, 2)
-    found = suppressed(detection.Detections(boxes, points, scores), 0.3)
+    found = jax.device_get(suppressed(detection.Detections(boxes, points, scores), 0.3))
     kept = kept_by_loop(boxes, scores, 0.3)
     count = len(kept)
     np.testing.assert_array_equal(found.boxes[:count], boxes[kept])
@@ -87,13 +88,16 @@ def test_places_become_pixels():
     half = np.full((1, count), 0.25)
     box[0, 9] = [0.5, 0.25, 0, np.log(2)]  # second row, second place of 8 pixels
     points[0, 41] = np.arange(10)  # the last, at 32 pixels
-    found = detection.decoded(yunet.Raw(half, half * 4, box, points), (32, 64))
+    decoded = jax.jit(detection.decoded, static_argnums=1, compiler_options=QUICKLY)
+    found = decoded(yunet.Raw(half, half * 4, box, points), (32, 64))
+    found = jax.device_get(found)
     np.testing.assert_allclose(found.boxes[0, 9], [8, 2, 8, 16], rtol=1e-6)
     expected = np.arange(10).reshape(5, 2) * 32 + [32, 0]
     np.testing.assert_allclose(found.points[0, 41], expected)
     np.testing.assert_allclose(found.scores, 0.5)
 
 
+@pytest.mark.slow
 def test_no_face_scores_nothing():
     """A network of zeros scores .5 everywhere."""
     zeros = {n: np.zeros(s, np.float32) for n, s in yunet.state_shapes().items()}

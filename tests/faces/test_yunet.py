@@ -83,12 +83,13 @@ def test_reference_gives_the_golden_file():
             np.testing.assert_allclose(array, file[name], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size",
     [
         pytest.param((1, 320, 320), marks=pytest.mark.release),
         (3, 96, 160),
-        pytest.param((2, 192, 64), marks=pytest.mark.slow),
+        pytest.param((2, 192, 64), marks=pytest.mark.release),
     ],
 )
 def test_published_weights_give_what_their_onnx_gives(size, shared_data):
@@ -124,7 +125,9 @@ def test_lowers_for_accelerators(platform):
     assert text.count("feature_group_count = 64") >= 13
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize(
+    "platform", ["tpu", pytest.param("cuda", marks=pytest.mark.slow)]
+)
 def test_detection_lowers_for_accelerators(platform):
     """All of it: the network, the best places, and which of them are doubles."""
     prepared = yunet.prepare(random_state())

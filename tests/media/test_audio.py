@@ -262,6 +262,7 @@ def test_any_length_and_rates(count, from_hz, to_hz):
     np.testing.assert_allclose(samples, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
     waves = np.tile(tones(RATE, 2), (60, 1))
     path = encode(tmp_path / "a.wav", waves, "pcm_s16le")

@@ -265,7 +265,9 @@ def test_arithmetic_coding_is_not_taken_for_cut():
     np.testing.assert_array_equal(read_image(ARITHMETIC_JPEG), expected)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "BMP", "GIF", pytest.param("TIFF", marks=pytest.mark.slow)]
+)
 def test_other_files_cut_are_refused_or_whole(kind):
     data = encoded(Image.fromarray(noise(20, 24)), kind)
     whole = read_image(data)
@@ -392,14 +394,14 @@ def test_the_usual_crop_is_resized_as_pillow_does(size):
         )
 
 
-@pytest.mark.parametrize("size", [48, pytest.param(224, marks=pytest.mark.slow)])
-@settings(max_examples=20, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=4, max_size=4
-    )
+@pytest.mark.parametrize(
+    ("size", "most"), [(48, 224), pytest.param(224, 300, marks=pytest.mark.slow)]
 )
-def test_any_sizes_in_one_batch_are_resized_as_pillow_does(size, sizes):
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_any_sizes_in_one_batch_are_resized_as_pillow_does(size, most, data):
+    sides = st.tuples(st.integers(1, most), st.integers(1, most))
+    sizes = data.draw(st.lists(sides, min_size=4, max_size=4))
     originals = [noise(*hw, seed=i) for i, hw in enumerate(sizes)]
     result = np.asarray(_resize(*resizing.pack_images(originals), size_px=size))
     for ours, original in zip(result, originals, strict=True):

@@ -104,6 +104,7 @@ def test_times_ascend_whatever_the_stamps(values, fps):
         np.testing.assert_array_equal(times_s, values)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_few_wrong_ones_do_no_harm(data):

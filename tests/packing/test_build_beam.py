@@ -254,6 +254,7 @@ for runner, options in (("Nobody", []), ("DirectRunner", ["--direct_num_workers=
 """
 
 
+@pytest.mark.slow
 @needs_beam
 def test_wrong_runner_and_options(tmp_path):
     command = [sys.executable, "-c", WRONG, str(tmp_path / "store")]

@@ -206,7 +206,7 @@ def test_vggish_is_8_bit_and_steps(corpus: DemoCorpus) -> None:
 def test_own_outputs_are_in_affectnet_order(corpus: DemoCorpus) -> None:
     ours = [5, 0, 2, 3, 4, 6, 7, 1]  # Neutral, Anger, ... in AffectNet's order
     outputs, expr = [], []
-    for name, video in corpus.videos.items():
+    for name, video in list(corpus.videos.items())[::3]:
         made = corpus.features(name, B2)
         assert made.outputs is not None
         assert made.outputs.shape[1] == 8

@@ -55,6 +55,7 @@ def test_the_face_is_in_its_box(drawn):
         assert abs(y.max() - top - height) < 4
 
 
+@pytest.mark.slow
 def test_mouth_follows_valence_and_sound_follows_arousal(tmp_path):
     (video,) = write_drawn_videos(tmp_path, count=1, num_validation=0, duration_s=8.0)
     assert np.abs(video.valence).max() <= 1
@@ -75,6 +76,7 @@ def test_mouth_follows_valence_and_sound_follows_arousal(tmp_path):
     assert np.corrcoef(loudness, video.arousal)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_files(drawn, tmp_path):
     folder, _ = drawn
 
