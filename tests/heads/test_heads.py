@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from made.compiled_heads import QUICKLY, apply, init
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import BatchNorm, Mode
@@ -107,13 +108,30 @@ ONE_OF_EACH = [
     ("AU", "gated"),
     ("EXPR", "cross_attention", "learned"),
 ]
-# Of these only the deeper cases.
+# Of these compiling takes longest.
 LONG = [
     ("transformer", "batch", "none"),
-    ("recurrent", "causal"),
     ("recurrent", "both"),
     ("cross_attention", "learned"),
 ]
+# And these show what evaluation does otherwise than training.
+IN_EVALUATION = [ONE_OF_EACH[1], ONE_OF_EACH[2], ONE_OF_EACH[5]]
+RELEASE = pytest.mark.release
+
+
+def one_of_each(options=ONE_OF_EACH, also=()):
+    """Those of :data:`ONE_OF_EACH` but ``also``; the others only before a release."""
+    return [
+        pytest.param(
+            option,
+            marks=[] if option in ONE_OF_EACH and option[1:] not in also else RELEASE,
+        )
+        for option in options
+    ]
+
+
+EACH_OPTION = pytest.mark.parametrize("option", one_of_each(OPTIONS), ids="-".join)
+BUT_LONG = pytest.mark.parametrize("option", one_of_each(also=LONG), ids="-".join)
 
 
 def make_spec(option, dims=(6, 5), **fields):
@@ -138,17 +156,6 @@ def make_input(spec, seed=0):
     x = jnp.asarray(rng.normal(size=(*axes, spec.input_dim)), jnp.float32)
     mask = jnp.asarray(rng.random(axes) < 0.7)
     return x, mask
-
-
-@functools.cache
-def init(head, seed=0):
-    """The head's start, compiled once for all tests of equal heads."""
-    return jax.jit(head.init)(jax.random.key(seed))
-
-
-@functools.partial(jax.jit, static_argnames=("head", "train"))
-def apply(head, params, stats, x, mask=None, train=False):
-    return head.apply(params, stats, x, mask=mask, train=train)
 
 
 def randomised(params, seed=5):
@@ -180,7 +187,7 @@ def test_attention_means_nothing_to_heads_of_one_frame():
         assert not spec.batch_is_sequence
 
 
-@pytest.mark.parametrize("option", NUM_PARAMS, ids="-".join)
+@pytest.mark.parametrize("option", one_of_each(NUM_PARAMS), ids="-".join)
 def test_number_of_parameters(option):
     """Every column of the input adds as many as the audio flag, the last one, does."""
     spec = make_spec(option, FEATURES[0])
@@ -196,7 +203,7 @@ def test_number_of_parameters(option):
     assert found == NUM_PARAMS[option]
 
 
-@pytest.mark.parametrize("option", FUSED_PARAMS, ids="-".join)
+@pytest.mark.parametrize("option", one_of_each(FUSED_PARAMS), ids="-".join)
 def test_number_of_parameters_of_heads_of_both_modalities(option):
     for dims, number in zip((VGGISH, WAV2VEC2), FUSED_PARAMS[option], strict=True):
         for flag in (False, True):
@@ -240,8 +247,9 @@ def test_golden_logits():
 @pytest.mark.parametrize(
     "option",
     [
-        pytest.param(option, marks=[pytest.mark.slow] if option[1:] in LONG else [])
-        for option in ONE_OF_EACH
+        *(("EXPR", "mlp"), ("VA", "mlp", "shared"), ("AU", "gated")),
+        pytest.param(ONE_OF_EACH[2], marks=pytest.mark.slow),
+        *(pytest.param(ONE_OF_EACH[i], marks=RELEASE) for i in (3, 4, 5, 6, 8)),
     ],
     ids="-".join,
 )
@@ -270,15 +278,31 @@ def test_apply_works_under_all_transformations(option):
         return state
 
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.0, 0.4])
-    stacked = jax.jit(jax.vmap(member))(keys, rates)
-    mapped = jax.jit(lambda *a: jax.lax.map(lambda one: member(*one), a))(keys, rates)
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def run(keys, rates):
+        one_by_one = jax.lax.map(lambda each: member(*each), (keys, rates))
+        return jax.vmap(member)(keys, rates), one_by_one
+
+    stacked, mapped = run(keys, rates)
     chex.assert_tree_all_finite(mapped)
     chex.assert_type(jax.tree.leaves(mapped), jnp.float32)
     chex.assert_trees_all_close(stacked, mapped, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("option", ONE_OF_EACH, ids="-".join)
+@pytest.mark.parametrize(
+    ("option", "train"),
+    [
+        *((option, True) for option in ONE_OF_EACH),
+        *(
+            pytest.param(
+                option, False, marks=[] if option in IN_EVALUATION else RELEASE
+            )
+            for option in ONE_OF_EACH
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
+)
 def test_masked_frames_change_no_other_frame(option, train):
     spec = small_spec(option)
     head = build_head(spec)
@@ -292,11 +316,11 @@ def test_masked_frames_change_no_other_frame(option, train):
     np.testing.assert_array_equal(logits[mask], other[mask])
     chex.assert_trees_all_equal(new, other_new)
     if spec.sequence is not None:
-        whole, _ = apply(head, params, stats, x, train=train)
+        whole, _ = apply(head, params, stats, x, jnp.ones_like(mask), train=train)
         assert np.abs(whole - logits)[mask].max() > 1e-4
 
 
-@pytest.mark.parametrize("option", ONE_OF_EACH, ids="-".join)
+@BUT_LONG
 def test_window_without_frames_makes_no_nan(option):
     """Neither in the logits, the statistics, nor the gradients."""
     spec = small_spec(option)
@@ -305,7 +329,7 @@ def test_window_without_frames_makes_no_nan(option):
     x, mask = make_input(spec)
     nothing = jnp.zeros_like(mask)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
     def run(params, mask):
         def loss(params):
             logits, new = head.apply(params, stats, x, mask=mask, train=True)
@@ -323,10 +347,11 @@ def test_windows_do_not_see_each_other_but_the_batch_does(positions):
     spec = small_spec(("EXPR", "transformer", *positions))
     head = build_head(spec)
     params, stats = init(head)
-    x, _ = make_input(spec)
+    x, mask = make_input(spec)
     changed = x.at[0].multiply(2.0)
-    before, _ = apply(head, params, stats, x)
-    after, _ = apply(head, params, stats, changed)
+    everywhere = jnp.ones_like(mask)
+    before, _ = apply(head, params, stats, x, everywhere)
+    after, _ = apply(head, params, stats, changed, everywhere)
     moved = np.abs(before - after).reshape(len(x), -1).max(axis=1)
     assert moved[0] > 1e-4
     assert (moved[1:] > 1e-6).all() == (not spec.takes_windows)
@@ -342,11 +367,13 @@ def test_positions_tell_order(positions):
     turned, _ = apply(head, params, stats, x[:, ::-1])
     difference = np.abs(logits - turned[:, ::-1]).max()
     assert difference > 1e-3 if positions != "none" else difference < 1e-5
-    short, _ = apply(head, params, stats, x[:, :4])
+    short, _ = jax.eval_shape(
+        lambda x: head.apply(params, stats, x, train=False), x[:, :4]
+    )
     assert short.shape == (3, 4, 12)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids="-".join)
+@EACH_OPTION
 def test_dropout_draws_only_in_training_and_where_the_rate_is_not_zero(option):
     spec = small_spec(option)
     head = build_head(spec)
@@ -419,7 +446,7 @@ def test_batch_norm_counts_only_frames_that_are_there():
     np.testing.assert_array_equal(norm.running_mean[...], before)
 
 
-@pytest.mark.parametrize("option", ONE_OF_EACH, ids="-".join)
+@BUT_LONG
 def test_bfloat16_is_near_float32(option):
     spec = small_spec(option)
     head, low = build_head(spec), build_head(small_spec(option, dtype="bfloat16"))

@@ -1,9 +1,12 @@
 """The weighted sum of hidden layers that a head begins with."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made.compiled_heads import QUICKLY, apply, init
 
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
@@ -17,7 +20,7 @@ from avemo_jax.training.objective import make_spec
 DIMS, GROUPS = (5, 4, 3, 4, 6, 4, 6), ((1, 3, 5), (4, 6))
 
 
-summed = jax.jit(layers_summed, static_argnums=0)
+summed = jax.jit(layers_summed, static_argnums=0, compiler_options=QUICKLY)
 
 
 def spec_of(kind="mlp", **options):
@@ -51,12 +54,12 @@ def in_numpy(x, weights):
 def test_sums_are_those_of_numpy():
     x, rng = inputs(), np.random.default_rng(1)
     weights = {str(i): rng.normal(size=len(g)) for i, g in enumerate(GROUPS)}
-    weights = jax.tree.map(jnp.asarray, weights)
-    found = summed(spec_of(), weights, jnp.asarray(x))
+    found = summed(spec_of(), weights, x)
+    found = np.asarray(found)
     np.testing.assert_allclose(found, in_numpy(x, weights), atol=2e-6, rtol=1e-6)
     assert not found[0, 5:9].any()  # what is missing stays 0
     np.testing.assert_array_equal(found[:, -1], x[:, -1])
-    windows = summed(spec_of(), weights, jnp.asarray(x).reshape(3, 3, -1))
+    windows = np.asarray(summed(spec_of(), weights, x.reshape(3, 3, -1)))
     np.testing.assert_array_equal(windows.reshape(9, -1), found)
 
 
@@ -67,7 +70,7 @@ def test_shares_are_equal_at_first():
     layers = [
         in_numpy(x, {"0": one, "1": np.zeros(2)})[:, 5:9] for one in 60 * np.eye(3)
     ]
-    found = summed(spec_of(), weights, jnp.asarray(x))[:, 5:9]
+    found = np.asarray(summed(spec_of(), weights, x))[:, 5:9]
     np.testing.assert_allclose(found, np.mean(layers, axis=0), atol=2e-6)
 
 
@@ -75,9 +78,9 @@ def test_shares_are_equal_at_first():
 def test_a_head_sees_the_sums(standardize):
     """It is the head of fewer columns behind them, and trains the weights with it."""
     spec = spec_of(standardize=standardize)
-    head, x = build_head(spec), jnp.asarray(inputs())
-    params, stats = head.init(jax.random.key(0))
-    params[LAYERS] = {"0": jnp.array([1.0, -1.0, 0.5]), "1": jnp.array([0.0, 2.0])}
+    head, x = build_head(spec), inputs()
+    params, stats = map(dict, init(head))
+    params[LAYERS] = {"0": np.float32([1, -1, 0.5]), "1": np.float32([0, 2])}
     given, behind_stats = x, dict(stats)
     if standardize:
         mean, deviation = x.mean(axis=0), x.std(axis=0) + 1
@@ -89,23 +92,25 @@ def test_a_head_sees_the_sums(standardize):
     assert head.num_params() == behind.num_params() + 5
     own = {name: one for name, one in params.items() if name != LAYERS}
     columns = summed(spec_of(), params[LAYERS], given)
-    expected, _ = behind.apply(own, behind_stats, columns, train=False)
-    found, after = head.apply(params, stats, x, train=False)
+    expected, _ = apply(behind, own, behind_stats, columns)
+    found, after = apply(head, params, stats, x)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert ("inputs" in after) is standardize
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.value_and_grad
     def loss(params):
-        return jnp.square(head.apply(params, stats, x, train=False)[0]).mean()
+        logits, _ = head.apply(params, stats, jnp.asarray(x), train=False)
+        return jnp.square(logits).mean()
 
-    gradient = jax.jit(jax.grad(loss))(params)[LAYERS]
+    gradient = jax.tree.map(np.asarray, loss(params)[1][LAYERS])
     for name, one in gradient.items():
-        step = np.zeros(len(one))
+        step = np.zeros(len(one), np.float32)
         step[0] = 1e-2
         values = []
         for side in (1, -1):
             moved = {**params[LAYERS], name: params[LAYERS][name] + side * step}
-            values.append(float(loss({**params, LAYERS: moved})))
+            values.append(float(loss({**params, LAYERS: moved})[0]))
         slope = (values[0] - values[1]) / 2e-2
         assert one[0] == pytest.approx(slope, rel=0.05)
         assert abs(slope) > 1e-5
