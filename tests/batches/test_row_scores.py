@@ -1,12 +1,14 @@
 """Scores of a whole table."""
 
 import dataclasses
+import functools
 import itertools
 
 import chex
 import jax
 import numpy as np
 import pytest
+from made.compiled_heads import QUICKLY
 from made.tables import made_table
 
 from avemo_jax.batches import sharding
@@ -29,15 +31,23 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_a_split_is_scored_by_one_program(spec, resident, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "resident"),
+    [
+        *(("rows", True), ("windows", False), ("carried", True)),
+        *(
+            pytest.param(*case, marks=pytest.mark.release)
+            for case in (("rows", False), ("windows", True), ("carried", False))
+        ),
+    ],
+)
+def test_a_split_is_scored_by_one_program(name, resident, monkeypatch):
     """Whatever its last batch is, and whichever variables come."""
     chex.clear_trace_counter()
-    for name in ("apply", "advance"):
-        once = chex.assert_max_traces(getattr(Head, name), n=1)
-        monkeypatch.setattr(Head, name, once)
-    table, mesh = made_table(), sharding.make_mesh()
+    for method in ("apply", "advance"):
+        once = chex.assert_max_traces(getattr(Head, method), n=1)
+        monkeypatch.setattr(Head, method, once)
+    table, mesh, spec = made_table(), sharding.make_mesh(), SPECS[name]
     head = build_head(spec)
     window = spec.window if spec.takes_windows else 0
     feeder = make_feeder(
@@ -46,7 +56,7 @@ def test_a_split_is_scored_by_one_program(spec, resident, monkeypatch):
     predict = Predictor(head, table, feeder, mesh, batch_size=48)
     assert len(predict.order) > 3
     assert (predict.order[-1] == -1).any()
-    init = jax.jit(jax.vmap(head.init))
+    init = jax.jit(jax.vmap(head.init), compiler_options=QUICKLY)
     scores = []
     for seed in range(2):
         params, stats = init(jax.random.split(jax.random.key(seed), 2))
@@ -57,6 +67,13 @@ def test_a_split_is_scored_by_one_program(spec, resident, monkeypatch):
 
 
 PROGRAMS = {}  # of all tables that are scored by carried states
+
+
+@functools.cache
+def started(head):
+    """The start of two seeds."""
+    init = jax.jit(jax.vmap(head.init), compiler_options=QUICKLY)
+    return init(jax.random.split(jax.random.key(3), 2))
 
 
 def carried(table, *, batch_size=16, states=None):
@@ -72,8 +89,7 @@ def carried(table, *, batch_size=16, states=None):
         programs=PROGRAMS,
         states=states,
     )
-    keys = jax.random.split(jax.random.key(3), 2)
-    params, stats = jax.jit(jax.vmap(head.init))(keys)
+    params, stats = started(head)
     return predict(Variables(params=params, stats=stats)), predict.order
 
 
@@ -94,14 +110,17 @@ def test_a_carried_state_gives_the_scores_of_whole_videos():
     scores, order = carried(table)
     assert order.shape[1] == 2
     assert (order[..., 2] >= 0).sum() < sum(-(-num_frames // spec.window)) - 10
-    keys = jax.random.split(jax.random.key(3), 2)
-    params, stats = jax.tree.map(lambda leaf: leaf[1], jax.vmap(head.init)(keys))
-    run = jax.jit(head.advance)
+    params, stats = jax.tree.map(lambda leaf: np.asarray(leaf)[1], started(head))
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def run(state, x):
+        logits, _ = head.advance(params, stats, state, x)
+        return table.task.activate(logits)
+
     for begin, end in itertools.pairwise(table.row_offsets):
         x = np.zeros((1, 90, 17), np.float32)  # missing frames change nothing
         x[0, : end - begin] = table.features[begin:end]
-        logits, _ = run(params, stats, head.first_state(1), x)
-        expected = np.asarray(table.task.activate(logits))[0, : end - begin]
+        expected = np.asarray(run(head.first_state(1), x))[0, : end - begin]
         np.testing.assert_allclose(scores[1, begin:end], expected, rtol=1e-5, atol=1e-6)
 
 

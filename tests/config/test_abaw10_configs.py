@@ -30,7 +30,17 @@ def store(tmp_path_factory):
     return open_store(build_several_sets(tmp_path_factory.mktemp("store"), SETS))
 
 
-@EVERY_RECIPE
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=pytest.mark.slow if path.stem == "expr" else pytest.mark.release,
+        )
+        for path in RECIPES
+    ],
+)
 def test_it_trains_two_steps(path, store, tmp_path):
     config = run_recipe(path)
     frames = 128

@@ -137,6 +137,8 @@ def fields_named(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     thing.
     """
     source = path.read_text(encoding="utf-8")
+    if not _FIELD.search(source):
+        return
     texts: list[tuple[int, str]] = list(enumerate(source.splitlines(), 1))
     if path.suffix == ".py":
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
@@ -152,9 +154,12 @@ def fields_named(path: pathlib.Path) -> Iterator[tuple[int, str]]:
                 yield line, match[1]
 
 
+PLAIN = base_config("EXPR", "mlp")
+
+
 def is_field(name: str) -> bool:
     """Whether the configuration has a field, or a group of fields, of this name."""
-    part = base_config("EXPR", "mlp")
+    part = PLAIN
     for step in name.split("."):
         if not isinstance(part, ConfigDict) or step not in part:
             return False

@@ -136,6 +136,7 @@ def trained(config, data, workdir):
     return load_trained_head(train(config, data, workdir))
 
 
+@pytest.mark.slow
 def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     """Streamed or not, and against the product by hand."""
     config = recipe(FOLDER / "va.py", num_epochs=2, learning_rate=1e-2)
@@ -154,7 +155,7 @@ def test_a_card_keeps_the_inputs_and_scores_are_of_them(data, tmp_path):
     np.testing.assert_array_equal(again, scores)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_the_transformer_takes_outputs_too(data, tmp_path):
     config = base_config("EXPR", "transformer", "enet_b0_8_best_vgaf")
     config.data.inputs = "outputs"
@@ -169,7 +170,17 @@ def test_the_transformer_takes_outputs_too(data, tmp_path):
     np.testing.assert_allclose(scores.sum(axis=-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+TRAINED = {
+    "va": [],
+    "au": pytest.mark.release,
+    "expr": pytest.mark.slow,
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=TRAINED[path.stem]) for path in RECIPES],
+)
 def test_every_recipe_trains(path, data, tmp_path):
     """Two steps at least; each head of a blend."""
     config = recipe(path)

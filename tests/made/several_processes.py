@@ -43,6 +43,9 @@ class Run:
         command += ["--config.log.tensorboard=false", "--config.train.scan_steps=2"]
         command += [f"--config.distributed.heartbeat_s={HEARTBEAT_S}", *options]
         flags = f"--xla_force_host_platform_device_count={devices}"
+        # Of which little time goes into machine code.
+        flags += " --xla_backend_optimization_level=0"
+        flags += " --xla_cpu_use_fusion_emitters=false"
         own_environment = {
             **environment,
             "XLA_FLAGS": flags,

@@ -202,10 +202,10 @@ def made_data(**options) -> Data:
 
 def batches_of(feeder, order, length):
     """The batch of every step of ``order``, sent in chunks of ``length`` steps."""
-    found = []
+    found, batch = [], jax.jit(feeder.batch)
     for shared, chunk in feeder.chunks(order, length):
-        steps = feeder.spread(shared, chunk)
+        steps = jax.tree.map(np.asarray, feeder.spread(shared, chunk))
         for i in range(len(steps.present)):
             step = jax.tree.map(lambda leaf, i=i: leaf[i], steps)
-            found.append(feeder.batch(shared, step))
+            found.append(batch(shared, step))
     return found

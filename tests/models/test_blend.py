@@ -199,6 +199,7 @@ def test_members_that_differ_are_named(heads, tmp_path, changes, said):
     assert not (tmp_path / "blend").exists()
 
 
+@pytest.mark.release
 def test_a_member_whose_training_is_unknown_makes_the_choice_fixed(
     heads, data, tmp_path
 ):
@@ -327,6 +328,7 @@ def test_priors_are_those_of_training_with_one_more_of_each(heads):
     )
 
 
+@pytest.mark.release
 def test_causal_windows_are_told_in_seconds_of_the_past(heads, data, tmp_path):
     """And where no intervals are asked for, there are none."""
     config = read_json(heads[0] / "head.json")["config"]

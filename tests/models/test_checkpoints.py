@@ -116,6 +116,7 @@ def test_saved_in_one_process_restored_in_another(server, program):
     assert steps(server) == {"2"}
 
 
+@pytest.mark.release
 def test_a_killed_save_leaves_the_one_before(server, program):
     program.run(_SAVE, 1)
     server.requests.clear()
@@ -141,6 +142,7 @@ def test_a_killed_save_leaves_the_one_before(server, program):
     assert steps(server) == {"1"}
 
 
+@pytest.mark.release
 def test_two_processes_write_together(server, program):
     port = str(free_port())
     processes = [

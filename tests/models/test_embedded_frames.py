@@ -48,6 +48,7 @@ from avemo_jax.postprocess.frame_rate.rules import (
 )
 from avemo_jax.tasks import EXPR, get_task
 
+SLOW, RELEASE = pytest.mark.slow, pytest.mark.release
 RULE, STRIDE = "postprocess.frame_rate.rule", "postprocess.frame_rate.stride"
 
 
@@ -178,10 +179,10 @@ def predicted(task="EXPR", split="dev", noises=(1.0, 2.0)) -> SplitScores:
 @pytest.mark.parametrize(
     ("task", "wanted", "smoothing"),
     [
-        ("EXPR", FrameRate("sequential", 50), ("median", 5)),
-        ("EXPR", FrameRate("sliding", 3), ("median", 5)),
-        ("AU", FrameRate("refine", 10), ("mean", 5)),
         ("VA", FrameRate("stride"), ("mean", 5)),
+        pytest.param("EXPR", FrameRate("sequential", 50), ("median", 5), marks=SLOW),
+        pytest.param("EXPR", FrameRate("sliding", 3), ("median", 5), marks=SLOW),
+        pytest.param("AU", FrameRate("refine", 10), ("mean", 5), marks=RELEASE),
     ],
 )
 def test_choice_is_that_of_the_library(task, wanted, smoothing):
@@ -344,6 +345,7 @@ def check_predictions(workdir: pathlib.Path) -> None:
     assert f1_of_predictions(workdir / "predictions.csv") == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_run_reports_the_frames_embedded(run):
     found, card = (
         read_json(run / "results.json"),
@@ -374,6 +376,7 @@ def test_run_reports_the_frames_embedded(run):
     check_predictions(run)
 
 
+@pytest.mark.slow
 def test_score_is_that_of_a_direct_call(run, tmp_path):
     """The rule of the card, applied to the library's own scores of the split."""
     model = load_heads(run / "best_model")
@@ -390,6 +393,7 @@ def test_score_is_that_of_a_direct_call(run, tmp_path):
         assert own["share_embedded"] == point.share
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plots")
 def test_checkpoint_is_evaluated_by_its_own_rule(run, tmp_path):
     evaluated(run / "best_model", tmp_path)
@@ -397,12 +401,13 @@ def test_checkpoint_is_evaluated_by_its_own_rule(run, tmp_path):
         assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize(
     "rule",
     [
-        *("all", "sequential", "refine", "stride"),
-        pytest.param("sliding", marks=pytest.mark.slow),
+        *("all", "stride", "sequential"),
+        *(pytest.param(rule, marks=RELEASE) for rule in ("refine", "sliding")),
     ],
 )
 def test_flag_stands_in_the_place_of_the_configuration(run, tmp_path, rule):
@@ -447,6 +452,7 @@ def test_ensemble_of_seeds_has_one_rule(run, tmp_path):
     assert one["strides"] in ([10, 2], [5, 1])
 
 
+@pytest.mark.slow
 def test_split_without_labels_has_a_share(run, tmp_path):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         found = experiment.evaluate_checkpoint(
@@ -462,6 +468,7 @@ def test_split_without_labels_has_a_share(run, tmp_path):
     assert (tmp_path / "predictions.csv").exists()
 
 
+@pytest.mark.slow
 def test_without_dev_only_a_fixed_stride_is_used(run):
     """A model whose training videos are unknown: nothing may be chosen."""
     model, data = load_heads(run / "best_model"), opened("EXPR")
@@ -489,6 +496,7 @@ def test_without_dev_only_a_fixed_stride_is_used(run):
     assert selected(unknown).frame_rates == kept.frame_rates
 
 
+@pytest.mark.slow
 def test_flags_that_do_not_fit_the_model_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"stride is 2 with rule 'refine'; expected"):
         evaluated(run / "best_model", tmp_path, frame_rate=FrameRate("refine", 2))
@@ -505,7 +513,7 @@ def test_flags_that_do_not_fit_the_model_are_refused(run, tmp_path):
         )
 
 
-def test_command_line_flags(run, monkeypatch):
+def test_command_line_flags(monkeypatch):
     calls = []
     monkeypatch.setattr(
         experiment, "evaluate_checkpoint", lambda *a, **how: calls.append(how)
@@ -515,6 +523,7 @@ def test_command_line_flags(run, monkeypatch):
     assert [how["frame_rate"] for how in calls] == [FrameRate("stride", 10), None]
 
 
+@pytest.mark.slow
 def test_default_folder_is_named_by_the_rule(run, monkeypatch):
     def named(directory, data, workdir, **how):
         calls.append((workdir.name, how["frame_rate"]))

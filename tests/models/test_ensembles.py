@@ -145,6 +145,7 @@ def test_evaluation_of_folds(folds_run, store):
     assert card["selection"]["chosen_on"] == "dev"
 
 
+@pytest.mark.release
 def test_evaluation_of_seeds_chooses_on_dev_anew(store, tmp_path, capsys):
     data = open_data(str(store))
     workdir = tmp_path / "run"

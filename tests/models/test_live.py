@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from made.compiled_heads import apply
 from made.untrained_heads import untrained_head
 
 from avemo_jax import LiveScores
@@ -42,13 +43,13 @@ def whole_scores(model, x, present):
     (own,) = model.heads
     found = []
     for seed in range(len(own.card.seeds)):
-        variables = jax.tree.map(lambda leaf, seed=seed: leaf[seed], own.variables)
-        logits, _ = own.head.apply(
-            *(variables.params, variables.stats, x[None]),
-            mask=present[None],
-            train=False,
+        variables = jax.tree.map(
+            lambda leaf, seed=seed: np.asarray(leaf)[seed], own.variables
         )
-        found.append(own.task.activate(logits)[0])
+        logits, _ = apply(
+            own.head, variables.params, variables.stats, x[None], present[None]
+        )
+        found.append(np.asarray(own.task.activate(logits))[0])
     return np.mean(found, axis=0)
 
 
@@ -62,8 +63,8 @@ def made_frames(frames=40):
 def test_frames_one_at_a_time_give_the_scores_of_the_whole(model, scores):
     face, voice, present = made_frames()
     flag = np.ones((len(face), 1), np.float16)
-    x = jax.numpy.asarray(np.concatenate([face, voice, flag], axis=1))
-    expected = whole_scores(model, x, jax.numpy.asarray(present))
+    x = np.concatenate([face, voice, flag], axis=1)
+    expected = whole_scores(model, x, present)
     assert scores.features == [name for name, *_ in SETS]
     for _ in range(2):  # again after a restart
         for i, there in enumerate(present):
@@ -102,7 +103,7 @@ def test_without_sound(model, scores):
     face, _, _ = made_frames(3)
     x = np.zeros((3, 11), np.float16)
     x[:, :6] = face
-    expected = whole_scores(model, jax.numpy.asarray(x), jax.numpy.ones(3, bool))
+    expected = whole_scores(model, x, np.ones(3, bool))
     found = scores.push_all({FACE: face})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     scores.restart()

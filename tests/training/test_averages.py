@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made.compiled_heads import QUICKLY
 from made.several_sets import build_several_sets
 from made.tables import made_data, made_table
 from sklearn.metrics import f1_score
@@ -45,11 +46,18 @@ def started(ema):
     config.train.ema = ema
     head = build_head(HeadSpec("VA", "mlp", (12, 5), mlp_dim=4, standardize=True))
     table = made_table("VA")
-    x = jnp.asarray(table.features[:32], jnp.float32)
+    x = table.features[:32].astype(np.float32)
     inputs = {"mean": x.mean(axis=0), "deviation": x.std(axis=0) + 0.1}
     candidates = make_candidates(config)
-    state = fresh_state(config, candidates, head, STEPS, inputs)
-    labels = jnp.nan_to_num(jnp.asarray(table.labels[:32]))
+    compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
+
+    @compiled
+    def start():
+        state = fresh_state(config, candidates, head, STEPS, inputs)
+        return state, first_of(candidates.hyper())
+
+    state, hyper = start()
+    labels = np.nan_to_num(table.labels[:32])
     there = jnp.ones(32, bool)
     batch = Batch(x=x, labels=labels, counts=there, present=there)
     loss = losses.make_loss("VA")
@@ -62,7 +70,7 @@ def started(ema):
         train_mode=True,
         ema=ema,
     )
-    return state, jax.jit(step), batch, first_of(candidates.hyper())
+    return state, compiled(step), batch, hyper
 
 
 def first_of(tree):
@@ -75,9 +83,9 @@ def stepped():
     found = {}
     for ema in (0.0, DECAY):
         state, step, batch, hyper = started(ema)
-        models = [first_of(state.models)]
+        models = [jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.models)]
         for number in range(STEPS):
-            after, _ = step(models[-1], batch, jnp.int32(number), hyper)
+            after, _ = step(models[-1], batch, np.int32(number), hyper)
             models.append(after)
         found[ema] = models
     return found
@@ -155,6 +163,7 @@ def whole(tmp_path_factory):
     return run(options_config(), tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 def test_best_model_has_what_dev_was_scored_with(whole):
     own, log = whole
     table, scores = row_scores(own, made_data(task="EXPR"), "dev", 10**9)
@@ -167,6 +176,7 @@ def test_best_model_has_what_dev_was_scored_with(whole):
     assert 0 < abs(float(log_temperature[0])) < 1
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_an_unbroken_one(whole, tmp_path, monkeypatch):
     class Cut(Exception):
         pass
@@ -186,7 +196,7 @@ def test_resumed_run_equals_an_unbroken_one(whole, tmp_path, monkeypatch):
     assert own.card == whole[0].card  # digests of the arrays among it
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("name", ["train.ema", "train.mixup", "loss.va_mse"])
 def test_each_option_changes_what_is_trained(name, tmp_path):
     """Other arrays come out of a run that differs in it alone."""
@@ -199,7 +209,7 @@ def test_each_option_changes_what_is_trained(name, tmp_path):
     assert digests[0] != digests[1]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_tasks_are_trained_together_with_all_of_them(tmp_path):
     """Units and classes with mixup; with values all but mixup."""
     store = open_store(build_several_sets(tmp_path / "store", SETS))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from made.eight_devices import CASES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 TESTS = pathlib.Path(__file__).parents[1]
 PROGRAM = TESTS / "made" / "eight_devices.py"
@@ -19,6 +19,8 @@ EVERY_CASE = pytest.mark.parametrize("name", CASES)
 @pytest.fixture(scope="module")
 def found() -> dict:
     flags = "--xla_force_host_platform_device_count=8"
+    # Of which little time goes into machine code.
+    flags += " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     done = subprocess.run(
         [sys.executable, "-W", "error", PROGRAM],
         capture_output=True,

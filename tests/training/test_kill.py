@@ -26,6 +26,9 @@ def store(tmp_path_factory) -> pathlib.Path:
 
 
 def started(store: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
+    # Of which little time goes into machine code.
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    environment = {**os.environ, "XLA_FLAGS": flags}
     command = [sys.executable, "-m", "avemo_jax.main"]
     command += [f"--config={ROOT / 'configs' / 'expr_mlp.py'}"]
     command += [f"--config.data.dir={store}", f"--workdir={workdir}"]
@@ -33,7 +36,9 @@ def started(store: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
     command += ["--config.dropout=0.1", "--config.train.early_stop_epochs=0"]
     command += ["--config.num_seeds=2", "--config.log.tensorboard=false"]
     with (workdir.parent / f"{workdir.name}.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
 
 
 def finish(store: pathlib.Path, workdir: pathlib.Path) -> None:
@@ -66,7 +71,8 @@ def killed(
 
 
 @pytest.mark.slow
-def test_killed_ten_times_it_ends_in_the_same_bits(store, tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.release)])
+def test_killed_at_any_stage_it_ends_in_the_same_bits(store, tmp_path, kills):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(store, whole)
     rng = random.Random(0)
@@ -81,14 +87,17 @@ def test_killed_ten_times_it_ends_in_the_same_bits(store, tmp_path):
     stages += [epoch(n) for n in (1, 3, 6, 9, EPOCHS)]
     stages += [written("best_model"), written("predictions.csv")]
     stages += [written("results.json")]
+    assert len(stages) == 10
+    stages = stages if kills == 10 else stages[3:4]
     alive, epochs = 0, []
     for reached in stages:
         # An epoch with its checkpoint takes about a tenth of a second.
         alive += killed(store, broken, reached, rng.uniform(0, 0.15))
         epochs.append(len(history(broken)))
-    assert len(stages) == 10
-    assert alive >= 8  # the last stages may be over before the signal comes
-    assert len({n for n in epochs if 0 < n < EPOCHS}) >= 3, epochs
+    # The last stages may be over before the signal comes.
+    assert alive >= (8 if kills == 10 else 1)
+    within = {n for n in epochs if 0 < n < EPOCHS}
+    assert len(within) >= (3 if kills == 10 else 1), epochs
     finish(store, broken)
 
     for name in ("results.json", "predictions.csv"):

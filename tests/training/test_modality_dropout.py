@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made.compiled_heads import QUICKLY
 from made.tables import made_data
 
 from avemo_jax.batches.feeders import Batch
@@ -66,8 +67,8 @@ def test_frames_lose_one_or_the_other_at_the_rates():
 def test_windows_lose_it_as_a_whole():
     spec = HeadSpec("EXPR", "transformer", **SETS, audio_flag=True, window=8)
     x = inputs(2000, 8)
-    given = spec, jnp.asarray(x), jax.random.key(0)
-    after = lose_modalities(*given, rate=0.5, face_share=0.5)
+    lose = functools.partial(lose_modalities, spec, rate=0.5, face_share=0.5)
+    after = jax.jit(lose, compiler_options=QUICKLY)(x, jax.random.key(0))
     face, sound = lost(x, after)
     heard = x[..., FLAG] == 1
     for one in (face, sound):
@@ -82,14 +83,19 @@ def test_a_step_sees_what_is_left_and_draws_by_its_number():
     config.train.modality_dropout = 0.5
     head = build_head(SPEC)
     candidates = make_candidates(config)
-    state = fresh_state(config, candidates, head, 10)
-    models = jax.tree.map(lambda leaf: leaf[0], state.models)
-    hyper = jax.tree.map(lambda leaf: leaf[0], candidates.hyper())
+    compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
+
+    @compiled
+    def start():
+        state = fresh_state(config, candidates, head, 10)
+        return jax.tree.map(lambda leaf: leaf[0], (state.models, candidates.hyper()))
+
+    models, hyper = start()
     there = jnp.ones(64, bool)
     labels = jnp.arange(64, dtype=jnp.int8) % 8
     batch = Batch(x=jnp.asarray(inputs(64)), labels=labels, counts=there, present=there)
     losing = losing_modalities(config, SPEC)
-    step_of = functools.partial(
+    step = functools.partial(
         train_step,
         head=head,
         loss_of=lambda *given: losses.make_loss("EXPR")(*given, None),
@@ -97,12 +103,14 @@ def test_a_step_sees_what_is_left_and_draws_by_its_number():
         use_dropout=False,
         train_mode=True,
     )
+    losing_step = compiled(functools.partial(step, losing=losing))
+    plain_step, left_of = compiled(step), compiled(losing)
     found = []
-    for number in jnp.asarray([3, 4]):
-        after, loss = step_of(models, batch, number, hyper, losing=losing)
-        left = losing(batch, jax.random.fold_in(hyper.key, number))
+    for number in np.int32([3, 4]):
+        after, loss = losing_step(models, batch, number, hyper)
+        left = left_of(batch, jax.random.fold_in(hyper.key, number))
         lost(np.asarray(batch.x), left.x)
-        expected, expected_loss = step_of(models, left, number, hyper)
+        expected, expected_loss = plain_step(models, left, number, hyper)
         jax.tree.map(np.testing.assert_array_equal, after, expected)
         assert loss == expected_loss
         found.append(float(loss))
@@ -121,8 +129,9 @@ def test_sets_of_both_are_needed(kinds):
         make_spec(config, (4, 3), kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["gated", pytest.param("cross_attention", marks=pytest.mark.slow)]
+    "kind", ["gated", pytest.param("cross_attention", marks=pytest.mark.release)]
 )
 def test_heads_of_both_modalities_train_with_it(kind, tmp_path):
     """Two epochs; dev is scored with its sound, whatever training loses."""
@@ -136,7 +145,7 @@ def test_heads_of_both_modalities_train_with_it(kind, tmp_path):
     own = load_trained_head(best)
     assert own.card.head["set_kinds"] == ["visual", "audio"]
     assert own.head.spec.set_kinds == ("visual", "audio")
-    start, _ = own.head.init(jax.random.fold_in(jax.random.key(0), 0))
+    start, _ = jax.jit(own.head.init)(jax.random.fold_in(jax.random.key(0), 0))
     for part in ("face", "sound", "gate"):
         moved = own.variables.params[part]["fc"]["weight"][0]
         assert np.abs(moved - start[part]["fc"]["weight"]).max() > 1e-4

@@ -7,6 +7,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from made.compiled_heads import QUICKLY
 from made.several_sets import build_several_sets
 
 from avemo_jax.batches import sharding
@@ -76,8 +77,12 @@ class Really:
         self.order = make_order(config, table, self.spec, mesh)
         candidates = make_candidates(config)
         steps = self.order.num_steps * config.num_epochs
-        self.state = fresh_state(config, candidates, build_head(self.spec), steps)
-        self.rates = candidates.hyper()
+
+        def start():
+            state = fresh_state(config, candidates, build_head(self.spec), steps)
+            return state, candidates.hyper()
+
+        self.state, self.rates = jax.jit(start, compiler_options=QUICKLY)()
         self.scan = scan_length(config, self.order.num_steps)
         self.chunk = next(iter(self.feeder.chunks(self.order.epoch(0), self.scan)))
 

@@ -56,12 +56,14 @@ def test_two_processes_are_one_program(store, whole, tmp_path):
     assert {p.name for p in whole.iterdir()} == {p.name for p in one.iterdir()}
 
 
+@pytest.mark.release
 def test_streamed_tables_of_two_processes_give_the_same_bits(store, whole, tmp_path):
     streamed = Run(store, tmp_path / "run", "--config.data.device_budget_gb=0")
     assert bits(streamed.finish()) == bits(whole)
     assert "streamed from" in streamed.said()
 
 
+@pytest.mark.release
 def test_sigterm_saves_on_all_and_the_run_goes_on(store, long_whole, tmp_path):
     workdir = tmp_path / "run"
     run = Run(store, workdir, *LONG).after(3)
@@ -78,6 +80,7 @@ def test_sigterm_saves_on_all_and_the_run_goes_on(store, long_whole, tmp_path):
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")
+@pytest.mark.release
 def test_a_stopped_run_goes_on_with_other_devices(store, long_whole, tmp_path):
     """Two processes' checkpoint on one device, then that one's on eight.
 
@@ -100,6 +103,7 @@ def test_a_stopped_run_goes_on_with_other_devices(store, long_whole, tmp_path):
     np.testing.assert_allclose(last[0]["loss"], last[1]["loss"], rtol=0.05)
 
 
+@pytest.mark.release
 def test_a_killed_process_ends_the_others_soon(store, long_whole, tmp_path):
     workdir = tmp_path / "run"
     run = Run(store, workdir, *LONG).after(3)
@@ -115,6 +119,7 @@ def test_a_killed_process_ends_the_others_soon(store, long_whole, tmp_path):
     assert bits(workdir) == bits(long_whole)
 
 
+@pytest.mark.release
 def test_damaged_newest_checkpoint_is_reported_to_all(store, long_whole, tmp_path):
     workdir = tmp_path / "run"
     run = Run(store, workdir, *LONG).after(3)
@@ -135,6 +140,7 @@ def test_damaged_newest_checkpoint_is_reported_to_all(store, long_whole, tmp_pat
     assert bits(workdir) == bits(long_whole)
 
 
+@pytest.mark.release
 def test_a_workdir_that_is_not_shared_is_refused(store, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     for folder in folders:
@@ -144,12 +150,14 @@ def test_a_workdir_that_is_not_shared_is_refused(store, tmp_path):
     assert "is not seen by process 1; expected one folder" in run.said()
 
 
+@pytest.mark.release
 def test_processes_with_other_configurations_are_refused(store, tmp_path):
     run = Run(store, tmp_path / "run", own=("", "--config.seed=7"))
     assert run.codes() == [1, 1], run.said()
     assert "the configuration of process 1 differs from that of process 0" in run.said()
 
 
+@pytest.mark.release
 def test_a_process_that_waits_alone_says_so(tmp_path):
     program = (
         "from avemo_jax.runtime import distributed as d; d.start(d.Processes("

@@ -66,7 +66,9 @@ RUNS = pytest.mark.parametrize(
     ],
     indirect=["mesh"],
 )
-PLATFORMS = pytest.mark.parametrize("platform", ["tpu", "cuda"])
+PLATFORMS = pytest.mark.parametrize(
+    "platform", ["tpu", pytest.param("cuda", marks=pytest.mark.release)]
+)
 FRAMES = 280_000  # about those of the official validation set
 CROPS = 32  # on each device
 COLLECTIVE = re.compile(
@@ -214,7 +216,7 @@ def run_of(demo_store_dir):
     return functools.cache(lambda case: Run(data, case))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @RUNS
 def test_training(mesh, run_of, case, resident):
     run, whole = run_of(case), sharding.replicated(mesh)
@@ -255,7 +257,7 @@ def test_training(mesh, run_of, case, resident):
     assert planned <= memory.argument_size_in_bytes < 1.1 * planned
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @RUNS
 def test_prediction(mesh, run_of, case, resident):
     run = run_of(case)
@@ -294,7 +296,7 @@ def on_pod(mesh, monkeypatch):
     return mesh
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize(
     ("mesh", "variant", "dtype", "bytes_per_crop"),
     [("v5e:2x4", "b0", "float32", 24e6), ("v5e:4x4", "b2", "bfloat16", 6e6)],
@@ -318,7 +320,7 @@ def test_efficientnet(on_pod, variant, dtype, bytes_per_crop):
     assert found.memory.temp_size_in_bytes < CROPS * bytes_per_crop
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @ONE_POD
 def test_vggish(on_pod):
     spec = vggish.VggishSpec("quantised")
@@ -343,7 +345,7 @@ def on_one(mesh, *shapes):
     return shapes_of(structs, sharding.replicated(first))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @ONE_POD
 @pytest.mark.parametrize("mode", ["mean", "median", "gaussian"])
 def test_smoothing(mesh, mode):
@@ -359,7 +361,7 @@ def test_smoothing(mesh, mode):
     assert found.collectives == []
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @ONE_POD
 @pytest.mark.parametrize(
     ("find", "copies"),
@@ -380,7 +382,13 @@ def test_thresholds(mesh, find, copies):
 
 
 @PLATFORMS
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if case == "VA mlp" else pytest.mark.release)
+        for case in CASES
+    ],
+)
 def test_dev_scores_lower(platform, case, tmp_path):
     """The scores of dev after an epoch, and the best that is kept."""
     task, kind = CASES[case]

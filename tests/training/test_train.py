@@ -21,8 +21,6 @@ from avemo_jax.training import dev_scores, step
 from avemo_jax.training.objective import TrainingError, make_order, make_spec
 from avemo_jax.training.train import train
 
-HEADS = ("mlp", "transformer")
-
 
 def small_config(task="EXPR", head="mlp", **fields):
     config = base_config(task, head)
@@ -69,11 +67,12 @@ def history(workdir):
 CASES = pytest.mark.parametrize(
     ("task", "head"),
     [
-        *(("EXPR", "mlp"), ("VA", "mlp")),
+        ("EXPR", "mlp"),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("AU", "mlp"), ("EXPR", "transformer"))
+            for case in (("VA", "mlp"), ("EXPR", "transformer"))
         ),
+        pytest.param("AU", "mlp", marks=pytest.mark.release),
     ],
 )
 
@@ -104,7 +103,9 @@ def test_dev_score_rises(task, head, resident):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "head", ["mlp", pytest.param("transformer", marks=pytest.mark.release)]
+)
 def test_member_equals_its_solo_run(head, tmp_path):
     """Bit for bit, where candidates are trained one after another."""
     many = small_config("VA", head, num_seeds=3, dropout=0.2, train__seed_mode="map")
@@ -117,7 +118,7 @@ def test_member_equals_its_solo_run(head, tmp_path):
     assert history(tmp_path / "many")[-1]["dev_ccc_mean_per_candidate"][2] == alone
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_batched_members_equal_mapped_ones_to_rounding(tmp_path):
     for mode in ("map", "vmap"):
         config = small_config(num_seeds=3, train__seed_mode=mode, num_epochs=1)
@@ -193,6 +194,7 @@ def test_nan_stops_and_names_the_steps(tmp_path):
         trained(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_stopped_members_keep_their_best(tmp_path):
     config = small_config(num_epochs=12, learning_rate=0.05, num_seeds=2)
     config.train.early_stop_epochs = 2
@@ -205,6 +207,7 @@ def test_stopped_members_keep_their_best(tmp_path):
         assert len(set(after[1:])) <= 1  # frozen from then on
 
 
+@pytest.mark.slow
 def test_sweep_trains_all_and_keeps_the_best(tmp_path):
     config = small_config(num_seeds=2)
     config.sweep.learning_rate = (1e-5, 1e-2)
@@ -228,6 +231,7 @@ def test_train_and_dev_together_keep_the_last_epoch(tmp_path):
     assert not any(name.startswith("dev_") for name in history(tmp_path)[0])
 
 
+@pytest.mark.slow
 def test_eval_mode_leaves_batchnorm_alone(resident, tmp_path):
     config = small_config("VA", train__eval_mode=True)
     trained(config, tmp_path)
