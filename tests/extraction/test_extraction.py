@@ -420,6 +420,7 @@ def test_crops_extracted_before_decoding_had_a_version_still_stand(
     assert made.meta["fingerprint"] == hashlib.sha256(text.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_parts_make_the_same_files(tree, tmp_path, run, features):
     videos = []
     for index in (2, 0, 1):
@@ -435,6 +436,7 @@ def test_parts_make_the_same_files(tree, tmp_path, run, features):
     assert [one.made for one in summaries.values()] == [0, 0]
 
 
+@pytest.mark.slow
 def test_processes_that_decode_make_the_same_files(tree, tmp_path, run, features):
     settings = dataclasses.replace(QUIET, decode_in="processes", decode_workers=2)
     run(tree, tmp_path / "out", ["faces"], settings)

@@ -160,6 +160,7 @@ def test_sound_that_is_lost_is_a_failure(extracted, tmp_path):
     assert extracted(*flags, "--audio", SOUND)[2] == [failure]
 
 
+@pytest.mark.slow
 def test_many_short_videos_are_under_way_at_once(extracted, tmp_path):
     """A process may often have 1,024 files open; here, 40 more than it has."""
     rng = np.random.default_rng(0)

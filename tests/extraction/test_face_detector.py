@@ -100,6 +100,7 @@ def test_earlier_versions_are_known_by_what_decided_them(tmp_path):
     assert earlier[1] == digest(settings=first, version=1)
 
 
+@pytest.mark.slow
 def test_the_published_weights_find_faces(shared_data, tmp_path):
     path = tmp_path / "yunet_n.safetensors"
     convert("yunet_n", shared_data / "weights" / "yunet_n.pth", path)

@@ -241,6 +241,7 @@ def test_too_few_speakers(root, tmp_path, said):
     assert "clips of 2 speakers (01, 05); expected three or more" in error
 
 
+@pytest.mark.slow
 def test_an_empty_video_fails_and_the_others_are_kept(root, tmp_path, said):
     """As half a download leaves it: listed, and status 3."""
     shutil.copytree(root, tmp_path / "r")

@@ -310,6 +310,7 @@ def test_room_for_packing_is_needed_unless_what_is_packed_stands(prepared, tmp_p
 # --- a store that stands
 
 
+@pytest.mark.slow
 def test_a_refusal_stays_one_however_often_it_is_asked(
     tree, named, prepared, tmp_path, said
 ):

@@ -53,7 +53,13 @@ def rows_of(tmp_path, name):
     return read_feature_file(tmp_path / "features" / SOUND_SET / f"{name}.npz")
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.96, 3.0, 4.85])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        *(0.3, 4.85),
+        *(pytest.param(some, marks=pytest.mark.slow) for some in (0.96, 3.0)),
+    ],
+)
 def test_rows_are_hops_and_go_on_to_the_end(tmp_path, extracted, loaded, seconds):
     path = write_wav(tmp_path / "wavs/a.wav", seconds)
     status, said, failures = extracted("--audio-dir", path.parent)

@@ -211,6 +211,7 @@ def test_without_faces_it_is_told_and_the_others_are_done(films, tmp_path, capsy
     assert "failed: 2 videos, 0 frames" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_small_faces_are_noted(films, tmp_path, capsys):
     assert extract(films, tmp_path, "--min-face=60") == 0
     text = capsys.readouterr().out

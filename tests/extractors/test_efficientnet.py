@@ -145,7 +145,8 @@ def test_a_network_without_classifier():
     np.testing.assert_array_equal(features, run(TINY, params, kept["images"])[0])
 
 
-@pytest.mark.parametrize("num", [pytest.param(0, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [0, 5])
 def test_rows_do_not_depend_on_the_batch(num, monkeypatch):
     """With small parts of two images, as at 224 pixels."""
     params, kept = golden()

@@ -67,7 +67,9 @@ def assert_near(found: np.ndarray, expected: np.ndarray, tolerance: float) -> No
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["group", "layer"])
+@pytest.mark.parametrize(
+    "name", ["group", pytest.param("layer", marks=pytest.mark.slow)]
+)
 def test_tiny_networks_equal_transformers(name):
     spec = SPECS[name]
     state, waveform = random_state(spec, 1), sound(2, 2, 9_000)

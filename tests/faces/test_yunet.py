@@ -74,6 +74,7 @@ def test_outputs_are_those_of_the_reference(form, params):
         check(form(params, images), dict(file), 2e-5)
 
 
+@pytest.mark.slow
 def test_reference_gives_the_golden_file():
     pytest.importorskip("torch")
     from reference.yunet import expected_of
