@@ -137,7 +137,7 @@ def test_parts_and_then_the_store(tree, prepared, flags, tmp_path):
     assert records_of(out) == records_of(prepared[0])
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_on_beam_the_store_is_the_same(tree, prepared, flags, tmp_path):
     """Its workers are processes of their own, whose networks are narrow too."""
     pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
@@ -209,7 +209,7 @@ def test_more_videos_are_given_one_by_one(tree, flags, tmp_path):
     assert "videos: 5 files" in said
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_training_reads_it(prepared, tmp_path):
     out, _ = prepared
     config = base_config("AU", "mlp", f"{FACES}@cropped_aligned-32+{SOUND}")

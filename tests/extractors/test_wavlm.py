@@ -55,12 +55,9 @@ def test_a_tiny_network_equals_transformers(spec):
         assert np.abs(ours - theirs).max() < 2e-5 * theirs.std()
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parity
-@pytest.mark.parametrize(
-    "network",
-    ["wavlm_base", pytest.param("wavlm_large", marks=pytest.mark.release)],
-)
+@pytest.mark.parametrize("network", ["wavlm_base", "wavlm_large"])
 def test_the_published_sizes_equal_transformers(network):
     spec = SPECS[network]
     state, waveform = random_state(spec, 2), sound(1, 16_000)

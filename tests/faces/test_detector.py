@@ -24,7 +24,7 @@ def picture(shared_data) -> np.ndarray:
     return next(open_video(path).pictures())
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_face_is_found_at_any_size(detector, picture):
     """The same face in pictures of other sizes and shapes, in their own pixels."""
     (face,) = detector([picture])[0].boxes
