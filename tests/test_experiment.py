@@ -645,6 +645,7 @@ def test_unknown_features_do_not_claim_the_workdir(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", ["EXPR", pytest.param("VA", marks=pytest.mark.release)]
 )

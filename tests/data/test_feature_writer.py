@@ -38,6 +38,7 @@ def write(path, frame, features, cuts=(), outputs=None, dtype="float16"):
         writer.finish(META)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 40), max_size=5), st.integers(0, 40), st.booleans())
 def test_bytes_do_not_depend_on_the_pieces(tmp_path_factory, cuts, rows, with_outputs):
     folder = tmp_path_factory.mktemp("writer")

@@ -239,6 +239,7 @@ def test_hdf5_links_and_what_is_no_dataset(tmp_path):
         import_hdf5(path)
 
 
+@pytest.mark.slow
 def test_hdf5_with_many_attributes(tmp_path):
     with h5py.File(tmp_path / "given.h5", "w", libver="latest") as file:
         data = file.create_dataset("a", data=np.ones((2, 3), "f4"))

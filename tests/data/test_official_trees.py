@@ -708,6 +708,7 @@ def test_many_crops(many_crops: pathlib.Path):
     assert other.crops["video7"].digest() == corpus.crops["video7"].digest()
 
 
+@pytest.mark.slow
 def test_crops_take_little_memory(many_crops: pathlib.Path):
     """A crop's number, size and name: 21 bytes. A scan holds one folder's entries."""
 

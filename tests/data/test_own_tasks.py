@@ -93,6 +93,7 @@ def test_a_store_of_classes(mood):
         store.split_of("EXPR")
 
 
+@pytest.mark.slow
 def test_classes_are_trained_scored_and_drawn(mood):
     folder, cells = mood
     found = trained(folder)
@@ -180,6 +181,7 @@ def test_labels_of_whole_videos(tmp_path, caplog):
     assert "window chosen on dev, by whole videos." in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["", "video,frame,mood\n"])
 def test_a_store_to_predict_needs_no_labels(mood, tmp_path, labels, capsys):
     """Test videos alone; the head knows its task and the classes."""

@@ -63,6 +63,7 @@ def copied(root: pathlib.Path, to: pathlib.Path, pattern: str) -> pathlib.Path:
 # --- all names
 
 
+@pytest.mark.slow
 def test_every_name_of_ravdess(ravdess):
     assert sum(1 for _ in ravdess_paths()) == 7356
     clips, lines = found(RAVDESS, ravdess)

@@ -126,6 +126,7 @@ def test_sets_hold_the_right_class_in_as_many_frames_as_videos_are_counted(
         assert 1 < sets.sum(axis=1).mean() < 8
 
 
+@pytest.mark.slow
 def test_sets_of_the_reported_split_by_hand(tmp_path):
     """Means over videos, each weighing the same; and the file of the frames' sets."""
     one = predicted("EXPR")

@@ -173,6 +173,7 @@ def test_weights_of_a_blend_are_chosen_by_clip():
     np.testing.assert_array_equal(found.weights[0], grid[int(np.argmax(scores))])
 
 
+@pytest.mark.slow
 def test_confidence_in_the_extractor_is_chosen_by_clip():
     dev = predicted("EXPR", seeds=1)
     sure = predicted("EXPR", seeds=1, noise=0.5).scores[0, 0]
@@ -186,6 +187,7 @@ def test_confidence_in_the_extractor_is_chosen_by_clip():
     assert found.dev_scores[0] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_frame_rate_is_chosen_by_clip():
     """A whole video needs fewer frames for its label than each frame for its own."""
     dev = predicted("EXPR", seeds=1)

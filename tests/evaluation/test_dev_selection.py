@@ -180,6 +180,7 @@ def test_causal_scores_with_the_extractor_do_not_see_what_comes_later():
     assert np.abs(before[cut:] - after[cut:]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_causal_windows_are_chosen_as_such():
     smoothing = ("mean", 3)
     dev = predicted("EXPR", (2.0,), causal=True)
@@ -231,6 +232,7 @@ def test_a_member_alone_has_no_weights_and_weights_of_one_are_that_head():
         blended(dev.scores, None)
 
 
+@pytest.mark.slow
 def test_the_same_is_chosen_again():
     dev = predicted("AU", (1.0, 2.0), (2.0, 1.0))
     first, second = (select_on_dev(dev, FEW).to_dict() for _ in range(2))
@@ -273,6 +275,7 @@ def test_a_correction_is_never_worse_on_dev_and_is_applied_elsewhere():
         np.testing.assert_allclose(score[0], found.dev_scores[seed], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_correction_that_helps_nothing_is_none():
     """Perfect scores: the first candidate leaves them bit for bit."""
     dev = predicted("EXPR", (0.0,))
@@ -339,7 +342,10 @@ def test_an_extractor_that_is_wrong_is_never_trusted():
 # --- Thresholds -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("fps", "half"), [(30.0, 7), (60.0, 14), (np.nan, 7)])
+@pytest.mark.parametrize(
+    ("fps", "half"),
+    [(30.0, 7), pytest.param(60.0, 14, marks=pytest.mark.slow), (np.nan, 7)],
+)
 def test_thresholds_for_half_a_second(fps, half):
     """They are those that would be chosen if this were the only smoothing."""
     dev = predicted("AU", (1.5, 3.0))
@@ -384,6 +390,7 @@ def test_exact_thresholds_decide_the_same_from_a_card():
     np.testing.assert_array_equal(score, np.float32(found.dev_scores))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modes",
     [("gaussian", "mean"), pytest.param(("mean", "median"), marks=pytest.mark.slow)],

@@ -190,7 +190,9 @@ def test_no_frames_give_zeros(task):
             assert not value.any(), name
 
 
-@pytest.mark.parametrize("task", MAKERS)
+@pytest.mark.parametrize(
+    "task", [*(pytest.param(t, marks=pytest.mark.slow) for t in ("AU", "VA")), "EXPR"]
+)
 @pytest.mark.parametrize(
     "chunk_frames",
     [7, *(pytest.param(n, marks=pytest.mark.release) for n in (101, 5000))],
@@ -220,6 +222,7 @@ def test_members_are_scored_alone(task):
             np.testing.assert_allclose(together[name][i], value, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_member_has_its_thresholds():
     seeds = np.stack([make_au(seed, 50)[0] for seed in range(3)])
     _, labels, mask = map(jnp.asarray, make_au(0, 50))

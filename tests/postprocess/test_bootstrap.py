@@ -82,7 +82,9 @@ def assert_interval(found, expected):
             np.testing.assert_allclose(got[name], own, atol=2e-6)
 
 
-@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize(
+    "task_name", [*(pytest.param(t, marks=pytest.mark.slow) for t in TASKS[:2]), "VA"]
+)
 def test_intervals_are_those_of_the_loop(task_name):
     """Of means over seeds, each with its own thresholds."""
     scores, *arrays = made(task_name)
@@ -116,6 +118,7 @@ def test_draws_are_multinomial():
     assert not np.array_equal(each[0], each[1])
 
 
+@pytest.mark.slow
 def test_one_video_has_no_width():
     found = bootstrap("VA", *made("VA", lengths=(40,)), num_resamples=20)
     for name, value in found.value.items():

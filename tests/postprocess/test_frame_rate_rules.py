@@ -17,8 +17,12 @@ from avemo_jax.postprocess.smoothing import smooth
 SHAPES = (((1,), 3), ((7, 1, 30), 12), ((23, 9, 6), 12), ((38,), 12))
 OF_ONE_OR_38_FRAMES = pytest.mark.parametrize(
     "shapes",
-    [pytest.param(SHAPES[:1], marks=pytest.mark.slow), SHAPES[1:]],
-    ids=["one frame", "38 frames"],
+    [
+        pytest.param(SHAPES[:1], marks=pytest.mark.release),
+        pytest.param(SHAPES[1:], marks=pytest.mark.slow),
+        [(lengths, 4) for lengths, _ in SHAPES[1:]],  # little is sorted and compiled
+    ],
+    ids=["one frame", "38 frames", "38 frames in narrow windows"],
 )
 LISTS = ((9, 4, 1), (50, 4), (5, 4), (4,))
 
@@ -69,7 +73,7 @@ def test_sequential_is_the_plain_loop(shapes, case, seed, ties, level):
     lengths, half = case.draw(st.sampled_from(shapes))
     lo, hi = bounds(lengths)
     scores = made(lengths, 3, seed, ties=ties)
-    lists = LISTS if shapes == SHAPES[:1] else LISTS[:2]
+    lists = LISTS[:2] if half == 4 else LISTS
     strides = sequential.all_strides(lists)
     by_stride = sequential.stride_entries(lo, hi, strides, half)
     limit = {s: level * (1 - 0.01 * k) for k, s in enumerate(strides)}
@@ -145,6 +149,7 @@ def naive_threshold(top, right, mask, level):
     return np.inf if last is None else last
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1000),
@@ -166,6 +171,7 @@ def test_thresholds_are_those_of_the_walk(seed, ties, num_classes, counted):
     np.testing.assert_array_equal(got, np.float32(expected))
 
 
+@pytest.mark.slow
 def test_levels_and_thresholds_of_lists():
     lists = ((50, 10, 1), (10,), (50, 10))
     levels = sequential_limits.benjamini_hochberg_levels(lists)
@@ -288,6 +294,7 @@ def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     np.testing.assert_array_equal(fixed.scores, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "platform", ["cuda", pytest.param("tpu", marks=pytest.mark.slow)]
 )

@@ -62,7 +62,7 @@ def videos_with_gaps(draw):
     return np.array(lengths), present, draw(st.integers(0, 2**31))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(case=videos_with_gaps(), faithful=st.booleans())
 def test_fill_is_the_naive_loop(case, faithful):
     lengths, present, seed = case
@@ -173,6 +173,7 @@ def assert_smooth(got, expected, mode, largest=1.0):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     cuts=st.lists(st.floats(0, 1), max_size=5),
@@ -228,6 +229,7 @@ def test_seeds_and_smoothings_do_not_touch_each_other():
             np.testing.assert_array_equal(each[seed], alone)
 
 
+@pytest.mark.slow
 def test_mean_of_a_long_sequence_keeps_its_digits():
     # a running float32 sum would be off by 1e-2 here
     frames = 2_000_000
@@ -356,8 +358,8 @@ def frames_of(task, rows, fill_map, *, causal=False):
 @pytest.mark.parametrize(
     ("task", "rule", "causal"),
     [
-        (EXPR, "grid", False),
-        pytest.param(EXPR, "grid", True, marks=pytest.mark.slow),
+        pytest.param(EXPR, "grid", False, marks=pytest.mark.slow),
+        pytest.param(EXPR, "grid", True, marks=pytest.mark.release),
         pytest.param(AU, "grid", False, marks=pytest.mark.slow),
         (AU, "exact", False),
         pytest.param(AU, "fixed", False, marks=pytest.mark.slow),
@@ -454,6 +456,7 @@ def test_frames_trust_the_extractor_from_each_members_confidence():
             np.testing.assert_array_equal(got, value)
 
 
+@pytest.mark.slow
 def test_each_seed_is_smoothed_as_was_chosen_for_it():
     """Predictions are the very frames that the sweep scored on its way."""
     fill_map, _, scores = made_split(EXPR)

@@ -92,7 +92,7 @@ def in_rounds(model, track):
     "name",
     [
         pytest.param("EXPR sequential", marks=pytest.mark.slow),
-        "AU refined",
+        pytest.param("AU refined", marks=pytest.mark.slow),
         pytest.param("VA refined", marks=pytest.mark.slow),
         "EXPR fixed",
     ],
@@ -133,6 +133,7 @@ def test_rounds_embed_what_the_rule_looks_at_and_score_as_evaluation(name, tmp_p
     np.testing.assert_array_equal(found.filled, ~embedded)
 
 
+@pytest.mark.slow
 def test_missing_frames_are_interpolated_as_if_all_others_were_embedded(tmp_path):
     rule = RULES["AU refined"]
     model = head_with(tmp_path / "head", "AU", rule)

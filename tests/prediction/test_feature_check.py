@@ -66,6 +66,7 @@ def test_the_same_extractors_are_told_whatever_the_crops(extractors, tmp_path):
         check_features(model, extractors)
 
 
+@pytest.mark.slow
 def test_faces_of_videos_are_known_by_how_they_were_found(
     extractors, tmp_path, monkeypatch
 ):

@@ -9,6 +9,7 @@ from avemo_jax.prediction.face_runs import runs_of
 from avemo_jax.prediction.frame_choice import StridedOnTheWay, every_of, strided
 
 
+@pytest.mark.slow
 @given(
     seen=st.lists(st.integers(0, 3), min_size=1, max_size=120),
     stride=st.integers(1, 12),

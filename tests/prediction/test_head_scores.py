@@ -150,6 +150,7 @@ def test_a_head_of_two_seeds_that_hears(data, faces, tmp_path):
     assert not all(silent)
 
 
+@pytest.mark.slow
 def test_seeds_disagree_and_sets_and_calibration_change_no_class(data, faces, tmp_path):
     folder = untrained_head(tmp_path / "head", "EXPR", "mlp", sets_of(*B0), seeds=2)
     limit = np.array([0.2], np.float32)
@@ -275,6 +276,7 @@ def test_heads_over_the_batch_do_not_see_other_faces(data, faces, tmp_path):
     np.testing.assert_allclose(both[0].raw["AU"][first.frame[:48] - 1], rows, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_by_hand(faces, tmp_path):
     register(own_task("pain_level", "regression", ("pain_level",), (0.0, 10.0)))
     folder = untrained_head(tmp_path / "own", "pain_level", "mlp", sets_of(*B0))
@@ -354,6 +356,7 @@ def test_parts_give_the_scores_of_the_whole(kind, tmp_path, monkeypatch):
     assert program._cache_size() <= 3
 
 
+@pytest.mark.slow
 def test_without_sound_a_head_trained_with_sound_alone_has_no_scores(
     data, faces, tmp_path
 ):

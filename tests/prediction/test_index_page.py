@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from made.browsing import opened
 from made.drawn_faces import acted
 from made.predicted import made_predicted
@@ -57,6 +58,7 @@ def test_a_damaged_input_is_left_out(tmp_path, caplog):
     assert "input0 is not in index.html" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_table_sorts_and_filters(browser, tmp_path):
     with opened(browser, write_all(tmp_path), width=900) as page:
         shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden)"

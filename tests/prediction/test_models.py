@@ -45,6 +45,7 @@ def test_several_models_are_one_table(tmp_path):
     assert load_models(["hsemotion"]).fingerprint != model.fingerprint
 
 
+@pytest.mark.slow
 def test_the_same_task_twice(tmp_path):
     heads = untrained_head(tmp_path / "va", "VA", "mlp", (FACE,))
     with pytest.raises(ValueError, match=r"both predict VA.*--tasks EXPR.*apart"):
@@ -54,6 +55,7 @@ def test_the_same_task_twice(tmp_path):
         load_models(["hsemotion"], tasks=["AU"])
 
 
+@pytest.mark.slow
 def test_a_run_and_its_parts(tmp_path):
     best = untrained_head(tmp_path / "run" / "best_model", "EXPR", "mlp", (FACE,))
     run = load_models([str(tmp_path / "run")])
@@ -65,6 +67,7 @@ def test_a_run_and_its_parts(tmp_path):
     assert blend.heads[0].num_seeds == 1
 
 
+@pytest.mark.slow
 def test_folds_are_averaged(tmp_path):
     for fold in range(2):
         untrained_head(

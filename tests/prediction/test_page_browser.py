@@ -132,6 +132,7 @@ def test_keys_do_what_the_help_says(browser, numbered, tmp_path):
         assert page.locator(".toolbar .span").inner_text() == before
 
 
+@pytest.mark.slow
 def test_faces_have_tabs_and_keys(browser, acting):
     with opened(browser, acting) as page:
         tabs = page.get_by_role("tab")
@@ -234,6 +235,7 @@ def test_what_browsers_do_not_play_is_shown_as_pictures(browser, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_video_that_has_moved_can_be_chosen(browser, acting, tmp_path):
     path = tmp_path / "page.html"
     path.write_bytes(acting.read_bytes())
@@ -261,6 +263,7 @@ CASES = {
 }
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("case", CASES)
 def test_inputs_of_any_kind_have_a_page(browser, tmp_path, case):
     with opened(
@@ -269,6 +272,7 @@ def test_inputs_of_any_kind_have_a_page(browser, tmp_path, case):
         assert page.locator("#failure").is_hidden()
 
 
+@pytest.mark.slow
 def test_own_tasks_and_images_have_a_page(browser, tmp_path):
     file = tmp_path / "a.png"
     Image.new("RGB", (640, 360), "grey").save(file)
@@ -319,6 +323,7 @@ def test_a_hostile_name_runs_nothing(browser, tmp_path):
         assert page.title().endswith("- avemo")
 
 
+@pytest.mark.slow
 def test_two_hours_are_drawn_from_what_the_page_holds(browser, tmp_path):
     predicted = acted(60_000, 1, spread=False)
     times_s = np.arange(60_000) * 0.12  # two hours

@@ -85,6 +85,7 @@ def test_some_faces_are_known_only_when_all_are_found(film, model, decoded):
     assert len(decoded) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "faces"),
     [

@@ -52,6 +52,7 @@ def heard_in(head, film, out, *flags) -> dict[str, list[int]]:
     return frames
 
 
+@pytest.mark.slow
 def test_sound_is_that_of_the_face_that_is_alone(head, film, tmp_path, capsys):
     wav = str(write_wav(tmp_path / "talk.wav", 2.4))
     frames = heard_in(head, film, tmp_path / "out", f"--audio={wav}")

@@ -325,6 +325,7 @@ def test_equal_tables_are_equal_bytes(tmp_path):
     assert csv_text(made_table()).endswith("\n")
 
 
+@pytest.mark.slow
 def test_plots_differ_by_what_they_show(tmp_path):
     """The original's crosses, and nothing else, tell the two apart."""
     cells = {task: made_table().cells[task] for task in ("EXPR", "AU")}

@@ -114,7 +114,17 @@ COSTLY = {
 }
 
 
-@pytest.mark.parametrize("pickle", COSTLY.values(), ids=COSTLY.keys())
+@pytest.mark.parametrize(
+    "pickle",
+    [
+        pytest.param(COSTLY["marks"], id="marks"),
+        pytest.param(
+            COSTLY["numbers of the memo"],
+            id="numbers of the memo",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_memory_is_bounded(read_as, pickle):
     tracemalloc.start()
     try:

@@ -17,6 +17,7 @@ SCRIPT = pathlib.Path(fuzz_readers.__file__)
 LEAST, MOST = 20, 400  # inputs
 # Whole folders of files, of which others have one each.
 DEAR = ("store-affwild2-videos-annotations", "store-affwild2-videos", "pca")
+DEAR += ("import-pkl", "torch")
 
 
 @pytest.mark.parametrize(
