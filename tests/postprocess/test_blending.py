@@ -102,6 +102,7 @@ def test_one_model_alone_is_itself_and_ties_leave_the_first():
     assert choice.score == alone
 
 
+@pytest.mark.slow
 def test_given_thresholds_are_used():
     probs, labels, mask = made("AU", models=2)
     weights = jnp.asarray(simplex_grid(2, 1.0))

@@ -429,6 +429,7 @@ def test_sweep_at_given_thresholds():
         smoothing_sweep.score_smoothings(VA, scores, fill_map, labels, thresholds=given)
 
 
+@pytest.mark.slow
 def test_frames_trust_the_extractor_from_each_members_confidence():
     """It is smoothed by the same window first; the sweep scores these frames."""
     fill_map, labels, scores = made_split(EXPR)

@@ -54,6 +54,7 @@ def test_exact_and_grid_are_the_naive_loops(seed, frames, ties):
         assert grid[unit] == naive_best(s, y, levels)
 
 
+@pytest.mark.slow
 def test_exact_is_at_least_as_good_as_the_grid():
     scores, labels, _ = made(5, 400, ties=1000)
     labels = (labels == 1).astype(int)
