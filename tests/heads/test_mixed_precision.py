@@ -289,7 +289,7 @@ def test_scale_of_dropout_is_not_rounded():
     assert ratio == pytest.approx(1 / 0.9, rel=3e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_real_attention_trains_in_bfloat16_on_this_machine():
     """XLA for a CPU has no product of bfloat16 for some of its gradients' shapes."""
     spec = HeadSpec("EXPR", "transformer", (64,), dtype="bfloat16", num_layers=1)

@@ -214,6 +214,7 @@ def test_a_member_whose_training_is_unknown_makes_the_choice_fixed(
     assert found["metrics"]["smoothed"]["mode"] == EXPR.fixed_smoothing[0]
 
 
+@pytest.mark.release
 def test_dev_videos_that_any_member_saw_make_the_choice_fixed(heads, data, tmp_path):
     saw = [*read_json(heads[1] / "head.json")["training_videos"], DEV[0], VALIDATION[0]]
     other = copied(heads[1], tmp_path / "other", training_videos=saw)

@@ -10,7 +10,7 @@ import pytest
 from made.bucket_server import BUCKET, BucketServer, running
 from made.several_processes import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 ADDRESS = f"gs://{BUCKET}/runs/a"
 PROCESS = pathlib.Path(__file__).parents[1] / "made" / "workdir_process.py"
@@ -116,7 +116,6 @@ def test_saved_in_one_process_restored_in_another(server, program):
     assert steps(server) == {"2"}
 
 
-@pytest.mark.release
 def test_a_killed_save_leaves_the_one_before(server, program):
     program.run(_SAVE, 1)
     server.requests.clear()
@@ -142,7 +141,6 @@ def test_a_killed_save_leaves_the_one_before(server, program):
     assert steps(server) == {"1"}
 
 
-@pytest.mark.release
 def test_two_processes_write_together(server, program):
     port = str(free_port())
     processes = [

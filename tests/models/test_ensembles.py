@@ -117,7 +117,7 @@ def test_out_of_fold_scores_are_of_heads_that_did_not_see_the_video(folds_run, s
     assert seen == table.num_rows
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_evaluation_of_folds(folds_run, store):
     found = experiment.evaluate_checkpoint(
         folds_run,

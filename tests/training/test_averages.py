@@ -163,7 +163,7 @@ def whole(tmp_path_factory):
     return run(options_config(), tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_best_model_has_what_dev_was_scored_with(whole):
     own, log = whole
     table, scores = row_scores(own, made_data(task="EXPR"), "dev", 10**9)
@@ -176,7 +176,7 @@ def test_best_model_has_what_dev_was_scored_with(whole):
     assert 0 < abs(float(log_temperature[0])) < 1
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_resumed_run_equals_an_unbroken_one(whole, tmp_path, monkeypatch):
     class Cut(Exception):
         pass

@@ -138,7 +138,16 @@ def test_epochs_and_their_scores_on_dev_compile_once(tmp_path, monkeypatch):
     assert history(tmp_path)[-1]["step"] > 10  # each of them a chunk
 
 
-@CASES
+@pytest.mark.parametrize(
+    ("task", "head"),
+    [
+        ("EXPR", "mlp"),
+        *(
+            pytest.param(*case, marks=pytest.mark.release)
+            for case in (("VA", "mlp"), ("AU", "mlp"), ("EXPR", "transformer"))
+        ),
+    ],
+)
 def test_streaming_gives_the_same_bits(task, head, resident, tmp_path):
     config = long_config(task, head)
     config.data.device_budget_gb = 0.0
