@@ -122,7 +122,7 @@ def torch_scores(network, table):
     return activate[table.task.name](logits).numpy()
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_evaluation_takes_it_and_chooses_nothing(store, tmp_path):
     task, kind, features, options = HEADS["AU_mlp_effnet_b0_vggish"]
     network, _ = original(task, kind, features, **options)

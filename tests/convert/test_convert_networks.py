@@ -252,7 +252,7 @@ def fold(state, layer):
     [
         "folded",
         pytest.param("kept", marks=pytest.mark.slow),
-        pytest.param("dynamo", marks=pytest.mark.slow),
+        pytest.param("dynamo", marks=pytest.mark.release),
         pytest.param("dynamo, unoptimised", marks=pytest.mark.release),
     ],
 )

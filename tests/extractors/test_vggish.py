@@ -471,7 +471,7 @@ np.save(sys.argv[1], extractor.extract(track(100_000)).features)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_several_devices_give_the_same(state, tmp_path):
     found = tmp_path / "found.npy"
     done = subprocess.run(
