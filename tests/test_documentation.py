@@ -157,6 +157,13 @@ def run_python(text: str, capsys) -> None:
         assert expected in printed
 
 
+DEAR = {
+    ".train(": pytest.mark.slow,
+    "open_data": pytest.mark.slow,
+    "features/acoustic": pytest.mark.release,
+}
+
+
 def examples(*, needs_weights: bool) -> list:
     """The Python examples of all pages; those that are files are run elsewhere."""
     return [
@@ -164,11 +171,7 @@ def examples(*, needs_weights: bool) -> list:
             block.text,
             id=f"{page.stem}-{i}",
             # evaluating compiles for 20 s; a store or features are written first
-            marks=[
-                pytest.mark.slow
-                for word in (".train(", "open_data", "features/acoustic")
-                if word in block.text
-            ][:1],
+            marks=[mark for word, mark in DEAR.items() if word in block.text][:1],
         )
         for page in PAGES
         for i, block in enumerate(blocks(page.read_text("utf-8")))

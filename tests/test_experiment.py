@@ -130,7 +130,7 @@ ALL_RUNS = pytest.mark.parametrize(
     ("task", "seeds"),
     [
         ("EXPR", 1),
-        pytest.param("VA", 1, marks=pytest.mark.slow),
+        pytest.param("VA", 1, marks=pytest.mark.release),
         pytest.param("AU", 2, marks=pytest.mark.slow),
     ],
 )
@@ -347,7 +347,7 @@ def test_seeds_say_what_was_chosen_for_each(runs, task, seeds):
     np.testing.assert_allclose(np.unique(seconds), expected, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_windows_matter_on_these_data(runs):
     """Else nothing here would tell smoothed scores from raw ones."""
     modes = [

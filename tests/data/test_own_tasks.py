@@ -261,7 +261,7 @@ def test_transformer_folds_and_correction_of_classes(mood):
     assert found["num_folds"] == 3
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_units(tmp_path, hidden):
     cells = {u: [str(int(v > 0.3)) for v in hidden[:, i]] for i, u in enumerate(UNITS)}
     cells[UNITS[0]][3] = ""
@@ -285,8 +285,8 @@ def test_units(tmp_path, hidden):
     assert (tmp_path / "run" / "plots" / "f1_per_unit.png").is_file()
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.release)])
-@pytest.mark.slow
 def test_values(tmp_path, hidden, count):
     values = 50 + 40 * np.tanh(hidden[:, :count])
     names = VALUES[:count]

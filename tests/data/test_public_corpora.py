@@ -87,7 +87,7 @@ def test_every_name_of_ravdess(ravdess):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_song_of_ravdess(ravdess):
     clips, lines = found(RAVDESS, ravdess, parts=["song"])
     assert len(clips) == 1012
@@ -102,7 +102,7 @@ def test_both_parts_of_ravdess(ravdess):
     assert "not used" not in lines
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_every_name_of_cremad(cremad):
     clips, lines = found(CREMAD, cremad)
     assert sorted(clips) == sorted(cremad_names())

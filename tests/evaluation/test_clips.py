@@ -200,7 +200,7 @@ def test_frame_rate_is_chosen_by_clip():
     assert clip.score >= clip.full_score - 0.002
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_intervals_of_clips_draw_the_same_videos():
     one = predicted("EXPR", split="validation")
     dense = dense_scores(one, one.scores[0], (NO_SMOOTHING,) * 2)

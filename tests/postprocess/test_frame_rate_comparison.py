@@ -35,7 +35,7 @@ from avemo_jax.postprocess.frame_rate.rules import (
 from avemo_jax.postprocess.smoothing import smooth
 from avemo_jax.tasks import AU, EXPR, VA
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 LENGTHS, HALF = (70, 33, 1), 6
 SMOOTHING, MEAN = ("median", HALF), ("mean", HALF)  # means are compiled faster

@@ -19,7 +19,7 @@ OF_ONE_OR_38_FRAMES = pytest.mark.parametrize(
     "shapes",
     [
         pytest.param(SHAPES[:1], marks=pytest.mark.release),
-        pytest.param(SHAPES[1:], marks=pytest.mark.slow),
+        pytest.param(SHAPES[1:], marks=pytest.mark.release),
         [(lengths, 4) for lengths, _ in SHAPES[1:]],  # little is sorted and compiled
     ],
     ids=["one frame", "38 frames", "38 frames in narrow windows"],
@@ -91,7 +91,7 @@ def test_sequential_is_the_plain_loop(shapes, case, seed, ties, level):
         np.testing.assert_array_equal(got.entries[number], expected)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @OF_ONE_OR_38_FRAMES
 @settings(max_examples=20, deadline=None)
 @given(case=st.data(), seed=st.integers(0, 1000), ties=st.booleans())
@@ -118,7 +118,7 @@ def test_stride_one_is_the_sliding_median():
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_reported_lists_have_the_reported_shares_of_entries():
     lengths = (4000, 4000)
     lo, hi = bounds(lengths)
@@ -271,7 +271,7 @@ def test_refined_grid_is_the_plain_loop(kind, shape, seed, sharpness, reach):
     np.testing.assert_array_equal(again.scores, got.scores)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_refinement_spans_from_the_coarse_grid_to_all_frames():
     lo, hi = bounds((300, 77))
     scores = made((300, 77), 8, 0, ties=False)

@@ -216,7 +216,7 @@ def test_many_blocks_and_wide_windows():
         assert_smooth(np.asarray(got), expected, mode, np.abs(scores).max())
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_seeds_and_smoothings_do_not_touch_each_other():
     lo, hi = bounds(np.array([300, 90]))
     scores = np.random.default_rng(1).random((3, 390, 2), np.float32)
@@ -360,9 +360,9 @@ def frames_of(task, rows, fill_map, *, causal=False):
     [
         pytest.param(EXPR, "grid", False, marks=pytest.mark.slow),
         pytest.param(EXPR, "grid", True, marks=pytest.mark.release),
-        pytest.param(AU, "grid", False, marks=pytest.mark.slow),
+        pytest.param(AU, "grid", False, marks=pytest.mark.release),
         (AU, "exact", False),
-        pytest.param(AU, "fixed", False, marks=pytest.mark.slow),
+        pytest.param(AU, "fixed", False, marks=pytest.mark.release),
         pytest.param(VA, "grid", False, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "name", str(value)),

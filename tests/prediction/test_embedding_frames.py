@@ -93,7 +93,7 @@ def in_rounds(model, track):
     [
         pytest.param("EXPR sequential", marks=pytest.mark.slow),
         pytest.param("AU refined", marks=pytest.mark.slow),
-        pytest.param("VA refined", marks=pytest.mark.slow),
+        pytest.param("VA refined", marks=pytest.mark.release),
         "EXPR fixed",
     ],
 )

@@ -203,7 +203,7 @@ def test_the_table_that_evaluation_writes(data, faces, tmp_path):
     np.testing.assert_array_equal(filled, written.filled)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_joint_tasks_by_a_transformer(data, faces, tmp_path):
     folder = untrained_head(
         tmp_path / "joint",
@@ -315,7 +315,7 @@ def test_a_recurrent_head_that_carries_its_state(data, faces, tmp_path):
     [
         "mlp",
         pytest.param("transformer", marks=pytest.mark.slow),
-        pytest.param("recurrent", marks=pytest.mark.slow),
+        pytest.param("recurrent", marks=pytest.mark.release),
     ],
 )
 def test_parts_give_the_scores_of_the_whole(kind, tmp_path, monkeypatch):

@@ -195,7 +195,7 @@ print(weights_at_hand.fetch_missing(["yunet_n"]), flush=True)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_two_processes_at_once(server, content):
     asked = threading.Barrier(2)
 

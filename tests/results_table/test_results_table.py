@@ -98,7 +98,7 @@ def folder_of(store, out, row) -> pathlib.Path:
     return row_folder(table_run, open_data(str(store)), "EXPR", ROWS[row])
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_every_row_shows_what_its_run_says(table, store):
     found = cells(table)
     assert list(found) == list(ROWS)
@@ -129,7 +129,7 @@ def test_every_row_shows_what_its_run_says(table, store):
     assert "mean weights" in found["blend-wav2vec2-vggish"]["note"]
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_files_and_plots_are_there(table):
     names = {path.name for path in table.iterdir()}
     assert names == {"results.md", "results.json", "results.csv", "plots", "models"}
@@ -141,7 +141,7 @@ def test_files_and_plots_are_there(table):
     assert ".457" not in text  # the original's figures are of other data
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_second_call_computes_nothing(table, store, monkeypatch):
     for name in ("run_experiment", "evaluate_checkpoint", "blend_checkpoints"):
         monkeypatch.delattr(experiment, name)
@@ -151,7 +151,7 @@ def test_a_second_call_computes_nothing(table, store, monkeypatch):
     assert {path: path.read_bytes() for path in files} == before
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_other_seeds_and_other_data_do_not_mix(table, store, tmp_path):
     arguments = ("EXPR", "mlp", "enet_b2_8_best+wav2vec2_base")
     one, two, again, other = (
@@ -175,7 +175,7 @@ def test_other_seeds_and_other_data_do_not_mix(table, store, tmp_path):
     environment.write_text(was)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_effects_are_differences_of_cells(table, store):
     shown, found = read(table / "results.json"), cells(table)
     effects = {effect["name"]: effect for effect in shown["effects"]}
