@@ -15,11 +15,14 @@ import pytest
 from absl import logging as absl_logging
 from jaxtyping import install_import_hook
 from made.browsing import ARGUMENTS
+from made.compiling import QUICK_CODE
 
 # What collecting the tests makes stays to the end: looking for garbage in it takes a
 # sixth of that time, and again in every later search.
 gc.disable()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA_FLAGS of the caller, also empty ones, stand in their place.
+os.environ.setdefault("XLA_FLAGS", QUICK_CODE)
 install_import_hook(["avemo_jax", "data_builders"], "beartype.beartype")
 
 

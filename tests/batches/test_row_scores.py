@@ -8,7 +8,6 @@ import chex
 import jax
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY
 from made.tables import made_table
 
 from avemo_jax.batches import sharding
@@ -56,7 +55,7 @@ def test_a_split_is_scored_by_one_program(name, resident, monkeypatch):
     predict = Predictor(head, table, feeder, mesh, batch_size=48)
     assert len(predict.order) > 3
     assert (predict.order[-1] == -1).any()
-    init = jax.jit(jax.vmap(head.init), compiler_options=QUICKLY)
+    init = jax.jit(jax.vmap(head.init))
     scores = []
     for seed in range(2):
         params, stats = init(jax.random.split(jax.random.key(seed), 2))
@@ -72,7 +71,7 @@ PROGRAMS = {}  # of all tables that are scored by carried states
 @functools.cache
 def started(head):
     """The start of two seeds."""
-    init = jax.jit(jax.vmap(head.init), compiler_options=QUICKLY)
+    init = jax.jit(jax.vmap(head.init))
     return init(jax.random.split(jax.random.key(3), 2))
 
 
@@ -112,7 +111,7 @@ def test_a_carried_state_gives_the_scores_of_whole_videos():
     assert (order[..., 2] >= 0).sum() < sum(-(-num_frames // spec.window)) - 10
     params, stats = jax.tree.map(lambda leaf: np.asarray(leaf)[1], started(head))
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def run(state, x):
         logits, _ = head.advance(params, stats, state, x)
         return table.task.activate(logits)

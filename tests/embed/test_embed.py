@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from jax import export
-from made.compiling import QUICKLY
 from made.weights import made_state, made_weights, network_shapes, small_networks
 from PIL import Image
 
@@ -65,7 +64,7 @@ def test_equals_the_network_on_pillow_s_pixels(extractor, weights):
     x = ((np.stack(pixels) / 255 - takes.mean) / takes.std).astype(np.float32)
     spec = EfficientNetSpec("b0", 10)
     params = prepare(spec, read_weights(weights)[0])
-    run = jax.jit(apply, static_argnums=0, compiler_options=QUICKLY)
+    run = jax.jit(apply, static_argnums=0)
     features, outputs = jax.device_get(run(spec, params, x))
     assert found.features.shape == (3, 1280)
     assert found.outputs.shape == (3, 10)
@@ -308,7 +307,6 @@ _ON_EIGHT = """
 import json, sys
 import jax, numpy as np
 from avemo_jax.embed import images, load_extractor
-from made.compiling import QUICKLY
 from made.weights import small_networks
 images = np.random.default_rng(0).integers(0, 256, (11, 40, 40, 3), np.uint8)
 with small_networks():

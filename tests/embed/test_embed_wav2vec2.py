@@ -19,7 +19,6 @@ from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
-from made.compiling import QUICKLY, extractors_compile_quickly
 
 from avemo_jax.embed import wav2vec2 as embed
 from avemo_jax.embed.wav2vec2 import Wav2Vec2Extractor
@@ -102,14 +101,11 @@ def made(
     name = "wav2vec2_base_960h" if normalise else "wav2vec2_base"
     extractor = dataclasses.replace(get_extractor(name), dim=spec.hidden_size)
     options = {"window_s": 3.0, "overlap_s": 0.6, **options}
-    with extractors_compile_quickly():
-        return Wav2Vec2Extractor(extractor, state_of(spec), spec=spec, **options)
+    return Wav2Vec2Extractor(extractor, state_of(spec), spec=spec, **options)
 
 
 # One program for equal options and lengths, which tests therefore share.
-run = jax.jit(
-    network.apply, static_argnums=0, static_argnames="layers", compiler_options=QUICKLY
-)
+run = jax.jit(network.apply, static_argnums=0, static_argnames="layers")
 
 
 def whole(
@@ -131,7 +127,7 @@ def local(waveform: np.ndarray, dtype: str) -> tuple[Any, jax.Array]:
         statistics = raw.mean(axis=1), raw.var(axis=1)
         return network.convolve(SPEC, params, x, statistics, dtype=dtype)
 
-    run = jax.jit(convolved, compiler_options=QUICKLY)
+    run = jax.jit(convolved)
     return params, run(params, jnp.asarray(waveform.T))
 
 
@@ -193,7 +189,7 @@ def test_windows_are_the_transformer_on_their_frames():
     def transform(x):
         return network.transform(SPEC, params, x)[0][0]
 
-    run = jax.jit(transform, compiler_options=QUICKLY)
+    run = jax.jit(transform)
     outputs = {i: np.asarray(run(features[:, i : i + 150])) for i in kept}
     for start, (first, last) in kept.items():
         expected = outputs[start][first - start : last - start]

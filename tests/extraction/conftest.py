@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
-from made.compiling import extractors_made_once
+from made.extractors_once import extractors_made_once
 from made.trees import make_tree, make_weights_dir
 from made.weights import small_networks
 

@@ -7,7 +7,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from made.compiling import QUICKLY
 from made.weights import made_detector, made_weights, small_networks
 
 from avemo_jax.convert.conversion import convert
@@ -108,6 +107,6 @@ def test_the_published_weights_find_faces(shared_data, tmp_path):
     file = sorted(root.glob("videos/*/*"))[0]
     picture = next(iter(open_video(file).pictures()))
     detector = load_face_detector(path)
-    detector._detect = jax.jit(detect, compiler_options=QUICKLY)
+    detector._detect = jax.jit(detect)
     [faces] = detector([picture])
     assert faces.scores[0] > 0.8

@@ -10,7 +10,6 @@ import shutil
 
 import pytest
 from made.coloured_faces import ByColour
-from made.compiling import extractors_compile_quickly
 from made.corpora import NUM_FRAMES, write_clip, write_names, write_ravdess
 from made.sounds import write_wav
 
@@ -35,7 +34,7 @@ def no_tasks_of_others(monkeypatch):
 @pytest.fixture(scope="module")
 def by_colour():
     """Red squares are found as faces, without weights."""
-    with pytest.MonkeyPatch.context() as patch, extractors_compile_quickly():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(video_faces, "detector", lambda weights: ByColour())
         facts = {"fingerprint": "by colour"}
         patch.setattr(video_faces, "detector_facts", lambda *_, **__: facts)

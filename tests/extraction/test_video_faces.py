@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 from made.coloured_faces import COLOURS, INSIDE, ByColour, script, write_film
-from made.compiling import extractors_compile_quickly
 from made.trees import write_crops
 
 from avemo_jax.data.features.files import read_feature_file
@@ -32,8 +31,7 @@ from avemo_jax.prediction.flags import parser as predict_parser
 
 @functools.cache
 def compiled_once(name, **settings):
-    with extractors_compile_quickly():
-        return load_extractor(name, **settings)
+    return load_extractor(name, **settings)
 
 
 SET = "face_hog@cropped_aligned-32"

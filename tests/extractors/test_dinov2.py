@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from made.compiling import QUICKLY
 from reference.torch_libraries import import_timm
 
 from avemo_jax.extractors import EXTRACTORS, dinov2
@@ -15,7 +14,7 @@ from avemo_jax.extractors.dinov2 import DinoV2Spec
 
 TINY = DinoV2Spec(32, num_layers=2, num_heads=2, grid=5)
 STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
-run = jax.jit(dinov2.apply, compiler_options=QUICKLY, **STATIC)
+run = jax.jit(dinov2.apply, **STATIC)
 
 
 def random_state(spec: DinoV2Spec, seed: int) -> dict[str, np.ndarray]:

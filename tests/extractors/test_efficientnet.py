@@ -16,7 +16,6 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made.compiling import QUICKLY, extractors_compile_quickly
 from reference.efficientnet import expected_of, random_network
 from reference.torch_libraries import state_of
 
@@ -38,13 +37,13 @@ def run(spec, params, images, dtype="float32"):
 
 STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
 run_large = jax.jit(efficientnet.apply, **STATIC)
-run_tiny = jax.jit(efficientnet.apply, compiler_options=QUICKLY, **STATIC)
+run_tiny = jax.jit(efficientnet.apply, **STATIC)
 
 
 def run_form(form, spec, params, images):
     """Embeddings as one of the two kinds of platform computes them."""
     function = {"local": efficientnet._in_parts, "whole": efficientnet._whole}[form]
-    program = jax.jit(functools.partial(function, spec), compiler_options=QUICKLY)
+    program = jax.jit(functools.partial(function, spec))
     return program(params, images)
 
 
@@ -172,8 +171,7 @@ def test_parts_hold_all_images_and_little_more(num, side):
 def test_runs_divided_over_devices():
     params, kept = golden()
     images = kept["images"]
-    with extractors_compile_quickly():
-        divided = on_all_devices(functools.partial(efficientnet.apply, TINY))
+    divided = on_all_devices(functools.partial(efficientnet.apply, TINY))
     for got, expected in zip(
         divided(params, images), run(TINY, params, images), strict=True
     ):
@@ -271,7 +269,7 @@ def test_depthwise_equals_its_definition(form, size, kernel, stride):
         layer = Depthwise(3, kernel, stride)
         layer.kernel.set_value(jnp.asarray(weights))
         layer.bias.set_value(jnp.full(3, 0.5))
-        got = jax.jit(lambda x: layer(x, form), compiler_options=QUICKLY)(x)
+        got = jax.jit(lambda x: layer(x, form))(x)
     np.testing.assert_allclose(got, expected + 0.5, rtol=1e-12, atol=1e-12)
 
 
@@ -310,7 +308,7 @@ def test_blocks_equal_timms_in_float64(form):
             network.bn1.bias,
             eps=1e-3,
         )
-        run_stem = jax.jit(lambda x: stem(x, form), compiler_options=QUICKLY)
+        run_stem = jax.jit(lambda x: stem(x, form))
         got = run_stem(channels_last(x))
         np.testing.assert_allclose(got, channels_last(norm), rtol=1e-9, atol=1e-12)
         # The forms differ in the depthwise convolution: of the second, two suffice.
@@ -321,9 +319,7 @@ def test_blocks_equal_timms_in_float64(form):
             x = torch.randn(2, block.inputs, 13, 10, dtype=torch.float64)
             expected = channels_last(network.blocks[stage][number](x))
             ours = in_float64(lambda b=block: Block(b), params[f"block_{place}"])
-            run_block = jax.jit(
-                lambda x, ours=ours: ours(x, form), compiler_options=QUICKLY
-            )
+            run_block = jax.jit(lambda x, ours=ours: ours(x, form))
             got = run_block(channels_last(x))
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from made.compiling import QUICKLY, extractors_compile_quickly
 from PIL import Image, ImageDraw
 
 from avemo_jax.convert.conversion import convert
@@ -18,8 +17,7 @@ from avemo_jax.media import resizing
 
 @pytest.fixture(scope="module")
 def extractor():
-    with extractors_compile_quickly():
-        return load_extractor("face_hog", batch_size=4)
+    return load_extractor("face_hog", batch_size=4)
 
 
 def faces(number, side=112, seed=0):
@@ -79,7 +77,7 @@ def test_equals_the_plain_definition(extractor):
 
 def test_another_size_has_as_many_cells():
     pixels = faces(1, side=40)
-    apply = jax.jit(hog.apply, compiler_options=QUICKLY)
+    apply = jax.jit(hog.apply)
     found = np.asarray(apply(pixels / np.float32(255)))
     np.testing.assert_allclose(found[0], plain(pixels[0]), rtol=0, atol=2e-6)
 

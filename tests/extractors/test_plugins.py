@@ -10,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-from made.compiling import extractors_compile_quickly
 from made.plugins import install
 from made.trees import make_tree
 
@@ -42,8 +41,7 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(folder))
-    with extractors_compile_quickly():
-        yield folder
+    yield folder
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(folder) in str(
             sys.modules[name].__file__

@@ -21,7 +21,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
-from made.compiling import QUICKLY
 from made.weights import made_state, small_networks
 from reference import log_mel as numpy_log_mel
 
@@ -67,7 +66,7 @@ def raw_params(state) -> dict[str, Any]:
     return jax.device_put(vggish.prepare(RAW, state))
 
 
-apply_raw = jax.jit(functools.partial(vggish.apply, RAW), compiler_options=QUICKLY)
+apply_raw = jax.jit(functools.partial(vggish.apply, RAW))
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +121,7 @@ def test_convolutions_in_float64(inputs, outputs, pooled, by_tiles):
         module.bias[...] = jnp.asarray(bias)
         if inputs > 1:
             module.winograd[...] = jnp.asarray(vggish.winograd_kernel(kernel))
-        convolve = jax.jit(
-            functools.partial(module, by_tiles=by_tiles), compiler_options=QUICKLY
-        )
+        convolve = jax.jit(functools.partial(module, by_tiles=by_tiles))
         ours = np.asarray(convolve(x))
     assert ours.dtype == np.float64
     np.testing.assert_allclose(
@@ -180,9 +177,7 @@ def postprocessed(
     return whitened, levels / 255
 
 
-postprocess = jax.jit(
-    vggish.postprocess, static_argnames="quantise", compiler_options=QUICKLY
-)
+postprocess = jax.jit(vggish.postprocess, static_argnames="quantise")
 
 
 def check_postprocessing(raw: np.ndarray, vectors: np.ndarray, means: np.ndarray):
@@ -500,7 +495,7 @@ def test_spectra_within_the_batches_are_those_of_the_whole():
     sound = track(100_000).samples[:, 0]
     whole = log_mel.log_mel(sound)
     length = log_mel.num_samples(2 * 96)
-    spectra_of = jax.jit(log_mel.spectra_of, compiler_options=QUICKLY)
+    spectra_of = jax.jit(log_mel.spectra_of)
     for first in (0, 192, 384):
         part = sound[first * 160 : first * 160 + length]
         spectra = spectra_of(part)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from made.compiling import QUICKLY
 from reference.wav2vec2 import outputs_of, random_state, reference
 
 from avemo_jax.extractors import wav2vec2
@@ -44,7 +43,7 @@ def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Wav2Vec2LayerIndex, ...]:
 # One program for equal options and shapes, which tests therefore share.
 STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
 run = jax.jit(wav2vec2.apply, **STATIC)
-run_small = jax.jit(wav2vec2.apply, compiler_options=QUICKLY, **STATIC)
+run_small = jax.jit(wav2vec2.apply, **STATIC)
 
 
 def applied(spec: Wav2Vec2Spec, params: Any, waveform: Any, **options: Any) -> list:
@@ -185,7 +184,7 @@ def test_blocks_equal_transformers_in_float64(name):
             found = wav2vec2.transform(spec, params, ours, **options)
             return raw, ours, found, wav2vec2.apply(spec, params, wide, **options)
 
-        run_parts = jax.jit(parts, compiler_options=QUICKLY)
+        run_parts = jax.jit(parts)
         raw, ours, found, whole = run_parts(params, wide)
     close = {"rtol": 1e-9, "atol": 1e-11}
     np.testing.assert_allclose(raw, first.numpy().transpose(0, 2, 1), **close)
@@ -265,7 +264,6 @@ def test_what_accelerators_run_is_what_a_cpu_runs(monkeypatch):
     # A new function: jit would know the old one.
     other = jax.jit(
         lambda p, x, n: wav2vec2.apply(TINY, p, x, samples=n)[0],
-        compiler_options=QUICKLY,
     )
     found = np.asarray(other(params, waveform, counts))
     there = [27, 15, 1]

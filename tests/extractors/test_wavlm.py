@@ -6,7 +6,6 @@ import math
 import jax
 import numpy as np
 import pytest
-from made.compiling import QUICKLY
 from reference.torch_libraries import import_transformers
 from reference.wav2vec2 import outputs_of, random_state, reference
 
@@ -30,7 +29,7 @@ TINY_LAYER = dataclasses.replace(
     TINY, feat_extract_norm="layer", do_stable_layer_norm=True
 )
 STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
-run = jax.jit(wav2vec2.apply, compiler_options=QUICKLY, **STATIC)
+run = jax.jit(wav2vec2.apply, **STATIC)
 
 
 def sound(*shape: int) -> np.ndarray:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from made.compiling import QUICKLY
 from PIL import Image
 
 from avemo_jax.convert.torch_file import read_torch
@@ -14,9 +13,7 @@ from avemo_jax.faces import detection, yunet
 from avemo_jax.faces.boxes import overlaps
 from avemo_jax.media.images import read_image
 
-suppressed = jax.jit(
-    detection._without_doubles, static_argnums=1, compiler_options=QUICKLY
-)
+suppressed = jax.jit(detection._without_doubles, static_argnums=1)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -88,7 +85,7 @@ def test_places_become_pixels():
     half = np.full((1, count), 0.25)
     box[0, 9] = [0.5, 0.25, 0, np.log(2)]  # second row, second place of 8 pixels
     points[0, 41] = np.arange(10)  # the last, at 32 pixels
-    decoded = jax.jit(detection.decoded, static_argnums=1, compiler_options=QUICKLY)
+    decoded = jax.jit(detection.decoded, static_argnums=1)
     found = decoded(yunet.Raw(half, half * 4, box, points), (32, 64))
     found = jax.device_get(found)
     np.testing.assert_allclose(found.boxes[0, 9], [8, 2, 8, 16], rtol=1e-6)
@@ -103,9 +100,7 @@ def test_no_face_scores_nothing():
     zeros = {n: np.zeros(s, np.float32) for n, s in yunet.state_shapes().items()}
     params = yunet.prepare(zeros)
     images = np.zeros((2, 32, 64, 3), np.uint8)
-    detect = jax.jit(
-        detection.detect, static_argnames="min_score", compiler_options=QUICKLY
-    )
+    detect = jax.jit(detection.detect, static_argnames="min_score")
     some = np.asarray(detect(params, images, min_score=0.4).scores)
     assert some.shape == (2, 42)
     assert some.any()
@@ -123,7 +118,7 @@ def test_faces_of_real_crops_are_found_where_they_are(shared_data):
     images = np.zeros((len(files), 160, 160, 3), np.uint8)
     for image, file in zip(images, files, strict=True):
         image[24:136, 24:136] = np.asarray(Image.fromarray(read_image(file)))
-    detect = jax.jit(detection.detect, compiler_options=QUICKLY)
+    detect = jax.jit(detection.detect)
     found = jax.device_get(detect(params, images))
     assert (np.asarray(found.scores[:, 0]) > 0.85).all()
     assert not np.asarray(found.scores[:, 1:]).any()

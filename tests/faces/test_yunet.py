@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from made.compiling import QUICKLY
 
 from avemo_jax.convert.torch_file import read_torch
 from avemo_jax.faces import detection, yunet
@@ -16,7 +15,7 @@ from avemo_jax.faces import detection, yunet
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "yunet.npz"
 PUBLISHED = 75_856  # parameters, as the paper has it
 KEYS = {"cls": "cls", "obj": "obj", "bbox": "box", "kps": "points"}
-apply = jax.jit(yunet.apply, compiler_options=QUICKLY)
+apply = jax.jit(yunet.apply)
 
 
 def random_state(seed: int = 0) -> dict[str, np.ndarray]:
@@ -64,7 +63,7 @@ def test_number_of_parameters():
 @pytest.mark.numeric
 @pytest.mark.parametrize(
     "form",
-    [apply, jax.jit(yunet._whole, compiler_options=QUICKLY)],
+    [apply, jax.jit(yunet._whole)],
     ids=["cpu", "whole"],
 )
 def test_outputs_are_those_of_the_reference(form, params):

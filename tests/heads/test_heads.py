@@ -1,4 +1,3 @@
-import functools
 import itertools
 import json
 import pathlib
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from made.compiled_heads import QUICKLY, apply, init
+from made.compiled_heads import apply, init
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import BatchNorm, Mode
@@ -279,7 +278,7 @@ def test_apply_works_under_all_transformations(option):
 
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.0, 0.4])
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def run(keys, rates):
         one_by_one = jax.lax.map(lambda each: member(*each), (keys, rates))
         return jax.vmap(member)(keys, rates), one_by_one
@@ -329,7 +328,7 @@ def test_window_without_frames_makes_no_nan(option):
     x, mask = make_input(spec)
     nothing = jnp.zeros_like(mask)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def run(params, mask):
         def loss(params):
             logits, new = head.apply(params, stats, x, mask=mask, train=True)

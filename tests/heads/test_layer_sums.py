@@ -1,12 +1,10 @@
 """The weighted sum of hidden layers that a head begins with."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY, apply, init
+from made.compiled_heads import apply, init
 
 from avemo_jax.config.checks import check_config
 from avemo_jax.config.fields import base_config
@@ -20,7 +18,7 @@ from avemo_jax.training.objective import make_spec
 DIMS, GROUPS = (5, 4, 3, 4, 6, 4, 6), ((1, 3, 5), (4, 6))
 
 
-summed = jax.jit(layers_summed, static_argnums=0, compiler_options=QUICKLY)
+summed = jax.jit(layers_summed, static_argnums=0)
 
 
 def spec_of(kind="mlp", **options):
@@ -97,7 +95,7 @@ def test_a_head_sees_the_sums(standardize):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert ("inputs" in after) is standardize
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     @jax.value_and_grad
     def loss(params):
         logits, _ = head.apply(params, stats, jnp.asarray(x), train=False)

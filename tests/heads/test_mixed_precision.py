@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 from jax.extend import core
-from made.compiled_heads import QUICKLY, init
+from made.compiled_heads import init
 
 from avemo_jax.config.fields import base_config
 from avemo_jax.heads import HeadSpec, Variables, build_head, matmul
@@ -248,7 +248,7 @@ def test_numbers_are_those_of_rounded_factors_and_long_sums(subscripts):
         np.einsum(f"{of_result},{of_x}->{of_y}", g, x),
     )
     gradient_of = jax.grad(ours, argnums=(0, 1), has_aux=True)
-    gradients, got = jax.jit(gradient_of, compiler_options=QUICKLY)(*factors)
+    gradients, got = jax.jit(gradient_of)(*factors)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, result, rtol=1e-5, atol=1e-4)
     for gradient, right in zip(gradients, expected, strict=True):
@@ -265,11 +265,11 @@ def test_gradient_is_near_that_of_float32(name):
     for dtype in ("float32", "bfloat16"):
         step, (_, optimiser, x) = step_of(name, dtype)
         first = jax.random.fold_in(jax.random.key(0), 0)
-        params, stats = jax.jit(head_of(name).init, compiler_options=QUICKLY)(first)
+        params, stats = jax.jit(head_of(name).init)(first)
         start = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimiser)
         given = Variables(params=params, stats=stats), start, x
         run = jax.jit(lambda *given, step=step: step(*given)[-1])
-        grads = run.lower(*given).compile(QUICKLY)(*given)
+        grads = run.lower(*given).compile()(*given)
         found.append(np.concatenate([g.ravel() for g in jax.tree.leaves(grads)]))
     difference = np.linalg.norm(found[1] - found[0]) / np.linalg.norm(found[0])
     assert 0 < difference < 0.05
@@ -279,7 +279,7 @@ def test_scale_of_dropout_is_not_rounded():
     """Rounded values are off both ways; a rounded scale is off for all the same way."""
     x = np.random.default_rng(1).uniform(1, 2, (400, 500)).astype(LOW)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def drop(x, key):
         return Mode(train=True, key=key, dropout=0.1).drop(x)
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY, init
 from made.compiled_heads import apply as applied
+from made.compiled_heads import init
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.modalities import columns_of, modalities_there, take_modality
@@ -109,7 +109,7 @@ def test_without_sound_only_what_sees_the_face_learns(head):
     _, loss, params = head
     x, _ = inputs()
     silent = put(x, np.s_[..., (*SOUND, FLAG)], 0)
-    gradient = jax.jit(jax.grad(loss), compiler_options=QUICKLY)
+    gradient = jax.jit(jax.grad(loss))
 
     def gradients(x):
         return {

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from made.compiled_heads import QUICKLY, apply
+from made.compiled_heads import apply
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import (
@@ -136,7 +136,7 @@ def test_gradients_and_statistics_equal_torch(name, train):
             out, new = build_head(spec).apply(params, stats, values, train=train)
             return (out * direction).sum(), (out, new)
 
-        gradient_of = jax.jit(jax.grad(loss, has_aux=True), compiler_options=QUICKLY)
+        gradient_of = jax.jit(jax.grad(loss, has_aux=True))
         gradients, (got, new) = gradient_of(params)
         np.testing.assert_allclose(got, logits.detach(), rtol=1e-9, atol=1e-10)
         gradients = jax.tree.map(np.asarray, gradients)
@@ -208,7 +208,7 @@ def test_start_is_distributed_as_torchs(name):
     spec = HeadSpec.from_dict({**spec.to_dict(), "dims": (300,), "audio_flag": False})
     torch.manual_seed(0)
     network = type(reference(spec))(spec)
-    start = jax.jit(build_head(spec).init, compiler_options=QUICKLY)
+    start = jax.jit(build_head(spec).init)
     params, _ = jax.tree.map(np.asarray, start(jax.random.key(0)))
     for names, value in flatten_dict(params).items():
         expected = network.get_parameter(".".join(names)).detach().numpy()

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY, init
 from made.compiled_heads import apply as applied
+from made.compiled_heads import init
 
 from avemo_jax.heads import HeadSpec, build_head
 from avemo_jax.heads.layers import Start
@@ -24,7 +24,7 @@ def apply(head, x, mask):
     return np.asarray(applied(head, *init(head), x, mask)[0])
 
 
-@functools.partial(jax.jit, static_argnames="head", compiler_options=QUICKLY)
+@functools.partial(jax.jit, static_argnames="head")
 def advanced(head, params, stats, state, x, mask):
     return head.advance(params, stats, state, x, mask=mask)
 
@@ -62,7 +62,7 @@ def test_sums_are_those_of_a_loop(backwards):
     expected = naive_sums(gate[turn], value[turn], mask[turn], state)
     with jax.enable_x64(True):
         sums = functools.partial(weighted_sums, backwards=backwards)
-        found = jax.jit(sums, compiler_options=QUICKLY)(gate, value, mask, state)
+        found = jax.jit(sums)(gate, value, mask, state)
         assert found[0].dtype == jnp.float64
         for one, right in zip(found, expected, strict=True):
             np.testing.assert_allclose(one[turn], right, rtol=1e-9, atol=1e-12)
@@ -79,7 +79,7 @@ def test_sums_are_numbers_over_long_sequences(frames):
         total, weight = weighted_sums(gate, value, None)
         return total / jnp.maximum(weight, 1e-15)
 
-    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    @jax.jit
     def run(gate, value):
         mean, pull = jax.vjp(mean_of, gate, value)
         return mean, pull(jnp.ones_like(mean))

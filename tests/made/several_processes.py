@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import pytest
 
 from avemo_jax.models.card import read_card
+from made.compiling import QUICK_CODE
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 4
@@ -42,10 +43,7 @@ class Run:
         command += ["--config.head.standardize=true"]
         command += ["--config.log.tensorboard=false", "--config.train.scan_steps=2"]
         command += [f"--config.distributed.heartbeat_s={HEARTBEAT_S}", *options]
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        # Of which little time goes into machine code.
-        flags += " --xla_backend_optimization_level=0"
-        flags += " --xla_cpu_use_fusion_emitters=false"
+        flags = f"{QUICK_CODE} --xla_force_host_platform_device_count={devices}"
         own_environment = {
             **environment,
             "XLA_FLAGS": flags,

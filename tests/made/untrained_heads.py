@@ -14,7 +14,6 @@ from avemo_jax.models import checkpoints
 from avemo_jax.models.card import JOINT_FILE, CardFeatures, own_definition, write_card
 from avemo_jax.tasks import JointTask, Task, get_task
 from made.cards import made_card
-from made.compiled_heads import QUICKLY
 
 # Name, kind, length and fingerprint of each feature set.
 Sets = Sequence[tuple[str, str, int, str]]
@@ -29,7 +28,7 @@ def _drawn(
     A spec only names its task, and tasks of several tests may have one name.
     """
     keys = jax.random.split(jax.random.key(seed), count)
-    init = jax.jit(jax.vmap(build_head(head_spec).init), compiler_options=QUICKLY)
+    init = jax.jit(jax.vmap(build_head(head_spec).init))
     params, stats = init(keys)
     return Variables(params=params, stats=stats)
 

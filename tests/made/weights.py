@@ -21,7 +21,6 @@ from avemo_jax.extractors import wav2vec2 as wav2vec2_network
 from avemo_jax.extractors.wav2vec2_spec import SPECS
 from avemo_jax.faces import yunet
 from avemo_jax.faces.published import DETECTOR
-from made.compiling import extractors_compile_quickly
 
 
 def made_state(shapes: Mapping[str, tuple[int, ...]], seed: int = 0):
@@ -75,8 +74,7 @@ def made_weights(folder: pathlib.Path, name: str, seed: int = 0) -> pathlib.Path
 def small_networks() -> Iterator[None]:
     """For tests of what surrounds the networks: all of their layers, but narrow ones.
 
-    The embeddings keep their lengths. EfficientNets have one block a stage. Programs
-    of extractors are compiled quickly.
+    The embeddings keep their lengths. EfficientNets have one block a stage.
     """
     width = 8
     convolutions = tuple(
@@ -89,7 +87,6 @@ def small_networks() -> Iterator[None]:
         for _, kernel, stride, expansion, _ in efficientnet_spec._STAGES
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(extractors_compile_quickly())
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(vggish_network, "_CONVOLUTIONS", convolutions)
         patch.setattr(vggish_network, "_LINEARS", linears)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made.compiling import QUICKLY
 from PIL import Image, ImageFile
 
 from avemo_jax.media import images, resizing
@@ -27,11 +26,10 @@ ARITHMETIC_JPEG = base64.b85decode(
     "A}agcLcU4^xVke;Kft*d8%yve$z$C;?Br2okP3kU!R00aR65di<p00saM5C#9*00;pA002J#(bXrOP"
     "mD~EG|UswY&p@}aMY;j|Je"
 )
-_resize = jax.jit(resizing.resize, static_argnames="size_px", compiler_options=QUICKLY)
+_resize = jax.jit(resizing.resize, static_argnames="size_px")
 _normalise = jax.jit(
     resizing.resize_and_normalise,
     static_argnames=("size_px", "mean", "std", "dtype"),
-    compiler_options=QUICKLY,
 )
 
 
@@ -426,7 +424,7 @@ def test_sizes_on_one_canvas_compile_once():
         traces.append(1)
         return resizing.resize(*batch, size_px=64)
 
-    jitted = jax.jit(resize, compiler_options=QUICKLY)
+    jitted = jax.jit(resize)
     for seed in range(4):
         sizes = np.random.default_rng(seed).integers(113, 225, (3, 2))
         jitted(*resizing.pack_images([noise(h, w) for h, w in sizes]))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY
 from made.several_sets import build_several_sets
 from made.tables import made_data, made_table
 from sklearn.metrics import f1_score
@@ -49,7 +48,7 @@ def started(ema):
     x = table.features[:32].astype(np.float32)
     inputs = {"mean": x.mean(axis=0), "deviation": x.std(axis=0) + 0.1}
     candidates = make_candidates(config)
-    compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
+    compiled = jax.jit
 
     @compiled
     def start():

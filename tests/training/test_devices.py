@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from made.compiling import QUICK_CODE
 from made.eight_devices import CASES
 
 pytestmark = pytest.mark.release
@@ -18,9 +19,7 @@ EVERY_CASE = pytest.mark.parametrize("name", CASES)
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    flags = "--xla_force_host_platform_device_count=8"
-    # Of which little time goes into machine code.
-    flags += " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    flags = f"{QUICK_CODE} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-W", "error", PROGRAM],
         capture_output=True,

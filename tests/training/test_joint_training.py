@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY, apply, init
+from made.compiled_heads import apply, init
 from made.stores import annotated, source, vectors
 from made.tables import made_table
 
@@ -120,7 +120,7 @@ def made():
 
 
 def computed(loss, *arrays):
-    return jax.jit(loss, compiler_options=QUICKLY)(*arrays)
+    return jax.jit(loss)(*arrays)
 
 
 @pytest.mark.parametrize("factors", [(), (1.0, 0.5, 2.0)])

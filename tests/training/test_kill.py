@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from made.compiling import QUICK_CODE
 from made.tiny_store import build_tiny_store
 
 from avemo_jax.models.card import read_card
@@ -26,9 +27,7 @@ def store(tmp_path_factory) -> pathlib.Path:
 
 
 def started(store: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
-    # Of which little time goes into machine code.
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    environment = {**os.environ, "XLA_FLAGS": flags}
+    environment = {**os.environ, "XLA_FLAGS": QUICK_CODE}
     command = [sys.executable, "-m", "avemo_jax.main"]
     command += [f"--config={ROOT / 'configs' / 'expr_mlp.py'}"]
     command += [f"--config.data.dir={store}", f"--workdir={workdir}"]

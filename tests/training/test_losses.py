@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY
 from sklearn.utils.class_weight import compute_class_weight
 
 from avemo_jax.training import losses
@@ -50,7 +49,7 @@ def traced(task, logits, labels, mask, weights, **options):
 
 def compute(task, *given, **options):
     loss = functools.partial(traced, task, **options)
-    return jax.jit(loss, compiler_options=QUICKLY)(*given)
+    return jax.jit(loss)(*given)
 
 
 @functools.cache
@@ -61,7 +60,7 @@ def compiled(number):
     def loss(logits, labels, mask, weights):
         return traced(task, logits, labels, mask, weights, **options)
 
-    return jax.jit(jax.value_and_grad(loss), compiler_options=QUICKLY)
+    return jax.jit(jax.value_and_grad(loss))
 
 
 def with_gradient(options, logits, labels, mask, weights):
@@ -216,7 +215,7 @@ def test_gradients_equal_finite_differences(task, options):
             moved = logits.astype(np.float64) + step * direction
             return traced(task, moved, labels, MASK, weights, **options)
 
-        run = jax.jit(jax.value_and_grad(loss), compiler_options=QUICKLY)
+        run = jax.jit(jax.value_and_grad(loss))
         slope = run(0.0)[1]
         estimate = (float(run(1e-5)[0]) - float(run(-1e-5)[0])) / 2e-5
         assert float(slope) == pytest.approx(float(estimate), rel=1e-5)

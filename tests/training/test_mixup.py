@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY
 from scipy.stats import beta, kstest
 
 from avemo_jax.batches.feeders import Batch
@@ -62,12 +61,12 @@ def batch_of(labels, dtype=np.float32):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
+@functools.partial(jax.jit, static_argnums=0)
 def ring(task, labels, key):
     return partners(label_codes(task, labels), jnp.asarray(COUNTS), key)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "alpha"), compiler_options=QUICKLY)
+@functools.partial(jax.jit, static_argnames=("task", "alpha"))
 def compiled(batch, task, alpha, key, step):
     return mixed_batch(batch, task, alpha, key, step)
 
@@ -134,9 +133,7 @@ def test_draws_are_those_of_seed_and_step():
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 50.0])
 def test_shares_are_drawn_from_beta(alpha):
-    draw = jax.jit(
-        drawn_shares, static_argnames=("alpha", "count"), compiler_options=QUICKLY
-    )
+    draw = jax.jit(drawn_shares, static_argnames=("alpha", "count"))
     shares = np.asarray(draw(jax.random.key(5), alpha, 4000), np.float64)
     assert np.isfinite(shares).all()
     assert shares.min() >= 0

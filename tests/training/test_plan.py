@@ -7,7 +7,6 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from made.compiled_heads import QUICKLY
 from made.several_sets import build_several_sets
 
 from avemo_jax.batches import sharding
@@ -82,7 +81,7 @@ class Really:
             state = fresh_state(config, candidates, build_head(self.spec), steps)
             return state, candidates.hyper()
 
-        self.state, self.rates = jax.jit(start, compiler_options=QUICKLY)()
+        self.state, self.rates = jax.jit(start)()
         self.scan = scan_length(config, self.order.num_steps)
         self.chunk = next(iter(self.feeder.chunks(self.order.epoch(0), self.scan)))
 
