@@ -32,14 +32,12 @@ _LEVELS = {logger: logger.level for logger in _LOGGERS}
 DAYS_KEPT = 30  # compiled programs of earlier runs
 # The dearest files, which start first: none is left to one worker at the end.
 DEAR_FIRST = (
-    *("test_tpu_compile", "test_kill", "test_processes", "test_bucket_run"),
-    *("test_experiment", "test_blend", "test_real_preparation"),
-    *("test_devices", "test_results_table", "test_ensembles", "test_checkpoints"),
-    *("test_heads", "test_train", "test_joint_training", "test_real_material"),
-    *("test_frame_rate_rules", "test_vggish", "test_parity_heads", "test_smoothing"),
-    *("test_efficientnet", "test_mixed_precision", "test_convert_networks"),
-    *("test_wav2vec2", "test_postprocess", "test_embed_wav2vec2", "test_main"),
-    *("test_documentation", "test_embedded_frames", "test_dev_selection"),
+    *("test_tpu_compile", "test_processes", "test_kill", "test_bucket_run"),
+    *("test_joint_training", "test_experiment", "test_train", "test_real_material"),
+    *("test_real_preparation", "test_devices", "test_documentation", "test_wav2vec2"),
+    *("test_efficientnet", "test_embed_wav2vec2", "test_blend", "test_head_scores"),
+    *("test_ensembles", "test_embedded_frames", "test_main", "test_demo"),
+    *("test_sound_alone", "test_own_videos", "test_page_browser", "test_results_table"),
 )
 
 
