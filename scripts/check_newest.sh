@@ -49,11 +49,14 @@ export AVEMO_CACHE="$work/cache"
 unset PYTHONPATH
 "$python" -m venv "$work/venv"
 bin="$work/venv/bin"
-if [ "$which" = newest ]; then resolution=highest; else resolution=lowest-direct; fi
-"$python" -m venv "$work/uv"
-"$work/uv/bin/pip" install --quiet --disable-pip-version-check uv
-"$work/uv/bin/uv" pip install --quiet --python "$bin/python" \
-  --resolution "$resolution" -e ".[test]"
+if [ "$which" = newest ]; then
+  "$bin/pip" install --quiet --disable-pip-version-check -e ".[test]"
+else
+  "$python" -m venv "$work/uv"
+  "$work/uv/bin/pip" install --quiet --disable-pip-version-check uv
+  "$work/uv/bin/uv" pip install --quiet --python "$bin/python" \
+    --resolution lowest-direct -e ".[test]"
+fi
 "$bin/python" -c "
 import importlib.metadata as installed, platform
 names = ('jax', 'flax', 'numpy', 'av', 'pillow', 'orbax-checkpoint')
