@@ -138,10 +138,7 @@ def near(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> bo
 
 # A whole window of SPEC is in the tests below.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("spec", "samples"),
-    [(SPEC, 400), (LAYERED, WINDOW)],
-)
+@pytest.mark.parametrize(("spec", "samples"), [(SPEC, 400), (LAYERED, WINDOW)])
 def test_a_track_of_one_window_equals_the_network(spec, samples):
     waveform = sound_of(samples)
     sound = Sound(waveform)

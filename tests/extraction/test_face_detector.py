@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from made.weights import made_detector, made_weights, small_networks
@@ -17,7 +16,6 @@ from avemo_jax.extraction.face_detector import (
     earlier_fingerprints,
     load_face_detector,
 )
-from avemo_jax.faces.detection import detect
 from avemo_jax.faces.keyframes import INTERVAL_S
 from avemo_jax.media.video import open_video
 
@@ -106,7 +104,5 @@ def test_the_published_weights_find_faces(shared_data, tmp_path):
     root = shared_data / "affwild2_mini"
     file = sorted(root.glob("videos/*/*"))[0]
     picture = next(iter(open_video(file).pictures()))
-    detector = load_face_detector(path)
-    detector._detect = jax.jit(detect)
-    [faces] = detector([picture])
+    [faces] = load_face_detector(path)([picture])
     assert faces.scores[0] > 0.8

@@ -28,12 +28,7 @@ from avemo_jax.faces.crops import ARCFACE_TEMPLATE
 from avemo_jax.media.video import open_video
 from avemo_jax.prediction.flags import parser as predict_parser
 
-
-@functools.cache
-def compiled_once(name, **settings):
-    return load_extractor(name, **settings)
-
-
+compiled_once = functools.cache(load_extractor)
 SET = "face_hog@cropped_aligned-32"
 
 

@@ -13,8 +13,7 @@ from avemo_jax.extractors import EXTRACTORS, dinov2
 from avemo_jax.extractors.dinov2 import DinoV2Spec
 
 TINY = DinoV2Spec(32, num_layers=2, num_heads=2, grid=5)
-STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
-run = jax.jit(dinov2.apply, **STATIC)
+run = jax.jit(dinov2.apply, static_argnums=0, static_argnames="dtype")
 
 
 def random_state(spec: DinoV2Spec, seed: int) -> dict[str, np.ndarray]:
@@ -83,7 +82,7 @@ def test_the_published_sizes_equal_timm(variant):
     spec = dinov2.SPECS[variant]
     state, images = random_state(spec, 2), images_of(224, 2)
     params = dinov2.prepare(spec, state, size_px=224)
-    found = jax.jit(dinov2.apply, **STATIC)(spec, params, images)
+    found = run(spec, params, images)
     expected = by_timm(spec, state, images, params["positions"])
     assert found.shape == (2, spec.dim)
     assert np.abs(found - expected).max() < 2e-5 * expected.std()

@@ -30,21 +30,13 @@ TINY = EfficientNetSpec("tiny", 3)
 FORMS = ("local", "whole")
 
 
-def run(spec, params, images, dtype="float32"):
-    program = run_tiny if spec.variant == "tiny" else run_large
-    return program(spec, params, images, dtype=dtype)
-
-
-STATIC = {"static_argnums": 0, "static_argnames": "dtype"}
-run_large = jax.jit(efficientnet.apply, **STATIC)
-run_tiny = jax.jit(efficientnet.apply, **STATIC)
+run = jax.jit(efficientnet.apply, static_argnums=0, static_argnames="dtype")
 
 
 def run_form(form, spec, params, images):
     """Embeddings as one of the two kinds of platform computes them."""
     function = {"local": efficientnet._in_parts, "whole": efficientnet._whole}[form]
-    program = jax.jit(functools.partial(function, spec))
-    return program(params, images)
+    return jax.jit(functools.partial(function, spec))(params, images)
 
 
 def pictures(num, height, width, seed=0):
@@ -308,8 +300,7 @@ def test_blocks_equal_timms_in_float64(form):
             network.bn1.bias,
             eps=1e-3,
         )
-        run_stem = jax.jit(lambda x: stem(x, form))
-        got = run_stem(channels_last(x))
+        got = jax.jit(lambda x: stem(x, form))(channels_last(x))
         np.testing.assert_allclose(got, channels_last(norm), rtol=1e-9, atol=1e-12)
         # The forms differ in the depthwise convolution: of the second, two suffice.
         places = ("0_0", "1_0", "1_1", "2_0", "2_1", "6_0")
@@ -319,8 +310,7 @@ def test_blocks_equal_timms_in_float64(form):
             x = torch.randn(2, block.inputs, 13, 10, dtype=torch.float64)
             expected = channels_last(network.blocks[stage][number](x))
             ours = in_float64(lambda b=block: Block(b), params[f"block_{place}"])
-            run_block = jax.jit(lambda x, ours=ours: ours(x, form))
-            got = run_block(channels_last(x))
+            got = jax.jit(lambda x, ours=ours: ours(x, form))(channels_last(x))
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 

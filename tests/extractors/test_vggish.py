@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
+from made.vggish_outputs import RAW, apply_raw, changing_noise, check_parity
 from made.weights import made_state, small_networks
 from reference import log_mel as numpy_log_mel
 
@@ -32,7 +33,6 @@ from avemo_jax.extractors import get_extractor, vggish
 from avemo_jax.extractors.vggish import VggishSpec
 from avemo_jax.media import log_mel
 
-RAW = VggishSpec("raw")
 EXAMPLE, HOP = 15_600, 15_360  # samples
 
 
@@ -54,19 +54,12 @@ def state(small) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def examples() -> np.ndarray:
-    """Log-mel spectra of noise whose loudness changes; 11, no whole micro-batches."""
-    rng = np.random.default_rng(1)
-    sound = rng.standard_normal(11 * 96 * 160 + 240, np.float32)
-    sound *= np.abs(np.sin(np.arange(len(sound), dtype=np.float32) / 9000))
-    return numpy_log_mel.log_mel(sound).astype(np.float32).reshape(11, 96, 64)
+    return changing_noise()
 
 
 @pytest.fixture(scope="module")
 def raw_params(state) -> dict[str, Any]:
     return jax.device_put(vggish.prepare(RAW, state))
-
-
-apply_raw = jax.jit(functools.partial(vggish.apply, RAW))
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +72,7 @@ def raw(raw_params, examples) -> np.ndarray:
 
 @pytest.mark.parity
 def test_parity_in_float32(state, examples, raw):
-    torch = pytest.importorskip("torch", reason="needs the extra 'parity'")
-    from reference.vggish import Vggish
-
-    layers: list[int | str] = []
-    for _, _, width, pooled in vggish._CONVOLUTIONS:
-        layers += [width, "pool"] if pooled else [width]
-    net = Vggish(layers, vggish._LINEARS[0][2])
-    net.load_state_dict(
-        {name: torch.from_numpy(state[name]) for name in vggish.state_shapes()}
-    )
-    with torch.inference_mode():
-        theirs = net(torch.from_numpy(examples)[:, None]).numpy()
-    assert 0.1 < theirs.std() < 10
-    assert 0.2 < (theirs > 0).mean() < 0.8
-    assert np.abs(raw - theirs).max() < 2e-5 * theirs.std()
+    check_parity(state, examples, raw)
 
 
 @pytest.mark.parity

@@ -41,16 +41,13 @@ def all_layers(spec: Wav2Vec2Spec) -> tuple[wav2vec2.Wav2Vec2LayerIndex, ...]:
 
 
 # One program for equal options and shapes, which tests therefore share.
-STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
-run = jax.jit(wav2vec2.apply, **STATIC)
-run_small = jax.jit(wav2vec2.apply, **STATIC)
+run = jax.jit(wav2vec2.apply, static_argnums=0, static_argnames=("layers", "dtype"))
 
 
 def applied(spec: Wav2Vec2Spec, params: Any, waveform: Any, **options: Any) -> list:
     """By default all layers, the network's output last."""
     options = {"layers": all_layers(spec), **options}
-    small = spec.hidden_size < BASE.hidden_size
-    found = (run_small if small else run)(spec, params, waveform, **options)
+    found = run(spec, params, waveform, **options)
     return [np.asarray(x) for x in found]
 
 

@@ -28,8 +28,7 @@ TINY = Wav2Vec2Spec(
 TINY_LAYER = dataclasses.replace(
     TINY, feat_extract_norm="layer", do_stable_layer_norm=True
 )
-STATIC = {"static_argnums": 0, "static_argnames": ("layers", "dtype")}
-run = jax.jit(wav2vec2.apply, **STATIC)
+run = jax.jit(wav2vec2.apply, static_argnums=0, static_argnames=("layers", "dtype"))
 
 
 def sound(*shape: int) -> np.ndarray:
@@ -61,7 +60,7 @@ def test_the_published_sizes_equal_transformers(network):
     spec = SPECS[network]
     state, waveform = random_state(spec, 2), sound(1, 16_000)
     params = wav2vec2.prepare(spec, state)
-    (found,) = jax.jit(wav2vec2.apply, **STATIC)(spec, params, waveform)
+    (found,) = run(spec, params, waveform)
     expected = outputs_of(reference(spec, state), waveform)[-1]
     assert np.abs(found - expected).max() < 2e-5 * expected.std()
 

@@ -63,10 +63,9 @@ def test_it_receives_the_gradient_of_its_definition(task, labels):
         logits, _ = head.apply(params, stats, jnp.asarray(X), train=False)
         return loss(logits, truth, None, None)
 
-    compiled = jax.jit
-    found = compiled(jax.grad(objective))(params)[TEMPERATURES][task]
+    found = jax.jit(jax.grad(objective))(params)[TEMPERATURES][task]
     logits = logits_of(task, True)
-    slope = compiled(jax.grad(lambda x: loss(x, truth, None, None)))(logits)
+    slope = jax.jit(jax.grad(lambda x: loss(x, truth, None, None)))(logits)
     expected = -float((np.asarray(logits) * slope).sum())
     assert float(found) == pytest.approx(expected, rel=1e-4)
     assert float(found) != 0

@@ -1,5 +1,8 @@
 """VGGish in PyTorch, with the names of torchvggish's state dict."""
 
+import re
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -35,3 +38,19 @@ class Vggish(nn.Module):
         x = self.features(examples)
         # Height, width, channel: the order of the original's weights.
         return self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
+
+
+def outputs_of(state: dict[str, np.ndarray], examples: np.ndarray) -> np.ndarray:
+    """The network of these weights, of the published size or narrow, on examples."""
+    tensors = {
+        name: torch.from_numpy(values)
+        for name, values in state.items()
+        if not name.startswith("pca.")
+    }
+    widths = (len(t) for name, t in tensors.items() if re.match("feat.*weight", name))
+    layers = [each if each == "pool" else next(widths) for each in _LAYERS]
+    with torch.device("meta"):
+        net = Vggish(layers, hidden=len(tensors["embeddings.0.weight"]))
+    net.load_state_dict(tensors, assign=True)
+    with torch.inference_mode():
+        return net(torch.from_numpy(examples)[:, None]).numpy()

@@ -48,9 +48,8 @@ def started(ema):
     x = table.features[:32].astype(np.float32)
     inputs = {"mean": x.mean(axis=0), "deviation": x.std(axis=0) + 0.1}
     candidates = make_candidates(config)
-    compiled = jax.jit
 
-    @compiled
+    @jax.jit
     def start():
         state = fresh_state(config, candidates, head, STEPS, inputs)
         return state, first_of(candidates.hyper())
@@ -69,7 +68,7 @@ def started(ema):
         train_mode=True,
         ema=ema,
     )
-    return state, compiled(step), batch, hyper
+    return state, jax.jit(step), batch, hyper
 
 
 def first_of(tree):

@@ -82,9 +82,8 @@ def test_a_step_sees_what_is_left_and_draws_by_its_number():
     config.train.modality_dropout = 0.5
     head = build_head(SPEC)
     candidates = make_candidates(config)
-    compiled = jax.jit
 
-    @compiled
+    @jax.jit
     def start():
         state = fresh_state(config, candidates, head, 10)
         return jax.tree.map(lambda leaf: leaf[0], (state.models, candidates.hyper()))
@@ -102,8 +101,8 @@ def test_a_step_sees_what_is_left_and_draws_by_its_number():
         use_dropout=False,
         train_mode=True,
     )
-    losing_step = compiled(functools.partial(step, losing=losing))
-    plain_step, left_of = compiled(step), compiled(losing)
+    losing_step = jax.jit(functools.partial(step, losing=losing))
+    plain_step, left_of = jax.jit(step), jax.jit(losing)
     found = []
     for number in np.int32([3, 4]):
         after, loss = losing_step(models, batch, number, hyper)
